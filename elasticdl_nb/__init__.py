@@ -1,0 +1,1 @@
+"""elasticdl_nb: elastic distributed deep learning with Keras, driven from a notebook."""

@@ -1,0 +1,4 @@
+"""The distributed core: protocol, master, workers, data, models, checkpoints, platforms.
+
+Nothing here knows of notebooks, image builds or SQL, and nothing here imports from above.
+"""

@@ -1,0 +1,67 @@
+"""The tree of errors that people see.
+
+::
+
+    ElasticDLError
+    ├── OptionError        an option of a job is wrong: says which, what was given, what would do
+    ├── DataError          data is missing, corrupt or of another form than declared
+    ├── ModelError         the model's code does not keep the model contract
+    ├── JobError           a job ended without a result
+    │   ├── JobFailed      … because of an error, which it carries
+    │   └── JobCancelled   … because someone cancelled it
+    └── JobNotFound        no job of that name on this machine
+
+Each message is complete by itself: command lines and notebooks print it without a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ElasticDLError(Exception):
+    """Root of the errors this package raises on purpose."""
+
+
+class OptionError(ElasticDLError):
+    """An option of a job is wrong."""
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option}: {problem}")
+        self.option = option
+        self.problem = problem
+
+
+class DataError(ElasticDLError):
+    """Data is missing, corrupt, or of another form than declared."""
+
+
+class ModelError(ElasticDLError):
+    """The model's code does not keep the model contract."""
+
+
+class JobError(ElasticDLError):
+    """A job ended without a result."""
+
+
+class JobFailed(JobError):
+    """A job ended because of an error; `traceback` is the failing process's own (may be empty)."""
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class JobCancelled(JobError):
+    """A job was cancelled before its end."""
+
+
+class JobNotFound(ElasticDLError):
+    """No job of that name is known on this machine."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the nearest of `known`, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
