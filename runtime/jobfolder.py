@@ -1,0 +1,194 @@
+"""The folder that holds everything about one job on this machine.
+
+::
+
+    NAME/
+      spec.json       the JobSpec
+      token           the secret that every call carries (mode 0600)
+      zoo/            the model zoo, as copied or cloned at submission
+      data/           frames handed over by the client, as Parquet
+      master.json     address and process id of the running master
+      master.lock     locked by the master while it lives
+      status.pb       the last JobStatus
+      logs/           a file per process
+      checkpoints/    unless the job says otherwise
+      tensorboard/    event files
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.runtime.errors import JobNotFound, OptionError, did_you_mean
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+
+ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
+
+
+def jobs_root() -> Path:
+    """Where the folders of this user's jobs are: $ELASTICDL_HOME/jobs, by default under the XDG state directory."""
+    home = os.environ.get("ELASTICDL_HOME")
+    if not home:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        home = os.fspath(Path(state) / "elasticdl")
+    return Path(home) / "jobs"
+
+
+def write_aside(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step: readers see the old content or the new, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+class JobFolder:
+    """Paths and small files of one job; see the module's docstring."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.name = self.path.name
+        self.zoo = self.path / "zoo"
+        self.data = self.path / "data"
+        self.logs = self.path / "logs"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+
+    # ------------------------------------------------------------ making and finding
+
+    @classmethod
+    def create(cls, spec: JobSpec) -> JobFolder:
+        """Make the folder of a new job.
+
+        A job that has ended makes room for another of its name: its folder is kept as NAME~1, NAME~2, …
+        Raises OptionError if a job of that name is still running.
+        """
+        root = jobs_root()
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = cls(root / spec.job_name)
+        for _ in range(100):
+            try:
+                folder.path.mkdir(mode=0o700)
+                break
+            except FileExistsError:
+                if folder.is_alive() or folder._is_new():
+                    raise OptionError(
+                        "job_name",
+                        f"{spec.job_name!r} is in use by a job that is running; choose another name, wait for it "
+                        f"(elasticdl attach {spec.job_name}) or end it (elasticdl cancel {spec.job_name})",
+                    ) from None
+                folder._make_room()
+        for part in (folder.zoo, folder.data, folder.logs):
+            part.mkdir()
+        write_aside(folder.path / "token", secrets.token_hex(32).encode(), mode=0o600)
+        folder.write_spec(spec)
+        return folder
+
+    def _is_new(self) -> bool:
+        """Whether a client may still be at work on it: made a moment ago, and no master has run yet."""
+        with contextlib.suppress(OSError):
+            return not self._status_path.exists() and time.time() - self.path.stat().st_mtime < 60
+        return False
+
+    def _make_room(self) -> None:
+        taken = {path.name for path in self.path.parent.glob(f"{self.name}~*")}
+        number = next(n for n in range(1, len(taken) + 2) if f"{self.name}~{n}" not in taken)
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(self.path.with_name(f"{self.name}~{number}"))
+
+    @classmethod
+    def find(cls, name: str) -> JobFolder:
+        """Return the folder of a job of that name, running or ended; raise JobNotFound."""
+        folder = cls(jobs_root() / name)
+        if "/" in name or not (folder.path / "spec.json").exists():
+            known = [other.name for other in cls.all()]
+            raise JobNotFound(f"no job named {name!r} on this machine.{did_you_mean(name, known)} See: elasticdl jobs")
+        return folder
+
+    @classmethod
+    def all(cls) -> list[JobFolder]:
+        """Every job known on this machine, the newest first."""
+        with contextlib.suppress(FileNotFoundError):
+            folders = [path for path in jobs_root().iterdir() if (path / "spec.json").exists()]
+            return [cls(path) for path in sorted(folders, key=lambda path: -(path / "spec.json").stat().st_mtime)]
+        return []
+
+    def remove(self) -> None:
+        """Delete the folder and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    # ------------------------------------------------------------ small files
+
+    @property
+    def _status_path(self) -> Path:
+        return self.path / "status.pb"
+
+    def token(self) -> str:
+        """The secret that every call to the job's master carries."""
+        return (self.path / "token").read_text()
+
+    def spec(self) -> JobSpec:
+        """The job's declaration."""
+        return JobSpec.from_json((self.path / "spec.json").read_text())
+
+    def write_spec(self, spec: JobSpec) -> None:
+        """Replace the job's declaration."""
+        write_aside(self.path / "spec.json", spec.to_json().encode())
+
+    def status(self) -> pb.JobStatus | None:
+        """The last status that the master wrote, or None before the first."""
+        with contextlib.suppress(FileNotFoundError):
+            return pb.JobStatus.FromString(self._status_path.read_bytes())
+        return None
+
+    def write_status(self, status: pb.JobStatus) -> None:
+        """Keep this status for those who look later."""
+        write_aside(self._status_path, status.SerializeToString())
+
+    def master(self) -> dict[str, Any] | None:
+        """{"address": "127.0.0.1:PORT", "pid": …} of the master, or None before it listens."""
+        with contextlib.suppress(FileNotFoundError):
+            return dict(json.loads((self.path / "master.json").read_text()))
+        return None
+
+    def write_master(self, address: str) -> None:
+        """Tell clients where the master listens."""
+        write_aside(self.path / "master.json", json.dumps({"address": address, "pid": os.getpid()}).encode())
+
+    def log_path(self, role: str, index: int | None = None) -> Path:
+        """The log file of one process: logs/master.log, logs/worker-0.log."""
+        return self.logs / (f"{role}.log" if index is None else f"{role}-{index}.log")
+
+    # ------------------------------------------------------------ is the master alive?
+
+    @contextlib.contextmanager
+    def hold_master_lock(self) -> Iterator[None]:
+        """Mark the job as having a master, until the block ends or the process dies in whatever way."""
+        with open(self.path / "master.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+
+    def is_alive(self) -> bool:
+        """Whether the job's master lives."""
+        try:
+            with open(self.path / "master.lock") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
