@@ -9,6 +9,7 @@
       data/           frames handed over by the client, as Parquet
       master.json     address and process id of the running master
       master.lock     locked by the master while it lives
+      client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
       logs/           a file per process
       checkpoints/    unless the job says otherwise
@@ -18,6 +19,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -31,8 +33,6 @@ from typing import Any
 from elasticdl_nb.runtime.errors import JobNotFound, OptionError, did_you_mean
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
-
-ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
 
 
 def jobs_root() -> Path:
@@ -75,46 +75,77 @@ class JobFolder:
         """Make the folder of a new job.
 
         A job that has ended makes room for another of its name: its folder is kept as NAME~1, NAME~2, …
-        Raises OptionError if a job of that name is still running.
+        Raises OptionError if a job of that name is running.
+        """
+        with cls.prepare(spec) as folder:
+            return folder
+
+    @classmethod
+    @contextlib.contextmanager
+    def prepare(cls, spec: JobSpec) -> Iterator[JobFolder]:
+        """Make the folder of a new job, as `create` does, marked as in preparation until the block ends.
+
+        An exception in the block removes the folder, and gives the name back to the job that had it before.
         """
         root = jobs_root()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = cls(root / spec.job_name)
+        folder._refuse_if_in_use()
+        # Built aside, so that it appears complete, and marked.
+        aside = cls(root / f".{spec.job_name}.{secrets.token_hex(4)}")
+        aside.path.mkdir(mode=0o700)
+        with _hold_lock(aside.path / "client.lock"):
+            try:
+                for part in (aside.zoo, aside.data, aside.logs):
+                    part.mkdir()
+                write_aside(aside.path / "token", secrets.token_hex(32).encode(), mode=0o600)
+                aside.write_spec(spec)
+                former = aside._take_name(folder)
+            except BaseException:
+                aside.remove()
+                raise
+            try:
+                yield folder
+            except BaseException:
+                folder.remove()
+                if former is not None:
+                    former.rename(folder.path)
+                raise
+
+    def _take_name(self, target: JobFolder) -> Path | None:
+        """Move this folder to the place of `target`; return where an ended job that was there is now."""
+        former = None
         for _ in range(100):
             try:
-                folder.path.mkdir(mode=0o700)
-                break
-            except FileExistsError:
-                if folder.is_alive() or folder._is_new():
-                    raise OptionError(
-                        "job_name",
-                        f"{spec.job_name!r} is in use by a job that is running; choose another name, wait for it "
-                        f"(elasticdl attach {spec.job_name}) or end it (elasticdl cancel {spec.job_name})",
-                    ) from None
-                folder._make_room()
-        for part in (folder.zoo, folder.data, folder.logs):
-            part.mkdir()
-        write_aside(folder.path / "token", secrets.token_hex(32).encode(), mode=0o600)
-        folder.write_spec(spec)
-        return folder
+                self.path.rename(target.path)
+                return former
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                target._refuse_if_in_use()
+                former = target._make_room()
+        raise OptionError("job_name", f"{target.name!r} is wanted by too many jobs at once")
 
-    def _is_new(self) -> bool:
-        """Whether a client may still be at work on it: made a moment ago, and no master has run yet."""
-        with contextlib.suppress(OSError):
-            return not self._status_path.exists() and time.time() - self.path.stat().st_mtime < 60
-        return False
+    def _refuse_if_in_use(self) -> None:
+        if self.is_alive() or self.is_in_preparation():
+            raise OptionError(
+                "job_name",
+                f"{self.name!r} is in use by a job that is running; choose another name, wait for it "
+                f"(elasticdl attach {self.name}) or end it (elasticdl cancel {self.name})",
+            )
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> Path | None:
         taken = {path.name for path in self.path.parent.glob(f"{self.name}~*")}
         number = next(n for n in range(1, len(taken) + 2) if f"{self.name}~{n}" not in taken)
         with contextlib.suppress(FileNotFoundError):
-            self.path.rename(self.path.with_name(f"{self.name}~{number}"))
+            return self.path.rename(self.path.with_name(f"{self.name}~{number}"))
+        return None
 
     @classmethod
     def find(cls, name: str) -> JobFolder:
         """Return the folder of a job of that name, running or ended; raise JobNotFound."""
         folder = cls(jobs_root() / name)
-        if "/" in name or not (folder.path / "spec.json").exists():
+        if "/" in name or not _is_job(folder.path):
             known = [other.name for other in cls.all()]
             raise JobNotFound(f"no job named {name!r} on this machine.{did_you_mean(name, known)} See: elasticdl jobs")
         return folder
@@ -123,7 +154,7 @@ class JobFolder:
     def all(cls) -> list[JobFolder]:
         """Every job known on this machine, the newest first."""
         with contextlib.suppress(FileNotFoundError):
-            folders = [path for path in jobs_root().iterdir() if (path / "spec.json").exists()]
+            folders = [path for path in jobs_root().iterdir() if _is_job(path)]
             return [cls(path) for path in sorted(folders, key=lambda path: -(path / "spec.json").stat().st_mtime)]
         return []
 
@@ -177,18 +208,47 @@ class JobFolder:
 
     @contextlib.contextmanager
     def hold_master_lock(self) -> Iterator[None]:
-        """Mark the job as having a master, until the block ends or the process dies in whatever way."""
-        with open(self.path / "master.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        """Mark the job as having a master, until the block ends or the process dies in whatever way.
+
+        Raises BlockingIOError if it has one already.
+        """
+        with _hold_lock(self.path / "master.lock"):
             yield
 
     def is_alive(self) -> bool:
         """Whether the job's master lives."""
-        try:
-            with open(self.path / "master.lock") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
+        return _is_locked(self.path / "master.lock")
+
+    def is_in_preparation(self) -> bool:
+        """Whether a client is at work on the job, before it has a master."""
+        return _is_locked(self.path / "client.lock")
+
+
+def _is_job(path: Path) -> bool:
+    return not path.name.startswith(".") and (path / "spec.json").exists()
+
+
+@contextlib.contextmanager
+def _hold_lock(path: Path) -> Iterator[None]:
+    with open(path, "w") as file:
+        for attempt in range(100):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # It may only be someone who looks whether the lock is held.
+                if attempt == 99:
+                    raise
+                time.sleep(0.002)
+        yield
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
         return False
+    except BlockingIOError:
+        return True
+    return False

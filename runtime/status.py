@@ -1,0 +1,105 @@
+"""The picture of a job that watchers hold: how updates change it, and how its values are written for people.
+
+Everything here is a function of its arguments; every view (terminal, notebook, report) draws from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
+
+# A watcher that stays for days gets appended points without end; these bound what it keeps.
+_MOST_LOSSES = 1000
+_MOST_EVENTS = 200
+
+
+def merge(status: pb.JobStatus, update: pb.JobUpdate) -> pb.JobStatus:
+    """Return the picture after `update`; neither argument is changed.
+
+    A full update replaces the picture. Otherwise every field is replaced but `losses`, `evaluations` and `events`,
+    which are appended to (old losses are thinned out, old events dropped, once there are very many).
+    """
+    merged = pb.JobStatus()
+    merged.CopyFrom(update.status)
+    if update.full:
+        return merged
+    for name in ("losses", "evaluations", "events"):
+        merged.ClearField(name)
+        getattr(merged, name).extend(getattr(status, name))
+        getattr(merged, name).extend(getattr(update.status, name))
+    if len(merged.losses) > _MOST_LOSSES:
+        older = len(merged.losses) - _MOST_LOSSES // 4
+        del merged.losses[1:older:2]
+    if len(merged.events) > _MOST_EVENTS:
+        del merged.events[: len(merged.events) - _MOST_EVENTS]
+    return merged
+
+
+def is_over(status: pb.JobStatus) -> bool:
+    """Whether the job has ended, in whatever way."""
+    return status.phase in ENDED
+
+
+def phase_name(status: pb.JobStatus) -> str:
+    """Return the phase in lower case: "starting", "running", "finishing", "succeeded", "failed" or "cancelled"."""
+    return pb.JobPhase.Name(status.phase).lower()
+
+
+def latest_metrics(status: pb.JobStatus) -> dict[str, float]:
+    """Return the values of the latest evaluation, sorted by name; empty if there was none."""
+    if not status.evaluations:
+        return {}
+    return dict(sorted(status.evaluations[-1].metrics.items()))
+
+
+def elapsed(status: pb.JobStatus, now: float) -> float:
+    """Return for how many seconds the job has run until `now`, or ran until its end; 0 before its start."""
+    if not status.started_at:
+        return 0.0
+    return max(0.0, (status.finished_at or now) - status.started_at)
+
+
+# ------------------------------------------------------------------ values for people
+
+
+def format_count(number: float) -> str:
+    """Return a number of things: 950, 9,500, 12.3K, 1.2M, 350M."""
+    if number < 10_000:
+        return f"{number:,.0f}"
+    for unit in "KMGT":
+        number /= 1000
+        if number < 999.5 or unit == "T":
+            return f"{number:.1f}{unit}" if number < 99.95 else f"{number:.0f}{unit}"
+    raise AssertionError("unreachable")
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h."""
+    if seconds < 1:
+        return f"{max(seconds, 0):.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 1:
+        return f"{minutes}m {rest:02d}s"
+    days, hours = divmod(hours, 24)
+    return f"{hours}h {minutes:02d}m" if days < 1 else f"{days}d {hours}h"
+
+
+def format_value(value: float) -> str:
+    """Return a loss or metric with four significant digits."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+    return f"{value:.3e}"
+
+
+def format_metrics(metrics: Mapping[str, float]) -> str:
+    """Return `"accuracy 0.912, auc 0.88"`."""
+    return ", ".join(f"{name} {format_value(value)}" for name, value in metrics.items())
