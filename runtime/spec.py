@@ -232,7 +232,7 @@ class JobSpec:
         "How often to use every record.", group="Data", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
     )  # fmt: skip
     max_step: int = _option(
-        "Stop after this many steps (batches), however many epochs that is; 0 for no limit.",
+        "Stop after this many steps (batches), even if epochs are left; 0 for no limit.",
         group="Data", parse=_whole(0), form="N", default=0, jobs=_TRAIN, aliases={"train": ("max_steps",)},
     )  # fmt: skip
     shuffle: bool = _option(

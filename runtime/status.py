@@ -103,3 +103,8 @@ def format_value(value: float) -> str:
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Return `"accuracy 0.912, auc 0.88"`."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in metrics.items())
+
+
+def format_evaluation(evaluation: pb.Evaluation) -> str:
+    """Return an evaluation's metrics, sorted by name."""
+    return format_metrics(dict(sorted(evaluation.metrics.items())))

@@ -1,0 +1,7 @@
+"""`python -m elasticdl_nb.runtime.master JOB_FOLDER`."""
+
+import sys
+
+from elasticdl_nb.runtime.master.process import main
+
+main(sys.argv[1])

@@ -1,0 +1,80 @@
+"""When to evaluate during training, and how the results of an evaluation's tasks come together.
+
+Plain objects. An evaluation starts when the training tasks handed out so far pass its step (or end its epoch): its tasks
+then stand before any further training task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+import numpy as np
+
+States = dict[str, list[np.ndarray]]
+"""Additive state of each metric: name to arrays (float64)."""
+
+
+@dataclass
+class EvaluationSchedule:
+    """Says after which training tasks an evaluation is due: every `steps` steps, or at epochs' ends if 0; and at the end."""
+
+    steps: int = 0
+    enabled: bool = True
+    _handed_out: int = 0
+    _evaluated_at: int = -1
+
+    def task_handed_out(self, steps: int, ends_epoch: bool) -> bool:
+        """Count a training task; return whether an evaluation is due after it."""
+        before = self._handed_out
+        self._handed_out += steps
+        if not self.enabled:
+            return False
+        due = before // self.steps != self._handed_out // self.steps if self.steps else ends_epoch
+        return due and self._mark()
+
+    def training_over(self) -> bool:
+        """Return whether the final evaluation is still to be made."""
+        return self.enabled and self._mark()
+
+    def _mark(self) -> bool:
+        if self._evaluated_at == self._handed_out:
+            return False
+        self._evaluated_at = self._handed_out
+        return True
+
+    def snapshot(self) -> list[int]:
+        """State as JSON values."""
+        return [self._handed_out, self._evaluated_at]
+
+    def restore(self, snapshot: list[int] | None) -> None:
+        """Go back to a snapshot, or to the beginning."""
+        self._handed_out, self._evaluated_at = snapshot or [0, -1]
+
+
+@dataclass
+class EvaluationRound:
+    """One evaluation: its tasks' states summed, each task counted once."""
+
+    number: int
+    tasks_left: int
+    step: int = 0
+    records: int = 0
+    states: States = field(default_factory=dict)
+
+    def task_done(self, states: States, records: int, step: int) -> bool:
+        """Add the result of one task; return whether it was the last."""
+        for name, arrays in states.items():
+            have = self.states.get(name)
+            self.states[name] = arrays if have is None else [a + b for a, b in zip(have, arrays, strict=True)]
+        self.records += records
+        self.step = max(self.step, step)
+        self.tasks_left -= 1
+        return self.tasks_left == 0
+
+
+def steps_between(*, task_steps: int, marks: tuple[int, ...]) -> int:
+    """Batches a task may have, so that evaluations and checkpoints, which happen between tasks, are not late.
+
+    `task_steps` is what was asked for; each mark is a number of steps after which something is due (0: nothing).
+    """
+    return min([task_steps, *(mark for mark in marks if mark)])
+

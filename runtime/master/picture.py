@@ -1,0 +1,68 @@
+"""What watchers see: the loss curve, evaluations and messages so far, kept within bounds however long the job."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+MAX_LOSSES = 1000
+MAX_EVENTS = 200
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How much of a picture a watcher has been sent."""
+
+    revision: int = -1
+    losses: int = 0
+    evaluations: int = 0
+    events: int = 0
+
+
+@dataclass
+class Picture:
+    """The growing parts of a job's status. `revision` changes whenever something other than an addition happens."""
+
+    revision: int = 0
+    losses: list[pb.LossPoint] = field(default_factory=list)
+    evaluations: list[pb.Evaluation] = field(default_factory=list)
+    events: list[pb.Event] = field(default_factory=list)
+
+    def add_losses(self, points: Iterable[pb.LossPoint]) -> None:
+        """Lengthen the loss curve; when it has grown too long, neighbours are merged into their mean."""
+        self.losses.extend(points)
+        if len(self.losses) > MAX_LOSSES:
+            pairs = zip(self.losses[::2], self.losses[1::2], strict=False)
+            last = self.losses[len(self.losses) // 2 * 2 :]
+            self.losses = [_mean(a, b) for a, b in pairs] + last
+            self.revision += 1
+
+    def add_event(self, now: float, level: str, source: str, text: str) -> None:
+        """Add a message for people; the oldest are forgotten."""
+        self.events.append(pb.Event(time=now, level=level, source=source, text=text))
+        if len(self.events) > MAX_EVENTS:
+            del self.events[: MAX_EVENTS // 2]
+            self.revision += 1
+
+    def roll_back(self, step: int) -> None:
+        """Forget what happened after this step: it is going to happen again."""
+        self.losses = [point for point in self.losses if point.step <= step]
+        self.evaluations = [evaluation for evaluation in self.evaluations if evaluation.step <= step]
+        self.revision += 1
+
+    def fill(self, status: pb.JobStatus, mark: Mark) -> tuple[bool, Mark]:
+        """Put what came since `mark` (or everything) into a status; return whether it is everything, and the new mark."""
+        full = mark.revision != self.revision
+        since = Mark() if full else mark
+        status.losses.extend(self.losses[since.losses :])
+        status.evaluations.extend(self.evaluations[since.evaluations :])
+        status.events.extend(self.events[since.events :])
+        return full, Mark(self.revision, len(self.losses), len(self.evaluations), len(self.events))
+
+
+def _mean(a: pb.LossPoint, b: pb.LossPoint) -> pb.LossPoint:
+    loss = (a.loss + b.loss) / 2
+    return pb.LossPoint(step=b.step, time=b.time, loss=loss if math.isfinite(loss) else b.loss)

@@ -1,0 +1,82 @@
+"""The coordinator's state as the JobStatus that watchers get."""
+
+from __future__ import annotations
+
+from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.master.picture import Mark
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+_DETAILS = {
+    "starting": "starting the workers",
+    "importing": "importing TensorFlow",
+    "building": "building the model",
+    "waiting": "counting the records",
+}
+
+
+def update(coordinator: Coordinator, now: float, mark: Mark, *, name: str, pid: int) -> tuple[pb.JobUpdate, Mark]:
+    """Return what a watcher needs who has seen the picture up to `mark`, and the new mark."""
+    status = _numbers(coordinator, now)
+    status.name = name
+    status.instances.add(role="master", state="running" if not coordinator.is_over else "finished", pid=pid)
+    for worker in coordinator.members.workers.values():
+        status.instances.add(
+            role="worker", index=worker.index, state=worker.state, activity=worker.activity, pid=worker.pid,
+            tasks_done=worker.tasks_done, records_done=worker.records, restarts=worker.restarts,
+            records_per_second=worker.rate.per_second(now),
+        )  # fmt: skip
+    full, mark = coordinator.picture.fill(status, mark)
+    return pb.JobUpdate(full=full, status=status), mark
+
+
+def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
+    spec, kind, queue = job.spec, job.spec.kind, job.queue
+    progress = _progress(job)
+    elapsed = now - job.running_since
+    remaining = -1.0
+    if job.is_over:
+        remaining = 0.0
+    elif job.running_since and progress > 0 and elapsed > 1:
+        remaining = elapsed * (1 - progress) / progress
+    trains = kind == "train"
+    return pb.JobStatus(
+        kind=kind,
+        phase=job.phase,
+        detail=_detail(job),
+        progress=progress,
+        remaining_seconds=remaining,
+        epoch=queue.epoch + 1 if trains else 0,
+        num_epochs=spec.num_epochs if trains else 0,
+        records_done=queue.records_done[kind],
+        records_total=job.records_total,
+        tasks_done=queue.tasks_done[kind],
+        tasks_total=job.tasks_total,
+        tasks_retried=queue.tasks_retried,
+        records_per_second=0.0 if job.is_over else sum(w.rate.per_second(now) for w in job.members.live()),
+        step=job.step,
+        started_at=job.started_at,
+        updated_at=now,
+        finished_at=job.finished_at,
+        failure=job.failure,
+        outputs=job.outputs,
+        distribution_strategy=spec.distribution_strategy if trains else "",
+    )
+
+
+def _progress(job: Coordinator) -> float:
+    if job.phase == pb.SUCCEEDED:
+        return 1.0
+    done = job.queue.records_done[job.spec.kind] / job.records_total if job.records_total else 0.0
+    if job.spec.kind == "train" and job.steps_total:
+        done = max(done, job.step / job.steps_total)
+    return min(done, 1.0)
+
+
+def _detail(job: Coordinator) -> str:
+    if job.phase == pb.FAILED and job.failure:
+        return job.failure.message
+    activities = [worker.activity for worker in job.members.live() if worker.activity]
+    if job.is_over or not activities:
+        return ""
+    activity = max(set(activities), key=activities.count)
+    return _DETAILS.get(activity, activity)

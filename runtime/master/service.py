@@ -1,0 +1,111 @@
+"""The master's gRPC service: turns streams into events, and passes messages on to workers and watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import grpc
+
+from elasticdl_nb.runtime.master.picture import Mark
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.protocol import master_pb2_grpc
+
+WATCH_INTERVAL = 0.25
+"""Seconds between two updates to a watcher, at least."""
+
+WATCH_HEARTBEAT = 1.0
+"""Seconds after which a watcher is sent an update even if nothing happened."""
+
+
+class Events(Protocol):
+    """Whom the service tells what happens; see `process.Master`."""
+
+    def worker_joined(self, index: int, incarnation: str, pid: int) -> bool:
+        """A worker's process says hello; return whether it belongs to the job."""
+        ...
+
+    def worker_said(self, index: int, incarnation: str, message: pb.WorkerMessage) -> None:
+        """A worker's process says something."""
+        ...
+
+    def cancel(self, reason: str) -> None:
+        """Somebody wants the job to end."""
+        ...
+
+    def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
+        """What a watcher needs who has seen everything up to the mark."""
+        ...
+
+
+class MasterService(master_pb2_grpc.MasterServicer):
+    """See master.proto."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._outboxes: dict[tuple[int, str], asyncio.Queue[pb.MasterMessage]] = {}
+        self._changed = asyncio.Event()
+        self.waiting_watchers = 0
+
+    def send(self, index: int, incarnation: str, message: pb.MasterMessage) -> None:
+        """Pass a message on to a worker; dropped if that process is not connected."""
+        outbox = self._outboxes.get((index, incarnation))
+        if outbox is not None:
+            outbox.put_nowait(message)
+
+    def wake_watchers(self) -> None:
+        """Something has changed that watchers should see."""
+        self._changed.set()
+
+    async def Work(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.WorkerMessage], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Serve one worker process for its whole life."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("body") != "hello":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a worker says hello first")
+            return
+        key = (first.hello.worker, first.hello.incarnation)
+        outbox = self._outboxes[key] = asyncio.Queue()
+        sender = asyncio.create_task(_send_all(outbox, context))
+        try:
+            if not self._events.worker_joined(*key, first.hello.pid):
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this job has no use for this worker")
+            async for message in request_iterator:
+                self._events.worker_said(*key, message)
+        finally:
+            del self._outboxes[key]
+            sender.cancel()
+
+    async def WatchJob(  # noqa: N802
+        self, request: pb.WatchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.JobUpdate]:
+        """Send the whole status, then changes, until the job has ended."""
+        self.waiting_watchers += request.waiting
+        mark = Mark()
+        try:
+            while True:
+                update, mark = self._events.update(mark)
+                yield update
+                if update.status.finished_at:
+                    return
+                await asyncio.sleep(WATCH_INTERVAL)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), WATCH_HEARTBEAT - WATCH_INTERVAL)
+                self._changed.clear()
+        finally:
+            self.waiting_watchers -= request.waiting
+
+    async def CancelJob(  # noqa: N802
+        self, request: pb.CancelRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.CancelReply:
+        """End the job."""
+        self._events.cancel(request.reason or "on request")
+        return pb.CancelReply()
+
+
+async def _send_all(outbox: asyncio.Queue[pb.MasterMessage], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    while True:
+        await context.write(await outbox.get())

@@ -1,0 +1,50 @@
+"""The job's token on every call."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+
+import grpc
+
+KEY = "authorization"
+
+
+def metadata(token: str) -> tuple[tuple[str, str], ...]:
+    """What a caller adds to a call."""
+    return ((KEY, f"Bearer {token}"),)
+
+
+class RequireToken(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Refuses every call that does not carry the job's token."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Pass the call on, or answer it with UNAUTHENTICATED."""
+        handler = await continuation(handler_call_details)
+        if handler is None or self._admits(handler_call_details.invocation_metadata):
+            return handler
+        return _refusing(handler)
+
+    def _admits(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        given = dict(pairs).get(KEY, "")
+        return hmac.compare_digest(given.encode(), self._expected)
+
+
+def _refusing(handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
+    async def refuse(_request: object, context: grpc.aio.ServicerContext[object, object]) -> None:
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this call needs the job's token")
+
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[(bool(handler.request_streaming), bool(handler.response_streaming))]
+    return make(refuse)  # type: ignore[arg-type,no-any-return]

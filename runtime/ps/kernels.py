@@ -1,0 +1,115 @@
+"""Compiled kernels over ids and rows.
+
+The index is a table of `slots`, a power of two of them, in which `slots[h] - 1` is the row of the id that hashes to
+`h` or, by linear probing, to a slot before it; 0 marks a free slot. The ids themselves stand in `known`, by row: a slot
+costs 4 bytes, and rebuilding the index needs nothing but `known`.
+
+`kernels_numpy` has the same functions with the same results.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.ps.compiled import compiled
+
+Slots = NDArray[np.int32]
+Ids = NDArray[np.int64]
+Rows = NDArray[np.int32]
+
+_SHIFT = np.uint64(33)
+_ONE = np.uint64(1)
+_FIRST = np.uint64(0xFF51AFD7ED558CCD)
+_SECOND = np.uint64(0xC4CEB9FE1A85EC53)
+
+
+@compiled
+def mix(value: Any) -> Any:
+    """Hash 64 bits to 64 bits (the finalizer of MurmurHash3)."""
+    bits = np.uint64(value)
+    bits ^= bits >> _SHIFT
+    bits *= _FIRST
+    bits ^= bits >> _SHIFT
+    bits *= _SECOND
+    bits ^= bits >> _SHIFT
+    return bits
+
+
+@compiled
+def find(slots: Slots, known: Ids, query: Ids, rows: Rows) -> None:
+    """Set `rows[i]` to the row of `query[i]`, or to -1."""
+    mask = np.uint64(slots.size - 1)
+    for i in range(query.size):
+        h = mix(query[i]) & mask
+        row = slots[h] - 1
+        while row >= 0 and known[row] != query[i]:
+            h = (h + _ONE) & mask
+            row = slots[h] - 1
+        rows[i] = row
+
+
+@compiled
+def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows, start: int) -> tuple[int, int]:
+    """Set `rows[i]` for i >= start to the row of `query[i]`; ids that are absent get the rows from `count` on.
+
+    Stops where the index would be more than half full. Returns the new count, and where it stopped (`query.size`
+    when all was done). `known` must have room for `query.size` more.
+    """
+    mask = np.uint64(slots.size - 1)
+    limit = slots.size // 2
+    for i in range(start, query.size):
+        h = mix(query[i]) & mask
+        row = slots[h] - 1
+        while row >= 0 and known[row] != query[i]:
+            h = (h + _ONE) & mask
+            row = slots[h] - 1
+        if row < 0:
+            if count >= limit:
+                return count, i
+            row = count
+            slots[h] = row + 1
+            known[row] = query[i]
+            count += 1
+        rows[i] = row
+    return count, query.size
+
+
+@compiled
+def rebuild(slots: Slots, known: Ids, count: int) -> None:
+    """Fill free `slots` with the first `count` of `known`, which are all different."""
+    mask = np.uint64(slots.size - 1)
+    for row in range(count):
+        h = mix(known[row]) & mask
+        while slots[h] != 0:
+            h = (h + _ONE) & mask
+        slots[h] = row + 1
+
+
+@compiled
+def gather(source: NDArray[np.float32], rows: Rows, out: NDArray[np.float32]) -> None:
+    """Copy row `rows[i]` of `source` to row i of `out`."""
+    for i in range(rows.size):
+        row = rows[i]
+        for j in range(source.shape[1]):
+            out[i, j] = source[row, j]
+
+
+@compiled
+def scatter(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+    """Copy row i of `values` to row `rows[i]` of `target`."""
+    for i in range(rows.size):
+        row = rows[i]
+        for j in range(target.shape[1]):
+            target[row, j] = values[i, j]
+
+
+@compiled
+def add_rows(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+    """Add row i of `values` to row `rows[i]` of `target`, in the order of i."""
+    for i in range(rows.size):
+        row = rows[i]
+        for j in range(target.shape[1]):
+            target[row, j] += values[i, j]

@@ -1,0 +1,104 @@
+"""Arrays that grow in place.
+
+An array's address range is reserved at once, far beyond what it needs, in an anonymous mapping that commits no memory;
+pages appear when they are first written. Growing thus copies nothing and never holds the content twice. Where the
+system refuses such a reservation, the array grows by doubling and copying.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+RESERVATION = 64 << 30
+
+# mmap.MAP_NORESERVE has a name only from Python 3.13 on.
+_NORESERVE: int | None = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform.startswith("linux") else None)
+
+
+def _reservation() -> int:
+    """Address space for one array, in bytes: what the machine's memory could hold, up to 64 GiB."""
+    try:
+        return min(RESERVATION, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return RESERVATION
+
+
+def reserve(nbytes: int) -> mmap.mmap | None:
+    """Return a zeroed anonymous mapping whose pages are committed on first write, or None if there can be none."""
+    if _NORESERVE is None:
+        return None
+    try:
+        mapping = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+    except (OSError, ValueError, OverflowError):
+        return None
+    with contextlib.suppress(OSError, AttributeError):
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    return mapping
+
+
+def zeros(length: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Return zeros of shape [length] in a mapping of their own, given back to the system when they are dropped."""
+    kind = np.dtype(dtype)
+    return np.frombuffer(mmap.mmap(-1, max(1, length * kind.itemsize)), kind, count=length)
+
+
+class GrowableArray:
+    """An array of shape [length, *tail] whose length grows; new rows hold `fill`.
+
+    `data` has the shape [capacity, *tail] with capacity >= length: kernels take it whole. It stays the same object
+    while the array grows within its reservation; take it anew after every `grow`.
+    """
+
+    def __init__(self, tail: tuple[int, ...], dtype: DTypeLike, fill: float = 0, reservation: int | None = None) -> None:
+        self.tail = tail
+        self.dtype = np.dtype(dtype)
+        self.fill = fill
+        self.length = 0
+        self._row_bytes = max(1, math.prod(tail)) * self.dtype.itemsize
+        reserved = _reservation() if reservation is None else reservation
+        self.data = self._mapped(reserved // self._row_bytes)
+        if self.data is None:
+            self.data = np.zeros((0, *tail), self.dtype)
+
+    data: NDArray[Any]
+
+    def _mapped(self, rows: int) -> Any:
+        mapping = reserve(rows * self._row_bytes) if rows else None
+        if mapping is None:
+            return None
+        return np.frombuffer(mapping, self.dtype, count=rows * math.prod(self.tail)).reshape(rows, *self.tail)
+
+    @property
+    def view(self) -> NDArray[Any]:
+        """The rows in use, shape [length, *tail]."""
+        return self.data[: self.length]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows in use."""
+        return self.length * self._row_bytes
+
+    def grow(self, length: int) -> None:
+        """Make the array at least `length` rows long; raises MemoryError if the machine cannot hold them."""
+        if length <= self.length:
+            return
+        if length > len(self.data):
+            self._move(max(length, 2 * len(self.data)))
+        if self.fill:
+            self.data[self.length : length] = self.fill
+        self.length = length
+
+    def _move(self, capacity: int) -> None:
+        larger = self._mapped(capacity)
+        if larger is None:
+            larger = np.zeros((capacity, *self.tail), self.dtype)
+        larger[: self.length] = self.view
+        self.data = larger
