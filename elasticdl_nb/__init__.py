@@ -1,1 +1,86 @@
-"""elasticdl_nb: elastic distributed deep learning with Keras, driven from a notebook."""
+"""elasticdl_nb: elastic distributed deep learning with Keras, driven from a notebook.
+
+    import elasticdl_nb
+
+    elasticdl_nb.train(model_zoo="zoo", model_def="flights.custom_model", data="flights/*.parquet", output="model")
+    elasticdl_nb.predict(trained_model="model", data="tomorrow.csv", output="late.csv")
+
+Importing this is cheap: each name below is loaded when it is first used, and TensorFlow only in a job's workers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elasticdl_nb.api import evaluate, predict, train
+    from elasticdl_nb.job import Job, attach
+    from elasticdl_nb.jobtable import jobs
+    from elasticdl_nb.runtime.errors import (
+        DataError,
+        ElasticDLError,
+        JobCancelled,
+        JobError,
+        JobFailed,
+        JobNotFound,
+        ModelError,
+        OptionError,
+    )
+    from elasticdl_nb.runtime.mode import Mode
+    from elasticdl_nb.runtime.model import batched
+    from elasticdl_nb.runtime.spec import JobSpec
+
+    __version__: str
+
+__all__ = [
+    "DataError",
+    "ElasticDLError",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobNotFound",
+    "JobSpec",
+    "Mode",
+    "ModelError",
+    "OptionError",
+    "__version__",
+    "attach",
+    "batched",
+    "evaluate",
+    "jobs",
+    "predict",
+    "train",
+]
+
+_HOMES = {
+    "api": ("evaluate", "predict", "train"),
+    "job": ("Job", "attach"),
+    "jobtable": ("jobs",),
+    "runtime.errors": (
+        "DataError", "ElasticDLError", "JobCancelled", "JobError", "JobFailed", "JobNotFound", "ModelError",
+        "OptionError",
+    ),
+    "runtime.mode": ("Mode",),
+    "runtime.model": ("batched",),
+    "runtime.spec": ("JobSpec",),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("elasticdl_nb")
+    elif name in _HOME_OF:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

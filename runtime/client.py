@@ -33,7 +33,7 @@ class MasterClient:
 
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 64 << 20)]
         self._channel = grpc.insecure_channel(address, options=options)
-        self._stub = MasterStub(self._channel)
+        self._stub = MasterStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._address = address
 

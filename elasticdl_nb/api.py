@@ -1,0 +1,128 @@
+"""`train`, `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+from elasticdl_nb.job import Job
+from elasticdl_nb.prepare import submit
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobKind, Option, options
+
+Progress = bool | Callable[[pb.JobStatus], None] | None
+
+
+def train(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+    """Train a model."""
+    return _run("train", given, wait, detach, progress)
+
+
+def evaluate(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+    """Evaluate a trained model."""
+    return _run("evaluate", given, wait, detach, progress)
+
+
+def predict(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+    """Predict with a trained model."""
+    return _run("predict", given, wait, detach, progress)
+
+
+def _run(kind: JobKind, given: dict[str, Any], wait: bool | None, detach: bool, progress: Progress) -> Job:
+    live = in_live_notebook()
+    if wait is None:
+        wait = not live and not detach
+    job = Job(submit(kind, given), foreground=not live and not detach)
+    return job.wait(progress=progress) if wait else job
+
+
+def in_live_notebook() -> bool:
+    """Whether this is a notebook kernel that a person works with, rather than a program or a notebook run in batch."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return False
+    # Those who run notebooks in batch say that nobody is there to answer.
+    parent: dict[str, Any] = kernel.get_parent("shell") or {}
+    return bool(parent.get("content", {}).get("allow_stdin", False))
+
+
+# ------------------------------------------------------------------ what help() and editors show
+
+_SUMMARIES: dict[JobKind, str] = {
+    "train": "Train a model on this machine, in processes of its own, and return the job.",
+    "evaluate": "Evaluate a trained model and return the job; its `metrics` are the result.",
+    "predict": "Predict with a trained model and return the job; its `output` is where the predictions are.",
+}
+
+_COMMON = {
+    "wait": "Return when the job has ended; otherwise as soon as it runs. By default waits, except in a live notebook.",
+    "detach": "Let the job go on when this process ends, and return as soon as it runs unless `wait` is true.",
+    "progress": "Show on stderr how it goes: True, False, or by default if that is a terminal; or a function that gets "
+    "every JobStatus.",
+}
+
+_CODE = "Names of code may also be given as the objects themselves: classes, functions, modules, global values."
+_FRAMES = "Data may also be given as pandas, Arrow or Polars frames, or a list of these and of paths."
+_RAISES = """\
+Raises:
+    OptionError, DataError, ModelError: before anything has started, for what is wrong with the call.
+    JobFailed, JobCancelled: from waiting; what the worker said is in the message, its traceback in `traceback`.
+"""
+
+
+def signature(kind: JobKind) -> inspect.Signature:
+    """Return the keyword arguments of one of the functions: the job's options, then those of the call itself."""
+    own = inspect.signature({"train": train, "evaluate": evaluate, "predict": predict}[kind]).parameters
+    parameters = [
+        inspect.Parameter(
+            option.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if option.required else option.default,
+            annotation=annotation(option),
+        )
+        for option in options(kind)
+    ]
+    parameters += [parameter for name, parameter in own.items() if name in _COMMON]
+    return inspect.Signature(parameters, return_annotation="Job")
+
+
+def annotation(option: Option) -> str:
+    """Return the types that callers may give, as text."""
+    if option.choices:
+        return "Literal[" + ", ".join(repr(choice) for choice in option.choices) + "]"
+    if option.group == "Model" and option.form == "NAME":
+        return "str | object"
+    if option.form.startswith("PATH["):
+        return "str | list[str] | DataFrame"
+    if isinstance(option.default, dict):
+        return "str | dict[str, Any]"
+    return type(option.default).__name__
+
+
+def docstring(kind: JobKind) -> str:
+    """Return the text that help() shows."""
+    lines = [_SUMMARIES[kind], "", *([_CODE] if kind == "train" else []), _FRAMES, "", "Args:"]
+    for option in options(kind):
+        also = "".join(f" Also called {alias}." for alias in option.names(kind)[1:])
+        lines.append(_argument(option.name, option.help + also))
+    lines += [_argument(name, text) for name, text in _COMMON.items()]
+    return "\n".join([*lines, "", _RAISES])
+
+
+def _argument(name: str, text: str) -> str:
+    return textwrap.fill(f"{name}: {text}", width=100, initial_indent="    ", subsequent_indent="        ")
+
+
+def _describe(function: Callable[..., Job], kind: JobKind) -> None:
+    described = signature(kind)
+    function.__doc__ = docstring(kind)
+    function.__signature__ = described  # type: ignore[attr-defined]
+
+
+for _function, _kind in ((train, "train"), (evaluate, "evaluate"), (predict, "predict")):
+    _describe(_function, _kind)  # type: ignore[arg-type]

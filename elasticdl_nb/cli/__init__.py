@@ -1,0 +1,96 @@
+"""The `elasticdl` command.
+
+Exit codes: 0 success, 1 the job failed, 2 a mistake in the command, 130 cancelled, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from elasticdl_nb.cli.output import say, say_json, tell
+from elasticdl_nb.cli.parser import SUMMARIES, UsageError
+from elasticdl_nb.cli.signals import Interrupted
+from elasticdl_nb.runtime.errors import ElasticDLError, JobFailed, OptionError, did_you_mean
+from elasticdl_nb.runtime.spec import KINDS, JobKind
+
+_OTHERS = {
+    "jobs": "List the jobs of this machine.",
+    "attach": "Show how a job goes until it has ended.",
+    "cancel": "End a job.",
+    "logs": "Print the logs of a job's processes.",
+    "data": "Convert data between formats.",
+}
+
+_Command = Callable[[Sequence[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (by default this process's own) and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        say(_help())
+        return 0
+    if arguments[0] == "--version":
+        import elasticdl_nb
+
+        say(f"elasticdl_nb {elasticdl_nb.__version__}")
+        return 0
+    try:
+        return _find(arguments[0])(arguments[1:])
+    except SystemExit as end:  # argparse, after --help
+        return int(end.code or 0)
+    except UsageError as error:
+        return _refuse(arguments, str(error), 2)
+    except OptionError as error:
+        return _refuse(arguments, f"--{error}", 2)
+    except ElasticDLError as error:
+        return _refuse(arguments, str(error), 1 if isinstance(error, JobFailed) else 2)
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        return interrupt.exit_code if isinstance(interrupt, Interrupted) else 130
+    except BrokenPipeError:  # `elasticdl jobs | head`
+        sys.stdout = None
+        return 0
+
+
+def _refuse(arguments: Sequence[str], message: str, code: int) -> int:
+    tell(f"elasticdl {arguments[0]}: {message}")
+    if "--json" in arguments:
+        say_json({"name": None, "phase": "refused", "error": message})
+    return code
+
+
+def _find(name: str) -> _Command:
+    if name in KINDS:
+        return lambda arguments: _run_job(name, arguments)
+    if name == "attach":
+        from elasticdl_nb.cli.running import run_attach
+
+        return run_attach
+    if name == "data":
+        from elasticdl_nb.cli.converting import run_data
+
+        return run_data
+    if name in _OTHERS:
+        from elasticdl_nb.cli import managing
+
+        return {"jobs": managing.run_jobs, "cancel": managing.run_cancel, "logs": managing.run_logs}[name]
+    raise UsageError(f"no such command.{did_you_mean(name, [*KINDS, *_OTHERS])} See: elasticdl --help")
+
+
+def _run_job(kind: JobKind, arguments: Sequence[str]) -> int:
+    from elasticdl_nb.cli.running import run_job
+
+    return run_job(kind, arguments)
+
+
+def _help() -> str:
+    commands = [*SUMMARIES.items(), *_OTHERS.items()]
+    listed = "\n".join(f"  {name:<10}{summary}" for name, summary in commands)
+    return (
+        "usage: elasticdl COMMAND [options]\n\n"
+        "Train Keras models with elastic jobs, evaluate them, and predict with them.\n\n"
+        f"commands:\n{listed}\n\n"
+        "  elasticdl COMMAND --help   the options of a command\n"
+        "  elasticdl --version        the version"
+    )

@@ -1,0 +1,73 @@
+"""`elasticdl data convert`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elasticdl_nb.cli.output import say, say_json, tell
+from elasticdl_nb.cli.parser import Parser, UsageError
+from elasticdl_nb.runtime import literals
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+
+
+def run_data(arguments: Sequence[str]) -> int:
+    """Run `elasticdl data COMMAND …`."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        say("usage: elasticdl data convert SOURCE OUTPUT [options]\n\nSee: elasticdl data convert --help")
+        return 0
+    if arguments[0] != "convert":
+        raise UsageError(f"no such command: data {arguments[0]}.{did_you_mean(arguments[0], ['convert'])}")
+    return _convert(arguments[1:])
+
+
+def _convert_parser() -> Parser:
+    parser = Parser(
+        prog="elasticdl data convert",
+        usage="elasticdl data convert SOURCE OUTPUT [options]",
+        description="Convert data between RecordIO, TFRecord, CSV, Parquet and Arrow, or files of any kind into "
+        "records by a model's prepare_data_for_a_single_file.",
+    )
+    add = parser.add_argument
+    add("source", metavar="SOURCE", help="A path, glob or URL (in quotes); with --prepare, files or a directory.")
+    add("output", metavar="OUTPUT", help="A file, or a directory, which gets a file per part.")
+    add("--to", metavar="FORM", default="", help="Form of the output, where its name does not tell.")
+    add("--prepare", metavar="NAME", help="Function (filename) that returns the record or records of one file.")
+    add("--model_zoo", metavar="DIR", default="", help="Where --prepare is found.")
+    add("--records_per_file", metavar="N", type=int, default=0, help="Start another file after so many records.")
+    add("--num_processes", metavar="N", type=int, default=0, help="Processes at work; by default one per core.")
+    add("--data_reader_params", metavar="ARGS", default="", help="How to read the source; see docs/data.md.")
+    add("--overwrite", action="store_true", help="Replace an output that exists.")
+    add("--json", action="store_true", help="End stdout with one line of JSON.")
+    add("--quiet", action="store_true", help="Do not show how it goes.")
+    return parser
+
+
+def _convert(arguments: Sequence[str]) -> int:
+    parsed = _convert_parser().parse(arguments)
+    try:
+        reader_params = literals.parse_arguments(parsed.data_reader_params)
+    except ValueError as error:
+        raise OptionError("data_reader_params", str(error)) from None
+    from elasticdl_nb.runtime.data.convert import convert
+
+    result = convert(
+        parsed.source,
+        parsed.output,
+        to=parsed.to,
+        prepare=parsed.prepare,
+        zoo=parsed.model_zoo,
+        records_per_file=parsed.records_per_file,
+        num_processes=parsed.num_processes,
+        data_reader_params=reader_params,
+        overwrite=parsed.overwrite,
+        progress=None if parsed.quiet else _show,
+    )
+    if parsed.json:
+        say_json({"records": result.records, "files": list(result.files)})
+    else:
+        say(f"{result.records:,} records in {len(result.files)} files: {parsed.output}")
+    return 0
+
+
+def _show(done: int, total: int) -> None:
+    tell(f"{done} of {total} files")

@@ -1,0 +1,93 @@
+"""`elasticdl jobs`, `cancel` and `logs`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from elasticdl_nb.cli.output import as_json, say, say_json, tell
+from elasticdl_nb.cli.parser import Parser
+from elasticdl_nb.cli.signals import Interrupted, interruptible
+from elasticdl_nb.job import Job, attach
+from elasticdl_nb.jobtable import jobs
+from elasticdl_nb.runtime.status import is_over, phase_name
+
+_LOG_POLL_SECONDS = 0.2
+
+
+def run_jobs(arguments: Sequence[str]) -> int:
+    """Run `elasticdl jobs`."""
+    parser = Parser(prog="elasticdl jobs", description="List the jobs of this machine, the newest first.")
+    parser.add_argument("--json", action="store_true", help="Print one line of JSON, a list.")
+    parser.add_argument("--running", action="store_true", help="Only jobs that have not ended.")
+    parsed = parser.parse(arguments)
+    found = [(job, status) for job in jobs() for status in [job.status()] if not (parsed.running and is_over(status))]
+    if parsed.json:
+        say_json([as_json(job, status) for job, status in found])
+    elif not found:
+        say("no jobs yet" if not parsed.running else "no job is running")
+    else:
+        from rich.console import Console
+
+        from elasticdl_nb.jobtable import table
+
+        Console(highlight=False, width=None if os.isatty(1) else 160).print(table([status for _, status in found]))
+    return 0
+
+
+def run_cancel(arguments: Sequence[str]) -> int:
+    """Run `elasticdl cancel NAME`: return once the job's processes are gone."""
+    parser = Parser(prog="elasticdl cancel", description="End a job, and return once its processes are gone.")
+    parser.add_argument("name", metavar="NAME")
+    job = attach(parser.parse(arguments).name)
+    status = job.status()
+    if is_over(status):
+        tell(f"Job {job.name} has ended already: {phase_name(status)}.")
+        return 0
+    with interruptible():
+        job.cancel("elasticdl cancel")
+    say(f"Job {job.name}: {phase_name(job.status())}.")
+    return 0
+
+
+def run_logs(arguments: Sequence[str]) -> int:
+    """Run `elasticdl logs NAME`."""
+    parser = Parser(prog="elasticdl logs", description="Print the logs of a job's processes.")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--role", metavar="ROLE", help="Only processes of this role: master or worker.")
+    parser.add_argument("--index", metavar="N", type=int, help="Only the process of this number.")
+    parser.add_argument("--tail", metavar="N", type=int, help="Only the last lines of each log.")
+    parser.add_argument("-f", "--follow", action="store_true", help="Go on as they grow, until the job has ended.")
+    parsed = parser.parse(arguments)
+    role = parsed.role or ("worker" if parsed.index is not None else None)
+    job = attach(parsed.name)
+    with interruptible():
+        try:
+            sizes = {path: path.stat().st_size for path in job.log_paths(role, parsed.index)}
+            say(job.logs(role, parsed.index, parsed.tail).rstrip("\n"))
+            if parsed.follow:
+                _follow(job, role, parsed.index, sizes)
+        except Interrupted as interrupt:
+            return interrupt.exit_code
+    return 0
+
+
+def _follow(job: Job, role: str | None, index: int | None, sizes: dict[Path, int]) -> None:
+    """Print whole lines as they are added to the logs, each after its log's name when there are several logs."""
+    alive = True
+    while alive:
+        # Asked first, so that what was written just before the end is printed too.
+        alive = job.folder.is_alive()
+        paths = job.log_paths(role, index)
+        for path in paths:
+            with open(path, "rb") as file:
+                file.seek(sizes.get(path, 0))
+                added = file.read()
+            complete = added[: added.rfind(b"\n") + 1] if alive else added
+            sizes[path] = sizes.get(path, 0) + len(complete)
+            for line in complete.decode(errors="replace").splitlines():
+                say(line if len(paths) == 1 else f"{path.stem}: {line}")
+        if alive:
+            time.sleep(_LOG_POLL_SECONDS)

@@ -1,0 +1,136 @@
+"""Command-line parsers; those of jobs are made from `JobSpec`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.spec import JobKind, Option, find_option, options
+
+SUMMARIES: dict[JobKind, str] = {
+    "train": "Train a model, and show how it goes until it has ended.",
+    "evaluate": "Evaluate a trained model.",
+    "predict": "Predict with a trained model.",
+}
+
+_USAGES: dict[JobKind, str] = {
+    "train": "--model_def=NAME --data=PATH [--model_zoo=DIR] [--output=DIR] [options]",
+    "evaluate": "--trained_model=DIR --data=PATH [options]",
+    "predict": "--trained_model=DIR --data=PATH --output=PATH [options]",
+}
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says how."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises UsageError, knows no abbreviations, and takes `--a-b` for `--a_b`."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of exiting."""
+        raise UsageError(message)
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the values of the arguments; raise UsageError for any that is not known."""
+        namespace, unknown = self.parse_known_args([_with_underscores(argument) for argument in arguments])
+        if unknown:
+            raise UsageError(self.explain(unknown[0]))
+        return namespace
+
+    def explain(self, unknown: str) -> str:
+        """Return what is wrong with an argument that is not known."""
+        flag = unknown.partition("=")[0]
+        if not flag.startswith("-"):
+            return f"unexpected argument {unknown!r} (put a glob in quotes, so that the shell leaves it alone)"
+        return f"no such option: {flag}.{did_you_mean(flag, self._option_string_actions)}"
+
+
+class JobParser(Parser):
+    """The parser of `elasticdl train`, `evaluate` or `predict`.
+
+    The options of the job are gathered, as written, in the namespace's `given`.
+    """
+
+    def __init__(self, kind: JobKind) -> None:
+        super().__init__(
+            prog=f"elasticdl {kind}", usage=f"elasticdl {kind} {_USAGES[kind]}", description=SUMMARIES[kind]
+        )
+        self._kind = kind
+        self.set_defaults(given={})
+        groups: dict[str, argparse._ArgumentGroup] = {}
+        for option in options(kind):
+            group = groups.get(option.group) or groups.setdefault(
+                option.group, self.add_argument_group(option.group.lower())
+            )
+            _add_option(group, option, kind)
+        _add_client_options(self.add_argument_group("this command"))
+
+    def explain(self, unknown: str) -> str:
+        """Say also which other command has the option."""
+        name = unknown.partition("=")[0].removeprefix("--")
+        try:
+            find_option(self._kind, name)
+        except OptionError as error:
+            if unknown.startswith("--") and "only of" in error.problem:
+                return f"--{name}: {error.problem}"
+        return super().explain(unknown)
+
+
+class _Gather(argparse.Action):
+    """Stores a value under the name it was given with, for JobSpec to make sense of."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None
+    ) -> None:
+        name = (flag or "").removeprefix("--")
+        if name.startswith("no_") and self.const == "false":
+            name = name.removeprefix("no_")
+        namespace.given = {**namespace.given, name: self.const if self.nargs == 0 else value}
+
+
+def _add_option(group: argparse._ArgumentGroup, option: Option, kind: JobKind) -> None:
+    flags = [f"--{name}" for name in option.names(kind)]
+    help = option.help.replace("%", "%%") + _default(option)
+    if option.form != "BOOL":
+        group.add_argument(*flags, action=_Gather, dest=option.name, metavar=option.form, help=help)
+        return
+    # Both forms exist; the help shows the one that changes something.
+    yes, no = (argparse.SUPPRESS, help) if option.default else (help, argparse.SUPPRESS)
+    group.add_argument(*flags, action=_Gather, dest=option.name, nargs="?", const="true", metavar="BOOL", help=yes)
+    negative = [f"--no_{name}" for name in option.names(kind)]
+    group.add_argument(*negative, action=_Gather, dest=option.name, nargs=0, const="false", help=_negated(no))
+
+
+def _default(option: Option) -> str:
+    if option.required:
+        return " (needed)"
+    return f" (default: {option.default})" if option.default and option.form != "BOOL" else ""
+
+
+def _negated(help: str) -> str:
+    return help if help == argparse.SUPPRESS else f"Do not: {help[0].lower()}{help[1:]}"
+
+
+def _add_client_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--detach", action="store_true", help="Return as soon as the job runs; it goes on by itself.")
+    group.add_argument("--dry_run", action="store_true", help="Check everything, show the job, and start nothing.")
+    add_output_options(group)
+
+
+def add_output_options(group: argparse._ActionsContainer) -> None:
+    """Add the options that say what is printed."""
+    group.add_argument("--json", action="store_true", help="End stdout with one line of JSON about the job.")
+    group.add_argument("--quiet", action="store_true", help="Do not show how it goes, only the result.")
+
+
+def _with_underscores(argument: str) -> str:
+    if not argument.startswith("--") or argument == "--":
+        return argument
+    flag, equals, value = argument.partition("=")
+    return "--" + flag[2:].replace("-", "_") + equals + value

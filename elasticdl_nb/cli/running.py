@@ -1,0 +1,106 @@
+"""`elasticdl train`, `evaluate`, `predict` and `attach`: run a job, or watch one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from elasticdl_nb.cli.output import as_json, failure, say, say_json, success, tell
+from elasticdl_nb.cli.parser import JobParser, Parser, add_output_options
+from elasticdl_nb.cli.signals import Interrupted, interruptible
+from elasticdl_nb.job import Job, attach
+from elasticdl_nb.prepare import prepared, submit
+from elasticdl_nb.runtime.client import watch_job
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobKind
+from elasticdl_nb.runtime.status import is_over
+from elasticdl_nb.terminal import Progress, progress_for
+
+EXIT_CODES = {pb.SUCCEEDED: 0, pb.FAILED: 1, pb.CANCELLED: 130}
+
+
+def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
+    """Run `elasticdl train|evaluate|predict ARGUMENTS`; return the exit code."""
+    parsed = JobParser(kind).parse(arguments)
+    with interruptible():
+        if parsed.dry_run:
+            return _dry_run(kind, parsed)
+        job = Job(submit(kind, parsed.given), foreground=not parsed.detach)
+        if parsed.detach:
+            _say_detached(job, parsed)
+            return 0
+        if not parsed.quiet and not parsed.json:
+            tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.")
+        status, code = _see_through(job, parsed.quiet)
+        _say_end(job, status, parsed)
+    return EXIT_CODES[status.phase] if code is None or status.phase == pb.SUCCEEDED else code
+
+
+def _dry_run(kind: JobKind, parsed: argparse.Namespace) -> int:
+    with prepared(kind, parsed.given) as folder:
+        spec = folder.spec()
+        folder.remove()
+    if parsed.json:
+        say_json(json.loads(spec.to_json()))
+    else:
+        say(f"Nothing is wrong with this job:\n{spec.to_json()}")
+    return 0
+
+
+def _say_detached(job: Job, parsed: argparse.Namespace) -> None:
+    if parsed.json:
+        say_json(as_json(job, job.status()))
+    else:
+        say(f"{job.name}\nSee: elasticdl attach {job.name}. End it: elasticdl cancel {job.name}.")
+
+
+def _see_through(job: Job, quiet: bool) -> tuple[pb.JobStatus, int | None]:
+    """Show the job until its end, which an interrupt hastens; return its last status and the interrupt's exit code."""
+    code = None
+    with progress_for(not quiet) as show:
+        try:
+            status = _follow(job, show, waiting=True)
+        except Interrupted as interrupt:
+            code = interrupt.exit_code
+            tell(f"Cancelling job {job.name} ({interrupt.reason}); once more to stop waiting for that.")
+            job.request_cancel(f"interrupted by {interrupt.reason}")
+            status = _follow(job, show, waiting=False)
+        job.settle()
+    return status, code
+
+
+def _follow(job: Job, show: Progress, waiting: bool) -> pb.JobStatus:
+    status = pb.JobStatus()
+    for status in watch_job(job.folder, waiting=waiting):
+        show(status)
+    return status
+
+
+def _say_end(job: Job, status: pb.JobStatus, parsed: argparse.Namespace) -> None:
+    if status.phase == pb.FAILED:
+        tell(failure(job, status, whole_traceback=job.spec.log_level == "DEBUG"))
+    elif status.phase == pb.CANCELLED:
+        tell(f"Job {job.name} was cancelled.")
+    elif not parsed.json:
+        say(success(job, status))
+    if parsed.json:
+        say_json(as_json(job, status))
+
+
+def run_attach(arguments: Sequence[str]) -> int:
+    """Run `elasticdl attach NAME`: show a job until its end, or until an interrupt, which leaves the job alone."""
+    parser = Parser(prog="elasticdl attach", description="Show how a job goes until it has ended; Ctrl-C only leaves.")
+    parser.add_argument("name", metavar="NAME")
+    add_output_options(parser)
+    parsed = parser.parse(arguments)
+    job = attach(parsed.name)
+    with interruptible():
+        try:
+            with progress_for(not parsed.quiet) as show:
+                status = _follow(job, show, waiting=False)
+        except Interrupted as interrupt:
+            tell(f"Job {job.name} goes on. End it: elasticdl cancel {job.name}")
+            return interrupt.exit_code
+    _say_end(job, status, parsed)
+    return EXIT_CODES[status.phase] if is_over(status) else 0

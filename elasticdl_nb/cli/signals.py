@@ -1,0 +1,36 @@
+"""Ctrl-C and its kin, as an exception that knows the exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(BaseException):
+    """The person or the system wants this command to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+    @property
+    def reason(self) -> str:
+        """Who wants it, in a few words."""
+        return "Ctrl-C" if self.exit_code == 128 + signal.SIGINT else str(self)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise Interrupted in the block, every time that SIGINT, SIGTERM or SIGHUP arrives."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Names under which ElasticDL users find what is now in elasticdl_nb."""

@@ -1,0 +1,210 @@
+"""`Job`: the handle of one job, running or ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elasticdl_nb import launch
+from elasticdl_nb.runtime.client import connect, current_status, watch_job
+from elasticdl_nb.runtime.errors import JobCancelled, JobFailed, JobNotFound
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.status import (
+    format_count,
+    format_metrics,
+    is_over,
+    latest_metrics,
+    phase_name,
+)
+
+if TYPE_CHECKING:
+    from elasticdl_nb.terminal import Progress
+
+# After a job is over its master has these many seconds to be gone, before it is asked, and then made, to go.
+_PATIENCE_SECONDS = 10.0
+_POLL_SECONDS = 0.01
+
+
+class Job:
+    """A job of this machine. `train`, `evaluate`, `predict`, `attach` and `jobs` return them.
+
+    `foreground` says that the job is to end with those who wait for it: an interrupt of `wait` cancels it, and its
+    master cancels it once nobody has waited for a minute.
+    """
+
+    def __init__(self, folder: JobFolder, *, foreground: bool = False) -> None:
+        self.folder = folder
+        self._foreground = foreground
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.folder.name
+
+    @property
+    def spec(self) -> JobSpec:
+        """What the job does."""
+        return self.folder.spec()
+
+    # ------------------------------------------------------------ how it goes
+
+    def status(self) -> pb.JobStatus:
+        """Return how the job stands now: from its master, or what that left when it ended.
+
+        A job whose master died before the job's end counts as failed.
+        """
+        return current_status(self.folder)
+
+    def watch(self) -> Iterator[pb.JobStatus]:
+        """Yield the job's status whenever it changes, a few times a second; the last one is the job's end."""
+        return watch_job(self.folder)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Values of the latest evaluation, by name; empty before the first."""
+        return latest_metrics(self.status())
+
+    @property
+    def evaluations(self) -> list[pb.Evaluation]:
+        """Every evaluation so far, in order: `step`, `time`, `records` and `metrics`."""
+        return list(self.status().evaluations)
+
+    @property
+    def losses(self) -> list[tuple[int, float]]:
+        """The loss curve as (step, loss) pairs, at most about 500 of them."""
+        return [(point.step, point.loss) for point in self.status().losses]
+
+    @property
+    def output(self) -> str:
+        """Where the result goes: the trained model's directory, or the predictions."""
+        return self.spec.output
+
+    # ------------------------------------------------------------ waiting for it, and ending it
+
+    def wait(self, timeout: float | None = None, progress: bool | Callable[[pb.JobStatus], None] | None = None) -> Job:
+        """Wait until the job has ended, and return it.
+
+        `progress` shows how it goes on stderr: by default if that is a terminal, with True anywhere; or it is a
+        function that gets each status. Raises JobFailed with the failing process's own message, JobCancelled, or
+        TimeoutError if the job is not over after `timeout` seconds (it goes on).
+        """
+        from elasticdl_nb.terminal import progress_for
+
+        with progress_for(progress) as show:
+            status = self._follow(show, timeout)
+        self.settle()
+        raise_for(self, status)
+        return self
+
+    def _follow(self, show: Progress, timeout: float | None) -> pb.JobStatus:
+        status = pb.JobStatus()
+        try:
+            # With a timeout the caller may well come back later: nobody to end the job for.
+            for status in watch_job(self.folder, waiting=self._foreground and timeout is None, timeout=timeout):
+                show(status)
+        except KeyboardInterrupt as interrupt:
+            if self._foreground:
+                self.request_cancel("interrupted")
+            else:
+                interrupt.add_note(f"Job {self.name} goes on. To end it: job.cancel(), or elasticdl cancel {self.name}")
+            raise
+        return status
+
+    def cancel(self, reason: str = "cancelled by its user") -> Job:
+        """End the job and return it once its processes are gone; does nothing to a job that has ended."""
+        self.request_cancel(reason)
+        self.settle()
+        return self
+
+    def request_cancel(self, reason: str) -> None:
+        """Ask the job to end, without waiting until it has."""
+        try:
+            client = connect(self.folder)
+            if client is not None:
+                with client:
+                    client.cancel(reason)
+        except (ConnectionError, TimeoutError):
+            self._kill_master()
+
+    def settle(self) -> None:
+        """Return once the processes of a job that is over are gone; a master that does not go by itself is ended."""
+        for forcibly in (False, True):
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while self.folder.is_alive():
+                if time.monotonic() > deadline:
+                    self._kill_master(forcibly)
+                    break
+                time.sleep(_POLL_SECONDS)
+
+    def _kill_master(self, forcibly: bool = False) -> None:
+        master = self.folder.master()
+        if master is not None and self.folder.is_alive():
+            launch.kill(master["pid"], forcibly)
+
+    # ------------------------------------------------------------ looking into it
+
+    def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
+        """Return the logs of the job's processes, or of one: `logs("master")`, `logs("worker", 0)`.
+
+        Several logs come one after the other, each under its name; `tail` gives the last lines of each.
+        Raises JobNotFound if the job has no such process.
+        """
+        paths = self.log_paths(role, index)
+        if len(paths) == 1:
+            return launch.tail(paths[0], tail)
+        return "\n".join(f"==> {path.name} <==\n{launch.tail(path, tail)}" for path in paths)
+
+    def log_paths(self, role: str | None = None, index: int | None = None) -> list[Path]:
+        """Return the log files of the job's processes, the master's first."""
+        name = "*" if role is None else role
+        patterns = [f"{name}-{index}.log"] if index is not None else [f"{name}.log", f"{name}-*.log"]
+        paths = {path for pattern in patterns for path in self.folder.logs.glob(pattern)}
+        if not paths and role is not None:
+            known = ", ".join(path.stem for path in self.log_paths()) or "none yet"
+            wanted = role if index is None else f"{role}-{index}"
+            raise JobNotFound(f"job {self.name} has no log of {wanted}; it has: {known}")
+        return sorted(paths, key=lambda path: (path.stem != "master", path.stem))
+
+    def report(self) -> str:
+        """Return a summary of the job as plain text."""
+        from elasticdl_nb.report import text_report
+
+        return text_report(self.spec, self.status(), self.folder)
+
+    def __repr__(self) -> str:
+        return f"<{describe(self.status())}>"
+
+
+def describe(status: pb.JobStatus) -> str:
+    """Return a job in one line: "train job NAME: running 45%, 1.2M of 2.6M records, accuracy 0.91"."""
+    parts = [phase_name(status)]
+    if not is_over(status):
+        parts[0] += f" {status.progress:.0%}"
+        if status.records_total:
+            parts.append(f"{format_count(status.records_done)} of {format_count(status.records_total)} records")
+    if status.evaluations:
+        parts.append(format_metrics(latest_metrics(status)))
+    if status.phase == pb.FAILED and status.failure.message:
+        parts.append(status.failure.message.splitlines()[0])
+    return f"{status.kind} job {status.name}: {', '.join(parts)}"
+
+
+def raise_for(job: Job, status: pb.JobStatus) -> None:
+    """Raise JobFailed or JobCancelled if that is how the job ended."""
+    if status.phase == pb.CANCELLED:
+        raise JobCancelled(f"job {job.name} was cancelled" + (f": {status.detail}" if status.detail else ""))
+    if status.phase == pb.FAILED:
+        message = status.failure.message or status.detail or "no reason given"
+        raise JobFailed(
+            f"job {job.name} failed: {message}\nIts logs: {job.folder.logs} (elasticdl logs {job.name})",
+            status.failure.traceback,
+        )
+
+
+def attach(name: str) -> Job:
+    """Return the job of that name, running or ended; raise JobNotFound."""
+    return Job(JobFolder.find(name))

@@ -1,0 +1,156 @@
+"""Python callers may name code by the objects themselves: a model class, functions, a model object, a module.
+
+Workers import code from the model zoo, so each object is turned into the dotted name under which they find it:
+
+- objects of the user's modules: the zoo is the folder on `sys.path` from which their module was imported;
+- objects made in a notebook or the running script: their source is captured into a module of the zoo;
+- what comes with Keras: its name alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.spec import JobKind, find_option
+
+CAPTURED_MODULE = "captured_from_session"
+_OWN_ZOO = "elasticdl_nb.model_zoo"
+
+
+@dataclass(frozen=True)
+class NamedObjects:
+    """A job's options without objects, and what the zoo needs so that their names are found."""
+
+    options: dict[str, Any]
+    # Objects to capture, by the names they get in `CAPTURED_MODULE`.
+    captured: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an object is found: `name` below `root`, or below the captured module if `root` is None."""
+
+    root: str | None
+    name: str
+
+
+def name_objects(kind: JobKind, given: Mapping[str, Any]) -> NamedObjects:
+    """Return the options with every object replaced by its dotted name.
+
+    Raises OptionError for an object that has no name, comes from an installed package, or does not fit the others.
+    """
+    options = dict(given)
+    captured: dict[str, object] = {}
+    roots: dict[str, str] = {}
+    for option, value in given.items():
+        if value is None or isinstance(value, str) or not _names_code(kind, option):
+            continue
+        place = _find(option, value)
+        options[option] = place.name
+        if place.root is None:
+            captured[place.name.removeprefix(f"{CAPTURED_MODULE}.")] = value
+        elif place.root:
+            roots[option] = place.root
+    if kind != "train" and (captured or roots):
+        option = next(name for name in given if name in roots or options[name] is not given[name])
+        raise OptionError(option, f"a dotted name is needed: {kind} takes its code from the trained model")
+    _choose_zoo(options, roots)
+    return NamedObjects(options, captured)
+
+
+def _names_code(kind: JobKind, name: str) -> bool:
+    option = find_option(kind, name)
+    return option.group == "Model" and option.form == "NAME"
+
+
+def _choose_zoo(options: dict[str, Any], roots: dict[str, str]) -> None:
+    """Make the objects' common root the zoo, or express their names from the zoo that was given."""
+    given = options.get("model_zoo")
+    for option, root in roots.items():
+        if not given:
+            options["model_zoo"] = given = root
+        zoo = os.path.realpath(given)
+        if os.path.realpath(root) == zoo:
+            continue
+        try:
+            below = Path(zoo).relative_to(os.path.realpath(root))
+        except ValueError:
+            raise OptionError(
+                option,
+                f"its module was imported from {root}, but the job's model zoo is {given}; both must be the same",
+            ) from None
+        prefix = ".".join(below.parts) + "."
+        if not options[option].startswith(prefix):
+            raise OptionError(option, f"{options[option]} is not in the model zoo {given}")
+        options[option] = options[option].removeprefix(prefix)
+
+
+def _find(option: str, value: object) -> _Place:
+    module_name, name = _module_and_name(option, value)
+    if module_name.partition(".")[0] in ("keras", "tensorflow", "tf_keras"):
+        if option in ("loss", "optimizer") and not isinstance(value, types.ModuleType):
+            return _Place("", name)
+        raise OptionError(option, f"{module_name}.{name} is Keras's own; define one that uses it")
+    if module_name == _OWN_ZOO or module_name.startswith(f"{_OWN_ZOO}."):
+        return _Place("", f"{module_name}.{name}".removeprefix(f"{_OWN_ZOO}.").rstrip("."))
+    module = sys.modules.get(module_name)
+    file = getattr(module, "__file__", None)
+    if module_name == "__main__" or file is None:
+        return _Place(None, f"{CAPTURED_MODULE}.{name}")
+    if "<" in name:
+        raise OptionError(option, f"{name} of {file} is defined inside a function; move it to the module's top level")
+    return _Place(_root_of(option, module_name, file), f"{module_name}.{name}".rstrip("."))
+
+
+def _module_and_name(option: str, value: object) -> tuple[str, str]:
+    """Return the module of an object and its name there; the name is empty for a module itself."""
+    if isinstance(value, types.ModuleType):
+        return value.__name__, ""
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        name = value.__qualname__
+        if value.__name__ == "<lambda>":
+            name = _global_name(value, value.__module__) or name
+        return value.__module__, name
+    for module_name in list(sys.modules):
+        name = _global_name(value, module_name)
+        if name:
+            return module_name, name
+    raise OptionError(
+        option,
+        f"{_shown(value)} is no class, function or module, nor the value of a global variable; give it a name, or "
+        "write a function that returns it",
+    )
+
+
+def _global_name(value: object, module_name: str) -> str:
+    module = sys.modules.get(module_name)
+    names = [name for name, other in list(getattr(module, "__dict__", {}).items()) if other is value]
+    # IPython also keeps results as _, __ and _3.
+    return next((name for name in names if not name.startswith("_")), "")
+
+
+def _root_of(option: str, module_name: str, file: str) -> str:
+    path = Path(file)
+    depth = module_name.count(".") + (path.name == "__init__.py")
+    root = path.resolve().parents[depth]
+    installed = {os.path.realpath(folder) for folder in sysconfig.get_paths().values()}
+    if os.fspath(root) in installed:
+        raise OptionError(
+            option,
+            f"{module_name} is an installed package; a model zoo is a folder of your own, so define a class or "
+            "function there that uses it",
+        )
+    return os.fspath(root)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,138 @@
+"""Paths as the processes of a job open them, and whether an output may be written."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.spec import JobSpec
+
+FILE_FORMS = (".recordio", ".parquet", ".csv")
+# What a directory of predictions consists of; anything else in one is not ours to replace.
+_PART = re.compile(r"[._].*|.*\.(recordio|parquet|csv)")
+_REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|[\w.-]+@[\w.-]+:")
+_GLOB = re.compile(r"[*?\[]")
+
+
+def is_remote(path: str) -> bool:
+    """Whether the path is a URL (or git's USER@HOST:PATH) rather than a path of this machine."""
+    return bool(_REMOTE.match(path)) and not path.startswith("file://")
+
+
+def absolute(path: str) -> str:
+    """Return the path from the root of this machine; URLs and the empty path as they are, a final slash kept."""
+    if not path or _REMOTE.match(path):
+        return path
+    return os.path.abspath(path) + ("/" if path.endswith("/") and path.strip("/") else "")
+
+
+def with_absolute_paths(spec: JobSpec) -> JobSpec:
+    """Return the job with every path independent of the current directory."""
+    single = ("model_zoo", "trained_model", "output", "checkpoint_dir", "checkpoint_dir_for_init")
+    several = ("data", "validation_data")
+    return spec.replace(
+        **{name: absolute(getattr(spec, name)) for name in single},
+        **{name: tuple(absolute(path) for path in getattr(spec, name)) for name in several},
+    )
+
+
+def writes_file(spec: JobSpec) -> bool:
+    """Whether the output is one file rather than a directory."""
+    return spec.kind == "predict" and spec.output.lower().endswith(FILE_FORMS)
+
+
+def check_output(spec: JobSpec) -> None:
+    """Raise OptionError if the job could not write its output, or would destroy something by it."""
+    if not spec.output:
+        return
+    if is_remote(spec.output):
+        _check_remote(spec)
+        return
+    output = spec.output.removeprefix("file://").rstrip("/") or "/"
+    _check_apart_from_inputs(spec, output)
+    if os.path.lexists(output):
+        _check_replaceable(spec, output)
+    _check_place(output)
+
+
+def _check_remote(spec: JobSpec) -> None:
+    import fsspec
+
+    try:
+        files, path = fsspec.url_to_fs(spec.output)
+        exists = bool(files.exists(path))
+    except (OSError, ValueError, ImportError) as error:
+        raise OptionError("output", f"{spec.output} cannot be reached: {error}") from None
+    if exists and not spec.overwrite:
+        raise _exists(spec)
+
+
+def _exists(spec: JobSpec) -> OptionError:
+    return OptionError(
+        "output", f"{spec.output} exists already; choose another, or say overwrite=True (--overwrite) to replace it"
+    )
+
+
+def _check_replaceable(spec: JobSpec, output: str) -> None:
+    is_directory = os.path.isdir(output)
+    if writes_file(spec) and is_directory:
+        raise OptionError("output", f"{output} is a directory, and the predictions would be a file of that name")
+    if not writes_file(spec) and not is_directory:
+        what = "training writes a directory" if spec.kind == "train" else f"it needs one of {', '.join(FILE_FORMS)}"
+        raise OptionError("output", f"{output} is a file; {what}")
+    if is_directory and not os.listdir(output):
+        return
+    if not spec.overwrite:
+        raise _exists(spec)
+    if is_directory and not _is_earlier_result(spec, output):
+        raise OptionError(
+            "output",
+            f"{output} holds other things than an earlier result; remove it yourself if it is really to be replaced",
+        )
+
+
+def _is_earlier_result(spec: JobSpec, output: str) -> bool:
+    if spec.kind == "train":
+        return os.path.isfile(os.path.join(output, "trained_model.pb"))
+    return all(_PART.fullmatch(entry.name) and not entry.is_dir() for entry in os.scandir(output))
+
+
+def _check_place(output: str) -> None:
+    parent = os.path.dirname(output)
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise OptionError("output", f"{output} cannot be written: {parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OptionError("output", f"{output} cannot be written: no permission to write into {parent}")
+
+
+def _check_apart_from_inputs(spec: JobSpec, output: str) -> None:
+    data = [("data", path) for path in spec.data] + [("validation_data", path) for path in spec.validation_data]
+    code = [("trained_model", spec.trained_model), ("model_zoo", spec.model_zoo)]
+    for option, path in data + code:
+        if path and not is_remote(path) and _inside(_fixed_part(path.removeprefix("file://")), output):
+            raise OptionError("output", f"{output} would replace the job's own {option}, {path}")
+    for option, path in data:
+        if not is_remote(path) and _is_read_by(output, path.removeprefix("file://")):
+            raise OptionError("output", f"{output} would become part of the job's own {option}, {path}")
+
+
+def _is_read_by(output: str, pattern: str) -> bool:
+    """Whether the job's own data would hold the output, the next time it is read."""
+    if _GLOB.search(pattern):
+        return fnmatch.fnmatch(output, pattern) or fnmatch.fnmatch(output + "/part", pattern)
+    return os.path.isdir(pattern) and _inside(output, pattern)
+
+
+def _fixed_part(path: str) -> str:
+    match = _GLOB.search(path)
+    return (os.path.dirname(path[: match.start()]) if match else path).rstrip("/") or "/"
+
+
+def _inside(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it."""
+    path, folder = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([path, folder]) == folder

@@ -1,0 +1,146 @@
+"""From the options of a call to the folder of a job that is ready to run.
+
+Everything that can be found wrong without starting a process is found here, in one order: the options, the model's
+code, the data, the output. Nothing is left behind when something is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.frames import is_frame, write_frame
+from elasticdl_nb.launch import launch
+from elasticdl_nb.objects import CAPTURED_MODULE, NamedObjects, name_objects
+from elasticdl_nb.paths import check_output, with_absolute_paths
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
+
+_NAME_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+def submit(kind: JobKind, given: Mapping[str, Any]) -> JobFolder:
+    """Start the job that these options describe; raise an ElasticDLError, and leave nothing behind, if it cannot be."""
+    with prepared(kind, given) as folder:
+        launch(folder)
+    return folder
+
+
+@contextmanager
+def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
+    """Yield the folder of the job, checked and complete but for its master; remove it if the block fails.
+
+    Raises OptionError, DataError or ModelError.
+    """
+    for name in given:
+        find_option(kind, name)
+    named = name_objects(kind, given)
+    options, frames = _set_frames_aside(kind, named.options)
+    spec = with_absolute_paths(JobSpec.create(kind, **options))
+    spec = spec.replace(job_name=spec.job_name or make_name(spec, time.localtime(), random.SystemRandom()))
+    with JobFolder.prepare(_for_keeping(spec)) as folder:
+        code = _fetch_code(spec, named, folder)
+        _check_code(spec, code)
+        spec = _write_frames(spec, frames, folder)
+        _check_data(spec, code)
+        check_output(spec)
+        if kind == "train" and not spec.output:
+            spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
+        folder.write_spec(_for_keeping(spec))
+        yield folder
+
+
+def make_name(spec: JobSpec, when: time.struct_time, choice: random.Random) -> str:
+    """Return a name for a job without one, such as `train-wide_and_deep-20261122-0418-x7k2`."""
+    parts = [part for part in spec.model_def.split(".") if part not in ("custom_model", "model", CAPTURED_MODULE)]
+    subject = parts[-1] if parts else os.path.basename(spec.trained_model.rstrip("/"))
+    subject = re.sub(r"[^A-Za-z0-9_]+", "_", subject).strip("_")[:30] or "model"
+    ending = "".join(choice.choices(_NAME_LETTERS, k=4))
+    return f"{spec.kind}-{subject}-{time.strftime('%Y%m%d-%H%M', when)}-{ending}"
+
+
+def _for_keeping(spec: JobSpec) -> JobSpec:
+    """Return the job as it may stand in a file: without the credentials of its zoo's URL."""
+    return spec.replace(model_zoo=re.sub(r"(?<=://)[^/@]*@", "", spec.model_zoo))
+
+
+# ------------------------------------------------------------------ the model's code
+
+
+def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> Path:
+    """Bring the model's code into the job's folder, or find it in the trained model; return its directory."""
+    if spec.kind != "train":
+        from elasticdl_nb.runtime.model.trained import read_trained_model
+
+        return Path(spec.trained_model, read_trained_model(spec.trained_model).model_zoo)
+    if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
+        from elasticdl_nb.zoo import fetch_zoo
+
+        fetch_zoo(spec.model_zoo, folder.zoo)
+    if named.captured:
+        _write_captured(named.captured, folder.zoo)
+    return folder.zoo
+
+
+def _write_captured(objects: dict[str, object], zoo: Path) -> None:
+    from elasticdl_nb.capture import capture_objects
+
+    captured = capture_objects(objects)
+    (zoo / f"{CAPTURED_MODULE}.py").write_text(captured.source)
+    if captured.requirements:
+        requirements = zoo / "requirements.txt"
+        before = requirements.read_text().rstrip("\n") + "\n" if requirements.exists() else ""
+        requirements.write_text(before + "".join(f"{line}\n" for line in captured.requirements))
+
+
+def _check_code(spec: JobSpec, zoo: Path) -> None:
+    from elasticdl_nb.runtime.model.static import check_model, check_requirements
+
+    check_requirements(zoo)
+    check_model(zoo, spec)
+
+
+# ------------------------------------------------------------------ data
+
+
+def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Replace frames by the names of the Parquet files they will be written to; return these with their frames."""
+    replaced, frames = dict(options), {}
+    for name, value in options.items():
+        option = find_option(kind, name).name
+        if option not in ("data", "validation_data"):
+            continue
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+        if not any(is_frame(item) for item in items):
+            continue
+        for place, item in enumerate(items):
+            if is_frame(item):
+                items[place] = f"{option}-{place}.parquet"
+                frames[items[place]] = item
+        replaced[name] = items
+    return replaced, frames
+
+
+def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -> JobSpec:
+    files = {os.path.abspath(name): os.fspath(folder.data / name) for name in frames}
+    for name, frame in frames.items():
+        write_frame(frame, folder.data / name, name.partition("-")[0])
+    return spec.replace(
+        data=tuple(files.get(path, path) for path in spec.data),
+        validation_data=tuple(files.get(path, path) for path in spec.validation_data),
+    )
+
+
+def _check_data(spec: JobSpec, zoo: Path) -> None:
+    from elasticdl_nb.runtime.data.reader import open_reader
+
+    for option in ("data", "validation_data"):
+        paths = getattr(spec, option)
+        if paths:
+            open_reader(paths, spec.data_reader_params, option).check()
