@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-try:
-    if os.environ.get("ELASTICDL_NO_NUMBA", "") not in ("", "0"):
-        raise ImportError("numba is switched off by ELASTICDL_NO_NUMBA")
-    import numba
-except ImportError:
-    numba = None
-
-ENABLED: bool = numba is not None
+ENABLED = os.environ.get("ELASTICDL_NO_NUMBA", "") in ("", "0") and importlib.util.find_spec("numba") is not None
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,10 +18,12 @@ def compiled(function: F) -> F:
     Fast-math is left out: it gains nothing on these memory-bound loops, and without it the results are bit for bit
     those of NumPy and a NaN stays a NaN. Returns the function itself where there is no numba.
     """
-    if numba is None:
+    if not ENABLED:
         return function
-    wrapped: F = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    return wrapped
+    import numba
+
+    dispatcher: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return dispatcher  # type: ignore[no-any-return]
 
 
 def plain(function: F) -> F:

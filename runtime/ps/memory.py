@@ -57,23 +57,24 @@ class GrowableArray:
     while the array grows within its reservation; take it anew after every `grow`.
     """
 
-    def __init__(self, tail: tuple[int, ...], dtype: DTypeLike, fill: float = 0, reservation: int | None = None) -> None:
+    data: NDArray[Any]
+
+    def __init__(
+        self, tail: tuple[int, ...], dtype: DTypeLike, fill: float = 0, reservation: int | None = None
+    ) -> None:
         self.tail = tail
         self.dtype = np.dtype(dtype)
         self.fill = fill
         self.length = 0
         self._row_bytes = max(1, math.prod(tail)) * self.dtype.itemsize
         reserved = _reservation() if reservation is None else reservation
-        self.data = self._mapped(reserved // self._row_bytes)
-        if self.data is None:
-            self.data = np.zeros((0, *tail), self.dtype)
+        self.data = self._allocate(reserved // self._row_bytes, otherwise=0)
 
-    data: NDArray[Any]
-
-    def _mapped(self, rows: int) -> Any:
+    def _allocate(self, rows: int, otherwise: int) -> NDArray[Any]:
+        """Return zeros for `rows` rows that take no memory yet, or for `otherwise` rows where that cannot be had."""
         mapping = reserve(rows * self._row_bytes) if rows else None
         if mapping is None:
-            return None
+            return np.zeros((otherwise, *self.tail), self.dtype)
         return np.frombuffer(mapping, self.dtype, count=rows * math.prod(self.tail)).reshape(rows, *self.tail)
 
     @property
@@ -97,8 +98,6 @@ class GrowableArray:
         self.length = length
 
     def _move(self, capacity: int) -> None:
-        larger = self._mapped(capacity)
-        if larger is None:
-            larger = np.zeros((capacity, *self.tail), self.dtype)
+        larger = self._allocate(capacity, otherwise=capacity)
         larger[: self.length] = self.view
         self.data = larger

@@ -32,9 +32,7 @@ class Update:
     formula: Callable[..., Any]
     loop: Callable[..., None]
 
-    def apply(
-        self, weights: Array, slots: Sequence[Array], rows: Rows, gradients: Array, constants: Constants
-    ) -> None:
+    def apply(self, weights: Array, slots: Sequence[Array], rows: Rows, gradients: Array, constants: Constants) -> None:
         """Update the given rows, all different, of `weights` and `slots` (each [capacity, dim]); gradients [n, dim]."""
         if ENABLED:
             self.loop(rows, gradients, weights, *slots, constants)
