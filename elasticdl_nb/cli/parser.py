@@ -110,11 +110,13 @@ def _add_option(group: argparse._ArgumentGroup, option: Option, kind: JobKind) -
 def _default(option: Option) -> str:
     if option.required:
         return " (needed)"
+    if option.choices:
+        return f" One of {', '.join(option.choices)} (default: {option.default})."
     return f" (default: {option.default})" if option.default and option.form != "BOOL" else ""
 
 
 def _negated(help: str) -> str:
-    return help if help == argparse.SUPPRESS else f"Do not: {help[0].lower()}{help[1:]}"
+    return help if help == argparse.SUPPRESS else f"Turns off: {help[0].lower()}{help[1:]}"
 
 
 def _add_client_options(group: argparse._ArgumentGroup) -> None:

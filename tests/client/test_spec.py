@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import ast
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.literals import format_arguments, parse_arguments, parse_value
+from elasticdl_nb.runtime.spec import KINDS, JobSpec, find_option, options
+
+# The option strings of ElasticDL's own documents.
+PARAMS = "hidden_units=[10, 100, 20, 5], learning_rate=0.01"
+READER = "columns=['sepal.length', 'sepal.width', 'petal.length', 'petal.width', 'variety']; sep=','"
+
+
+def train(**given: object) -> JobSpec:
+    return JobSpec.create("train", **{"model_def": "m", "data": "x", **given})
+
+
+def test_the_first_generation_of_option_names():
+    spec = JobSpec.create(
+        "train",
+        model_zoo="https://github.com/sql-machine-learning/models",
+        model_class="fintech.MyKerasModel",
+        input_fn="fintech.image_label_input",
+        params=PARAMS,
+        data="/filestore/yiwang/imagenet/train/*.recordio",
+        output="/filestore/yiwang/mykerasmodelparams",
+    )
+    assert spec.model_def == "fintech.MyKerasModel"
+    assert spec.params == {"hidden_units": [10, 100, 20, 5], "learning_rate": 0.01}
+    assert spec.data == ("/filestore/yiwang/imagenet/train/*.recordio",)
+
+
+def test_the_second_generation_of_option_names():
+    spec = JobSpec.create(
+        "train",
+        model_def="odps_iris_dnn_model.odps_iris_dnn_model.custom_model",
+        training_data="iris.csv",
+        validation_data="iris.csv",
+        data_reader_params=READER,
+        num_epochs="2",
+        minibatch_size="64",
+        num_minibatches_per_task="20",
+        distribution_strategy="Local",
+        job_name="test-odps-iris",
+        evaluation_steps="20",
+        num_workers="2",
+        checkpoint_steps="10",
+        output="iris_dnn_model",
+    )
+    assert spec.data_reader_params["sep"] == ","
+    assert spec.data_reader_params["columns"][-1] == "variety"
+    assert (spec.data, spec.validation_data) == (("iris.csv",), ("iris.csv",))
+    assert (spec.num_epochs, spec.minibatch_size, spec.num_minibatches_per_task) == (2, 64, 20)
+
+
+def test_prediction_as_documented():
+    spec = JobSpec.create("predict", data="gs://b/t/*.recordio", trained_model="gs://b/m", output="gs://b/out/")
+    assert (spec.trained_model, spec.output) == ("gs://b/m", "gs://b/out/")
+
+
+def test_environment_variables_in_paths_are_expanded(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert train(model_zoo="$HOME/work").model_zoo == "/home/someone/work"
+    assert train(model_zoo="~/work").model_zoo == "/home/someone/work"
+
+
+def test_data_may_be_several_paths_in_every_spelling(tmp_path):
+    assert train(data="a.csv,b.csv").data == ("a.csv", "b.csv")
+    assert train(data="['a.csv', 'b.csv']").data == ("a.csv", "b.csv")
+    assert train(data=["a,b.csv", tmp_path]).data == ("a,b.csv", str(tmp_path))
+    (tmp_path / "a,b.csv").touch()
+    assert train(data=f"{tmp_path}/a,b.csv").data == (f"{tmp_path}/a,b.csv",)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model_df": "m"}, "model_df: no such option of train. Did you mean 'model_def'?"),
+        ({"trained_model": "m"}, "trained_model: not an option of train, only of evaluate and predict"),
+        ({"model": "n"}, "model: given together with model_def"),
+        ({"model_def": ""}, r"model_def: needed \(also called model\)"),
+        ({"data": ()}, "data: needed"),
+        ({"num_epochs": 0}, "num_epochs: 0 does not do: a whole number of at least 1"),
+        ({"num_epochs": "many"}, "num_epochs: 'many' does not do"),
+        ({"num_epochs": 1.5}, "num_epochs: 1.5 does not do"),
+        ({"minibatch_size": True}, "minibatch_size: True does not do"),
+        ({"params": "hidden_units"}, "params: 'hidden_units' does not do: arguments of the form"),
+        ({"params": "a=open('x')"}, "params: .* the value of a is not a Python literal"),
+        ({"params": {"a": object()}}, "params: .* does not do"),
+        ({"params": "a=1, a=2"}, "params: .*a is given twice"),
+        ({"distribution_strategy": "Locl"}, "distribution_strategy: .*Did you mean 'Local'?"),
+        ({"overwrite": "perhaps"}, "overwrite: 'perhaps' does not do: true or false is needed"),
+        ({"envs": "A"}, "envs: 'A' does not do: NAME=VALUE"),
+        ({"job_name": "a/b"}, "job_name: 'a/b' does not do"),
+        ({"job_name": "-"}, "job_name: '-' does not do"),
+        ({"input_fn": "f", "dataset_fn": "g"}, "input_fn: given together with dataset_fn"),
+    ],
+)
+def test_mistakes_are_told_by_the_option(options, message):
+    with pytest.raises(OptionError, match=message):
+        train(**options)
+
+
+def test_a_prediction_needs_a_place_or_a_processor():
+    given = {"data": "x", "trained_model": "m"}
+    with pytest.raises(OptionError, match="output: needed"):
+        JobSpec.create("predict", **given)
+    JobSpec.create("predict", prediction_outputs_processor="P", **given)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_option_has_a_help_and_is_found_by_all_its_names(kind):
+    for option in options(kind):
+        assert option.help.endswith((".", ")", "?"))
+        for name in option.names(kind):
+            assert find_option(kind, name).name == option.name
+
+
+def test_none_and_empty_text_mean_not_given():
+    assert train(params=None, num_epochs="", loss=" ") == train()
+
+
+ARGUMENTS = st.dictionaries(
+    st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: _is_name(name)),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=5,
+    ),
+    max_size=4,
+)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return isinstance(ast.parse(text, mode="eval").body, ast.Name)
+    except SyntaxError:
+        return False
+
+
+@given(ARGUMENTS)
+def test_arguments_survive_being_written_and_read(arguments):
+    assert parse_arguments(format_arguments(arguments)) == arguments
+    assert parse_arguments(format_arguments(arguments).replace("\n", " ") + ";") == arguments
+
+
+@given(ARGUMENTS, st.integers(1, 10**9), st.text(max_size=5))
+def test_a_job_survives_its_file(params, number, name):
+    spec = train(params=params, num_epochs=number, envs={"A": name}, data=["a", "b"], overwrite="yes")
+    assert JobSpec.from_json(spec.to_json()) == spec
+
+
+@given(st.text(max_size=30))
+def test_no_text_makes_the_parsers_fail_otherwise_than_by_a_value_error(text):
+    for parse in (parse_value, parse_arguments):
+        with contextlib.suppress(ValueError):
+            parse(text)
