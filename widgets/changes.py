@@ -1,0 +1,46 @@
+"""Which parts of the view have to be sent: the decisions behind the notebook's view and the dashboard's stream."""
+
+from __future__ import annotations
+
+import math
+
+from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
+from elasticdl_nb.runtime.status import is_over
+from elasticdl_nb.widgets.parts import PARTS
+
+
+class Changes:
+    """What a watcher has, and what it should get.
+
+    Numbers are sent up to four times a second, charts every other second: a part is drawn only when its time has
+    come, and sent only when it differs from what the watcher has. Once the job is over everything is sent at once.
+    """
+
+    def __init__(self) -> None:
+        self._sent: dict[str, str] = {}
+        self._drawn_at: dict[str, float] = {}
+        self._held: set[str] = set()
+
+    def update(self, status: JobStatus, now: float) -> dict[str, str]:
+        """Return the parts to send at the time `now` (seconds of a clock that never goes back), by name."""
+        everything = is_over(status)
+        self._held = set()
+        changed: dict[str, str] = {}
+        for name, part in PARTS.items():
+            if not everything and now < self._due(name):
+                self._held.add(name)
+                continue
+            html = part.draw(status)
+            if html:
+                self._drawn_at[name] = now
+            if html != self._sent.get(name, ""):
+                self._sent[name] = changed[name] = html
+        return changed
+
+    def next_due(self) -> float | None:
+        """Return when to call `update` again even if there is no newer status; None if nothing was held back."""
+        return min((self._due(name) for name in self._held), default=None)
+
+    def _due(self, name: str) -> float:
+        drawn_at = self._drawn_at.get(name)
+        return -math.inf if drawn_at is None else drawn_at + PARTS[name].interval

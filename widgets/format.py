@@ -1,0 +1,72 @@
+"""Foreign text made safe, and values as the job view writes them beyond `runtime.status`. Pure; nothing raises."""
+
+from __future__ import annotations
+
+import math
+import re
+from html import escape as _escape
+
+from elasticdl_nb.runtime.status import format_count, format_duration
+
+DASH = "–"
+
+# What may not stand in XML at all, and what would turn the direction of the text that follows it.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+
+
+def plain(text: str) -> str:
+    """Return `text` without terminal escapes, control characters and direction marks."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNPRINTABLE.sub("", _ANSI.sub("", text))
+
+
+def short(text: str, limit: int) -> str:
+    """Return `text` on one line of at most `limit` characters, its end replaced by an ellipsis if need be."""
+    line = " ".join(plain(text[: 4 * limit]).split())
+    return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1] + "…"
+
+
+def middle_out(text: str, limit: int) -> str:
+    """Return `text` of at most about `limit` characters: a quarter from its start, the rest from its end."""
+    text = plain(text).strip("\n")
+    if len(text) <= limit:
+        return text
+    head, tail = limit // 4, limit - limit // 4
+    return f"{text[:head]}\n… {len(text) - limit:,} characters left out …\n{text[-tail:]}"
+
+
+def safe(text: str) -> str:
+    """Return `text` for use in HTML and XML, between tags or in a quoted attribute."""
+    return _escape(plain(text), quote=True)
+
+
+def rate(value: float) -> str:
+    """Return a number per second; a dash for none."""
+    if not math.isfinite(value) or value <= 0:
+        return DASH
+    return f"{value:.1f}" if value < 10 else format_count(value)
+
+
+def percent(fraction: float) -> str:
+    """Return a share of one as a whole percentage; 100% is shown only for all of it."""
+    if not math.isfinite(fraction):
+        return DASH
+    return "100%" if fraction >= 1 else f"{max(0, math.floor(fraction * 100))}%"
+
+
+def clock(seconds: float) -> str:
+    """Return a time that has passed, `0:07`, `12:34` or `1:02:03`."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return DASH
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words; a dash for what is none."""
+    return format_duration(seconds) if math.isfinite(seconds) and seconds >= 0 else DASH

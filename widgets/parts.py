@@ -1,0 +1,153 @@
+"""The live form: HTML in parts, each of which can be replaced by itself. No style attributes, no scripts, no assets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
+from elasticdl_nb.runtime.status import format_value
+from elasticdl_nb.widgets import summary
+from elasticdl_nb.widgets.charts import chart, plot, sparkline
+from elasticdl_nb.widgets.format import safe
+from elasticdl_nb.widgets.summary import Head, Mark, Message, Row, Stat
+
+
+class Part(NamedTuple):
+    """A part of the view: how to draw it, and how often (in seconds) that is worth sending."""
+
+    draw: Callable[[JobStatus], str]
+    interval: float
+
+
+def mark(what: Mark, extra: str = "") -> str:
+    """Return glyph and text; the glyph is decoration, the text says the same."""
+    return (
+        f'<span class="edl-mark edl-{what.tone}{extra}"><i aria-hidden="true">{what.glyph}</i>{safe(what.text)}</span>'
+    )
+
+
+def draw_head(status: JobStatus) -> str:
+    """Return name, phase, progress and figures."""
+    head = summary.head(status)
+    link = f' · <a href="{safe(head.url)}" target="_blank" rel="noopener noreferrer">dashboard</a>' if head.url else ""
+    return (
+        f'<div class="edl-head"><span class="edl-name">{safe(head.name)}</span>'
+        f'<span class="edl-about">{safe(head.about)}{link}</span>{mark(head.phase, " edl-phase")}</div>'
+        f"{_bar(head)}"
+        f'<div class="edl-under"><b>{head.percent}</b><span class="edl-detail">{safe(head.detail)}</span>'
+        f'<span class="edl-note">{head.remaining}</span></div>'
+        f'<dl class="edl-stats">{"".join(map(_stat, head.stats))}</dl>'
+    )
+
+
+def _bar(head: Head) -> str:
+    tone = f" edl-fill-{head.phase.tone}" if head.over else ""
+    return (
+        f'<svg class="edl-bar" width="100%" height="6" role="progressbar" aria-label="progress" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{100 * head.progress:.0f}"><rect class="edl-track" width="100%" '
+        f'height="6"/><rect class="edl-fill{tone}" width="{100 * head.progress:.4g}%" height="6"/></svg>'
+    )
+
+
+def _stat(stat: Stat) -> str:
+    note = f" <small>{stat.note}</small>" if stat.note else ""
+    return f"<div><dt>{stat.label}</dt><dd>{stat.value}{note}</dd></div>"
+
+
+def draw_loss(status: JobStatus) -> str:
+    """Return the loss curve; nothing while there is none."""
+    curve = summary.loss(status)
+    if curve is None:
+        return ""
+    drawn = plot(curve)
+    note = f'<span class="edl-note">{drawn.notes}</span>' if drawn.notes else ""
+    return f"<h3>Loss <b>{format_value(curve.last)}</b>{note}</h3>{chart(drawn)}"
+
+
+def draw_metrics(status: JobStatus) -> str:
+    """Return the evaluation metrics, each with its latest value and its course; nothing while there is none."""
+    curves, more = summary.metrics(status)
+    if not curves:
+        return ""
+    cells = "".join(
+        f'<div class="edl-metric"><span title="{safe(curve.name)}">{safe(curve.name)}</span>'
+        f"<b>{format_value(curve.last)}</b>{sparkline(curve) if len(curve.steps) > 1 else ''}</div>"
+        for curve in curves
+    )
+    left_out = f'<p class="edl-more">and {more:,} more</p>' if more else ""
+    return (
+        f'<h3>Evaluation<span class="edl-note">{summary.evaluated(status)}</span></h3>'
+        f'<div class="edl-metrics">{cells}</div>{left_out}'
+    )
+
+
+def draw_instances(status: JobStatus) -> str:
+    """Return a table with a row per process; nothing while there is none."""
+    rows, more = summary.rows(status)
+    if not rows:
+        return ""
+    left_out = f'<p class="edl-more">{safe(more)}</p>' if more else ""
+    return (
+        '<h3>Processes</h3><div class="edl-scroll"><table><thead><tr><th scope="col" class="edl-l">Name</th>'
+        '<th scope="col" class="edl-l">State</th><th scope="col" class="edl-l edl-wide">Activity</th>'
+        '<th scope="col">Tasks</th><th scope="col" class="edl-wide">Records</th><th scope="col">Records/s</th>'
+        f'<th scope="col">Restarts</th></tr></thead><tbody>{"".join(map(_row, rows))}</tbody></table></div>{left_out}'
+    )
+
+
+def _row(row: Row) -> str:
+    speed = ""
+    if row.share > 0:
+        speed = (
+            '<svg class="edl-speed" aria-hidden="true"><rect class="edl-track" width="100%" height="5"/>'
+            f'<rect class="edl-fill" width="{100 * row.share:.0f}%" height="5"/></svg>'
+        )
+    return (
+        f'<tr><th scope="row" class="edl-l">{safe(row.name)}</th><td class="edl-l">{mark(row.state)}</td>'
+        f'<td class="edl-l edl-wide">{safe(row.activity)}</td><td>{row.tasks}</td>'
+        f'<td class="edl-wide">{row.records}</td>'
+        f"<td>{speed}{row.rate}</td><td>{row.restarts}</td></tr>"
+    )
+
+
+def draw_messages(status: JobStatus) -> str:
+    """Return the latest messages; nothing while there is none."""
+    messages = summary.messages(status)
+    if not messages:
+        return ""
+    return f'<h3>Messages</h3><ul class="edl-log">{"".join(map(_message, messages))}</ul>'
+
+
+def _message(message: Message) -> str:
+    text = safe(message.text)
+    if message.mark:
+        text = f"{mark(message.mark)}: {text}"
+    return f"<li><span>{message.time}</span><span>{safe(message.source)}</span><p>{text}</p></li>"
+
+
+def draw_ending(status: JobStatus) -> str:
+    """Return the failure and the outputs; nothing while there is neither."""
+    end = summary.ending(status)
+    html = ""
+    if end.failure:
+        trace = (
+            f"<details><summary>Traceback</summary><pre>{safe(end.traceback)}</pre></details>" if end.traceback else ""
+        )
+        html = f'<div class="edl-failure" role="alert"><p>{safe(end.failure)}</p>{trace}</div>'
+    if end.outputs:
+        items = "".join(f"<li>{safe(output)}</li>" for output in end.outputs)
+        more = f'<p class="edl-more">and {end.more_outputs:,} more</p>' if end.more_outputs else ""
+        html += f'<h3>Output</h3><ul class="edl-outputs">{items}</ul>{more}'
+    return html
+
+
+PARTS: dict[str, Part] = {
+    "head": Part(draw_head, 0.25),
+    "ending": Part(draw_ending, 1.0),
+    "loss": Part(draw_loss, 2.0),
+    "metrics": Part(draw_metrics, 2.0),
+    "instances": Part(draw_instances, 1.0),
+    "messages": Part(draw_messages, 1.0),
+}
+"""The view from top to bottom."""

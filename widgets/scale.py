@@ -1,0 +1,101 @@
+"""Axes: which range to show, linear or logarithmic, and where to put round numbers on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from elasticdl_nb.runtime.status import format_count
+
+# Beyond this ratio between values, or between the largest and the middle one, a linear scale hides what matters.
+_WIDE_RANGE = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The range low..high (in powers of ten if logarithmic) and its labelled places."""
+
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+
+    def share(self, value: float) -> float:
+        """Return where on the axis `value` is, low at 0 and high at 1; NaN for what is not finite."""
+        if not math.isfinite(value):
+            return math.nan
+        # Halved, so that the difference of the largest floats is no infinity.
+        return (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+
+
+def value_axis(values: Sequence[float]) -> tuple[bool, Axis]:
+    """Return whether to draw the values logarithmically, and their axis. Values that are not finite don't count."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return False, linear_axis(0.0, 1.0)
+    low, high = min(finite), max(finite)
+    if low > 0 and (high / low > 2 * _WIDE_RANGE or high / median(finite) > _WIDE_RANGE):
+        return True, _log_axis(math.log10(low), math.log10(high))
+    return False, linear_axis(low, high)
+
+
+def linear_axis(low: float, high: float, *, exact: bool = False) -> Axis:
+    """Return an axis for values from low to high; unless `exact`, it ends on round numbers."""
+    if not high - low > 1e-12 * max(abs(low), abs(high)):
+        margin = abs(high) / 10 or 0.5
+        low, high = low - margin, high + margin
+    low, high = max(low, -8e307), min(high, 8e307)
+    if exact:
+        return Axis(low, high, ())
+    step = _round_step((high - low) / 3)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    ticks = tuple((place * step, _tick_label(place * step, step, decimals)) for place in range(first, last + 1))
+    return Axis(first * step, last * step, ticks)
+
+
+def _round_step(rough: float) -> float:
+    """The round number (1, 2 or 5 times a power of ten) next above `rough`."""
+    rough = max(rough, 1e-300)
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next((times * power for times in (1, 2, 5) if times * power >= rough * (1 - 1e-9)), 10 * power)
+
+
+def _tick_label(value: float, step: float, decimals: int) -> str:
+    if abs(value) < step / 2:
+        return "0"
+    if decimals > 4 or abs(value) >= 1e5:
+        return _power_label(value)
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def _power_label(value: float) -> str:
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
+
+
+def _log_axis(low: float, high: float) -> Axis:
+    """An axis over powers of ten; labels at 1, 2 and 5 if there are few of them."""
+    decades = high - low
+    every = max(1, math.ceil(decades / 4))
+    places = [float(power) for power in range(math.floor(low), math.ceil(high) + 1, every)]
+    if decades < 2:
+        places = sorted(place + math.log10(times) for place in places for times in (1, 2, 5))
+    margin = 0.04 * decades
+    low, high = low - margin, high + margin
+    return Axis(low, high, tuple((place, _plain_power(place)) for place in places if low <= place <= high))
+
+
+def _plain_power(place: float) -> str:
+    value = 10.0**place
+    return f"{value:.4g}" if -3.5 < place < 4.5 else _power_label(value)
+
+
+def step_ticks(first: int, last: int) -> list[tuple[int, str]]:
+    """Return two to six round steps from first to last, with labels."""
+    if last <= first:
+        return [(first, format_count(first))]
+    step = max(1, round(_round_step((last - first) / 4)))
+    places = range(-(-first // step) * step, last + 1, step)
+    return [(place, format_count(place)) for place in places]

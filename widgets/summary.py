@@ -1,0 +1,286 @@
+"""What the job view says, whatever it is drawn with: a `JobStatus` cut to bounded, formatted, still unescaped text."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from elasticdl_nb.runtime.protocol.master_pb2 import (
+    CANCELLED,
+    FAILED,
+    FINISHING,
+    RUNNING,
+    STARTING,
+    SUCCEEDED,
+    Event,
+    Instance,
+    JobStatus,
+)
+from elasticdl_nb.runtime.status import elapsed, format_count, format_value, is_over
+from elasticdl_nb.widgets.format import clock, duration, middle_out, percent, plain, rate, short
+
+MAX_METRICS = 12
+MAX_INSTANCES = 20
+MAX_MESSAGES = 8
+MAX_OUTPUTS = 12
+MAX_TRACEBACK = 6000
+
+# Every tone has a glyph of its own, so that nothing is said by colour alone.
+_PHASES = {
+    STARTING: ("Starting", "idle", "◌"),
+    RUNNING: ("Running", "busy", "●"),
+    FINISHING: ("Finishing", "busy", "◐"),
+    SUCCEEDED: ("Succeeded", "good", "✓"),
+    FAILED: ("Failed", "bad", "✕"),
+    CANCELLED: ("Cancelled", "idle", "■"),
+}
+_STATES = {
+    "starting": ("idle", "◌"),
+    "running": ("busy", "●"),
+    "restarting": ("warn", "↻"),
+    "finished": ("good", "✓"),
+    "failed": ("bad", "✕"),
+    "stopped": ("idle", "■"),
+}
+_LEVELS = {"warning": ("warn", "▲"), "error": ("bad", "✕")}
+_ROLES = {"master": 0, "ps": 1, "worker": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A short text with its tone (idle, busy, good, warn, bad) and glyph."""
+
+    text: str
+    tone: str
+    glyph: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """One figure: `Records 1,200 of 5,000`."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The part of the picture that changes all the time."""
+
+    name: str
+    about: str
+    phase: Mark
+    over: bool
+    progress: float
+    percent: str
+    detail: str
+    remaining: str
+    stats: tuple[Stat, ...]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A quantity over steps, steps rising; values may be anything but are never absent."""
+
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def last(self) -> float:
+        """The value at the last step."""
+        return self.values[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One process of the job; `share` is its throughput in parts of the fastest one's."""
+
+    name: str
+    state: Mark
+    activity: str
+    tasks: str
+    records: str
+    rate: str
+    share: float
+    restarts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event; `time` counts from the start of the job."""
+
+    time: str
+    source: str
+    mark: Mark | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the job left behind."""
+
+    failure: str
+    traceback: str
+    outputs: tuple[str, ...]
+    more_outputs: int
+
+
+def head(status: JobStatus) -> Head:
+    """Return name, phase, progress and figures."""
+    label, tone, glyph = _PHASES.get(status.phase, ("Unknown", "idle", "◌"))
+    over = is_over(status)
+    progress = min(1.0, max(0.0, status.progress)) if math.isfinite(status.progress) else 0.0
+    if status.phase == SUCCEEDED:
+        progress = 1.0
+    detail = short(status.detail, 160)
+    if status.HasField("failure") and detail and detail in short(status.failure.message, 10_000):
+        detail = ""
+    known = not over and 0 <= status.remaining_seconds < math.inf
+    return Head(
+        name=short(status.name, 80) or "job",
+        about=" · ".join(part for part in (short(status.kind, 40), short(status.distribution_strategy, 60)) if part),
+        phase=Mark(label, tone, glyph),
+        over=over,
+        progress=progress,
+        percent=percent(progress),
+        detail=detail,
+        remaining=f"{duration(status.remaining_seconds)} left" if known else "",
+        stats=tuple(_stats(status)),
+        url=status.dashboard_url if _is_web(status.dashboard_url) else "",
+    )
+
+
+def _stats(status: JobStatus) -> list[Stat]:
+    passed = elapsed(status, status.updated_at)
+    stats = [Stat("Records", format_count(status.records_done), _of(status.records_total))]
+    if is_over(status) and passed > 0:
+        stats.append(Stat("Records/s", rate(status.records_done / passed), "on average"))
+    else:
+        stats.append(Stat("Records/s", rate(status.records_per_second)))
+    if status.num_epochs > 0:
+        stats.append(Stat("Epoch", f"{status.epoch:,}", _of(status.num_epochs)))
+    if status.step > 0 or status.kind in ("", "train"):
+        stats.append(Stat("Step", f"{status.step:,}"))
+    retried = f"{format_count(status.tasks_retried)} retried" if status.tasks_retried > 0 else ""
+    notes = ", ".join(note for note in (_of(status.tasks_total), retried) if note)
+    stats.append(Stat("Tasks", format_count(status.tasks_done), notes))
+    stats.append(Stat("Elapsed", duration(passed)))
+    return stats
+
+
+def _of(total: int) -> str:
+    return f"of {format_count(total)}" if total > 0 else ""
+
+
+def _is_web(url: str) -> bool:
+    try:
+        return len(url) <= 500 and url.isprintable() and urlsplit(url).scheme in ("http", "https")
+    except ValueError:
+        return False
+
+
+def loss(status: JobStatus) -> Curve | None:
+    """Return the loss curve, or None while there is none. A step that was done again counts as it was done last."""
+    points = {point.step: point.loss for point in status.losses}
+    return _curve("loss", points) if points else None
+
+
+def metrics(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
+    """Return the evaluation metrics over time, those of the first evaluation first, and how many are left out."""
+    points: dict[str, dict[int, float]] = {}
+    for evaluation in status.evaluations:
+        for name in sorted(evaluation.metrics):
+            points.setdefault(name, {})[evaluation.step] = evaluation.metrics[name]
+    curves = [_curve(short(name, 60), of_step) for name, of_step in list(points.items())[:MAX_METRICS]]
+    return tuple(curves), max(0, len(points) - MAX_METRICS)
+
+
+def evaluated(status: JobStatus) -> str:
+    """Return when the latest evaluation was made, and how many there were."""
+    times, step = len(status.evaluations), status.evaluations[-1].step if status.evaluations else 0
+    if times > 1:
+        return f"{times:,} times, last at step {step:,}"
+    return f"at step {step:,}" if step > 0 else ""
+
+
+def _curve(name: str, points: dict[int, float]) -> Curve:
+    steps = sorted(points)
+    return Curve(name, tuple(steps), tuple(points[step] for step in steps))
+
+
+def rows(status: JobStatus) -> tuple[tuple[Row, ...], str]:
+    """Return the processes to show, those in trouble included in any case, and a line about the others."""
+    order = sorted(status.instances, key=lambda one: (_ROLES.get(one.role, 3), one.role, one.index))
+    shown = set(sorted(range(len(order)), key=lambda place: (_calmness(order[place]), place))[:MAX_INSTANCES])
+    fastest = max((one.records_per_second for one in order if math.isfinite(one.records_per_second)), default=0.0)
+    visible = tuple(_row(one, fastest) for place, one in enumerate(order) if place in shown)
+    hidden = Counter(one.state for place, one in enumerate(order) if place not in shown)
+    if not hidden:
+        return visible, ""
+    states = ", ".join(f"{number_of} {short(state, 20) or 'unknown'}" for state, number_of in hidden.most_common(6))
+    return visible, f"and {hidden.total()} more: {states}"
+
+
+def _calmness(one: Instance) -> int:
+    if one.state in ("failed", "restarting"):
+        return 0
+    return 1 if one.role == "master" else 2 if one.restarts else 3
+
+
+def _row(one: Instance, fastest: float) -> Row:
+    tone, glyph = _STATES.get(one.state, ("idle", "◌"))
+    speed = one.records_per_second if math.isfinite(one.records_per_second) else 0.0
+    works = one.role == "worker" or one.tasks_done > 0
+    return Row(
+        name="master" if one.role == "master" else f"{short(one.role, 20)}-{one.index}",
+        state=Mark(short(one.state, 20) or "unknown", tone, glyph),
+        activity=short(one.activity, 40) if one.activity != one.state else "",
+        tasks=format_count(one.tasks_done) if works else "",
+        records=format_count(one.records_done) if works else "",
+        rate=rate(speed) if works else "",
+        share=max(0.0, speed / fastest) if fastest > 0 else 0.0,
+        restarts=format_count(one.restarts) if one.restarts > 0 else "",
+    )
+
+
+def messages(status: JobStatus, limit: int = MAX_MESSAGES) -> tuple[Message, ...]:
+    """Return the last `limit` events, oldest first."""
+    return tuple(_message(event, status.started_at) for event in status.events[-limit:])
+
+
+def _message(event: Event, started_at: float) -> Message:
+    level = _LEVELS.get(event.level)
+    passed = event.time - started_at
+    return Message(
+        time=clock(max(0.0, passed)) if started_at > 0 and event.time > 0 and math.isfinite(passed) else "",
+        source=short(event.source, 24),
+        mark=Mark(event.level, *level) if level else None,
+        text=short(event.text, 240),
+    )
+
+
+def ending(status: JobStatus) -> Ending:
+    """Return failure and outputs; everything is empty while there is neither."""
+    failure = traceback = ""
+    if status.HasField("failure") or status.phase == FAILED:
+        failure = middle_out(status.failure.message, 1200) or short(status.detail, 400) or "The job failed."
+        traceback = middle_out(status.failure.traceback, MAX_TRACEBACK)
+    outputs: Sequence[str] = [short(output, 300) for output in status.outputs[:MAX_OUTPUTS]]
+    return Ending(failure, traceback, tuple(outputs), max(0, len(status.outputs) - MAX_OUTPUTS))
+
+
+def curve_in_words(curve: Curve) -> str:
+    """Return the sentence that stands for the curve's picture."""
+    name = plain(curve.name)
+    if len(curve.steps) == 1:
+        return f"{name} {format_value(curve.last)} at step {curve.steps[0]:,}"
+    return (
+        f"{name} from {format_value(curve.values[0])} at step {curve.steps[0]:,} "
+        f"to {format_value(curve.last)} at step {curve.steps[-1]:,}"
+    )

@@ -1,0 +1,135 @@
+"""The look: style sheets for live pages, for pictures within `<img>`, and for the dashboard's page.
+
+Colours follow JupyterLab's theme where there is one, else the reader's light or dark preference. Every rule is bound
+to an `edl-` class, so that nothing leaks into the notebook.
+"""
+
+from __future__ import annotations
+
+_LIGHT = {
+    "ink": "var(--jp-ui-font-color1,#1c2128)",
+    "muted": "var(--jp-ui-font-color2,#626a73)",
+    "paper": "var(--jp-layout-color0,#fff)",
+    "busy": "var(--jp-brand-color1,#1f6feb)",
+    "good": "var(--jp-success-color1,#1a7f37)",
+    "warn": "var(--jp-warn-color1,#b35900)",
+    "bad": "var(--jp-error-color1,#cf222e)",
+}
+_DARK = {
+    "ink": "var(--jp-ui-font-color1,#e6e9ed)",
+    "muted": "var(--jp-ui-font-color2,#9aa4af)",
+    "paper": "var(--jp-layout-color0,#14171c)",
+    "busy": "var(--jp-brand-color1,#6cb0ff)",
+    "good": "var(--jp-success-color1,#4cc38a)",
+    "warn": "var(--jp-warn-color1,#f0a35e)",
+    "bad": "var(--jp-error-color1,#ff7b72)",
+}
+
+
+def _variables(colours: dict[str, str]) -> str:
+    return ".edl{" + ";".join(f"--edl-{name}:{value}" for name, value in colours.items()) + "}"
+
+
+# Curves: shared by the live form and, with fixed colours, by pictures.
+_CURVES = """
+.edl-chart,.edl-spark{display:block;box-sizing:border-box;overflow:visible;max-width:none}
+.edl-chart{padding:0 5px 0 46px}
+.edl-spark{padding:0 5px}
+.edl-chart text{fill:var(--edl-muted);font-size:11px;font-variant-numeric:tabular-nums}
+.edl-spark text{fill:var(--edl-muted);font-size:11px}
+.edl-grid{stroke:var(--edl-rule);stroke-width:1;shape-rendering:crispEdges}
+.edl-line,.edl-raw{fill:none;stroke:var(--edl-busy);stroke-width:1.75;stroke-linejoin:round;stroke-linecap:round}
+.edl-raw{stroke-width:1;opacity:.38}
+.edl-dot{fill:var(--edl-busy);stroke:var(--edl-paper);stroke-width:1.5}
+"""
+
+_VIEW = """
+.edl{--edl-rule:rgba(128,138,150,.26);--edl-mono:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
+container-type:inline-size;box-sizing:border-box;max-width:960px;color:var(--edl-ink);
+font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",Roboto,sans-serif);text-align:left}
+.edl-head{display:flex;flex-wrap:wrap;align-items:baseline;gap:2px 12px}
+.edl-name{font-size:16px;font-weight:600;letter-spacing:-.01em;overflow-wrap:anywhere}
+.edl-about,.edl-note,.edl-detail{color:var(--edl-muted)}
+.edl-about{flex:1 1 auto}
+.edl-about a{color:inherit}
+.edl-mark{white-space:nowrap}
+.edl-mark i{font-style:normal;display:inline-block;width:1.35em}
+.edl-busy>i{color:var(--edl-busy)}.edl-good>i{color:var(--edl-good)}
+.edl-warn>i{color:var(--edl-warn)}.edl-bad>i{color:var(--edl-bad)}.edl-idle>i{color:var(--edl-muted)}
+.edl-phase{font-weight:600}
+.edl-bar{display:block;margin:9px 0 5px;border-radius:3px;overflow:hidden}
+.edl-track{fill:var(--edl-rule)}
+.edl-fill{fill:var(--edl-busy)}.edl-fill-good{fill:var(--edl-good)}
+.edl-fill-bad{fill:var(--edl-bad)}.edl-fill-idle{fill:var(--edl-muted)}
+.edl-under{display:flex;gap:12px;min-height:1.45em;font-variant-numeric:tabular-nums}
+.edl-under b{font-weight:600}
+.edl-detail{flex:1;overflow-wrap:anywhere}
+.edl-stats{display:grid;grid-template-columns:repeat(auto-fit,minmax(94px,1fr));gap:10px 16px;margin:12px 0 0;padding:0}
+.edl-stats div{min-width:0}
+.edl-stats dt{color:var(--edl-muted);font-size:12px;font-weight:400;margin:0}
+.edl-stats dd{margin:0;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.3}
+.edl-stats small{font-size:12px;font-weight:400;color:var(--edl-muted);white-space:nowrap}
+.edl h3{font-size:13px;font-weight:600;margin:20px 0 6px;line-height:1.45;color:inherit}
+.edl h3 b{font-variant-numeric:tabular-nums;margin-left:6px}
+.edl h3 .edl-note{font-weight:400;margin-left:8px}
+.edl-metrics{display:grid;grid-template-columns:repeat(auto-fill,minmax(128px,1fr));gap:12px 16px}
+.edl-metric{min-width:0}
+.edl-metric span{display:block;color:var(--edl-muted);font-size:12px;overflow:hidden;text-overflow:ellipsis;
+white-space:nowrap}
+.edl-metric b{display:block;font-size:16px;line-height:1.3;font-weight:600;font-variant-numeric:tabular-nums}
+.edl-scroll{overflow-x:auto}
+.edl table{border-collapse:collapse;width:100%;margin:0;font-size:13px;font-variant-numeric:tabular-nums;border:0}
+.edl thead{border:0}
+.edl tr,.edl tr:nth-child(even){background:none}
+.edl th,.edl td{padding:4px 0 4px 14px;text-align:right;border:0;border-bottom:1px solid var(--edl-rule);
+white-space:nowrap;font-weight:400;vertical-align:baseline;max-width:none}
+.edl thead th{color:var(--edl-muted);font-size:12px}
+.edl th:first-child,.edl td:first-child{padding-left:0}
+.edl .edl-l{text-align:left}
+.edl-speed{width:64px;height:5px;margin-right:8px;border-radius:2px;vertical-align:2px;overflow:hidden}
+.edl-more{color:var(--edl-muted);margin:5px 0 0}
+.edl-log{list-style:none;margin:0;padding:0}
+.edl-log li{display:grid;grid-template-columns:4.2em 6.2em 1fr;gap:0 10px;padding:2px 0;margin:0}
+.edl-log li>span{color:var(--edl-muted);font-variant-numeric:tabular-nums;overflow:hidden;text-overflow:ellipsis}
+.edl-log p{margin:0;overflow-wrap:anywhere}
+.edl-failure{border-left:3px solid var(--edl-bad);padding:2px 0 2px 12px;margin:18px 0 0}
+.edl-failure p{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
+.edl-failure summary{cursor:pointer;color:var(--edl-muted);margin-top:6px}
+.edl pre{font:12px/1.5 var(--edl-mono);margin:6px 0 0;padding:0;overflow:auto;max-height:320px;background:none;
+color:inherit;white-space:pre}
+.edl-outputs{list-style:none;margin:0;padding:0}
+.edl-outputs li{font:12px/1.6 var(--edl-mono);overflow-wrap:anywhere;margin:0}
+@container (max-width:520px){.edl-wide{display:none}.edl th,.edl td{padding-left:10px}
+.edl-speed{display:none}.edl-log li{grid-template-columns:4.2em 1fr}.edl-log p{grid-column:1/-1}}
+"""
+
+
+def _packed(css: str) -> str:
+    return "".join(css.splitlines())
+
+
+STYLE = _packed(
+    _variables(_LIGHT) + f"@media(prefers-color-scheme:dark){{{_variables(_DARK)}}}" + _VIEW + _CURVES,
+)
+"""The style sheet of the live view."""
+
+PAGE_STYLE = (
+    STYLE
+    + ":root{color-scheme:light dark}body{margin:0;padding:24px 16px 40px;background:#fff}"
+    + "main{max-width:960px;margin:0 auto}"
+    + "@media(prefers-color-scheme:dark){body{background:#14171c}}"
+    + ".edl-gone{position:sticky;bottom:0;padding:6px 0;background:var(--edl-paper);color:var(--edl-muted)}"
+)
+"""The style sheet of the dashboard's page."""
+
+# A picture does not know the page's theme: these are legible on white and on black.
+_ON_ANY = {"muted": "#7d8590", "rule": "rgba(128,138,150,.3)", "busy": "#3b82f6", "paper": "none"}
+
+PICTURE_STYLE = (
+    "text{font-family:system-ui,-apple-system,Segoe UI,Roboto,sans-serif}"
+    + "svg{display:block;"
+    + ";".join(f"--edl-{name}:{value}" for name, value in _ON_ANY.items())
+    + "}"
+    + _packed(_CURVES)
+)
+"""The style sheet within a picture of the static form."""
