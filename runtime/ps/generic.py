@@ -59,6 +59,7 @@ class GenericRule:
 
         # Two elements, so that state of one element is seen not to belong to a weight.
         variable = keras.Variable(np.zeros(2, np.float32))
+        _free_length(tf, variable)
         if not isinstance(optimizer._learning_rate, keras.Variable):
             optimizer._learning_rate = keras.Variable(0.0, trainable=False)
         optimizer.build([variable])
@@ -95,11 +96,15 @@ class GenericRule:
             array[rows] = result.numpy().reshape(gradients.shape)
 
 
+def _free_length(tf: Any, variable: Any) -> None:
+    """Let a Keras variable hold vectors of any length: Keras fixes its shape, but the one beneath it need not be."""
+    variable._value = tf.Variable(variable.numpy(), shape=tf.TensorShape([None]))
+
+
 def _step_function(tf: Any, optimizer: Any, variable: Any, states: Sequence[Any]) -> Any:
     """Return the graph that takes (gradient, [weights, *slots]), vectors of any one length, to [weights, *slots]."""
-    for held in (variable, *states):
-        # Keras fixes the shape of a variable; the one beneath it need not be.
-        held._value = tf.Variable(held.numpy(), shape=tf.TensorShape([None]))
+    for state in states:
+        _free_length(tf, state)
     vector = tf.TensorSpec([None], tf.float32)
 
     @tf.function(input_signature=[vector, [vector] * (1 + len(states))])  # type: ignore[untyped-decorator]
