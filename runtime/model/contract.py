@@ -1,0 +1,91 @@
+"""The names of the model contract, and what says which model is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from elasticdl_nb.runtime.spec import JobSpec
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_BATCHED = "_elasticdl_batched"
+
+# Where each part of a model is looked for, in this order: as an attribute of the model's class, then as a name in the
+# model's module.
+CLASS_NAMES: Mapping[str, tuple[str, ...]] = {
+    "loss": ("default_loss",),
+    "optimizer": ("default_optimizer",),
+    "input_fn": ("default_input", "input_fn"),
+    "dataset_fn": ("dataset_fn", "feed"),
+    "eval_metrics_fn": ("eval_metrics_fn", "default_metrics"),
+    "callbacks": ("default_callbacks",),
+    "prediction_outputs_processor": ("PredictionOutputsProcessor",),
+}
+MODULE_NAMES: Mapping[str, tuple[str, ...]] = {
+    "loss": ("loss", "default_loss"),
+    "optimizer": ("optimizer", "default_optimizer"),
+    "input_fn": ("input_fn", "default_input"),
+    "dataset_fn": ("dataset_fn", "feed"),
+    "eval_metrics_fn": ("eval_metrics_fn",),
+    "callbacks": ("callbacks",),
+    "prediction_outputs_processor": ("PredictionOutputsProcessor",),
+}
+# What a module is searched for when `model_def` names the module itself; a class follows.
+MODEL_NAMES = ("model", "custom_model")
+
+LABELS_FIRST = ("labels", "label", "y_true", "targets", "target", "true")
+OUTPUTS_FIRST = ("predictions", "prediction", "outputs", "output", "y_pred", "logits", "preds", "pred")
+
+
+def batched(function: Function) -> Function:
+    """Mark an input function or dataset_fn as one that takes whole batches instead of single records.
+
+    Such an input function gets a string tensor [n] (RecordIO, TFRecord), [n, columns] (CSV), or a dict of column name
+    to tensor [n, …] (Parquet, Arrow, frames), and returns features and labels of n records. Such a dataset_fn gets a
+    dataset of these. Parsing a batch at once is several times faster than parsing its records one by one.
+    """
+    setattr(function, _BATCHED, True)
+    return function
+
+
+def is_batched(function: object) -> bool:
+    """Whether `function` was marked with `batched`."""
+    return bool(getattr(function, _BATCHED, False))
+
+
+@dataclass(frozen=True)
+class ModelDefinition:
+    """Which model a job uses: from a `JobSpec`, or from a trained model's directory."""
+
+    # The zoo's root, a directory on this machine.
+    zoo: str
+    model_def: str
+    params: dict[str, Any] = field(default_factory=dict)
+    input_fn: str = ""
+    dataset_fn: str = ""
+    loss: str = ""
+    optimizer: str = ""
+    eval_metrics_fn: str = ""
+    callbacks: str = ""
+    prediction_outputs_processor: str = ""
+    # The trained model's parameters file; empty for a model that has not been trained.
+    weights: str = ""
+
+    @classmethod
+    def from_spec(cls, spec: JobSpec, zoo: str) -> ModelDefinition:
+        """Return the model of a training job whose zoo is the directory `zoo`."""
+        return cls(zoo=zoo, model_def=spec.model_def, params=spec.params).overridden(spec)
+
+    def overridden(self, spec: JobSpec) -> ModelDefinition:
+        """Return the same model with the functions that `spec` names instead of those it was trained with.
+
+        An input_fn replaces a dataset_fn and the other way round.
+        """
+        named = {role: getattr(spec, role) for role in CLASS_NAMES if getattr(spec, role)}
+        if "input_fn" in named:
+            named.setdefault("dataset_fn", "")
+        if "dataset_fn" in named:
+            named.setdefault("input_fn", "")
+        return replace(self, **named)
