@@ -6,6 +6,7 @@
     ├── OptionError        an option of a job is wrong: says which, what was given, what would do
     ├── DataError          data is missing, corrupt or of another form than declared
     ├── ModelError         the model's code does not keep the model contract
+    ├── CaptureError       what a notebook or script defines cannot be packaged; lists every problem
     ├── JobError           a job ended without a result
     │   ├── JobFailed      … because of an error, which it carries
     │   └── JobCancelled   … because someone cancelled it
@@ -39,6 +40,14 @@ class DataError(ElasticDLError):
 
 class ModelError(ElasticDLError):
     """The model's code does not keep the model contract."""
+
+
+class CaptureError(ElasticDLError):
+    """What a notebook or script defines cannot be packaged; `problems` lists each name, its place and the cure."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("the model cannot be packaged:\n" + "\n".join(f"  - {problem}" for problem in self.problems))
 
 
 class JobError(ElasticDLError):

@@ -1,0 +1,106 @@
+"""What capture hands over, its checks, and its form as a model zoo."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from elasticdl_nb.capture.compose import unbound_names
+from elasticdl_nb.runtime.errors import CaptureError
+
+NOTEBOOK_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit", "display", "__file__", "__builtins__"})
+IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
+_IMPORT_CHECK = """
+import importlib, json, sys
+root, module, names = json.loads(sys.stdin.read())
+sys.path.insert(0, root)
+loaded = importlib.import_module(module)
+missing = [name for name in names if not hasattr(loaded, name)]
+if missing:
+    sys.exit("the module does not define " + ", ".join(missing))
+"""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A self-contained module made of notebook cells or of a script.
+
+    `modules` maps relative paths to the source of local modules to ship beside it; `cells` are the numbers of the cells
+    it came from.
+    """
+
+    source: str
+    requirements: list[str]
+    modules: dict[str, str]
+    warnings: list[str]
+    cells: list[int]
+
+
+def check(captured: Captured, names: Iterable[str] = ()) -> None:
+    """Compile the module and see that every name it reads is bound; raise CaptureError if not."""
+    import builtins
+
+    try:
+        compile(captured.source, "<packaged module>", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        raise CaptureError([f"the packaged module has a syntax error in line {error.lineno}: {error.msg}"]) from error
+    known = NOTEBOOK_NAMES | set(dir(builtins))
+    unbound = {name: line for name, line in unbound_names(captured.source).items() if name not in known}
+    if unbound:
+        raise CaptureError(
+            f"{name!r} (line {line} of the packaged module) is not defined by the cells that were packaged; define it "
+            f"in a cell of its own"
+            for name, line in unbound.items()
+        )
+
+
+def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:
+    """Import the module in a fresh process, where it must define `names`; raise CaptureError with what went wrong.
+
+    Costs what the module's imports cost: about 4 s for TensorFlow.
+    """
+    check(captured, names)
+    with tempfile.TemporaryDirectory(prefix="elasticdl-check-") as folder:
+        write_zoo(captured, folder, "packaged")
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            process = subprocess.run(
+                [python, "-c", _IMPORT_CHECK],
+                input=json.dumps([folder, "packaged", [name.partition(".")[0] for name in names]]),
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                env=environment,
+                timeout=IMPORT_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CaptureError([f"importing the packaged module took more than {IMPORT_TIMEOUT:g} s"]) from error
+        if process.returncode:
+            lines = process.stderr.replace(folder + os.sep, "").strip().splitlines()
+            details = "\n      ".join(line for line in lines[-8:] if line.strip())
+            raise CaptureError([f"the packaged module cannot be imported in a fresh process:\n      {details}"])
+
+
+def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str = "notebook") -> None:
+    """Write `module`.py, requirements.txt and the local modules into `directory`, which is made if need be.
+
+    Raises CaptureError if a local module has the packaged module's own name.
+    """
+    files = {
+        f"{module}.py": captured.source,
+        "requirements.txt": "".join(f"{line}\n" for line in captured.requirements),
+    }
+    clash = next((path for path in captured.modules if path in files or path.split("/")[0] == module), None)
+    if clash:
+        raise CaptureError([f"the local module {clash} has the name of the packaged module itself; rename it"])
+    for path, text in {**files, **captured.modules}.items():
+        target = os.path.join(directory, *path.split("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)

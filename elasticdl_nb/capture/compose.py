@@ -1,0 +1,182 @@
+"""A closure written out as one module: a header that says what came from where, imports, then definitions."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from elasticdl_nb.capture.closure import Closure
+from elasticdl_nb.capture.statements import exported_names
+from elasticdl_nb.capture.trace import Trace
+
+
+@dataclass(frozen=True)
+class Part:
+    """One statement of the module to be."""
+
+    index: int
+    cell: int
+    place: str
+    text: str
+    binds: frozenset[str]
+    is_import: bool
+    is_definition: bool = False
+    is_value: bool = False
+
+
+def compose(trace: Trace, closure: Closure, names: Iterable[str], aliases: Mapping[str, str]) -> tuple[str, list[int]]:
+    """Return the module's source and the numbers of the cells it came from.
+
+    `aliases` maps further names to the expressions they stand for; they are bound at the end.
+    """
+    parts = _parts(closure)
+    taken = [part for part in parts if not part.text.startswith("from __future__ ")]
+    hoisted = [part for part in taken if _can_lead(part, taken)]
+    body = _without_repetitions(part for part in taken if part not in hoisted)
+    lines = _header(trace, [*hoisted, *body], names)
+    futures = _futures(trace, parts)
+    imports = _import_lines(hoisted)
+    lines += [*futures, ""] if futures else []
+    lines += [*imports, ""] if imports else []
+    lines += _body_lines(body, bool(imports or futures))
+    if aliases:
+        lines += ["", *(f"{name} = {expression}" for name, expression in aliases.items())]
+    cells = sorted({part.cell for part in [*hoisted, *body] if part.place})
+    return "\n".join(lines).rstrip("\n") + "\n", cells
+
+
+def unbound_names(source: str) -> dict[str, int]:
+    """Return the global names that a module reads and nothing binds, each with a line that reads it."""
+    top = symtable.symtable(source, "<module>", "exec")
+    tree = ast.parse(source)
+    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and node.module:
+            bound.update(exported_names(node.module))
+    read: set[str] = set()
+
+    def walk(table: symtable.SymbolTable) -> None:
+        for symbol in table.get_symbols():
+            if table is top or symbol.is_global():
+                if symbol.is_referenced():
+                    read.add(symbol.get_name())
+                if symbol.is_assigned():
+                    bound.add(symbol.get_name())
+        for child in table.get_children():
+            walk(child)
+
+    walk(top)
+    missing = read - bound
+    if not missing:
+        return {}
+    lines = {node.id: node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in missing}
+    return dict(sorted(lines.items()))
+
+
+def _parts(closure: Closure) -> list[Part]:
+    parts = [
+        Part(
+            index,
+            statement.piece.cell,
+            statement.piece.place,
+            statement.text,
+            statement.binds,
+            statement.is_import,
+            statement.is_definition,
+        )
+        for index, statement in closure.statements.items()
+    ]
+    parts += [
+        Part(value.index, value.cell, value.place, value.text, frozenset({value.name}), value.is_import, is_value=True)
+        for value in closure.values.values()
+    ]
+    return sorted(parts, key=lambda part: (part.index, part.is_value))
+
+
+def _can_lead(part: Part, parts: list[Part]) -> bool:
+    """Whether an import may stand above everything: nothing else gives its name another meaning."""
+    if not part.is_import:
+        return False
+    return all(other.text == part.text or _same_package(part, other) for other in parts if part.binds & other.binds)
+
+
+def _same_package(one: Part, other: Part) -> bool:
+    return all(part.text.startswith("import ") and " as " not in part.text for part in (one, other))
+
+
+def _without_repetitions(parts: Iterable[Part]) -> list[Part]:
+    """Leave out definitions that were run again without any change in between."""
+    kept: list[Part] = []
+    meaning: dict[str, str] = {}
+    for part in parts:
+        if part.is_definition and all(meaning.get(name) == part.text for name in part.binds):
+            continue
+        for name in part.binds:
+            meaning[name] = part.text
+        kept.append(part)
+    return kept
+
+
+def _header(trace: Trace, parts: list[Part], names: Iterable[str]) -> list[str]:
+    origins: dict[str, list[str]] = {}
+    for part in sorted(parts, key=lambda part: part.index):
+        if part.place:
+            origins.setdefault(part.place, []).extend(sorted(part.binds) or [part.text.split("\n")[0]])
+    wanted = ", ".join(names)
+    lines = [f"# Packaged by elasticdl_nb: {wanted}, with what they need.", "#"]
+    width = max(map(len, origins), default=0)
+    for place, bound in origins.items():
+        shown = list(dict.fromkeys(bound))
+        more = f" and {len(shown) - 8} more" if len(shown) > 8 else ""
+        lines.append(f"#   {place:{width}}  {', '.join(shown[:8])}{more}")
+    return [*lines, ""]
+
+
+def _futures(trace: Trace, parts: list[Part]) -> list[str]:
+    """`from __future__` imports that were in force: a notebook keeps them from the cell that has them on."""
+    last = max((part.index for part in parts), default=-1)
+    found = (one.text for one in trace.statements[: last + 1] if one.text.startswith("from __future__ "))
+    return list(dict.fromkeys(found))
+
+
+def _import_lines(parts: list[Part]) -> list[str]:
+    plain: dict[str, None] = {}
+    members: dict[str, dict[str, None]] = {}
+    for part in parts:
+        node = ast.parse(part.text).body[0]
+        if isinstance(node, ast.ImportFrom):
+            members.setdefault("." * node.level + (node.module or ""), {})[ast.unparse(node.names[0])] = None
+        else:
+            plain[part.text] = None
+    lines = [(text.split()[1], 0, text) for text in plain]
+    for module, names in members.items():
+        text = f"from {module} import {', '.join(sorted(names))}"
+        if len(text) > 110:
+            text = f"from {module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
+        lines.append((module, 1, text))
+    standard = sorted(line for line in lines if line[0].partition(".")[0] in sys.stdlib_module_names)
+    others = sorted(line for line in lines if line[0].partition(".")[0] not in sys.stdlib_module_names)
+    between = [""] if standard and others else []
+    return [line[2] for line in standard] + between + [line[2] for line in others]
+
+
+def _body_lines(parts: list[Part], after_imports: bool) -> list[str]:
+    lines: list[str] = []
+    place, spacious = None, after_imports
+    for part in parts:
+        text = part.text
+        if part.is_value and part.place:
+            text = f"{text}  # the value it has in the notebook" if "\n" not in text else text
+        roomy = part.is_definition or "\n" in part.text
+        if lines:
+            lines += ["", ""] if roomy or spacious else [] if part.place == place else [""]
+        elif roomy:
+            lines += [""]
+        if part.place and part.place != place:
+            lines.append(f"# {part.place}")
+        lines.append(text)
+        place, spacious = part.place or place, roomy
+    return lines
