@@ -45,10 +45,9 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
     spec = with_absolute_paths(JobSpec.create(kind, **options))
     spec = spec.replace(job_name=spec.job_name or make_name(spec, time.localtime(), random.SystemRandom()))
     with JobFolder.prepare(_for_keeping(spec)) as folder:
-        code = _fetch_code(spec, named, folder)
-        _check_code(spec, code)
+        _check_code(spec, named, folder)
         spec = _write_frames(spec, frames, folder)
-        _check_data(spec, code)
+        _check_data(spec)
         check_output(spec)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
@@ -73,19 +72,29 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 # ------------------------------------------------------------------ the model's code
 
 
-def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> Path:
-    """Bring the model's code into the job's folder, or find it in the trained model; return its directory."""
-    if spec.kind != "train":
+def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
+    """Check the model's code, after it was brought into the job's folder; or that of the trained model."""
+    from elasticdl_nb.runtime.model.static import check_model, check_requirements
+
+    if spec.kind == "train":
+        zoo, model = os.fspath(folder.zoo), spec
+        _fetch_code(spec, named, folder)
+    else:
         from elasticdl_nb.runtime.model.trained import read_trained_model
 
-        return Path(spec.trained_model, read_trained_model(spec.trained_model).model_zoo)
+        trained = read_trained_model(spec.trained_model)
+        zoo, model = os.path.join(spec.trained_model, trained.model_zoo), spec.replace(model_def=trained.model_def)
+    check_requirements(zoo)
+    check_model(zoo, model)
+
+
+def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
     if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
         from elasticdl_nb.zoo import fetch_zoo
 
         fetch_zoo(spec.model_zoo, folder.zoo)
     if named.captured:
         _write_captured(named.captured, folder.zoo)
-    return folder.zoo
 
 
 def _write_captured(objects: dict[str, object], zoo: Path) -> None:
@@ -97,13 +106,6 @@ def _write_captured(objects: dict[str, object], zoo: Path) -> None:
         requirements = zoo / "requirements.txt"
         before = requirements.read_text().rstrip("\n") + "\n" if requirements.exists() else ""
         requirements.write_text(before + "".join(f"{line}\n" for line in captured.requirements))
-
-
-def _check_code(spec: JobSpec, zoo: Path) -> None:
-    from elasticdl_nb.runtime.model.static import check_model, check_requirements
-
-    check_requirements(zoo)
-    check_model(zoo, spec)
 
 
 # ------------------------------------------------------------------ data
@@ -137,7 +139,7 @@ def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -
     )
 
 
-def _check_data(spec: JobSpec, zoo: Path) -> None:
+def _check_data(spec: JobSpec) -> None:
     from elasticdl_nb.runtime.data.reader import open_reader
 
     for option in ("data", "validation_data"):
