@@ -14,6 +14,7 @@
       logs/           a file per process
       checkpoints/    unless the job says otherwise
       tensorboard/    event files
+      parts/          predictions of tasks, until they are put together
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class JobFolder:
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
+        self.parts = self.path / "parts"
 
     # ------------------------------------------------------------ making and finding
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from elasticdl_nb.runtime.data.tasks import Span, cut
+from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.evaluations import EvaluationRound, EvaluationSchedule, steps_between
 from elasticdl_nb.runtime.master.membership import Membership, Worker
 from elasticdl_nb.runtime.master.messages import task_message
 from elasticdl_nb.runtime.master.picture import Picture
-from elasticdl_nb.runtime.master.taskqueue import MAX_RETRIES, Task, TaskQueue, TrainingPlan
+from elasticdl_nb.runtime.master.taskqueue import MAX_RETRIES, Span, Task, TaskQueue, TrainingPlan
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states
 from elasticdl_nb.runtime.spec import JobSpec
@@ -160,6 +160,9 @@ class Coordinator:
             case "stop_training":
                 self._event(now, "info", f"training stops: {message.stop_training.reason}", worker)
                 self.queue.stop_training()
+                if not self._rounds:
+                    # Callbacks may have put back the best weights, which are not the ones evaluated last.
+                    self._schedule.model_changed()
             case "note":
                 self._event(now, message.note.level, message.note.text, worker)
         self._advance(now)
@@ -301,7 +304,8 @@ class Coordinator:
             self._next_stage(now)
         for worker in self.members.live():
             while worker.capacity and not self._ending:
-                task = self.queue.next(worker.index)
+                # The one model of a Local training is evaluated as it is, before it is trained further.
+                task = self.queue.next(worker.index, new_training=not (self._worker_holds_model and self._rounds))
                 if task is None:
                     break
                 worker.capacity -= 1

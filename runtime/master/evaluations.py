@@ -35,6 +35,10 @@ class EvaluationSchedule:
         """Return whether the final evaluation is still to be made."""
         return self.enabled and self._mark()
 
+    def model_changed(self) -> None:
+        """The model is no longer the one that was evaluated last."""
+        self._evaluated_at = -1
+
     def _mark(self) -> bool:
         if self._evaluated_at == self._handed_out:
             return False
@@ -77,4 +81,3 @@ def steps_between(*, task_steps: int, marks: tuple[int, ...]) -> int:
     `task_steps` is what was asked for; each mark is a number of steps after which something is due (0: nothing).
     """
     return min([task_steps, *(mark for mark in marks if mark)])
-

@@ -140,9 +140,12 @@ class TaskQueue:
 
     # ------------------------------------------------------------ handing out
 
-    def next(self, worker: int) -> Task | None:
-        """Hand the next task to this worker, or None while there is none to hand out."""
-        task = self._urgent.popleft() if self._urgent else self._next_of_plan()
+    def next(self, worker: int, *, new_training: bool = True) -> Task | None:
+        """Hand the next task to this worker, or None while there is none to hand out.
+
+        Without `new_training`, only tasks that have been put in or given back are handed out.
+        """
+        task = self._urgent.popleft() if self._urgent else self._next_of_plan() if new_training else None
         if task is None:
             return None
         task = replace(task, attempt=task.attempt + 1)

@@ -14,7 +14,7 @@ def state_messages(states: Mapping[str, Sequence[np.ndarray]]) -> list[pb.Metric
     return [
         pb.MetricState(
             name=name,
-            arrays=[pb.Array(shape=array.shape, values=np.asarray(array, np.float64).ravel()) for array in arrays],
+            arrays=[pb.Array(shape=np.shape(array), values=np.asarray(array, np.float64).ravel()) for array in arrays],
         )
         for name, arrays in states.items()
     ]

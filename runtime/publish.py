@@ -1,0 +1,75 @@
+"""Results appear whole or not at all: they are written aside and renamed.
+
+Local outputs are renamed. On object stores, which cannot rename, files are uploaded one by one and the marker last.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import fsspec
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URL of another file system than this machine's."""
+    return "://" in path and not path.startswith(("file://", "local://"))
+
+
+def local_path(path: str) -> Path:
+    """The path on this machine that a plain path or file:// URL names."""
+    return Path(path.removeprefix("file://").removeprefix("local://"))
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or directory at a path or URL."""
+    if not is_remote(path):
+        return local_path(path).exists()
+    filesystem, inner = fsspec.core.url_to_fs(path)
+    return bool(filesystem.exists(inner))
+
+
+def aside(output: str, scratch: str | os.PathLike[str]) -> Path:
+    """Return a fresh path at which to write what shall become `output`; for remote outputs, in `scratch`."""
+    name = f".{output.rstrip('/').rpartition('/')[2]}.{secrets.token_hex(4)}.partial"
+    parent = Path(scratch) if is_remote(output) else local_path(output).absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    return parent / name
+
+
+def publish(source: Path, output: str, *, overwrite: bool, marker: str = "") -> str:
+    """Make the file or directory at `source` the output; return where it is.
+
+    `marker` names the file of a directory whose presence says that the rest is complete. Raises FileExistsError if
+    there is something at `output` and `overwrite` is false.
+    """
+    if is_remote(output):
+        return _upload(source, output.rstrip("/"), overwrite, marker)
+    target = local_path(output.rstrip("/")).absolute()
+    if not target.exists():
+        source.rename(target)
+        return os.fspath(target)
+    if not overwrite:
+        raise FileExistsError(f"output: {target} exists")
+    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+    target.rename(old)
+    source.rename(target)
+    shutil.rmtree(old) if old.is_dir() else old.unlink()
+    return os.fspath(target)
+
+
+def _upload(source: Path, output: str, overwrite: bool, marker: str) -> str:
+    filesystem, path = fsspec.core.url_to_fs(output)
+    if filesystem.exists(path):
+        if not overwrite:
+            raise FileExistsError(f"output: {output} exists")
+        filesystem.rm(path, recursive=True)
+    if source.is_dir():
+        files = sorted(file for file in source.rglob("*") if file.is_file())
+        for file in sorted(files, key=lambda file: file.name == marker):
+            filesystem.put_file(os.fspath(file), f"{path}/{file.relative_to(source).as_posix()}")
+    else:
+        filesystem.put_file(os.fspath(source), path)
+    return output

@@ -1,0 +1,76 @@
+"""The last task of a job: what it leaves behind appears whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from elasticdl_nb.runtime import publish
+from elasticdl_nb.runtime.data.writers import concatenate
+from elasticdl_nb.runtime.jobfolder import JobFolder, write_aside
+from elasticdl_nb.runtime.model.loader import LoadedModel
+from elasticdl_nb.runtime.model.trained import MARKER, write_trained_model
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.predictor import FORMS, part_form, part_path
+
+
+def finish_training(
+    spec: JobSpec, folder: JobFolder, loaded: LoadedModel, metrics: Mapping[str, float], step: int
+) -> tuple[str, list[str]]:
+    """Write the trained model to the job's output; return where it is, and notes for people."""
+    output = spec.output or os.fspath(folder.path / "trained_model")
+    if _published_before(folder, output):
+        return output, []
+    directory = _aside(folder, output)
+    directory.mkdir()
+    try:
+        notes = write_trained_model(
+            os.fspath(directory), spec=spec, loaded=loaded, zoo=os.fspath(folder.zoo), metrics=dict(metrics), step=step,
+            job_name=folder.name, saved_model=spec.saved_model,
+        )  # fmt: skip
+        return publish.publish(directory, output, overwrite=spec.overwrite, marker=MARKER), notes
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def finish_prediction(spec: JobSpec, folder: JobFolder, parts: int) -> list[str]:
+    """Put the parts of a prediction together at the job's output, in the order of the data; return where it is."""
+    if not spec.output:
+        return []
+    if _published_before(folder, spec.output):
+        return [spec.output]
+    form = part_form(spec)
+    paths = [part_path(folder, index, form) for index in range(parts)]
+    target = _aside(folder, spec.output)
+    try:
+        if os.path.splitext(spec.output)[1].lower() in FORMS:
+            concatenate([os.fspath(path) for path in paths], os.fspath(target), form)
+        else:
+            target.mkdir()
+            for path in paths:
+                shutil.copyfile(path, target / path.name)
+        return [publish.publish(target, spec.output, overwrite=spec.overwrite)]
+    finally:
+        shutil.rmtree(folder.parts, ignore_errors=True)
+        if target.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            target.unlink(missing_ok=True)
+
+
+def _aside(folder: JobFolder, output: str) -> Path:
+    """Where to write the output first; the job's folder remembers it, see `_published_before`."""
+    path = publish.aside(output, folder.path)
+    write_aside(folder.path / "publishing", os.fspath(path).encode())
+    return path
+
+
+def _published_before(folder: JobFolder, output: str) -> bool:
+    """Whether a worker of this job has published the output already, and died before it could say so."""
+    with contextlib.suppress(FileNotFoundError):
+        path = Path((folder.path / "publishing").read_text())
+        return not path.exists() and publish.exists(output)
+    return False

@@ -1,0 +1,30 @@
+"""Where a job's model comes from: the job's own zoo, or a trained model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.model.definition import ModelDefinition
+from elasticdl_nb.runtime.model.trained import open_trained_model
+from elasticdl_nb.runtime.protocol import trained_model_pb2
+from elasticdl_nb.runtime.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """The model's definition and, for a trained model, its weights file and what stands in it."""
+
+    definition: ModelDefinition
+    weights: str = ""
+    variables: Sequence[trained_model_pb2.Variable] = ()
+
+    @classmethod
+    def of(cls, spec: JobSpec, folder: JobFolder) -> ModelSource:
+        """Return where this job's model comes from."""
+        if spec.kind == "train":
+            return cls(ModelDefinition.from_spec(spec, os.fspath(folder.zoo)))
+        trained = open_trained_model(spec.trained_model, spec)
+        return cls(trained.definition, trained.weights, trained.variables)

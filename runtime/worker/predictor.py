@@ -1,0 +1,80 @@
+"""Predictions of one task: to a part file, to the user's processor, or to both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from elasticdl_nb.runtime.data.writers import open_writer
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.model.loader import LoadedModel
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.trainer import batch_size
+
+FORMS = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
+
+
+def part_form(spec: JobSpec) -> str:
+    """The form in which a prediction job's parts are written: the output's own, or the one for directories."""
+    return FORMS.get(os.path.splitext(spec.output)[1].lower(), spec.output_format)
+
+
+def part_path(folder: JobFolder, index: int, form: str) -> Path:
+    """Where the predictions of the task with this index go."""
+    return folder.parts / f"part-{index:05d}.{form}"
+
+
+def columns(outputs: Any) -> dict[str, np.ndarray]:
+    """Name a model's outputs: `prediction`, or the outputs' own names, or prediction_0, prediction_1, …
+
+    Outputs of shape [n, 1] become columns of shape [n].
+    """
+    if isinstance(outputs, Mapping):
+        named = dict(outputs)
+    elif isinstance(outputs, (list, tuple)):
+        named = {f"prediction_{number}": value for number, value in enumerate(outputs)}
+    else:
+        named = {"prediction": outputs}
+    arrays = {name: np.asarray(value) for name, value in named.items()}
+    return {name: a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for name, a in arrays.items()}
+
+
+class Predictor:
+    """Runs a built model over tasks' batches."""
+
+    def __init__(self, loaded: LoadedModel, link: MasterLink, *, worker: int, folder: JobFolder, spec: JobSpec) -> None:
+        self._loaded, self._link, self._worker = loaded, link, worker
+        self._form = part_form(spec)
+        self._folder, self._writes = folder, bool(spec.output)
+        self._forward = tf.function(lambda features: loaded.call_model(features, training=False), reduce_retracing=True)
+
+    def predict(self, index: int, batches: Iterator[Any]) -> int:
+        """Write the predictions for one task's batches, in their order, as part `index`; return the record count."""
+        records = 0
+        writer = None
+        if self._writes:
+            self._folder.parts.mkdir(exist_ok=True)
+            writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form)
+        try:
+            for features in batches:
+                outputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._forward(features))
+                if self._loaded.prediction_outputs_processor is not None:
+                    self._loaded.prediction_outputs_processor.process(outputs, self._worker)
+                if writer is not None:
+                    writer.write(columns(outputs))
+                size = batch_size(features)
+                records += size
+                self._link.progress(0, size)
+        except BaseException:
+            if writer is not None:
+                writer.abort()
+            raise
+        if writer is not None:
+            writer.close()
+        return records

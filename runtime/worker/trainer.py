@@ -1,0 +1,137 @@
+"""Training steps of a model that lives in this process."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.checkpoint import folders as checkpoints
+from elasticdl_nb.runtime.model.loader import LoadedModel
+from elasticdl_nb.runtime.model.weights import load_optimizer, load_weights, save_optimizer, save_weights
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.callbacks import Callbacks
+from elasticdl_nb.runtime.worker.link import MasterLink
+
+WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+LOSS_INTERVAL = 0.25
+
+
+def batch_size(values: Any) -> int:
+    """Number of records in a batch: the first dimension of its first tensor."""
+    return int(tf.nest.flatten(values)[0].shape[0])
+
+
+class LocalTrainer:
+    """Applies batches to a built model, one step each; `element_spec` is the form of the batches."""
+
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        on_loss: Callable[[int, float], None],
+    ) -> None:  # fmt: skip
+        self._spec, self._loaded, self._link, self._on_loss = spec, loaded, link, on_loss
+        self._losses: list[tf.Tensor] = []
+        self._reported_at = 0.0
+        self._warned = False
+        self.step = 0
+        self.stopped = ""
+        self.model = loaded.model
+        self.optimizer = loaded.make_optimizer()
+        self.optimizer.build(self.model.trainable_variables)
+        self.model.compile(optimizer=self.optimizer)
+        self.model.stop_training = False
+        self.callbacks = Callbacks(loaded.callbacks(), self.model, spec.num_epochs)
+        self._apply_batch = _compiled(self._apply, element_spec)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def restore(self, directory: str, *, keep_step: bool) -> None:
+        """Take model and optimizer from the newest intact checkpoint at a path, and its step if the job goes on."""
+        path = checkpoints.find(directory)
+        load_weights(self.model, os.fspath(path / WEIGHTS))
+        load_optimizer(self.optimizer, os.fspath(path / OPTIMIZER))
+        if keep_step:
+            self.step = checkpoints.verify(path)
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write a checkpoint's files; return its folder, sealed but not yet committed."""
+        path = checkpoints.begin(directory, self.step)
+        save_weights(self.model, os.fspath(path / WEIGHTS))
+        save_optimizer(self.optimizer, os.fspath(path / OPTIMIZER))
+        checkpoints.seal(path, self.step)
+        return path
+
+    # ------------------------------------------------------------ steps
+
+    def _apply(self, features: Any, labels: Any) -> tf.Tensor:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self._loaded.call_model(features, training=True)
+            loss = self._loaded.compute_loss(labels, outputs)
+            if self.model.losses:
+                loss += tf.add_n([tf.cast(extra, loss.dtype) for extra in self.model.losses])
+            scaled = self.optimizer.scale_loss(loss)
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        return loss
+
+    def train(self, epoch: int, batches: Iterator[Any]) -> int:
+        """Apply batches until there are no more or training stops; return the number of records used."""
+        records = 0
+        self.callbacks.task_begins(epoch)
+        for features, labels in batches:
+            self.callbacks.batch_begins()
+            loss = self._apply_batch(features, labels)
+            self.step += 1
+            size = batch_size(features)
+            records += size
+            self._link.progress(self.step, size)
+            self._losses.append(loss)
+            if self._loss_is_due():
+                self.report_loss()
+            self.callbacks.batch_ended(loss)
+            if self.should_stop():
+                break
+        return records
+
+    def should_stop(self) -> bool:
+        """Whether a callback or max_step has ended the training; `stopped` says why."""
+        if self._spec.max_step and self.step >= self._spec.max_step:
+            self.stopped = f"max_step={self._spec.max_step} is reached"
+        elif self.model.stop_training:
+            self.stopped = f"a callback ended it after step {self.step}"
+        return bool(self.stopped)
+
+    def _loss_is_due(self) -> bool:
+        if self._spec.log_loss_steps:
+            return self.step % self._spec.log_loss_steps == 0
+        return time.monotonic() - self._reported_at > LOSS_INTERVAL
+
+    def report_loss(self) -> None:
+        """Report the mean loss of the steps since the last report."""
+        if not self._losses:
+            return
+        value = float(tf.reduce_mean(tf.stack(self._losses)))
+        self._losses.clear()
+        self._reported_at = time.monotonic()
+        self._link.loss(self.step, value)
+        self._on_loss(self.step, value)
+        if not math.isfinite(value) and not self._warned:
+            self._warned = True
+            self._link.note(
+                "warning",
+                f"the loss is {value} at step {self.step}: a smaller learning rate, clipped gradients or cleaner data "
+                "are the usual cures",
+            )
+
+
+def _compiled(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:
+    specs = tf.nest.flatten(element_spec)
+    if all(getattr(spec.shape, "rank", None) is not None for spec in specs):
+        return tf.function(function, input_signature=element_spec)
+    return tf.function(function, reduce_retracing=True)

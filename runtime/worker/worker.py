@@ -1,0 +1,217 @@
+"""What a worker does with each kind of task."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from elasticdl_nb.runtime.data.reader import Reader, open_reader
+from elasticdl_nb.runtime.data.tensors import original_error
+from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.model.loader import LoadedModel, load
+from elasticdl_nb.runtime.model.weights import load_weights
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.worker.evaluator import Evaluator
+from elasticdl_nb.runtime.worker.events import EventFiles
+from elasticdl_nb.runtime.worker.failures import failure
+from elasticdl_nb.runtime.worker.feed import MODES, BatchSource, Feed, Work
+from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
+from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.modelsource import ModelSource
+from elasticdl_nb.runtime.worker.predictor import Predictor
+from elasticdl_nb.runtime.worker.trainer import LocalTrainer
+
+CHECKPOINT_SECONDS = 30.0
+READ_AHEAD = 2
+"""Tasks a worker holds: one in use, one being read."""
+
+
+class Worker:
+    """Carries out tasks until the master lets it go."""
+
+    def __init__(self, folder: JobFolder, link: MasterLink, number: int, restore_from: str) -> None:
+        self._folder, self._link, self._number, self._restore_from = folder, link, number, restore_from
+        self._spec = folder.spec()
+        self._sources: dict[int, BatchSource] = {}
+        self._sources_lock = threading.Lock()
+        self._trainer: LocalTrainer | None = None
+        self._built = False
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._values: dict[str, float] = {}
+        keras.utils.set_random_seed(self._spec.seed)
+        self._origin = ModelSource.of(self._spec, folder)
+        self._loaded: LoadedModel = load(self._origin.definition)
+        self._events = EventFiles(folder.tensorboard)
+
+    def run(self) -> None:
+        """Work until there is no more to do."""
+        self._link.activity("waiting")
+        self._link.send(want=pb.Want(tasks=READ_AHEAD))
+        for work in Feed(self._link.tasks, self._source_of):
+            before = self._step
+            try:
+                self._do(work)
+            except Exception as error:  # the master decides what a failed task means; the worker lives on
+                task = work.task
+                failed = pb.TaskFailed(
+                    id=task.id,
+                    attempt=task.attempt,
+                    failure=failure(error, original_error(error)),
+                    steps_applied=self._step - before,
+                )
+                self._link.send(task_failed=failed)
+            self._link.send(want=pb.Want(tasks=1))
+        self._events.close()
+
+    def _do(self, work: Work) -> None:
+        task = work.task
+        if task.kind == pb.TRAIN:
+            self._train(work)
+        elif task.kind == pb.EVALUATE and task.summarize:
+            self._summarize(task)
+        elif task.kind == pb.EVALUATE:
+            self._link.activity("evaluating")
+            records, states = self._evaluator.evaluate(self._batches(work), self._step)
+            self._done(task, records=records, states=states)
+        elif task.kind == pb.PREDICT:
+            self._link.activity("predicting")
+            self._done(task, records=self._predictor.predict(task.index, self._batches(work)))
+        else:
+            self._link.activity("writing")
+            self._done(task, outputs=self._finish(task))
+
+    def _done(self, task: pb.Task, **more: Any) -> None:
+        self._link.send(task_done=pb.TaskDone(id=task.id, attempt=task.attempt, step=self._step, **more))
+
+    @property
+    def _step(self) -> int:
+        return self._trainer.step if self._trainer else 0
+
+    # ------------------------------------------------------------ records
+
+    def _source_of(self, task: pb.Task) -> BatchSource:
+        return self._source(task.kind)
+
+    def _source(self, kind: int) -> BatchSource:
+        with self._sources_lock:
+            if kind not in self._sources:
+                self._sources[kind] = BatchSource(self._reader(kind), lambda *args: self._dataset(kind, *args))
+            return self._sources[kind]
+
+    def _reader(self, kind: int) -> Reader:
+        spec = self._spec
+        option = "validation_data" if kind == pb.EVALUATE and spec.kind == "train" else "data"
+        paths = spec.validation_data if option == "validation_data" else spec.data
+        return open_reader(paths, spec.data_reader_params, option)
+
+    def _dataset(self, kind: int, chunks: tf.data.Dataset, reader: Reader) -> tf.data.Dataset:
+        spec = self._spec
+        shuffles = kind == pb.TRAIN and spec.shuffle
+        return self._loaded.batches(
+            chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
+            shuffle_seed=spec.seed if shuffles else None,
+            task_records=spec.minibatch_size * spec.num_minibatches_per_task,
+        )  # fmt: skip
+
+    def _batches(self, work: Work) -> Iterator[Any]:
+        """The task's batches; the first one this process sees builds the model."""
+        batches = iter(work.batches)
+        if not self._built and (first := next(batches, None)) is not None:
+            self._build(first if work.task.kind == pb.PREDICT else first[0])
+            batches = itertools.chain([first], batches)
+        return batches
+
+    def _build(self, features: Any) -> None:
+        self._link.activity("building")
+        self._loaded.call_model(features, training=False)
+        if self._origin.weights:
+            load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
+        if self._spec.kind == "train":
+            self._trainer = LocalTrainer(
+                self._spec, self._loaded, self._link, self._source(pb.TRAIN).dataset.element_spec,
+                lambda step, loss: self._events.scalars("train", step, {"loss": loss}),
+            )  # fmt: skip
+            if self._restore_from:
+                self._trainer.restore(self._restore_from, keep_step=True)
+            elif self._spec.checkpoint_dir_for_init:
+                self._trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+            self._saved_step = self._trainer.step
+        self._built = True
+
+    # ------------------------------------------------------------ training
+
+    def _train(self, work: Work) -> None:
+        batches = self._batches(work)
+        records = 0
+        trainer = self._trainer
+        if trainer is not None and not trainer.stopped:
+            self._link.activity("training")
+            records = trainer.train(work.task.epoch, batches)
+        self._done(work.task, records=records)
+        self._stop_or_save()
+
+    def _stop_or_save(self) -> None:
+        trainer = self._trainer
+        if trainer is None:
+            return
+        if trainer.should_stop():
+            trainer.callbacks.training_ends()
+            self._link.send(stop_training=pb.StopTraining(reason=trainer.stopped))
+        if self._checkpoint_is_due(trainer.step):
+            path = trainer.save(self._checkpoint_directory())
+            self._saved_step, self._saved_at = trainer.step, time.monotonic()
+            self._link.send(checkpoint_ready=pb.CheckpointReady(step=trainer.step, path=os.fspath(path)))
+
+    def _checkpoint_is_due(self, step: int) -> bool:
+        every = self._spec.checkpoint_steps
+        if step == self._saved_step:
+            return False
+        return step // every != self._saved_step // every if every else self._checkpoint_is_old()
+
+    def _checkpoint_is_old(self) -> bool:
+        return time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+
+    def _checkpoint_directory(self) -> Path:
+        return Path(self._spec.checkpoint_dir) if self._spec.checkpoint_dir else self._folder.checkpoints
+
+    # ------------------------------------------------------------ evaluation, prediction, the end
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self._loaded, self._link)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self._loaded, self._link, worker=self._number, folder=self._folder, spec=self._spec)
+
+    def _summarize(self, task: pb.Task) -> None:
+        self._values = self._evaluator.values(list(task.states))
+        self._events.scalars("validation", self._step, self._values)
+        if self._trainer:
+            self._trainer.report_loss()
+            self._trainer.callbacks.epoch_ends(self._values)
+        self._done(task, metrics=self._values)
+        self._stop_or_save()
+
+    def _finish(self, task: pb.Task) -> list[str]:
+        if self._spec.kind == "predict":
+            return finish_prediction(self._spec, self._folder, task.parts)
+        trainer = self._trainer
+        if trainer is None:
+            raise ElasticDLError("data: the model's data function gave no batches; there is nothing to train on")
+        trainer.report_loss()
+        trainer.callbacks.training_ends()
+        output, notes = finish_training(self._spec, self._folder, self._loaded, self._values, self._step)
+        for note in notes:
+            self._link.note("warning", note)
+        return [output]
