@@ -73,7 +73,7 @@ class RowIndex:
 
 def deduplicate(ids: Ids, use: ModuleType = KERNELS) -> tuple[Ids, Rows]:
     """Return the different ids, int64 [m], as they first appear, and the place of each id among them, int32 [n]."""
-    slots = np.zeros(max(2, 1 << (2 * ids.size - 1).bit_length()), np.int32)
+    slots = np.zeros(max(8, 1 << (2 * ids.size - 1).bit_length()), np.int32)
     unique, inverse = np.empty(ids.size, np.int64), np.empty(ids.size, np.int32)
     count, _ = use.find_or_insert(slots, unique, 0, ids, inverse, 0)
     return unique[:count], inverse

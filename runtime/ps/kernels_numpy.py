@@ -49,7 +49,7 @@ def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows,
         return count, query.size
     _, first, inverse = np.unique(asked[absent], return_index=True, return_inverse=True)
     order = np.argsort(first)
-    room = max(0, slots.size // 2 - count)
+    room = max(0, slots.size // 8 * 5 - count)
     stop = asked.size if order.size <= room else int(absent[first[order[room]]])
     rank = np.empty_like(order)
     rank[order] = np.arange(order.size)
