@@ -1,0 +1,279 @@
+"""CSV files: which byte each row starts at, what the columns are called, and what types they have."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from elasticdl_nb.runtime.data import files, kernels
+from elasticdl_nb.runtime.data.tables import missing_column, parallel
+from elasticdl_nb.runtime.errors import DataError
+
+GROUP_ROWS = 4096
+_BLOCK = 4 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written, and what is wanted of it; see docs/data.md."""
+
+    separator: str = ","
+    quote: str = '"'
+    encoding: str = "utf8"
+    header: bool | None = None
+    columns: tuple[str, ...] = ()
+
+
+class RowIndex:
+    """Where every 4096th row starts, found by scanning the file as far as asked for. Safe to use from several threads.
+
+    The rows include the header.
+    """
+
+    def __init__(self, source: files.Source, dialect: Dialect) -> None:
+        self._source = source
+        self._separator = ord(dialect.separator)
+        self._quote = ord(dialect.quote) if dialect.quote else -1
+        self._lock = threading.Lock()
+        self._offset = len(_BOM) if source.read(0, 3) == _BOM else 0
+        self._state = kernels.ROW_START
+        self._rows = 0
+        self._points: list[int] = []
+
+    def extend(self, rows: int | None = None) -> tuple[int, list[int]]:
+        """Scan up to that row, or to the end; return the number of rows found and where each group starts.
+
+        The last point is the end of the file, once the whole of it has been scanned.
+        """
+        with self._lock:
+            while self._offset < self._source.size and (rows is None or len(self._points) <= -(-rows // GROUP_ROWS)):
+                block = self._source.read(self._offset, _BLOCK)
+                self._state, self._rows, found = kernels.scan_csv(
+                    block, self._state, self._rows, GROUP_ROWS, self._separator, self._quote
+                )
+                self._points += (found + self._offset).tolist()
+                self._offset += len(block)
+            whole = self._offset >= self._source.size
+            return self._rows, self._points + ([self._source.size] if whole else [])
+
+    def first_row(self) -> bytes:
+        """The text of the first row, b"" if there is none."""
+        size = 1 << 16
+        while True:
+            start = self._offset if not self._points else self._points[0]
+            block = self._source.read(start, size)
+            _, rows, found = kernels.scan_csv(block, kernels.ROW_START, 0, 1, self._separator, self._quote)
+            if rows > 1 or len(block) < size:
+                return block[found[0] : found[1] if rows > 1 else None] if rows else b""
+            size *= 4
+
+
+class CsvFile:
+    """A CSV file as a `TableFile`; all columns are text unless `infer_types` found others. A group is 4096 rows."""
+
+    def __init__(self, path: str, dialect: Dialect) -> None:
+        self.path = path
+        self.dialect = dialect
+        self.types: dict[str, pa.DataType] | None = None
+        self.nulls: frozenset[str] = frozenset()
+
+    # ------------------------------------------------------------ layout
+
+    @cached_property
+    def _source(self) -> files.Source:
+        source = files.Source(self.path)
+        if source.read(0, 2) != b"\x1f\x8b":
+            return source
+        # Compressed text cannot be entered in the middle: unpack it once, into a file that has no name.
+        unpacked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- closed with the source
+        try:
+            with gzip.open(_SourceFile(source)) as packed:
+                shutil.copyfileobj(packed, unpacked, 1 << 20)
+        except (OSError, EOFError) as error:
+            raise DataError(f"{self.path}: damaged gzip data: {error}") from None
+        unpacked.flush()
+        return files.Source(self.path, unpacked)
+
+    @cached_property
+    def _index(self) -> RowIndex:
+        return RowIndex(self._source, self.dialect)
+
+    @cached_property
+    def _layout(self) -> tuple[bool, list[str]]:
+        """Whether the first row is a header, and the names of the file's columns."""
+        wanted, header = self.dialect.columns, self.dialect.header
+        first = self._first_values()
+        if header is None:
+            header = _is_header(first, wanted)
+        if header:
+            if not first:
+                raise DataError(f"{self.path}: the file is empty; a row with the columns' names is needed")
+            for name in wanted or first:
+                if name not in first:
+                    raise missing_column(self.path, name, first)
+                if first.count(name) > 1:
+                    raise DataError(f"{self.path}: its header has column {name!r} more than once")
+            return True, first
+        if first and len(first) != len(wanted):
+            missing = f"columns names {len(wanted)}, from {wanted[0]!r} to {wanted[-1]!r}"
+            raise DataError(
+                f"{self.path}: a row has {len(first)} columns, but {missing}. The first row is {first!r}; as it holds "
+                f"none of those names it was not taken for a header (header=True in data_reader_params says it is one)"
+            )
+        return False, list(wanted)
+
+    def _first_values(self) -> list[str]:
+        try:
+            text = self._index.first_row().decode(self.dialect.encoding)
+        except UnicodeDecodeError:
+            raise self._not_decodable() from None
+        quoting: dict[str, Any] = (
+            {"quotechar": self.dialect.quote} if self.dialect.quote else {"quoting": csv.QUOTE_NONE}
+        )
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.dialect.separator, **quoting)
+        return [value.strip() for value in next(rows, [])]
+
+    def _not_decodable(self) -> DataError:
+        return DataError(
+            f"{self.path}: the text is not {self.dialect.encoding}; name its encoding, for instance "
+            "data_reader_params=\"encoding='latin-1'\""
+        )
+
+    # ------------------------------------------------------------ the TableFile interface
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns in the order of the file; text, unless types were found."""
+        known = self.types or {}
+        names = dict.fromkeys(self._layout[1])
+        return pa.schema([(name, known.get(name, pa.string())) for name in names])
+
+    def groups(self, rows: int | None = None) -> Sequence[tuple[int, int]]:
+        """Return each group's rows as [start, end), the header not counted."""
+        header = int(self._layout[0])
+        found, points = self._index.extend(None if rows is None else rows + header)
+        spans = [(n * GROUP_ROWS, min(found, (n + 1) * GROUP_ROWS)) for n in range(len(points) - 1)]
+        return [(max(0, start - header), end - header) for start, end in spans]
+
+    def has_nulls(self, name: str) -> bool:
+        """Whether values of that column are missing; never of text."""
+        return name in self.nulls
+
+    def load(self, group: int, names: list[str]) -> pa.Table:
+        """Parse these columns of one group."""
+        return self._parse(group, names, {name: (self.types or {}).get(name, pa.string()) for name in names})
+
+    def _parse(self, group: int, names: list[str], types: dict[str, pa.DataType] | None) -> pa.Table:
+        header, present = self._layout
+        _, points = self._index.extend((group + 1) * GROUP_ROWS)
+        text = self._source.read(points[group], points[group + 1] - points[group])
+        if header and group == 0:
+            text = text[len(self._index.first_row()) :]
+        bad: list[Any] = []
+
+        def note(row: Any) -> str:
+            bad.append(row)
+            return "error"
+
+        # Names that stand twice are made different; the layout has refused them if they are wanted.
+        unique = [name if name not in present[:n] else f"{name}\0{n}" for n, name in enumerate(present)]
+        try:
+            return pacsv.read_csv(
+                pa.BufferReader(text),
+                pacsv.ReadOptions(
+                    use_threads=False, block_size=len(text) + 1, column_names=unique, encoding=self.dialect.encoding
+                ),
+                pacsv.ParseOptions(
+                    delimiter=self.dialect.separator, quote_char=self.dialect.quote or False,
+                    newlines_in_values=True, invalid_row_handler=note,
+                ),
+                pacsv.ConvertOptions(column_types=types, include_columns=names),
+            )  # fmt: skip
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            first = group * GROUP_ROWS
+            if bad:
+                row = "" if bad[0].number is None else f" {first + bad[0].number - 1 - int(header and group > 0)}"
+                what = f"{bad[0].actual_columns} columns where {bad[0].expected_columns} are expected"
+                raise DataError(f"{self.path}: record{row} has {what}: {bad[0].text[:200]!r}") from None
+            if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
+                raise self._not_decodable() from None
+            raise DataError(f"{self.path}, in the {GROUP_ROWS} rows from {first} on: {error}") from None
+
+    # ------------------------------------------------------------ types
+
+    def infer(self) -> tuple[dict[str, pa.DataType], frozenset[str]]:
+        """Parse the whole file; return the type that fits all values of each column, and which have missing ones."""
+        types: dict[str, pa.DataType] = {}
+        nulls: set[str] = set()
+        names = list(self.dialect.columns) or list(dict.fromkeys(self._layout[1]))
+        for group, (start, end) in enumerate(self.groups()):
+            if start == end:  # nothing but the header
+                continue
+            for name, column in zip(names, self._parse(group, names, None).columns, strict=True):
+                types[name] = common_type(types.get(name, pa.null()), column.type)
+                if column.null_count:
+                    nulls.add(name)
+        return types, frozenset(nulls)
+
+
+def infer_types(csv_files: Sequence[CsvFile]) -> None:
+    """Give all the files the types that fit the values of every one of them."""
+    found = parallel(lambda file: file.infer(), csv_files)
+    types: dict[str, pa.DataType] = {}
+    for file_types, _ in found:
+        for name, kind in file_types.items():
+            types[name] = common_type(types.get(name, pa.null()), kind)
+    for file, (_, nulls) in zip(csv_files, found, strict=True):
+        file.types, file.nulls = types, nulls
+
+
+def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
+    """Return the type of a column whose parts were inferred to be of these two."""
+    if first == second or pa.types.is_null(second):
+        return first
+    if pa.types.is_null(first):
+        return second
+    kinds = {first, second}
+    if kinds == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    if all(pa.types.is_date(kind) or pa.types.is_timestamp(kind) for kind in kinds):
+        return pa.timestamp("ns")
+    return pa.string()
+
+
+def _is_header(first: list[str], wanted: Sequence[str]) -> bool:
+    """Whether the first row of a file looks like names: no names wanted, or some of them there, or nearly."""
+    if not wanted or any(name in first for name in wanted):
+        return True
+    lower = [value.lower() for value in first]
+    return any(difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.8) for name in wanted)
+
+
+class _SourceFile(io.RawIOBase):
+    """A source as a file to read from beginning to end."""
+
+    def __init__(self, source: files.Source) -> None:
+        self._source = source
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._source.read(self._position, max(len(buffer), 1 << 16))[: len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

@@ -1,0 +1,231 @@
+"""Files by path or URL: finding them, reading any part of them, writing them aside.
+
+Paths of this machine are used as they are; everything with a protocol (`gs://`, `s3://`, `memory://`, …) goes through
+fsspec, which takes its settings from the environment (`AWS_ENDPOINT_URL`, `FSSPEC_S3_ANON`, …).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import fsspec
+
+from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
+
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+_GLOB = re.compile(r"[*?\[]")
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+_READ_AHEAD = 4 << 20
+
+
+def is_local(path: str) -> bool:
+    """Whether the path is one of this machine's file system."""
+    return not _PROTOCOL.match(path)
+
+
+def file_system(path: str, option: str = "data") -> tuple[Any, str]:
+    """Return fsspec's file system for the path or URL, and the path within it; raise OptionError if there is none."""
+    protocol = path.partition("://")[0] if not is_local(path) else "file"
+    try:
+        return fsspec.core.url_to_fs(path)  # type: ignore[no-any-return]
+    except ImportError:
+        extra = _EXTRAS.get(protocol)
+        hint = f'pip install "elasticdl_nb[{extra}]"' if extra else f"install the fsspec package for {protocol}://"
+        raise OptionError(option, f"{path}: support for {protocol}:// is not installed; {hint}") from None
+    except ValueError as error:
+        raise OptionError(option, f"{path}: {error}") from None
+
+
+def plain(path: str) -> str:
+    """Return the path with `file://` taken off, absolute if it is of this machine."""
+    path = re.sub(r"^(file|local)://", "", path)
+    return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
+
+
+# ------------------------------------------------------------------ finding
+
+
+def expand(path: str, suffixes: Sequence[str], option: str) -> list[str]:
+    """Return the files that a path, glob or directory stands for, sorted.
+
+    Of a directory, those files below it whose names end with one of `suffixes` (all, without suffixes), without hidden
+    ones and those that begin with an underscore. Raises OptionError if there are none.
+    """
+    path = plain(path)
+    fs, inner = file_system(path, option)
+    try:
+        return _expand(fs, inner, path, suffixes, option)
+    except OptionError:
+        raise
+    except PermissionError as error:
+        raise OptionError(option, f"{path}: not allowed to read it ({error})") from None
+    except OSError as error:
+        raise OptionError(option, f"{path}: could not be looked up ({error})") from None
+
+
+def _expand(fs: Any, inner: str, path: str, suffixes: Sequence[str], option: str) -> list[str]:
+    if fs.isfile(inner):
+        return [path]
+    if fs.isdir(inner):
+        below = [name for name in fs.find(inner) if not _is_hidden(name[len(inner.rstrip("/")) :])]
+        found = [name for name in below if not suffixes or name.lower().endswith(tuple(suffixes))]
+        if not found:
+            raise OptionError(option, f"the directory {path} holds no data files ({', '.join(suffixes)})")
+    elif _GLOB.search(inner):
+        found = [name for name, info in fs.glob(inner, detail=True).items() if info["type"] == "file"]
+        if not found:
+            raise OptionError(option, f"no file matches {path}")
+    else:
+        raise OptionError(option, f"there is no file {path}{_near(fs, inner)}")
+    return sorted(name if is_local(path) else str(fs.unstrip_protocol(name)) for name in found)
+
+
+def _is_hidden(relative: str) -> bool:
+    return any(part.startswith((".", "_")) for part in relative.split("/"))
+
+
+def _near(fs: Any, inner: str) -> str:
+    folder, _, name = inner.rpartition("/")
+    with contextlib.suppress(OSError):
+        return did_you_mean(name, [entry.rpartition("/")[2] for entry in fs.ls(folder or "/", detail=False)])
+    return ""
+
+
+def exists(path: str, option: str = "output") -> bool:
+    """Whether there is a file or directory of that path."""
+    fs, inner = file_system(plain(path), option)
+    return bool(fs.exists(inner))
+
+
+# ------------------------------------------------------------------ reading
+
+
+class Source:
+    """The bytes of one file, any part at any time; safe to use from several threads.
+
+    Raises DataError when the file cannot be opened or read.
+    """
+
+    def __init__(self, path: str, file: BinaryIO | None = None) -> None:
+        self.path = path
+        self._file = file
+        self._fs: Any = None
+        self._ahead: tuple[int, bytes] = (0, b"")
+        with self._errors():
+            if file is None and is_local(path):
+                self._file = open(path, "rb", buffering=0)  # noqa: SIM115 -- closed with this object
+            if self._file is not None:
+                self.size = os.fstat(self._file.fileno()).st_size
+            else:
+                self._fs, self._inner = file_system(path)
+                self.size = int(self._fs.size(self._inner))
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.path}: could not be read: {error.strerror or error}") from error
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, fewer only at the end of the file."""
+        size = max(0, min(size, self.size - offset))
+        if size == 0:
+            return b""
+        with self._errors():
+            if self._file is None:
+                return bytes(self._fs.cat_file(self._inner, start=offset, end=offset + size))
+            data = os.pread(self._file.fileno(), size, offset)
+            while 0 < len(data) < size and (
+                more := os.pread(self._file.fileno(), size - len(data), offset + len(data))
+            ):
+                data += more
+            return data
+
+    def peek(self, offset: int, size: int) -> bytes:
+        """Like `read`, for small pieces one after the other: far files are asked for some megabytes at a time."""
+        if self._file is not None:
+            return self.read(offset, size)
+        begin, data = self._ahead
+        if not begin <= offset <= offset + size <= begin + len(data):
+            begin, data = self._ahead = offset, self.read(offset, max(size, _READ_AHEAD))
+        return data[offset - begin : offset - begin + size]
+
+
+# ------------------------------------------------------------------ writing
+
+
+@contextlib.contextmanager
+def write_aside(path: str) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name, complete, when the block ends; not at all if it fails.
+
+    Object stores do that by themselves; on this machine it is written under another name and renamed.
+    """
+    path = plain(path)
+    if not is_local(path):
+        fs, inner = file_system(path, "output")
+        file = fs.open(inner, "wb", autocommit=False)
+        try:
+            yield file
+        except BaseException:
+            with contextlib.suppress(NotImplementedError, OSError):
+                file.discard()
+            raise
+        file.close()
+        file.commit()
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    aside = aside_name(path)
+    try:
+        with open(aside, "wb") as file:
+            yield file
+        os.replace(aside, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
+
+
+@contextlib.contextmanager
+def folder_aside(path: str) -> Iterator[str]:
+    """Give a folder to fill, which takes the place of `path` when the block ends; it vanishes if the block fails.
+
+    Folders of object stores are filled in place: what was there before is removed first.
+    """
+    path = plain(path)
+    if not is_local(path):
+        fs, inner = file_system(path, "output")
+        if fs.exists(inner):
+            fs.rm(inner, recursive=True)
+        yield path
+        return
+    aside = aside_name(path)
+    os.makedirs(aside)
+    try:
+        yield aside
+        replace(aside, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def aside_name(path: str) -> str:
+    """Return a new hidden name in the same folder."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+
+
+def replace(source: str, target: str) -> None:
+    """Move a file or folder of this machine to where another one may be, which goes away."""
+    if not os.path.isdir(target):
+        os.replace(source, target)
+        return
+    old = aside_name(target)
+    os.rename(target, old)
+    os.rename(source, target)
+    shutil.rmtree(old, ignore_errors=True)

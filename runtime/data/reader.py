@@ -1,0 +1,259 @@
+"""Readers of every format behind one small interface, and `open_reader`, which finds the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+from elasticdl_nb.runtime.data import files, recordio
+from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
+from elasticdl_nb.runtime.data.tables import TableReader, parallel
+from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
+
+__all__ = ["Chunk", "FileRecords", "Metadata", "Reader", "Records", "open_reader"]
+
+Form = Literal["bytes", "strings", "columns"]
+
+SUFFIXES = {
+    ".recordio": "recordio",
+    ".rec": "recordio",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".csv.gz": "csv",
+    ".tsv.gz": "csv",
+    ".txt.gz": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".arrows": "arrow",
+    ".ipc": "arrow",
+}
+FORMATS = tuple(dict.fromkeys(SUFFIXES.values()))
+_PARAMS: dict[str, tuple[str, ...]] = {
+    "recordio": ("format",),
+    "tfrecord": ("format",),
+    "csv": ("format", "columns", "sep", "header", "typed", "quote", "encoding"),
+    "parquet": ("format", "columns"),
+    "arrow": ("format", "columns"),
+}
+_VERIFIED_BYTES = 256 << 20
+
+
+class Reader(Protocol):
+    """Reads records from a set of files. Safe to use from several threads.
+
+    `form` says what a record is: "bytes" (the chunks are `Records`), "strings" (a CSV row as the texts of its columns)
+    or "columns" (a value per column); of the last two the chunks are `pyarrow.RecordBatch`, without missing values.
+    """
+
+    form: Form
+
+    @property
+    def metadata(self) -> Metadata:
+        """Names and dtypes of the columns; empty for bytes."""
+
+    def check(self) -> None:
+        """Raise DataError if something is wrong that can be found without reading everything."""
+
+    def files(self) -> list[FileRecords]:
+        """Return every file, in input order, with its number of records."""
+
+    def read(self, path: str, start: int, end: int) -> Iterator[Chunk]:
+        """Read records [start, end) of one file, many at a time; raises DataError."""
+
+
+# ------------------------------------------------------------------ bytes
+
+
+class _Index(Protocol):
+    @property
+    def records(self) -> int: ...
+
+    def read(self, start: int, end: int) -> Iterator[Records]: ...
+
+
+class BytesReader:
+    """Reader of files whose records are bytes: RecordIO and TFRecord."""
+
+    form: Form = "bytes"
+    metadata = Metadata()
+
+    def __init__(self, paths: Sequence[str], index: Callable[[files.Source], _Index]) -> None:
+        self._paths = list(dict.fromkeys(paths))
+        self._index = index
+
+    @cached_property
+    def _indices(self) -> dict[str, _Index]:
+        indices = parallel(lambda path: self._index(files.Source(path)), self._paths)
+        return dict(zip(self._paths, indices, strict=True))
+
+    def check(self) -> None:
+        """Check that the files are whole; and their checksums too, if they are RecordIO of this machine and small."""
+        if sum(file.records for file in self.files()) == 0:
+            raise DataError(f"there are no records in {', '.join(self._paths[:5])}")
+        chains = [index for index in self._indices.values() if isinstance(index, recordio.Index)]
+        if all(map(files.is_local, self._paths)) and sum(c.source.size for c in chains) <= _VERIFIED_BYTES:
+            for chain in chains:
+                for chunk in chain.extend():
+                    recordio.load(chain.source, chunk)
+
+    def files(self) -> list[FileRecords]:
+        """Return every file with its number of records."""
+        return parallel(lambda item: FileRecords(item[0], item[1].records), list(self._indices.items()))
+
+    def read(self, path: str, start: int, end: int) -> Iterator[Records]:
+        """Read records [start, end) of a file."""
+        return self._indices[path].read(start, end)
+
+
+# ------------------------------------------------------------------ opening
+
+
+def open_reader(paths: Sequence[str], params: Mapping[str, Any], option: str = "data") -> Reader:
+    """Return the reader of these paths, globs, directories and URLs.
+
+    `params` are the job's data_reader_params (see docs/data.md); `option` is the name of the option that gave the
+    paths. Raises OptionError if it or the parameters are wrong; the files themselves are looked into by `check`.
+    """
+    format = _choice("format", params.get("format"), FORMATS) if "format" in params else None
+    suffixes = () if format else tuple(SUFFIXES)
+    found = [
+        file for path in ([paths] if isinstance(paths, str) else paths) for file in files.expand(path, suffixes, option)
+    ]
+    if not found:
+        raise OptionError(option, "needed: no files are given")
+    format = format or _format_of_all(found, option)
+    for name in params:
+        if name not in _PARAMS[format]:
+            known = ", ".join(_PARAMS[format])
+            problem = f"{name} is not a parameter for {format} files, those are {known}."
+            raise OptionError("data_reader_params", problem + did_you_mean(name, _PARAMS[format]))
+    return _open(found, format, params)
+
+
+def _open(paths: list[str], format: str, params: Mapping[str, Any]) -> Reader:
+    if format == "recordio":
+        return BytesReader(paths, recordio.Index)
+    if format == "tfrecord":
+        from elasticdl_nb.runtime.data import tfrecord  # brings numba, which takes a while
+
+        return BytesReader(paths, tfrecord.Index)
+    names = _columns(params)
+    if format == "csv":
+        return _open_csv(paths, names, params)
+    from elasticdl_nb.runtime.data import columnar
+
+    opener = columnar.ParquetFile if format == "parquet" else columnar.ArrowFile
+    return TableReader("columns", [opener(path) for path in dict.fromkeys(paths)], names)
+
+
+def _open_csv(paths: list[str], names: list[str] | None, params: Mapping[str, Any]) -> Reader:
+    from elasticdl_nb.runtime.data import csvfiles  # brings numba, which takes a while
+
+    separator = "\t" if paths[0].lower().removesuffix(".gz").endswith(".tsv") else ","
+    dialect = csvfiles.Dialect(
+        separator=_character("sep", params.get("sep", separator)),
+        quote=_character("quote", params.get("quote", '"'), empty=True),
+        encoding=str(params.get("encoding", "utf8")),
+        header=_switch("header", params.get("header")),
+        columns=tuple(names or ()),
+    )
+    _check_encoding(dialect.encoding)
+    if dialect.header is False and not names:
+        raise OptionError("data_reader_params", "header=False needs columns=['…'], the names of the columns")
+    csv_files = [csvfiles.CsvFile(path, dialect) for path in dict.fromkeys(paths)]
+    if _switch("typed", params.get("typed")):
+        return TableReader("columns", csv_files, names, prepare=lambda: csvfiles.infer_types(csv_files))
+    return TableReader("strings", csv_files, names)
+
+
+# ------------------------------------------------------------------ formats
+
+
+def format_of(path: str) -> str | None:
+    """Return the format that the file's name tells, or None."""
+    name = path.lower()
+    return next((format for suffix, format in SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _format_of_all(paths: list[str], option: str) -> str:
+    formats: dict[str, str] = {}
+    for path in paths:
+        format = format_of(path) or _sniff(path)
+        if format is None:
+            choices = ", ".join(FORMATS)
+            hint = f"say which it is, for instance data_reader_params=\"format='csv'\" ({choices})"
+            raise OptionError(option, f"{path}: neither name nor content tell the file's format; {hint}")
+        formats.setdefault(format, path)
+    if len(formats) > 1:
+        (one, first), (other, second) = list(formats.items())[:2]
+        raise OptionError(option, f"files of different formats: {first} is {one}, {second} is {other}; give one format")
+    return next(iter(formats))
+
+
+def _sniff(path: str) -> str | None:
+    head = files.Source(path).read(0, 12)
+    if head.startswith(recordio.MAGIC_BYTES):
+        return "recordio"
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b"ARROW1"):
+        return "arrow"
+    from elasticdl_nb.runtime.data import tfrecord
+
+    return "tfrecord" if tfrecord.looks_like_tfrecord(head) else None
+
+
+# ------------------------------------------------------------------ parameters
+
+
+def _wrong(name: str, value: Any, needed: str) -> OptionError:
+    return OptionError("data_reader_params", f"{name}={value!r} does not do: {needed}")
+
+
+def _choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    if value not in choices:
+        hint = did_you_mean(value, choices) if isinstance(value, str) else ""
+        raise _wrong(name, value, f"one of {', '.join(choices)} is needed.{hint}")
+    return str(value)
+
+
+def _columns(params: Mapping[str, Any]) -> list[str] | None:
+    names = params.get("columns")
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
+        raise _wrong("columns", names, "a list of names is needed, such as ['a', 'b']")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise _wrong("columns", names, f"{twice[0]!r} is there more than once")
+    return list(names)
+
+
+def _character(name: str, value: Any, *, empty: bool = False) -> str:
+    if empty and value == "":
+        return ""
+    if not isinstance(value, str) or len(value) != 1 or ord(value) > 127 or value in "\r\n":
+        raise _wrong(name, value, "a single ASCII character is needed")
+    return value
+
+
+def _switch(name: str, value: Any) -> bool | None:
+    if value is not None and not isinstance(value, bool):
+        raise _wrong(name, value, "True or False is needed")
+    return value
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        plain = ',"\n'.encode(encoding) == b',"\n'
+    except LookupError:
+        raise _wrong("encoding", encoding, "Python knows no such encoding") from None
+    if not plain:
+        raise _wrong(
+            "encoding", encoding, "only encodings that hold ASCII as it is can be read, such as utf8 or latin-1"
+        )

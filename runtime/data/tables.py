@@ -1,0 +1,213 @@
+"""Reading files that have columns: what Parquet, Arrow and CSV files have in common.
+
+A table file comes in groups of rows (row groups, record batches, stretches of CSV text), the smallest part that can
+be read by itself. Tasks are mostly smaller than groups, so groups just read are kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import Literal, Protocol, TypeVar
+
+import pyarrow as pa
+
+from elasticdl_nb.runtime.data import columns
+from elasticdl_nb.runtime.data.chunks import FileRecords, Metadata
+from elasticdl_nb.runtime.data.columns import Column
+from elasticdl_nb.runtime.errors import DataError, did_you_mean
+
+KEPT_BYTES = 256 << 20
+_BATCH_BYTES = 4 << 20
+_BATCH_ROWS = 8192
+
+
+class TableFile(Protocol):
+    """A file of rows and columns."""
+
+    path: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns to read; raises DataError if the file is of another form."""
+
+    def groups(self, rows: int | None = None) -> Sequence[tuple[int, int]]:
+        """Return each group's rows as [start, end), at least of those groups that hold the first `rows` rows."""
+
+    def has_nulls(self, name: str) -> bool:
+        """Whether values of that column are missing."""
+
+    def load(self, group: int, names: list[str]) -> pa.Table:
+        """Read these columns of one group."""
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Apply a function that waits for files to all items, in threads; the first error in order is raised."""
+    if len(items) < 2:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(min(16, len(items)), "files") as pool:
+        return list(pool.map(function, items))
+
+
+class TableReader:
+    """A `Reader` of table files; see reader.py for the interface."""
+
+    def __init__(
+        self,
+        form: Literal["strings", "columns"],
+        files: Sequence[TableFile],
+        names: list[str] | None = None,
+        *,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        self.form: Literal["bytes", "strings", "columns"] = form
+        self._files = {file.path: file for file in files}
+        self._wanted = names
+        self._prepare = prepare  # what has to be done once before the files know their columns' types
+        self._kept = _KeptGroups(KEPT_BYTES)
+
+    # ------------------------------------------------------------ columns
+
+    @cached_property
+    def _names(self) -> list[str]:
+        files = list(self._files.values())
+        schemas = parallel(lambda file: file.schema, files)
+        names = self._wanted or schemas[0].names
+        for file, schema in zip(files, schemas, strict=True):
+            for name in names:
+                if name not in schema.names:
+                    raise missing_column(file.path, name, schema.names)
+        return list(names)
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        names = self._names
+        if self._prepare:
+            self._prepare()
+        schemas = [file.schema for file in self._files.values()]
+        return [self._column(name, [schema.field(name).type for schema in schemas]) for name in names]
+
+    def _column(self, name: str, kinds: list[pa.DataType]) -> Column:
+        files = list(self._files.values())
+        dtype, shape = "", self._shape(name, kinds)
+        for file, kind in zip(files, kinds, strict=True):
+            try:
+                # Whether values are missing changes the dtype of some types only; to know it may cost a scan.
+                depends = columns.dtype_of(kind, True) != columns.dtype_of(kind, False)
+                found = columns.dtype_of(kind, depends and file.has_nulls(name))
+                dtype = columns.common_dtype(dtype or found, found)
+            except TypeError as error:
+                hint = "choose other columns with data_reader_params=\"columns=['…']\""
+                raise DataError(f"{file.path}: column {name!r}: {error}; {hint}") from None
+        return Column(name, dtype, shape)
+
+    def _shape(self, name: str, kinds: list[pa.DataType]) -> tuple[int, ...]:
+        for file, kind in zip(self._files.values(), kinds, strict=True):
+            if columns.is_list(kind) and (groups := [n for n, (a, b) in enumerate(file.groups()) if b > a]):
+                return columns.list_shape(kind, file.load(groups[0], [name]).column(name)[0].as_py())
+        return columns.list_shape(kinds[0], None)
+
+    @property
+    def metadata(self) -> Metadata:
+        """Names, dtypes and shapes of the columns."""
+        return Metadata(
+            column_names=[column.name for column in self._columns],
+            column_dtypes={column.name: column.dtype for column in self._columns},
+            column_shapes={column.name: column.shape for column in self._columns if column.shape},
+        )
+
+    # ------------------------------------------------------------ the Reader interface
+
+    def check(self) -> None:
+        """Raise DataError if the columns of any file are not as needed, or if there is not a single record."""
+        assert self._names
+        if not self._prepare:
+            assert self._columns
+        if not any(end for file in self._files.values() for _, end in file.groups(1)):
+            raise DataError(f"there are no records in {', '.join(list(self._files)[:5])}")
+
+    def files(self) -> list[FileRecords]:
+        """Return every file with its number of records."""
+
+        def count(file: TableFile) -> FileRecords:
+            groups = file.groups()
+            return FileRecords(file.path, groups[-1][1] if groups else 0)
+
+        return parallel(count, list(self._files.values()))
+
+    def read(self, path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
+        """Read records [start, end) of a file in batches of up to some thousand, reading only groups that have some."""
+        file = self._files[path]
+        for group, (first, after) in enumerate(file.groups(end)):
+            if after > start and first < end:
+                batch = self._kept.get((path, group), partial(self._load, file, group, first, after))
+                begin, stop = max(start, first) - first, min(end, after) - first
+                size = max(64, min(_BATCH_ROWS, _BATCH_BYTES * (after - first) // max(1, batch.nbytes)))
+                for at in range(begin, stop, size):
+                    yield batch.slice(at, min(size, stop - at))
+
+    def _load(self, file: TableFile, group: int, first: int, after: int) -> pa.RecordBatch:
+        table = file.load(group, [column.name for column in self._columns])
+        where = f"{file.path}, in records {first} to {after - 1}"
+        if table.num_rows != after - first:
+            raise DataError(f"{where}: {table.num_rows} were found instead of {after - first}")
+        arrays = []
+        for column in self._columns:
+            try:
+                arrays.append(columns.normalise(_single(table.column(column.name)), column))
+            except (DataError, pa.ArrowInvalid) as error:
+                raise DataError(f"{where}: {error}") from None
+        return pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
+
+
+def _single(array: pa.ChunkedArray) -> pa.Array:
+    return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
+
+
+def missing_column(path: str, name: str, present: Sequence[str]) -> DataError:
+    """The error of a file that lacks a column."""
+    there = ", ".join(repr(other) for other in present[:20]) + (", …" if len(present) > 20 else "")
+    return DataError(f"{path}: there is no column {name!r}.{did_you_mean(name, present)} The file has {there}")
+
+
+class _KeptGroups:
+    """The groups read last, up to a number of bytes (but always one); a group wanted twice at once is read once."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[tuple[str, int], Future[pa.RecordBatch]] = OrderedDict()
+
+    def get(self, key: tuple[str, int], load: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
+        with self._lock:
+            future = self._groups.get(key)
+            if mine := future is None:
+                future = self._groups[key] = Future()
+            self._groups.move_to_end(key)
+        if mine:
+            try:
+                future.set_result(load())
+            except BaseException as error:
+                future.set_exception(error)
+                with self._lock:
+                    del self._groups[key]
+                raise
+            self._make_room()
+        return future.result()
+
+    def _make_room(self) -> None:
+        with self._lock:
+            done = [(key, group) for key, group in self._groups.items() if group.done()]
+            excess = sum(group.result().nbytes for _, group in done) - self._budget
+            for key, group in done[:-1]:
+                if excess <= 0:
+                    break
+                excess -= group.result().nbytes
+                del self._groups[key]

@@ -1,0 +1,32 @@
+"""Cutting files into tasks: the pieces of work that workers take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from elasticdl_nb.runtime.data.chunks import FileRecords
+
+Range = tuple[str, int, int]
+"""Records [start, end) of a file: (path, start, end)."""
+
+
+def cut(files: Sequence[FileRecords], records_per_task: int) -> list[list[Range]]:
+    """Cut files into tasks of `records_per_task` records each; only the last may be shorter.
+
+    A task goes on into the next file where one ends. Every record is in one task, in the order of the files.
+    """
+    if records_per_task < 1:
+        raise ValueError(f"records_per_task is {records_per_task}; at least 1 is needed")
+    tasks: list[list[Range]] = []
+    room = 0
+    for file in files:
+        start = 0
+        while start < file.records:
+            if room == 0:
+                tasks.append([])
+                room = records_per_task
+            end = min(file.records, start + room)
+            tasks[-1].append((file.path, start, end))
+            room -= end - start
+            start = end
+    return tasks

@@ -1,0 +1,146 @@
+"""Records as a `tf.data.Dataset`: the only module here that imports TensorFlow.
+
+The dataset is made once and iterated once per task, so an iteration has to begin quickly: most of that time goes into
+the functions a dataset consists of. This one has a single function, a `scan` whose state is the number of the iteration
+under way; `Dataset.from_generator` has four and takes about three times as long to begin.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+
+from elasticdl_nb.runtime.data import columns
+from elasticdl_nb.runtime.data.chunks import Chunk, Records
+from elasticdl_nb.runtime.data.reader import Reader
+from elasticdl_nb.runtime.data.tasks import Range
+
+NextRanges = Callable[[], Sequence[Range]]
+
+_MOST_ITERATIONS = 64
+_FOREVER = 1 << 62
+_MARK = "elasticdl_nb error #"
+_numbers = itertools.count()
+_errors: OrderedDict[int, BaseException] = OrderedDict()
+
+
+def record_dataset(reader: Reader, next_ranges: NextRanges) -> tf.data.Dataset:
+    """Return a dataset each iteration of which calls `next_ranges` once and yields those records, many at a time.
+
+    Elements: tf.string [n] for bytes, tf.string [n, columns] for strings, {name: tensor [n, …]} for columns. Several
+    iterations may be under way at once, in any threads. What the reader or `next_ranges` raises reaches the consumer
+    as a TensorFlow error, from which `original_error` gets it back.
+    """
+    spec = _spec(reader)
+    flat = tf.nest.flatten(spec)
+    iterations = _Iterations(reader, next_ranges)
+
+    def step(state: Any, position: Any) -> Any:
+        state, *tensors = tf.numpy_function(iterations.step, [state], [tf.int64, *(item.dtype for item in flat)])
+        tensors = [tf.ensure_shape(tensor, item.shape) for tensor, item in zip(tensors, flat, strict=True)]
+        return tf.ensure_shape(state, []), *tensors
+
+    number = tf.TensorSpec([], tf.int64)
+    function = tf.function(step, input_signature=[number, number], autograph=False).get_concrete_function()
+    # The raw operation, as `Dataset.scan` does not let the function end the iteration.
+    variant = tf.raw_ops.ScanDataset(
+        input_dataset=tf.data.experimental.to_variant(tf.data.Dataset.range(_FOREVER)),
+        initial_state=[tf.constant(-1, tf.int64)],
+        other_arguments=[],
+        f=function,
+        output_types=[item.dtype for item in flat],
+        output_shapes=[item.shape for item in flat],
+        preserve_cardinality=False,
+    )
+    dataset = tf.data.experimental.from_variant(variant, spec)
+    dataset._elasticdl_function = function  # lives as long as the dataset, which refers to it by name only
+    return dataset
+
+
+def original_error(error: BaseException) -> BaseException:
+    """Return what was raised while a record dataset was read, if `error` is TensorFlow's account of it; or `error`."""
+    found = re.search(_MARK + r"(\d+)", str(error))
+    return _errors.get(int(found[1]), error) if found else error
+
+
+def _spec(reader: Reader) -> Any:
+    if reader.form == "bytes":
+        return tf.TensorSpec([None], tf.string)
+    metadata = reader.metadata
+    if reader.form == "strings":
+        return tf.TensorSpec([None, len(metadata.column_names)], tf.string)
+    return {
+        name: tf.TensorSpec([None, *metadata.column_shapes.get(name, ())], tf.as_dtype(dtype))
+        for name, dtype in metadata.column_dtypes.items()
+    }
+
+
+class _Iterations:
+    """The iterations under way, by number."""
+
+    def __init__(self, reader: Reader, next_ranges: NextRanges) -> None:
+        self._reader = reader
+        self._next_ranges = next_ranges
+        self._lock = threading.Lock()
+        self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
+
+    def step(self, number: Any) -> list[Any]:
+        """Return the iteration's number and its next arrays; -1 begins one. StopIteration ends it."""
+        number = int(number)
+        try:
+            if number < 0:
+                number = self._begin()
+            return [np.int64(number), *next(self._open[number])]
+        except StopIteration:
+            self._open.pop(number, None)
+            raise
+        except BaseException as error:
+            self._open.pop(number, None)
+            raise RuntimeError(f"{error} [{_MARK}{_remember(error)}]") from error
+
+    def _begin(self) -> int:
+        ranges = self._next_ranges()
+        number = next(_numbers)
+        with self._lock:
+            self._open[number] = self._read(ranges)
+            # Iterations that a consumer gave up are not announced as such: those long out of use are let go.
+            while len(self._open) > _MOST_ITERATIONS:
+                self._open.popitem(last=False)
+        return number
+
+    def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:
+        for path, start, end in ranges:
+            for chunk in self._reader.read(path, start, end):
+                yield _arrays(self._reader.form, chunk)
+
+
+def _remember(error: BaseException) -> int:
+    number = next(_numbers)
+    _errors[number] = error
+    while len(_errors) > _MOST_ITERATIONS:
+        _errors.popitem(last=False)
+    return number
+
+
+def _arrays(form: str, chunk: Chunk) -> list[Any]:
+    if isinstance(chunk, Records):
+        return [chunk.to_numpy()]
+    if form == "strings":
+        return [_stacked(chunk)]
+    # In the order in which TensorFlow flattens dicts.
+    return [columns.to_numpy(chunk.column(name)) for name in sorted(chunk.schema.names)]
+
+
+def _stacked(batch: pa.RecordBatch) -> Any:
+    texts = np.empty((batch.num_rows, batch.num_columns), object)
+    for n, column in enumerate(batch.columns):
+        texts[:, n] = columns.to_numpy(column)
+    return texts
