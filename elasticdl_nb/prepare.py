@@ -10,6 +10,7 @@ import os
 import random
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
 
 def make_name(spec: JobSpec, when: time.struct_time, choice: random.Random) -> str:
     """Return a name for a job without one, such as `train-wide_and_deep-20261122-0418-x7k2`."""
-    parts = [part for part in spec.model_def.split(".") if part not in ("custom_model", "model", CAPTURED_MODULE)]
+    parts = [part for part in spec.model_def.split(".") if part not in ("", "custom_model", "model", CAPTURED_MODULE)]
     subject = parts[-1] if parts else os.path.basename(spec.trained_model.rstrip("/"))
     subject = re.sub(r"[^A-Za-z0-9_]+", "_", subject).strip("_")[:30] or "model"
     ending = "".join(choice.choices(_NAME_LETTERS, k=4))
@@ -98,14 +99,15 @@ def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
 
 
 def _write_captured(objects: dict[str, object], zoo: Path) -> None:
-    from elasticdl_nb.capture import capture_objects
+    from elasticdl_nb.capture import capture_objects, write_zoo
 
     captured = capture_objects(objects)
-    (zoo / f"{CAPTURED_MODULE}.py").write_text(captured.source)
-    if captured.requirements:
-        requirements = zoo / "requirements.txt"
-        before = requirements.read_text().rstrip("\n") + "\n" if requirements.exists() else ""
-        requirements.write_text(before + "".join(f"{line}\n" for line in captured.requirements))
+    for warning in captured.warnings:
+        warnings.warn(warning, stacklevel=2)
+    requirements = zoo / "requirements.txt"
+    before = requirements.read_text().splitlines() if requirements.exists() else []
+    write_zoo(captured, zoo, CAPTURED_MODULE)
+    requirements.write_text("".join(f"{line}\n" for line in [*before, *captured.requirements]))
 
 
 # ------------------------------------------------------------------ data
