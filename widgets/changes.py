@@ -12,7 +12,7 @@ from elasticdl_nb.widgets.parts import PARTS
 class Changes:
     """What a watcher has, and what it should get.
 
-    Numbers are sent up to four times a second, charts every other second: a part is drawn only when its time has
+    Numbers are sent twice a second, charts and tables every other second: a part is drawn only when its time has
     come, and sent only when it differs from what the watcher has. Once the job is over everything is sent at once.
     """
 

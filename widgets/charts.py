@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from operator import itemgetter
 
 from elasticdl_nb.widgets.format import safe
 from elasticdl_nb.widgets.scale import Axis, linear_axis, step_ticks, value_axis
@@ -37,7 +38,7 @@ class Plot:
     axis: Axis
     logarithmic: bool
     smoothed: bool
-    points: tuple[Point, ...]
+    points: Sequence[Point]
 
     @property
     def notes(self) -> str:
@@ -52,8 +53,7 @@ def plot(curve: Curve) -> Plot:
     """Return how to draw the curve: its scale, and whether to smooth it."""
     logarithmic, axis = value_axis(curve.values)
     values = (_log10(value) for value in curve.values) if logarithmic else curve.values
-    across = _across(curve)
-    points = tuple((across.share(step), axis.share(value)) for step, value in zip(curve.steps, values, strict=True))
+    points = list(zip(_across(curve).shares(curve.steps), axis.shares(values), strict=True))
     return Plot(curve, axis, logarithmic, _is_noisy(points), points)
 
 
@@ -79,15 +79,14 @@ def chart(drawn: Plot) -> str:
 
 
 def _across(curve: Curve) -> Axis:
-    first, last = curve.steps[0], curve.steps[-1]
-    return Axis(first, last, ()) if last > first else Axis(first - 1, last + 1, ())
+    return linear_axis(curve.steps[0], curve.steps[-1], exact=True)
 
 
 def sparkline(curve: Curve) -> str:
     """Return a small picture of the curve without axes, as one `<svg>` element."""
     finite = [value for value in curve.values if math.isfinite(value)] or [0.0]
-    axis, across = linear_axis(min(finite), max(finite), exact=True), _across(curve)
-    points = [(across.share(step), axis.share(value)) for step, value in zip(curve.steps, curve.values, strict=True)]
+    axis = linear_axis(min(finite), max(finite), exact=True)
+    points = list(zip(_across(curve).shares(curve.steps), axis.shares(curve.values), strict=True))
     return (
         f'<svg class="edl-spark" width="100%" height="{SPARK_HEIGHT}" role="img" '
         f'aria-label="{safe(curve_in_words(curve))}">'
@@ -161,8 +160,7 @@ def thinned(points: Sequence[Point], most: int) -> Sequence[Point]:
     return kept
 
 
-def _height(point: Point) -> float:
-    return point[1]
+_height = itemgetter(1)
 
 
 def _path(points: Sequence[Point]) -> str:
@@ -173,7 +171,7 @@ def _path(points: Sequence[Point]) -> str:
         if not math.isfinite(y):
             here = None
             continue
-        there = round(x * _WIDTH), round((1 - min(1.0, max(0.0, y))) * _DEPTH)
+        there = round(x * _WIDTH), round((1 - y) * _DEPTH)
         if here is None:
             # A line of no length, so that a value between two gaps is seen as a dot.
             parts.append(f"M{there[0]} {there[1]}h0")

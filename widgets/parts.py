@@ -143,11 +143,11 @@ def draw_ending(status: JobStatus) -> str:
 
 
 PARTS: dict[str, Part] = {
-    "head": Part(draw_head, 0.25),
+    "head": Part(draw_head, 0.5),
     "ending": Part(draw_ending, 1.0),
     "loss": Part(draw_loss, 2.0),
     "metrics": Part(draw_metrics, 2.0),
-    "instances": Part(draw_instances, 1.0),
+    "instances": Part(draw_instances, 2.0),
     "messages": Part(draw_messages, 1.0),
 }
 """The view from top to bottom."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -11,6 +11,9 @@ from elasticdl_nb.runtime.status import format_count
 
 # Beyond this ratio between values, or between the largest and the middle one, a linear scale hides what matters.
 _WIDE_RANGE = 50.0
+
+# Axes end here, so that their ends can be rounded up and subtracted.
+_LARGEST = 1e307
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,15 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
 
     def share(self, value: float) -> float:
-        """Return where on the axis `value` is, low at 0 and high at 1; NaN for what is not finite."""
-        if not math.isfinite(value):
-            return math.nan
-        # Halved, so that the difference of the largest floats is no infinity.
-        return (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        """Return where on the axis `value` is, from 0 at low to 1 at high; NaN for what is not finite."""
+        return self.shares((value,))[0]
+
+    def shares(self, values: Iterable[float]) -> list[float]:
+        """Return `share` of each value."""
+        low, span = self.low, self.high - self.low
+        return [
+            min(1.0, max(0.0, (value - low) / span)) if -math.inf < value < math.inf else math.nan for value in values
+        ]
 
 
 def value_axis(values: Sequence[float]) -> tuple[bool, Axis]:
@@ -42,10 +49,11 @@ def value_axis(values: Sequence[float]) -> tuple[bool, Axis]:
 
 def linear_axis(low: float, high: float, *, exact: bool = False) -> Axis:
     """Return an axis for values from low to high; unless `exact`, it ends on round numbers."""
-    if not high - low > 1e-12 * max(abs(low), abs(high)):
-        margin = abs(high) / 10 or 0.5
+    low, high = (min(max(end, -_LARGEST), _LARGEST) for end in (low, high))
+    size = max(abs(low), abs(high))
+    if not high - low > max(1e-12 * size, 1e-290):
+        margin = size / 10 if size > 1e-280 else 0.5
         low, high = low - margin, high + margin
-    low, high = max(low, -8e307), min(high, 8e307)
     if exact:
         return Axis(low, high, ())
     step = _round_step((high - low) / 3)

@@ -45,7 +45,7 @@ class JobView:
     def show(self) -> JobView:
         """Display the view and start to follow the job; return at once."""
         self._send(self._latest)
-        self._handle = display(self.widget, display_id=True)
+        self._handle = display(self.widget, display_id=True)  # type: ignore[no-untyped-call]
         for work in (self._follow, self._paint):
             threading.Thread(target=work, name=f"elasticdl-view-{self._job.name}", daemon=True).start()
         return self
