@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from elasticdl_nb.cli.output import say, say_json, tell
 from elasticdl_nb.cli.parser import Parser, UsageError
 from elasticdl_nb.runtime import literals
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.status import format_count, format_duration
 
 
 def run_data(arguments: Sequence[str]) -> int:
@@ -17,23 +20,28 @@ def run_data(arguments: Sequence[str]) -> int:
         return 0
     if arguments[0] != "convert":
         raise UsageError(f"no such command: data {arguments[0]}.{did_you_mean(arguments[0], ['convert'])}")
-    return _convert(arguments[1:])
+    try:
+        return _convert(arguments[1:])
+    except OptionError as error:
+        # These two are no options here.
+        raise UsageError(str(error)) if error.option in ("source", "output") else error from None
 
 
 def _convert_parser() -> Parser:
     parser = Parser(
         prog="elasticdl data convert",
-        usage="elasticdl data convert SOURCE OUTPUT [options]",
+        usage="elasticdl data convert SOURCE [SOURCE …] OUTPUT [options]",
         description="Convert data between RecordIO, TFRecord, CSV, Parquet and Arrow, or files of any kind into "
         "records by a model's prepare_data_for_a_single_file.",
     )
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="A path, glob or URL (in quotes); with --prepare, files or a directory.")
-    add("output", metavar="OUTPUT", help="A file, or a directory, which gets a file per part.")
+    add("source", metavar="SOURCE", nargs="+", help="Paths, globs, URLs; with --prepare, files or a directory.")
+    add("output", metavar="OUTPUT", help="A file; or a directory, for several files.")
     add("--to", metavar="FORM", default="", help="Form of the output, where its name does not tell.")
     add("--prepare", metavar="NAME", help="Function (filename) that returns the record or records of one file.")
     add("--model_zoo", metavar="DIR", default="", help="Where --prepare is found.")
     add("--records_per_file", metavar="N", type=int, default=0, help="Start another file after so many records.")
+    add("--num_files", metavar="N", type=int, default=0, help="Write so many files.")
     add("--num_processes", metavar="N", type=int, default=0, help="Processes at work; by default one per core.")
     add("--data_reader_params", metavar="ARGS", default="", help="How to read the source; see docs/data.md.")
     add("--overwrite", action="store_true", help="Replace an output that exists.")
@@ -50,24 +58,49 @@ def _convert(arguments: Sequence[str]) -> int:
         raise OptionError("data_reader_params", str(error)) from None
     from elasticdl_nb.runtime.data.convert import convert
 
-    result = convert(
-        parsed.source,
-        parsed.output,
-        to=parsed.to,
-        prepare=parsed.prepare,
-        zoo=parsed.model_zoo,
-        records_per_file=parsed.records_per_file,
-        num_processes=parsed.num_processes,
-        data_reader_params=reader_params,
-        overwrite=parsed.overwrite,
-        progress=None if parsed.quiet else _show,
-    )
+    with _progress_for(parsed.quiet) as show:
+        result = convert(
+            parsed.source,
+            parsed.output,
+            to=parsed.to,
+            prepare=parsed.prepare,
+            zoo=parsed.model_zoo,
+            records_per_file=parsed.records_per_file,
+            num_files=parsed.num_files,
+            num_processes=parsed.num_processes,
+            data_reader_params=reader_params,
+            overwrite=parsed.overwrite,
+            progress=show,
+        )
     if parsed.json:
-        say_json({"records": result.records, "files": list(result.files)})
+        say_json({"records": result.records, "files": result.files, "seconds": round(result.seconds, 3)})
     else:
-        say(f"{result.records:,} records in {len(result.files)} files: {parsed.output}")
+        count = len(result.files)
+        where = result.files[0] if count == 1 else f"{count} files in {parsed.output}"
+        say(f"{result.records:,} records in {format_duration(result.seconds)}: {where}")
     return 0
 
 
-def _show(done: int, total: int) -> None:
-    tell(f"{done} of {total} files")
+@contextmanager
+def _progress_for(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """Yield what shows how much is done: a bar on a terminal, else a line every tenth of the way."""
+    if quiet:
+        yield None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("Converting", total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        shown = 0
+
+        def show(done: int, total: int) -> None:
+            nonlocal shown
+            tenths = 10 * done // max(total, 1)
+            if tenths > shown:
+                shown = tenths
+                tell(f"{tenths * 10}%, {format_count(done)} of {format_count(total)}")
+
+        yield show

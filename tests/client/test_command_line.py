@@ -176,6 +176,21 @@ def test_following_logs_ends_with_the_job_and_misses_nothing(folder, master):
     assert process.returncode == 0
 
 
+# ------------------------------------------------------------------ data
+
+
+def test_data_is_converted(tmp_path, capsys):
+    source, output = tmp_path / "x.csv", tmp_path / "x.parquet"
+    source.write_text("a,b\n1,2\n3,4\n")
+    assert main(["data", "convert", str(source), str(output), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["records"], answer["files"]) == (2, [str(output)])
+    assert main(["data", "convert", str(source), str(output)]) == 2
+    assert f"elasticdl data: output: {output} exists" in capsys.readouterr().err
+    assert main(["data", "convert", str(source), str(output), "--overwrite", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 # ------------------------------------------------------------------ tracebacks
 
 
