@@ -1,0 +1,66 @@
+"""Calling a model with features that may come as a dict while its `call` wants a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class FeatureForm:
+    """Decides once, at the first features seen, whether the model gets a one-key dict or its value."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._key: str | None = None
+        self._decided = False
+
+    def build(self, spec: Any) -> None:
+        """Create the model's variables for features of these TensorSpecs."""
+        self._decide(spec)
+        self._try(self._pick(spec))
+
+    def call(self, features: Any, training: bool) -> Any:
+        """Return the model's outputs for a batch of features."""
+        if not self._decided:
+            self._decide(tf.nest.map_structure(_batch_spec, features))
+        return self._model(self._pick(features), training=training)
+
+    def _pick(self, features: Any) -> Any:
+        return features if self._key is None else features[self._key]
+
+    def _decide(self, spec: Any) -> None:
+        if isinstance(spec, Mapping) and len(spec) == 1:
+            key = next(iter(spec))
+            if not self._takes_dict(spec, key):
+                self._key = key
+        self._decided = True
+
+    def _takes_dict(self, spec: Any, key: str) -> bool:
+        names = getattr(self._model, "input_names", None)
+        if isinstance(self._model, keras.Sequential):
+            return False
+        if isinstance(names, list):
+            return key in names
+        # A subclassed model: only calling it tells. Errors of any kind mean that it does not take the dict; if it
+        # does not take the value either, that call's error is the one to see.
+        try:
+            self._try(spec)
+        except Exception:
+            try:
+                self._try(spec[key])
+            except Exception:
+                return True
+            return False
+        return True
+
+    def _try(self, spec: Any) -> None:
+        """Trace one call; the graph is thrown away, the variables stay."""
+        tf.function(lambda features: self._model(features, training=False)).get_concrete_function(spec)
+
+
+def _batch_spec(tensor: Any) -> tf.TensorSpec:
+    tensor = tf.convert_to_tensor(tensor)
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

@@ -1,0 +1,163 @@
+"""Input functions written for labelled records, used on records without labels.
+
+An input function (record) that knows no mode reads the label even when predicting, where there is none. What it makes
+of the label cannot matter then, unless it flows into the features. So the function is traced once: where the absent
+value certainly does not reach the features, a zero is read in its place; where it does, the error says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+
+_PARSERS = ("parse_single_example", "parse_example")
+_MOST_ABSENT = 8
+
+
+def without_labels(call: Callable[[Any], Any], spec: Any, *, takes_mode: bool) -> Callable[[Any], Any]:
+    """Return `call`, made to work on records (of `spec`) that lack what only the labels need.
+
+    A function that takes the mode is left alone. Raises ModelError if the features need a column that is not there.
+    """
+    if takes_mode:
+        return call
+    return _on_columns(call, spec) if isinstance(spec, Mapping) else _on_examples(call, spec)
+
+
+# ------------------------------------------------------------------ columns
+
+
+def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable[[Any], Any]:
+    absent: dict[str, Any] = {}
+    shape = next(iter(spec.values())).shape[:1] if spec else []
+    while True:
+        try:
+            graph, inputs = _trace(call, {**spec, **absent})
+            break
+        except KeyError as error:
+            name = error.args[0] if error.args else None
+            if not isinstance(name, str) or name in spec or len(absent) >= _MOST_ABSENT:
+                raise
+            if name in absent:
+                raise
+            absent[name] = tf.TensorSpec(shape, tf.float32)
+        except (TypeError, ValueError):
+            # Numbers did not do; the label may be a string.
+            if not absent or all(item.dtype == tf.string for item in absent.values()):
+                raise
+            absent = {name: tf.TensorSpec(shape, tf.string) for name in absent}
+    if not absent:
+        return call
+    reached = _reached(graph.outputs)
+    needed = [name for name in absent if id(inputs[name]) in reached]
+    if needed:
+        raise ModelError(f"the features are computed from {', '.join(needed)}, which the data does not have")
+
+    def complete(record: Any) -> Any:
+        like = next(iter(record.values()))
+        filled = {
+            name: tf.fill(tf.shape(like)[: len(shape)], tf.zeros([], item.dtype)) for name, item in absent.items()
+        }
+        return call({**record, **filled})
+
+    return complete
+
+
+# ------------------------------------------------------------------ serialized tf.Example
+
+
+def _on_examples(call: Callable[[Any], Any], spec: Any) -> Callable[[Any], Any]:
+    parsed: dict[str, list[Any]] = {}
+
+    def record_outputs(parser: Callable[..., Any], serialized: Any, features: Any, args: Any, kwargs: Any) -> Any:
+        result = parser(serialized, features, *args, **kwargs)
+        for name, value in result.items():
+            parsed.setdefault(name, []).extend(tf.nest.flatten(value, expand_composites=True))
+        return result
+
+    with _parsers(record_outputs):
+        graph, _ = _trace(call, spec)
+    reached = _reached(graph.outputs)
+    unneeded = {name for name, tensors in parsed.items() if not any(id(tensor) in reached for tensor in tensors)}
+    if not unneeded:
+        return call
+
+    def fill_unneeded(parser: Callable[..., Any], serialized: Any, features: Any, args: Any, kwargs: Any) -> Any:
+        lenient = {name: _with_default(feature) if name in unneeded else feature for name, feature in features.items()}
+        return parser(serialized, lenient, *args, **kwargs)
+
+    def complete(record: Any) -> Any:
+        with _parsers(fill_unneeded):
+            return call(record)
+
+    return complete
+
+
+def _with_default(feature: Any) -> Any:
+    if not isinstance(feature, tf.io.FixedLenFeature) or feature.default_value is not None:
+        return feature
+    size = 1
+    for dimension in feature.shape:
+        size *= dimension
+    zero = b"" if feature.dtype == tf.string else 0
+    return tf.io.FixedLenFeature(feature.shape, feature.dtype, [zero] * size if list(feature.shape) else zero)
+
+
+@contextlib.contextmanager
+def _parsers(replacement: Callable[..., Any]) -> Iterator[None]:
+    """Let tf.io's parsers of Examples go through `replacement(parser, serialized, features, args, kwargs)`."""
+    originals = {name: getattr(tf.io, name) for name in _PARSERS}
+
+    def through(parser: Callable[..., Any]) -> Callable[..., Any]:
+        def parse(serialized: Any, features: Any, *args: Any, **kwargs: Any) -> Any:
+            return replacement(parser, serialized, features, args, kwargs)
+
+        unconverted: Callable[..., Any] = tf.autograph.experimental.do_not_convert(parse)
+        return unconverted
+
+    try:
+        for name, parser in originals.items():
+            setattr(tf.io, name, through(parser))
+        yield
+    finally:
+        for name, parser in originals.items():
+            setattr(tf.io, name, parser)
+
+
+# ------------------------------------------------------------------ tracing
+
+
+def _trace(call: Callable[[Any], Any], spec: Any) -> tuple[Any, Any]:
+    """Return the graph that computes the features, and its inputs in the structure of `spec`."""
+    inputs: Any = None
+
+    def features_of(record: Any) -> Any:
+        nonlocal inputs
+        inputs = dict(record) if isinstance(record, Mapping) else record
+        result = call(record)
+        pair = isinstance(result, (tuple, list)) and len(result) == 2
+        return result[0] if pair else result
+
+    graph = tf.function(features_of).get_concrete_function(spec).graph
+    return graph, inputs
+
+
+def _reached(outputs: Iterable[Any]) -> set[int]:
+    """Identities of all tensors that these are computed from."""
+    reached: set[int] = set()
+    waiting = list(outputs)
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in reached:
+            continue
+        reached.add(id(tensor))
+        waiting.extend(tensor.op.inputs)
+        for operation in tensor.op.control_inputs:
+            waiting.extend(operation.inputs)
+            waiting.extend(operation.outputs)
+    return reached
