@@ -80,6 +80,7 @@ class Coordinator:
         # The model lives in the one worker of a Local training: its death takes the job back to the last checkpoint.
         self._worker_holds_model = spec.kind == "train"
         self.members = Membership(1 if self._worker_holds_model else spec.num_workers)
+        self._hungry: dict[int, Worker] = {}
         self._counted = False
         self._schedule = EvaluationSchedule(spec.evaluation_steps, enabled=bool(spec.validation_data))
         self._evaluation_pieces: Sequence[Sequence[Span]] = ()
@@ -132,8 +133,11 @@ class Coordinator:
     def worker_joined(self, index: int, incarnation: str, pid: int, now: float) -> bool:
         """A worker's process says hello; return whether it belongs to the job."""
         worker = self.members.joined(index, incarnation, pid, now)
-        if worker is None or self._ending:
+        if worker is None:
             return False
+        if self._ending:
+            self._send(worker, pb.MasterMessage(leave=pb.Leave(reason="the job is over")))
+            return True
         restore = self._checkpoint.path if self._checkpoint and self._worker_holds_model else ""
         self._send(worker, pb.MasterMessage(welcome=pb.Welcome(restore_from=restore)))
         return True
@@ -146,7 +150,7 @@ class Coordinator:
         self.members.heard(worker, now)
         match message.WhichOneof("body"):
             case "want":
-                worker.capacity += message.want.tasks
+                self._has_room(worker, message.want.tasks)
             case "progress":
                 self._progress(worker, message.progress, now)
             case "task_done":
@@ -173,7 +177,12 @@ class Coordinator:
         self.step = max(self.step, progress.step)
         self.picture.add_losses(progress.losses)
 
+    def _has_room(self, worker: Worker, tasks: int) -> None:
+        worker.capacity += tasks
+        self._hungry[worker.index] = worker
+
     def _task_done(self, worker: Worker, done: pb.TaskDone, now: float) -> None:
+        self._has_room(worker, 1)
         task = self.queue.done(done.id, done.attempt, done.records)
         if task is None:
             return
@@ -201,6 +210,7 @@ class Coordinator:
         self._event(now, "info", f"evaluation{where}: {values}")
 
     def _task_failed(self, worker: Worker, failed: pb.TaskFailed, now: float) -> None:
+        self._has_room(worker, 1)
         task = self.queue.failed(failed.id, failed.attempt)
         if task is None:
             return
@@ -302,14 +312,20 @@ class Coordinator:
             return
         if self._counted and self.queue.idle and not self._rounds:
             self._next_stage(now)
-        for worker in self.members.live():
-            while worker.capacity and not self._ending:
-                # The one model of a Local training is evaluated as it is, before it is trained further.
-                task = self.queue.next(worker.index, new_training=not (self._worker_holds_model and self._rounds))
-                if task is None:
-                    break
-                worker.capacity -= 1
-                self._hand_out(worker, task, now)
+        # The one model of a Local training is evaluated as it is, before it is trained further.
+        held = self._worker_holds_model
+        while self._hungry and not self._ending:
+            worker = next(iter(self._hungry.values()))
+            if not worker.capacity or not worker.is_live:
+                del self._hungry[worker.index]
+                continue
+            task = self.queue.next(worker.index, new_training=not (held and self._rounds))
+            if task is None:
+                return
+            worker.capacity -= 1
+            # To the end of the line, so that all get their share.
+            self._hungry[worker.index] = self._hungry.pop(worker.index)
+            self._hand_out(worker, task, now)
 
     def _hand_out(self, worker: Worker, task: Task, now: float) -> None:
         if self.phase == pb.STARTING:
@@ -355,6 +371,7 @@ class Coordinator:
         self._ending = (phase, now + (LEAVE_LIMIT if phase == pb.SUCCEEDED else 0.0))
         for worker in self.members.live():
             if phase != pb.SUCCEEDED or worker.state == "starting":
+                # One that has not joined has nothing to lose, and would only be waited for.
                 self._kill(worker)
             else:
                 self._send(worker, pb.MasterMessage(leave=pb.Leave(reason="the job is over")))

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 class MasterLink:
     """The stream between this worker process and the master.
 
-    `tasks` gives the master's tasks in order, then None when the worker shall leave. When the stream breaks, the process
-    ends on the spot: the master has started another worker, or is dead itself.
+    `tasks` gives the master's tasks in order, then None when the worker shall leave. When the stream breaks, the
+    process ends on the spot: the master has started another worker, or is dead itself.
     """
 
     def __init__(self, address: str, token: str, worker: int, incarnation: str) -> None:
@@ -59,7 +59,8 @@ class MasterLink:
 
     def send(self, **body: object) -> None:
         """Send a message, `send(want=pb.Want(tasks=2))`. What was said of progress before goes out before it."""
-        self._report()
+        if self._changed.is_set():
+            self._report()
         self._outbox.put(pb.WorkerMessage(**body))  # type: ignore[arg-type]
 
     def note(self, level: str, text: str) -> None:

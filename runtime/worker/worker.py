@@ -70,7 +70,6 @@ class Worker:
                     steps_applied=self._step - before,
                 )
                 self._link.send(task_failed=failed)
-            self._link.send(want=pb.Want(tasks=1))
         self._events.close()
 
     def _do(self, work: Work) -> None:

@@ -94,8 +94,6 @@ class Play:
             done.outputs.append("out")
         done.step = sum(model.values())
         self.say(key, task_done=done)
-        if key in self.processes:
-            self.say(key, want=pb.Want(tasks=1))
         return task
 
     def checkpoint(self, key):
@@ -216,8 +214,6 @@ def test_a_passing_error_is_tried_again_but_not_for_ever():
         assert task.attempt == attempt
         failure = pb.Failure(message="TimeoutError: slow disk", transient=True)
         play.say((0, "0"), task_failed=pb.TaskFailed(id=task.id, attempt=attempt, failure=failure))
-        if attempt < 4:
-            play.say((0, "0"), want=pb.Want(tasks=1))
     assert play.job.phase == pb.FAILED
 
 
@@ -300,3 +296,11 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
     if play.job.phase == pb.SUCCEEDED:
         assert play.result == every_record(epochs, records)
         assert play.job.queue.records_done["train"] == records * epochs
+
+
+def test_a_worker_that_joins_when_the_job_is_over_is_sent_away():
+    play = Play("predict", records=2, num_workers=2)
+    play.join((0, "0"))
+    while (0, "0") in play.processes:
+        play.work((0, "0"))
+    assert play.job.phase == pb.SUCCEEDED and not play.processes

@@ -1,0 +1,54 @@
+# `make demo` and `make test` need nothing but Python 3.11+, make and git; each installs what it needs into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TYPECHECK := build/typecheck
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench protocol clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## Install everything into .venv
+
+$(STAMP): pyproject.toml setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## Train, evaluate and predict on 327,346 real flights
+	$(BIN)/python -m elasticdl_nb.demo
+
+test: $(STAMP)  ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) $(TYPECHECK)  ## Check style, types, layers and generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(TYPECHECK) $(BIN)/mypy --explicit-package-bases $(TYPECHECK)/elasticdl_nb
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.protocol_is_fresh
+
+# Static checkers do not follow setuptools' package_dir: give them the packages as links under one name.
+$(TYPECHECK): setup.py
+	rm -rf $@
+	mkdir -p $@/elasticdl_nb
+	ln -s $(addprefix $(CURDIR)/,$(wildcard elasticdl_nb/*)) $@/elasticdl_nb/
+	for folder in magics widgets runtime model_zoo; do ln -s $(CURDIR)/$$folder $@/elasticdl_nb/$$folder; done
+
+format: $(STAMP)  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## Measure against the alternatives, side by side
+	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+protocol: $(STAMP)  ## Generate the stubs of runtime/protocol/*.proto
+	$(BIN)/python -m tests.protocol_is_fresh --write
+
+clean:  ## Remove what was built and installed
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,181 @@
+"""How fast the master hands out tasks: a real master over real gRPC, and simulated workers that do nothing with them.
+
+The alternative it is compared with is the same exchange with one unary call per task and per result, as ElasticDL did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.master.process import Master
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.protocol import master_pb2_grpc
+from elasticdl_nb.runtime.protocol.auth import metadata
+from elasticdl_nb.runtime.spec import JobSpec
+
+CLIENTS = 2
+
+
+class NoProcesses:
+    """A platform whose instances are played by the benchmark's client processes."""
+
+    def __init__(self) -> None:
+        self.exited: asyncio.Queue[Exited] = asyncio.Queue()
+
+    async def start(self, instance: InstanceId, command: object, envs: object) -> None:
+        pass
+
+    async def kill(self, instance: InstanceId) -> None:
+        await self.exited.put(Exited(instance, -9))
+
+    async def exits(self) -> AsyncIterator[Exited]:
+        while True:
+            yield await self.exited.get()
+
+    async def close(self) -> None:
+        pass
+
+
+async def serve(workers: int, tasks: int) -> float:
+    """Run a prediction job of one record a task; return the seconds from the first task done to the last."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ELASTICDL_HOME"] = folder
+        data = Path(folder) / "data.csv"
+        data.write_text("x\n" + "1\n" * tasks)
+        spec = JobSpec.create(
+            "predict", data=str(data), trained_model="none", output="none", num_workers=workers, minibatch_size=1,
+            num_minibatches_per_task=1, job_name="bench",
+        )  # fmt: skip
+        job = JobFolder.create(spec)
+        platform = NoProcesses()
+        master = Master(job, platform)
+        running = asyncio.create_task(master.run())
+        while job.master() is None:
+            await asyncio.sleep(0.01)
+        arguments = [sys.executable, __file__, "--client", job.master()["address"], job.token()]
+        share = workers // CLIENTS
+        clients = [
+            subprocess.Popen([*arguments, str(number * share), str(share)], stdout=subprocess.PIPE)
+            for number in range(CLIENTS)
+        ]
+        await asyncio.sleep(0)
+        results = [json.loads((await asyncio.to_thread(client.communicate))[0]) for client in clients]
+        for index in range(workers):
+            await platform.exited.put(Exited(InstanceId("worker", index, "0"), 0))
+        await running
+        done = sum(result["tasks"] for result in results)
+        seconds = max(r["last"] for r in results) - min(r["first"] for r in results)
+        waits = sorted(wait for result in results for wait in result["waits"])
+        print(f"streams: {workers} workers, {done} tasks in {seconds:.1f} s: {done / seconds:,.0f} tasks/s")
+        print(f"  from result to next task: median {waits[len(waits) // 2] * 1e3:.0f} ms, "
+              f"99th percentile {waits[int(len(waits) * 0.99)] * 1e3:.0f} ms")  # fmt: skip
+        return done / seconds
+
+
+async def play(address: str, token: str, first: int, count: int) -> None:
+    """Play `count` workers until the master lets them go; print what was measured as JSON."""
+    channels = [grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(8)]
+    started, waits, tasks = [], [], 0
+    ended = 0.0
+    everyone = asyncio.Barrier(count)
+
+    async def worker(number: int) -> None:
+        nonlocal tasks, ended
+        call = master_pb2_grpc.MasterStub(channels[number % 8]).Work(metadata=metadata(token))
+        await call.write(pb.WorkerMessage(hello=pb.Hello(worker=number, incarnation="0", pid=1)))
+        await call.read()
+        await everyone.wait()
+        await call.write(pb.WorkerMessage(want=pb.Want(tasks=1)))
+        asked = time.perf_counter()
+        while (message := await call.read()) is not grpc.aio.EOF:
+            if message.WhichOneof("body") == "leave":
+                break
+            if message.WhichOneof("body") != "task":
+                continue
+            task = message.task
+            if not started:
+                started.append(time.time())
+            waits.append(time.perf_counter() - asked)
+            tasks += task.kind == pb.PREDICT
+            ended = time.time()
+            asked = time.perf_counter()
+            await call.write(pb.WorkerMessage(task_done=pb.TaskDone(id=task.id, attempt=task.attempt, records=1)))
+        await call.done_writing()
+
+    await asyncio.gather(*(worker(number) for number in range(first, first + count)))
+    print(json.dumps({"tasks": tasks, "first": started[0], "last": ended, "waits": waits}))
+
+
+async def unary(workers: int, seconds: float) -> float:
+    """Return round trips a second of bare unary calls, a client process against this one: the upper bound of that way."""
+    server = grpc.aio.server()
+
+    async def answer(request: bytes, context: object) -> bytes:
+        return request
+
+    handlers = {"Task": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Bench", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    arguments = [sys.executable, __file__, "--unary-client", str(port), str(workers // CLIENTS), str(seconds)]
+    clients = [subprocess.Popen(arguments, stdout=subprocess.PIPE) for _ in range(CLIENTS)]
+    calls = sum([int((await asyncio.to_thread(client.communicate))[0]) for client in clients])
+    await server.stop(None)
+    # A task takes two calls: one that asks for it and one that reports its result.
+    rate = calls / seconds / 2
+    print(f"unary calls, nothing behind them: {rate:,.0f} tasks/s")
+    return rate
+
+
+async def call_unary(port: int, workers: int, seconds: float) -> None:
+    channels = [
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+        for _ in range(8)
+    ]
+    end = time.time() + seconds
+    calls = 0
+
+    async def worker(number: int) -> None:
+        nonlocal calls
+        method = channels[number % 8].unary_unary("/Bench/Task")
+        while time.time() < end:
+            await method(b"x" * 40)
+            calls += 1
+
+    await asyncio.gather(*(worker(number) for number in range(workers)))
+    print(calls)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=1000)
+    parser.add_argument("--tasks", type=int, default=100_000)
+    parser.add_argument("--client", nargs=4)
+    parser.add_argument("--unary-client", nargs=3)
+    options = parser.parse_args()
+    if options.client:
+        address, token, first, count = options.client
+        await play(address, token, int(first), int(count))
+    elif options.unary_client:
+        port, workers, seconds = options.unary_client
+        await call_unary(int(port), int(workers), float(seconds))
+    else:
+        ours = await serve(options.workers, options.tasks)
+        theirs = await unary(options.workers, 5.0)
+        print(f"ratio: {ours / theirs:.1f}")
+
+
+asyncio.run(main())
