@@ -31,7 +31,7 @@ lint: $(STAMP) $(TYPECHECK)  ## Check style, types, layers and generated files
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(TYPECHECK) $(BIN)/mypy --explicit-package-bases $(TYPECHECK)/elasticdl_nb
 	$(BIN)/lint-imports
-	$(BIN)/python -m tests.protocol_is_fresh
+	$(BIN)/python tests/protocol_is_fresh.py
 
 # Static checkers do not follow setuptools' package_dir: give them the packages as links under one name.
 $(TYPECHECK): setup.py
@@ -48,7 +48,7 @@ bench: $(STAMP)  ## Measure against the alternatives, side by side
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 protocol: $(STAMP)  ## Generate the stubs of runtime/protocol/*.proto
-	$(BIN)/python -m tests.protocol_is_fresh --write
+	$(BIN)/python tests/protocol_is_fresh.py --write
 
 clean:  ## Remove what was built and installed
 	rm -rf $(VENV) build dist *.egg-info

@@ -1,4 +1,4 @@
-"""The checked-in stubs are those that the .proto files make: `python -m tests.protocol_is_fresh [--write]`."""
+"""The checked-in stubs are those that the .proto files make: `python tests/protocol_is_fresh.py [--write]`."""
 
 from __future__ import annotations
 
