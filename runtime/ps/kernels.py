@@ -55,8 +55,8 @@ def find(slots: Slots, known: Ids, query: Ids, rows: Rows) -> None:
 def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows, start: int) -> tuple[int, int]:
     """Set `rows[i]` for i >= start to the row of `query[i]`; ids that are absent get the rows from `count` on.
 
-    Stops where the index would be more than five eighths full. Returns the new count, and where it stopped (`query.size`
-    when all was done). `known` must have room for `query.size` more.
+    Stops where the index would be more than five eighths full. Returns the new count, and where it stopped
+    (`query.size` when all was done). `known` must have room for `query.size` more.
     """
     mask = np.uint64(slots.size - 1)
     limit = slots.size // 8 * 5

@@ -8,6 +8,7 @@ system refuses such a reservation, the array grows by doubling and copying.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import mmap
 import os
@@ -42,6 +43,21 @@ def reserve(nbytes: int) -> mmap.mmap | None:
     with contextlib.suppress(OSError, AttributeError):
         mapping.madvise(mmap.MADV_HUGEPAGE)
     return mapping
+
+
+def keep_freed_buffers() -> bool:
+    """Have the C library keep large buffers that were freed, for the next ones, instead of returning their pages.
+
+    Messages and batches of many megabytes otherwise cost a page fault for every 4 KiB, each time. To be called once, at
+    the start of a process; returns whether it had an effect (it has with glibc).
+    """
+    mmap_threshold, trim_threshold, top_pad = -3, -1, -2
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    settings = ((mmap_threshold, 1 << 30), (trim_threshold, 2**31 - 1), (top_pad, 64 << 20))
+    return all([mallopt(name, value) == 1 for name, value in settings])
 
 
 def zeros(length: int, dtype: DTypeLike) -> NDArray[Any]:

@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -48,3 +52,9 @@ def test_an_array_never_shrinks():
     array.grow(10)
     array.grow(3)
     assert array.length == 10
+
+
+def test_freed_buffers_can_be_kept():
+    code = "from elasticdl_nb.runtime.ps.memory import keep_freed_buffers; print(keep_freed_buffers())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")
