@@ -101,7 +101,8 @@ class Cell:
 class Piece:
     """One top-level statement as it was executed: `text` is its source, comments above it included.
 
-    `doubtful` marks a statement of which it is not known whether it ran to its end.
+    `doubtful` marks a statement of which it is not known whether it ran to its end; `unit` is the whole source that it
+    stood in, in whose lines `node` counts.
     """
 
     cell: int
@@ -109,6 +110,7 @@ class Piece:
     node: ast.stmt
     text: str
     doubtful: bool
+    unit: str
 
 
 @dataclass
@@ -158,7 +160,9 @@ class _Reader:
                 self._run_magic(magic, cell, doubtful or ran is None)
                 if isinstance(node, ast.Expr):
                     continue
-            self.execution.pieces.append(Piece(cell.number, cell.place, node, text, doubtful or ran is None))
+            self.execution.pieces.append(
+                Piece(cell.number, cell.place, node, text, doubtful or ran is None, cell.source)
+            )
 
     def _run_magic(self, magic: tuple[str, ...], cell: Cell, doubtful: bool) -> None:
         match magic:
@@ -219,8 +223,8 @@ def _statements(source: str) -> tuple[tuple[ast.stmt, str], ...]:
 def _split(body: list[ast.stmt], lines: list[str], indent: int = 0) -> Iterator[tuple[ast.stmt, str]]:
     previous_end = 0
     for position, node in enumerate(body):
-        start, end = _first_line(node), node.end_lineno or node.lineno
-        following = _first_line(body[position + 1]) if position + 1 < len(body) else end + 1
+        start, end = first_line(node), node.end_lineno or node.lineno
+        following = first_line(body[position + 1]) if position + 1 < len(body) else end + 1
         if _is_main_guard(node) and isinstance(node, ast.If):
             # In a notebook and in a running script the guard holds, and an import of the packaged module skips it.
             yield from _split(node.body, lines, node.body[0].col_offset)
@@ -246,7 +250,8 @@ def _each_import(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[ast.stmt, 
         yield single, ast.unparse(single)
 
 
-def _first_line(node: ast.stmt) -> int:
+def first_line(node: ast.stmt) -> int:
+    """The line of the statement's first decorator, or its own."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
@@ -259,7 +264,7 @@ def _ran(cell: Cell, node: ast.stmt) -> bool | None:
     """Whether the statement ran to its end: None if the cell stopped somewhere inside it."""
     if cell.stopped_at is None or (node.end_lineno or node.lineno) < cell.stopped_at:
         return True
-    inside = _first_line(node) <= cell.stopped_at
+    inside = first_line(node) <= cell.stopped_at
     return None if inside and isinstance(node, (ast.For, ast.While, ast.If, ast.With, ast.Try)) else False
 
 

@@ -66,7 +66,7 @@ class _Search:
         self._called: set[tuple[str, int]] = set()
         self._waiting: list[tuple[str, int, str]] = []
         self._refused: set[str] = set()
-        self._written: dict[int, str] = {}  # id of a mutable value -> the name under which it is written
+        self._written: dict[int, tuple[str, int]] = {}  # id of a mutable value -> the name it is written under, where
 
     def need(self, name: str, at: int, used_by: str) -> None:
         """Ask for the value that the name had just before statement `at`."""
@@ -147,10 +147,10 @@ class _Search:
         node = origin.node
         alike = self._written.get(id(live)) if isinstance(live, (list, dict, set)) else None
         if alike:
-            self._put(Value(index, name, f"{name} = {alike}", place.cell, place.place))
+            self._put(Value(max(index, alike[1]), name, f"{name} = {alike[0]}", place.cell, place.place))
             return
         if isinstance(live, (list, dict, set)):
-            self._written[id(live)] = name
+            self._written[id(live)] = (name, index)
         single = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None and index == origin.index:
             annotated = isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
@@ -285,7 +285,7 @@ class _Search:
 
     def _is_another_function(self, name: str, origin: Statement, live: Any, used_by: str) -> bool:
         plain = isinstance(origin.node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not origin.node.decorator_list
-        replaced = plain and isinstance(live, types.FunctionType) and defines(origin.text, origin.node, live) is False
+        replaced = plain and isinstance(live, types.FunctionType) and defines(origin.piece, live) is False
         if replaced:
             self._refuse(
                 name,
@@ -370,4 +370,4 @@ def _reference(name: str, live: Any) -> str | None:
 
 def _article(kind: str | None) -> str:
     kind = kind or "object"
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+    return f"{'an' if kind[0].lower() in 'aeiou' or kind.startswith('nd') else 'a'} {kind}"

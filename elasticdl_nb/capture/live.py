@@ -9,20 +9,28 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from elasticdl_nb.capture.cells import Piece, first_line
+
 MISSING = object()
 _FUTURE_FLAGS = 0x1FF0000  # every bit that `from __future__ import …` sets in `co_flags`
 
 
-def defines(text: str, node: ast.stmt, value: Any) -> bool | None:
-    """Whether the definition `text` made the live `value`; None if there is nothing to compare."""
+def defines(piece: Piece, value: Any) -> bool | None:
+    """Whether the definition made the live `value`; None if there is nothing to compare."""
+    node = piece.node
     if isinstance(node, ast.ClassDef):
-        return _defines_class(text, node, value) if inspect.isclass(value) else None
+        if not inspect.isclass(value):
+            return None
+        methods = _methods(value)
+        flags = next(iter(methods.values())).co_flags if methods else 0
+        return _same_constants(node, value) and any(
+            _same_methods(node, body, methods) for body in _compilations(piece, node.name, flags)
+        )
     function = _function(value)
     if function is None or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return None
     code = function.__code__
-    compiled = _compiled(text, code.co_flags & _FUTURE_FLAGS)
-    return any(inner.co_name == code.co_name and _same_code(inner, code) for inner in _codes(compiled))
+    return any(_same_code(written, code) for written in _compilations(piece, code.co_name, code.co_flags))
 
 
 def members(value: Any, depth: int = 2) -> Iterator[Any]:
@@ -56,20 +64,18 @@ def _function(value: Any) -> types.FunctionType | None:
     return value if isinstance(value, types.FunctionType) else None
 
 
-def _defines_class(text: str, node: ast.ClassDef, value: type) -> bool | None:
-    live = {}
+def _methods(value: type) -> dict[str, types.CodeType]:
+    """The code of the functions that the class statement itself defined."""
+    codes = {}
     for attribute in vars(value).values():
         function = _function(attribute)
         # Methods that dataclasses and the like generate have no file.
         if function is not None and not function.__code__.co_filename.startswith("<string>"):
-            live[function.__name__] = function.__code__
-    live = {name: code for name, code in live.items() if code.co_qualname == f"{value.__qualname__}.{name}"}
-    if not _same_constants(node, value):
-        return False
-    flags = next(iter(live.values())).co_flags & _FUTURE_FLAGS if live else 0
-    body = next((code for code in _codes(_compiled(text, flags)) if code.co_name == node.name), None)
-    if body is None:
-        return None
+            codes[function.__name__] = function.__code__
+    return {name: code for name, code in codes.items() if code.co_qualname == f"{value.__qualname__}.{name}"}
+
+
+def _same_methods(node: ast.ClassDef, body: types.CodeType, live: dict[str, types.CodeType]) -> bool:
     written: dict[str, list[types.CodeType]] = {}
     for code in _codes(body, deep=False):
         written.setdefault(code.co_name, []).append(code)
@@ -99,9 +105,25 @@ def _same_constants(node: ast.ClassDef, value: type) -> bool:
     return True
 
 
+def _compilations(piece: Piece, name: str, flags: int) -> Iterator[types.CodeType]:
+    """Code of that name inside the statement, compiled alone, as IPython does, and as part of its file.
+
+    The two differ: calls on a module that the same unit imports are compiled in another way.
+    """
+    for code in _codes(_compiled(piece.text, flags & _FUTURE_FLAGS)):
+        if code.co_name == name:
+            yield code
+    start, end = first_line(piece.node), piece.node.end_lineno or piece.node.lineno
+    for code in _codes(_compiled(piece.unit, flags & _FUTURE_FLAGS)):
+        if code.co_name == name and start <= code.co_firstlineno <= end:
+            yield code
+
+
 @lru_cache(maxsize=1024)
 def _compiled(text: str, flags: int) -> types.CodeType:
-    code: types.CodeType = compile(text, "<cell>", "exec", flags=flags, dont_inherit=True)
+    code: types.CodeType = compile(
+        text, "<cell>", "exec", flags=flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
+    )
     return code
 
 

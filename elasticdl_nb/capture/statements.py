@@ -13,6 +13,7 @@ from elasticdl_nb.capture.cells import Piece
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+LAZY_ANNOTATIONS = "from __future__ import annotations"
 COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 CHANGING_METHODS = frozenset(
     [
@@ -81,6 +82,7 @@ class Statement:
 
     index: int
     piece: Piece
+    lazy_annotations: bool = False  # `from __future__ import annotations` was in force
 
     @property
     def node(self) -> ast.stmt:
@@ -123,7 +125,7 @@ class Statement:
     @cached_property
     def uses(self) -> Uses:
         """Names it needs."""
-        return _uses(self.text, self.piece.node)
+        return _uses(self.text, self.piece.node, self.lazy_annotations)
 
 
 def exported_names(module: str) -> list[str]:
@@ -298,11 +300,11 @@ def _table(text: str) -> symtable.SymbolTable:
     return symtable.symtable(text, "<cell>", "exec")
 
 
-def _uses(text: str, node: ast.stmt) -> Uses:
+def _uses(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
     now: dict[str, str] = {}
     late: dict[str, str] = {}
     late_assigned: set[str] = set()
-    top = _table(text)
+    top = _table(f"{LAZY_ANNOTATIONS}\n{text}" if lazy_annotations else text)
 
     def walk(table: symtable.SymbolTable, where: str, deferred: bool) -> None:
         for symbol in table.get_symbols():
@@ -338,7 +340,7 @@ def _uses(text: str, node: ast.stmt) -> Uses:
     return Uses(
         now,
         late,
-        frozenset(_annotation_names(node) - now.keys() - late.keys()),
+        frozenset(_annotation_names(node, lazy_annotations) - now.keys() - late.keys()),
         frozenset((changed & late.keys()) | late_assigned),
         frozenset(found.calls & late.keys()),
     )
@@ -351,7 +353,9 @@ def _read_before_set(body: list[ast.stmt]) -> Iterator[str]:
         names = [inner for inner in ast.walk(statement) if isinstance(inner, ast.Name)]
         stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            yield from ({name.id for name in names if isinstance(name.ctx, ast.Load)} & stored) - targets
+            direct = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            assigned = {target.id for target in direct if isinstance(target, ast.Name)}
+            yield from ({name.id for name in names if isinstance(name.ctx, ast.Load)} & assigned) - targets
         targets |= stored
 
 
@@ -361,8 +365,8 @@ def _kind(table: symtable.SymbolTable) -> str:
     return str(getattr(kind, "value", kind))
 
 
-def _annotation_names(node: ast.stmt) -> set[str]:
-    """Names in string annotations, which the symbol table does not see."""
+def _annotation_names(node: ast.stmt, lazy: bool) -> set[str]:
+    """Names in annotations that are not evaluated, which the symbol table does not see: strings, or all of them."""
     names: set[str] = set()
     for inner in ast.walk(node):
         annotations: list[ast.expr | None] = []
@@ -374,6 +378,8 @@ def _annotation_names(node: ast.stmt) -> set[str]:
             for part in ast.walk(annotation):
                 if isinstance(part, ast.Constant) and isinstance(part.value, str):
                     names |= _names_in(part.value)
+                elif lazy and isinstance(part, ast.Name):
+                    names.add(part.id)
     return names
 
 

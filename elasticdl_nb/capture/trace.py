@@ -10,7 +10,7 @@ from typing import Any
 
 from elasticdl_nb.capture.cells import Piece
 from elasticdl_nb.capture.live import MISSING, defines, members
-from elasticdl_nb.capture.statements import CHANGING_METHODS, Statement
+from elasticdl_nb.capture.statements import CHANGING_METHODS, LAZY_ANNOTATIONS, Statement
 
 END = 1 << 60  # "after everything ran"
 
@@ -56,7 +56,12 @@ class Trace:
     """Statements in the order of execution, together with the namespace that they left behind."""
 
     def __init__(self, pieces: Iterable[Piece], namespace: Mapping[str, Any]) -> None:
-        self.statements = [Statement(index, piece) for index, piece in enumerate(pieces)]
+        self.statements: list[Statement] = []
+        lazy_annotations = False
+        for index, piece in enumerate(pieces):
+            # IPython keeps what a cell imports from __future__ for the cells after it.
+            lazy_annotations = lazy_annotations or piece.text == LAZY_ANNOTATIONS
+            self.statements.append(Statement(index, piece, lazy_annotations))
         self.namespace = namespace
         self._effects: dict[int, frozenset[str]] = {}
         self._touches: dict[str, list[int]] = {}
@@ -103,7 +108,7 @@ class Trace:
         if len(binders) > 1 or (binders and binders[0].piece.doubtful):
             live = self.live(name)
             for one in reversed(binders):
-                if one.is_definition and defines(one.text, one.node, live):
+                if one.is_definition and defines(one.piece, live):
                     return one
                 if one.star_module or (not one.is_definition and not one.piece.doubtful):
                     break
@@ -181,6 +186,5 @@ class Trace:
         if not statement.is_definition or name == "_" or self.origin(name) is statement:
             return True
         return any(
-            getattr(member, "__name__", None) == name and defines(statement.text, statement.node, member)
-            for member in members(live)
+            getattr(member, "__name__", None) == name and defines(statement.piece, member) for member in members(live)
         )

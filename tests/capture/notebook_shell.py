@@ -1,0 +1,51 @@
+"""A notebook without a kernel, for the tests of capture."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import types
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from elasticdl_nb.capture import Captured
+from elasticdl_nb.magics.capture import CellRecorder, capture
+
+_numbers = itertools.count()
+
+
+class Notebook:
+    """A real IPython shell that cells are run in, and a way to load what is captured from it."""
+
+    def __init__(self, record: bool = True) -> None:
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "nocolor"
+        self.shell = InteractiveShell(config=config)
+        self.recorder = CellRecorder(self.shell)
+        if record:
+            self.recorder.start()
+
+    def run(self, *cells: str) -> None:
+        for cell in cells:
+            self.shell.run_cell(cell, store_history=True)
+
+    def capture(self, *names: str) -> Captured:
+        return capture(self.shell, names)
+
+    def value(self, expression: str) -> Any:
+        return eval(expression, self.shell.user_ns)
+
+
+class Loaded:
+    """The captured module, imported next to nothing of the notebook."""
+
+    def __init__(self, captured: Captured) -> None:
+        self.module = types.ModuleType(f"captured_{next(_numbers)}")
+        sys.modules[self.module.__name__] = self.module
+        exec(compile(captured.source, self.module.__name__, "exec", dont_inherit=True), vars(self.module))
+
+    def value(self, expression: str) -> Any:
+        return eval(expression, vars(self.module))
