@@ -67,7 +67,9 @@ def make_name(spec: JobSpec, when: time.struct_time, choice: random.Random) -> s
 
 def _for_keeping(spec: JobSpec) -> JobSpec:
     """Return the job as it may stand in a file: without the credentials of its zoo's URL."""
-    return spec.replace(model_zoo=re.sub(r"(?<=://)[^/@]*@", "", spec.model_zoo))
+    from elasticdl_nb.zoo import without_credentials
+
+    return spec.replace(model_zoo=without_credentials(spec.model_zoo))
 
 
 # ------------------------------------------------------------------ the model's code
@@ -78,22 +80,31 @@ def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.model.static import check_model, check_requirements
 
     if spec.kind == "train":
-        zoo, model = os.fspath(folder.zoo), spec
+        zoo = os.fspath(folder.zoo)
         _fetch_code(spec, named, folder)
     else:
-        from elasticdl_nb.runtime.model.trained import read_trained_model
-
-        trained = read_trained_model(spec.trained_model)
-        zoo, model = os.path.join(spec.trained_model, trained.model_zoo), spec.replace(model_def=trained.model_def)
+        zoo, spec = _trained_code(spec)
     check_requirements(zoo)
-    check_model(zoo, model)
+    check_model(zoo, spec)
+
+
+def _trained_code(spec: JobSpec) -> tuple[str, JobSpec]:
+    """Return the zoo of the job's trained model, and the job with the model's own names filled in."""
+    from elasticdl_nb.runtime.model.contract import CLASS_NAMES
+    from elasticdl_nb.runtime.model.trained import read_trained_model
+
+    _, trained = read_trained_model(spec.trained_model)
+    trained = trained.overridden(spec)
+    names = {role: getattr(trained, role) for role in CLASS_NAMES}
+    return trained.zoo, spec.replace(model_def=trained.model_def, params=trained.params, **names)
 
 
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
     if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
         from elasticdl_nb.zoo import fetch_zoo
 
-        fetch_zoo(spec.model_zoo, folder.zoo)
+        for note in fetch_zoo(spec.model_zoo, folder.zoo).notes:
+            warnings.warn(note, stacklevel=2)
     if named.captured:
         _write_captured(named.captured, folder.zoo)
 

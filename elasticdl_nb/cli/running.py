@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import warnings
 from collections.abc import Sequence
 
 from elasticdl_nb.cli.output import as_json, failure, say, say_json, success, tell
@@ -23,7 +24,8 @@ EXIT_CODES = {pb.SUCCEEDED: 0, pb.FAILED: 1, pb.CANCELLED: 130}
 def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
     """Run `elasticdl train|evaluate|predict ARGUMENTS`; return the exit code."""
     parsed = JobParser(kind).parse(arguments)
-    with interruptible():
+    with interruptible(), warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest, **options: tell(f"Note: {message}")
         if parsed.dry_run:
             return _dry_run(kind, parsed)
         job = Job(submit(kind, parsed.given), foreground=not parsed.detach)

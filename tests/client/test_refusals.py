@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import elasticdl_nb
 import pandas as pd
 import pytest
+
+import elasticdl_nb
 from elasticdl_nb import prepare
 from elasticdl_nb.cli import main
 from elasticdl_nb.runtime.errors import ElasticDLError, OptionError
+from elasticdl_nb.zoo import ZooSource
 
-MODEL = '''
+MODEL = """
 import keras
 import tensorflow as tf
 
@@ -43,7 +45,7 @@ def optimizer(lr=0.1):
 
 def dataset_fn(dataset, mode):
     return dataset.map(lambda record: (record[:2], record[2:]))
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +104,7 @@ def test_an_output_that_exists_is_told(options, home):
     output = Path(str(options["output"]))
     output.mkdir()
     (output / "trained_model.pb").touch()
-    with pytest.raises(OptionError, match="output: .* exists already"):
+    with pytest.raises(OptionError, match=r"output: .* exists already"):
         elasticdl_nb.train(**options)
     assert not list(home.glob("jobs/*"))
 
@@ -143,9 +145,10 @@ def test_credentials_of_a_zoo_are_kept_nowhere(options, home, monkeypatch):
     monkeypatch.setattr(prepare, "launch", lambda folder: None)
     fetched = []
 
-    def fetch(model_zoo: str, into: Path) -> None:
+    def fetch(model_zoo: str, into: Path) -> ZooSource:
         fetched.append(model_zoo)
         (into / "net.py").write_text(MODEL)
+        return ZooSource(into, "", "")
 
     monkeypatch.setattr("elasticdl_nb.zoo.fetch_zoo", fetch)
     job = elasticdl_nb.train(**{**options, "model_zoo": "https://me:secret@git.company.com/models"}, wait=False)
