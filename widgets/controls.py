@@ -102,7 +102,7 @@ class Controls:
             text = self._job.logs(role or None, int(index) if index else None, LOG_LINES)
         except (ElasticDLError, OSError) as error:
             text = str(error)
-        value = f'<div class="edl"><pre>{safe(log_end(text)) or "nothing yet"}</pre></div>'
+        value = f'<div class="edl"><div class="edl-tail"><pre>{safe(log_end(text)) or "nothing yet"}</pre></div></div>'
         if value != self._pane.value:
             self._pane.value = value
 

@@ -27,6 +27,11 @@ def mark(what: Mark, extra: str = "") -> str:
     )
 
 
+def heading(inside: str) -> str:
+    """Return the heading of a part. Notebooks have styles of their own for `<h3>`, `<ul>`, `<dl>` and `<p>`."""
+    return f'<div class="edl-h" role="heading" aria-level="3">{inside}</div>'
+
+
 def draw_head(status: JobStatus) -> str:
     """Return name, phase, progress and figures."""
     head = summary.head(status)
@@ -37,7 +42,7 @@ def draw_head(status: JobStatus) -> str:
         f"{_bar(head)}"
         f'<div class="edl-under"><b>{head.percent}</b><span class="edl-detail">{safe(head.detail)}</span>'
         f'<span class="edl-note">{head.remaining}</span></div>'
-        f'<dl class="edl-stats">{"".join(map(_stat, head.stats))}</dl>'
+        f'<div class="edl-stats">{"".join(map(_stat, head.stats))}</div>'
     )
 
 
@@ -52,7 +57,7 @@ def _bar(head: Head) -> str:
 
 def _stat(stat: Stat) -> str:
     note = f" <small>{stat.note}</small>" if stat.note else ""
-    return f"<div><dt>{stat.label}</dt><dd>{stat.value}{note}</dd></div>"
+    return f"<div><span>{stat.label}</span><b>{stat.value}{note}</b></div>"
 
 
 def draw_loss(status: JobStatus) -> str:
@@ -62,7 +67,7 @@ def draw_loss(status: JobStatus) -> str:
         return ""
     drawn = plot(curve)
     note = f'<span class="edl-note">{drawn.notes}</span>' if drawn.notes else ""
-    return f"<h3>Loss <b>{format_value(curve.last)}</b>{note}</h3>{chart(drawn)}"
+    return f"{heading(f'Loss <b>{format_value(curve.last)}</b>{note}')}{chart(drawn)}"
 
 
 def draw_metrics(status: JobStatus) -> str:
@@ -75,10 +80,10 @@ def draw_metrics(status: JobStatus) -> str:
         f"<b>{format_value(curve.last)}</b>{sparkline(curve) if len(curve.steps) > 1 else ''}</div>"
         for curve in curves
     )
-    left_out = f'<p class="edl-more">and {more:,} more</p>' if more else ""
+    left_out = f'<div class="edl-more">and {more:,} more</div>' if more else ""
     return (
-        f'<h3>Evaluation<span class="edl-note">{summary.evaluated(status)}</span></h3>'
-        f'<div class="edl-metrics">{cells}</div>{left_out}'
+        heading(f'Evaluation<span class="edl-note">{summary.evaluated(status)}</span>')
+        + f'<div class="edl-metrics">{cells}</div>{left_out}'
     )
 
 
@@ -87,11 +92,11 @@ def draw_instances(status: JobStatus) -> str:
     rows, more = summary.rows(status)
     if not rows:
         return ""
-    left_out = f'<p class="edl-more">{safe(more)}</p>' if more else ""
+    left_out = f'<div class="edl-more">{safe(more)}</div>' if more else ""
     return (
-        '<h3>Processes</h3><div class="edl-scroll"><table><thead><tr><th scope="col" class="edl-l">Name</th>'
-        '<th scope="col" class="edl-l">State</th><th scope="col" class="edl-l edl-wide">Activity</th>'
-        '<th scope="col">Tasks</th><th scope="col" class="edl-wide">Records</th><th scope="col">Records/s</th>'
+        heading("Processes") + '<div class="edl-scroll"><table><thead><tr><th scope="col">Name</th>'
+        '<th scope="col">State</th><th scope="col">Activity</th>'
+        '<th scope="col">Tasks</th><th scope="col">Records</th><th scope="col">Records/s</th>'
         f'<th scope="col">Restarts</th></tr></thead><tbody>{"".join(map(_row, rows))}</tbody></table></div>{left_out}'
     )
 
@@ -104,9 +109,9 @@ def _row(row: Row) -> str:
             f'<rect class="edl-fill" width="{100 * row.share:.0f}%" height="5"/></svg>'
         )
     return (
-        f'<tr><th scope="row" class="edl-l">{safe(row.name)}</th><td class="edl-l">{mark(row.state)}</td>'
-        f'<td class="edl-l edl-wide">{safe(row.activity)}</td><td>{row.tasks}</td>'
-        f'<td class="edl-wide">{row.records}</td>'
+        f'<tr><th scope="row">{safe(row.name)}</th><td>{mark(row.state)}</td>'
+        f"<td>{safe(row.activity)}</td><td>{row.tasks}</td>"
+        f"<td>{row.records}</td>"
         f"<td>{speed}{row.rate}</td><td>{row.restarts}</td></tr>"
     )
 
@@ -116,14 +121,14 @@ def draw_messages(status: JobStatus) -> str:
     messages = summary.messages(status)
     if not messages:
         return ""
-    return f'<h3>Messages</h3><ul class="edl-log">{"".join(map(_message, messages))}</ul>'
+    return f'{heading("Messages")}<div class="edl-log" role="list">{"".join(map(_message, messages))}</div>'
 
 
 def _message(message: Message) -> str:
     text = safe(message.text)
     if message.mark:
         text = f"{mark(message.mark)}: {text}"
-    return f"<li><span>{message.time}</span><span>{safe(message.source)}</span><p>{text}</p></li>"
+    return f'<div role="listitem"><span>{message.time}</span><span>{safe(message.source)}</span><div>{text}</div></div>'
 
 
 def draw_ending(status: JobStatus) -> str:
@@ -134,11 +139,11 @@ def draw_ending(status: JobStatus) -> str:
         trace = (
             f"<details><summary>Traceback</summary><pre>{safe(end.traceback)}</pre></details>" if end.traceback else ""
         )
-        html = f'<div class="edl-failure" role="alert"><p>{safe(end.failure)}</p>{trace}</div>'
+        html = f'<div class="edl-failure" role="alert"><div class="edl-reason">{safe(end.failure)}</div>{trace}</div>'
     if end.outputs:
-        items = "".join(f"<li>{safe(output)}</li>" for output in end.outputs)
-        more = f'<p class="edl-more">and {end.more_outputs:,} more</p>' if end.more_outputs else ""
-        html += f'<h3>Output</h3><ul class="edl-outputs">{items}</ul>{more}'
+        items = "".join(f'<div role="listitem">{safe(output)}</div>' for output in end.outputs)
+        more = f'<div class="edl-more">and {end.more_outputs:,} more</div>' if end.more_outputs else ""
+        html += f'{heading("Output")}<div class="edl-outputs" role="list">{items}</div>{more}'
     return html
 
 

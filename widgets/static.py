@@ -65,7 +65,7 @@ def _bar(head: Head) -> str:
 def _stat(stat: Stat) -> str:
     note = f' <span style="{_MUTED};font-size:12px">{stat.note}</span>' if stat.note else ""
     return (
-        '<div style="display:inline-block;vertical-align:top;min-width:88px;margin:6px 18px 0 0">'
+        '<div style="display:inline-block;vertical-align:top;min-width:72px;margin:6px 16px 0 0">'
         f'<span style="{_MUTED};font-size:12px">{stat.label}</span><br>'
         f'<b style="font-size:15px">{stat.value}</b>{note}</div>'
     )

@@ -237,13 +237,16 @@ def _row(one: Instance, fastest: float) -> Row:
     tone, glyph = _STATES.get(one.state, ("idle", "◌"))
     speed = one.records_per_second if math.isfinite(one.records_per_second) else 0.0
     works = one.role == "worker" or one.tasks_done > 0
+    gone = one.state in ("finished", "failed", "stopped")
     return Row(
         name="master" if one.role == "master" else f"{short(one.role, 20)}-{one.index}",
         state=Mark(short(one.state, 20) or "unknown", tone, glyph),
-        activity=short(one.activity, 40) if one.activity != one.state else "",
+        activity=short(one.activity, 40)
+        if one.activity != one.state and one.state not in ("finished", "stopped")
+        else "",
         tasks=format_count(one.tasks_done) if works else "",
         records=format_count(one.records_done) if works else "",
-        rate=rate(speed) if works else "",
+        rate=rate(speed) if works and not gone else "",
         share=max(0.0, speed / fastest) if fastest > 0 else 0.0,
         restarts=format_count(one.restarts) if one.restarts > 0 else "",
     )

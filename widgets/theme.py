@@ -51,7 +51,7 @@ font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",Roboto
 .edl-name{font-size:16px;font-weight:600;letter-spacing:-.01em;overflow-wrap:anywhere}
 .edl-about,.edl-note,.edl-detail{color:var(--edl-muted)}
 .edl-about{flex:1 1 auto}
-.edl-about a{color:inherit}
+.edl.edl .edl-about a{color:inherit;text-decoration:underline}
 .edl-mark{white-space:nowrap}
 .edl-mark i{font-style:normal;display:inline-block;width:1.35em}
 .edl-busy>i{color:var(--edl-busy)}.edl-good>i{color:var(--edl-good)}
@@ -66,41 +66,42 @@ font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",Roboto
 .edl-detail{flex:1;overflow-wrap:anywhere}
 .edl-stats{display:grid;grid-template-columns:repeat(auto-fit,minmax(94px,1fr));gap:10px 16px;margin:12px 0 0;padding:0}
 .edl-stats div{min-width:0}
-.edl-stats dt{color:var(--edl-muted);font-size:12px;font-weight:400;margin:0}
-.edl-stats dd{margin:0;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.3}
+.edl-stats span{display:block;color:var(--edl-muted);font-size:12px}
+.edl-stats b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.3}
 .edl-stats small{font-size:12px;font-weight:400;color:var(--edl-muted);white-space:nowrap}
-.edl h3{font-size:13px;font-weight:600;margin:20px 0 6px;line-height:1.45;color:inherit}
-.edl h3 b{font-variant-numeric:tabular-nums;margin-left:6px}
-.edl h3 .edl-note{font-weight:400;margin-left:8px}
+.edl-h{font-weight:600;margin:20px 0 6px}
+.edl-h b{font-variant-numeric:tabular-nums;margin-left:6px}
+.edl-h .edl-note{font-weight:400;margin-left:8px}
 .edl-metrics{display:grid;grid-template-columns:repeat(auto-fill,minmax(128px,1fr));gap:12px 16px}
 .edl-metric{min-width:0}
 .edl-metric span{display:block;color:var(--edl-muted);font-size:12px;overflow:hidden;text-overflow:ellipsis;
 white-space:nowrap}
 .edl-metric b{display:block;font-size:16px;line-height:1.3;font-weight:600;font-variant-numeric:tabular-nums}
 .edl-scroll{overflow-x:auto}
-.edl table{border-collapse:collapse;width:100%;margin:0;font-size:13px;font-variant-numeric:tabular-nums;border:0}
-.edl thead{border:0}
-.edl tr,.edl tr:nth-child(even){background:none}
-.edl th,.edl td{padding:4px 0 4px 14px;text-align:right;border:0;border-bottom:1px solid var(--edl-rule);
-white-space:nowrap;font-weight:400;vertical-align:baseline;max-width:none}
-.edl thead th{color:var(--edl-muted);font-size:12px}
-.edl th:first-child,.edl td:first-child{padding-left:0}
-.edl .edl-l{text-align:left}
+.edl.edl table{border-collapse:collapse;width:100%;margin:0;font-size:13px;font-variant-numeric:tabular-nums;border:0;
+table-layout:auto}
+.edl.edl thead{border:0}
+.edl.edl tr:nth-child(n),.edl.edl tbody tr:nth-child(n){background:none}
+.edl.edl th,.edl.edl td{padding:4px 0 4px 14px;text-align:right;border:0;border-bottom:1px solid var(--edl-rule);
+white-space:nowrap;font-weight:400;vertical-align:baseline;max-width:none;line-height:inherit}
+.edl.edl thead th{color:var(--edl-muted);font-size:12px}
+.edl.edl th:first-child,.edl.edl td:first-child{padding-left:0}
+.edl.edl tr>:nth-child(-n+3){text-align:left}
 .edl-speed{width:64px;height:5px;margin-right:8px;border-radius:2px;vertical-align:2px;overflow:hidden}
 .edl-more{color:var(--edl-muted);margin:5px 0 0}
-.edl-log{list-style:none;margin:0;padding:0}
-.edl-log li{display:grid;grid-template-columns:4.2em 6.2em 1fr;gap:0 10px;padding:2px 0;margin:0}
-.edl-log li>span{color:var(--edl-muted);font-variant-numeric:tabular-nums;overflow:hidden;text-overflow:ellipsis}
-.edl-log p{margin:0;overflow-wrap:anywhere}
+.edl-log>div{display:grid;grid-template-columns:4.2em 6.2em 1fr;gap:0 10px;padding:2px 0}
+.edl-log>div>span{color:var(--edl-muted);font-variant-numeric:tabular-nums;overflow:hidden;text-overflow:ellipsis}
+.edl-log>div>div{overflow-wrap:anywhere}
 .edl-failure{border-left:3px solid var(--edl-bad);padding:2px 0 2px 12px;margin:18px 0 0}
-.edl-failure p{margin:0;white-space:pre-wrap;overflow-wrap:anywhere}
+.edl-reason{white-space:pre-wrap;overflow-wrap:anywhere}
 .edl-failure summary{cursor:pointer;color:var(--edl-muted);margin-top:6px}
-.edl pre{font:12px/1.5 var(--edl-mono);margin:6px 0 0;padding:0;overflow:auto;max-height:320px;background:none;
+.edl.edl pre{font:12px/1.5 var(--edl-mono);margin:6px 0 0;padding:0;overflow:auto;max-height:320px;background:none;
 color:inherit;white-space:pre}
-.edl-outputs{list-style:none;margin:0;padding:0}
-.edl-outputs li{font:12px/1.6 var(--edl-mono);overflow-wrap:anywhere;margin:0}
-@container (max-width:520px){.edl-wide{display:none}.edl th,.edl td{padding-left:10px}
-.edl-speed{display:none}.edl-log li{grid-template-columns:4.2em 1fr}.edl-log p{grid-column:1/-1}}
+.edl-tail{display:flex;flex-direction:column-reverse;overflow:auto;max-height:320px;padding:6px 0}
+.edl.edl .edl-tail pre{overflow:visible;max-height:none;margin:0}
+.edl-outputs{font:12px/1.6 var(--edl-mono);overflow-wrap:anywhere}
+@container (max-width:520px){.edl.edl tr>:nth-child(3),.edl.edl tr>:nth-child(5){display:none}.edl.edl th,.edl.edl td{padding-left:10px}
+.edl-speed{display:none}.edl-log>div{grid-template-columns:4.2em 1fr}.edl-log>div>div{grid-column:1/-1}}
 """
 
 
