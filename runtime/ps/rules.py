@@ -1,8 +1,8 @@
 """Update rules made from the configuration of a Keras optimizer, without TensorFlow.
 
 On a dense variable a rule does what Keras does, to within float32's rounding. On the rows of an embedding table it does
-the same to the rows that have a gradient and leaves all others alone (the lazy form): their slots do not decay, and
-bias correction goes by the step of the whole model.
+the same to the rows that have a gradient and leaves all others alone (the lazy form): neither their slots nor, with
+weight decay, their values decay, and bias correction goes by the step of the whole model.
 """
 
 from __future__ import annotations

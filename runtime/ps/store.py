@@ -17,7 +17,7 @@ from elasticdl_nb.runtime.ps.partition import Slice
 from elasticdl_nb.runtime.ps.repartition import repartition
 from elasticdl_nb.runtime.ps.rules import ServerOptimizer
 from elasticdl_nb.runtime.ps.snapshot import Frame
-from elasticdl_nb.runtime.ps.table import EmbeddingTable, RowBlock, TableSpec
+from elasticdl_nb.runtime.ps.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
 
 Array = NDArray[np.float32]
 
@@ -142,9 +142,10 @@ class ParameterStore:
     ) -> PushResult:
         """Take the gradients that a worker computed from parameters of `version`.
 
-        `learning_rate` wins over the optimizer's own. A sender that names itself as `source` and counts its pushes in
-        `sequence` may send one again when it does not know whether it arrived: it counts once. Raises DataError for
-        gradients that do not fit; nothing is changed then.
+        The arrays are kept until they are applied and must not change. `learning_rate` wins over the optimizer's own.
+        A sender that names itself as `source` and counts its pushes in `sequence` may send one again when it does not
+        know whether it arrived: it counts once. Raises DataError for gradients that do not fit; nothing is changed
+        then.
         """
         if source and source in self._sequences:
             last, result = self._sequences[source]
@@ -276,12 +277,30 @@ class ParameterStore:
         dense = {}
         for key, value in gradients.dense.items():
             self._check_values(key, self._slice(key).piece, value)
-            dense[key] = np.ascontiguousarray(value).reshape(1, -1)
+            dense[key] = np.require(value, np.float32, ALIGNED).reshape(1, -1)
         rows = {}
         for name, (ids, values) in gradients.rows.items():
             table = self._table(name)
             rows[name] = (table.checked_ids(ids), table.checked_gradients(ids, values))
         return Gradients(dense, rows)
+
+
+def warm_up(optimizer: ServerOptimizer) -> None:
+    """Compile, or load from numba's cache, all that a store with this optimizer runs, so that its first push is fast.
+
+    Arrays out of messages are read-only, which makes them another type to numba.
+    """
+    store = ParameterStore(optimizer)
+    store.initialize({"warm@0:1/1": np.zeros(1, np.float32)})
+    store.add_table(TableSpec("warm", 1, "zeros"))
+    for writeable in (True, False):
+        ids, values = np.array([1, 1, 2]), np.zeros((3, 1), np.float32)
+        for array in (ids, values):
+            array.flags.writeable = writeable
+        for count in (slice(0, 2), slice(1, 3)):  # with ids that are equal, and with different ones
+            store.push(Gradients({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}), 0)
+        store.lookup("warm", ids)
+        store.lookup("warm", ids, create=False)
 
 
 def _mean(pushes: list[Gradients]) -> Gradients:

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from elasticdl_nb.runtime.ps.memory import GrowableArray
 from elasticdl_nb.runtime.ps.rules import Rule
 
 Array = NDArray[np.float32]
+
+# What kernels are compiled for; parts of messages may begin anywhere.
+ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")
 
 # Bytes of weights and slots in one exported block, about.
 EXPORT_BYTES = 4 << 20
@@ -116,21 +119,21 @@ class EmbeddingTable:
         self.rule.apply(self._weights.data, slots, rows, gradients, np.float32(learning_rate), step)
 
     def checked_ids(self, ids: Ids) -> Ids:
-        """Return `ids` as contiguous int64 [n] or raise DataError."""
+        """Return `ids` as aligned, contiguous int64 [n] or raise DataError."""
         if ids.ndim != 1 or ids.dtype.kind not in "iu":
             raise DataError(
                 f"embedding {self.spec.name}: ids must be a vector of integers, not {ids.dtype} {list(ids.shape)}"
             )
-        return np.ascontiguousarray(ids, np.int64)
+        return np.require(ids, np.int64, ALIGNED)
 
     def checked_gradients(self, ids: Ids, gradients: Array) -> Array:
-        """Return `gradients` as contiguous float32 [n, dim] or raise DataError."""
+        """Return `gradients` as aligned, contiguous float32 [n, dim] or raise DataError."""
         if gradients.shape != (len(ids), self.spec.dim):
             raise DataError(
                 f"embedding {self.spec.name}: gradients of shape {list(gradients.shape)} for {len(ids)} ids and rows "
                 f"of {self.spec.dim}"
             )
-        return np.ascontiguousarray(gradients, np.float32)
+        return np.require(gradients, np.float32, ALIGNED)
 
     def export(self) -> Iterator[RowBlock]:
         """Return all rows as they are at this call, block by block, in the order of their creation.
@@ -159,7 +162,7 @@ class EmbeddingTable:
         for frozen in self._frozen:
             frozen.before_write(rows)
         for array, value in zip((self._weights, *self._slots), values, strict=True):
-            self._kernels.scatter(array.data, rows, np.ascontiguousarray(value, np.float32))
+            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
 
     def _rows(self, ids: Ids) -> Rows:
         """Return the rows of `ids`, with those that are new made and initialized."""

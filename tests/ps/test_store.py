@@ -4,11 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.ps import partition
+from elasticdl_nb.runtime.ps import kernels, partition, updates
+from elasticdl_nb.runtime.ps.compiled import ENABLED
 from elasticdl_nb.runtime.ps.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.ps.rules import optimizer_from_config
 from elasticdl_nb.runtime.ps.snapshot import checkpoint_files, file_name, load, save, save_stepwise
-from elasticdl_nb.runtime.ps.store import Gradients, ParameterStore, UpdatePolicy
+from elasticdl_nb.runtime.ps.store import Gradients, ParameterStore, UpdatePolicy, warm_up
 from elasticdl_nb.runtime.ps.table import TableSpec
 
 SGD = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.0, "nesterov": False}}
@@ -143,6 +144,41 @@ def test_a_table_of_another_size_is_refused(store):
         store.add_table(TableSpec("t", 3))
     with pytest.raises(DataError, match=r"no embedding named tt was declared\. Did you mean 't'"):
         store.lookup("tt", np.array([1]))
+
+
+def from_message(array):
+    """Return the array as it comes out of a message: read-only, and beginning at an odd address."""
+    return np.frombuffer(b"x" + array.tobytes(), array.dtype, offset=1).reshape(array.shape)
+
+
+def test_arrays_out_of_messages_do(store):
+    ids, values = np.array([4, 4, -2]), np.array([[1, 1], [2, 2], [3, 3]], np.float32)
+    push = Gradients({KEY: from_message(np.ones(3, np.float32))}, {"t": (from_message(ids), from_message(values))})
+    store.push(push, 0)
+    assert store.pull()[KEY].tolist() == [-0.5, -0.5, -0.5]
+    assert store.lookup("t", from_message(ids)).tolist() == [[-1.5, -1.5], [-1.5, -1.5], [-1.5, -1.5]]
+
+
+def compilations():
+    loops = [update.loop for update in vars(updates).values() if isinstance(update, updates.Update)]
+    return sum(
+        len(f.signatures) for f in (*loops, kernels.find, kernels.find_or_insert, kernels.gather, kernels.add_rows)
+    )
+
+
+@pytest.mark.skipif(not ENABLED, reason="numba is not installed or switched off")
+def test_nothing_is_compiled_after_the_warm_up():
+    store = new_store(ADAM)
+    store.initialize({KEY: np.zeros(3, np.float32)})
+    warm_up(store.optimizer)
+    before = compilations()
+    for wrap in (np.asarray, from_message):
+        for ids in ([1, 1], [1, 2]):
+            keys, values = wrap(np.array(ids)), wrap(np.ones((2, 2), np.float32))
+            store.push(Gradients({KEY: wrap(np.ones(3, np.float32))}, {"t": (keys, values)}), 0)
+            store.lookup("t", keys)
+            store.lookup("t", keys, create=False)
+    assert compilations() == before
 
 
 # ------------------------------------------------------------ synchronous
