@@ -1,0 +1,184 @@
+import csv
+import gzip
+
+import pytest
+from elasticdl_nb.runtime.data import csvfiles
+from elasticdl_nb.runtime.data.reader import open_reader
+from elasticdl_nb.runtime.errors import DataError, OptionError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+IRIS = ["sepal.length", "sepal.width", "variety"]
+
+
+def write(path, text, encoding="utf8"):
+    path.write_bytes(text.encode(encoding))
+    return str(path)
+
+
+def rows(path, start=0, end=None, **params):
+    reader = open_reader([str(path)], params)
+    reader.check()
+    end = reader.files()[0].records if end is None else end
+    found = []
+    for batch in reader.read(str(path), start, end):
+        found += [tuple(row.values()) for row in batch.to_pylist()]
+    return found
+
+
+# ------------------------------------------------------------------ headers
+
+
+def test_the_header_names_the_columns(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y\n1,2\n3,4\n")
+    reader = open_reader([path], {})
+    assert reader.form == "strings"
+    assert reader.metadata.column_names == ["x", "y"]
+    assert reader.metadata.column_dtypes == {"x": "string", "y": "string"}
+    assert rows(path) == [("1", "2"), ("3", "4")]
+
+
+def test_columns_select_and_order_by_the_header(tmp_path):
+    path = write(tmp_path / "a.csv", '"sepal.length","petal","variety","sepal.width"\n5.1,0,Setosa,3.5\n')
+    assert rows(path, columns=IRIS) == [("5.1", "3.5", "Setosa")]
+
+
+def test_columns_name_the_fields_of_a_file_without_a_header(tmp_path):
+    path = write(tmp_path / "a.csv", "5.1,3.5,Setosa\n4.9,3,Virginica\n")
+    assert rows(path, columns=IRIS) == [("5.1", "3.5", "Setosa"), ("4.9", "3", "Virginica")]
+
+
+def test_header_can_be_forced_either_way(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y\n1,2\n")
+    assert rows(path, columns=["x", "y"], header=False) == [("x", "y"), ("1", "2")]
+    with pytest.raises(DataError, match="there is no column 'a'"):
+        rows(path, columns=["a", "b"], header=True)
+    with pytest.raises(OptionError, match=r"data_reader_params: header=False needs columns"):
+        rows(path, header=False)
+
+
+def test_each_file_may_have_its_own_order_of_columns(tmp_path):
+    write(tmp_path / "a.csv", "x,y\n1,2\n")
+    write(tmp_path / "b.csv", "y,x\n2,1\n")
+    reader = open_reader([str(tmp_path)], {})
+    assert [next(reader.read(file.path, 0, 1)).to_pylist() for file in reader.files()] == [[{"x": "1", "y": "2"}]] * 2
+
+
+@pytest.mark.parametrize("wanted", [["sepal.length", "sepal.widht"], ["Sepal_Length", "Sepal_Width"]])
+def test_a_missing_column_is_named_with_the_file_and_what_is_there(tmp_path, wanted):
+    path = write(tmp_path / "iris.csv", "sepal.length,sepal.width\n1,2\n")
+    with pytest.raises(DataError) as caught:
+        open_reader([path], {"columns": wanted}).check()
+    assert f"{path}: there is no column '{next(name for name in wanted if name != 'sepal.length')}'" in str(caught.value)
+    assert "'sepal.length', 'sepal.width'" in str(caught.value)
+
+
+def test_the_wrong_number_of_columns_is_an_error_before_anything_is_read(tmp_path):
+    path = write(tmp_path / "a.csv", "1,2,3\n4,5,6\n")
+    with pytest.raises(DataError, match=r"a row has 3 columns, but columns names 2.*'1', '2', '3'"):
+        open_reader([path], {"columns": ["x", "y"]}).check()
+
+
+def test_a_name_that_stands_twice_in_the_header_is_refused_if_wanted(tmp_path):
+    path = write(tmp_path / "a.csv", "x,x,y\n1,2,3\n")
+    with pytest.raises(DataError, match="column 'x' more than once"):
+        open_reader([path], {}).check()
+    assert rows(path, columns=["y"]) == [("3",)]
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "x,y\n"])
+def test_files_without_a_record_are_refused(tmp_path, text):
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(DataError, match=r"empty|no records"):
+        open_reader([path], {}).check()
+
+
+# ------------------------------------------------------------------ text
+
+
+def test_quotes_hold_separators_newlines_and_quotes(tmp_path):
+    text = 'x,"the\nname"\n"a,b","c\n""d"""\n\n5" pipe,"e"\n'
+    path = write(tmp_path / "a.csv", text)
+    assert open_reader([path], {}).metadata.column_names == ["x", "the\nname"]
+    assert rows(path) == [("a,b", 'c\n"d"'), ('5" pipe', "e")]
+
+
+def test_separators_encodings_and_byte_order_marks(tmp_path):
+    assert rows(write(tmp_path / "a.csv", "x;y\n1;2\n"), sep=";") == [("1", "2")]
+    assert rows(write(tmp_path / "a.tsv", "x\ty\n1\t2\n")) == [("1", "2")]
+    assert rows(write(tmp_path / "b.csv", "x\nblåbær\n", "utf-8-sig")) == [("blåbær",)]
+    path = write(tmp_path / "c.csv", "x\nblåbær\n", "latin-1")
+    assert rows(path, encoding="latin-1") == [("blåbær",)]
+    with pytest.raises(DataError, match="the text is not utf8; name its encoding"):
+        rows(path)
+
+
+def test_a_row_of_another_length_is_named(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y\n" + "1,2\n" * 5000 + "1,2,3\n")
+    with pytest.raises(DataError, match=r"a\.csv: record 5000 has 3 columns where 2 are expected: '1,2,3'"):
+        rows(path)
+
+
+def test_values_that_look_missing_stay_what_they_are(tmp_path):
+    assert rows(write(tmp_path / "a.csv", "x,y\nNA,\nnull,nan\n")) == [("NA", ""), ("null", "nan")]
+
+
+texts = st.text(st.sampled_from('aé,"\n x1'), max_size=5)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=30), st.booleans(), st.booleans(), st.data())
+def test_any_rows_are_read_back_from_anywhere(tmp_path, monkeypatch, records, header, packed, data):
+    monkeypatch.setattr(csvfiles, "GROUP_ROWS", 4)
+    monkeypatch.setattr(csvfiles, "_BLOCK", 16)
+    path = tmp_path / ("a.csv.gz" if packed else "a.csv")
+    with (gzip.open if packed else open)(path, "wt", newline="", encoding="utf8") as file:
+        writer = csv.writer(file)
+        writer.writerows([("first", "second")] * header + records)
+    start = data.draw(st.integers(0, len(records)))
+    end = data.draw(st.integers(start, len(records)))
+    params = {"columns": ["first", "second"], "header": header}
+    assert rows(path, **params) == records
+    assert rows(path, start, end, **params) == records[start:end]
+    fresh = open_reader([str(path)], params)  # has counted nothing
+    batches = [batch.to_pylist() for batch in fresh.read(str(path), start, end)]
+    assert [tuple(row.values()) for batch in batches for row in batch] == records[start:end]
+
+
+def test_reading_from_a_row_on_parses_nothing_before_it(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y\n" + "1\n" * 10 + "1,2\n" * 20000)
+    reader = open_reader([path], {})
+    assert sum(len(batch) for batch in reader.read(path, 15000, 15100)) == 100
+    with pytest.raises(DataError, match="record 0 has 1 columns"):
+        next(reader.read(path, 0, 1))
+
+
+def test_damaged_gzip_is_named(tmp_path):
+    content = gzip.compress(b"x,y\n" + b"1,2\n" * 1000)
+    (tmp_path / "a.csv.gz").write_bytes(content[:-10])
+    with pytest.raises(DataError, match=r"a\.csv\.gz: damaged gzip data"):
+        open_reader([str(tmp_path / "a.csv.gz")], {}).check()
+
+
+# ------------------------------------------------------------------ types
+
+
+def test_types_suit_all_values_of_all_files(tmp_path):
+    write(tmp_path / "a.csv", "i,f,b,s,n,t\n" + "1,2,true,3,4,2024-01-01\n" * 5000 + "1,2,true,3,,2024-01-01\n")
+    write(tmp_path / "b.csv", "i,f,b,s,n,t\n2,2.5,false,x,5,2024-01-02 00:00:01\n")
+    reader = open_reader([str(tmp_path)], {"typed": True})
+    assert reader.form == "columns"
+    assert reader.metadata.column_dtypes == {
+        "i": "int64", "f": "float64", "b": "bool", "s": "string", "n": "float64", "t": "int64",
+    }  # fmt: skip
+    first, second = (next(reader.read(file.path, 0, 1)) for file in reader.files())
+    assert first.schema == second.schema
+    assert first.to_pylist() == [{"i": 1, "f": 2.0, "b": True, "s": "3", "n": 4.0, "t": 1704067200}]
+    assert second.to_pylist() == [{"i": 2, "f": 2.5, "b": False, "s": "x", "n": 5.0, "t": 1704153601}]
+
+
+def test_typed_columns_can_be_chosen(tmp_path):
+    path = write(tmp_path / "a.csv", "x,y,z\n1,2,a\n")
+    reader = open_reader([path], {"typed": True, "columns": ["z", "x"]})
+    assert reader.metadata.column_names == ["z", "x"]
+    assert rows(path, typed=True, columns=["z", "x"]) == [("a", 1)]
