@@ -1,12 +1,20 @@
-"""TensorBoard event files in the job's folder."""
+"""TensorBoard event files in the job's folder.
+
+Written as the format says (TFRecord of Event messages, the first one naming the version), as `tf.summary` wants the
+tensorboard package installed to write scalars.
+"""
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework.summary_pb2 import Summary
+from tensorflow.core.util.event_pb2 import Event
 
 
 class EventFiles:
@@ -18,13 +26,22 @@ class EventFiles:
 
     def scalars(self, run: str, step: int, values: Mapping[str, float]) -> None:
         """Add values at a step."""
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+        writer = self._writer(run)
+        writer.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
+        writer.flush()
+
+    def _writer(self, run: str) -> Any:
         if run not in self._writers:
-            self._writers[run] = tf.summary.create_file_writer(str(self._directory / run))
-        with self._writers[run].as_default():
-            for name, value in values.items():
-                tf.summary.scalar(name, value, step=step)
+            now = time.time()
+            directory = self._directory / run
+            directory.mkdir(parents=True, exist_ok=True)
+            path = directory / f"events.out.tfevents.{now:.6f}.{socket.gethostname()}"
+            self._writers[run] = tf.io.TFRecordWriter(str(path))
+            self._writers[run].write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        return self._writers[run]
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """End the files."""
         for writer in self._writers.values():
             writer.close()
