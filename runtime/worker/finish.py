@@ -12,7 +12,7 @@ from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.data.writers import concatenate
 from elasticdl_nb.runtime.jobfolder import JobFolder, write_aside
 from elasticdl_nb.runtime.model.loader import LoadedModel
-from elasticdl_nb.runtime.model.trained import MARKER, write_trained_model
+from elasticdl_nb.runtime.model.trained import MESSAGE, write_trained_model
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.predictor import FORMS, part_form, part_path
 
@@ -31,7 +31,7 @@ def finish_training(
             os.fspath(directory), spec=spec, loaded=loaded, zoo=os.fspath(folder.zoo), metrics=dict(metrics), step=step,
             job_name=folder.name, saved_model=spec.saved_model,
         )  # fmt: skip
-        return publish.publish(directory, output, overwrite=spec.overwrite, marker=MARKER), notes
+        return publish.publish(directory, output, overwrite=spec.overwrite, marker=MESSAGE), notes
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

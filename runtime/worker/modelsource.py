@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.model.definition import ModelDefinition
-from elasticdl_nb.runtime.model.trained import open_trained_model
-from elasticdl_nb.runtime.protocol import trained_model_pb2
+from elasticdl_nb.runtime.model.contract import ModelDefinition
+from elasticdl_nb.runtime.model.trained import read_trained_model
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
 
@@ -19,12 +19,12 @@ class ModelSource:
 
     definition: ModelDefinition
     weights: str = ""
-    variables: Sequence[trained_model_pb2.Variable] = ()
+    variables: Sequence[pb.Variable] = ()
 
     @classmethod
     def of(cls, spec: JobSpec, folder: JobFolder) -> ModelSource:
         """Return where this job's model comes from."""
         if spec.kind == "train":
             return cls(ModelDefinition.from_spec(spec, os.fspath(folder.zoo)))
-        trained = open_trained_model(spec.trained_model, spec)
-        return cls(trained.definition, trained.weights, trained.variables)
+        trained, definition = read_trained_model(spec.trained_model)
+        return cls(definition.overridden(spec), definition.weights, trained.variables)

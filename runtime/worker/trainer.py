@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ import tensorflow as tf
 from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.model.loader import LoadedModel
 from elasticdl_nb.runtime.model.weights import load_optimizer, load_weights, save_optimizer, save_weights
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.link import MasterLink
 
-WEIGHTS = "model.safetensors"
-OPTIMIZER = "optimizer.safetensors"
+MODEL = "model"
+OPTIMIZER = "optimizer"
 LOSS_INTERVAL = 0.25
 
 
@@ -54,16 +55,19 @@ class LocalTrainer:
     def restore(self, directory: str, *, keep_step: bool) -> None:
         """Take model and optimizer from the newest intact checkpoint at a path, and its step if the job goes on."""
         path = checkpoints.find(directory)
-        load_weights(self.model, os.fspath(path / WEIGHTS))
-        load_optimizer(self.optimizer, os.fspath(path / OPTIMIZER))
+        load_weights(self.model, *_saved(path, MODEL))
+        load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
         if keep_step:
             self.step = checkpoints.verify(path)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write a checkpoint's files; return its folder, sealed but not yet committed."""
         path = checkpoints.begin(directory, self.step)
-        save_weights(self.model, os.fspath(path / WEIGHTS))
-        save_optimizer(self.optimizer, os.fspath(path / OPTIMIZER))
+        for name, variables in (
+            (MODEL, save_weights(self.model, _parameters(path, MODEL))),
+            (OPTIMIZER, save_optimizer(self.optimizer, _parameters(path, OPTIMIZER))),
+        ):
+            (path / f"{name}.pb").write_bytes(pb.Variables(variables=variables).SerializeToString())
         checkpoints.seal(path, self.step)
         return path
 
@@ -128,6 +132,14 @@ class LocalTrainer:
                 f"the loss is {value} at step {self.step}: a smaller learning rate, clipped gradients or cleaner data "
                 "are the usual cures",
             )
+
+
+def _parameters(path: Path, name: str) -> str:
+    return os.fspath(path / f"{name}.safetensors")
+
+
+def _saved(path: Path, name: str) -> tuple[str, Sequence[pb.Variable]]:
+    return _parameters(path, name), pb.Variables.FromString((path / f"{name}.pb").read_bytes()).variables
 
 
 def _compiled(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:

@@ -126,13 +126,14 @@ class Worker:
         """The task's batches; the first one this process sees builds the model."""
         batches = iter(work.batches)
         if not self._built and (first := next(batches, None)) is not None:
-            self._build(first if work.task.kind == pb.PREDICT else first[0])
+            self._build(work.task.kind)
             batches = itertools.chain([first], batches)
         return batches
 
-    def _build(self, features: Any) -> None:
+    def _build(self, kind: int) -> None:
         self._link.activity("building")
-        self._loaded.call_model(features, training=False)
+        form = self._source(kind).dataset.element_spec
+        self._loaded.build(form if kind == pb.PREDICT else form[0])
         if self._origin.weights:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
         if self._spec.kind == "train":
