@@ -100,7 +100,8 @@ color:inherit;white-space:pre}
 .edl-tail{display:flex;flex-direction:column-reverse;overflow:auto;max-height:320px;padding:6px 0}
 .edl.edl .edl-tail pre{overflow:visible;max-height:none;margin:0}
 .edl-outputs{font:12px/1.6 var(--edl-mono);overflow-wrap:anywhere}
-@container (max-width:520px){.edl.edl tr>:nth-child(3),.edl.edl tr>:nth-child(5){display:none}.edl.edl th,.edl.edl td{padding-left:10px}
+@container (max-width:520px){.edl.edl tr>:nth-child(3),.edl.edl tr>:nth-child(5){display:none}
+.edl.edl th,.edl.edl td{padding-left:10px}
 .edl-speed{display:none}.edl-log>div{grid-template-columns:4.2em 1fr}.edl-log>div>div{grid-column:1/-1}}
 """
 
