@@ -33,6 +33,9 @@ class OptionError(ElasticDLError):
         self.option = option
         self.problem = problem
 
+    def __reduce__(self) -> tuple[type[OptionError], tuple[str, str]]:
+        return type(self), (self.option, self.problem)  # so that it can come from another process
+
 
 class DataError(ElasticDLError):
     """Data is missing, corrupt, or of another form than declared."""

@@ -61,7 +61,8 @@ class ColumnWriter:
 
     def abort(self) -> None:
         """Throw away what has been written."""
-        with contextlib.suppress(_Aborted), self._stack:
+        with contextlib.suppress(_Aborted, OSError, pa.ArrowInvalid), self._stack:
+            self._format.finish()  # or Arrow's writers would try it later, when the file is closed
             raise _Aborted
 
     def __enter__(self) -> Self:
