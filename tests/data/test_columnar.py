@@ -49,7 +49,9 @@ def test_only_the_row_groups_needed_are_read_and_once(tmp_path, monkeypatch):
     monkeypatch.setattr(columnar.ParquetFile, "load", lambda self, g, names: loaded.append(g) or load(self, g, names))
     reader = open_reader([path], {})
     for start in (35, 40, 45):
-        assert [n for b in reader.read(path, start, start + 5) for n in b["a"].to_pylist()] == [*range(start, start + 5)]
+        assert [n for b in reader.read(path, start, start + 5) for n in b["a"].to_pylist()] == [
+            *range(start, start + 5)
+        ]
     assert loaded == [3, 4]
 
 

@@ -9,7 +9,7 @@ from elasticdl_nb.runtime.data.convert import convert
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError, OptionError
 
-ZOO = '''
+ZOO = """
 def prepare_data_for_a_single_file(filename):
     with open(filename, "rb") as file:
         return file.read().upper()
@@ -26,7 +26,7 @@ def failing(filename):
 
 def not_bytes(filename):
     return [1]
-'''
+"""
 
 TABLE = pa.table({"a": list(range(10)), "b": [n / 2 for n in range(10)], "c": [f"é{n}" for n in range(10)]})
 

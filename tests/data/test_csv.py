@@ -69,7 +69,9 @@ def test_a_missing_column_is_named_with_the_file_and_what_is_there(tmp_path, wan
     path = write(tmp_path / "iris.csv", "sepal.length,sepal.width\n1,2\n")
     with pytest.raises(DataError) as caught:
         open_reader([path], {"columns": wanted}).check()
-    assert f"{path}: there is no column '{next(name for name in wanted if name != 'sepal.length')}'" in str(caught.value)
+    assert f"{path}: there is no column '{next(name for name in wanted if name != 'sepal.length')}'" in str(
+        caught.value
+    )
     assert "'sepal.length', 'sepal.width'" in str(caught.value)
 
 

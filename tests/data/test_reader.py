@@ -76,7 +76,10 @@ def test_what_is_wrong_with_paths_is_said_with_the_option(folder, paths, problem
     ("params", "problem"),
     [
         ({"format": "cvs"}, "format='cvs' does not do: one of recordio, tfrecord, csv, parquet, arrow is needed. Did"),
-        ({"colums": ["x"]}, "colums is not a parameter for csv files, those are format, columns, .* Did you mean 'columns'"),
+        (
+            {"colums": ["x"]},
+            "colums is not a parameter for csv files, those are format, columns, .* Did you mean 'columns'",
+        ),
         ({"columns": "x"}, "columns='x' does not do: a list of names"),
         ({"columns": []}, r"columns=\[\] does not do"),
         ({"columns": ["x", "x"]}, ".* 'x' is there more than once"),

@@ -116,7 +116,8 @@ def test_what_is_not_there_is_said(root):
 @pytest.mark.parametrize(("url", "extra", "module"), [("s3://b/x.csv", "s3", "s3fs"), ("gs://b/x.csv", "gs", "gcsfs")])
 def test_support_that_is_not_installed_is_named(monkeypatch, url, extra, module):
     monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(fsspec.registry.target if hasattr(fsspec.registry, "target") else {}, extra, raising=False)
-    monkeypatch.setattr("fsspec.registry._registry", {})
-    with pytest.raises(OptionError, match=rf'support for {extra}:// is not installed; pip install "elasticdl_nb\[{extra}\]"'):
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, extra, raising=False)
+    with pytest.raises(
+        OptionError, match=rf'support for {extra}:// is not installed; pip install "elasticdl_nb\[{extra}\]"'
+    ):
         open_reader([url], {})
