@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,15 +40,16 @@ class FeatureForm:
         self._decided = True
 
     def _takes_dict(self, spec: Any, key: str) -> bool:
-        names = getattr(self._model, "input_names", None)
         if isinstance(self._model, keras.Sequential):
             return False
-        if isinstance(names, list):
-            return key in names
+        if getattr(self._model, "inputs", None):
+            return isinstance(self._model.input, Mapping)
         # A subclassed model: only calling it tells. Errors of any kind mean that it does not take the dict; if it
         # does not take the value either, that call's error is the one to see.
         try:
-            self._try(spec)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._try(spec)
         except Exception:
             try:
                 self._try(spec[key])

@@ -1,0 +1,1 @@
+"""CIFAR-10, as a subclass of keras.Model."""

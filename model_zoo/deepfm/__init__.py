@@ -1,0 +1,1 @@
+"""DeepFM for click-through rates."""

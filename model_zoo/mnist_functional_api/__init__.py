@@ -1,0 +1,1 @@
+"""MNIST, by the functional API."""

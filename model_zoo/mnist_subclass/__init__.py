@@ -1,0 +1,1 @@
+"""MNIST, as a subclass of keras.Model."""

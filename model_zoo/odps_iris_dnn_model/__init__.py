@@ -1,0 +1,1 @@
+"""Iris flowers from a table."""
