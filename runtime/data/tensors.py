@@ -91,6 +91,7 @@ class _Iterations:
         self._next_ranges = next_ranges
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
+        self._failed: dict[int, str] = {}
 
     def step(self, number: Any) -> list[Any]:
         """Return the iteration's number and its next arrays; -1 begins one. StopIteration ends it."""
@@ -98,13 +99,18 @@ class _Iterations:
         try:
             if number < 0:
                 number = self._begin()
+            elif number not in self._open:  # TensorFlow may ask again after the end, and after an error
+                if number in self._failed:
+                    raise RuntimeError(self._failed[number])
+                raise StopIteration
             return [np.int64(number), *next(self._open[number])]
         except StopIteration:
             self._open.pop(number, None)
             raise
         except BaseException as error:
             self._open.pop(number, None)
-            raise RuntimeError(f"{error} [{_MARK}{_remember(error)}]") from error
+            message = self._failed.setdefault(number, f"{error} [{_MARK}{_remember(error)}]")
+            raise RuntimeError(message) from error
 
     def _begin(self) -> int:
         ranges = self._next_ranges()
@@ -113,7 +119,8 @@ class _Iterations:
             self._open[number] = self._read(ranges)
             # Iterations that a consumer gave up are not announced as such: those long out of use are let go.
             while len(self._open) > _MOST_ITERATIONS:
-                self._open.popitem(last=False)
+                oldest, _ = self._open.popitem(last=False)
+                self._failed[oldest] = f"an iteration was left alone while {_MOST_ITERATIONS} others began"
         return number
 
     def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:

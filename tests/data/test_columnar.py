@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+
 from elasticdl_nb.runtime.data import columnar, columns
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError

@@ -3,6 +3,7 @@ import functools
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from elasticdl_nb.runtime.data import convert as convert_module
 from elasticdl_nb.runtime.data import examples, recordio, tfrecord
 from elasticdl_nb.runtime.data.convert import convert
@@ -201,7 +202,7 @@ def test_a_function_that_cannot_be_had_is_an_option_error(tmp_path, zoo, name, p
 
 def test_wrong_options_are_refused(tmp_path, zoo):
     run, module = zoo
-    with pytest.raises(OptionError, match="to: 'recordoi' is none of .* Did you mean 'recordio'"):
+    with pytest.raises(OptionError, match=r"to: 'recordoi' is none of .* Did you mean 'recordio'"):
         run(str(tmp_path / "out"), to="recordoi")
     with pytest.raises(OptionError, match="to: parquet has columns, but prepared records are bytes"):
         run(str(tmp_path / "out.parquet"), prepare=module)

@@ -2,11 +2,12 @@ import csv
 import gzip
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from elasticdl_nb.runtime.data import csvfiles
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError, OptionError
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 IRIS = ["sepal.length", "sepal.width", "variety"]
 

@@ -2,9 +2,10 @@ import csv
 import io
 
 import numpy as np
-from elasticdl_nb.runtime.data import kernels
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from elasticdl_nb.runtime.data import kernels
 
 quick = settings(max_examples=60, deadline=None)
 

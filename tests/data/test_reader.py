@@ -1,6 +1,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from elasticdl_nb.runtime.data import recordio, tfrecord
 from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
 from elasticdl_nb.runtime.errors import DataError, OptionError
@@ -18,8 +19,10 @@ def test_files_are_in_the_order_given_and_sorted_within_a_glob(folder):
     assert reader.form == "bytes"
     assert reader.metadata.column_names == []
     assert reader.files() == [
-        FileRecords(f"{folder}/c.rec", 3), FileRecords(f"{folder}/a.recordio", 2), FileRecords(f"{folder}/b.recordio", 1),
-    ]  # fmt: skip
+        FileRecords(f"{folder}/c.rec", 3),
+        FileRecords(f"{folder}/a.recordio", 2),
+        FileRecords(f"{folder}/b.recordio", 1),
+    ]
 
 
 def test_of_a_directory_all_data_files_are_read_but_hidden_ones(folder):
@@ -47,7 +50,7 @@ def test_formats_are_told_by_content_where_the_name_does_not(tmp_path):
 def test_the_format_parameter_wins(tmp_path):
     tfrecord.write_file(str(tmp_path / "a.recordio"), [b"x", b"y"])
     assert open_reader([str(tmp_path / "a.recordio")], {"format": "tfrecord"}).files()[0].records == 2
-    with pytest.raises(DataError, match="is this another kind of file.*format='tfrecord'"):
+    with pytest.raises(DataError, match=r"is this another kind of file.*format='tfrecord'"):
         open_reader([str(tmp_path / "a.recordio")], {}).check()
 
 

@@ -4,10 +4,11 @@ import zlib
 
 import cramjam
 import pytest
-from elasticdl_nb.runtime.data import files, kernels, recordio
-from elasticdl_nb.runtime.errors import DataError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from elasticdl_nb.runtime.data import files, kernels, recordio
+from elasticdl_nb.runtime.errors import DataError
 
 RECORDS = [b"record %d" % n * (n % 7) for n in range(1000)]
 

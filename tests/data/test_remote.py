@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from elasticdl_nb.runtime.data import files, recordio
 from elasticdl_nb.runtime.data.convert import convert
 from elasticdl_nb.runtime.data.reader import open_reader

@@ -1,8 +1,9 @@
 import pytest
-from elasticdl_nb.runtime.data.chunks import FileRecords
-from elasticdl_nb.runtime.data.tasks import cut
 from hypothesis import given
 from hypothesis import strategies as st
+
+from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.data.tasks import cut
 
 
 @given(st.lists(st.integers(0, 50), max_size=10), st.integers(1, 30))

@@ -2,11 +2,13 @@
 
 import itertools
 import threading
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from elasticdl_nb.runtime.data import examples, recordio, tfrecord
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError
@@ -80,15 +82,24 @@ def test_iterations_in_many_threads_do_not_mix(path):
 
 def test_iterations_given_up_are_forgotten_in_time(path):
     dataset = tensors.record_dataset(open_reader([path], {}), lambda: [(path, 0, 3000)])
+    forgotten = iter(dataset)
+    next(forgotten)
     for _ in range(100):
         next(iter(dataset))
     assert flat(dataset) == RECORDS
+    with pytest.raises(tf.errors.OpError, match="left alone"):  # rather than an early end
+        list(forgotten)
+
+
+def test_an_iteration_stays_at_its_end(path):
+    iterator = iter(tensors.record_dataset(open_reader([path], {}), lambda: [(path, 0, 1)]))
+    assert [next(iterator, None) is None for _ in range(4)] == [False, True, True, True]
 
 
 def test_the_readers_error_comes_back_as_it_was(path):
-    content = bytearray(open(path, "rb").read())
+    content = bytearray(Path(path).read_bytes())
     content[-1] ^= 1
-    open(path, "wb").write(content)
+    Path(path).write_bytes(content)
     dataset = tensors.record_dataset(open_reader([path], {}), lambda: [(path, 0, 3000)])
     with pytest.raises(tf.errors.OpError) as caught:
         flat(dataset.unbatch().map(tf.strings.length).batch(10).prefetch(1))
@@ -148,7 +159,7 @@ def test_tfrecord_files_are_the_same_to_tensorflow_and_to_us(tmp_path):
     with tf.io.TFRecordWriter(theirs) as writer:
         for record in RECORDS:
             writer.write(record)
-    assert open(ours, "rb").read() == open(theirs, "rb").read()
+    assert Path(ours).read_bytes() == Path(theirs).read_bytes()
     dataset = tensors.record_dataset(open_reader([theirs], {}), lambda: [(theirs, 0, 3000)])
     assert flat(dataset) == RECORDS
 

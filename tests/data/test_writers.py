@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
 from elasticdl_nb.runtime.data import examples, recordio
 from elasticdl_nb.runtime.data.writers import OUTPUT_FORMS, concatenate, open_writer
 
