@@ -28,7 +28,7 @@ def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
         ("data", ", ".join(spec.data)),
         ("records", _records(status)),
         ("loss", _loss(status)),
-        *((f"evaluation at step {item.step}", format_evaluation(item)) for item in status.evaluations[-5:]),
+        *((_evaluation_name(item), format_evaluation(item)) for item in status.evaluations[-5:]),
         ("failure", status.failure.message),
         *((f"{item.level}, {item.source}", item.text) for item in status.events if item.level != "info"),
         ("output", ", ".join(status.outputs) or spec.output),
@@ -41,6 +41,10 @@ def columns(facts: list[tuple[str, str]]) -> str:
     """Return one indented line per (subject, text), the texts below each other."""
     width = max((len(subject) for subject, _ in facts), default=0)
     return "\n".join(f"  {subject:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for subject, text in facts)
+
+
+def _evaluation_name(evaluation: pb.Evaluation) -> str:
+    return f"evaluation at step {evaluation.step}" if evaluation.step else "evaluation"
 
 
 def _state(status: pb.JobStatus) -> str:

@@ -130,19 +130,24 @@ def _numbers(status: pb.JobStatus) -> str:
     if status.losses:
         parts.append(f"loss {format_value(status.losses[-1].loss)}")
     if status.evaluations:
-        parts.append(f"{format_metrics(latest_metrics(status))} (evaluated at step {status.evaluations[-1].step:,})")
+        when = f" (evaluated at step {status.evaluations[-1].step:,})" if status.evaluations[-1].step else ""
+        parts.append(format_metrics(latest_metrics(status)) + when)
     return "   ".join(parts)
 
 
 class News:
-    """Picks the warnings and errors that were not there the last time."""
+    """Picks the warnings and errors that were not there the last time; why a job failed is told by others."""
 
     def __init__(self) -> None:
         self._seen_until = 0.0
 
     def of(self, status: pb.JobStatus) -> list[pb.Event]:
         """Return the new ones."""
-        fresh = [event for event in status.events if event.time > self._seen_until and event.level != "info"]
+        fresh = [
+            event
+            for event in status.events
+            if event.time > self._seen_until and event.level != "info" and event.text != status.failure.message
+        ]
         self._seen_until = max([self._seen_until, *(event.time for event in status.events)])
         return fresh
 
@@ -172,7 +177,7 @@ class PlainLines:
         if is_over(status):
             if not self._over:
                 took = format_duration(elapsed(status, now))
-                lines.append(f"{phase_name(status)} after {took}" + self._failure(status))
+                lines.append(f"{phase_name(status)} after {took}")
             self._over = True
         elif due:
             lines.append(self._progress(status, now))
@@ -182,11 +187,9 @@ class PlainLines:
     def _evaluations(self, status: pb.JobStatus) -> list[str]:
         fresh = [item for item in status.evaluations if item.step > self._evaluated_at]
         self._evaluated_at = max([self._evaluated_at, *(item.step for item in fresh)])
-        return [f"evaluation at step {item.step:,}: {format_evaluation(item)}" for item in fresh]
-
-    @staticmethod
-    def _failure(status: pb.JobStatus) -> str:
-        return f": {status.failure.message}" if status.phase == pb.FAILED and status.failure.message else ""
+        return [
+            f"evaluation{f' at step {item.step:,}' if item.step else ''}: {format_evaluation(item)}" for item in fresh
+        ]
 
     @staticmethod
     def _progress(status: pb.JobStatus, now: float) -> str:

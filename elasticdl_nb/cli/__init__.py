@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ElasticDLError as error:
         return _refuse(arguments, str(error), 1 if isinstance(error, JobFailed) else 2)
     except (Interrupted, KeyboardInterrupt) as interrupt:
-        return interrupt.exit_code if isinstance(interrupt, Interrupted) else 130
+        code = interrupt.exit_code if isinstance(interrupt, Interrupted) else 130
+        return _refuse(arguments, "interrupted", code)
     except BrokenPipeError:  # `elasticdl jobs | head`
         sys.stdout = None
         return 0
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _refuse(arguments: Sequence[str], message: str, code: int) -> int:
     tell(f"elasticdl {arguments[0]}: {message}")
     if "--json" in arguments:
-        say_json({"name": None, "phase": "refused", "error": message})
+        say_json({"name": None, "phase": "refused" if code == 2 else None, "error": message})
     return code
 
 

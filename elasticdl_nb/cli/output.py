@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import textwrap
 from typing import Any
 
+import elasticdl_nb
+from elasticdl_nb import runtime
 from elasticdl_nb.job import Job
 from elasticdl_nb.report import columns, predict_command
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -19,8 +23,10 @@ from elasticdl_nb.runtime.status import (
     phase_name,
 )
 
-_FRAME = re.compile(r'  File "(?P<file>[^"]+)", line \d+')
-_NOT_THE_USERS = re.compile(r"/site-packages/|/lib/python3[^/]*/|/elasticdl_nb/|/runtime/(worker|model|data)/|<frozen ")
+# Four spaces are AutoGraph's.
+_FRAME = re.compile(r' {2,4}File "(?P<file>[^"]+)", line \d+')
+_INSTALLED = re.compile(r"/site-packages/|/lib/python3[^/]*/|/__autograph_generated_file|^<")
+_OUR_OWN = tuple(os.path.dirname(os.path.abspath(package.__file__ or "")) for package in (elasticdl_nb, runtime))
 
 
 def say(text: str) -> None:
@@ -95,20 +101,16 @@ def failure(job: Job, status: pb.JobStatus, whole_traceback: bool) -> str:
 
 
 def users_part(traceback: str) -> str:
-    """Return the traceback without the frames of this package, installed packages and Python itself.
-
-    Empty if no frame is left: then the message alone says more.
-    """
-    kept: list[str] = []
-    ours = False
-    has_frame = False
-    for line in traceback.splitlines():
+    """Return the frames of a traceback that are in the user's own files, each once; empty if there are none."""
+    frames: dict[str, None] = {}
+    lines: list[str] = []
+    for line in [*traceback.splitlines(), ""]:
         match = _FRAME.match(line)
-        if match:
-            ours = bool(_NOT_THE_USERS.search(match["file"]))
-            has_frame = has_frame or not ours
-        elif not line.startswith("    "):
-            ours = False
-        if not ours:
-            kept.append(line)
-    return "\n".join(kept) if has_frame else ""
+        if lines and (match or not line.startswith("    ")):
+            frames["\n".join(lines)] = None
+            lines = []
+        if match and not _INSTALLED.search(match["file"]) and not match["file"].startswith(_OUR_OWN):
+            lines = [line.strip().removesuffix("  *")]
+        elif lines:
+            lines.append(f"  {line.strip()}")
+    return textwrap.indent("\n".join(frames), "  ")

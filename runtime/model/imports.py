@@ -58,14 +58,23 @@ def describe(error: BaseException, root: str) -> str:
         return f"{type(error).__name__}: {error.msg} ({place})"
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__)
-        if os.path.realpath(frame.filename).startswith(os.path.realpath(root) + os.sep)
+        (filename, line) for filename, line in _places(error)
+        if os.path.realpath(filename).startswith(os.path.realpath(root) + os.sep)
     ]  # fmt: skip
     if not frames:
         return summary
-    frame = frames[-1]
-    line = linecache.getline(frame.filename, frame.lineno or 0).strip()
-    return f"{summary} ({_shorten(frame.filename, root)}, line {frame.lineno}: {line})"
+    filename, number = frames[-1]
+    line = linecache.getline(filename, number).strip()
+    return f"{summary} ({_shorten(filename, root)}, line {number}: {line})"
+
+
+def _places(error: BaseException) -> list[tuple[str, int]]:
+    """The files and lines that an error came through, the innermost last."""
+    # Code that AutoGraph has converted runs from generated files; it remembers the places in the originals.
+    converted = getattr(error, "ag_error_metadata", None)
+    if converted is not None:
+        return [(frame.filename, frame.lineno) for frame in reversed(converted.translated_stack)]
+    return [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def _shorten(filename: str, root: str) -> str:

@@ -14,11 +14,28 @@ _PASSING = ("UnavailableError", "AbortedError", "DeadlineExceededError")
 
 def failure(error: BaseException, cause: BaseException | None = None) -> pb.Failure:
     """Describe an exception; `cause` is the one to tell people about, if it is not the outermost."""
-    told = cause or error
+    told = _without_autograph(cause or error)
     message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {told}"
     passing = isinstance(told, OSError) or type(told).__name__ in _PASSING
     return pb.Failure(
         message=message,
-        traceback="".join(traceback.format_exception(error)),
+        traceback=_users_frames(told) + "".join(traceback.format_exception(error)),
         transient=passing and not isinstance(told, _LASTING),
     )
+
+
+def _without_autograph(error: BaseException) -> BaseException:
+    """Return the error itself, where AutoGraph has raised a copy of it whose message is a traceback."""
+    original = error.__context__
+    return original if type(original) is type(error) and str(error).startswith("in user code:") else error
+
+
+def _users_frames(error: BaseException) -> str:
+    """Return the frames in the user's files that AutoGraph knows: the real traceback has those of generated files."""
+    frames = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        metadata = getattr(cause, "ag_error_metadata", None)
+        frames = f"{metadata.to_exception(cause)}\n\n" if metadata else frames
+        cause = cause.__cause__
+    return frames

@@ -10,6 +10,7 @@ import sys
 import pytest
 from scripted_master import make_folder
 
+from elasticdl_nb import runtime
 from elasticdl_nb.cli import main
 from elasticdl_nb.cli.output import users_part
 from elasticdl_nb.cli.parser import JobParser
@@ -108,7 +109,7 @@ def test_attach_shows_the_job_to_its_end(folder, master):
 def test_a_failed_job_is_told_with_the_users_part_of_its_traceback(folder, master, capsys):
     traceback = (
         "Traceback (most recent call last):\n"
-        '  File "/x/elasticdl_nb/runtime/worker/worker.py", line 1, in run\n    task()\n'
+        f'  File "{runtime.__path__[0]}/worker/worker.py", line 1, in run\n    task()\n'
         f'  File "{folder.zoo}/model.py", line 3, in loss\n    return 1 / 0\n'
         "ZeroDivisionError: division by zero\n"
     )
@@ -194,6 +195,20 @@ def test_data_is_converted(tmp_path, capsys):
 # ------------------------------------------------------------------ tracebacks
 
 
-def test_a_traceback_without_frames_of_the_user_is_left_out():
-    assert users_part('Traceback:\n  File "/x/site-packages/keras/a.py", line 1, in f\n    f()\nValueError: x') == ""
+def test_of_a_traceback_only_the_users_frames_are_shown():
+    traceback = (
+        "in user code:\n\n"
+        '    File "/zoo/model.py", line 3, in loss  *\n        return helper(labels)\n'
+        '    File "/zoo/helpers.py", line 7, in helper\n        raise ValueError\n\n    ValueError: x\n\n'
+        "Traceback (most recent call last):\n"
+        '  File "/x/site-packages/keras/a.py", line 1, in f\n    f()\n    ^^^\n'
+        '  File "/zoo/model.py", line 3, in loss\n    return helper(labels)\n'
+        '  File "/tmp/__autograph_generated_file1.py", line 3, in loss\n    ag__\n'
+        '  File "<string>", line 1\n'
+        "ValueError: x\n"
+    )
+    assert users_part(traceback) == (
+        '  File "/zoo/model.py", line 3, in loss\n    return helper(labels)\n'
+        '  File "/zoo/helpers.py", line 7, in helper\n    raise ValueError'
+    )
     assert users_part("") == ""

@@ -59,11 +59,12 @@ def test_every_evaluation_and_warning_is_told_once():
     assert lines.feed(status, now=2) == []
 
 
-def test_the_end_is_told_once_with_its_reason():
+def test_the_end_is_told_once_and_its_reason_left_to_others():
     lines = PlainLines()
-    status = running(0.5, finished_at=1060)
+    event = pb.Event(time=5, level="error", source="master", text="loss is NaN")
+    status = running(0.5, finished_at=1060, events=[event])
     status.phase, status.failure.message = pb.FAILED, "loss is NaN"
-    assert lines.feed(status, now=0)[-1] == "failed after 1m 00s: loss is NaN"
+    assert lines.feed(status, now=0)[1:] == ["failed after 1m 00s"]
     assert lines.feed(status, now=1) == []
 
 
