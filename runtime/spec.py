@@ -292,7 +292,8 @@ class JobSpec:
 
     # ------------------------------------------------------------ running
     distribution_strategy: str = _option(
-        "Local trains in one worker process.",
+        "Local trains in one worker process; ParameterServerStrategy trains in num_workers processes that share "
+        "their model through num_ps parameter servers.",
         group="Running", parse=_one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES, jobs=_TRAIN,
     )  # fmt: skip
     num_workers: int = _option(
@@ -309,6 +310,32 @@ class JobSpec:
     log_level: str = _option(
         "How much the job's processes write to their logs.",
         group="Running", parse=_one_of(LOG_LEVELS), form="LEVEL", default="INFO", choices=LOG_LEVELS,
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ parameter servers
+    num_ps: int = _option(
+        "Parameter server processes.",
+        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN, aliases={"train": ("num_ps_pods",)},
+    )  # fmt: skip
+    use_async: bool = _option(
+        "Apply every worker's gradients as they come; otherwise grads_to_wait of them at a time.",
+        group="Parameter servers", parse=_switch, form="BOOL", default=True, jobs=_TRAIN,
+    )  # fmt: skip
+    grads_to_wait: int = _option(
+        "Synchronous training: how many workers' gradients make one step.",
+        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+    )  # fmt: skip
+    sync_version_tolerance: int = _option(
+        "Synchronous training: gradients are computed anew if the model has moved on by more steps than this.",
+        group="Parameter servers", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
+    )  # fmt: skip
+    get_model_steps: int = _option(
+        "Asynchronous training: a worker takes the model's dense values anew after this many of its steps.",
+        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+    )  # fmt: skip
+    lr_staleness_modulation: bool = _option(
+        "Asynchronous training: divide the learning rate by the number of steps that gradients come late.",
+        group="Parameter servers", parse=_switch, form="BOOL", default=False, jobs=_TRAIN,
     )  # fmt: skip
 
     # ------------------------------------------------------------ construction
@@ -343,11 +370,18 @@ class JobSpec:
             raise OptionError("output", "needed: where shall the predictions go?")
         if self.input_fn and self.dataset_fn:
             raise OptionError("input_fn", "given together with dataset_fn; one of them reads the data")
-        if self.distribution_strategy != "Local":
+        if self.use_async and self.grads_to_wait > 1:
+            raise OptionError("grads_to_wait", "given for asynchronous training; with it, say use_async=False")
+        if self.distribution_strategy == "AllreduceStrategy":
             raise OptionError(
                 "distribution_strategy",
-                f"{self.distribution_strategy} is not available in this version; use Local",
+                "AllreduceStrategy is not available in this version; use Local or ParameterServerStrategy",
             )
+
+    @property
+    def uses_servers(self) -> bool:
+        """Whether the job has parameter server processes."""
+        return self.kind == "train" and self.distribution_strategy == "ParameterServerStrategy"
 
     def replace(self, **changes: Any) -> JobSpec:
         """Return a copy with some values changed; they are taken as they are."""

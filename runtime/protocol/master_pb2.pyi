@@ -44,7 +44,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,7 @@ class Task(_message.Message):
     STATES_FIELD_NUMBER: _ClassVar[int]
     PARTS_FIELD_NUMBER: _ClassVar[int]
     ENDS_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -67,7 +68,8 @@ class Task(_message.Message):
     states: _containers.RepeatedCompositeFieldContainer[MetricState]
     parts: int
     ends_epoch: bool
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ...) -> None: ...
+    generation: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class MetricState(_message.Message):
     __slots__ = ("name", "arrays")
@@ -86,7 +88,7 @@ class Array(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
-    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note")
+    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "sequence")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
     TASK_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +98,11 @@ class WorkerMessage(_message.Message):
     WORKER_FAILED_FIELD_NUMBER: _ClassVar[int]
     STOP_TRAINING_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_DONE_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_CAPTURED_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_WRITTEN_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     want: Want
     task_done: TaskDone
@@ -105,33 +112,74 @@ class WorkerMessage(_message.Message):
     worker_failed: WorkerFailed
     stop_training: StopTraining
     note: Note
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ...) -> None: ...
+    paused: Paused
+    restore_done: RestoreDone
+    snapshot_captured: SnapshotCaptured
+    snapshot_written: SnapshotWritten
+    sequence: int
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class MasterMessage(_message.Message):
-    __slots__ = ("welcome", "task", "leave")
+    __slots__ = ("welcome", "task", "leave", "ack", "servers", "pause", "resume", "restore", "snapshot")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     LEAVE_FIELD_NUMBER: _ClassVar[int]
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     task: Task
     leave: Leave
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ...) -> None: ...
+    ack: Ack
+    servers: Servers
+    pause: Pause
+    resume: Resume
+    restore: Restore
+    snapshot: Snapshot
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("worker", "incarnation", "pid")
+    __slots__ = ("worker", "incarnation", "pid", "role", "data_address", "again", "held")
     WORKER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    DATA_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     worker: int
     incarnation: str
     pid: int
-    def __init__(self, worker: _Optional[int] = ..., incarnation: _Optional[str] = ..., pid: _Optional[int] = ...) -> None: ...
+    role: str
+    data_address: str
+    again: bool
+    held: _containers.RepeatedCompositeFieldContainer[TaskKey]
+    def __init__(self, worker: _Optional[int] = ..., incarnation: _Optional[str] = ..., pid: _Optional[int] = ..., role: _Optional[str] = ..., data_address: _Optional[str] = ..., again: _Optional[bool] = ..., held: _Optional[_Iterable[_Union[TaskKey, _Mapping]]] = ...) -> None: ...
+
+class TaskKey(_message.Message):
+    __slots__ = ("id", "attempt")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    attempt: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("restore_from",)
+    __slots__ = ("restore_from", "acknowledged")
     RESTORE_FROM_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     restore_from: str
-    def __init__(self, restore_from: _Optional[str] = ...) -> None: ...
+    acknowledged: int
+    def __init__(self, restore_from: _Optional[str] = ..., acknowledged: _Optional[int] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
 
 class Want(_message.Message):
     __slots__ = ("tasks",)
@@ -195,16 +243,20 @@ class Failure(_message.Message):
     def __init__(self, message: _Optional[str] = ..., traceback: _Optional[str] = ..., transient: _Optional[bool] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("activity", "step", "records", "losses")
+    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes")
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
     activity: str
     step: int
     records: int
     losses: _containers.RepeatedCompositeFieldContainer[LossPoint]
-    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ...) -> None: ...
+    rows: int
+    bytes: int
+    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class CheckpointReady(_message.Message):
     __slots__ = ("step", "path")
@@ -233,6 +285,76 @@ class Leave(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class Servers(_message.Message):
+    __slots__ = ("generation", "addresses")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, generation: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Pause(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class Paused(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class Resume(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Restore(_message.Message):
+    __slots__ = ("generation", "path", "keep_step")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    KEEP_STEP_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    path: str
+    keep_step: bool
+    def __init__(self, generation: _Optional[int] = ..., path: _Optional[str] = ..., keep_step: _Optional[bool] = ...) -> None: ...
+
+class RestoreDone(_message.Message):
+    __slots__ = ("generation", "step", "failure")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    step: int
+    failure: Failure
+    def __init__(self, generation: _Optional[int] = ..., step: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("number", "generation", "path")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    generation: int
+    path: str
+    def __init__(self, number: _Optional[int] = ..., generation: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
+
+class SnapshotCaptured(_message.Message):
+    __slots__ = ("number", "step")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    step: int
+    def __init__(self, number: _Optional[int] = ..., step: _Optional[int] = ...) -> None: ...
+
+class SnapshotWritten(_message.Message):
+    __slots__ = ("number", "failure")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    failure: Failure
+    def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class LossPoint(_message.Message):
     __slots__ = ("step", "loss", "time")
@@ -264,7 +386,7 @@ class Evaluation(_message.Message):
     def __init__(self, step: _Optional[int] = ..., time: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., records: _Optional[int] = ...) -> None: ...
 
 class Instance(_message.Message):
-    __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid")
+    __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid", "rows", "bytes")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +396,8 @@ class Instance(_message.Message):
     RECORDS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     RESTARTS_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
     role: str
     index: int
     state: str
@@ -283,7 +407,9 @@ class Instance(_message.Message):
     records_per_second: float
     restarts: int
     pid: int
-    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ..., activity: _Optional[str] = ..., tasks_done: _Optional[int] = ..., records_done: _Optional[int] = ..., records_per_second: _Optional[float] = ..., restarts: _Optional[int] = ..., pid: _Optional[int] = ...) -> None: ...
+    rows: int
+    bytes: int
+    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ..., activity: _Optional[str] = ..., tasks_done: _Optional[int] = ..., records_done: _Optional[int] = ..., records_per_second: _Optional[float] = ..., restarts: _Optional[int] = ..., pid: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("time", "level", "source", "text")
@@ -298,7 +424,7 @@ class Event(_message.Message):
     def __init__(self, time: _Optional[float] = ..., level: _Optional[str] = ..., source: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url")
+    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -325,6 +451,10 @@ class JobStatus(_message.Message):
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     DISTRIBUTION_STRATEGY_FIELD_NUMBER: _ClassVar[int]
     DASHBOARD_URL_FIELD_NUMBER: _ClassVar[int]
+    NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    NUM_PS_FIELD_NUMBER: _ClassVar[int]
+    ROLLBACKS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_STEP_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     phase: JobPhase
@@ -351,7 +481,11 @@ class JobStatus(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[str]
     distribution_strategy: str
     dashboard_url: str
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ...) -> None: ...
+    num_workers: int
+    num_ps: int
+    rollbacks: int
+    checkpoint_step: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("waiting",)
@@ -374,5 +508,15 @@ class CancelRequest(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class CancelReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ScaleRequest(_message.Message):
+    __slots__ = ("workers",)
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    workers: int
+    def __init__(self, workers: _Optional[int] = ...) -> None: ...
+
+class ScaleReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -49,14 +49,20 @@ class MasterStub:
                 request_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.CancelRequest.SerializeToString,
                 response_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.CancelReply.FromString,
                 _registered_method=True)
+        self.ScaleJob = channel.unary_unary(
+                '/elasticdl.Master/ScaleJob',
+                request_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleRequest.SerializeToString,
+                response_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleReply.FromString,
+                _registered_method=True)
 
 
 class MasterServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Work(self, request_iterator, context):
-        """One stream per worker process, for its whole life. It carries tasks, results and heartbeats, so that
-        its end tells the master at once that the worker is gone.
+        """One stream per process of a worker or parameter server. It carries tasks, commands, results and heartbeats. When it
+        breaks while the process lives (the master died and was restarted), the process opens another one, says hello with
+        what it holds, and sends again what was not acknowledged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -71,6 +77,13 @@ class MasterServicer:
 
     def CancelJob(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScaleJob(self, request, context):
+        """Changes how many workers the job has, while it runs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -92,6 +105,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.CancelRequest.FromString,
                     response_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.CancelReply.SerializeToString,
+            ),
+            'ScaleJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleJob,
+                    request_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleRequest.FromString,
+                    response_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +193,33 @@ class Master:
             '/elasticdl.Master/CancelJob',
             elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.CancelRequest.SerializeToString,
             elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.CancelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elasticdl.Master/ScaleJob',
+            elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleRequest.SerializeToString,
+            elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleReply.FromString,
             options,
             channel_credentials,
             insecure,
