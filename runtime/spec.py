@@ -315,7 +315,8 @@ class JobSpec:
     # ------------------------------------------------------------ parameter servers
     num_ps: int = _option(
         "Parameter server processes.",
-        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN, aliases={"train": ("num_ps_pods",)},
+        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+        aliases={"train": ("num_ps_pods",)},
     )  # fmt: skip
     use_async: bool = _option(
         "Apply every worker's gradients as they come; otherwise grads_to_wait of them at a time.",

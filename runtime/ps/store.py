@@ -129,6 +129,10 @@ class ParameterStore:
         """Return rows of a table, float32 [n, dim]; see `EmbeddingTable.lookup`. Raises DataError."""
         return self._table(table).lookup(ids, create=create)
 
+    def export(self, table: str) -> Iterator[RowBlock]:
+        """Return all rows of a table as they are at this call; see `EmbeddingTable.export`. Raises DataError."""
+        return self._table(table).export()
+
     # ------------------------------------------------------------ learning
 
     def push(
