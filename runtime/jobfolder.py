@@ -9,6 +9,10 @@
       data/           frames handed over by the client, as Parquet
       master.json     address and process id of the running master
       master.lock     locked by the master while it lives
+      supervisor.lock locked, while it lives, by the process that starts the master again when it dies
+      over            exists once the job has ended
+      journal.db      what the master must know when it is started again
+      processes/      a file per process of the job that lives
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
       logs/           a file per process
@@ -69,6 +73,7 @@ class JobFolder:
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.parts = self.path / "parts"
+        self.processes = self.path / "processes"
 
     # ------------------------------------------------------------ making and finding
 
@@ -206,7 +211,7 @@ class JobFolder:
         """The log file of one process: logs/master.log, logs/worker-0.log."""
         return self.logs / (f"{role}.log" if index is None else f"{role}-{index}.log")
 
-    # ------------------------------------------------------------ is the master alive?
+    # ------------------------------------------------------------ is the job alive?
 
     @contextlib.contextmanager
     def hold_master_lock(self) -> Iterator[None]:
@@ -217,9 +222,31 @@ class JobFolder:
         with _hold_lock(self.path / "master.lock"):
             yield
 
-    def is_alive(self) -> bool:
+    @contextlib.contextmanager
+    def hold_supervisor_lock(self) -> Iterator[None]:
+        """Mark the job as having someone who starts its master again, as `hold_master_lock` does for the master."""
+        with _hold_lock(self.path / "supervisor.lock"):
+            yield
+
+    def has_master(self) -> bool:
         """Whether the job's master lives."""
         return _is_locked(self.path / "master.lock")
+
+    def has_supervisor(self) -> bool:
+        """Whether the process lives that starts the master again."""
+        return _is_locked(self.path / "supervisor.lock")
+
+    def is_alive(self) -> bool:
+        """Whether the job's master lives, or will be started again."""
+        return self.has_master() or self.has_supervisor()
+
+    def is_over(self) -> bool:
+        """Whether the job has come to its end."""
+        return (self.path / "over").exists()
+
+    def mark_over(self) -> None:
+        """Note that the job has come to its end: its master is not started again."""
+        (self.path / "over").touch()
 
     def is_in_preparation(self) -> bool:
         """Whether a client is at work on the job, before it has a master."""

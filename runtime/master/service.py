@@ -75,6 +75,8 @@ class MasterService(master_pb2_grpc.MasterServicer):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this job has no use for this worker")
             async for message in request_iterator:
                 self._events.worker_said(*key, message)
+                if message.sequence:
+                    outbox.put_nowait(pb.MasterMessage(ack=pb.Ack(sequence=message.sequence)))
         finally:
             del self._outboxes[key]
             sender.cancel()

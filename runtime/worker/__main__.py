@@ -16,7 +16,7 @@ def main(path: str, address: str, number: str, incarnation: str) -> None:
     faulthandler.enable()
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    link = MasterLink(address, folder.token(), int(number), incarnation)
+    link = MasterLink(folder, address, int(number), incarnation)
     link.activity("importing")
     code = 0
     try:

@@ -5,38 +5,28 @@ Threads of its own, so that the worker is heard while TensorFlow is being import
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
 
-import grpc
-
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.masterlink import MasterStream
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.protocol import master_pb2_grpc
-from elasticdl_nb.runtime.protocol.auth import metadata
 
 HEARTBEAT = 1.0
 REPORT_INTERVAL = 0.25
-LOST_MASTER = 75
-"""Exit code of a worker whose master is gone (EX_TEMPFAIL)."""
-
-logger = logging.getLogger(__name__)
 
 
 class MasterLink:
-    """The stream between this worker process and the master.
+    """What a worker process and the master say to each other.
 
-    `tasks` gives the master's tasks in order, then None when the worker shall leave. When the stream breaks, the
-    process ends on the spot: the master has started another worker, or is dead itself.
+    `tasks` gives the master's tasks in order, then None when the worker shall leave. Around each task the worker calls
+    `begin` and `end`, so that the master can pause it between tasks.
     """
 
-    def __init__(self, address: str, token: str, worker: int, incarnation: str) -> None:
+    def __init__(self, folder: JobFolder, address: str, worker: int, incarnation: str) -> None:
         self.tasks: queue.Queue[pb.Task | None] = queue.Queue()
-        self._hello = pb.Hello(worker=worker, incarnation=incarnation, pid=os.getpid())
-        self._outbox: queue.SimpleQueue[pb.WorkerMessage | None] = queue.SimpleQueue()
         self._welcome: queue.SimpleQueue[pb.Welcome] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._activity = "starting"
@@ -45,10 +35,14 @@ class MasterLink:
         self._losses: list[pb.LossPoint] = []
         self._changed = threading.Event()
         self._leaving = False
-        channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 64 << 20)])
-        self._replies = master_pb2_grpc.MasterStub(channel).Work(self._messages(), metadata=metadata(token))
-        self._reader = threading.Thread(target=self._read, name="master-link", daemon=True)
-        self._reader.start()
+        self._state = threading.Condition()
+        self._servers = pb.Servers()
+        self._in_hand: dict[tuple[int, int], pb.Task] = {}
+        self._busy = False
+        self._paused = 0
+        self._sent_away = False
+        hello = pb.Hello(role="worker", worker=worker, incarnation=incarnation, pid=os.getpid())
+        self._stream = MasterStream(folder, address, hello, self._receive, self._held)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def welcome(self) -> pb.Welcome:
@@ -61,7 +55,7 @@ class MasterLink:
         """Send a message, `send(want=pb.Want(tasks=2))`. What was said of progress before goes out before it."""
         if self._changed.is_set():
             self._report()
-        self._outbox.put(pb.WorkerMessage(**body))  # type: ignore[arg-type]
+        self._stream.send(**body)
 
     def note(self, level: str, text: str) -> None:
         """Say something that people should see."""
@@ -90,15 +84,69 @@ class MasterLink:
         """Send what is left and end the stream."""
         self._report()
         self._leaving = True
-        self._outbox.put(None)
-        self._reader.join(timeout=5.0)
+        self._stream.close()
+
+    # ------------------------------------------------------------ tasks and servers
+
+    def begin(self, task: pb.Task) -> bool:
+        """Wait while the master has paused its workers; return whether the task still counts and is to be done."""
+        with self._state:
+            self._state.wait_for(lambda: not self._paused)
+            self._busy = task.generation == self._servers.generation
+            return self._busy
+
+    def end(self, task: pb.Task) -> None:
+        """The task is over: its result was sent, or it counts no longer. Its gradients have reached the servers."""
+        with self._state:
+            self._busy = False
+            self._in_hand.pop((task.id, task.attempt), None)
+            if self._paused:
+                self.send(paused=pb.Paused(number=self._paused))
+
+    def still_counts(self, task: pb.Task) -> bool:
+        """Whether the task's generation of servers is still the last one."""
+        return task.generation == self._servers.generation
+
+    def servers(self, newer_than: int = 0, timeout: float | None = None) -> pb.Servers | None:
+        """Wait until all servers of a generation after `newer_than` are up, and return them.
+
+        Returns None if that takes longer than `timeout` seconds, or the worker shall leave.
+        """
+
+        def ready() -> bool:
+            return self._sent_away or (bool(self._servers.addresses) and self._servers.generation > newer_than)
+
+        with self._state:
+            return self._servers if self._state.wait_for(ready, timeout) and not self._sent_away else None
 
     # ------------------------------------------------------------ threads
 
-    def _messages(self) -> Iterator[pb.WorkerMessage]:
-        yield pb.WorkerMessage(hello=self._hello)
-        while (message := self._outbox.get()) is not None:
-            yield message
+    def _held(self) -> list[pb.TaskKey]:
+        with self._state:
+            return [pb.TaskKey(id=number, attempt=attempt) for number, attempt in self._in_hand]
+
+    def _receive(self, message: pb.MasterMessage) -> None:
+        with self._state:
+            match message.WhichOneof("body"):
+                case "welcome":
+                    self._welcome.put(message.welcome)
+                case "task":
+                    self._in_hand[message.task.id, message.task.attempt] = message.task
+                    self.tasks.put(message.task)
+                case "servers":
+                    self._servers = message.servers
+                    generation = message.servers.generation
+                    self._in_hand = {key: t for key, t in self._in_hand.items() if t.generation == generation}
+                case "pause":
+                    self._paused = message.pause.number
+                    if not self._busy:
+                        self._stream.send(paused=pb.Paused(number=self._paused))
+                case "resume":
+                    self._paused = 0
+                case "leave":
+                    self._paused, self._sent_away = 0, True
+                    self.tasks.put(None)
+            self._state.notify_all()
 
     def _beat(self) -> None:
         while not self._leaving:
@@ -109,22 +157,7 @@ class MasterLink:
     def _report(self) -> None:
         with self._lock:
             self._changed.clear()
-            losses, self._losses = self._losses, []
+            losses = self._losses
             progress = pb.Progress(activity=self._activity, step=self._step, records=self._records, losses=losses)
-            self._outbox.put(pb.WorkerMessage(progress=progress))
-
-    def _read(self) -> None:
-        try:
-            for message in self._replies:
-                match message.WhichOneof("body"):
-                    case "welcome":
-                        self._welcome.put(message.welcome)
-                    case "task":
-                        self.tasks.put(message.task)
-                    case "leave":
-                        self.tasks.put(None)
-        except grpc.RpcError as error:
-            if not self._leaving:
-                logger.error("the master is gone or has no use for this worker: %s", error)
-        if not self._leaving:
-            os._exit(LOST_MASTER)
+            if self._stream.tell(progress=progress):
+                self._losses = []

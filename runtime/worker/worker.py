@@ -58,19 +58,24 @@ class Worker:
         self._link.activity("waiting")
         self._link.send(want=pb.Want(tasks=READ_AHEAD))
         for work in Feed(self._link.tasks, self._source_of):
-            before = self._step
-            try:
-                self._do(work)
-            except Exception as error:  # the master decides what a failed task means; the worker lives on
-                task = work.task
-                failed = pb.TaskFailed(
-                    id=task.id,
-                    attempt=task.attempt,
-                    failure=failure(error, original_error(error)),
-                    steps_applied=self._step - before,
-                )
-                self._link.send(task_failed=failed)
+            if self._link.begin(work.task):
+                self._attempt(work)
+                self._link.end(work.task)
         self._events.close()
+
+    def _attempt(self, work: Work) -> None:
+        before = self._step
+        try:
+            self._do(work)
+        except Exception as error:  # the master decides what a failed task means; the worker lives on
+            task = work.task
+            failed = pb.TaskFailed(
+                id=task.id,
+                attempt=task.attempt,
+                failure=failure(error, original_error(error)),
+                steps_applied=self._step - before,
+            )
+            self._link.send(task_failed=failed)
 
     def _do(self, work: Work) -> None:
         task = work.task
