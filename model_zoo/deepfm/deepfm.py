@@ -28,15 +28,15 @@ def custom_model(vocabulary_size=100_000, embedding_dim=16, hidden_units=(128, 6
     ]
     table = keras.ops.stack(rows, axis=1)
     factors, weights = table[:, :, :embedding_dim], table[:, :, embedding_dim:]
-    linear = keras.layers.Dense(1)(dense) + keras.ops.sum(weights, axis=1)
+    linear = keras.layers.Dense(1, name="linear")(dense) + keras.ops.sum(weights, axis=1)
     # The sum of all pairs' products: (square of the sum - sum of the squares) / 2.
     squared_sum = keras.ops.square(keras.ops.sum(factors, axis=1))
     sum_of_squares = keras.ops.sum(keras.ops.square(factors), axis=1)
     pairs = 0.5 * keras.ops.sum(squared_sum - sum_of_squares, axis=1, keepdims=True)
     deep = keras.layers.Concatenate()([dense, keras.layers.Flatten()(factors)])
-    for units in hidden_units:
-        deep = keras.layers.Dense(units, activation="relu")(deep)
-    deep = keras.layers.Dense(1)(deep)
+    for number, units in enumerate(hidden_units):
+        deep = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(deep)
+    deep = keras.layers.Dense(1, name="deep")(deep)
     return keras.Model({"dense": dense, "sparse": sparse}, linear + pairs + deep, name="deepfm")
 
 
