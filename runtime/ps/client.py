@@ -1,0 +1,305 @@
+"""The parameters of a model that lives on servers, for a worker."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.ps import requests
+from elasticdl_nb.runtime.ps.api import Array, Dense, RowGradients, StepResult
+from elasticdl_nb.runtime.ps.kernels import Ids
+from elasticdl_nb.runtime.ps.partition import DensePartition, split_ids
+from elasticdl_nb.runtime.ps.store import Gradients
+from elasticdl_nb.runtime.ps.table import TableSpec
+from elasticdl_nb.runtime.ps.transport import Transport
+from elasticdl_nb.runtime.ps.wire import Kind, Message
+
+TIMEOUT = 60.0
+"""Seconds that a server may take to answer; its death shows at once."""
+
+SLOW_TIMEOUT = 600.0
+"""The same where it may have to read a checkpoint first."""
+
+_REMEMBERED_VERSIONS = 256
+T = TypeVar("T")
+Places = Sequence[NDArray[np.int64]]
+
+
+class ParameterClient:
+    """See `ParameterServers`. Servers are at `addresses` ("tcp://HOST:PORT"), in their order, all of one generation.
+
+    `source` names this worker's process. With `synchronous`, server 0 decides whether gradients count, and the others
+    follow it; so no step counts on some servers only.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        token: str,
+        *,
+        generation: int = 0,
+        source: str = "",
+        synchronous: bool = False,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._servers = len(addresses)
+        self._transport = Transport(addresses, token, generation)
+        self._source = source
+        self._leader_first = synchronous and self._servers > 1
+        self._timeout = timeout
+        self._partition = DensePartition({}, self._servers)
+        self._sequence = itertools.count(1)
+        self._lock = threading.Lock()
+        self._under_way: list[Future[StepResult]] = []
+        self._versions: dict[int, tuple[int, ...]] = {}
+
+    # ------------------------------------------------------------ see ParameterServers
+
+    def initialize(self, optimizer: Mapping[str, Any], dense: Dense, tables: Sequence[TableSpec]) -> dict[str, Array]:
+        """See `ParameterServers.initialize`."""
+        self._partition = DensePartition({name: value.shape for name, value in dense.items()}, self._servers)
+        parts = self._partition.split(dense)
+        answers = self._ask_all(
+            Kind.INITIALIZE,
+            [requests.initialize(optimizer, part, tables, i, self._servers) for i, part in enumerate(parts)],
+            max(self._timeout, SLOW_TIMEOUT),
+        )
+        return self._dense(answers)
+
+    def pull(self) -> tuple[dict[str, Array], int]:
+        """See `ParameterServers.pull`."""
+        answers = self._ask_all(Kind.STEP, [requests.step(pull=True)] * self._servers)
+        return self._dense(answers), self._version(answers)
+
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
+        """See `ParameterServers.lookup`."""
+        wanted = _Wanted({table: ids}, self._servers)
+        answers = self._ask_all(Kind.STEP, [requests.step(lookup=part, create=create) for part in wanted.parts])
+        return wanted.join(answers)[table]
+
+    def step(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None = None,
+        lookup: Mapping[str, Ids] | None = None,
+        pull: bool = True,
+    ) -> StepResult:
+        """See `ParameterServers.step`."""
+        return self._step(
+            dense_gradients, row_gradients, version=version, learning_rate=learning_rate, lookup=lookup, pull=pull
+        ).result()
+
+    def step_async(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None = None,
+        lookup: Mapping[str, Ids] | None = None,
+        pull: bool = True,
+    ) -> Future[StepResult]:
+        """See `ParameterServers.step_async`."""
+        future = self._step(
+            dense_gradients, row_gradients, version=version, learning_rate=learning_rate, lookup=lookup, pull=pull
+        )
+        with self._lock:
+            # Those that failed stay for `flush` to tell.
+            self._under_way = [
+                other for other in self._under_way if not other.done() or other.exception() is not None
+            ] + [future]
+        return future
+
+    def flush(self) -> None:
+        """See `ParameterServers.flush`."""
+        with self._lock:
+            under_way, self._under_way = self._under_way, []
+        for future in under_way:
+            future.result()
+
+    def settle(self) -> int:
+        """See `ParameterServers.settle`."""
+        return int(self._ask_all(Kind.SETTLE, [({}, [])] * self._servers)[0].meta["version"])
+
+    def assign(self, values: Dense) -> None:
+        """See `ParameterServers.assign`."""
+        self._ask_all(Kind.ASSIGN, [requests.assign(part) for part in self._partition.split(values)])
+
+    def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
+        """See `ParameterServers.export`."""
+        first = self._ask_all(Kind.EXPORT, [requests.export(table)] * self._servers)
+        return itertools.chain.from_iterable(self._export(i, table, answer) for i, answer in enumerate(first))
+
+    def _export(self, server: int, table: str, answer: Message) -> Iterator[tuple[Ids, Array]]:
+        while answer.arrays:
+            following = self._ask(server, Kind.EXPORT, requests.export(table, answer.meta["export"]))
+            yield answer.arrays[0], answer.arrays[1]
+            answer = following.result()
+
+    def status(self) -> list[Mapping[str, Any]]:
+        """Return each server's generation, version, and rows and bytes of each table."""
+        return [answer.meta for answer in self._ask_all(Kind.STATUS, [({}, [])] * self._servers)]
+
+    def close(self) -> None:
+        """See `ParameterServers.close`."""
+        self._transport.close()
+
+    # ------------------------------------------------------------ steps
+
+    def _step(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None,
+        lookup: Mapping[str, Ids] | None,
+        pull: bool,
+    ) -> Future[StepResult]:
+        pushes = self._split(dense_gradients, row_gradients)
+        wanted = _Wanted(lookup or {}, self._servers)
+        source, sequence = self._source, next(self._sequence)
+        versions = self._versions.get(version, (version,) * self._servers)
+
+        def content(server: int, version: int, push: bool = True) -> requests.Content:
+            return requests.step(
+                pushes[server] if push else None, version=version, learning_rate=learning_rate, source=source,
+                sequence=sequence, lookup=wanted.parts[server], pull=pull,
+            )  # fmt: skip
+
+        def result(answers: Sequence[Message]) -> StepResult:
+            meta = answers[0].meta
+            dense = self._dense(answers, len(wanted)) if pull else None
+            return StepResult(meta["accepted"], self._version(answers), dense, wanted.join(answers), meta["reason"])
+
+        if not self._leader_first:
+            asked = [self._ask(i, Kind.STEP, content(i, versions[i])) for i in range(self._servers)]
+            return _gathered(asked, result)
+
+        def follow(first: Message) -> Future[StepResult]:
+            accepted = first.meta["accepted"]
+            others = range(1, self._servers)
+            asked = [self._ask(i, Kind.STEP, content(i, requests.ANY_VERSION, accepted)) for i in others]
+            return _gathered(asked, lambda answers: result([first, *answers]))
+
+        return _then(self._ask(0, Kind.STEP, content(0, version)), follow)
+
+    def _split(self, dense_gradients: Dense, row_gradients: RowGradients) -> list[Gradients]:
+        dense = self._partition.split(dense_gradients)
+        rows: list[dict[str, tuple[Ids, Array]]] = [{} for _ in range(self._servers)]
+        for table, (ids, gradients) in row_gradients.items():
+            for server, places in enumerate(_places(ids, self._servers)):
+                rows[server][table] = (ids[places], gradients[places]) if self._servers > 1 else (ids, gradients)
+        return [Gradients(*part) for part in zip(dense, rows, strict=True)]
+
+    def _dense(self, answers: Sequence[Message], first: int = 0) -> dict[str, Array]:
+        parts: dict[str, Array] = {}
+        for answer in answers:
+            parts |= requests.read_dense(answer, first)
+        return self._partition.join(parts)
+
+    def _version(self, answers: Sequence[Message]) -> int:
+        """Return the version of server 0, and remember what the others had then: each counts its own pushes."""
+        versions = tuple(int(answer.meta["version"]) for answer in answers)
+        if len(set(versions)) > 1:
+            with self._lock:
+                self._versions[versions[0]] = versions
+                while len(self._versions) > _REMEMBERED_VERSIONS:
+                    del self._versions[next(iter(self._versions))]
+        return versions[0]
+
+    # ------------------------------------------------------------ asking
+
+    def _ask(self, server: int, kind: Kind, content: requests.Content, timeout: float = 0.0) -> Future[Message]:
+        return self._transport.request(server, kind, content, timeout or self._timeout)
+
+    def _ask_all(self, kind: Kind, contents: Sequence[requests.Content], timeout: float = 0.0) -> list[Message]:
+        asked = [self._ask(server, kind, content, timeout) for server, content in enumerate(contents)]
+        return _gathered(asked, list).result()
+
+
+class _Wanted:
+    """Rows that are wanted, by server, and how they come together again."""
+
+    def __init__(self, lookup: Mapping[str, Ids], servers: int) -> None:
+        self._lookup = lookup
+        self._places = {table: _places(ids, servers) for table, ids in lookup.items()}
+        self.parts: list[dict[str, Ids]] = [
+            {table: ids[self._places[table][i]] if servers > 1 else ids for table, ids in lookup.items()}
+            for i in range(servers)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._lookup)
+
+    def join(self, answers: Sequence[Message]) -> dict[str, Array]:
+        """Return the rows by table, in the order of the ids."""
+        rows = {}
+        for number, (table, ids) in enumerate(self._lookup.items()):
+            found = [answer.arrays[number] for answer in answers]
+            if len(found) == 1:
+                rows[table] = found[0]
+                continue
+            rows[table] = np.empty((len(ids), found[0].shape[1]), np.float32)
+            for places, part in zip(self._places[table], found, strict=True):
+                rows[table][places] = part
+        return rows
+
+
+def _places(ids: Ids, servers: int) -> Places:
+    return split_ids(ids, servers) if servers > 1 else [ids]
+
+
+def _gathered(asked: Sequence[Future[Message]], combine: Callable[[list[Message]], T]) -> Future[T]:
+    """Return what `combine` makes of all answers; fails as soon as one of them does."""
+    combined: Future[T] = Future()
+    left = itertools.count(len(asked) - 1, -1)
+    lock = threading.Lock()
+
+    def done(future: Future[Message]) -> None:
+        with lock:
+            last = next(left) == 0
+            if combined.done():
+                return
+            error = future.exception()
+            if error is not None:
+                combined.set_exception(error)
+            elif last:
+                _resolve(combined, lambda: combine([future.result() for future in asked]))
+
+    for future in asked:
+        future.add_done_callback(done)
+    return combined
+
+
+def _then(asked: Future[Message], follow: Callable[[Message], Future[T]]) -> Future[T]:
+    """Return what comes of asking on, once the first answer is there."""
+    combined: Future[T] = Future()
+
+    def pass_on(future: Future[T]) -> None:
+        _resolve(combined, future.result)
+
+    def done(future: Future[Message]) -> None:
+        try:
+            follow(future.result()).add_done_callback(pass_on)
+        except Exception as error:  # belongs to whoever waits for the future
+            combined.set_exception(error)
+
+    asked.add_done_callback(done)
+    return combined
+
+
+def _resolve(future: Future[T], make: Callable[[], T]) -> None:
+    try:
+        future.set_result(make())
+    except Exception as error:  # belongs to whoever waits for the future
+        future.set_exception(error)

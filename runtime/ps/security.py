@@ -1,0 +1,100 @@
+"""Who may connect to a parameter server, and what others can read of what is said.
+
+On one machine (loopback) a peer shows a secret made from the job's token. Between machines everything is encrypted and
+both ends are known by CURVE keys made from the token. A server refuses all others before it takes a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import ipaddress
+import logging
+import threading
+
+import zmq
+from zmq.utils import z85
+
+logger = logging.getLogger(__name__)
+
+_USER = b"worker"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine can connect to an address."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
+
+
+def _derived(token: str, purpose: bytes) -> bytes:
+    return hashlib.blake2b(token.encode(), digest_size=32, person=purpose).digest()
+
+
+def _password(token: str) -> bytes:
+    return _derived(token, b"elasticdl plain").hex().encode()
+
+
+def _curve_keys(token: str, purpose: bytes) -> tuple[bytes, bytes]:
+    """Return (public, secret)."""
+    secret = z85.encode(_derived(token, purpose))
+    return zmq.curve_public(secret), secret
+
+
+def secure_server(socket: zmq.Socket[bytes], token: str, host: str) -> None:
+    """Set up a socket that will be bound to `host`; a `Gatekeeper` must run in its context."""
+    if is_loopback(host):
+        socket.plain_server = True
+    else:
+        _, socket.curve_secretkey = _curve_keys(token, b"elasticdl server")
+        socket.curve_server = True
+
+
+def secure_client(socket: zmq.Socket[bytes], token: str, host: str) -> None:
+    """Set up a socket that will be connected to `host`."""
+    if is_loopback(host):
+        socket.plain_username, socket.plain_password = _USER, _password(token)
+    else:
+        socket.curve_publickey, socket.curve_secretkey = _curve_keys(token, b"elasticdl client")
+        socket.curve_serverkey, _ = _curve_keys(token, b"elasticdl server")
+
+
+class Gatekeeper:
+    """Answers ZeroMQ's question, in a thread of its own, whether a peer may connect (ZAP, ZeroMQ RFC 27).
+
+    Ends with its context.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], token: str) -> None:
+        self._password = _password(token)
+        self._client_key = z85.decode(_curve_keys(token, b"elasticdl client")[0])
+        self._refused = 0
+        self._socket = context.socket(zmq.REP)
+        self._socket.linger = 0
+        self._socket.bind("inproc://zeromq.zap.01")
+        threading.Thread(target=self._run, name="gatekeeper", daemon=True).start()
+
+    def admits(self, mechanism: bytes, credentials: list[bytes]) -> bool:
+        """Whether a peer with these credentials is of the job."""
+        if mechanism == b"PLAIN" and len(credentials) == 2:
+            return hmac.compare_digest(credentials[1], self._password)
+        if mechanism == b"CURVE" and len(credentials) == 1:
+            return hmac.compare_digest(credentials[0], self._client_key)
+        return False
+
+    def _run(self) -> None:
+        with contextlib.suppress(zmq.ContextTerminated), self._socket:
+            while True:
+                version, request, _domain, peer, _identity, mechanism, *credentials = self._socket.recv_multipart()
+                admitted = self.admits(mechanism, credentials)
+                if not admitted:
+                    self._log(peer)
+                answer = (b"200", b"", b"worker") if admitted else (b"400", b"not of this job", b"")
+                self._socket.send_multipart([version, request, *answer, b""])
+
+    def _log(self, peer: bytes) -> None:
+        """Say so for the first, second, fourth, eighth … time: nobody shall fill the disk by knocking."""
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:
+            logger.warning("refused a peer at %s that is not of this job (%d so far)", peer.decode(), self._refused)

@@ -1,0 +1,155 @@
+"""A parameter server's socket: one loop, one thread, which owns the store.
+
+The loop takes one request at a time, and between requests what was posted from other threads and one step of what goes
+on in the background (writing a snapshot).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import zmq
+
+from elasticdl_nb.runtime.errors import DataError, ElasticDLError, ModelError
+from elasticdl_nb.runtime.ps.requests import Answers
+from elasticdl_nb.runtime.ps.security import Gatekeeper, secure_server
+from elasticdl_nb.runtime.ps.service import StoreService
+from elasticdl_nb.runtime.ps.wire import LIMITS, Buffer, Kind, Limits, Message, WireError, decode, encode, frame_key
+
+logger = logging.getLogger(__name__)
+
+LOST = "generation"
+_ERRORS = {DataError: "data", ModelError: "model"}
+_LOG_INTERVAL = 10.0
+
+
+class ParameterServer:
+    """Serves a store at `host`, on a port of its own choice; `address` is "tcp://HOST:PORT"."""
+
+    def __init__(self, service: StoreService, token: str, host: str = "127.0.0.1", limits: Limits = LIMITS) -> None:
+        self.service = service
+        self._answers = Answers(service)
+        self._key = frame_key(token)
+        self._limits = limits
+        self._posted: deque[Callable[[], None]] = deque()
+        self._background: list[Iterator[object]] = []
+        self._running = True
+        self._dropped = 0
+        self._logged_at = -_LOG_INTERVAL
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_write, False)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        Gatekeeper(self._context, token)
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.maxmsgsize = limits.frame
+        self._socket.ipv6 = ":" in host
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+        secure_server(self._socket, token, host)
+        port = self._socket.bind_to_random_port(f"tcp://{host}")
+        self.address = f"tcp://{host}:{port}"
+
+    # ------------------------------------------------------------ from any thread
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Have the loop call something between two requests."""
+        self._posted.append(action)
+        with contextlib.suppress(BlockingIOError, OSError):
+            os.write(self._wake_write, b"\0")
+
+    def stop(self) -> None:
+        """Have the loop end."""
+        self.post(self._stop)
+
+    def _stop(self) -> None:
+        self._running = False
+
+    # ------------------------------------------------------------ the loop
+
+    def run_between(self, steps: Iterator[object]) -> None:
+        """Take the steps of an iterator one by one between requests; to be called by what was posted."""
+        self._background.append(steps)
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wake_read, zmq.POLLIN)
+        try:
+            while self._running:
+                ready = dict(poller.poll(0 if self._background else None))
+                if self._wake_read in ready:
+                    os.read(self._wake_read, 4096)
+                    while self._posted:
+                        self._posted.popleft()()
+                if self._socket in ready:
+                    self._serve()
+                self._background = [steps for steps in self._background if next(steps, None) is not None]
+        finally:
+            self._socket.close()
+            self._context.term()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _serve(self) -> None:
+        received = self._receive()
+        if received is None:
+            return
+        peer, frames = received
+        try:
+            message = decode(frames, self._key, self._limits)
+        except WireError as error:
+            self._drop(error)
+            return
+        answer = self._answer(message)
+        with contextlib.suppress(zmq.ZMQError):  # the peer has gone
+            self._socket.send_multipart([peer, *encode(answer, self._key)], zmq.NOBLOCK, copy=False)
+
+    def _receive(self) -> tuple[bytes, list[Buffer]] | None:
+        """Return a message, or None when there is none that could be looked at."""
+        frames: list[zmq.Frame] = []
+        more, count = True, 0
+        try:
+            while more:
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+                more, count = frame.more, count + 1
+                if count <= self._limits.frames + 1:
+                    frames.append(frame)
+        except zmq.Again:
+            return None
+        if count > len(frames):
+            self._drop(WireError(f"{count} frames"))
+            return None
+        return frames[0].bytes, [frame.buffer for frame in frames[1:]]
+
+    def _answer(self, message: Message) -> Message:
+        generation = self.service.generation
+        try:
+            if message.kind != Kind.STATUS and message.generation != generation:
+                return self._error(message, LOST, f"generation {generation} is in force, not {message.generation}")
+            meta, arrays = self._answers.answer(message)
+        except ElasticDLError as error:
+            return self._error(message, _ERRORS.get(type(error), "job"), str(error))
+        except WireError as error:
+            self._drop(error)
+            return self._error(message, "job", f"a parameter server does not understand a request: {error}")
+        except Exception as error:  # one request that meets a defect must not end the server of all workers
+            logger.exception("request %s failed", message.kind.name)
+            return self._error(message, "job", f"parameter server {self.service.server} failed: {error!r}")
+        return Message(Kind.REPLY, generation, message.request, meta, arrays)
+
+    def _error(self, message: Message, code: str, text: str) -> Message:
+        return Message(Kind.ERROR, self.service.generation, message.request, {"code": code, "message": text})
+
+    def _drop(self, error: WireError) -> None:
+        self._dropped += 1
+        now = time.monotonic()
+        if now - self._logged_at >= _LOG_INTERVAL:
+            self._logged_at = now
+            logger.warning("dropped a message: %s (%d so far)", error, self._dropped)

@@ -1,0 +1,167 @@
+"""Messages between workers and parameter servers, as frames of bytes.
+
+A message is a header of fixed size, a body (JSON: what is asked or answered, and the form of each array), and the
+arrays' bytes, little-endian: small ones together in one frame, each padded to 8 bytes, then every large one in a frame
+of its own, which needs no copying. The header ends with a MAC of header and body under a key of the job, so that
+nobody else's message gets any further than the header.
+
+Pure: nothing here knows of sockets.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import hmac
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAGIC = b"EDPS"
+VERSION = 1
+HEADER = struct.Struct("<4sBBxxQQ")
+MAC_SIZE = 16
+
+OWN_FRAME = 64 << 10
+"""Arrays of this many bytes and more have a frame of their own."""
+
+_CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
+_NAMES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.int64): "i"}
+_MAX_DIMENSIONS = 8
+_FIRST_ARRAYS = 2  # frames before those of arrays: header and body
+
+Buffer = bytes | memoryview
+
+
+class Kind(enum.IntEnum):
+    """What a message is."""
+
+    INITIALIZE = 1
+    STEP = 2
+    ASSIGN = 3
+    EXPORT = 4
+    SETTLE = 5
+    STATUS = 6
+    REPLY = 64
+    ERROR = 65
+
+
+class WireError(Exception):
+    """Frames that are no message of this job, or not one that makes sense."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest message that is looked at."""
+
+    frame: int = 2 << 30
+    message: int = 4 << 30
+    frames: int = 1 << 16
+    body: int = 16 << 20
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Message:
+    """`request` numbers a sender's requests; an answer carries the same. `meta` holds plain JSON values."""
+
+    kind: Kind
+    generation: int
+    request: int
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Sequence[NDArray[Any]] = ()
+
+
+def frame_key(token: str) -> bytes:
+    """Return the key of the MACs from the job's token."""
+    return hashlib.blake2b(token.encode(), digest_size=32, person=b"elasticdl frame").digest()
+
+
+# ------------------------------------------------------------ writing
+
+
+def encode(message: Message, key: bytes) -> list[Buffer]:
+    """Return the frames of a message; arrays are float32 or int64, and large ones must not change until it is sent."""
+    forms, small, large = [], [], []
+    for array in message.arrays:
+        code = _NAMES[array.dtype]
+        flat = np.ascontiguousarray(array, _CODES[code]).reshape(-1).view(np.uint8)
+        forms.append([code, *array.shape])
+        if flat.nbytes >= OWN_FRAME:
+            large.append(flat.data)
+        else:
+            small.append(flat.tobytes())
+            small.append(bytes(-flat.nbytes % 8))
+    body = json.dumps([message.meta, forms], separators=(",", ":")).encode()
+    fixed = HEADER.pack(MAGIC, VERSION, message.kind, message.generation, message.request)
+    return [fixed + _mac(fixed, body, key), body, b"".join(small), *large]
+
+
+def _mac(fixed: Buffer, body: Buffer, key: bytes) -> bytes:
+    mac = hashlib.blake2b(fixed, key=key, digest_size=MAC_SIZE)
+    mac.update(body)
+    return mac.digest()
+
+
+# ------------------------------------------------------------ reading
+
+
+def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Message:
+    """Return the message in some frames; its arrays are read-only views of them. Raises WireError."""
+    if not _FIRST_ARRAYS < len(frames) <= limits.frames:
+        raise WireError(f"{len(frames)} frames")
+    sizes = [len(frame) for frame in frames]
+    if max(sizes) > limits.frame or sum(sizes) > limits.message or sizes[1] > limits.body:
+        raise WireError(f"{sum(sizes)} bytes are more than is allowed")
+    header, body = bytes(frames[0]), bytes(frames[1])
+    if len(header) != HEADER.size + MAC_SIZE:
+        raise WireError(f"a header of {len(header)} bytes")
+    fixed, mac = header[: HEADER.size], header[HEADER.size :]
+    if not hmac.compare_digest(mac, _mac(fixed, body, key)):
+        raise WireError("it does not carry the job's token")
+    magic, version, kind, generation, request = HEADER.unpack(fixed)
+    if magic != MAGIC or version != VERSION:
+        raise WireError(f"protocol {magic!r} version {version}; this is {MAGIC!r} version {VERSION}")
+    try:
+        meta, forms = json.loads(body)
+        known = Kind(kind)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WireError(f"kind {kind} with a body that cannot be read: {error}") from None
+    if not isinstance(meta, dict) or not isinstance(forms, list):
+        raise WireError("a body of another form")
+    return Message(known, generation, request, meta, _arrays(forms, frames[_FIRST_ARRAYS:]))
+
+
+def _arrays(forms: list[Any], chunks: Sequence[Buffer]) -> list[NDArray[Any]]:
+    small, large, offset, arrays = chunks[0], iter(chunks[1:]), 0, []
+    for form in forms:
+        dtype, shape, size = _form(form)
+        if size >= OWN_FRAME:
+            chunk, start = next(large, b""), 0
+        else:
+            chunk, start = small, offset
+            offset += size + -size % 8
+        if start + size > len(chunk) or (chunk is not small and size != len(chunk)):
+            raise WireError(f"an array of {size} bytes in a frame of {len(chunk)}")
+        array = np.frombuffer(chunk, dtype, count=size // dtype.itemsize, offset=start) if size else np.empty(0, dtype)
+        array.flags.writeable = False
+        arrays.append(array.reshape(shape))
+    if offset != len(small) or next(large, None) is not None:
+        raise WireError("bytes that belong to no array")
+    return arrays
+
+
+def _form(form: Any) -> tuple[np.dtype[Any], list[int], int]:
+    match form:
+        case [str() as code, *shape] if code in _CODES and len(shape) <= _MAX_DIMENSIONS:
+            if all(type(n) is int and 0 <= n <= LIMITS.message for n in shape):
+                return _CODES[code], shape, _CODES[code].itemsize * math.prod(shape)
+    raise WireError(f"an array of the form {str(form)[:80]}")

@@ -1,0 +1,306 @@
+import gc
+import logging
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import psutil
+import pytest
+import zmq
+from servers import DENSE, SGD, TABLES, TOKEN, ServerProcess, client_of, running
+
+from elasticdl_nb.runtime.errors import DataError, JobFailed
+from elasticdl_nb.runtime.ps import requests
+from elasticdl_nb.runtime.ps.api import ServersLost
+from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.local import InProcessServers
+from elasticdl_nb.runtime.ps.partition import Slice
+from elasticdl_nb.runtime.ps.security import secure_client
+from elasticdl_nb.runtime.ps.server import ParameterServer
+from elasticdl_nb.runtime.ps.service import StoreService
+from elasticdl_nb.runtime.ps.store import UpdatePolicy
+from elasticdl_nb.runtime.ps.transport import Transport
+from elasticdl_nb.runtime.ps.wire import Kind, Limits, Message, encode, frame_key
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    process = psutil.Process()
+    before = {thread.ident for thread in threading.enumerate()}
+    yield
+    gc.collect()
+    left = [thread for thread in threading.enumerate() if thread.ident not in before]
+    # Those that end by themselves within moments, and the one that pyzmq keeps for good.
+    names = {type(thread).__name__ if "Garbage" in repr(thread) else thread.name for thread in left}
+    assert names <= {"gatekeeper", "GarbageCollectorThread"}
+    assert [c for c in process.net_connections() if c.status == psutil.CONN_LISTEN] == []
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+def trained(servers):
+    """Some steps, and what is there afterwards."""
+    rng = np.random.default_rng(0)
+    _, version = servers.pull()
+    seen = []
+    for _ in range(5):
+        ids = np.unique(rng.integers(-50, 200, 40))
+        dense = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in DENSE.items()}
+        result = servers.step(
+            dense,
+            {"t": (ids, ones(len(ids), 2)), "u": (ids, rng.normal(size=(len(ids), 4)).astype(np.float32))},
+            version=version,
+            lookup={"u": ids[::-1].copy(), "t": ids[:0]},
+        )
+        version = result.version
+        seen += [result.dense["w"], result.dense["large"], result.rows["u"], result.rows["t"]]
+    seen.append(servers.lookup("u", np.arange(-60, 300), create=False))
+    for table in ("t", "u"):
+        ids, rows = (np.concatenate(parts) for parts in zip(*servers.export(table), strict=True))
+        seen += [np.sort(ids), rows[np.argsort(ids)]]
+    return version, seen
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_servers_do_what_tables_in_this_process_do(count):
+    local = InProcessServers()
+    local.initialize(SGD, DENSE, TABLES)
+    with running(count) as servers, client_of(servers) as client:
+        version, seen = trained(client)
+    expected_version, expected = trained(local)
+    assert version == expected_version
+    for mine, theirs in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_the_first_workers_initial_values_count():
+    with running(2) as servers, client_of(servers), client_of(servers, initialize=False) as second:
+        values = second.initialize(SGD, {name: value + 1 for name, value in DENSE.items()}, TABLES)
+        assert all(not value.any() for value in values.values())
+
+
+def test_values_can_be_assigned():
+    with running(2) as servers, client_of(servers) as client:
+        client.assign({"b": np.array([1, 2, 3], np.float32)})
+        dense, version = client.pull()
+        assert (dense["b"].tolist(), version) == ([1, 2, 3], 0)
+
+
+def test_steps_under_way_end_with_flush():
+    with running(2) as servers, client_of(servers) as client:
+        futures = [client.step_async({"b": ones(3)}, {}, version=0, pull=False) for _ in range(20)]
+        client.flush()
+        assert [future.result().version for future in futures] == list(range(1, 21))
+        assert client.pull()[0]["b"].tolist() == [-10] * 3
+
+
+def test_many_threads_share_a_client():
+    with running(2) as servers, client_of(servers) as client, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: client.step({"b": ones(3)}, {}, version=0), range(40)))
+        assert client.pull()[0]["b"].tolist() == [-20] * 3
+
+
+def test_mistakes_come_back_as_the_errors_they_are():
+    with running(2) as servers, client_of(servers) as client:
+        with pytest.raises(DataError, match="no embedding named v was declared"):
+            client.lookup("v", np.arange(3))
+        with pytest.raises(DataError, match="gradients of shape"):
+            client.step({}, {"t": (np.arange(4), ones(4, 3))}, version=0)
+        failed = client.step_async({}, {"t": (np.arange(4), ones(4, 3))}, version=0)
+        with pytest.raises(DataError, match="gradients of shape"):
+            client.flush()
+        assert failed.done()
+        assert client.pull()[1] == 0
+
+
+def test_a_worker_that_knows_of_other_servers_is_told():
+    with running(2) as servers, client_of(servers[:1], initialize=False) as client:
+        with pytest.raises(JobFailed, match="a request for server 0 of 1; this is 0 of 2"):
+            client.initialize(SGD, DENSE, TABLES)
+
+
+# ------------------------------------------------------------ synchronous
+
+
+def test_gradients_count_on_all_servers_or_on_none():
+    policy = UpdatePolicy(grads_to_wait=1, version_tolerance=0)
+    with running(3, policy) as servers, client_of(servers, synchronous=True) as one:
+        with client_of(servers, synchronous=True) as two, ThreadPoolExecutor(2) as pool:
+
+            def steps(client):
+                accepted, version = 0, 0
+                while accepted < 30:
+                    result = client.step({name: ones(*v.shape) for name, v in DENSE.items()}, {}, version=version)
+                    accepted += result.accepted
+                    version = result.version
+                return accepted
+
+            assert sum(pool.map(steps, [one, two])) == 60
+            dense, version = one.pull()
+            assert version == 60 and [s["version"] for s in one.status()] == [60] * 3
+            assert all((value == -30).all() for value in dense.values())
+
+
+def test_gradients_that_wait_for_others_are_settled():
+    with running(2, UpdatePolicy(grads_to_wait=2)) as servers, client_of(servers, synchronous=True) as client:
+        result = client.step({"b": ones(3)}, {}, version=0)
+        assert (result.accepted, result.version, result.dense["b"].tolist()) == (True, 0, [0, 0, 0])
+        assert client.settle() == 1
+        assert client.pull()[0]["b"].tolist() == [-0.5] * 3
+
+
+def test_staleness_is_counted_by_each_server_for_itself():
+    with running(2, UpdatePolicy(staleness_modulation=True)) as servers, client_of(servers) as client:
+        stray = Transport([server.address for server in servers], TOKEN, 0)
+        names = {Slice.parse(key).name for key in servers[1].service.store.pull()} & {"b", "w"}
+        for _ in range(7):  # a worker that died between its pushes
+            stray.request(1, Kind.STEP, requests.step(requests.Gradients()), 10).result()
+        stray.close()
+        _, version = client.pull()
+        dense = client.step({name: ones(*DENSE[name].shape) for name in names}, {}, version=version).dense
+        assert names and all((dense[name] == -0.5).all() for name in names)
+
+
+# ------------------------------------------------------------ generations, deaths
+
+
+def test_another_generation_loses_the_servers():
+    with running() as servers, client_of(servers) as client:
+        servers[0].post(lambda: servers[0].service.begin(1))
+        with pytest.raises(ServersLost, match="generation 1 is in force, not 0"):
+            for _ in range(1000):
+                client.pull()
+        with client_of(servers, generation=1) as again:
+            assert again.pull()[1] == 0
+
+
+def test_a_killed_server_is_noticed_at_once():
+    process = ServerProcess()
+    try:
+        with client_of([process]) as client:
+            client.step({"b": ones(3)}, {}, version=0)
+            process.signal(signal.SIGSTOP)
+            waiting = client.step_async({"b": ones(3)}, {}, version=1)
+            started = time.monotonic()
+            process.signal(signal.SIGKILL)
+            with pytest.raises(ServersLost, match=r"parameter server 0 at .* is lost: the connection broke"):
+                waiting.result(timeout=10)
+            assert time.monotonic() - started < 1
+            with pytest.raises(ServersLost):
+                client.pull()
+    finally:
+        process.end()
+
+
+def test_a_server_that_hangs_runs_into_the_deadline():
+    process = ServerProcess()
+    try:
+        with client_of([process], timeout=0.3) as client:
+            process.signal(signal.SIGSTOP)
+            with pytest.raises(ServersLost, match=r"no answer within 0.3 seconds"):
+                client.pull()
+    finally:
+        process.end()
+
+
+def test_a_server_that_is_not_there_is_noticed():
+    with running() as servers:
+        addresses = [server.address for server in servers]
+    client = ParameterClient(addresses, TOKEN)
+    with pytest.raises(ServersLost, match="is lost"):
+        client.pull()
+    client.close()
+
+
+def test_a_closed_client_says_so():
+    with running() as servers, client_of(servers) as client:
+        client.close()
+        with pytest.raises(ServersLost, match="was closed"):
+            client.pull()
+
+
+# ------------------------------------------------------------ strangers
+
+
+def test_a_peer_without_the_token_is_refused(caplog):
+    with running() as servers, client_of(servers, initialize=False, token="x" * 64) as client:
+        with pytest.raises(ServersLost, match="it refuses this job's token"):
+            client.pull()
+    assert "is not of this job" in caplog.text
+
+
+def test_between_machines_everything_is_encrypted():
+    """Any address of this machine but loopback's will do."""
+    host = next(
+        (a.address for many in psutil.net_if_addrs().values() for a in many
+         if a.family == 2 and not a.address.startswith("127.")), None,
+    )  # fmt: skip
+    if host is None:
+        pytest.skip("this machine has no address but loopback's")
+    with running(2, host=host) as servers:
+        with client_of(servers) as client:
+            assert client.step({"b": ones(3)}, {}, version=0).version == 1
+        with client_of(servers, initialize=False, token="x" * 64, timeout=5) as client:
+            with pytest.raises(ServersLost):
+                client.pull()
+        context = zmq.Context()
+        with context.socket(zmq.DEALER) as plain:
+            plain.linger = 0
+            secure_client(plain, TOKEN, "127.0.0.1")
+            plain.connect(servers[0].address)
+            plain.send_multipart(encode(Message(Kind.STATUS, 0, 1), frame_key(TOKEN)))
+            assert not plain.poll(300)
+        context.term()
+
+
+def test_nonsense_from_peers_does_no_harm(caplog):
+    caplog.set_level(logging.WARNING)
+    rng = random.Random(0)
+    good = encode(Message(Kind.STEP, 0, 1, *requests.step(pull=True)), frame_key(TOKEN))
+    context = zmq.Context()
+    with running() as servers, client_of(servers) as client, context.socket(zmq.DEALER) as peer:
+        peer.linger = 0
+        secure_client(peer, TOKEN, "127.0.0.1")
+        peer.connect(servers[0].address)
+        for _ in range(300):
+            frames = [bytearray(bytes(frame)) for frame in good]
+            frame = rng.choice(frames)
+            match rng.randrange(4):
+                case 0:
+                    frames.remove(frame)
+                case 1:
+                    frame += rng.randbytes(9)
+                case 2:
+                    frame[:] = rng.randbytes(rng.randrange(200))
+                case 3:
+                    frames += [b""] * rng.randrange(100)
+            peer.send_multipart(frames)
+        peer.send_multipart([b""] * 70_000)
+        for kind in Kind:  # signed, but not what this kind needs
+            for meta in ({}, {"dense": 3}, {"dense": ["w"], "push": True}, {"tables": [{}], "optimizer": None}):
+                peer.send_multipart(encode(Message(kind, 0, 2, meta), frame_key(TOKEN)))
+        assert client.step({"b": ones(3)}, {}, version=0).version == 1
+    context.term()
+    assert caplog.text.count("dropped a message") == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_a_frame_over_the_limit_ends_its_senders_connection():
+    server = ParameterServer(StoreService(), TOKEN, limits=Limits(frame=1 << 20))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        transport = Transport([server.address], TOKEN, 0)
+        with pytest.raises(ServersLost):
+            transport.request(0, Kind.ASSIGN, requests.assign({"w": np.zeros(1 << 19, np.float32)}), 10).result()
+        transport.close()
+        with client_of([server], initialize=False) as client:
+            assert client.status()[0]["declared"] is False
+    finally:
+        server.stop()
+        thread.join(timeout=10)
