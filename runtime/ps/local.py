@@ -126,10 +126,11 @@ class InProcessServers:
         with self._lock:
             save(Path(directory) / file_name(0, 1), self._service.snapshot())
 
-    def restore(self, directory: str | os.PathLike[str]) -> None:
+    def restore(self, directory: str | os.PathLike[str], *, keep_version: bool = True) -> int:
         """Go on from the servers' part of a checkpoint, of however many servers, once the model is declared (anew).
 
-        Raises DataError for a checkpoint that cannot be used.
+        Returns the version then, which is 0 without `keep_version`. Raises DataError for a checkpoint that cannot be
+        used.
         """
         with self._lock:
-            self._service.begin(self._service.generation + 1, directory)
+            return self._service.begin(self._service.generation + 1, directory, keep_version=keep_version)

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 LOST = "generation"
 _ERRORS = {DataError: "data", ModelError: "model"}
 _LOG_INTERVAL = 10.0
+_WAIT = 2
 
 
 class ParameterServer:
@@ -37,7 +38,7 @@ class ParameterServer:
         self._key = frame_key(token)
         self._limits = limits
         self._posted: deque[Callable[[], None]] = deque()
-        self._background: list[Iterator[object]] = []
+        self._background: list[Iterator[bool]] = []
         self._running = True
         self._dropped = 0
         self._logged_at = -_LOG_INTERVAL
@@ -72,8 +73,11 @@ class ParameterServer:
 
     # ------------------------------------------------------------ the loop
 
-    def run_between(self, steps: Iterator[object]) -> None:
-        """Take the steps of an iterator one by one between requests; to be called by what was posted."""
+    def run_between(self, steps: Iterator[bool]) -> None:
+        """Take the steps of an iterator one by one between requests; to be called by what was posted.
+
+        A step that is False had to wait for something.
+        """
         self._background.append(steps)
 
     def run(self) -> None:
@@ -81,21 +85,30 @@ class ParameterServer:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake_read, zmq.POLLIN)
+        pause: int | None = None
         try:
             while self._running:
-                ready = dict(poller.poll(0 if self._background else None))
+                ready = dict(poller.poll(pause))
                 if self._wake_read in ready:
                     os.read(self._wake_read, 4096)
                     while self._posted:
                         self._posted.popleft()()
                 if self._socket in ready:
                     self._serve()
-                self._background = [steps for steps in self._background if next(steps, None) is not None]
+                pause = self._advance()
         finally:
             self._socket.close()
             self._context.term()
             os.close(self._wake_read)
             os.close(self._wake_write)
+
+    def _advance(self) -> int | None:
+        """Take one step of everything in the background; return how many milliseconds to wait for requests then."""
+        taken = [(steps, next(steps, None)) for steps in self._background]
+        self._background = [steps for steps, step in taken if step is not None]
+        if not self._background:
+            return None
+        return 0 if any(step for _, step in taken) else _WAIT
 
     def _serve(self) -> None:
         received = self._receive()

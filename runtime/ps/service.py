@@ -47,6 +47,7 @@ class StoreService:
         self._make_optimizer = make_optimizer
         self._config: dict[str, Any] | None = None
         self._checkpoint = ""
+        self._keep_version = True
         self._restored = False
         self._store: ParameterStore | None = None
 
@@ -62,20 +63,24 @@ class StoreService:
         """Whether there is a model."""
         return self._store is not None
 
-    def begin(self, generation: int, checkpoint: str | os.PathLike[str] = "") -> None:
-        """Forget everything; go on from the checkpoint in a folder, or from nothing.
+    def begin(self, generation: int, checkpoint: str | os.PathLike[str] = "", *, keep_version: bool = True) -> int:
+        """Forget everything; go on from a checkpoint's folder, or from nothing. Return the version then.
 
-        A server that does not know the optimizer yet reads the checkpoint when a worker declares the model. Raises
-        DataError for a checkpoint that cannot be used; the server then holds no model.
+        Without `keep_version`, versions count from 0 again. A server that does not know the optimizer yet reads the
+        checkpoint when a worker declares the model. Raises DataError for a checkpoint that cannot be used; the server
+        then holds no model.
         """
         self._store = None
         self._restored = False
         self.generation = generation
         self._checkpoint = os.fspath(checkpoint)
-        if self._checkpoint:
-            checkpoint_files(self._checkpoint)
-            if self._config is not None:
-                self._start(self._config)
+        self._keep_version = keep_version
+        if not self._checkpoint:
+            return 0
+        files = checkpoint_files(self._checkpoint)
+        if self._config is not None:
+            self._start(self._config)
+        return max(_version(path) for path in files) if keep_version else 0
 
     def initialize(
         self, optimizer: Mapping[str, Any], dense: Mapping[str, Array], tables: Sequence[TableSpec]
@@ -99,6 +104,8 @@ class StoreService:
         store = ParameterStore(optimizer, self._policy, server=self.server, servers=self.servers)
         if self._checkpoint:
             store.restore([load(path) for path in checkpoint_files(self._checkpoint)])
+            if not self._keep_version:
+                store.count_from_zero()
             self._restored = True
         self._store, self._config = store, config
 
@@ -121,3 +128,11 @@ class StoreService:
                     f"the checkpoint {self._checkpoint} is of another model: variable {piece.name} has {piece.size} "
                     f"values in this one, the checkpoint {has}. Use the checkpoint's model, or start without it"
                 )
+
+
+def _version(file: os.PathLike[str]) -> int:
+    """Return the version that a server's file of a checkpoint holds."""
+    state = next(load(file), None)
+    if state is None or state.meta.get("kind") != "state":
+        raise DataError(f"{os.fspath(file)} does not begin with a server's state; take another checkpoint")
+    return int(state.meta["version"])

@@ -67,7 +67,8 @@ class _Dense:
 class ParameterStore:
     """Server number `server` of `servers`: its slices of dense variables, its rows of tables, and their version.
 
-    `version` counts the updates applied; it is the optimizer's step and goes into checkpoints.
+    `version` counts the updates applied; `earlier_steps` those of the job from whose checkpoint this one began. Their
+    sum is the optimizer's step; both go into checkpoints.
     """
 
     def __init__(
@@ -83,10 +84,20 @@ class ParameterStore:
         self.server = server
         self.servers = servers
         self.version = 0
+        self.earlier_steps = 0
         self.tables: dict[str, EmbeddingTable] = {}
         self._dense: dict[str, _Dense] = {}
         self._waiting: list[tuple[Gradients, float | None]] = []
         self._sequences: dict[str, tuple[int, PushResult]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values, slots and indices."""
+        dense = sum(
+            dense.weights.nbytes * (1 + len(self.optimizer.rule.slots if dense.slots else ()))
+            for dense in self._dense.values()
+        )
+        return dense + sum(table.nbytes for table in self.tables.values())
 
     # ------------------------------------------------------------ declaring
 
@@ -192,10 +203,11 @@ class ParameterStore:
         return self.version
 
     def _apply(self, gradients: Gradients, learning_rate: float | None, modulated: float) -> None:
-        rate = self.optimizer.learning_rate(self.version) if learning_rate is None else np.float32(learning_rate)
+        done = self.earlier_steps + self.version
+        rate = self.optimizer.learning_rate(done) if learning_rate is None else np.float32(learning_rate)
         if modulated != 1.0:
             rate = rate * np.float32(modulated)
-        step = self.version + 1
+        step = done + 1
         rule = self.optimizer.rule
         for key, gradient in gradients.dense.items():
             dense = self._dense[key]
@@ -204,7 +216,7 @@ class ParameterStore:
             rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step)
         for table, (ids, values) in gradients.rows.items():
             self.tables[table].apply(ids, values, rate, step)
-        self.version = step
+        self.version += 1
 
     def _new_slots(self, piece: Slice) -> tuple[Array, ...]:
         shape = (1, piece.stop - piece.start)
@@ -224,6 +236,7 @@ class ParameterStore:
             "server": self.server,
             "servers": self.servers,
             "version": self.version,
+            "earlier_steps": self.earlier_steps,
             "optimizer": self.optimizer.name,
             "slots": [slot.name for slot in self.optimizer.rule.slots],
         }
@@ -253,6 +266,11 @@ class ParameterStore:
                 )
             elif kind == "state":
                 self.version = int(frame.meta["version"])
+                self.earlier_steps = int(frame.meta.get("earlier_steps", 0))
+
+    def count_from_zero(self) -> None:
+        """Begin another job from what was restored: versions count from 0, the optimizer's steps go on."""
+        self.earlier_steps, self.version = self.earlier_steps + self.version, 0
 
     # ------------------------------------------------------------ checks
 

@@ -1,0 +1,29 @@
+"""`python -m elasticdl_nb.runtime.ps JOB_FOLDER MASTER_ADDRESS INDEX INCARNATION`."""
+
+import faulthandler
+import logging
+import os
+import sys
+
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.ps.process import ServerProcess
+
+
+def main(path: str, address: str, index: str, incarnation: str) -> None:
+    """Run a parameter server to its end."""
+    faulthandler.enable()
+    keep_freed_buffers()
+    folder = JobFolder(path)
+    logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    code = 0
+    try:
+        ServerProcess(folder, address, int(index), incarnation).run()
+    except Exception:  # the process must not live on with its threads alone
+        logging.exception("the parameter server failed")
+        code = 1
+    logging.shutdown()
+    os._exit(code)
+
+
+main(*sys.argv[1:])

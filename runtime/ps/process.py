@@ -1,0 +1,139 @@
+"""A parameter server's process: serves workers, obeys the master."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.runtime.checkpoint import folders as checkpoints
+from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.masterlink import MasterStream
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.ps.server import ParameterServer
+from elasticdl_nb.runtime.ps.service import StoreService
+from elasticdl_nb.runtime.ps.snapshot import file_name
+from elasticdl_nb.runtime.ps.store import UpdatePolicy
+from elasticdl_nb.runtime.ps.writer import write_in_background
+from elasticdl_nb.runtime.spec import JobSpec
+
+HEARTBEAT = 1.0
+logger = logging.getLogger(__name__)
+
+
+def policy_of(spec: JobSpec) -> UpdatePolicy:
+    """Return how a job's servers take gradients."""
+    if spec.use_async:
+        return UpdatePolicy(staleness_modulation=spec.lr_staleness_modulation)
+    return UpdatePolicy(spec.grads_to_wait, spec.sync_version_tolerance)
+
+
+def users_optimizer(folder: JobFolder, _config: Mapping[str, Any]) -> Any:
+    """Return the optimizer object of the job's model definition (imports TensorFlow and the user's code)."""
+    from elasticdl_nb.runtime.model.loader import load
+    from elasticdl_nb.runtime.worker.modelsource import ModelSource
+
+    return load(ModelSource.of(folder.spec(), folder).definition).make_optimizer()
+
+
+class ServerProcess:
+    """One parameter server of a job, to its end."""
+
+    def __init__(self, folder: JobFolder, master: str, index: int, incarnation: str) -> None:
+        spec = folder.spec()
+        self._service = StoreService(
+            policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder)
+        )
+        self._server = ParameterServer(self._service, folder.token())
+        self._progress = pb.Progress(activity="serving")
+        self._over = threading.Event()
+        hello = pb.Hello(
+            role="ps", worker=index, incarnation=incarnation, pid=os.getpid(), data_address=self._server.address
+        )
+        self._stream = MasterStream(folder, master, hello, self._receive)
+
+    def run(self) -> None:
+        """Serve until the master says that it is over."""
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self._server.run()
+        self._over.set()
+        self._stream.close()
+
+    # ------------------------------------------------------------ other threads
+
+    def _receive(self, message: pb.MasterMessage) -> None:
+        match message.WhichOneof("body"):
+            case "restore":
+                self._server.post(partial(self._restore, message.restore))
+            case "snapshot":
+                self._server.post(partial(self._snapshot, message.snapshot))
+            case "leave":
+                self._server.stop()
+
+    def _beat(self) -> None:
+        """Tell the master that this process lives, also while its loop is busy, and what it last held."""
+        while not self._over.is_set():
+            self._stream.tell(progress=self._progress)
+            self._server.post(self._look)
+            self._over.wait(HEARTBEAT)
+
+    # ------------------------------------------------------------ on the server's loop
+
+    def _look(self) -> None:
+        if self._service.declared:
+            store = self._service.store
+            rows = sum(len(table) for table in store.tables.values())
+            self._progress = pb.Progress(activity="serving", step=store.version, rows=rows, bytes=store.nbytes)
+        else:
+            self._progress = pb.Progress(activity="serving")
+
+    def _restore(self, command: pb.Restore) -> None:
+        done = pb.RestoreDone(generation=command.generation)
+        if command.generation != self._service.generation:
+            self._progress = pb.Progress(activity="restoring")
+            try:
+                done.step = self._begin(command)
+            except (ElasticDLError, OSError) as error:
+                logger.error("cannot restore %s: %s", command.path, error)
+                done.failure.CopyFrom(_failure(error))
+        elif self._service.declared:
+            done.step = self._service.store.version
+        self._stream.send(restore_done=done)
+
+    def _begin(self, command: pb.Restore) -> int:
+        path = command.path
+        if path and not (Path(path) / checkpoints.MANIFEST).exists():
+            path = os.fspath(checkpoints.find(path))
+        return self._service.begin(command.generation, path, keep_version=command.keep_step)
+
+    def _snapshot(self, command: pb.Snapshot) -> None:
+        written = pb.SnapshotWritten(number=command.number)
+        try:
+            if command.generation != self._service.generation:
+                raise ElasticDLError(f"generation {self._service.generation} is in force, not {command.generation}")
+            frames = self._service.snapshot()
+        except ElasticDLError as error:
+            written.failure.CopyFrom(_failure(error))
+            self._stream.send(snapshot_written=written)
+            return
+
+        def done(error: OSError | None) -> None:
+            if error is not None:
+                logger.error("cannot write a checkpoint into %s: %s", command.path, error)
+                written.failure.CopyFrom(_failure(error))
+            self._stream.send(snapshot_written=written)
+
+        captured = pb.SnapshotCaptured(number=command.number, step=self._service.store.version)
+        self._stream.send(snapshot_captured=captured)
+        target = Path(command.path) / file_name(self._service.server, self._service.servers)
+        self._server.run_between(write_in_background(target, frames, done))
+
+
+def _failure(error: Exception) -> pb.Failure:
+    message = str(error) if isinstance(error, ElasticDLError) else f"{type(error).__name__}: {error}"
+    return pb.Failure(message=message, transient=isinstance(error, OSError))

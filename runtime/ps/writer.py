@@ -1,0 +1,49 @@
+"""A snapshot on its way to the disk while its server goes on serving."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+from elasticdl_nb.runtime.ps.snapshot import Frame, save
+
+_AHEAD = 2  # frames drawn and not yet written
+
+
+def write_in_background(
+    path: str | os.PathLike[str], frames: Iterator[Frame], done: Callable[[OSError | None], None]
+) -> Iterator[bool]:
+    """Return steps, each of which hands a frame to a thread that writes it; False where the disk has to catch up.
+
+    `done` is called on that thread, once the file is whole or writing failed; nothing is left behind then.
+    """
+    handed: queue.Queue[Frame | None] = queue.Queue(_AHEAD)
+    failed = threading.Event()
+
+    def write() -> None:
+        try:
+            save(path, iter(handed.get, None))
+        except OSError as error:
+            failed.set()
+            done(error)
+        else:
+            done(None)
+
+    threading.Thread(target=write, name="snapshot", daemon=True).start()
+    return _hand_over(frames, handed, failed)
+
+
+def _hand_over(frames: Iterator[Frame], handed: queue.Queue[Frame | None], failed: threading.Event) -> Iterator[bool]:
+    frame: Frame | None = next(frames, None)
+    while not failed.is_set():
+        try:
+            handed.put_nowait(frame)
+        except queue.Full:
+            yield False
+            continue
+        if frame is None:
+            return
+        yield True
+        frame = next(frames, None)
