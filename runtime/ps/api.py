@@ -105,6 +105,10 @@ class ParameterServers(Protocol):
         """Do as `step` does, without waiting. Pushes arrive in the order of the calls."""
         ...
 
+    def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
+        """Take rows of several tables (creating them), and all dense values if `pull`, without a step or waiting."""
+        ...
+
     def flush(self) -> None:
         """Wait until every `step_async` is done; raises what the first that failed raised."""
         ...

@@ -119,6 +119,17 @@ class ParameterClient:
             ] + [future]
         return future
 
+    def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
+        """See `ParameterServers.fetch`."""
+        wanted = _Wanted(lookup, self._servers)
+
+        def result(answers: Sequence[Message]) -> StepResult:
+            dense = self._dense(answers, len(wanted)) if pull else None
+            return StepResult(True, self._version(answers), dense, wanted.join(answers))
+
+        asked = [self._ask(i, Kind.STEP, requests.step(lookup=part, pull=pull)) for i, part in enumerate(wanted.parts)]
+        return _gathered(asked, result)
+
     def flush(self) -> None:
         """See `ParameterServers.flush`."""
         with self._lock:

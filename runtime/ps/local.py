@@ -89,6 +89,19 @@ class InProcessServers:
             future.set_exception(error)
         return future
 
+    def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
+        """See `ParameterServers.fetch`."""
+        future: Future[StepResult] = Future()
+        try:
+            with self._lock:
+                store = self._service.store
+                rows = {table: store.lookup(table, ids) for table, ids in lookup.items()}
+                dense = self._partition.join(store.pull()) if pull else None
+                future.set_result(StepResult(True, store.version, dense, rows))
+        except ElasticDLError as error:
+            future.set_exception(error)
+        return future
+
     def flush(self) -> None:
         """See `ParameterServers.flush`: nothing is ever under way."""
 
