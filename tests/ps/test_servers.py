@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 import zmq
-from servers import DENSE, SGD, TABLES, TOKEN, ServerProcess, client_of, running
+from running_servers import DENSE, SGD, TABLES, TOKEN, ServerProcess, client_of, running
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed
 from elasticdl_nb.runtime.ps import requests
