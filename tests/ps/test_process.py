@@ -57,14 +57,10 @@ class Master(master_pb2_grpc.MasterServicer):
 
         ThreadPoolExecutor(1).submit(listen)
 
-    def start(self, index=0, file_limit=None):
+    def start(self, index=0):
         """Start a server; return what it says first."""
-
-        def limit():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
-
         command = [sys.executable, "-m", "elasticdl_nb.runtime.ps", self.folder.path, self.address, str(index), "a"]
-        self.processes.append(subprocess.Popen(command, preexec_fn=limit if file_limit else None))
+        self.processes.append(subprocess.Popen(command))
         return self.hears(pb.Hello)
 
     def order(self, index=0, **body):
@@ -165,7 +161,8 @@ def test_a_server_tells_what_it_holds(master):
 
 
 def test_a_full_disk_leaves_nothing_and_does_no_harm(master, tmp_path):
-    hello = master.start(file_limit=1 << 20)
+    hello = master.start()
+    resource.prlimit(master.processes[0].pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
     master.restore(1)
     client = master.client(hello, 1)
     client.initialize(SGD, DENSE, TABLES)
