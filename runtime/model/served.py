@@ -38,7 +38,7 @@ _patch_lock = threading.Lock()
 class RowSource(Protocol):
     """Where rows are: a parameter store of this process, or the servers."""
 
-    def lookup(self, table: str, ids: Ids, create: bool = True) -> Rows:
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Rows:
         """Return the rows of `ids`, int64 [n] and all different, as float32 [n, dim]."""
 
     def export(self, table: str) -> Iterator[tuple[Ids, Rows]]:
@@ -132,8 +132,8 @@ class ServedLayer:
         low, high = ids.min(), ids.max()
         if low < 0 or high >= size:
             raise DataError(
-                f"embedding {self.name}: id {low if low < 0 else high} is not one of its {size} (0 to {size - 1}); give "
-                "the layer a larger input_dim, or fold the ids into its range"
+                f"embedding {self.name}: id {low if low < 0 else high} is not one of its {size} (0 to {size - 1}); "
+                "give the layer a larger input_dim, or fold the ids into its range"
             )
 
     def _initial(self, ids: Ids) -> Rows:

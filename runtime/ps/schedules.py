@@ -32,13 +32,13 @@ def schedule_from_config(config: Mapping[str, Any]) -> Schedule:
     Raises ModelError for a schedule that Keras does not come with.
     """
     name = config["class_name"]
-    if name not in _SCHEDULES or config.get("registered_name"):
+    if name not in SCHEDULES or config.get("registered_name"):
         raise ModelError(
             f"optimizer: the learning-rate schedule {config.get('registered_name') or name} cannot be evaluated on "
-            f"parameter servers, which know {', '.join(_SCHEDULES)}; use one of these, or a LearningRateScheduler "
+            f"parameter servers, which know {', '.join(SCHEDULES)}; use one of these, or a LearningRateScheduler "
             "callback"
         )
-    return _SCHEDULES[name](config["config"])
+    return SCHEDULES[name](config["config"])
 
 
 def _exponential(config: Mapping[str, Any]) -> Schedule:
@@ -128,7 +128,7 @@ def _cosine_restarts(config: Mapping[str, Any]) -> Schedule:
     return schedule
 
 
-_SCHEDULES: dict[str, Callable[[Mapping[str, Any]], Schedule]] = {
+SCHEDULES: dict[str, Callable[[Mapping[str, Any]], Schedule]] = {
     "ExponentialDecay": _exponential,
     "PiecewiseConstantDecay": _piecewise,
     "PolynomialDecay": _polynomial,

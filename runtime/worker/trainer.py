@@ -44,32 +44,52 @@ class LocalTrainer:
         self.stopped = ""
         self.model = loaded.model
         self.optimizer = loaded.make_optimizer()
-        self.optimizer.build(self.model.trainable_variables)
+        self._build_optimizer()
         self.model.compile(optimizer=self.optimizer)
         self.model.stop_training = False
         self.callbacks = Callbacks(loaded.callbacks(), self.model, spec.num_epochs)
-        self._apply_batch = _compiled(self._apply, element_spec)
+        self._apply_batch = self._compiled(element_spec)
+
+    def _build_optimizer(self) -> None:
+        self.optimizer.build(self.model.trainable_variables)
+
+    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
+        """Return what applies a batch: from features and labels to the loss."""
+        compiled: Callable[[Any, Any], Any] = _graph(self._apply, element_spec)
+        return compiled
 
     # ------------------------------------------------------------ checkpoints
 
     def restore(self, directory: str, *, keep_step: bool) -> None:
         """Take model and optimizer from the newest intact checkpoint at a path, and its step if the job goes on."""
         path = checkpoints.find(directory)
-        load_weights(self.model, *_saved(path, MODEL))
-        load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
+        self._read(path)
         if keep_step:
             self.step = checkpoints.verify(path)
+
+    def _read(self, path: Path) -> None:
+        load_weights(self.model, *_saved(path, MODEL))
+        load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write a checkpoint's files; return its folder, sealed but not yet committed."""
         path = checkpoints.begin(directory, self.step)
+        self._write(path)
+        checkpoints.seal(path, self.step)
+        return path
+
+    def _write(self, path: Path) -> None:
         for name, variables in (
             (MODEL, save_weights(self.model, _parameters(path, MODEL))),
             (OPTIMIZER, save_optimizer(self.optimizer, _parameters(path, OPTIMIZER))),
         ):
             (path / f"{name}.pb").write_bytes(pb.Variables(variables=variables).SerializeToString())
-        checkpoints.seal(path, self.step)
-        return path
+
+    def refresh(self) -> None:
+        """See that the model has the values of the job's last step."""
+
+    def finish(self) -> None:
+        """Make the model a plain one that holds all its weights; no further step will be made."""
 
     # ------------------------------------------------------------ steps
 
@@ -142,7 +162,7 @@ def _saved(path: Path, name: str) -> tuple[str, Sequence[pb.Variable]]:
     return _parameters(path, name), pb.Variables.FromString((path / f"{name}.pb").read_bytes()).variables
 
 
-def _compiled(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:
+def _graph(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:
     specs = tf.nest.flatten(element_spec)
     if all(getattr(spec.shape, "rank", None) is not None for spec in specs):
         return tf.function(function, input_signature=element_spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
@@ -19,8 +20,11 @@ from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.model.loader import LoadedModel, load
+from elasticdl_nb.runtime.model.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.weights import load_weights
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.ps.api import ServersLost
+from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
@@ -29,9 +33,13 @@ from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_trainin
 from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.predictor import Predictor
+from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
+from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
 
 CHECKPOINT_SECONDS = 30.0
+NEW_SERVERS_SECONDS = 60.0
+"""How long a worker that has lost its servers waits for the master to name others."""
 READ_AHEAD = 2
 """Tasks a worker holds: one in use, one being read."""
 
@@ -50,8 +58,15 @@ class Worker:
         self._values: dict[str, float] = {}
         keras.utils.set_random_seed(self._spec.seed)
         self._origin = ModelSource.of(self._spec, folder)
-        self._loaded: LoadedModel = load(self._origin.definition)
+        self._layers = ServedLayers(seed=self._spec.seed)
+        self._generation = 0
+        with self._serving():
+            self._loaded: LoadedModel = load(self._origin.definition)
         self._events = EventFiles(folder.tensorboard)
+
+    def _serving(self) -> contextlib.AbstractContextManager[None]:
+        """Large embeddings of a model that is trained are in tables; a trained model has them as weights."""
+        return serving(self._layers) if self._spec.kind == "train" else contextlib.nullcontext()
 
     def run(self) -> None:
         """Work until there is no more to do."""
@@ -66,16 +81,39 @@ class Worker:
     def _attempt(self, work: Work) -> None:
         before = self._step
         try:
+            self._connect()
             self._do(work)
+        except ServersLost as error:
+            self._lost_servers(work.task, error)
         except Exception as error:  # the master decides what a failed task means; the worker lives on
-            task = work.task
-            failed = pb.TaskFailed(
-                id=task.id,
-                attempt=task.attempt,
-                failure=failure(error, original_error(error)),
-                steps_applied=self._step - before,
-            )
-            self._link.send(task_failed=failed)
+            self._failed(work.task, error, self._step - before)
+
+    def _failed(self, task: pb.Task, error: Exception, steps: int) -> None:
+        failed = pb.TaskFailed(
+            id=task.id, attempt=task.attempt, failure=failure(error, original_error(error)), steps_applied=steps
+        )
+        self._link.send(task_failed=failed)
+
+    def _connect(self) -> None:
+        """With parameter servers: see that the trainer uses those in force."""
+        if not isinstance(self._trainer, ServerTrainer):
+            return
+        servers = self._link.servers()
+        if servers is not None and servers.generation != self._generation:
+            self._link.activity("connecting")
+            client = ParameterClient(
+                servers.addresses, self._folder.token(), generation=servers.generation,
+                source=f"worker {self._number}, process {os.getpid()}", synchronous=not self._spec.use_async,
+            )  # fmt: skip
+            self._trainer.connect(client)
+            self._generation = servers.generation
+
+    def _lost_servers(self, task: pb.Task, error: ServersLost) -> None:
+        """The task is void once there are other servers, as the job then goes back to a checkpoint."""
+        self._link.activity("waiting")
+        if self._link.servers(newer_than=self._generation, timeout=NEW_SERVERS_SECONDS) is None:
+            self._generation = 0
+            self._failed(task, error, 0)
 
     def _do(self, work: Work) -> None:
         task = work.task
@@ -84,8 +122,11 @@ class Worker:
         elif task.kind == pb.EVALUATE and task.summarize:
             self._summarize(task)
         elif task.kind == pb.EVALUATE:
+            batches = self._batches(work)
+            if self._trainer:
+                self._trainer.refresh()
             self._link.activity("evaluating")
-            records, states = self._evaluator.evaluate(self._batches(work), self._step)
+            records, states = self._evaluator.evaluate(batches, self._step)
             self._done(task, records=records, states=states)
         elif task.kind == pb.PREDICT:
             self._link.activity("predicting")
@@ -138,20 +179,33 @@ class Worker:
     def _build(self, kind: int) -> None:
         self._link.activity("building")
         form = self._source(kind).dataset.element_spec
-        self._loaded.build(form if kind == pb.PREDICT else form[0])
+        with self._serving():
+            self._loaded.build(form if kind == pb.PREDICT else form[0])
         if self._origin.weights:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
         if self._spec.kind == "train":
-            self._trainer = LocalTrainer(
-                self._spec, self._loaded, self._link, self._source(pb.TRAIN).dataset.element_spec,
-                lambda step, loss: self._events.scalars("train", step, {"loss": loss}),
-            )  # fmt: skip
-            if self._restore_from:
-                self._trainer.restore(self._restore_from, keep_step=True)
-            elif self._spec.checkpoint_dir_for_init:
-                self._trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+            self._trainer = self._make_trainer()
             self._saved_step = self._trainer.step
         self._built = True
+        self._connect()
+
+    def _make_trainer(self) -> LocalTrainer:
+        spec, layers = self._spec, self._layers
+        arguments = (
+            spec, self._loaded, self._link, self._source(pb.TRAIN).dataset.element_spec,
+            lambda step, loss: self._events.scalars("train", step, {"loss": loss}),
+        )  # fmt: skip
+        if spec.uses_servers:
+            return ServerTrainer(*arguments, layers)
+        if layers.layers and (misfit := tables_misfit(self._loaded)):
+            self._link.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
+            layers.unserve()
+        trainer = TableTrainer(*arguments, layers) if layers.layers else LocalTrainer(*arguments)
+        if self._restore_from:
+            trainer.restore(self._restore_from, keep_step=True)
+        elif spec.checkpoint_dir_for_init:
+            trainer.restore(spec.checkpoint_dir_for_init, keep_step=False)
+        return trainer
 
     # ------------------------------------------------------------ training
 
@@ -172,7 +226,8 @@ class Worker:
         if trainer.should_stop():
             trainer.callbacks.training_ends()
             self._link.send(stop_training=pb.StopTraining(reason=trainer.stopped))
-        if self._checkpoint_is_due(trainer.step):
+        # The master sees to checkpoints of servers.
+        if not self._spec.uses_servers and self._checkpoint_is_due(trainer.step):
             path = trainer.save(self._checkpoint_directory())
             self._saved_step, self._saved_at = trainer.step, time.monotonic()
             self._link.send(checkpoint_ready=pb.CheckpointReady(step=trainer.step, path=os.fspath(path)))
@@ -211,11 +266,14 @@ class Worker:
     def _finish(self, task: pb.Task) -> list[str]:
         if self._spec.kind == "predict":
             return finish_prediction(self._spec, self._folder, task.parts)
+        if self._spec.uses_servers and not self._built:  # other workers may have done all the training
+            self._build(pb.TRAIN)
         trainer = self._trainer
         if trainer is None:
             raise ElasticDLError("data: the model's data function gave no batches; there is nothing to train on")
         trainer.report_loss()
         trainer.callbacks.training_ends()
+        trainer.finish()
         output, notes = finish_training(self._spec, self._folder, self._loaded, self._values, self._step)
         for note in notes:
             self._link.note("warning", note)
