@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdl_nb import launch
-from elasticdl_nb.runtime.client import connect, current_status, watch_job
+from elasticdl_nb.runtime.client import connect, current_status, scale_job, watch_job
 from elasticdl_nb.runtime.errors import JobCancelled, JobFailed, JobNotFound
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -128,22 +128,25 @@ class Job:
                 with client:
                     client.cancel(reason)
         except (ConnectionError, TimeoutError):
-            self._kill_master()
+            launch.terminate(self.folder)
 
     def settle(self) -> None:
-        """Return once the processes of a job that is over are gone; a master that does not go by itself is ended."""
-        for forcibly in (False, True):
+        """Return once the processes of a job that is over are gone; those that do not go by themselves are ended."""
+        for end in (launch.terminate, launch.kill):
             deadline = time.monotonic() + _PATIENCE_SECONDS
             while self.folder.is_alive():
                 if time.monotonic() > deadline:
-                    self._kill_master(forcibly)
+                    end(self.folder)
                     break
                 time.sleep(_POLL_SECONDS)
 
-    def _kill_master(self, forcibly: bool = False) -> None:
-        master = self.folder.master()
-        if master is not None and self.folder.is_alive():
-            launch.kill(master["pid"], forcibly)
+    def scale(self, workers: int) -> Job:
+        """Go on with this many workers, while the job runs; return the job at once, its status tells how it goes.
+
+        Raises OptionError if the job cannot have that many, and JobError if it is over.
+        """
+        scale_job(self.folder, workers)
+        return self
 
     # ------------------------------------------------------------ looking into it
 

@@ -1,4 +1,4 @@
-"""Starting a job's master process."""
+"""Starting a job: a supervisor, which starts the master, and ending it by force."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.locks import Process, holder
+from elasticdl_nb.runtime.platform import supervisor
 
 _POLL_SECONDS = 0.01
 _START_SECONDS = 60.0
@@ -20,7 +21,7 @@ _STOP_SECONDS = 5.0
 
 
 def launch(folder: JobFolder) -> None:
-    """Start the master of the job in `folder`, in a session of its own, and return once it listens.
+    """Start the job in `folder`, in a session of its own, and return once its master listens.
 
     Raises JobFailed, with the end of the master's log, if it dies before. When this is interrupted, no process is
     left behind.
@@ -28,7 +29,7 @@ def launch(folder: JobFolder) -> None:
     log = folder.log_path("master")
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "elasticdl_nb.runtime.master", os.fspath(folder.path)],
+            supervisor.command(folder.path),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -38,8 +39,9 @@ def launch(folder: JobFolder) -> None:
         _wait_until_it_listens(folder, process, log)
     except BaseException:
         _stop(process)
+        kill(folder)
         raise
-    # The master outlives this process, or else must not stay behind as a zombie.
+    # The supervisor outlives this process, or else must not stay behind as a zombie.
     threading.Thread(target=process.wait, name=f"reap-{folder.name}", daemon=True).start()
 
 
@@ -66,10 +68,24 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def kill(pid: int, forcibly: bool = False) -> None:
-    """End the process, if it still lives."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL if forcibly else signal.SIGTERM)
+def terminate(folder: JobFolder) -> None:
+    """Tell the master to end the job, if it lives."""
+    master = folder.master()
+    if master is not None and folder.has_master():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(master["pid"], signal.SIGTERM)
+
+
+def kill(folder: JobFolder) -> None:
+    """End every process of the job at once: first those that would start others again."""
+    for lock in ("supervisor.lock", "master.lock"):
+        while pid := holder(folder.path / lock):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
+    for path in folder.processes.glob("*"):
+        with contextlib.suppress(ValueError, FileNotFoundError):
+            Process.read(path).kill()
 
 
 def tail(path: Path, lines: int | None) -> str:

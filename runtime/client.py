@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from elasticdl_nb.runtime.errors import JobError, OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.status import is_over, merge
@@ -71,6 +72,15 @@ class MasterClient:
         except grpc.RpcError as error:
             raise self._translate(error) from None
 
+    def scale(self, workers: int) -> None:
+        """Ask the master to go on with this many workers."""
+        import grpc
+
+        try:
+            self._stub.ScaleJob(pb.ScaleRequest(workers=workers), timeout=_CALL_SECONDS, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise self._translate(error) from None
+
     def _translate(self, error: grpc.RpcError) -> ConnectionError | TimeoutError:
         import grpc
 
@@ -94,7 +104,7 @@ class MasterClient:
 def connect(folder: JobFolder) -> MasterClient | None:
     """Return a client of the job's living master, or None: it lives no more, or does not listen yet."""
     master = folder.master()
-    return MasterClient(master["address"], folder.token()) if master and folder.is_alive() else None
+    return MasterClient(master["address"], folder.token()) if master and folder.has_master() else None
 
 
 def current_status(folder: JobFolder) -> pb.JobStatus:
@@ -157,3 +167,28 @@ def watch_job(folder: JobFolder, *, waiting: bool = False, timeout: float | None
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError(f"job {folder.name} is not over after {timeout:g} seconds")
         time.sleep(_RETRY_SECONDS)
+
+
+def scale_job(folder: JobFolder, workers: int) -> None:
+    """Make a running job go on with this many workers.
+
+    Raises OptionError if the job cannot have that many, and JobError if it is over or its master cannot be reached.
+    """
+    spec = folder.spec()
+    if spec.kind == "train" and not spec.uses_servers:
+        raise OptionError("workers", "a Local training has one worker; ParameterServerStrategy takes any number")
+    if workers < 1:
+        raise OptionError("workers", f"{workers} cannot do the job; 1 at least is needed")
+    problem = "it is over"
+    deadline = time.monotonic() + _CALL_SECONDS
+    while folder.is_alive() and time.monotonic() < deadline:
+        client = connect(folder)
+        try:
+            if client is not None:
+                with client:
+                    client.scale(workers)
+                    return
+        except (ConnectionError, TimeoutError) as error:
+            problem = str(error)
+        time.sleep(_RETRY_SECONDS)
+    raise JobError(f"job {folder.name} cannot be scaled: {problem}")

@@ -25,17 +25,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.runtime.errors import JobNotFound, OptionError, did_you_mean
+from elasticdl_nb.runtime.locks import hold_lock, holder, is_locked
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -101,7 +100,7 @@ class JobFolder:
         # Built aside, so that it appears complete, and marked.
         aside = cls(root / f".{spec.job_name}.{secrets.token_hex(4)}")
         aside.path.mkdir(mode=0o700)
-        with _hold_lock(aside.path / "client.lock"):
+        with hold_lock(aside.path / "client.lock"):
             try:
                 for part in (aside.zoo, aside.data, aside.logs):
                     part.mkdir()
@@ -219,22 +218,31 @@ class JobFolder:
 
         Raises BlockingIOError if it has one already.
         """
-        with _hold_lock(self.path / "master.lock"):
+        with hold_lock(self.path / "master.lock"):
             yield
 
     @contextlib.contextmanager
     def hold_supervisor_lock(self) -> Iterator[None]:
         """Mark the job as having someone who starts its master again, as `hold_master_lock` does for the master."""
-        with _hold_lock(self.path / "supervisor.lock"):
+        with hold_lock(self.path / "supervisor.lock"):
             yield
 
     def has_master(self) -> bool:
         """Whether the job's master lives."""
-        return _is_locked(self.path / "master.lock")
+        return is_locked(self.path / "master.lock")
 
     def has_supervisor(self) -> bool:
         """Whether the process lives that starts the master again."""
-        return _is_locked(self.path / "supervisor.lock")
+        return is_locked(self.path / "supervisor.lock")
+
+    def supervisor(self) -> int:
+        """The id of the process that starts the master again; 0 if there is none."""
+        return holder(self.path / "supervisor.lock")
+
+    def show_life(self) -> None:
+        """Note that the master, which has written where it listens, does not hang."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path / "master.json")
 
     def is_alive(self) -> bool:
         """Whether the job's master lives, or will be started again."""
@@ -250,34 +258,8 @@ class JobFolder:
 
     def is_in_preparation(self) -> bool:
         """Whether a client is at work on the job, before it has a master."""
-        return _is_locked(self.path / "client.lock")
+        return is_locked(self.path / "client.lock")
 
 
 def _is_job(path: Path) -> bool:
     return not path.name.startswith(".") and (path / "spec.json").exists()
-
-
-@contextlib.contextmanager
-def _hold_lock(path: Path) -> Iterator[None]:
-    with open(path, "w") as file:
-        for attempt in range(100):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                # It may only be someone who looks whether the lock is held.
-                if attempt == 99:
-                    raise
-                time.sleep(0.002)
-        yield
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        with open(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

@@ -1,7 +1,7 @@
 """A directory of checkpoints: `step-000000120/` holds what the job was after step 120.
 
-A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state of
-the same instant, and only then its final name.
+A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state
+of the same instant, and only then its final name.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ def commit(path: str | os.PathLike[str], queue: dict[str, Any]) -> str:
     Raises OSError if it cannot be done; the checkpoints before it are untouched then.
     """
     unfinished = Path(path)
-    write_aside(unfinished / QUEUE, json.dumps(queue).encode())
     final = unfinished.with_name(unfinished.name[1:].partition(".")[0])
+    if final.exists() and not unfinished.exists():
+        return os.fspath(final)  # by a master that died before it could take note
+    write_aside(unfinished / QUEUE, json.dumps(queue).encode())
     if final.exists():
         shutil.rmtree(final)
     unfinished.rename(final)

@@ -1,54 +1,28 @@
-"""The workers of a job: which exist, in what state, since when unheard of, and when one has died too often.
+"""The members of a job: which there are, in what state, since when unheard of, and when one has died too often.
 
-A plain object; times are passed in. A worker is a number; the processes that play its part one after another differ in
-their incarnation.
+A plain object; times are passed in. A member is a role and a number; the processes that play its part one after another
+differ in their incarnation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-WorkerState = Literal["starting", "running", "finished", "failed", "stopped"]
+Role = Literal["worker", "ps"]
+MemberState = Literal["starting", "running", "finished", "failed", "stopped"]
+Key = tuple[str, int, str]
+"""Role, index and incarnation: one process."""
 
-HEARTBEAT_LIMIT = 30.0
-"""Seconds without a word after which a worker that had joined counts as hung."""
+HEARTBEAT_LIMIT: dict[Role, float] = {"worker": 30.0, "ps": 15.0}
+"""Seconds without a word after which a process that had joined counts as hung."""
 
 MAX_CRASHES = 3
 """Deaths in a row by a process's own doing, without a task finished in between, before the job gives up."""
 
 MAX_KILLS = 20
 """The same for deaths by a signal from outside."""
-
-
-@dataclass
-class Worker:
-    """One worker's state."""
-
-    index: int
-    state: WorkerState = "starting"
-    incarnation: str = "0"
-    activity: str = "starting"
-    pid: int = 0
-    restarts: int = 0
-    last_heard: float = 0.0
-    capacity: int = 0
-    tasks_done: int = 0
-    records_before: int = 0
-    records_now: int = 0
-    deaths_in_a_row: int = 0
-    kills_in_a_row: int = 0
-    rate: Rate = field(default_factory=lambda: Rate())
-
-    @property
-    def records(self) -> int:
-        """Records worked on by all its processes."""
-        return self.records_before + self.records_now
-
-    @property
-    def is_live(self) -> bool:
-        """Whether a process plays its part, or is about to."""
-        return self.state in ("starting", "running")
 
 
 @dataclass
@@ -74,55 +48,132 @@ class Rate:
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
 
+@dataclass
+class Member:
+    """One worker's or server's state."""
+
+    role: Role
+    index: int
+    state: MemberState = "starting"
+    incarnation: str = "0"
+    activity: str = "starting"
+    pid: int = 0
+    restarts: int = 0
+    last_heard: float = 0.0
+    acknowledged: int = 0
+    room: int = 0
+    leave_by: float = 0.0
+    tasks_done: int = 0
+    records_before: int = 0
+    records_now: int = 0
+    deaths_in_a_row: int = 0
+    kills_in_a_row: int = 0
+    rate: Rate = field(default_factory=Rate)
+    # Servers: where workers reach it, which generation's contents it has, and how much that is.
+    address: str = ""
+    generation: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.role}-{self.index}"
+
+    @property
+    def key(self) -> Key:
+        """The process that plays its part now."""
+        return self.role, self.index, self.incarnation
+
+    @property
+    def records(self) -> int:
+        """Records worked on by all its processes."""
+        return self.records_before + self.records_now
+
+    @property
+    def is_live(self) -> bool:
+        """Whether a process plays its part, or is about to."""
+        return self.state in ("starting", "running")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is live and not on its way out."""
+        return self.is_live and not self.leave_by
+
+
 class Membership:
-    """All workers of a job."""
+    """All members of one role."""
 
-    def __init__(self, count: int) -> None:
-        self.workers = {index: Worker(index) for index in range(count)}
+    def __init__(self, role: Role, count: int) -> None:
+        self.role = role
+        self.members = {index: Member(role, index) for index in range(count)}
 
-    def joined(self, index: int, incarnation: str, pid: int, now: float) -> Worker | None:
-        """A process says hello as this worker; None if it is not the process that was last started as such."""
-        worker = self.current(index, incarnation)
-        if worker is None or worker.state != "starting":
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self.members.values())
+
+    def current(self, index: int, incarnation: str) -> Member | None:
+        """The member, if this process still plays its part."""
+        member = self.members.get(index)
+        return member if member is not None and member.incarnation == incarnation and member.is_live else None
+
+    def joined(self, index: int, incarnation: str, pid: int, now: float) -> Member | None:
+        """A process says hello as this member, perhaps again; None if it does not play that part."""
+        member = self.current(index, incarnation)
+        if member is None or (member.state == "running" and member.pid != pid):
             return None
-        worker.pid, worker.last_heard, worker.state = pid, now, "running"
-        return worker
+        member.pid, member.last_heard, member.state = pid, now, "running"
+        return member
 
-    def current(self, index: int, incarnation: str) -> Worker | None:
-        """The worker, if this process still plays its part."""
-        worker = self.workers.get(index)
-        return worker if worker is not None and worker.incarnation == incarnation and worker.is_live else None
-
-    def heard(self, worker: Worker, now: float) -> None:
-        """Note a sign of life."""
-        worker.last_heard = now
-
-    def task_done(self, worker: Worker) -> None:
+    def task_done(self, member: Member) -> None:
         """Note a finished task: whatever killed earlier processes did not repeat itself."""
-        worker.tasks_done += 1
-        worker.deaths_in_a_row = worker.kills_in_a_row = 0
+        member.tasks_done += 1
+        member.deaths_in_a_row = member.kills_in_a_row = 0
 
-    def died(self, worker: Worker, *, by_signal: bool) -> bool:
-        """A worker's process is gone; return whether another one may be started."""
-        worker.records_before, worker.records_now = worker.records, 0
-        worker.pid, worker.capacity = 0, 0
-        worker.deaths_in_a_row += not by_signal
-        worker.kills_in_a_row += by_signal
-        if worker.deaths_in_a_row >= MAX_CRASHES or worker.kills_in_a_row >= MAX_KILLS:
-            worker.state, worker.activity = "failed", ""
+    def died(self, member: Member, *, by_signal: bool) -> bool:
+        """A member's process is gone; return whether another one may be started, which is its next incarnation then."""
+        member.deaths_in_a_row += not by_signal
+        member.kills_in_a_row += by_signal
+        if member.deaths_in_a_row >= MAX_CRASHES or member.kills_in_a_row >= MAX_KILLS:
+            self.ended(member, "failed")
             return False
-        worker.state, worker.activity, worker.restarts = "starting", "restarting", worker.restarts + 1
-        worker.incarnation = str(worker.restarts)
+        member.restarts += 1
+        self._start(member, "restarting")
         return True
 
-    def hung(self, now: float) -> list[Worker]:
-        """Workers that have been silent for too long."""
-        return [
-            worker
-            for worker in self.workers.values()
-            if worker.state == "running" and now - worker.last_heard > HEARTBEAT_LIMIT
-        ]
+    def ended(self, member: Member, state: MemberState) -> None:
+        """A member's process is gone, and none shall take its place."""
+        self._clear(member)
+        member.state, member.activity = state, ""
 
-    def live(self) -> list[Worker]:
-        """Workers whose part is played, or about to be."""
-        return [worker for worker in self.workers.values() if worker.is_live]
+    def add(self) -> Member:
+        """Return one more member, whose process is to be started: one that had ended, or a new one."""
+        for member in self:
+            if not member.is_live:
+                self._start(member, "starting")
+                return member
+        index = len(self.members)
+        self.members[index] = Member(self.role, index)
+        return self.members[index]
+
+    def _start(self, member: Member, activity: str) -> None:
+        self._clear(member)
+        member.incarnation = str(int(member.incarnation) + 1)
+        member.state, member.activity = "starting", activity
+
+    def _clear(self, member: Member) -> None:
+        member.records_before, member.records_now = member.records, 0
+        member.pid, member.room, member.acknowledged, member.leave_by = 0, 0, 0, 0.0
+        member.address, member.generation = "", 0
+
+    def hung(self, now: float) -> list[Member]:
+        """Members that have been silent for too long."""
+        limit = HEARTBEAT_LIMIT[self.role]
+        return [member for member in self if member.state == "running" and now - member.last_heard > limit]
+
+    def live(self) -> list[Member]:
+        """Members whose part is played, or about to be."""
+        return [member for member in self if member.is_live]
+
+    def running(self) -> list[Member]:
+        """Members whose process has joined."""
+        return [member for member in self if member.state == "running"]

@@ -13,7 +13,9 @@ from elasticdl_nb.runtime.protocol.states import state_messages
 _KINDS = {"train": pb.TRAIN, "evaluate": pb.EVALUATE, "predict": pb.PREDICT, "finish": pb.FINISH}
 
 
-def task_message(task: Task, *, states: Mapping[str, Sequence[np.ndarray]] | None = None, parts: int = 0) -> pb.Task:
+def task_message(
+    task: Task, *, states: Mapping[str, Sequence[np.ndarray]] | None = None, parts: int = 0, generation: int = 0
+) -> pb.Task:
     """Return the task as a worker gets it."""
     return pb.Task(
         id=task.id,
@@ -27,4 +29,5 @@ def task_message(task: Task, *, states: Mapping[str, Sequence[np.ndarray]] | Non
         states=state_messages(states or {}),
         parts=parts,
         ends_epoch=task.ends_epoch,
+        generation=generation,
     )

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Coroutine
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -17,9 +23,22 @@ from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.master import report
-from elasticdl_nb.runtime.master.coordinator import CommitCheckpoint, Coordinator, KillWorker, Send, StartWorker
+from elasticdl_nb.runtime.master.actions import (
+    Action,
+    BeginCheckpoint,
+    CommitCheckpoint,
+    DiscardCheckpoint,
+    Kill,
+    Send,
+    Start,
+)
+from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.master.journal import Journal
+from elasticdl_nb.runtime.master.membership import Key
 from elasticdl_nb.runtime.master.picture import Mark
+from elasticdl_nb.runtime.master.served import ServedCoordinator
 from elasticdl_nb.runtime.master.service import MasterService
+from elasticdl_nb.runtime.platform import supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -35,33 +54,43 @@ logger = logging.getLogger(__name__)
 
 
 class Master:
-    """One job's master."""
+    """One job's master, or the one that takes the place of one that has died."""
 
-    def __init__(self, folder: JobFolder, platform: Platform) -> None:
-        self._folder = folder
+    def __init__(self, folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
+        self._folder, self._platform, self._supervised = folder, platform, supervised
         self._spec = folder.spec()
-        self._platform = platform
-        self._coordinator = Coordinator(self._spec, time.time())
+        self._journal = Journal(folder.path / "journal.db")
+        recovered = self._journal.recover()
+        self._is_new = recovered is None
+        self._coordinator = recovered or coordinator_of(self._spec, time.time())
+        if self._is_new:
+            self._journal.replace(self._coordinator)
         self._service = MasterService(self)
         self._over = asyncio.Event()
+        self._to_do: deque[Action] = deque()
+        self._acting = False
         self._background: set[asyncio.Task[None]] = set()
         self._client_gone_at: float | None = None
-        self._had_client = False
+        self._had_client = (folder.path / "waited_for").exists()
 
     async def run(self) -> None:
-        """Serve until the job is over and every worker is gone."""
+        """Serve until the job is over and every process of it is gone."""
         server = grpc.aio.server(
             interceptors=[RequireToken(self._folder.token())],
             options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
         )
-        master_pb2_grpc.add_MasterServicer_to_server(self._service, server)
+        master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        self._folder.write_master(self._address)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.cancel, "the master was told to end")
-        self._coordinator.start(time.time())
-        self._act()
+        # Before anyone is let in, so that processes that live still are known to do so.
+        living = [] if self._is_new else [_key(instance) for instance in await self._platform.adopt()]
+        await server.start()
+        self._folder.write_master(self._address)
+        if self._is_new:
+            self._happened("start")
+        else:
+            self._happened("recovered", living)
         for job in (self._watch_exits(), self._count_data(), self._tick()):
             self._spawn(job)
         try:
@@ -71,38 +100,50 @@ class Master:
             for task in self._background:
                 task.cancel()
             self._write_status()
+            self._folder.mark_over()
             self._service.wake_watchers()
             await server.stop(grace=2.0)
+            self._journal.remove()
+            checkpoints.discard_unfinished(self._checkpoint_directory())
 
-    def _spawn(self, job: object) -> None:
-        task = asyncio.create_task(self._guard(job))  # type: ignore[arg-type]
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guard(job))
         self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
-    async def _guard(self, job: asyncio.Future[None]) -> None:
+    async def _guard(self, job: Coroutine[Any, Any, None]) -> None:
         try:
             await job
         except Exception as error:  # a defect of the master must end the job loudly rather than let it hang
             logger.exception("the master failed")
-            self._coordinator.fail(pb.Failure(message=f"the master failed: {error!r}"), time.time())
-            self._act()
+            self._happened("fail", pb.Failure(message=f"the master failed: {error!r}"))
+
+    def _happened(self, event: str, *arguments: Any) -> Any:
+        """Tell the coordinator, then the journal, and do what follows."""
+        told = (*arguments, time.time())
+        result = getattr(self._coordinator, event)(*told)
+        if event != "tick" or result:
+            self._journal.append(event, told)
+        self._act()
+        return result
 
     # ------------------------------------------------------------ events of the service (service.Events)
 
-    def worker_joined(self, index: int, incarnation: str, pid: int) -> bool:
+    def greeted(self, hello: pb.Hello) -> bool:
         """See `service.Events`."""
-        welcome = self._coordinator.worker_joined(index, incarnation, pid, time.time())
-        self._act()
-        return welcome
+        return bool(self._happened("hello", hello))
 
-    def worker_said(self, index: int, incarnation: str, message: pb.WorkerMessage) -> None:
+    def told(self, key: Key, message: pb.WorkerMessage) -> None:
         """See `service.Events`."""
-        self._coordinator.message(index, incarnation, message, time.time())
-        self._act()
+        self._happened("message", key, message)
 
     def cancel(self, reason: str) -> None:
         """See `service.Events`."""
-        self._coordinator.cancel(reason, time.time())
-        self._act()
+        self._happened("cancel", reason)
+
+    def scale(self, workers: int) -> str:
+        """See `service.Events`."""
+        return str(self._happened("scale", workers))
 
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
         """See `service.Events`."""
@@ -114,37 +155,45 @@ class Master:
         async for exited in self._platform.exits():
             instance = exited.instance
             logger.info("%s-%d (%s) exited: %d", instance.role, instance.index, instance.incarnation, exited.code)
-            self._coordinator.worker_exited(
-                instance.index, instance.incarnation, exited.code, time.time(), exited.log_tail
-            )
-            self._act()
+            self._happened("exited", _key(instance), exited.code, exited.log_tail)
 
     async def _count_data(self) -> None:
+        if self._coordinator.data_is_counted:
+            return
         try:
             data = await asyncio.to_thread(count, self._spec, "data")
             validation = await asyncio.to_thread(count, self._spec, "validation_data")
         except (ElasticDLError, OSError) as error:
-            self._coordinator.fail(pb.Failure(message=str(error)), time.time())
+            self._happened("fail", pb.Failure(message=str(error)))
         else:
-            self._coordinator.data_counted(data, validation, time.time())
-        self._act()
+            self._happened("data_counted", data, validation)
 
     async def _tick(self) -> None:
         while True:
-            now = time.time()
-            self._coordinator.tick(now)
-            self._look_for_client(now)
-            self._act()
+            self._happened("tick")
+            self._look_for_client(time.time())
             self._write_status()
+            self._folder.show_life()
+            if self._supervised and not self._folder.has_supervisor():
+                self._start_supervisor()
             await asyncio.sleep(STATUS_INTERVAL)
 
     def _look_for_client(self, now: float) -> None:
         if self._service.waiting_watchers:
+            if not self._had_client:
+                (self._folder.path / "waited_for").touch()
             self._had_client, self._client_gone_at = True, None
         elif self._had_client:
             self._client_gone_at = self._client_gone_at or now
             if now - self._client_gone_at > CLIENT_LIMIT:
-                self._coordinator.cancel(f"its client has been gone for {CLIENT_LIMIT:.0f} seconds", now)
+                self._happened("cancel", f"its client has been gone for {CLIENT_LIMIT:.0f} seconds")
+
+    def _start_supervisor(self) -> None:
+        logger.warning("the supervisor is gone; another one is started")
+        child = subprocess.Popen(
+            supervisor.command(self._folder.path, os.getpid()), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        self._spawn(_bury(child))
 
     def _write_status(self) -> None:
         update, _ = self.update(Mark())
@@ -156,38 +205,85 @@ class Master:
     # ------------------------------------------------------------ actions
 
     def _act(self) -> None:
-        actions, self._coordinator.actions = self._coordinator.actions, []
-        for action in actions:
-            match action:
-                case Send(index, incarnation, message):
-                    self._service.send(index, incarnation, message)
-                case StartWorker(index, incarnation):
-                    instance = InstanceId("worker", index, incarnation)
-                    self._spawn(self._platform.start(instance, self._worker_command(instance), self._worker_envs()))
-                case KillWorker(index, incarnation):
-                    self._spawn(self._platform.kill(InstanceId("worker", index, incarnation)))
-                case CommitCheckpoint():
-                    self._commit(action)
+        self._to_do.extend(self._coordinator.actions)
+        self._coordinator.actions.clear()
+        if self._acting:  # an action has made something happen: what follows waits for its turn
+            return
+        self._acting = True
+        try:
+            while self._to_do:
+                self._carry_out(self._to_do.popleft())
+        finally:
+            self._acting = False
+        self._journal.keep_short(self._coordinator)
         self._service.wake_watchers()
         if self._coordinator.is_over:
             self._over.set()
 
-    def _worker_command(self, instance: InstanceId) -> list[str]:
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Send(key, message):
+                self._service.send(key, message)
+            case Start(key):
+                instance = InstanceId(*key)
+                self._spawn(self._platform.start(instance, self._command(instance), self._envs(instance)))
+            case Kill(key):
+                self._spawn(self._platform.kill(InstanceId(*key)))
+            case BeginCheckpoint(number, step):
+                self._begin_checkpoint(number, step)
+            case CommitCheckpoint():
+                self._spawn(self._commit(action))
+            case DiscardCheckpoint(path):
+                self._spawn(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
+
+    def _command(self, instance: InstanceId) -> list[str]:
         return [
-            sys.executable, "-m", "elasticdl_nb.runtime.worker", os.fspath(self._folder.path), self._address,
+            sys.executable, "-m", f"elasticdl_nb.runtime.{instance.role}", os.fspath(self._folder.path), self._address,
             str(instance.index), instance.incarnation,
         ]  # fmt: skip
 
-    def _worker_envs(self) -> dict[str, str]:
+    def _envs(self, instance: InstanceId) -> dict[str, str]:
         return {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", **self._spec.envs}
 
-    def _commit(self, action: CommitCheckpoint) -> None:
+    def _checkpoint_directory(self) -> str:
+        return self._spec.checkpoint_dir or os.fspath(self._folder.checkpoints)
+
+    def _begin_checkpoint(self, number: int, step: int) -> None:
         try:
-            final = checkpoints.commit(action.path, action.queue)
-            self._coordinator.checkpoint_committed(final)
+            path = checkpoints.begin(self._checkpoint_directory(), step)
+        except OSError as error:
+            self._happened("checkpoint_failed", "", str(error))
+        else:
+            self._happened("checkpoint_begun", number, os.fspath(path))
+
+    async def _commit(self, action: CommitCheckpoint) -> None:
+        try:
+            final = await asyncio.to_thread(_complete, action)
             checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max)
         except OSError as error:
-            self._coordinator.checkpoint_failed(f"a checkpoint could not be written: {error}", time.time())
+            shutil.rmtree(action.path, ignore_errors=True)
+            self._happened("checkpoint_failed", action.path, str(error))
+        else:
+            self._happened("checkpoint_committed", action.path, final)
+
+
+async def _bury(child: subprocess.Popen[bytes]) -> None:
+    await asyncio.to_thread(child.wait)
+
+
+def _complete(action: CommitCheckpoint) -> str:
+    if not action.sealed and os.path.exists(action.path):
+        checkpoints.seal(Path(action.path), action.step)
+    return checkpoints.commit(action.path, action.state)
+
+
+def _key(instance: InstanceId) -> Key:
+    return instance.role, instance.index, instance.incarnation
+
+
+def coordinator_of(spec: JobSpec, now: float) -> Coordinator:
+    """Return the coordinator for this kind of job."""
+    return ServedCoordinator(spec, now) if spec.uses_servers else Coordinator(spec, now)
 
 
 def count(spec: JobSpec, option: str) -> list[FileRecords]:
@@ -196,13 +292,13 @@ def count(spec: JobSpec, option: str) -> list[FileRecords]:
     return list(open_reader(paths, spec.data_reader_params, option).files()) if paths else []
 
 
-def main(path: str) -> None:
-    """Run the master of the job in this folder."""
+def main(path: str, supervised: str = "") -> None:
+    """Run the master of the job in this folder, one that is started again when it dies if it is `--supervised`."""
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with folder.hold_master_lock(), suppress(KeyboardInterrupt):
-        asyncio.run(_run(folder))
+        asyncio.run(_run(folder, supervised == "--supervised"))
 
 
-async def _run(folder: JobFolder) -> None:
-    await Master(folder, LocalPlatform(folder.log_path)).run()
+async def _run(folder: JobFolder, supervised: bool) -> None:
+    await Master(folder, LocalPlatform(folder.log_path, folder.processes), supervised=supervised).run()

@@ -19,11 +19,11 @@ def update(coordinator: Coordinator, now: float, mark: Mark, *, name: str, pid: 
     status = _numbers(coordinator, now)
     status.name = name
     status.instances.add(role="master", state="running" if not coordinator.is_over else "finished", pid=pid)
-    for worker in coordinator.members.workers.values():
+    for member in coordinator.members():
         status.instances.add(
-            role="worker", index=worker.index, state=worker.state, activity=worker.activity, pid=worker.pid,
-            tasks_done=worker.tasks_done, records_done=worker.records, restarts=worker.restarts,
-            records_per_second=worker.rate.per_second(now),
+            role=member.role, index=member.index, state=member.state, activity=member.activity, pid=member.pid,
+            tasks_done=member.tasks_done, records_done=member.records, restarts=member.restarts,
+            records_per_second=member.rate.per_second(now), rows=member.rows, bytes=member.bytes,
         )  # fmt: skip
     full, mark = coordinator.picture.fill(status, mark)
     return pb.JobUpdate(full=full, status=status), mark
@@ -52,13 +52,17 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         tasks_done=queue.tasks_done[kind],
         tasks_total=job.tasks_total,
         tasks_retried=queue.tasks_retried,
-        records_per_second=0.0 if job.is_over else sum(w.rate.per_second(now) for w in job.members.live()),
+        records_per_second=0.0 if job.is_over else sum(w.rate.per_second(now) for w in job.workers.live()),
         step=job.step,
         started_at=job.started_at,
         updated_at=now,
         finished_at=job.finished_at,
         failure=job.failure,
         outputs=job.outputs,
+        num_workers=sum(worker.is_wanted for worker in job.workers),
+        num_ps=spec.num_ps if spec.uses_servers else 0,
+        rollbacks=job.rollbacks,
+        checkpoint_step=job.checkpoints[-1].step if job.checkpoints else -1,
         distribution_strategy=spec.distribution_strategy if trains else "",
     )
 
@@ -75,7 +79,7 @@ def _progress(job: Coordinator) -> float:
 def _detail(job: Coordinator) -> str:
     if job.phase == pb.FAILED and job.failure:
         return job.failure.message
-    activities = [worker.activity for worker in job.members.live() if worker.activity]
+    activities = [worker.activity for worker in job.workers.live() if worker.activity]
     if job.is_over or not activities:
         return ""
     activity = max(set(activities), key=activities.count)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from elasticdl_nb.runtime.master.membership import Key
 from elasticdl_nb.runtime.master.picture import Mark
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
@@ -23,16 +24,20 @@ WATCH_HEARTBEAT = 1.0
 class Events(Protocol):
     """Whom the service tells what happens; see `process.Master`."""
 
-    def worker_joined(self, index: int, incarnation: str, pid: int) -> bool:
-        """A worker's process says hello; return whether it belongs to the job."""
+    def greeted(self, hello: pb.Hello) -> bool:
+        """A process says hello; return whether it belongs to the job."""
         ...
 
-    def worker_said(self, index: int, incarnation: str, message: pb.WorkerMessage) -> None:
-        """A worker's process says something."""
+    def told(self, key: Key, message: pb.WorkerMessage) -> None:
+        """A process says something; it is safe in the journal when this returns."""
         ...
 
     def cancel(self, reason: str) -> None:
         """Somebody wants the job to end."""
+        ...
+
+    def scale(self, workers: int) -> str:
+        """Somebody wants the job to go on with this many workers; return why that cannot be, or an empty string."""
         ...
 
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
@@ -45,13 +50,13 @@ class MasterService(master_pb2_grpc.MasterServicer):
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._outboxes: dict[tuple[int, str], asyncio.Queue[pb.MasterMessage]] = {}
+        self._outboxes: dict[Key, asyncio.Queue[pb.MasterMessage]] = {}
         self._changed = asyncio.Event()
         self.waiting_watchers = 0
 
-    def send(self, index: int, incarnation: str, message: pb.MasterMessage) -> None:
-        """Pass a message on to a worker; dropped if that process is not connected."""
-        outbox = self._outboxes.get((index, incarnation))
+    def send(self, key: Key, message: pb.MasterMessage) -> None:
+        """Pass a message on to a process; dropped if it is not connected."""
+        outbox = self._outboxes.get(key)
         if outbox is not None:
             outbox.put_nowait(message)
 
@@ -62,23 +67,25 @@ class MasterService(master_pb2_grpc.MasterServicer):
     async def Work(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.WorkerMessage], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Serve one worker process for its whole life."""
+        """Serve one worker's or parameter server's process until the stream breaks."""
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("body") != "hello":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a worker says hello first")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a process says hello first")
             return
-        key = (first.hello.worker, first.hello.incarnation)
+        key = (first.hello.role or "worker", first.hello.worker, first.hello.incarnation)
         outbox = self._outboxes[key] = asyncio.Queue()
         sender = asyncio.create_task(_send_all(outbox, context))
         try:
-            if not self._events.worker_joined(*key, first.hello.pid):
-                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this job has no use for this worker")
+            if not self._events.greeted(first.hello):
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job goes on without it")
             async for message in request_iterator:
-                self._events.worker_said(*key, message)
+                self._events.told(key, message)
                 if message.sequence:
                     outbox.put_nowait(pb.MasterMessage(ack=pb.Ack(sequence=message.sequence)))
         finally:
-            del self._outboxes[key]
+            # It may have connected anew before this stream was found to be broken.
+            if self._outboxes.get(key) is outbox:
+                del self._outboxes[key]
             sender.cancel()
 
     async def WatchJob(  # noqa: N802
@@ -106,6 +113,14 @@ class MasterService(master_pb2_grpc.MasterServicer):
         """End the job."""
         self._events.cancel(request.reason or "on request")
         return pb.CancelReply()
+
+    async def ScaleJob(  # noqa: N802
+        self, request: pb.ScaleRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ScaleReply:
+        """Go on with more or fewer workers."""
+        if problem := self._events.scale(request.workers):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
+        return pb.ScaleReply()
 
 
 async def _send_all(outbox: asyncio.Queue[pb.MasterMessage], context: grpc.aio.ServicerContext[Any, Any]) -> None:

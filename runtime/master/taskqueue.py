@@ -1,7 +1,7 @@
 """Which records are still to be used, which are in whose hands, and which are done.
 
-A plain object: no clock, no threads, no I/O. Its invariant, whatever workers do: every record of every epoch is accounted
-for exactly once.
+A plain object: no clock, no threads, no I/O. Its invariant, whatever workers do: every record of every epoch is
+accounted for exactly once.
 """
 
 from __future__ import annotations
@@ -117,9 +117,10 @@ class TaskQueue:
     tasks_retried: int = 0
     _next_id: int = 1
     _urgent: deque[Task] = field(default_factory=deque)
-    _doing: dict[int, tuple[Task, int]] = field(default_factory=dict)
+    _doing: dict[int, tuple[Task, list[int]]] = field(default_factory=dict)
     _cursor: _Cursor = field(default_factory=_Cursor)
     _order: list[int] = field(default_factory=list)
+    _stopped: bool = False
 
     # ------------------------------------------------------------ putting in
 
@@ -136,7 +137,7 @@ class TaskQueue:
     def stop_training(self) -> None:
         """Hand out no further training task; those in workers' hands may still be finished."""
         self._urgent = deque(task for task in self._urgent if task.kind != "train")
-        self.plan = None
+        self._stopped = True
 
     # ------------------------------------------------------------ handing out
 
@@ -149,12 +150,23 @@ class TaskQueue:
         if task is None:
             return None
         task = replace(task, attempt=task.attempt + 1)
-        self._doing[task.id] = (task, worker)
+        self._doing[task.id] = (task, [worker])
+        return task
+
+    def share(self, task_id: int, worker: int) -> Task | None:
+        """Give a task that is in another worker's hands to this one also; None if it is in nobody's, or in its own.
+
+        The first result counts.
+        """
+        task, holders = self._doing.get(task_id, (None, []))
+        if task is None or worker in holders:
+            return None
+        holders.append(worker)
         return task
 
     def _next_of_plan(self) -> Task | None:
         plan, cursor = self.plan, self._cursor
-        if plan is None or not plan.pieces or cursor.epoch >= plan.num_epochs:
+        if plan is None or self._stopped or not plan.pieces or cursor.epoch >= plan.num_epochs:
             return None
         if not self._order:
             self._order = plan.order(cursor.epoch)
@@ -197,8 +209,12 @@ class TaskQueue:
         return task
 
     def lost(self, worker: int) -> list[Task]:
-        """Put back what a dead worker had in hand. That does not count against the tasks."""
-        back = [task for task, owner in self._doing.values() if owner == worker]
+        """Put back what a dead worker alone had in hand. That does not count against the tasks."""
+        back = []
+        for task, holders in self._doing.values():
+            if worker in holders:
+                holders.remove(worker)
+                back += [] if holders else [task]
         for task in reversed(back):
             del self._doing[task.id]
             self._urgent.appendleft(task)
@@ -208,14 +224,18 @@ class TaskQueue:
     def _current(self, task_id: int, attempt: int) -> Task | None:
         if task_id >= self._next_id or attempt < 1:
             raise IllegalTransitionError(f"task {task_id}, attempt {attempt}: was never handed out")
-        task, _ = self._doing.get(task_id, (None, None))
+        task, _ = self._doing.get(task_id, (None, []))
         return task if task is not None and task.attempt == attempt else None
 
     # ------------------------------------------------------------ looking
 
-    def doing(self) -> list[tuple[Task, int]]:
-        """Tasks in workers' hands, with the worker's number."""
-        return list(self._doing.values())
+    def held(self, worker: int) -> list[Task]:
+        """The tasks in a worker's hands, in the order in which it got them."""
+        return [task for task, holders in self._doing.values() if worker in holders]
+
+    def shared(self, task_id: int) -> bool:
+        """Whether a task is in the hands of more than one worker."""
+        return len(self._doing.get(task_id, (None, []))[1]) > 1
 
     @property
     def idle(self) -> bool:
@@ -224,7 +244,7 @@ class TaskQueue:
 
     def _plan_is_exhausted(self) -> bool:
         plan, cursor = self.plan, self._cursor
-        if plan is None or not plan.pieces or cursor.epoch >= plan.num_epochs:
+        if plan is None or self._stopped or not plan.pieces or cursor.epoch >= plan.num_epochs:
             return True
         return bool(plan.max_step) and cursor.steps >= plan.max_step
 
@@ -244,6 +264,7 @@ class TaskQueue:
             "records_done": self.records_done["train"],
             "tasks_done": self.tasks_done["train"],
             "cursor": [self._cursor.epoch, self._cursor.position, self._cursor.steps],
+            "stopped": self._stopped,
             "waiting": [
                 [list(map(list, task.spans)), task.epoch, task.index, task.ends_epoch, task.failures]
                 for task in waiting
@@ -258,6 +279,7 @@ class TaskQueue:
         state = snapshot or {"records_done": 0, "tasks_done": 0, "cursor": [0, 0, 0], "waiting": []}
         self.records_done["train"], self.tasks_done["train"] = state["records_done"], state["tasks_done"]
         self._cursor = _Cursor(*state["cursor"])
+        self._stopped = state.get("stopped", False)
         self._order = self.plan.order(self._cursor.epoch) if self.plan and self._cursor.position else []
         self._doing.clear()
         self._urgent = deque(

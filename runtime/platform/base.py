@@ -32,6 +32,10 @@ class Platform(Protocol):
         """Start an instance; a failure to do so shows as an exit."""
         ...
 
+    async def adopt(self) -> list[InstanceId]:
+        """Take over the instances that an earlier master of the job has started and that still live; return them."""
+        ...
+
     async def kill(self, instance: InstanceId) -> None:
         """End an instance and everything it has started, at once. Not an error if it is gone."""
         ...

@@ -1,4 +1,7 @@
-"""This machine: an instance is a process in a session of its own, its output in a log file."""
+"""This machine: an instance is a process in a session of its own, its output in a log file.
+
+Each process is noted in a file of its own while it lives, so that a master that is started again finds it.
+"""
 
 from __future__ import annotations
 
@@ -7,52 +10,72 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+from elasticdl_nb.runtime.locks import Process
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
 
 TAIL_LINES = 20
+POLL_SECONDS = 0.1
 
 
 class LocalPlatform:
-    """Processes on this machine; `log_path(role, index)` says where each writes."""
+    """Processes on this machine; `log_path(role, index)` says where each writes, `records` is a folder for notes."""
 
-    def __init__(self, log_path: Callable[[str, int], Path]) -> None:
-        self._log_path = log_path
-        self._processes: dict[InstanceId, asyncio.subprocess.Process] = {}
+    def __init__(self, log_path: Callable[[str, int], Path], records: Path) -> None:
+        self._log_path, self._records = log_path, records
+        self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._exits: asyncio.Queue[Exited] = asyncio.Queue()
+        records.mkdir(exist_ok=True)
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
         """Start a process."""
-        path = self._log_path(instance.role, instance.index)
         try:
-            with path.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
+            with self._log_path(instance.role, instance.index).open("ab") as log:
+                child = await asyncio.create_subprocess_exec(
                     *command,
                     stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                     env={**os.environ, **envs},
                 )  # fmt: skip
+            process = Process.of(child.pid)
+            process.write(self._record(instance))
         except OSError as error:
             await self._exits.put(Exited(instance, 127, str(error)))
             return
         self._processes[instance] = process
-        watcher = asyncio.create_task(self._watch(instance, process, path))
+        self._watch(instance, process, child.wait())
+
+    async def adopt(self) -> list[InstanceId]:
+        """Take over what an earlier master has started and still lives; return it."""
+        for path in self._records.iterdir():
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                instance, process = _instance(path.name), Process.read(path)
+                if process.is_alive():
+                    self._processes[instance] = process
+                    self._watch(instance, process, _until_gone(process))
+                else:
+                    path.unlink()
+        return list(self._processes)
+
+    def _watch(self, instance: InstanceId, process: Process, end: Awaitable[int]) -> None:
+        watcher = asyncio.create_task(self._await_end(instance, process, end))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    async def _watch(self, instance: InstanceId, process: asyncio.subprocess.Process, log: Path) -> None:
-        code = await process.wait()
+    async def _await_end(self, instance: InstanceId, process: Process, end: Awaitable[int]) -> None:
+        code = await end
         self._processes.pop(instance, None)
         _kill_session(process.pid)
-        await self._exits.put(Exited(instance, code, tail(log)))
+        self._record(instance).unlink(missing_ok=True)
+        await self._exits.put(Exited(instance, code, tail(self._log_path(instance.role, instance.index))))
 
     async def kill(self, instance: InstanceId) -> None:
         """Kill the process and all others of its session."""
         process = self._processes.get(instance)
         if process is not None:
-            _kill_session(process.pid)
+            process.kill()
 
     async def exits(self) -> AsyncIterator[Exited]:
         """Every process's end."""
@@ -62,8 +85,23 @@ class LocalPlatform:
     async def close(self) -> None:
         """Kill what is left and wait until it is gone."""
         for process in list(self._processes.values()):
-            _kill_session(process.pid)
+            process.kill()
         await asyncio.gather(*self._watchers)
+
+    def _record(self, instance: InstanceId) -> Path:
+        return self._records / f"{instance.role}-{instance.index}-{instance.incarnation}"
+
+
+def _instance(name: str) -> InstanceId:
+    role, index, incarnation = name.split("-")
+    return InstanceId(role, int(index), incarnation)
+
+
+async def _until_gone(process: Process) -> int:
+    """Wait for the end of another's child; how it ended cannot be known, so it counts as killed."""
+    while process.is_alive():
+        await asyncio.sleep(POLL_SECONDS)
+    return -signal.SIGKILL
 
 
 def _kill_session(pid: int) -> None:

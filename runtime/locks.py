@@ -1,0 +1,106 @@
+"""Files that a process keeps locked while it lives, and processes that others have started. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Lock a file until the block ends or the process dies in whatever way; it holds the process's id meanwhile.
+
+    Raises BlockingIOError if another process holds it.
+    """
+    with path.open("a+") as file:
+        for attempt in range(100):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # It may only be someone who looks whether the lock is held.
+                if attempt == 99:
+                    raise
+                time.sleep(0.002)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def holder(path: Path) -> int:
+    """The id of the process that holds the lock; 0 if none does."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if is_locked(path):
+            return int(path.read_text())
+    return 0
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process on this machine that may be somebody else's child; `started` tells it from a later one of its id."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The process that has this id now."""
+        return cls(pid, _started(pid))
+
+    @classmethod
+    def read(cls, path: Path) -> Process:
+        """Read back what `write` wrote; raises ValueError if that is not what is there."""
+        pid, started = path.read_text().split()
+        return cls(int(pid), started)
+
+    def write(self, path: Path) -> None:
+        """Note the process in a file."""
+        path.write_text(f"{self.pid} {self.started}")
+
+    def is_alive(self) -> bool:
+        """Whether it runs still."""
+        return bool(self.started) and _started(self.pid) == self.started
+
+    def kill(self) -> None:
+        """End it and all others of its session, at once."""
+        if self.is_alive():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+def _started(pid: int) -> str:
+    """When a process was started, in the kernel's words; empty if it is gone, or only waits to be buried."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return _started_elsewhere(pid)
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def _started_elsewhere(pid: int) -> str:
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    return "unknown"

@@ -1,0 +1,72 @@
+"""A checkpoint of model and task queue at the same instant, taken while many workers train: one round of it.
+
+A plain object. Workers stop between two tasks, the servers capture their contents, workers go on, and the servers write
+what they captured. Whatever dies in between, the round comes to nothing and the checkpoint before it still counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+INTERVAL = 30.0
+"""Seconds between checkpoints, if the job does not say after how many steps."""
+
+PAUSE_LIMIT = 120.0
+"""Seconds that workers may take to finish the tasks in use; after that the round is given up."""
+
+
+@dataclass
+class Round:
+    """One checkpoint in the making.
+
+    `pausing`: waits for `workers` to stop. `beginning`: waits for the folder. `capturing`: waits for `servers` to
+    capture. `writing`: waits for `servers` to write. `committing`: waits for the folder's final name.
+    """
+
+    number: int
+    begun_at: float
+    workers: set[int]
+    stage: Literal["pausing", "beginning", "capturing", "writing", "committing"] = "pausing"
+    servers: set[int] = field(default_factory=set)
+    step: int = 0
+    path: str = ""
+    state: dict[str, Any] = field(default_factory=dict)
+    _unwritten: set[int] = field(default_factory=set)
+
+    @property
+    def stops_work(self) -> bool:
+        """Whether no task may be begun now."""
+        return self.stage in ("pausing", "beginning", "capturing")
+
+    def worker_paused(self, worker: int) -> bool:
+        """A worker has stopped, or is gone; return whether all have now."""
+        self.workers.discard(worker)
+        return self.stage == "pausing" and not self.workers
+
+    def all_paused(self, step: int, state: dict[str, Any]) -> None:
+        """Nothing changes any more: this is the queue's state to keep."""
+        self.stage, self.step, self.state = "beginning", step, state
+
+    def begun(self, path: str, servers: Iterable[int]) -> None:
+        """The folder exists, and these servers are told to capture and to write into it."""
+        self.stage, self.path = "capturing", path
+        self.servers = set(servers)
+        self._unwritten = set(self.servers)
+
+    def captured(self, server: int) -> bool:
+        """A server has captured its contents; return whether all have now, so that work can go on."""
+        self.servers.discard(server)
+        if self.stage != "capturing" or self.servers:
+            return False
+        self.stage = "writing"
+        return True
+
+    def written(self, server: int) -> bool:
+        """A server has written its file; return whether all have now."""
+        self._unwritten.discard(server)
+        if self.stage != "writing" or self._unwritten:
+            return False
+        self.stage = "committing"
+        return True

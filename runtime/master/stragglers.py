@@ -1,0 +1,64 @@
+"""Which tasks take far longer than their peers. A plain object; times are passed in."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+from elasticdl_nb.runtime.master.taskqueue import Task
+
+FACTOR = 3.0
+MIN_SECONDS = 10.0
+PEERS = 5
+"""Tasks of a kind that must have been done before one can be told to be late."""
+
+_REMEMBERED = 50
+
+
+@dataclass
+class Stragglers:
+    """Watches how long workers take over their tasks."""
+
+    _handed_out: dict[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
+    _free_since: dict[int, float] = field(default_factory=dict)
+    _durations: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(_recent))
+
+    def handed_out(self, task: Task, worker: int, now: float) -> None:
+        """A worker was given a task; it begins once it is done with those before."""
+        self._handed_out[worker, task.id] = (task.kind, now)
+
+    def done(self, task_id: int, worker: int, now: float) -> None:
+        """A worker is done with a task, whether or not its result counts."""
+        if (worker, task_id) in self._handed_out:
+            begun = self._begun(task_id, worker, now)
+            kind, _ = self._handed_out.pop((worker, task_id))
+            self._durations[kind].append(now - begun)
+            self._free_since[worker] = now
+
+    def gone(self, worker: int) -> None:
+        """A worker's process has ended."""
+        self._free_since.pop(worker, None)
+        for key in [key for key in self._handed_out if key[0] == worker]:
+            del self._handed_out[key]
+
+    def clear(self) -> None:
+        """No task that was handed out counts any longer."""
+        self._handed_out.clear()
+
+    def late(self, in_use: Iterable[tuple[Task, int]], now: float) -> list[Task]:
+        """Return those tasks, of the ones that workers are at now, that take far longer than others of their kind."""
+        return [task for task, worker in in_use if now - self._begun(task.id, worker, now) > self._limit(task.kind)]
+
+    def _begun(self, task_id: int, worker: int, now: float) -> float:
+        _, handed_out = self._handed_out.get((worker, task_id), ("", now))
+        return max(handed_out, self._free_since.get(worker, 0.0))
+
+    def _limit(self, kind: str) -> float:
+        peers = self._durations[kind]
+        return max(MIN_SECONDS, FACTOR * median(peers)) if len(peers) >= PEERS else float("inf")
+
+
+def _recent() -> deque[float]:
+    return deque(maxlen=_REMEMBERED)

@@ -1,0 +1,143 @@
+"""Starts a job's master, and starts it again when it dies: `python -m …supervisor JOB_FOLDER [PID OF A LIVING MASTER]`.
+
+Small, so that it does not die itself; if it does, the master starts another one, which takes the master over. Both are
+gone once the job is over. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from elasticdl_nb.runtime.locks import Process, hold_lock
+
+POLL_SECONDS = 0.5
+HUNG_SECONDS = 30.0
+"""Age of the master's last sign of life (the time of master.json) after which it is killed."""
+
+MAX_QUICK_DEATHS = 10
+"""Masters in a row that died within QUICK_SECONDS, after which the job is given up."""
+
+QUICK_SECONDS = 5.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Supervisor:
+    """One job's supervisor; `run` returns its exit code."""
+
+    def __init__(self, folder: Path, master: int = 0) -> None:
+        self._folder = folder
+        self._master = Process.of(master) if master else None
+        self._told_to_end = False
+        self._codes: dict[int, int] = {}
+        self._wakes, wake = os.pipe()
+        os.set_blocking(self._wakes, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+
+    def run(self) -> int:
+        """Supervise until the job is over, or cannot be helped."""
+        quick_deaths = 0
+        while True:
+            if self._master is None:
+                self._master = self._start()
+            begun = time.monotonic()
+            code = self._wait(self._master)
+            self._master = None
+            if self._is_over():
+                return 0
+            quick_deaths = quick_deaths + 1 if time.monotonic() - begun < QUICK_SECONDS else 0
+            if not self._listened() or self._told_to_end or quick_deaths >= MAX_QUICK_DEATHS:
+                self._bury()
+                return code if 0 <= code < 256 else 1
+            print(f"the master died ({code}); it is started again", flush=True)  # noqa: T201  its log
+
+    def _start(self) -> Process:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "elasticdl_nb.runtime.master", os.fspath(self._folder), "--supervised"],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        child.returncode = 0  # buried in `_reap`, not by Popen
+        return Process.of(child.pid)
+
+    def _wait(self, master: Process) -> int:
+        """Return how the master ended: its exit code, or a negative signal; -9 if that cannot be known."""
+        while True:
+            self._reap()
+            if master.pid in self._codes:
+                return self._codes.pop(master.pid)
+            if not master.is_alive():
+                self._reap()
+                return self._codes.pop(master.pid, -signal.SIGKILL)
+            if self._is_hung():
+                master.kill()
+            select.select([self._wakes], [], [], POLL_SECONDS)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wakes, 4096)
+
+    def _reap(self) -> None:
+        """Bury every child that has ended, the workers of dead masters included."""
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                self._codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
+
+    def _is_over(self) -> bool:
+        return (self._folder / "over").exists()
+
+    def _listened(self) -> bool:
+        return (self._folder / "master.json").exists()
+
+    def _is_hung(self) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - (self._folder / "master.json").stat().st_mtime > HUNG_SECONDS
+        return False
+
+    def _bury(self) -> None:
+        """End what a job that is given up has left."""
+        for path in (self._folder / "processes").glob("*"):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                Process.read(path).kill()
+
+    def _end(self, *_: object) -> None:
+        self._told_to_end = True
+        if self._master is not None and self._master.is_alive():
+            os.kill(self._master.pid, signal.SIGTERM)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what dead masters leave, so that it can be buried."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def command(folder: Path, master: int = 0) -> list[str]:
+    """The command of a supervisor, of a new master or of one that lives."""
+    more = [str(master)] if master else []
+    return [sys.executable, "-m", "elasticdl_nb.runtime.platform.supervisor", os.fspath(folder), *more]
+
+
+def main(folder: str, master: str = "0") -> None:
+    """Run the supervisor of the job in this folder."""
+    path = Path(folder)
+    try:
+        with hold_lock(path / "supervisor.lock"):
+            _adopt_orphans()
+            code = Supervisor(path, int(master)).run()
+    except BlockingIOError:
+        sys.exit("this job has a supervisor")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
