@@ -7,10 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
-from elasticdl_nb.runtime.master.coordinator import CommitCheckpoint, Coordinator, KillWorker, Send, StartWorker
+from elasticdl_nb.runtime.master.actions import CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.coordinator import Coordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec
+
+W0 = ("worker", 0, "0")
 
 
 class Play:
@@ -44,16 +47,16 @@ class Play:
         while self.job.actions:
             action = self.job.actions.pop(0)
             match action:
-                case StartWorker():
-                    self.processes[action.index, action.incarnation] = None
-                case KillWorker():
-                    self.killed.append(action.index)
-                    if self.processes.pop((action.index, action.incarnation), self) is not self:
-                        self.job.worker_exited(action.index, action.incarnation, -9, self.now)
+                case Start():
+                    self.processes[action.key] = None
+                case Kill():
+                    self.killed.append(action.key)
+                    if self.processes.pop(action.key, self) is not self:
+                        self.job.exited(action.key, -9, "", self.now)
                 case Send():
-                    self.receive((action.index, action.incarnation), action.message)
+                    self.receive(action.key, action.message)
                 case CommitCheckpoint():
-                    self.job.checkpoint_committed(action.path)
+                    self.job.checkpoint_committed(action.path, action.path, self.now)
 
     def receive(self, key, message):
         if self.processes.get(key) is None:
@@ -65,16 +68,16 @@ class Play:
             self.processes[key]["tasks"].append(message.task)
         else:
             del self.processes[key]
-            self.job.worker_exited(*key, 0, self.now)
+            self.job.exited(key, 0, "", self.now)
 
     def join(self, key):
         self.processes[key] = {"tasks": [], "model": Counter()}
-        assert self.job.worker_joined(*key, 1, self.now)
+        assert self.job.hello(pb.Hello(role=key[0], worker=key[1], incarnation=key[2], pid=1), self.now)
         self.act()
         self.say(key, want=pb.Want(tasks=2))
 
     def say(self, key, **body):
-        self.job.message(*key, pb.WorkerMessage(**body), self.now)
+        self.job.message(key, pb.WorkerMessage(**body), self.now)
         self.act()
 
     def work(self, key):
@@ -104,7 +107,7 @@ class Play:
 
     def die(self, key, code=-9):
         del self.processes[key]
-        self.job.worker_exited(*key, code, self.now, "last words")
+        self.job.exited(key, code, "last words", self.now)
         self.act()
 
     def run(self):
@@ -158,7 +161,7 @@ def test_evaluates_with_several_workers():
 
 def test_the_death_of_the_training_worker_goes_back_to_the_checkpoint():
     play = Play(records=10)
-    key = (0, "0")
+    key = W0
     play.join(key)
     play.work(key)
     play.checkpoint(key)
@@ -168,15 +171,15 @@ def test_the_death_of_the_training_worker_goes_back_to_the_checkpoint():
     assert "the checkpoint of step 2" in play.job.picture.events[-1].text
     play.run()
     assert play.result == every_record(1, 10)
-    assert play.job.members.workers[0].restarts == 1
+    assert play.job.workers.members[0].restarts == 1
 
 
 def test_without_a_checkpoint_training_begins_again():
     play = Play(records=10, validation=2)
-    play.join((0, "0"))
+    play.join(W0)
     for _ in range(3):
-        play.work((0, "0"))
-    play.die((0, "0"))
+        play.work(W0)
+    play.die(W0)
     play.run()
     assert play.result == every_record(1, 10)
     assert len(play.job.picture.evaluations) == 1
@@ -184,23 +187,23 @@ def test_without_a_checkpoint_training_begins_again():
 
 def test_a_checkpoint_that_cannot_be_completed_leaves_the_one_before():
     play = Play(records=10)
-    play.join((0, "0"))
-    play.work((0, "0"))
-    play.checkpoint((0, "0"))
-    play.work((0, "0"))
-    play.job.message(0, "0", pb.WorkerMessage(checkpoint_ready=pb.CheckpointReady(step=4, path="full disk")), 0.0)
+    play.join(W0)
+    play.work(W0)
+    play.checkpoint(W0)
+    play.work(W0)
+    play.job.message(W0, pb.WorkerMessage(checkpoint_ready=pb.CheckpointReady(step=4, path="full disk")), 0.0)
     play.job.actions.clear()
-    play.job.checkpoint_failed("disk full", 0.0)
-    play.die((0, "0"))
+    play.job.checkpoint_failed("full disk", "no space left", 0.0)
+    play.die(W0)
     assert play.job.step == 2
 
 
 def test_a_mistake_in_the_model_ends_the_job_at_once_with_its_message():
     play = Play()
-    play.join((0, "0"))
-    task = play.processes[0, "0"]["tasks"][0]
+    play.join(W0)
+    task = play.processes[W0]["tasks"][0]
     failure = pb.Failure(message="ValueError: shapes", traceback="Traceback …")
-    play.say((0, "0"), task_failed=pb.TaskFailed(id=task.id, attempt=task.attempt, failure=failure))
+    play.say(W0, task_failed=pb.TaskFailed(id=task.id, attempt=task.attempt, failure=failure))
     assert play.job.phase == pb.FAILED
     assert play.job.failure.message == "ValueError: shapes"
     assert play.job.is_over and not play.processes
@@ -208,24 +211,24 @@ def test_a_mistake_in_the_model_ends_the_job_at_once_with_its_message():
 
 def test_a_passing_error_is_tried_again_but_not_for_ever():
     play = Play("predict", records=2)
-    play.join((0, "0"))
+    play.join(W0)
     for attempt in range(1, 5):
-        task = play.processes[0, "0"]["tasks"].pop(0)
+        task = play.processes[W0]["tasks"].pop(0)
         assert task.attempt == attempt
         failure = pb.Failure(message="TimeoutError: slow disk", transient=True)
-        play.say((0, "0"), task_failed=pb.TaskFailed(id=task.id, attempt=attempt, failure=failure))
+        play.say(W0, task_failed=pb.TaskFailed(id=task.id, attempt=attempt, failure=failure))
     assert play.job.phase == pb.FAILED
 
 
 def test_workers_killed_from_outside_do_not_end_the_job_but_a_crash_that_repeats_itself_does():
     play = Play(records=4)
     for incarnation in range(10):
-        play.join((0, str(incarnation)))
-        play.die((0, str(incarnation)), code=-9)
+        play.join(("worker", 0, str(incarnation)))
+        play.die(("worker", 0, str(incarnation)), code=-9)
     assert play.job.phase != pb.FAILED
     for incarnation in range(10, 13):
-        play.join((0, str(incarnation)))
-        play.die((0, str(incarnation)), code=1)
+        play.join(("worker", 0, str(incarnation)))
+        play.die(("worker", 0, str(incarnation)), code=1)
     assert play.job.phase == pb.FAILED
     assert "exit code 1" in play.job.failure.message
     assert play.job.failure.traceback == "last words"
@@ -233,11 +236,11 @@ def test_workers_killed_from_outside_do_not_end_the_job_but_a_crash_that_repeats
 
 def test_a_silent_worker_is_killed_and_replaced():
     play = Play()
-    play.join((0, "0"))
+    play.join(W0)
     play.now = 100.0
     play.job.tick(play.now)
     play.act()
-    assert play.killed == [0]
+    assert play.killed == [W0]
     assert play.run() and play.result == every_record(1, 10)
 
 
@@ -245,7 +248,7 @@ def test_a_silent_worker_is_killed_and_replaced():
 def test_cancelling_ends_every_process(joined):
     play = Play("predict", num_workers=2)
     if joined:
-        play.join((0, "0"))
+        play.join(W0)
     play.job.cancel("enough", play.now)
     play.act()
     assert play.job.phase == pb.CANCELLED and play.job.is_over and not play.processes
@@ -253,9 +256,9 @@ def test_cancelling_ends_every_process(joined):
 
 def test_early_stopping_keeps_what_was_used_and_evaluates_the_final_model():
     play = Play(num_epochs=50, records=4, validation=1)
-    play.join((0, "0"))
-    play.work((0, "0"))
-    play.say((0, "0"), stop_training=pb.StopTraining(reason="a callback"))
+    play.join(W0)
+    play.work(W0)
+    play.say(W0, stop_training=pb.StopTraining(reason="a callback"))
     play.run()
     assert play.job.phase == pb.SUCCEEDED
     assert len(play.job.picture.evaluations) == 1
@@ -292,7 +295,7 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
             play.act()
     if play.job.phase != pb.FAILED:
         play.run()
-    assert play.job.phase == pb.SUCCEEDED or play.job.members.workers[0].kills_in_a_row >= 20
+    assert play.job.phase == pb.SUCCEEDED or play.job.workers.members[0].kills_in_a_row >= 20
     if play.job.phase == pb.SUCCEEDED:
         assert play.result == every_record(epochs, records)
         assert play.job.queue.records_done["train"] == records * epochs
@@ -300,7 +303,7 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
 
 def test_a_worker_that_joins_when_the_job_is_over_is_sent_away():
     play = Play("predict", records=2, num_workers=2)
-    play.join((0, "0"))
-    while (0, "0") in play.processes:
-        play.work((0, "0"))
+    play.join(W0)
+    while W0 in play.processes:
+        play.work(W0)
     assert play.job.phase == pb.SUCCEEDED and not play.processes
