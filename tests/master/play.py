@@ -1,0 +1,123 @@
+"""A coordinator with processes that are played by the test, each by the rules."""
+
+from collections import Counter
+
+from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.master.actions import CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.protocol.states import state_messages
+from elasticdl_nb.runtime.spec import JobSpec
+
+W0 = ("worker", 0, "0")
+
+
+class Play:
+    """A coordinator and the worker processes it asked for; each plays its part by the rules."""
+
+    def __init__(self, kind="train", records=10, validation=0, **options):
+        if kind == "train":
+            options.setdefault("model_def", "m")
+        else:
+            options.setdefault("trained_model", "m")
+        if kind == "predict":
+            options.setdefault("output", "out")
+        options.setdefault("num_minibatches_per_task", 2)
+        spec = JobSpec.create(
+            kind, data="f", minibatch_size=1, **({"validation_data": "v"} if validation else {}), **options
+        )
+        self.now = 1.0
+        self.job = Coordinator(spec, 1.0)
+        self.processes = {}
+        self.used = Counter()
+        self.saved = {}
+        self.killed = []
+        self.job.start(1.0)
+        self.act()
+        self.job.data_counted(
+            [FileRecords("f", records)], [FileRecords("v", validation)] if validation else [], self.now
+        )
+        self.act()
+
+    def act(self):
+        while self.job.actions:
+            action = self.job.actions.pop(0)
+            match action:
+                case Start():
+                    self.processes[action.key] = None
+                case Kill():
+                    self.killed.append(action.key)
+                    if self.processes.pop(action.key, self) is not self:
+                        self.job.exited(action.key, -9, "", self.now)
+                case Send():
+                    self.receive(action.key, action.message)
+                case CommitCheckpoint():
+                    self.job.checkpoint_committed(action.path, action.path, self.now)
+
+    def receive(self, key, message):
+        if self.processes.get(key) is None:
+            return
+        if message.WhichOneof("body") == "welcome":
+            model = self.saved[message.welcome.restore_from] if message.welcome.restore_from else Counter()
+            self.processes[key]["model"] = model.copy()
+        elif message.WhichOneof("body") == "task":
+            self.processes[key]["tasks"].append(message.task)
+        else:
+            del self.processes[key]
+            self.job.exited(key, 0, "", self.now)
+
+    def join(self, key):
+        self.processes[key] = {"tasks": [], "model": Counter()}
+        assert self.job.hello(pb.Hello(role=key[0], worker=key[1], incarnation=key[2], pid=1), self.now)
+        self.act()
+        self.say(key, want=pb.Want(tasks=2))
+
+    def say(self, key, **body):
+        self.job.message(key, pb.WorkerMessage(**body), self.now)
+        self.act()
+
+    def work(self, key):
+        task = self.processes[key]["tasks"].pop(0)
+        done = pb.TaskDone(id=task.id, attempt=task.attempt, records=sum(r.end - r.start for r in task.ranges))
+        model = self.processes[key]["model"]
+        if task.kind == pb.TRAIN:
+            model.update((task.epoch, record) for r in task.ranges for record in range(r.start, r.end))
+        elif task.kind == pb.EVALUATE and task.summarize:
+            done.metrics["count"] = task.states[0].arrays[0].values[0]
+        elif task.kind == pb.EVALUATE:
+            done.states.extend(state_messages({"count": [[done.records]]}))
+        elif task.kind == pb.PREDICT:
+            self.used.update(record for r in task.ranges for record in range(r.start, r.end))
+        else:
+            self.result = model
+            done.outputs.append("out")
+        done.step = sum(model.values())
+        self.say(key, task_done=done)
+        return task
+
+    def checkpoint(self, key):
+        model = self.processes[key]["model"]
+        name = f"checkpoint {len(self.saved)}"
+        self.saved[name] = model.copy()
+        self.say(key, checkpoint_ready=pb.CheckpointReady(step=sum(model.values()), path=name))
+
+    def die(self, key, code=-9):
+        del self.processes[key]
+        self.job.exited(key, code, "last words", self.now)
+        self.act()
+
+    def run(self):
+        kinds = []
+        for _ in range(10_000):
+            if self.job.is_over:
+                return kinds
+            for key, process in list(self.processes.items()):
+                if process is None:
+                    self.join(key)
+                elif process["tasks"] and key in self.processes:
+                    kinds.append(self.work(key).kind)
+        raise AssertionError("the job does not end")
+
+
+def every_record(epochs, records):
+    return {(epoch, record): 1 for epoch in range(epochs) for record in range(records)}
