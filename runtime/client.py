@@ -103,8 +103,8 @@ class MasterClient:
 
 def connect(folder: JobFolder) -> MasterClient | None:
     """Return a client of the job's living master, or None: it lives no more, or does not listen yet."""
-    master = folder.master()
-    return MasterClient(master["address"], folder.token()) if master and folder.has_master() else None
+    address = folder.living_master()
+    return MasterClient(address, folder.token()) if address else None
 
 
 def current_status(folder: JobFolder) -> pb.JobStatus:

@@ -227,6 +227,11 @@ class JobFolder:
         with hold_lock(self.path / "supervisor.lock"):
             yield
 
+    def living_master(self) -> str:
+        """The address of the master that lives and listens now; empty if there is none."""
+        master = self.master()
+        return str(master["address"]) if master and master["pid"] == holder(self.path / "master.lock") else ""
+
     def has_master(self) -> bool:
         """Whether the job's master lives."""
         return is_locked(self.path / "master.lock")

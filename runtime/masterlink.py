@@ -167,8 +167,8 @@ class MasterStream:
                 alive_at = now
             elif now > alive_at + ORPHAN_LIMIT:
                 return None
-            if self._folder.has_master() and (master := self._folder.master()):
-                return str(master["address"])
+            if address := self._folder.living_master():
+                return address
         return None
 
 

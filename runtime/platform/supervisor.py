@@ -51,12 +51,12 @@ class Supervisor:
         while True:
             if self._master is None:
                 self._master = self._start()
-            begun = time.monotonic()
-            code = self._wait(self._master)
+            begun = time.time()
+            code = self._wait(self._master, begun)
             self._master = None
             if self._is_over():
                 return 0
-            quick_deaths = quick_deaths + 1 if time.monotonic() - begun < QUICK_SECONDS else 0
+            quick_deaths = quick_deaths + 1 if time.time() - begun < QUICK_SECONDS else 0
             if not self._listened() or self._told_to_end or quick_deaths >= MAX_QUICK_DEATHS:
                 self._bury()
                 return code if 0 <= code < 256 else 1
@@ -71,7 +71,7 @@ class Supervisor:
         child.returncode = 0  # buried in `_reap`, not by Popen
         return Process.of(child.pid)
 
-    def _wait(self, master: Process) -> int:
+    def _wait(self, master: Process, begun: float) -> int:
         """Return how the master ended: its exit code, or a negative signal; -9 if that cannot be known."""
         while True:
             self._reap()
@@ -80,7 +80,7 @@ class Supervisor:
             if not master.is_alive():
                 self._reap()
                 return self._codes.pop(master.pid, -signal.SIGKILL)
-            if self._is_hung():
+            if time.time() - max(self._last_sign_of_life(), begun) > HUNG_SECONDS:
                 master.kill()
             select.select([self._wakes], [], [], POLL_SECONDS)
             with contextlib.suppress(BlockingIOError):
@@ -98,10 +98,10 @@ class Supervisor:
     def _listened(self) -> bool:
         return (self._folder / "master.json").exists()
 
-    def _is_hung(self) -> bool:
+    def _last_sign_of_life(self) -> float:
         with contextlib.suppress(FileNotFoundError):
-            return time.time() - (self._folder / "master.json").stat().st_mtime > HUNG_SECONDS
-        return False
+            return (self._folder / "master.json").stat().st_mtime
+        return 0.0
 
     def _bury(self) -> None:
         """End what a job that is given up has left."""
