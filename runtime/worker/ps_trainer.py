@@ -143,6 +143,9 @@ class ServerTrainer(LocalTrainer):
     def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
         return self._asynchronous_step if self._spec.use_async else self._synchronous_step
 
+    def _stepped(self) -> None:
+        """The servers count."""
+
     def _asynchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
         batch = self._ahead[0]
         if self._under_way is None:  # the first of a task

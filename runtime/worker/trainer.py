@@ -111,7 +111,7 @@ class LocalTrainer:
         for features, labels in batches:
             self.callbacks.batch_begins()
             loss = self._apply_batch(features, labels)
-            self.step += 1
+            self._stepped()
             size = batch_size(features)
             records += size
             self._link.progress(self.step, size)
@@ -122,6 +122,9 @@ class LocalTrainer:
             if self.should_stop():
                 break
         return records
+
+    def _stepped(self) -> None:
+        self.step += 1
 
     def should_stop(self) -> bool:
         """Whether a callback or max_step has ended the training; `stopped` says why."""

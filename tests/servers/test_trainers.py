@@ -1,0 +1,245 @@
+"""Trainers over tables: what they learn, their checkpoints, and what they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from served_models import FORM, NAMES, ROWS, batches, loaded
+
+from elasticdl_nb.runtime.model.served import ServedLayers
+from elasticdl_nb.runtime.ps.local import InProcessServers
+from elasticdl_nb.runtime.ps.store import UpdatePolicy
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
+from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
+from elasticdl_nb.runtime.worker.trainer import LocalTrainer
+
+OPTIMIZERS = [
+    {"class_name": "SGD", "config": {"learning_rate": 0.1}},
+    {"class_name": "SGD", "config": {"learning_rate": 0.1, "global_clipnorm": 0.05}},
+    {"class_name": "Adagrad", "config": {"learning_rate": 0.1}},
+]
+
+
+class Notes:
+    """A link that keeps what a trainer says."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.steps = 0
+
+    def note(self, level: str, text: str) -> None:
+        self.notes.append(text)
+
+    def progress(self, step: int, records: int) -> None:
+        self.steps += 1
+
+    def loss(self, step: int, value: float) -> None:
+        assert np.isfinite(value)
+
+
+def spec(**options: Any) -> JobSpec:
+    return JobSpec(kind="train", model_def="embedded", **options)
+
+
+def ignore(step: int, loss: float) -> None:
+    pass
+
+
+def with_optimizer(model: Any, config: dict[str, Any]) -> None:
+    model._module.OPTIMIZER = config
+
+
+def table_trainer(zoo: Path, name: str, config: dict[str, Any] = OPTIMIZERS[0]) -> TableTrainer:
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(zoo, name, layers)
+    with_optimizer(model, config)
+    return TableTrainer(spec(), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+
+
+def server_trainer(zoo: Path, name: str, servers: Any, **options: Any) -> ServerTrainer:
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(zoo, name, layers)
+    with_optimizer(model, options.pop("optimizer", OPTIMIZERS[0]))
+    trainer = ServerTrainer(spec(**options), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+    trainer.connect(servers)
+    return trainer
+
+
+def plain_trainer(zoo: Path, name: str, config: dict[str, Any]) -> LocalTrainer:
+    """A trainer of ordinary layers that start with the rows that tables start with."""
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(zoo, name, layers)
+    with_optimizer(model, config)
+    layers.unserve()
+    trainer = LocalTrainer(spec(), model, Notes(), FORM, ignore)  # type: ignore[arg-type]
+    apply = trainer.optimizer.apply
+    # Keras treats an id that comes twice in a batch as two gradients where it squares them; a table sums them first.
+    trainer.optimizer.apply = lambda gradients, variables: apply([tf.convert_to_tensor(g) for g in gradients], variables)
+    return trainer
+
+
+def weights(trainer: LocalTrainer) -> list[np.ndarray]:
+    trainer.finish()
+    return [variable.numpy() for variable in trainer.model.weights]
+
+
+def assert_close(mine: list[np.ndarray], theirs: list[np.ndarray]) -> None:
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("config", OPTIMIZERS, ids=lambda config: "-".join([config["class_name"], *config["config"]]))
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_learn_what_keras_learns(embedded_zoo: Path, name: str, config: dict[str, Any]) -> None:
+    mine, plain = table_trainer(embedded_zoo, name, config), plain_trainer(embedded_zoo, name, config)
+    for trainer in (mine, plain):
+        assert trainer.train(0, batches(8)) == 8 * 16
+    assert mine.step == 8 == int(mine.optimizer.iterations)
+    assert_close(weights(mine), weights(plain))
+
+
+@pytest.mark.parametrize("options", [{"use_async": False}, {}], ids=["synchronous", "asynchronous"])
+@pytest.mark.parametrize("config", OPTIMIZERS[:2], ids=["plain", "clipped"])
+def test_servers_learn_what_keras_learns(embedded_zoo: Path, options: dict[str, Any], config: dict[str, Any]) -> None:
+    policy = UpdatePolicy(grads_to_wait=0 if options == {} else 1)
+    mine = server_trainer(embedded_zoo, "functional", InProcessServers(policy), optimizer=config, **options)
+    plain = plain_trainer(embedded_zoo, "functional", config)
+    data = list(batches(8))
+    for one in data if options == {} else [None]:  # an asynchronous step sees the one before only in the next task
+        for trainer in (mine, plain):
+            trainer.train(0, iter([one] if one else data))
+    assert mine.step == 8
+    assert_close(weights(mine), weights(plain))
+
+
+def test_asynchronous_training_looks_ahead_and_still_learns(embedded_zoo: Path) -> None:
+    trainer = server_trainer(embedded_zoo, "Subclassed", InProcessServers(), get_model_steps=3)
+    losses: list[float] = []
+    trainer._on_loss = lambda step, loss: losses.append(loss)
+    for epoch in range(6):
+        trainer.train(epoch, batches(12))
+        trainer.report_loss()
+    assert trainer.step == 72
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_rejected_gradients_are_computed_again(embedded_zoo: Path) -> None:
+    servers = InProcessServers(UpdatePolicy(grads_to_wait=1))
+    one, other = (server_trainer(embedded_zoo, "functional", servers, use_async=False) for _ in range(2))
+
+    def interrupted() -> Any:
+        for number, batch in enumerate(batches(4)):
+            yield batch
+            if number == 1:
+                other.train(0, batches(3, seed=1))
+
+    assert one.train(0, interrupted()) == 4 * 16
+    assert one.step == 4 + 3
+
+
+def test_a_worker_that_comes_later_takes_over_the_servers_values(embedded_zoo: Path) -> None:
+    servers = InProcessServers()
+    first = server_trainer(embedded_zoo, "Subclassed", servers)
+    first.train(0, batches(3))
+    second = server_trainer(embedded_zoo, "Subclassed", servers)
+    assert second.step == 3
+    assert_close([v.numpy() for v in second.model.weights], [v.numpy() for v in first.model.weights])
+
+
+@pytest.mark.parametrize("rate", ["schedule", "own schedule", "callback"])
+def test_servers_follow_the_learning_rate(embedded_zoo: Path, rate: str) -> None:
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.0])
+    if rate == "own schedule":
+
+        class Own(keras.optimizers.schedules.LearningRateSchedule):
+            def __call__(self, step: Any) -> Any:
+                return tf.where(tf.cast(step, tf.int32) > 1, 0.0, 0.1)
+
+            def get_config(self) -> dict[str, Any]:
+                return {}
+
+        schedule = Own()
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(embedded_zoo, "functional", layers)
+    model.make_optimizer = lambda: keras.optimizers.SGD(0.1 if rate == "callback" else schedule)  # type: ignore[method-assign]
+    trainer = ServerTrainer(spec(use_async=False), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+    trainer.connect(InProcessServers(UpdatePolicy(grads_to_wait=1)))
+    trainer.train(0, batches(2))
+    before = [layer.matrix() for layer in layers.layers] + [v.numpy() for v in trainer.model.weights]
+    if rate == "callback":
+        trainer.optimizer.learning_rate = 0.0
+    trainer.train(0, batches(2, seed=4))
+    after = [layer.matrix() for layer in layers.layers] + [v.numpy() for v in trainer.model.weights]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert trainer.step == 4
+
+
+def test_a_checkpoint_holds_tables_and_goes_on_as_if_nothing_had_been(embedded_zoo: Path, tmp_path: Path) -> None:
+    config = {"class_name": "Adam", "config": {"learning_rate": 0.01}}
+    first = table_trainer(embedded_zoo, "Subclassed", config)
+    first.train(0, batches(5))
+    saved = first.save(tmp_path)
+    first.train(0, batches(5, seed=2))
+    second = table_trainer(embedded_zoo, "Subclassed", config)
+    second.restore(str(saved), keep_step=True)
+    assert second.step == 5
+    second.train(0, batches(5, seed=2))
+    for one, other in zip(weights(first), weights(second), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_rows_nobody_asked_for_are_saved_with_their_initial_values(embedded_zoo: Path) -> None:
+    trainer = table_trainer(embedded_zoo, "shared")
+    (layer,) = trainer._layers.layers
+    initial = layer.matrix()
+    used = np.zeros(ROWS, bool)
+    for features, labels in batches(3):
+        used[np.concatenate([features["ids"].numpy().ravel(), features["other"].numpy().ravel()])] = True
+        trainer.train(0, iter([(features, labels)]))
+    table = weights(trainer)[0]
+    assert table.shape == (ROWS, 8)
+    np.testing.assert_array_equal(table[~used], initial[~used])
+    assert (table[used] != initial[used]).any(axis=1).all()
+
+
+def test_evaluating_between_steps_sees_the_rows_and_makes_none(embedded_zoo: Path) -> None:
+    trainer = table_trainer(embedded_zoo, "functional")
+    trainer.train(0, batches(2))
+    features = {"ids": tf.constant([[ROWS - 1, ROWS - 2, 1]], tf.int64), "other": tf.constant([[1, 2]], tf.int32)}
+    rows = sum(len(ids) for layer in trainer._layers.layers for ids, _ in layer.exported())
+    served = tf.function(lambda: trainer._loaded.call_model(features, training=False))()
+    assert sum(len(ids) for layer in trainer._layers.layers for ids, _ in layer.exported()) == rows
+    trainer.finish()
+    np.testing.assert_allclose(served, trainer._loaded.call_model(features, training=False), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"class_name": "Adafactor", "config": {}}, "Adafactor"),
+        ({"class_name": "Adam", "config": {"use_ema": True}}, "use_ema"),
+    ],
+)
+def test_optimizers_that_tables_cannot_follow_are_told(embedded_zoo: Path, config: dict[str, Any], word: str) -> None:
+    model = loaded(embedded_zoo, "functional", ServedLayers(threshold=1))
+    with_optimizer(model, config)
+    assert word in tables_misfit(model)
+
+
+def test_exclusions_from_weight_decay_are_told(embedded_zoo: Path) -> None:
+    model = loaded(embedded_zoo, "functional", ServedLayers(threshold=1))
+
+    def make() -> keras.optimizers.Optimizer:
+        optimizer = keras.optimizers.AdamW()
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        return optimizer
+
+    model.make_optimizer = make  # type: ignore[method-assign]
+    assert "exclude_from_weight_decay" in tables_misfit(model)
