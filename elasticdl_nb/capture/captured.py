@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import subprocess
@@ -43,14 +44,12 @@ class Captured:
 
 def check(captured: Captured, names: Iterable[str] = ()) -> None:
     """Compile the module and see that every name it reads is bound; raise CaptureError if not."""
-    import builtins
-
     try:
         compile(captured.source, "<packaged module>", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise CaptureError([f"the packaged module has a syntax error in line {error.lineno}: {error.msg}"]) from error
     known = NOTEBOOK_NAMES | set(dir(builtins))
-    unbound = {name: line for name, line in unbound_names(captured.source).items() if name not in known}
+    unbound = unbound_names(captured.source, known)
     if unbound:
         raise CaptureError(
             f"{name!r} (line {line} of the packaged module) is not defined by the cells that were packaged; define it "

@@ -273,7 +273,7 @@ class _Search:
             problem = f"is the result of a magic or shell command in {place}; assign a plain value instead"
         elif statement.surface.awaits:
             problem = f"is made with a top-level await in {place}; assign a plain value, or await inside a function"
-        elif secret := next(credentials.written_credentials(statement.node), None):
+        elif secret := next(credentials.written_credentials(statement.node, statement.text), None):
             problem = (
                 f"spells out what looks like a credential ({secret}, {place}); read it from os.environ and pass it "
                 f"with --envs"

@@ -271,6 +271,7 @@ class _SurfaceVisitor(ast.NodeVisitor):
         self.local_depth -= 1
 
 
+@lru_cache(maxsize=8192)
 def _surface(node: ast.stmt) -> Surface:
     visitor = _SurfaceVisitor()
     visitor.visit(node)
@@ -295,16 +296,12 @@ def _star_modules(node: ast.stmt) -> Iterator[str]:
                 yield inner.module
 
 
-@lru_cache(maxsize=4096)
-def _table(text: str) -> symtable.SymbolTable:
-    return symtable.symtable(text, "<cell>", "exec")
-
-
+@lru_cache(maxsize=8192)
 def _uses(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
     now: dict[str, str] = {}
     late: dict[str, str] = {}
     late_assigned: set[str] = set()
-    top = _table(f"{LAZY_ANNOTATIONS}\n{text}" if lazy_annotations else text)
+    top = symtable.symtable(f"{LAZY_ANNOTATIONS}\n{text}" if lazy_annotations else text, "<cell>", "exec")
 
     def walk(table: symtable.SymbolTable, where: str, deferred: bool) -> None:
         for symbol in table.get_symbols():
@@ -329,7 +326,7 @@ def _uses(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
         for target in ast.walk(node.target):
             if isinstance(target, ast.Name):
                 now.pop(target.id, None)
-    for inner in ast.walk(node):
+    for inner in ast.walk(node) if "class" in text else ():
         if isinstance(inner, ast.ClassDef):
             for name in _read_before_set(inner.body):
                 now.setdefault(name, inner.name)
@@ -340,7 +337,7 @@ def _uses(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
     return Uses(
         now,
         late,
-        frozenset(_annotation_names(node, lazy_annotations) - now.keys() - late.keys()),
+        frozenset(_annotation_names(node, text, lazy_annotations) - now.keys() - late.keys()),
         frozenset((changed & late.keys()) | late_assigned),
         frozenset(found.calls & late.keys()),
     )
@@ -348,15 +345,14 @@ def _uses(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
 
 def _read_before_set(body: list[ast.stmt]) -> Iterator[str]:
     """Names such as `lr` in the class body `lr = lr`: the symbol table calls them local, Python looks outside."""
-    targets: set[str] = set()
+    known: set[str] = set()
     for statement in body:
-        names = [inner for inner in ast.walk(statement) if isinstance(inner, ast.Name)]
-        stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
         if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-            direct = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            assigned = {target.id for target in direct if isinstance(target, ast.Name)}
-            yield from ({name.id for name in names if isinstance(name.ctx, ast.Load)} & assigned) - targets
-        targets |= stored
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            assigned = {target.id for target in targets if isinstance(target, ast.Name)}
+            names = (inner for inner in ast.walk(statement) if isinstance(inner, ast.Name))
+            yield from ({name.id for name in names if isinstance(name.ctx, ast.Load)} & assigned) - known
+            known |= assigned
 
 
 def _kind(table: symtable.SymbolTable) -> str:
@@ -365,9 +361,11 @@ def _kind(table: symtable.SymbolTable) -> str:
     return str(getattr(kind, "value", kind))
 
 
-def _annotation_names(node: ast.stmt, lazy: bool) -> set[str]:
+def _annotation_names(node: ast.stmt, text: str, lazy: bool) -> set[str]:
     """Names in annotations that are not evaluated, which the symbol table does not see: strings, or all of them."""
     names: set[str] = set()
+    if not lazy and '"' not in text and "'" not in text:
+        return names
     for inner in ast.walk(node):
         annotations: list[ast.expr | None] = []
         if isinstance(inner, (ast.arg, ast.AnnAssign)):
