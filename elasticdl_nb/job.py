@@ -139,6 +139,7 @@ class Job:
                     self._kill_master(forcibly)
                     break
                 time.sleep(_POLL_SECONDS)
+        launch.join(self.folder)
 
     def _kill_master(self, forcibly: bool = False) -> None:
         master = self.folder.master()
