@@ -14,6 +14,9 @@ from elasticdl_nb.runtime.model.contract import is_batched
 from elasticdl_nb.runtime.model.imports import user_code
 from elasticdl_nb.runtime.model.unlabelled import without_labels
 
+PARSED_AT_ONCE = 4096
+"""Records that a batched input function is given at a time, if the task has as many."""
+
 
 def make_batches(
     chunks: tf.data.Dataset,
@@ -37,7 +40,13 @@ def make_batches(
     assert function is not None
     if shuffle_seed is not None and (input_fn is not None or is_batched(function)):
         chunks = _mixed(chunks, shuffle_seed, task_records)
-    records = chunks.rebatch(batch_size) if is_batched(function) else chunks.unbatch()
+    if not is_batched(function):
+        records = chunks.unbatch()
+    elif input_fn is None:
+        records = chunks.rebatch(batch_size)
+    else:
+        # A call costs the same for one batch as for many small ones.
+        records = chunks.rebatch(max(1, min(PARSED_AT_ONCE, task_records) // batch_size) * batch_size)
     name = getattr(function, "__name__", "input_fn")
     if input_fn is not None:
         call = _record_function(input_fn, mode, metadata)
@@ -54,6 +63,8 @@ def make_batches(
         dataset = _apply_dataset_fn(function, records, mode, metadata, name, root)
     if not is_batched(function):
         dataset = dataset.batch(batch_size)
+    elif input_fn is not None:
+        dataset = dataset.rebatch(batch_size)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
