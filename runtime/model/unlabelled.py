@@ -50,7 +50,7 @@ class _Columns(dict[str, Any]):
 def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable[[Any], Any]:
     absent: dict[str, Any] = {}
     # What type the label has, nothing says.
-    guesses = (tf.float32, tf.int64, tf.string)
+    guesses: tuple[Any, ...] = (tf.float32, tf.int64, tf.string)
     shape = next(iter(spec.values())).shape[:1] if spec else []
     while True:
         missed: list[str] = []
@@ -87,8 +87,8 @@ def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable
 
 def _needed(names: Iterable[str]) -> str:
     return (
-        f"the features are computed from {', '.join(names)}, which the data does not have. An input function that takes "
-        "a second argument, mode, can do without when mode is Mode.PREDICTION"
+        f"the features are computed from {', '.join(names)}, which the data does not have. An input function that "
+        "takes a second argument, mode, can do without when mode is Mode.PREDICTION"
     )
 
 
