@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import subprocess
@@ -12,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from elasticdl_nb.capture.compose import unbound_names
+from elasticdl_nb.capture.live import PYTHON_BUILTINS
 from elasticdl_nb.runtime.errors import CaptureError
 
-NOTEBOOK_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit", "display", "__file__", "__builtins__"})
+NOTEBOOK_NAMES = frozenset({"get_ipython", "exit", "quit", "__file__", "__builtins__"})
 IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
 _IMPORT_CHECK = """
 import importlib, json, sys
@@ -48,7 +48,7 @@ def check(captured: Captured, names: Iterable[str] = ()) -> None:
         compile(captured.source, "<packaged module>", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise CaptureError([f"the packaged module has a syntax error in line {error.lineno}: {error.msg}"]) from error
-    known = NOTEBOOK_NAMES | set(dir(builtins))
+    known = NOTEBOOK_NAMES | PYTHON_BUILTINS
     unbound = unbound_names(captured.source, known)
     if unbound:
         raise CaptureError(
