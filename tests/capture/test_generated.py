@@ -101,4 +101,4 @@ def test_a_notebook_of_two_hundred_cells_is_packaged_in_a_moment(notebook: Noteb
     captured = notebook.capture("Layer99")
     elapsed = time.perf_counter() - start
     assert len(captured.cells) == 201 and len(first.cells) == 21
-    assert elapsed < 2, f"{elapsed:.3f} s"  # 0.1 s on an idle machine; this bound only catches a change of order
+    assert elapsed < 2, f"{elapsed:.3f} s"  # measured 0.2 to 0.35 s on two busy cores
