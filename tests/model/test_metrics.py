@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.metrics import MetricSet, make_metrics
@@ -36,7 +38,7 @@ def fill(metrics: MetricSet, tasks: list[list[tuple[int, int]]], labels: np.ndar
 
 
 @pytest.mark.parametrize(
-    ("given", "labels", "outputs"),
+    ("form", "labels", "outputs"),
     [
         (lambda: {"auc": keras.metrics.AUC()}, ONE_HOT, OUTPUTS),
         (lambda: {"mean": keras.metrics.Mean()}, LABELS, OUTPUTS),
@@ -48,9 +50,9 @@ def fill(metrics: MetricSet, tasks: list[list[tuple[int, int]]], labels: np.ndar
     ],
     ids=["AUC", "Mean", "SparseCategoricalAccuracy", "F1", "R2", "function", "old form"],
 )
-def test_states_of_tasks_add_up_to_one_pass(given: Any, labels: np.ndarray, outputs: np.ndarray) -> None:
-    whole = fill(make_metrics(given), [[(0, 50)]], labels, outputs).results()
-    worker = make_metrics(given)
+def test_states_of_tasks_add_up_to_one_pass(form: Any, labels: np.ndarray, outputs: np.ndarray) -> None:
+    whole = fill(make_metrics(form), [[(0, 50)]], labels, outputs).results()
+    worker = make_metrics(form)
     states = []
     for task in TASKS:
         worker.reset()
@@ -64,8 +66,8 @@ def test_states_of_tasks_add_up_to_one_pass(given: Any, labels: np.ndarray, outp
 
 def test_old_and_new_forms_agree_with_keras() -> None:
     expected = float(keras.metrics.SparseCategoricalAccuracy()(LABELS, OUTPUTS))
-    for given in (accuracy, lambda: {"accuracy": right}):
-        assert fill(make_metrics(given), TASKS, LABELS, OUTPUTS).results()["accuracy"] == pytest.approx(expected)
+    for form in (accuracy, lambda: {"accuracy": right}):
+        assert fill(make_metrics(form), TASKS, LABELS, OUTPUTS).results()["accuracy"] == pytest.approx(expected)
 
 
 def test_arguments_are_given_by_their_names() -> None:
@@ -87,7 +89,7 @@ def test_without_metrics_there_is_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("form", "message"),
     [
         (lambda: {"loss": keras.metrics.Mean()}, "'loss' is the name of the mean loss"),
         (lambda: {"x": 3}, "neither a Keras metric nor a function"),
@@ -97,12 +99,31 @@ def test_without_metrics_there_is_the_loss() -> None:
         (lambda: ["mse", "mse"], "two metrics are named 'mse'"),
     ],
 )
-def test_other_forms_are_refused(given: Any, message: str) -> None:
+def test_other_forms_are_refused(form: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        make_metrics(given)
+        make_metrics(form)
 
 
 def test_states_of_other_metrics_are_refused() -> None:
     metrics = make_metrics(lambda: {"auc": keras.metrics.AUC()})
     with pytest.raises(ModelError, match="auc"):
         metrics.merge({"auc": [np.zeros(3)]})
+
+
+def mean_of(labels: Any, outputs: Any) -> Any:
+    return np.mean(np.asarray(outputs), axis=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=8), st.integers(1, 4))
+def test_any_division_of_the_records_gives_the_mean_over_records(sizes: list[int], workers: int) -> None:
+    outputs = np.arange(2.0 * sum(sizes)).reshape(-1, 2) ** 2
+    total = MetricSet(functions={"mean": mean_of})
+    start, each = 0, [MetricSet(functions={"mean": mean_of}) for _ in range(workers)]
+    for number, size in enumerate(sizes):
+        part = outputs[start : start + size]
+        each[number % workers].update(tf.zeros([size]), tf.constant(part), float(np.mean(part)), size)
+        start += size
+    for metrics in each:
+        total.merge(metrics.states())
+    assert total.results() == pytest.approx({"loss": np.mean(outputs), "mean": np.mean(outputs)})

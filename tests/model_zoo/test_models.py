@@ -24,7 +24,7 @@ def test_mnist(model_def: str) -> None:
     images, labels = digits()
     larger = np.pad(images.repeat(3, axis=1).repeat(3, axis=2), [(0, 0), (2, 2), (2, 2)])
     records = [example(image=image, label=label) for image, label in zip(larger, labels, strict=True)]
-    trained = Trained(model_def, records[:256], lr=0.01)
+    trained = Trained(model_def, records[:192], lr=0.01)
     assert trained.train(4)["accuracy"] > 0.3
     assert trained.predict([example(image=larger[0])]).shape == (1, 10)
 
