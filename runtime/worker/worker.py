@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,21 @@ from elasticdl_nb.runtime.data.reader import Reader, open_reader
 from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.loader import LoadedModel, load
 from elasticdl_nb.runtime.model.weights import load_weights
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
-from elasticdl_nb.runtime.worker.feed import MODES, BatchSource, Feed, Work
+from elasticdl_nb.runtime.worker.feed import BatchSource, Feed, StreamSource, TaskSource, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
 from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
 
+MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}
 CHECKPOINT_SECONDS = 30.0
 READ_AHEAD = 2
 """Tasks a worker holds: one in use, one being read."""
@@ -104,7 +106,9 @@ class Worker:
     def _source(self, kind: int) -> BatchSource:
         with self._sources_lock:
             if kind not in self._sources:
-                self._sources[kind] = BatchSource(self._reader(kind), lambda *args: self._dataset(kind, *args))
+                reader = self._reader(kind)
+                kinds = StreamSource if self._loaded.maps_records else TaskSource
+                self._sources[kind] = kinds(reader, partial(self._dataset, kind, reader))
             return self._sources[kind]
 
     def _reader(self, kind: int) -> Reader:
@@ -113,13 +117,13 @@ class Worker:
         paths = spec.validation_data if option == "validation_data" else spec.data
         return open_reader(paths, spec.data_reader_params, option)
 
-    def _dataset(self, kind: int, chunks: tf.data.Dataset, reader: Reader) -> tf.data.Dataset:
+    def _dataset(self, kind: int, reader: Reader, chunks: tf.data.Dataset, number: Any = None) -> tf.data.Dataset:
         spec = self._spec
         shuffles = kind == pb.TRAIN and spec.shuffle
         return self._loaded.batches(
             chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
             shuffle_seed=spec.seed if shuffles else None,
-            task_records=spec.minibatch_size * spec.num_minibatches_per_task,
+            task_records=spec.minibatch_size * spec.num_minibatches_per_task, number=number,
         )  # fmt: skip
 
     def _batches(self, work: Work) -> Iterator[Any]:
@@ -132,13 +136,13 @@ class Worker:
 
     def _build(self, kind: int) -> None:
         self._link.activity("building")
-        form = self._source(kind).dataset.element_spec
+        form = self._source(kind).element_spec
         self._loaded.build(form if kind == pb.PREDICT else form[0])
         if self._origin.weights:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
         if self._spec.kind == "train":
             self._trainer = LocalTrainer(
-                self._spec, self._loaded, self._link, self._source(pb.TRAIN).dataset.element_spec,
+                self._spec, self._loaded, self._link, self._source(pb.TRAIN).element_spec,
                 lambda step, loss: self._events.scalars("train", step, {"loss": loss}),
             )  # fmt: skip
             if self._restore_from:
