@@ -1,7 +1,7 @@
 """A directory of checkpoints: `step-000000120/` holds what the job was after step 120.
 
-A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state of
-the same instant, and only then its final name.
+A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state
+of the same instant, and only then its final name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which records are still to be used, which are in whose hands, and which are done.
 
-A plain object: no clock, no threads, no I/O. Its invariant, whatever workers do: every record of every epoch is accounted
-for exactly once.
+A plain object: no clock, no threads, no I/O. Its invariant, whatever workers do: every record of every epoch is
+accounted for exactly once.
 """
 
 from __future__ import annotations
