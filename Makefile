@@ -36,11 +36,12 @@ lint: $(STAMP) $(TYPECHECK)  ## Check style, types, layers and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(TYPECHECK) $(BIN)/mypy --explicit-package-bases $(TYPECHECK)/elasticdl_nb
-	$(BIN)/lint-imports
+	cd $(TYPECHECK) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
 	$(BIN)/python tests/protocol_is_fresh.py
 
 # Static checkers do not follow setuptools' package_dir: give them the packages as links under one name.
-$(TYPECHECK): setup.py
+.PHONY: $(TYPECHECK)
+$(TYPECHECK):
 	rm -rf $@
 	mkdir -p $@/elasticdl_nb
 	ln -s $(addprefix $(CURDIR)/,$(wildcard elasticdl_nb/*)) $@/elasticdl_nb/

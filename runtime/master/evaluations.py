@@ -16,7 +16,7 @@ States = dict[str, list[np.ndarray]]
 
 @dataclass
 class EvaluationSchedule:
-    """Says after which training tasks an evaluation is due: every `steps` steps (0: at epochs' ends), and at the end."""
+    """Says when an evaluation is due: every `steps` training steps, or at epochs' ends if 0, and at the end of all."""
 
     steps: int = 0
     enabled: bool = True

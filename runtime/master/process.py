@@ -54,7 +54,7 @@ class Master:
             interceptors=[RequireToken(self._folder.token())],
             options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
         )
-        master_pb2_grpc.add_MasterServicer_to_server(self._service, server)
+        master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         self._folder.write_master(self._address)

@@ -46,7 +46,8 @@ class MasterLink:
         self._changed = threading.Event()
         self._leaving = False
         channel = grpc.insecure_channel(address, options=[("grpc.max_send_message_length", 64 << 20)])
-        self._replies = master_pb2_grpc.MasterStub(channel).Work(self._messages(), metadata=metadata(token))
+        stub = master_pb2_grpc.MasterStub(channel)  # type: ignore[no-untyped-call]
+        self._replies = stub.Work(self._messages(), metadata=metadata(token))
         self._reader = threading.Thread(target=self._read, name="master-link", daemon=True)
         self._reader.start()
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()

@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, folder: JobFolder, link: MasterLink, number: int, restore_from: str) -> None:
         self._folder, self._link, self._number, self._restore_from = folder, link, number, restore_from
         self._spec = folder.spec()
-        self._sources: dict[int, BatchSource] = {}
+        self._sources: dict[pb.TaskKind, BatchSource] = {}
         self._sources_lock = threading.Lock()
         self._trainer: LocalTrainer | None = None
         self._built = False
@@ -103,7 +103,7 @@ class Worker:
     def _source_of(self, task: pb.Task) -> BatchSource:
         return self._source(task.kind)
 
-    def _source(self, kind: int) -> BatchSource:
+    def _source(self, kind: pb.TaskKind) -> BatchSource:
         with self._sources_lock:
             if kind not in self._sources:
                 reader = self._reader(kind)
@@ -111,13 +111,15 @@ class Worker:
                 self._sources[kind] = kinds(reader, partial(self._dataset, kind, reader))
             return self._sources[kind]
 
-    def _reader(self, kind: int) -> Reader:
+    def _reader(self, kind: pb.TaskKind) -> Reader:
         spec = self._spec
         option = "validation_data" if kind == pb.EVALUATE and spec.kind == "train" else "data"
         paths = spec.validation_data if option == "validation_data" else spec.data
         return open_reader(paths, spec.data_reader_params, option)
 
-    def _dataset(self, kind: int, reader: Reader, chunks: tf.data.Dataset, number: Any = None) -> tf.data.Dataset:
+    def _dataset(
+        self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
+    ) -> tf.data.Dataset:
         spec = self._spec
         shuffles = kind == pb.TRAIN and spec.shuffle
         return self._loaded.batches(
@@ -134,7 +136,7 @@ class Worker:
             batches = itertools.chain([first], batches)
         return batches
 
-    def _build(self, kind: int) -> None:
+    def _build(self, kind: pb.TaskKind) -> None:
         self._link.activity("building")
         form = self._source(kind).element_spec
         self._loaded.build(form if kind == pb.PREDICT else form[0])
