@@ -21,7 +21,13 @@ $(STAMP): pyproject.toml setup.py
 	touch $@
 
 demo: $(STAMP)  ## Train, evaluate and predict on 327,346 real flights
-	$(BIN)/python -m elasticdl_nb.demo
+	$(BIN)/python -m elasticdl_nb.model_zoo.flights.prepare demo-output/flights
+	$(BIN)/elasticdl train --model_def=flights.wide_and_deep --input_fn=input_fn \
+	    --data=demo-output/flights/train.parquet --validation_data=demo-output/flights/test.parquet \
+	    --num_epochs=3 --minibatch_size=512 --output=demo-output/model --overwrite
+	$(BIN)/elasticdl predict --trained_model=demo-output/model \
+	    --data=demo-output/flights/test.parquet --output=demo-output/predictions.csv --overwrite
+	@echo "Predictions of 32,734 flights: demo-output/predictions.csv. Next: README.md, or 'make lab' if you like notebooks."
 
 test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -30,11 +36,12 @@ lint: $(STAMP) $(TYPECHECK)  ## Check style, types, layers and generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	MYPYPATH=$(TYPECHECK) $(BIN)/mypy --explicit-package-bases $(TYPECHECK)/elasticdl_nb
-	$(BIN)/lint-imports
+	cd $(TYPECHECK) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
 	$(BIN)/python tests/protocol_is_fresh.py
 
 # Static checkers do not follow setuptools' package_dir: give them the packages as links under one name.
-$(TYPECHECK): setup.py
+.PHONY: $(TYPECHECK)
+$(TYPECHECK):
 	rm -rf $@
 	mkdir -p $@/elasticdl_nb
 	ln -s $(addprefix $(CURDIR)/,$(wildcard elasticdl_nb/*)) $@/elasticdl_nb/

@@ -1,6 +1,6 @@
 """Reading RecordIO through `record_dataset` against TFRecordDataset, both into batches, runs taken in turns.
 
-Usage: python benchmarks/recordio_vs_tfrecord.py [--megabytes 100] [--rounds 5] [--lengths 100 3000]
+Usage: python benchmarks/recordio_vs_tfrecord.py [--megabytes 30] [--rounds 5] [--lengths 100 3000]
 Targets: at least 1.0 of TFRecordDataset's records/s for 100-byte records, 0.65 for 3 KB.
 """
 
@@ -90,7 +90,7 @@ def compare(length: int, options: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     """Run the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=60, help="size of each file")
+    parser.add_argument("--megabytes", type=int, default=30, help="size of each file")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 3000])

@@ -120,7 +120,7 @@ async def play(address: str, token: str, first: int, count: int) -> None:
 
 
 async def unary(workers: int, seconds: float) -> float:
-    """Return round trips a second of bare unary calls, a client process against this one: the upper bound of that way."""
+    """Return how many tasks a second bare unary calls between processes could hand out: the bound of that way."""
     server = grpc.aio.server()
 
     async def answer(request: bytes, context: object) -> bytes:

@@ -84,3 +84,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Make `%load_ext elasticdl_nb` register the magics."""
+    importlib.import_module(f"{__name__}.magics").load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Undo it."""
+    importlib.import_module(f"{__name__}.magics").unload_ipython_extension(shell)

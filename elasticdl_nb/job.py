@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 # After a job is over its master has these many seconds to be gone, before it is asked, and then made, to go.
 _PATIENCE_SECONDS = 10.0
 _POLL_SECONDS = 0.01
+# After an interrupt, another one within these many seconds cancels the job.
+_SECOND_THOUGHTS_SECONDS = 2.0
+# The job view is a layer above this one and loaded where it is shown.
+_RENDERER = "elasticdl_nb.widgets.render"
 
 
 class Job:
@@ -110,9 +116,20 @@ class Job:
             if self._foreground:
                 self.request_cancel("interrupted")
             else:
-                interrupt.add_note(f"Job {self.name} goes on. To end it: job.cancel(), or elasticdl cancel {self.name}")
+                self._let_go(interrupt)
             raise
         return status
+
+    def _let_go(self, interrupt: KeyboardInterrupt) -> None:
+        """Leave the job alone, unless there is a second interrupt at once: that one cancels it."""
+        note = f"Job {self.name} goes on. To end it: job.cancel(), or elasticdl cancel {self.name}"
+        print(f"{note}. Interrupting once more now ends it, too.", file=sys.stderr, flush=True)  # noqa: T201
+        try:
+            time.sleep(_SECOND_THOUGHTS_SECONDS)
+        except KeyboardInterrupt:
+            self.request_cancel("interrupted twice")
+            note = f"Job {self.name} is being cancelled"
+        interrupt.add_note(note)
 
     def cancel(self, reason: str = "cancelled by its user") -> Job:
         """End the job and return it once its processes are gone; does nothing to a job that has ended."""
@@ -139,6 +156,7 @@ class Job:
                     end(self.folder)
                     break
                 time.sleep(_POLL_SECONDS)
+        launch.join(self.folder)
 
     def scale(self, workers: int) -> Job:
         """Go on with this many workers, while the job runs; return the job at once, its status tells how it goes.
@@ -172,14 +190,39 @@ class Job:
             raise JobNotFound(f"job {self.name} has no log of {wanted}; it has: {known}")
         return sorted(paths, key=lambda path: (path.stem != "master", path.stem))
 
-    def report(self) -> str:
-        """Return a summary of the job as plain text."""
+    def report(self) -> Report:
+        """Return a summary of the job: plain text, which a notebook shows as the job's picture."""
         from elasticdl_nb.report import text_report
 
-        return text_report(self.spec, self.status(), self.folder)
+        status = self.status()
+        return Report(text_report(self.spec, status, self.folder), _picture(status)["text/html"])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return the job's picture for a notebook."""
+        return _picture(self.status())
 
     def __repr__(self) -> str:
         return f"<{describe(self.status())}>"
+
+
+class Report(str):
+    """A text that notebooks show as HTML."""
+
+    __slots__ = ("html",)
+
+    def __new__(cls, text: str, html: str) -> Report:
+        """Return the text, with the form that notebooks show."""
+        report = super().__new__(cls, text)
+        report.html = html
+        return report
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def _picture(status: pb.JobStatus) -> dict[str, str]:
+    bundle: dict[str, str] = importlib.import_module(_RENDERER).mimebundle(status)
+    return bundle
 
 
 def describe(status: pb.JobStatus) -> str:

@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.platform import supervisor
 _POLL_SECONDS = 0.01
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
+_reapers: dict[Path, threading.Thread] = {}
 
 
 def launch(folder: JobFolder) -> None:
@@ -42,7 +43,16 @@ def launch(folder: JobFolder) -> None:
         kill(folder)
         raise
     # The supervisor outlives this process, or else must not stay behind as a zombie.
-    threading.Thread(target=process.wait, name=f"reap-{folder.name}", daemon=True).start()
+    reaper = threading.Thread(target=process.wait, name=f"reap-{folder.name}", daemon=True)
+    reaper.start()
+    _reapers[folder.path] = reaper
+
+
+def join(folder: JobFolder) -> None:
+    """Return once the job's master, if this process has started it, has exited and left no zombie."""
+    reaper = _reapers.pop(folder.path, None)
+    if reaper is not None:
+        reaper.join(_STOP_SECONDS)
 
 
 def _wait_until_it_listens(folder: JobFolder, process: subprocess.Popen[bytes], log: Path) -> None:

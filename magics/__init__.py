@@ -1,1 +1,38 @@
-""""""
+"""The notebook extension: `%load_ext elasticdl_nb` registers the magics, their completion, and the cell recorder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from elasticdl_nb.magics.capture import CellRecorder
+from elasticdl_nb.magics.commands import ElasticDLMagics
+from elasticdl_nb.magics.completion import make_matcher
+
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]
+
+_RECORDER = "_elasticdl_recorder"
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register everything with a shell; doing so twice is harmless."""
+    if hasattr(shell, _RECORDER):
+        return
+    shell.register_magics(ElasticDLMagics(shell))
+    recorder = CellRecorder(shell)
+    recorder.start()
+    setattr(shell, _RECORDER, recorder)
+    completer: Any = shell.Completer
+    completer.custom_matchers.append(make_matcher(shell.user_ns))
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Stop recording and completing; the magics themselves stay, as IPython has no way to remove them."""
+    recorder = shell.__dict__.pop(_RECORDER, None)
+    if recorder is not None:
+        recorder.stop()
+    completer: Any = shell.Completer
+    completer.custom_matchers[:] = [
+        matcher for matcher in completer.custom_matchers if matcher.__module__ != make_matcher.__module__
+    ]

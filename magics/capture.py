@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 from elasticdl_nb.capture import Captured, capture_cells
-from elasticdl_nb.capture.history import executed_cells, record_outcome
+from elasticdl_nb.capture.history import executed_cells, forget_outcomes, record_outcome
 
 
 def capture(shell: InteractiveShell, names: Iterable[str], directory: str | None = None) -> Captured:
@@ -37,7 +37,8 @@ class CellRecorder:
             self.shell.events.register("post_run_cell", self._finished)
 
     def stop(self) -> None:
-        """Record no more cells."""
+        """Record no more cells, and forget those that were recorded."""
+        forget_outcomes(self.shell)
         if self._finished in self.shell.events.callbacks["post_run_cell"]:
             self.shell.events.unregister("post_run_cell", self._finished)
 

@@ -24,6 +24,10 @@ from collections.abc import Iterable
 class ElasticDLError(Exception):
     """Root of the errors this package raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of the error."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class OptionError(ElasticDLError):
     """An option of a job is wrong."""
@@ -63,6 +67,9 @@ class JobFailed(JobError):
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
+
+    def _render_traceback_(self) -> list[str]:
+        return [*self.traceback.rstrip().splitlines(), *super()._render_traceback_()]
 
 
 class JobCancelled(JobError):

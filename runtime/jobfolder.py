@@ -227,10 +227,14 @@ class JobFolder:
         with hold_lock(self.path / "supervisor.lock"):
             yield
 
+    def master_pid(self) -> int:
+        """The id of the master's process; 0 if there is none."""
+        return holder(self.path / "master.lock")
+
     def living_master(self) -> str:
         """The address of the master that lives and listens now; empty if there is none."""
         master = self.master()
-        return str(master["address"]) if master and master["pid"] == holder(self.path / "master.lock") else ""
+        return str(master["address"]) if master and master["pid"] == self.master_pid() else ""
 
     def has_master(self) -> bool:
         """Whether the job's master lives."""

@@ -43,11 +43,13 @@ def publish(source: Path, output: str, *, overwrite: bool, marker: str = "") -> 
     """Make the file or directory at `source` the output; return where it is.
 
     `marker` names the file of a directory whose presence says that the rest is complete. Raises FileExistsError if
-    there is something at `output` and `overwrite` is false.
+    there is something at `output` (more than an empty directory) and `overwrite` is false.
     """
     if is_remote(output):
         return _upload(source, output.rstrip("/"), overwrite, marker)
     target = local_path(output.rstrip("/")).absolute()
+    if source.is_dir() and target.is_dir() and not any(target.iterdir()):
+        target.rmdir()
     if not target.exists():
         source.rename(target)
         return os.fspath(target)

@@ -16,10 +16,8 @@ PACKAGE = "elasticdl_nb/runtime/protocol"
 def generate(into: Path) -> list[Path]:
     """Generate every stub below `into`; return them."""
     sources = sorted(f"{PACKAGE}/{path.name}" for path in PROTOCOL.glob("*.proto"))
-    code = protoc.main(
-        ["protoc", f"-I{PACKAGE}={PROTOCOL}", f"--python_out={into}", f"--pyi_out={into}", f"--grpc_python_out={into}"]
-        + sources
-    )
+    outputs = [f"--{form}_out={into}" for form in ("python", "pyi", "grpc_python")]
+    code = protoc.main(["protoc", f"-I{PACKAGE}={PROTOCOL}", *outputs, *sources])
     if code:
         sys.exit(code)
     made = sorted((into / PACKAGE).iterdir())

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from elasticdl_nb.capture.compose import unbound_names
+from elasticdl_nb.capture.live import PYTHON_BUILTINS
 from elasticdl_nb.runtime.errors import CaptureError
 
-NOTEBOOK_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit", "display", "__file__", "__builtins__"})
+NOTEBOOK_NAMES = frozenset({"get_ipython", "exit", "quit", "__file__", "__builtins__"})
 IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
 _IMPORT_CHECK = """
 import importlib, json, sys
@@ -43,14 +44,12 @@ class Captured:
 
 def check(captured: Captured, names: Iterable[str] = ()) -> None:
     """Compile the module and see that every name it reads is bound; raise CaptureError if not."""
-    import builtins
-
     try:
         compile(captured.source, "<packaged module>", "exec", dont_inherit=True)
     except SyntaxError as error:
         raise CaptureError([f"the packaged module has a syntax error in line {error.lineno}: {error.msg}"]) from error
-    known = NOTEBOOK_NAMES | set(dir(builtins))
-    unbound = {name: line for name, line in unbound_names(captured.source).items() if name not in known}
+    known = NOTEBOOK_NAMES | PYTHON_BUILTINS
+    unbound = unbound_names(captured.source, known)
     if unbound:
         raise CaptureError(
             f"{name!r} (line {line} of the packaged module) is not defined by the cells that were packaged; define it "

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elasticdl_nb.capture import credentials, values
-from elasticdl_nb.capture.live import MISSING, defines
+from elasticdl_nb.capture.advice import is_constant_tensor, lookups_by_text, lost_training, stale_bases, was_fitted
+from elasticdl_nb.capture.live import MISSING, PYTHON_BUILTINS, defines, reference
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
 from elasticdl_nb.runtime.errors import did_you_mean
@@ -23,7 +24,8 @@ from elasticdl_nb.runtime.errors import did_you_mean
 MODULE_NAMES = frozenset(
     {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__builtins__", "__annotations__"}
 )
-SHELL_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit", "_", "__", "___", "_ih", "_oh", "_dh"})
+SHELL_NAMES = frozenset({"get_ipython", "exit", "quit"})
+SHELL_HISTORY = frozenset({"In", "Out", "_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh"})
 DATA_CURE = "data is not packaged; pass it with --data, write it to a file, or keep a small constant instead"
 
 
@@ -89,15 +91,19 @@ class _Search:
                 self._as_it_is_now(name, origin, used_by)
             else:
                 self._replay(name, origin, at, used_by)
-        self._warn_of_stale_bases()
-        self._warn_of_training()
+        kept = list(self.result.statements.values())
+        self.result.warnings += [
+            *stale_bases(self.trace, kept),
+            *lost_training(self.trace, kept),
+            *lookups_by_text(kept),
+        ]
 
     # ------------------------------------------------------------------ how one name is made
 
     def _as_it_is_now(self, name: str, origin: Statement, used_by: str) -> None:
         live = self.trace.live(name)
         if live is MISSING:
-            if not hasattr(builtins, name):
+            if name not in PYTHON_BUILTINS:
                 place = origin.piece.place
                 self._refuse(name, used_by, f"was defined in {place} but no longer exists (deleted); run {place} again")
         elif origin.star_module:
@@ -125,7 +131,7 @@ class _Search:
             )
         elif (text := values.write_value(live)) is not None:
             self._write_value(name, origin, live, text)
-        elif values.data_kind(live) and not self._is_constant_tensor(origin, live):
+        elif values.data_kind(live) and not is_constant_tensor(self.trace, origin, live):
             kind = values.data_kind(live)
             self._refuse(name, used_by, f"is {_article(kind)} built in {place}: {DATA_CURE}")
         elif values.too_large(live):
@@ -137,6 +143,13 @@ class _Search:
                 name,
                 used_by,
                 f"is {values.handle_kind(live)} made in {place}: open it inside the function that uses it",
+            )
+        elif fitted := was_fitted(self.trace, name, origin, live):
+            self._refuse(
+                name,
+                used_by,
+                f"is {_article(type(live).__name__)} that was fitted in {fitted}: what it learned is not packaged; "
+                f"keep the numbers it learned as constants",
             )
         else:
             self._replay(name, origin, END, used_by)
@@ -181,17 +194,18 @@ class _Search:
         """A name that no executed statement binds: a builtin, or something put into the namespace."""
         live = self.trace.live(name)
         if name in MODULE_NAMES or _is_builtin(name, live):
-            if name == "get_ipython":
-                self.result.warnings.append(f"get_ipython (used by {used_by}) exists in notebooks only")
             return
         if name in SHELL_NAMES and used_by:
             self.result.warnings.append(f"{name} (used by {used_by}) exists in notebooks only")
             return
-        if live is MISSING:
+        if name in SHELL_HISTORY:
+            self._refuse(name, used_by, "exists in notebooks only; assign the value to a name of its own")
+            return
+        if live is MISSING and name != "display":  # `display` is put among the builtins while a cell runs
             guess = did_you_mean(name, [one for one in self.trace.namespace if not one.startswith("_")])
             self._refuse(name, used_by, f"is not defined; run the cell that defines it.{guess}")
             return
-        text = _reference(name, live)
+        text = "from IPython.display import display" if name == "display" else reference(name, live)
         if text is not None:
             self._put(Value(-1, name, text, 0, "", is_import=True))
         elif credentials.credential_in(name, live):
@@ -226,7 +240,7 @@ class _Search:
         for name, where in uses.late.items():
             self.need(name, END, where or owner)
         for name in uses.optional:
-            if self.trace.live(name) is not MISSING or hasattr(builtins, name):
+            if self.trace.live(name) is not MISSING or name in PYTHON_BUILTINS:
                 self.need(name, END, owner)
         for name in surface.calls:
             self._need_for_call(name, index)
@@ -273,7 +287,7 @@ class _Search:
             problem = f"is the result of a magic or shell command in {place}; assign a plain value instead"
         elif statement.surface.awaits:
             problem = f"is made with a top-level await in {place}; assign a plain value, or await inside a function"
-        elif secret := next(credentials.written_credentials(statement.node), None):
+        elif secret := next(credentials.written_credentials(statement.node, statement.text), None):
             problem = (
                 f"spells out what looks like a credential ({secret}, {place}); read it from os.environ and pass it "
                 f"with --envs"
@@ -295,18 +309,6 @@ class _Search:
             )
         return replaced
 
-    def _is_constant_tensor(self, origin: Statement, live: Any) -> bool:
-        """A small eager tensor that is written out in its cell, such as `tf.constant([1.0, 2.0])`."""
-        shape = getattr(live, "shape", None)
-        if not (hasattr(live, "numpy") and not hasattr(live, "assign") and hasattr(shape, "num_elements")):
-            return False
-        if shape is None or shape.num_elements() > values.MAX_ARRAY or "random" in origin.text:
-            return False
-        return all(
-            isinstance(used, (types.ModuleType, type)) or callable(used) or values.write_value(used) is not None
-            for used in map(self.trace.live, origin.uses.now)
-        )
-
     def _put(self, value: Value) -> None:
         self.result.values[value.name] = value
         if value.is_import:
@@ -321,51 +323,14 @@ class _Search:
             user = f" (used by {used_by})" if used_by and used_by != name else ""
             self.result.problems.append(f"{name!r}{user} {problem}")
 
-    # ------------------------------------------------------------------ advice
-
-    def _warn_of_stale_bases(self) -> None:
-        for statement in self.result.statements.values():
-            for base in statement.surface.bases:
-                then, now = self.trace.origin(base, statement.index), self.trace.origin(base)
-                if then and now and then is not now and then.text != now.text:
-                    name = getattr(statement.node, "name", base)
-                    self.result.warnings.append(
-                        f"{name} ({statement.piece.place}) is built on {base} as {then.piece.place} defined it; run "
-                        f"{statement.piece.place} again to build it on the {base} of {now.piece.place}"
-                    )
-
-    def _warn_of_training(self) -> None:
-        kept = {name for statement in self.result.statements.values() for name in statement.binds}
-        for statement in self.trace.statements:
-            for root, method in sorted(statement.surface.bare_calls | statement.surface.method_calls):
-                if root in kept and method in ("fit", "load_weights", "train_on_batch"):
-                    if type(self.trace.live(root)).__module__.partition(".")[0] not in ("keras", "__main__"):
-                        continue
-                    self.result.warnings.append(
-                        f"{root}.{method}() in {statement.piece.place} is not repeated: the package holds the "
-                        f"definition of {root}, not its trained weights"
-                    )
-
 
 def _is_builtin(name: str, live: Any) -> bool:
-    return hasattr(builtins, name) and (live is MISSING or live is getattr(builtins, name))
+    return name in PYTHON_BUILTINS and (live is MISSING or live is getattr(builtins, name))
 
 
 def _owner(statement: Statement, used_by: str) -> str:
     name = getattr(statement.node, "name", None)
     return name or next(iter(sorted(statement.surface.binds)), used_by)
-
-
-def _reference(name: str, live: Any) -> str | None:
-    """An import that gives the object of a module, or None if it is no such object."""
-    if isinstance(live, types.ModuleType):
-        return f"import {name}" if live.__name__ == name else f"import {live.__name__} as {name}"
-    module, qualname = getattr(live, "__module__", None), getattr(live, "__qualname__", "")
-    if not isinstance(module, str) or module in ("__main__", "builtins") or not qualname or "." in qualname:
-        return None
-    if getattr(sys.modules.get(module), qualname, None) is not live:
-        return None
-    return f"from {module} import {qualname}" + ("" if qualname == name else f" as {name}")
 
 
 def _article(kind: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import symtable
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from elasticdl_nb.capture.closure import Closure
@@ -34,8 +34,8 @@ def compose(trace: Trace, closure: Closure, names: Iterable[str], aliases: Mappi
     """
     parts = _parts(closure)
     taken = [part for part in parts if not part.text.startswith("from __future__ ")]
-    hoisted = [part for part in taken if _can_lead(part, taken)]
-    body = _without_repetitions(part for part in taken if part not in hoisted)
+    hoisted = [part for part in taken if part.is_import and _can_lead(part, taken)]
+    body = [part for part in taken if not (part.is_import and _can_lead(part, taken))]
     lines = _header(trace, [*hoisted, *body], names)
     futures = _futures(trace, parts)
     imports = _import_lines(hoisted)
@@ -48,14 +48,11 @@ def compose(trace: Trace, closure: Closure, names: Iterable[str], aliases: Mappi
     return "\n".join(lines).rstrip("\n") + "\n", cells
 
 
-def unbound_names(source: str) -> dict[str, int]:
-    """Return the global names that a module reads and nothing binds, each with a line that reads it."""
+def unbound_names(source: str, known: Collection[str]) -> dict[str, int]:
+    """Return the global names that a module reads and nothing binds, `known` ones left out, each with a line."""
     top = symtable.symtable(source, "<module>", "exec")
-    tree = ast.parse(source)
-    bound = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and node.module:
-            bound.update(exported_names(node.module))
+    bound = set(known) | {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
+    bound |= {symbol.get_name() for symbol in top.get_symbols() if symbol.is_imported()}
     read: set[str] = set()
 
     def walk(table: symtable.SymbolTable) -> None:
@@ -69,11 +66,14 @@ def unbound_names(source: str) -> dict[str, int]:
             walk(child)
 
     walk(top)
-    missing = read - bound
-    if not missing:
+    if not read - bound:
         return {}
-    lines = {node.id: node.lineno for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in missing}
-    return dict(sorted(lines.items()))
+    nodes = list(ast.walk(ast.parse(source)))
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and node.module:
+            bound.update(exported_names(node.module))
+    missing = read - bound
+    return dict(sorted((n.id, n.lineno) for n in nodes if isinstance(n, ast.Name) and n.id in missing))
 
 
 def _parts(closure: Closure) -> list[Part]:
@@ -98,26 +98,11 @@ def _parts(closure: Closure) -> list[Part]:
 
 def _can_lead(part: Part, parts: list[Part]) -> bool:
     """Whether an import may stand above everything: nothing else gives its name another meaning."""
-    if not part.is_import:
-        return False
     return all(other.text == part.text or _same_package(part, other) for other in parts if part.binds & other.binds)
 
 
 def _same_package(one: Part, other: Part) -> bool:
     return all(part.text.startswith("import ") and " as " not in part.text for part in (one, other))
-
-
-def _without_repetitions(parts: Iterable[Part]) -> list[Part]:
-    """Leave out definitions that were run again without any change in between."""
-    kept: list[Part] = []
-    meaning: dict[str, str] = {}
-    for part in parts:
-        if part.is_definition and all(meaning.get(name) == part.text for name in part.binds):
-            continue
-        for name in part.binds:
-            meaning[name] = part.text
-        kept.append(part)
-    return kept
 
 
 def _header(trace: Trace, parts: list[Part], names: Iterable[str]) -> list[str]:

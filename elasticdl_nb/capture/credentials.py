@@ -12,6 +12,7 @@ _CERTAIN = re.compile(
     r"|(?:auth|access|api|bearer|refresh|session|hf|github|gitlab|aws|wandb)_token|credentials?)(?:_\w*)?$",
     re.IGNORECASE,
 )
+_HINT = re.compile("pass|pwd|secret|key|token|credential", re.IGNORECASE)
 _TOKEN = re.compile(r"(?:^|_)token$", re.IGNORECASE)
 _OPAQUE = re.compile(r"[A-Za-z0-9_\-.=+/]{16,}")
 _HARMLESS_WORDS = re.compile(r"_(?:dim|size|len|length|name|column|path|file|env|var|field|feature)s?$", re.IGNORECASE)
@@ -41,8 +42,10 @@ def credential_in(name: str, value: Any, depth: int = 3) -> str | None:
     return None
 
 
-def written_credentials(node: ast.AST) -> Iterator[str]:
-    """Names under which a statement's source spells credentials out: assignments, keywords and defaults."""
+def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
+    """Names under which a statement, `text` its source, spells credentials out: assignments, keywords and defaults."""
+    if not _HINT.search(text):
+        return
     for inner in ast.walk(node):
         if isinstance(inner, ast.Assign):
             pairs = [(target, inner.value) for target in inner.targets]

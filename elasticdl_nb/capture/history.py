@@ -39,6 +39,11 @@ def record_outcome(shell: Shell, number: int | None, raw: str, error: BaseExcept
         _outcomes.setdefault(shell, {})[number] = Outcome(raw, error is None, stopped_at)
 
 
+def forget_outcomes(shell: Shell) -> None:
+    """Drop what was recorded of a shell's cells."""
+    _outcomes.pop(shell, None)
+
+
 def executed_cells(shell: Shell) -> list[Cell]:
     """Every cell in the order of execution, as Python, with what is known of how it ended."""
     history = shell.history_manager

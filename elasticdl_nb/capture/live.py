@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import inspect
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -12,6 +14,10 @@ from typing import Any
 from elasticdl_nb.capture.cells import Piece, first_line
 
 MISSING = object()
+# IPython and `site` put more into the module `builtins`, which a worker's does not have.
+PYTHON_BUILTINS = frozenset(dir(builtins)) - {
+    *("display", "get_ipython", "__IPYTHON__", "execfile", "runfile", "exit", "quit", "copyright", "credits", "license")
+}
 _FUTURE_FLAGS = 0x1FF0000  # every bit that `from __future__ import …` sets in `co_flags`
 
 
@@ -48,6 +54,18 @@ def members(value: Any, depth: int = 2) -> Iterator[Any]:
             yield from members(item, depth - 1)
     elif depth and hasattr(value, "__dict__"):
         yield from members(vars(value), depth - 1)
+
+
+def reference(name: str, live: Any) -> str | None:
+    """An import that gives the object of a module, or None if it is no such object."""
+    if isinstance(live, types.ModuleType):
+        return f"import {name}" if live.__name__ == name else f"import {live.__name__} as {name}"
+    module, qualname = getattr(live, "__module__", None), getattr(live, "__qualname__", "")
+    if not isinstance(module, str) or module in ("__main__", "builtins") or not qualname or "." in qualname:
+        return None
+    if getattr(sys.modules.get(module), qualname, None) is not live:
+        return None
+    return f"from {module} import {qualname}" + ("" if qualname == name else f" as {name}")
 
 
 def _function(value: Any) -> types.FunctionType | None:

@@ -35,9 +35,13 @@ def capture_objects(objects: Mapping[str, Any]) -> Captured:
         if expression is None:
             problems.append(_not_global(key, value))
             continue
-        root = expression.partition(".")[0]
-        if root not in namespace:  # an object of an imported module
-            namespace[root] = getattr(sys.modules[value.__module__], root)
+        root, dot, rest = expression.partition(".")
+        if _reach(expression, namespace) is not value and getattr(value, "__module__", None) in sys.modules:
+            # An object of an imported module: under its own name, unless the script has another use for that.
+            home = vars(sys.modules[value.__module__])
+            name = root if namespace.get(root, home[root]) is home[root] else f"_{root}"
+            namespace[name] = home[root]
+            expression, root = f"{name}{dot}{rest}", name
         names.append(root)
         if expression != key:
             aliases[key] = expression

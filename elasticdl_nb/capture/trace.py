@@ -10,7 +10,9 @@ from typing import Any
 
 from elasticdl_nb.capture.cells import Piece
 from elasticdl_nb.capture.live import MISSING, defines, members
-from elasticdl_nb.capture.statements import CHANGING_METHODS, LAZY_ANNOTATIONS, Statement
+from elasticdl_nb.capture.statements import Statement
+from elasticdl_nb.capture.surface import CHANGING_METHODS, OBSERVING_METHODS
+from elasticdl_nb.capture.uses import LAZY_ANNOTATIONS
 
 END = 1 << 60  # "after everything ran"
 
@@ -25,29 +27,6 @@ MODULE_SETTINGS = frozenset(
         "set_random_seed",
         "enable_numpy_behavior",
         "register_keras_serializable",
-    ]
-)
-# Methods of a model that train or look at it: running them again is no part of its definition.
-OBSERVING_METHODS = frozenset(
-    [
-        "fit",
-        "fit_generator",
-        "train",
-        "train_on_batch",
-        "evaluate",
-        "predict",
-        "test",
-        "score",
-        "summary",
-        "plot",
-        "show",
-        "save",
-        "save_weights",
-        "load_weights",
-        "export",
-        "run",
-        "wait",
-        "submit",
     ]
 )
 
@@ -78,6 +57,10 @@ class Trace:
             for name in statement.binds:
                 binders.setdefault(name, []).append(statement.index)
         return binders
+
+    @cached_property
+    def _lists_subclasses(self) -> bool:
+        return any("__subclasses__" in statement.text for statement in self.statements)
 
     @cached_property
     def _changers(self) -> dict[str, list[int]]:
@@ -119,7 +102,8 @@ class Trace:
         index = statement.index
         if index not in self._effects:
             self._effects[index] = frozenset()  # ends recursion
-            self._effects[index] = frozenset(self._effects_of(statement.surface.calls, index, set()))
+            changed = self._effects_of(statement.surface.calls, index, set())
+            self._effects[index] = frozenset(changed | self._changed_arguments(statement))
         return self._effects[index]
 
     def _effects_of(self, calls: Iterable[str], at: int, seen: set[str]) -> set[str]:
@@ -132,6 +116,14 @@ class Trace:
             if function is not None and function.uses.late:
                 changed |= function.uses.late_changes
                 changed |= self._effects_of(function.uses.late_calls, at, seen)
+        return changed
+
+    def _changed_arguments(self, statement: Statement) -> set[str]:
+        changed: set[str] = set()
+        for function, position, name in statement.surface.arguments:
+            definition = self.origin(function, statement.index)
+            if definition is not None and position in definition.uses.changed_parameters:
+                changed.add(name)
         return changed
 
     def touches(self, name: str) -> list[int]:
@@ -171,9 +163,10 @@ class Trace:
         if name in surface.decorators and methods:
             return True
         if name in surface.bases and isinstance(live, type):
-            return any(
-                parent.__module__ == "__main__" and "__init_subclass__" in vars(parent) for parent in live.__mro__
-            ) or (type(live).__module__ == "__main__")
+            return self._lists_subclasses or any(
+                parent.__module__ == "__main__" and ("__init_subclass__" in vars(parent) or _has_own_meta(parent))
+                for parent in live.__mro__
+            )
         if methods & CHANGING_METHODS:
             return True
         bare = {method for root, method in surface.bare_calls if root == name}
@@ -188,3 +181,7 @@ class Trace:
         return any(
             getattr(member, "__name__", None) == name and defines(statement.piece, member) for member in members(live)
         )
+
+
+def _has_own_meta(cls: type) -> bool:
+    return type(cls).__module__ == "__main__"

@@ -18,6 +18,8 @@ _OTHERS = {
     "jobs": "List the jobs of this machine.",
     "attach": "Show how a job goes until it has ended.",
     "cancel": "End a job.",
+    "scale": "Go on with more or fewer workers.",
+    "chaos": "Kill a job's processes, to see it recover.",
     "logs": "Print the logs of a job's processes.",
     "data": "Convert data between formats.",
 }
@@ -75,7 +77,13 @@ def _find(name: str) -> _Command:
     if name in _OTHERS:
         from elasticdl_nb.cli import managing
 
-        return {"jobs": managing.run_jobs, "cancel": managing.run_cancel, "logs": managing.run_logs}[name]
+        return {
+            "jobs": managing.run_jobs,
+            "cancel": managing.run_cancel,
+            "scale": managing.run_scale,
+            "chaos": managing.run_chaos,
+            "logs": managing.run_logs,
+        }[name]
     raise UsageError(f"no such command.{did_you_mean(name, [*KINDS, *_OTHERS])} See: elasticdl --help")
 
 

@@ -1,10 +1,10 @@
-"""`elasticdl jobs`, `cancel` and `logs`."""
+"""`elasticdl jobs`, `cancel`, `scale`, `chaos` and `logs`."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from elasticdl_nb.cli.output import as_json, say, say_json, tell
@@ -49,6 +49,47 @@ def run_cancel(arguments: Sequence[str]) -> int:
     with interruptible():
         job.cancel("elasticdl cancel")
     say(f"Job {job.name}: {phase_name(job.status())}.")
+    return 0
+
+
+def run_scale(arguments: Sequence[str]) -> int:
+    """Run `elasticdl scale NAME --workers=N`."""
+    parser = Parser(prog="elasticdl scale", description="Go on with more or fewer workers, while the job runs.")
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--workers", metavar="N", type=int, required=True, help="How many workers there shall be.")
+    parsed = parser.parse(arguments)
+    job = attach(parsed.name).scale(parsed.workers)
+    say(f"Job {job.name} goes on with {parsed.workers} worker(s).")
+    return 0
+
+
+def run_chaos(arguments: Sequence[str]) -> int:
+    """Run `elasticdl chaos NAME`: until the job is over, or all that was to happen has."""
+    from elasticdl_nb.runtime import chaos
+
+    parser = Parser(
+        prog="elasticdl chaos",
+        description="Kill a job's processes, by a schedule or at random, to see it recover. For jobs on this machine.",
+    )
+    parser.add_argument("name", metavar="NAME")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--schedule", metavar="EVENTS", help='"10s kill worker-0; 20s scale 4; 30s kill master".')
+    what.add_argument("--poisson", metavar="SECONDS", type=float, help="Random deaths, so many seconds apart on average.")
+    parser.add_argument("--kills", metavar="N", type=int, default=0, help="With --poisson: how many; 0 for no end.")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="With --poisson: the seed of the randomness.")
+    parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: whom it may hit.")
+    parsed = parser.parse(arguments)
+    job = attach(parsed.name)
+    if parsed.schedule is not None:
+        events: Iterable[chaos.Event] = chaos.parse_schedule(parsed.schedule)
+    else:
+        roles = [role.strip() for role in parsed.roles.split(",")]
+        events = chaos.poisson(parsed.poisson, kills=parsed.kills, seed=parsed.seed, roles=roles)
+    with interruptible():
+        try:
+            chaos.unleash(job.folder, events, tell)
+        except Interrupted as interrupt:
+            return interrupt.exit_code
     return 0
 
 

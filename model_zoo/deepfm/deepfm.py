@@ -17,16 +17,13 @@ ID_SPACE = 2**31 - 1
 
 
 def custom_model(vocabulary_size=100_000, embedding_dim=16, hidden_units=(128, 64)):
-    """{"dense": [n, 13], "sparse": [n, 26]} in, logits [n, 1] out; every categorical column has its own table."""
+    """{"dense": [n, 13], "sparse": [n, 26]} in, logits [n, 1] out; each categorical column has rows of its own."""
     dense = keras.Input((DENSE,), name="dense")
     sparse = keras.Input((SPARSE,), dtype="int32", name="sparse")
-    ids = keras.layers.Lambda(lambda x: keras.ops.mod(x, vocabulary_size), output_shape=(SPARSE,), name="fold")(sparse)
-    # The last column of each table is the weight of the id by itself; the others are its factors.
-    rows = [
-        keras.layers.Embedding(vocabulary_size, embedding_dim + 1, name=f"embedding_{field}")(ids[:, field])
-        for field in range(SPARSE)
-    ]
-    table = keras.ops.stack(rows, axis=1)
+    # One table for all columns, one after the other: a single lookup, and a single gradient.
+    ids = keras.ops.mod(sparse, vocabulary_size) + keras.ops.arange(SPARSE, dtype="int32") * vocabulary_size
+    # The last value of a row is the weight of the id by itself; the others are its factors.
+    table = keras.layers.Embedding(SPARSE * vocabulary_size, embedding_dim + 1, name="embedding")(ids)
     factors, weights = table[:, :, :embedding_dim], table[:, :, embedding_dim:]
     linear = keras.layers.Dense(1, name="linear")(dense) + keras.ops.sum(weights, axis=1)
     # The sum of all pairs' products: (square of the sum - sum of the squares) / 2.

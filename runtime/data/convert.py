@@ -67,7 +67,7 @@ def convert(
     to: recordio, tfrecord, csv, parquet or arrow; by default what the suffix of `output` says, else recordio.
     prepare: makes records of any file: a function (path) -> bytes or an iterable of bytes, or its dotted name, or that
         of a module with a `prepare_data_for_a_single_file`, in the model zoo `zoo`.
-    num_processes: 0 for one per processor.
+    num_processes: 0 for as many as speed it up, up to one per processor.
     progress: called with how much is done and how much there is: source files with `prepare`, else records.
 
     Raises OptionError if an argument is wrong and DataError, naming the file, if the data is.

@@ -12,6 +12,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,8 @@ class _Iterations:
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
         self._failed: dict[int, str] = {}
+        # Reading and unpacking a chunk mostly does without Python's lock: it goes on beside the use of the one before.
+        self._pool = ThreadPoolExecutor(2, "records")
 
     def step(self, number: Any) -> list[Any]:
         """Return the iteration's number and its next arrays; -1 begins one. StopIteration ends it."""
@@ -124,9 +127,11 @@ class _Iterations:
         return number
 
     def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:
-        for path, start, end in ranges:
-            for chunk in self._reader.read(path, start, end):
-                yield _arrays(self._reader.form, chunk)
+        chunks = (chunk for path, start, end in ranges for chunk in self._reader.read(path, start, end))
+        ahead = self._pool.submit(next, chunks, None)
+        while (chunk := ahead.result()) is not None:
+            ahead = self._pool.submit(next, chunks, None)
+            yield _arrays(self._reader.form, chunk)
 
 
 def _remember(error: BaseException) -> int:

@@ -1,12 +1,13 @@
 """When to evaluate during training, and how the results of an evaluation's tasks come together.
 
-Plain objects. An evaluation starts when the training tasks handed out so far pass its step (or end its epoch): its tasks
-then stand before any further training task.
+Plain objects. An evaluation starts when the training tasks handed out so far pass its step (or end its epoch): its
+tasks then stand before any further training task.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
 import numpy as np
 
 States = dict[str, list[np.ndarray]]
@@ -15,7 +16,7 @@ States = dict[str, list[np.ndarray]]
 
 @dataclass
 class EvaluationSchedule:
-    """Says after which training tasks an evaluation is due: every `steps` steps, or at epochs' ends if 0; and at the end."""
+    """Says when an evaluation is due: every `steps` training steps, or at epochs' ends if 0, and at the end of all."""
 
     steps: int = 0
     enabled: bool = True

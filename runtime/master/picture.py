@@ -54,7 +54,7 @@ class Picture:
         self.revision += 1
 
     def fill(self, status: pb.JobStatus, mark: Mark) -> tuple[bool, Mark]:
-        """Put what came since `mark` (or everything) into a status; return whether it is everything, and the new mark."""
+        """Put what came since `mark` into a status, or everything; return whether it is that, and the new mark."""
         full = mark.revision != self.revision
         since = Mark() if full else mark
         status.losses.extend(self.losses[since.losses :])

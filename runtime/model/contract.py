@@ -43,8 +43,9 @@ def batched(function: Function) -> Function:
     """Mark an input function or dataset_fn as one that takes whole batches instead of single records.
 
     Such an input function gets a string tensor [n] (RecordIO, TFRecord), [n, columns] (CSV), or a dict of column name
-    to tensor [n, …] (Parquet, Arrow, frames), and returns features and labels of n records. Such a dataset_fn gets a
-    dataset of these. Parsing a batch at once is several times faster than parsing its records one by one.
+    to tensor [n, …] (Parquet, Arrow, frames), and returns features and labels of n records, each made from its own
+    record alone: n may be several minibatches at once. Such a dataset_fn gets a dataset of minibatches of these.
+    Parsing a batch at once is several times faster than parsing its records one by one.
     """
     setattr(function, _BATCHED, True)
     return function

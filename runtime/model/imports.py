@@ -52,11 +52,14 @@ def user_code(doing: str, root: str) -> Iterator[None]:
 
 def describe(error: BaseException, root: str) -> str:
     """Return an error's type, message and the last line of the zoo's own code that it came through."""
-    text = str(error).strip()
     if isinstance(error, SyntaxError):
         place = f"{_shorten(error.filename or '?', root)}, line {error.lineno}"
         return f"{type(error).__name__}: {error.msg} ({place})"
+    text = str(error).strip()
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    converted = getattr(error, "ag_error_metadata", None)
+    if converted is not None and converted.cause_message:
+        summary = converted.cause_message
     frames = [
         (filename, line) for filename, line in _places(error)
         if os.path.realpath(filename).startswith(os.path.realpath(root) + os.sep)

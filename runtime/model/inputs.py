@@ -14,6 +14,9 @@ from elasticdl_nb.runtime.model.contract import is_batched
 from elasticdl_nb.runtime.model.imports import user_code
 from elasticdl_nb.runtime.model.unlabelled import without_labels
 
+PARSED_AT_ONCE = 4096
+"""Records that a batched input function is given at a time, if the task has as many."""
+
 
 def make_batches(
     chunks: tf.data.Dataset,
@@ -26,18 +29,26 @@ def make_batches(
     batch_size: int,
     shuffle_seed: int | None,
     task_records: int,
+    number: Any = None,
 ) -> tf.data.Dataset:
     """Return the batches of one task as a dataset that can be iterated again and again.
 
     Elements are (features, labels), or features alone when predicting. With `shuffle_seed`, the records of the task
-    are mixed, in another order at every iteration, except before a dataset_fn that takes single records: shuffling is
-    the user's there. Raises ModelError if the user's function fails or returns something else.
+    are mixed, in another order for every `number` (for every iteration, without one), except before a dataset_fn that
+    takes single records: shuffling is the user's there. Raises ModelError if the user's function fails or returns
+    something else.
     """
     function = input_fn if input_fn is not None else dataset_fn
     assert function is not None
     if shuffle_seed is not None and (input_fn is not None or is_batched(function)):
-        chunks = _mixed(chunks, shuffle_seed, task_records)
-    records = chunks.rebatch(batch_size) if is_batched(function) else chunks.unbatch()
+        chunks = _mixed(chunks, shuffle_seed, task_records, number)
+    if not is_batched(function):
+        records = chunks.unbatch()
+    elif input_fn is None:
+        records = chunks.rebatch(batch_size)
+    else:
+        # A call costs the same for one batch as for many small ones.
+        records = chunks.rebatch(max(1, min(PARSED_AT_ONCE, task_records) // batch_size) * batch_size)
     name = getattr(function, "__name__", "input_fn")
     if input_fn is not None:
         call = _record_function(input_fn, mode, metadata)
@@ -54,10 +65,12 @@ def make_batches(
         dataset = _apply_dataset_fn(function, records, mode, metadata, name, root)
     if not is_batched(function):
         dataset = dataset.batch(batch_size)
+    elif input_fn is not None:
+        dataset = dataset.rebatch(batch_size)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _mixed(chunks: tf.data.Dataset, seed: int, task_records: int) -> tf.data.Dataset:
+def _mixed(chunks: tf.data.Dataset, seed: int, task_records: int, number: Any) -> tf.data.Dataset:
     """The task's records in random order, as one element; several if there are more than `task_records`."""
 
     def mix(records: Any, number: Any) -> Any:
@@ -65,7 +78,10 @@ def _mixed(chunks: tf.data.Dataset, seed: int, task_records: int) -> tf.data.Dat
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([number, seed]))
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, order), records)
 
-    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    if number is None:
+        numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    else:
+        numbers = tf.data.Dataset.from_tensors(number).repeat()
     return tf.data.Dataset.zip((chunks.rebatch(max(task_records, 1)), numbers)).map(mix)
 
 

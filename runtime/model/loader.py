@@ -237,13 +237,15 @@ class LoadedModel:
         batch_size: int,
         shuffle_seed: int | None,
         task_records: int,
+        number: Any = None,
     ) -> tf.data.Dataset:
         """Return the batches of whatever records `chunks` yields, each time it is iterated.
 
         Elements of `chunks` are chunks of records: string [n] (form "bytes"), string [n, columns] ("strings") or a
         dict of name to tensor [n, …] ("columns"). Elements of the result are (features, labels), or the features
         alone when predicting. `shuffle_seed` mixes the records within a task of up to `task_records`; None keeps
-        their order. Raises ModelError where the user's function fails or returns something else.
+        their order; the order depends on `number` (a scalar int64 tensor), or else on the iteration. Raises ModelError
+        where the user's function fails or returns something else.
         """
         input_fn, dataset_fn = self._input()
         return make_batches(
@@ -256,7 +258,13 @@ class LoadedModel:
             batch_size=batch_size,
             shuffle_seed=shuffle_seed,
             task_records=task_records,
+            number=number,
         )
+
+    @property
+    def maps_records(self) -> bool:
+        """Whether an input function turns records into features, rather than a dataset_fn a dataset into another."""
+        return self._input()[0] is not None
 
     def build(self, features_spec: Any) -> None:
         """Create the model's variables for features of this form (the `element_spec` of `batches`' features)."""

@@ -79,7 +79,7 @@ class MetricSet:
         """Everything seen so far, as arrays that may be added to those of other records."""
         states = {name: [np.array(mean)] for name, mean in self._means.items()}
         for name, metric in self._objects.items():
-            states[name] = [np.asarray(variable.value, dtype=np.float64) for variable in metric.variables]
+            states[name] = [keras.ops.convert_to_numpy(variable).astype(np.float64) for variable in metric.variables]
         return states
 
     def load(self, states: Mapping[str, Sequence[np.ndarray]]) -> None:
@@ -102,7 +102,7 @@ class MetricSet:
             if shapes != [np.shape(array) for array in arrays]:
                 raise ModelError(f"metric {name!r} has variables of shapes {shapes}, its states are of other shapes")
             for variable, array in zip(variables, arrays, strict=True):
-                variable.assign(np.asarray(variable.value) + np.asarray(array, dtype=variable.dtype))
+                variable.assign(keras.ops.convert_to_numpy(variable) + np.asarray(array, dtype=variable.dtype))
 
     def results(self) -> dict[str, float]:
         """The value of every metric, `loss` first; a metric with several values has one entry for each."""

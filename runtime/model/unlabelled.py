@@ -32,31 +32,48 @@ def without_labels(call: Callable[[Any], Any], spec: Any, *, takes_mode: bool) -
 # ------------------------------------------------------------------ columns
 
 
+class _Columns(dict[str, Any]):
+    """A record that remembers what was asked of it in vain."""
+
+    missed: list[str]
+
+    def __missing__(self, name: str) -> Any:
+        self.missed.append(name)
+        raise KeyError(name)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        if name not in self and not default:
+            self.missed.append(name)
+        return super().pop(name, *default)
+
+
 def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable[[Any], Any]:
     absent: dict[str, Any] = {}
+    # What type the label has, nothing says.
+    guesses: tuple[Any, ...] = (tf.float32, tf.int64, tf.string)
     shape = next(iter(spec.values())).shape[:1] if spec else []
     while True:
+        missed: list[str] = []
         try:
-            graph, inputs = _trace(call, {**spec, **absent})
+            graph, inputs = _trace(call, {**spec, **absent}, missed)
             break
-        except KeyError as error:
-            name = error.args[0] if error.args else None
-            if not isinstance(name, str) or name in spec or len(absent) >= _MOST_ABSENT:
+        except Exception as error:  # Whatever the user's code raises; it goes on unless an absent column explains it.
+            new = [name for name in missed if name not in absent][:1]
+            if new and len(absent) < _MOST_ABSENT:
+                absent[new[0]] = tf.TensorSpec(shape, guesses[0])
+            elif absent and isinstance(error, (TypeError, ValueError)) and len(guesses) > 1:
+                guesses = guesses[1:]
+                absent = {name: tf.TensorSpec(shape, guesses[0]) for name in absent}
+            elif absent:
+                raise ModelError(_needed(absent)) from error
+            else:
                 raise
-            if name in absent:
-                raise
-            absent[name] = tf.TensorSpec(shape, tf.float32)
-        except (TypeError, ValueError):
-            # Numbers did not do; the label may be a string.
-            if not absent or all(item.dtype == tf.string for item in absent.values()):
-                raise
-            absent = {name: tf.TensorSpec(shape, tf.string) for name in absent}
     if not absent:
         return call
     reached = _reached(graph.outputs)
     needed = [name for name in absent if id(inputs[name]) in reached]
     if needed:
-        raise ModelError(f"the features are computed from {', '.join(needed)}, which the data does not have")
+        raise ModelError(_needed(needed))
 
     def complete(record: Any) -> Any:
         like = next(iter(record.values()))
@@ -66,6 +83,13 @@ def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable
         return call({**record, **filled})
 
     return complete
+
+
+def _needed(names: Iterable[str]) -> str:
+    return (
+        f"the features are computed from {', '.join(names)}, which the data does not have. An input function that "
+        "takes a second argument, mode, can do without when mode is Mode.PREDICTION"
+    )
 
 
 # ------------------------------------------------------------------ serialized tf.Example
@@ -81,7 +105,7 @@ def _on_examples(call: Callable[[Any], Any], spec: Any) -> Callable[[Any], Any]:
         return result
 
     with _parsers(record_outputs):
-        graph, _ = _trace(call, spec)
+        graph, _ = _trace(call, spec, [])
     reached = _reached(graph.outputs)
     unneeded = {name for name, tensors in parsed.items() if not any(id(tensor) in reached for tensor in tensors)}
     if not unneeded:
@@ -132,13 +156,17 @@ def _parsers(replacement: Callable[..., Any]) -> Iterator[None]:
 # ------------------------------------------------------------------ tracing
 
 
-def _trace(call: Callable[[Any], Any], spec: Any) -> tuple[Any, Any]:
-    """Return the graph that computes the features, and its inputs in the structure of `spec`."""
+def _trace(call: Callable[[Any], Any], spec: Any, missed: list[str]) -> tuple[Any, Any]:
+    """Return the graph that computes the features, and its inputs; `missed` gets the columns that were not there."""
     inputs: Any = None
 
     def features_of(record: Any) -> Any:
         nonlocal inputs
-        inputs = dict(record) if isinstance(record, Mapping) else record
+        inputs = record
+        if isinstance(record, Mapping):
+            inputs = dict(record)
+            record = _Columns(record)
+            record.missed = missed
         result = call(record)
         pair = isinstance(result, (tuple, list)) and len(result) == 2
         return result[0] if pair else result

@@ -53,7 +53,7 @@ def variable_names(variables: Sequence[Any]) -> list[str]:
 
 def _save(variables: Sequence[Any], path: str) -> list[pb.Variable]:
     arrays = {
-        name: np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
         for name, variable in zip(variable_names(variables), variables, strict=True)
     }
     safetensors.numpy.save_file(arrays, path)

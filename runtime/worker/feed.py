@@ -4,21 +4,156 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from elasticdl_nb.runtime.data.reader import Reader
+from elasticdl_nb.runtime.data.tasks import Range
 from elasticdl_nb.runtime.data.tensors import record_dataset
-from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-
-MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}
 
 Batch = Any
 """What the model's data function makes: (features, labels), or features alone for prediction."""
+
+READ_AHEAD = 8
+"""Batches made before they are asked for."""
+
+_FOREVER = 1 << 62
+
+
+class BatchSource(Protocol):
+    """Makes batches of one kind of task."""
+
+    element_spec: Any
+
+    def announce(self, task: pb.Task) -> None:
+        """Begin to read a task; it will be the next one, after those announced before, that is asked for."""
+        ...
+
+    def batches(self) -> Iterator[Batch]:
+        """Return the batches of the earliest task announced and not yet asked for.
+
+        What reading them raises is raised here; the tasks after it are not affected.
+        """
+        ...
+
+
+class StreamSource:
+    """One endless dataset through which task after task flows.
+
+    To begin an iteration over a dataset costs TensorFlow 15 ms and more for each function in it, as much as parsing
+    thousands of records; inside a running iteration another task costs it next to nothing. `make(chunks, number)`
+    returns the dataset of one task's batches; it is called once, to be traced.
+    """
+
+    def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]) -> None:
+        self.element_spec: Any = None
+        self._announced: deque[list[Range]] = deque()
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[list[Range] | None] | None = queue.SimpleQueue()
+        self._iterator: Iterator[Any] | None = None
+
+        def task(number: tf.Tensor) -> tf.data.Dataset:
+            batches = make(record_dataset(reader, self._next_ranges), number)
+            self.element_spec = spec = batches.element_spec
+            some = batches.map(
+                lambda *parts: tf.experimental.Optional.from_value(parts if isinstance(spec, tuple) else parts[0])
+            )
+            return some.concatenate(tf.data.Dataset.from_tensors(tf.experimental.Optional.empty(spec)))
+
+        self._dataset = tf.data.Dataset.range(_FOREVER).flat_map(task).prefetch(READ_AHEAD)
+
+    def _next_ranges(self) -> list[Range]:
+        ranges = self._queue.get() if self._queue else None
+        if ranges is None:
+            raise RuntimeError("this iteration has been given up")
+        return ranges
+
+    def announce(self, task: pb.Task) -> None:
+        """See `BatchSource`."""
+        ranges = _ranges(task)
+        with self._lock:
+            self._announced.append(ranges)
+            assert self._queue is not None
+            self._queue.put(ranges)
+
+    def batches(self) -> Iterator[Batch]:
+        """See `BatchSource`."""
+        if self._iterator is None:
+            self._iterator = iter(self._dataset)
+        complete = False
+        try:
+            while (batch := next(self._iterator)).has_value():
+                yield batch.get_value()
+            complete = True
+        finally:
+            if complete:
+                self._announced.popleft()
+            else:
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Give up the iteration in the middle of a task, and begin another with the task after it."""
+        with self._lock:
+            given_up, self._queue = self._queue, None
+            assert given_up is not None
+            given_up.put(None)
+            self._iterator = None  # returns when the threads behind it have ended
+            self._announced.popleft()
+            self._queue = queue.SimpleQueue()
+            for ranges in self._announced:
+                self._queue.put(ranges)
+
+    def close(self) -> None:
+        """Let the threads end that wait for another task."""
+        with self._lock:
+            given_up, self._queue = self._queue, None
+            if given_up is not None:
+                given_up.put(None)
+            self._iterator = None
+
+
+class TaskSource:
+    """A dataset that is iterated once for each task: for a dataset_fn, whose code may not bear being traced."""
+
+    def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset], tf.data.Dataset]) -> None:
+        self._ranges: list[Range] = []
+        self._dataset = make(record_dataset(reader, lambda: self._ranges))
+        self._started: deque[Iterator[Batch]] = deque()
+        self.element_spec = self._dataset.element_spec
+
+    def announce(self, task: pb.Task) -> None:
+        """See `BatchSource`. The first batch is read at once, in the caller's thread."""
+        self._ranges = _ranges(task)
+        try:
+            iterator = iter(self._dataset)
+            first = next(iterator, None)
+        except Exception as error:  # belongs to this task, and is raised where its batches are asked for
+            self._started.append(_raising(error))
+        else:
+            self._started.append(iter(()) if first is None else _chain(first, iterator))
+
+    def batches(self) -> Iterator[Batch]:
+        """See `BatchSource`."""
+        return self._started.popleft()
+
+
+def _ranges(task: pb.Task) -> list[Range]:
+    return [(span.path, span.start, span.end) for span in task.ranges]
+
+
+def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
+    yield first
+    yield from rest
+
+
+def _raising(error: Exception) -> Iterator[Batch]:
+    raise error
+    yield
 
 
 @dataclass
@@ -29,63 +164,38 @@ class Work:
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
 
 
-class BatchSource:
-    """The batches of one mode: its dataset is built once, and iterated once for each task."""
-
-    def __init__(
-        self, reader: Reader, make: Callable[[tf.data.Dataset, Reader], tf.data.Dataset],
-    ) -> None:  # fmt: skip
-        self._spans: list[tuple[str, int, int]] = []
-        self.dataset = make(record_dataset(reader, lambda: self._spans), reader)
-
-    def batches(self, task: pb.Task) -> Iterator[Batch]:
-        """Return the task's batches, the first one read already."""
-        self._spans = [(span.path, span.start, span.end) for span in task.ranges]
-        iterator = iter(self.dataset)
-        try:
-            first = next(iterator)
-        except StopIteration:
-            return iter(())
-        return _chain(first, iterator)
-
-
-def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
-
-
-def _raising(error: BaseException) -> Iterator[Batch]:
-    raise error
-    yield
-
-
 class Feed:
     """Iterates over the work the master sends, one task read ahead of the one in use.
 
-    `source(task)` returns the BatchSource for a task's kind, or None for a task without records.
+    `source(task)` returns the BatchSource for a task's kind; it is not asked for tasks without records.
     """
 
-    def __init__(self, tasks: queue.Queue[pb.Task | None], source: Callable[[pb.Task], BatchSource | None]) -> None:
+    def __init__(self, tasks: queue.Queue[pb.Task | None], source: Callable[[pb.Task], BatchSource]) -> None:
         self._tasks = tasks
         self._source = source
-        self._ready: queue.Queue[Work | None] = queue.Queue(maxsize=1)
+        self._ready: queue.Queue[tuple[pb.Task, BatchSource | Exception | None] | None] = queue.Queue(maxsize=1)
         threading.Thread(target=self._run, name="feed", daemon=True).start()
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
-            self._ready.put(self._work(task))
+            self._ready.put((task, self._announced(task)))
         self._ready.put(None)
 
-    def _work(self, task: pb.Task) -> Work:
+    def _announced(self, task: pb.Task) -> BatchSource | Exception | None:
         if not task.ranges:
-            return Work(task)
+            return None
         try:
             source = self._source(task)
-            return Work(task, source.batches(task)) if source else Work(task)
+            source.announce(task)
         except Exception as error:  # whatever the user's code raises belongs to this task, and is raised there
-            return Work(task, _raising(error))
+            return error
+        return source
 
     def __iter__(self) -> Iterator[Work]:
         """Yield work until the master lets the worker go."""
-        while (work := self._ready.get()) is not None:
-            yield work
+        while (ready := self._ready.get()) is not None:
+            task, source = ready
+            if isinstance(source, Exception):
+                yield Work(task, _raising(source))
+            else:
+                yield Work(task, source.batches()) if source else Work(task)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.runtime.data.writers import open_writer
+from elasticdl_nb.runtime.data.writers import OutputForm, open_writer
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.model.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.trainer import batch_size
 
-FORMS = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
+FORMS: dict[str, OutputForm] = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
 
 
-def part_form(spec: JobSpec) -> str:
+def part_form(spec: JobSpec) -> OutputForm:
     """The form in which a prediction job's parts are written: the output's own, or the one for directories."""
-    return FORMS.get(os.path.splitext(spec.output)[1].lower(), spec.output_format)
+    suffix = os.path.splitext(spec.output)[1].lower()
+    return FORMS.get(suffix, cast(OutputForm, spec.output_format))
 
 
 def part_path(folder: JobFolder, index: int, form: str) -> Path:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.data.reader import Reader, open_reader
 from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.loader import LoadedModel, load
 from elasticdl_nb.runtime.model.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.weights import load_weights
@@ -28,7 +29,7 @@ from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
-from elasticdl_nb.runtime.worker.feed import MODES, BatchSource, Feed, Work
+from elasticdl_nb.runtime.worker.feed import BatchSource, Feed, StreamSource, TaskSource, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
 from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
@@ -37,6 +38,7 @@ from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
 from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
 
+MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}
 CHECKPOINT_SECONDS = 30.0
 NEW_SERVERS_SECONDS = 60.0
 """How long a worker that has lost its servers waits for the master to name others."""
@@ -50,7 +52,7 @@ class Worker:
     def __init__(self, folder: JobFolder, link: MasterLink, number: int, restore_from: str) -> None:
         self._folder, self._link, self._number, self._restore_from = folder, link, number, restore_from
         self._spec = folder.spec()
-        self._sources: dict[int, BatchSource] = {}
+        self._sources: dict[pb.TaskKind, BatchSource] = {}
         self._sources_lock = threading.Lock()
         self._trainer: LocalTrainer | None = None
         self._built = False
@@ -147,25 +149,29 @@ class Worker:
     def _source_of(self, task: pb.Task) -> BatchSource:
         return self._source(task.kind)
 
-    def _source(self, kind: int) -> BatchSource:
+    def _source(self, kind: pb.TaskKind) -> BatchSource:
         with self._sources_lock:
             if kind not in self._sources:
-                self._sources[kind] = BatchSource(self._reader(kind), lambda *args: self._dataset(kind, *args))
+                reader = self._reader(kind)
+                kinds = StreamSource if self._loaded.maps_records else TaskSource
+                self._sources[kind] = kinds(reader, partial(self._dataset, kind, reader))
             return self._sources[kind]
 
-    def _reader(self, kind: int) -> Reader:
+    def _reader(self, kind: pb.TaskKind) -> Reader:
         spec = self._spec
         option = "validation_data" if kind == pb.EVALUATE and spec.kind == "train" else "data"
         paths = spec.validation_data if option == "validation_data" else spec.data
         return open_reader(paths, spec.data_reader_params, option)
 
-    def _dataset(self, kind: int, chunks: tf.data.Dataset, reader: Reader) -> tf.data.Dataset:
+    def _dataset(
+        self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
+    ) -> tf.data.Dataset:
         spec = self._spec
         shuffles = kind == pb.TRAIN and spec.shuffle
         return self._loaded.batches(
             chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
             shuffle_seed=spec.seed if shuffles else None,
-            task_records=spec.minibatch_size * spec.num_minibatches_per_task,
+            task_records=spec.minibatch_size * spec.num_minibatches_per_task, number=number,
         )  # fmt: skip
 
     def _batches(self, work: Work) -> Iterator[Any]:
@@ -176,9 +182,9 @@ class Worker:
             batches = itertools.chain([first], batches)
         return batches
 
-    def _build(self, kind: int) -> None:
+    def _build(self, kind: pb.TaskKind) -> None:
         self._link.activity("building")
-        form = self._source(kind).dataset.element_spec
+        form = self._source(kind).element_spec
         with self._serving():
             self._loaded.build(form if kind == pb.PREDICT else form[0])
         if self._origin.weights:
@@ -192,7 +198,7 @@ class Worker:
     def _make_trainer(self) -> LocalTrainer:
         spec, layers = self._spec, self._layers
         arguments = (
-            spec, self._loaded, self._link, self._source(pb.TRAIN).dataset.element_spec,
+            spec, self._loaded, self._link, self._source(pb.TRAIN).element_spec,
             lambda step, loss: self._events.scalars("train", step, {"loss": loss}),
         )  # fmt: skip
         if spec.uses_servers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import types
@@ -16,17 +17,30 @@ from elasticdl_nb.magics.capture import CellRecorder, capture
 _numbers = itertools.count()
 
 
+@functools.cache
+def _shell() -> tuple[InteractiveShell, frozenset[str]]:
+    """One shell for all tests, for it is slow to make and slower to end; and the names that it starts with."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    shell = InteractiveShell(config=config)
+    return shell, frozenset(shell.user_ns)
+
+
 class Notebook:
     """A real IPython shell that cells are run in, and a way to load what is captured from it."""
 
-    def __init__(self, record: bool = True) -> None:
-        config = Config()
-        config.HistoryManager.enabled = False
-        config.InteractiveShell.colors = "nocolor"
-        self.shell = InteractiveShell(config=config)
+    def __init__(self) -> None:
+        self.shell, names = _shell()
+        for name in self.shell.user_ns.keys() - names:
+            del self.shell.user_ns[name]
+        history = self.shell.history_manager
+        history.reset(new_session=False)
+        history.input_hist_raw[:] = history.input_hist_parsed[:] = [""]
+        self.shell.execution_count = 1
+        self.shell.compile.reset_compiler_flags()
         self.recorder = CellRecorder(self.shell)
-        if record:
-            self.recorder.start()
+        self.recorder.start()
 
     def run(self, *cells: str) -> None:
         for cell in cells:

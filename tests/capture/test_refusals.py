@@ -45,6 +45,8 @@ REFUSALS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "result of a magic": (["class T: pass\nresult = get_ipython()", "def f(): return result"], ["f"], ["'result' is the result of a magic", "cell [1]"]),
     "top-level await": (["import asyncio\nclass R: pass\nasync def get(): return R()", "r = await get()", "def f(): return r"], ["f"], ["'r' is made with a top-level await in cell [2]"]),
     "database connection": (["import sqlite3\ncon = sqlite3.connect(':memory:')", "def f(): return con"], ["f"], ["'con' (used by f) is a Connection", "open it inside"]),
+    "fitted object": (["from sklearn.preprocessing import StandardScaler\ns = StandardScaler()", "s.fit([[1.0], [2.0]])", "def f(x): return s.transform(x)"], ["f"], ["'s' (used by f) is a StandardScaler that was fitted in cell [2]", "constants"]),
+    "output history": (["1 + 1", "def f(): return Out[1]"], ["f"], ["'Out' (used by f) exists in notebooks only"]),
 }  # fmt: skip
 
 

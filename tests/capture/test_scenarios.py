@@ -470,7 +470,61 @@ SCENARIOS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["M"],
         ["M().twice()"],
     ),
-}
+    "subclasses found with __subclasses__": (
+        ["class B:\n    pass", "class C(B):\n    n = 1", "class D(B):\n    n = 2", "def f(): return sorted(c.n for c in B.__subclasses__())"],
+        ["f"],
+        ["f()"],
+    ),
+    "object filled in by a function": (
+        ["class Cfg: pass\ncfg = Cfg()", "def setup(c, v): c.k = v", "setup(cfg, 4)", "def f(): return cfg.k"],
+        ["f"],
+        ["f()"],
+    ),
+    "attributes of a function": (["def f(x): return f.k * x", "f.k = 3"], ["f"], ["f(2)"]),
+    "type aliases and annotated constants": (
+        ["from typing import Callable\nVec = list[int]\nFn = Callable[[int], Vec]", "LR: float = 0.1\ndef f(x: Vec, g: Fn = None) -> Vec: return [LR]"],
+        ["f"],
+        ["f(1)", "f.__annotations__"],
+    ),
+    "imports for type checkers only": (
+        ["from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from nowhere import Bar", "def f(x: 'Bar'): return 1"],
+        ["f"],
+        ["f(1)"],
+    ),
+    "numbers taken from a frame": (
+        ["import pandas as pd\ndf = pd.DataFrame({'a': [1, 2], 'b': ['x', 'y']})", "n = df.a.nunique(); cols = list(df.columns); mean = df.a.mean(); vocab = sorted(set(df.b)); top = df.a.max(); arr = df.a.values", "def f(): return n, cols, mean, vocab, top, arr"],
+        ["f"],
+        ["f()"],
+    ),
+    "class made by a call": (["class B:\n    def v(self): return self.k", "M = type('M', (B,), {'k': 5})"], ["M"], ["M().v()"]),
+    "class replaced by its decorator": (
+        ["def deco(cls):\n    class W(cls):\n        extra = 1\n    W.__name__ = cls.__name__\n    return W", "@deco\nclass A:\n    def g(self): return K", "K = 9"],
+        ["A"],
+        ["A().g()", "A.extra"],
+    ),
+    "functions made in a loop": (
+        ["fs = []\nfor i in range(3):\n    def g(x, i=i): return x + i\n    fs.append(g)", "def f(x): return [h(x) for h in fs]"],
+        ["f"],
+        ["f(1)"],
+    ),
+    "function defined where an import fails": (
+        ["try:\n    from no_such_fast_module import act\nexcept ImportError:\n    def act(x): return x + K", "K = 2", "def f(x): return act(x)"],
+        ["f"],
+        ["f(1)"],
+    ),
+    "methods added in a loop": (
+        ["class M: pass", "for n in ('a', 'b'):\n    setattr(M, n, (lambda n: lambda self: n)(n))"],
+        ["M"],
+        ["M().a()", "M().b()"],
+    ),
+    "variables put there by an extension": (
+        ["import math\nget_ipython().push({'root': math.sqrt, 'C': 5})", "def f(): return root(4) + C"],
+        ["f"],
+        ["f()"],
+    ),
+    "name imported from two modules": (["import math as m", "import cmath as m", "def f(): return m.__name__"], ["f"], ["f()"]),
+    "function that displays": (["def f(x):\n    if x: display(x)\n    return 2"], ["f"], ["f(0)"]),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -122,6 +122,7 @@ def processes_of(folder: JobFolder) -> list[psutil.Process]:
 
 
 def test_train_evaluate_and_predict_from_the_trained_model_alone(work):
+    (work / "out").mkdir()
     flags = train_flags(
         params="learning_rate=0.5",
         num_epochs=3,

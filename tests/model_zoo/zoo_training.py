@@ -72,6 +72,7 @@ class Trained:
         self.metadata = SimpleNamespace(column_names=list(columns), column_dtypes=dtypes or {})
         self.loaded: LoadedModel = load(ModelDefinition.from_spec(spec, built_in_zoo()))
         self.data = data
+        self.call = tf.function(self.loaded.call_model, reduce_retracing=True)
 
     def batches(self, mode: Mode, data: Any = None) -> tf.data.Dataset:
         chunks, form = chunks_of(self.data if data is None else data)
@@ -103,12 +104,12 @@ class Trained:
     def evaluate(self, data: Any = None) -> dict[str, float]:
         metrics = self.loaded.metrics()
         for features, labels in self.batches(Mode.EVALUATION, data):
-            outputs = self.loaded.call_model(features, training=False)
+            outputs = self.call(features, training=False)
             metrics.update(labels, outputs, self.loaded.compute_loss(labels, outputs), len(labels))
         return metrics.results()
 
     def predict(self, data: Any) -> np.ndarray:
-        return np.concatenate([self.loaded.call_model(x, training=False) for x in self.batches(Mode.PREDICTION, data)])
+        return np.concatenate([self.call(x, training=False) for x in self.batches(Mode.PREDICTION, data)])
 
 
 def _input(params: dict[str, Any]) -> dict[str, Any]:

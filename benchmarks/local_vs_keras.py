@@ -1,0 +1,108 @@
+"""A Local job against plain `model.fit`: the same model, data, batch size and number of epochs, one after the other.
+
+Both read the same Parquet file and parse whole batches. Reported are the records per second after start-up (from the
+first progress on) and the wall time of everything, process start to trained model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from elasticdl_nb.model_zoo.flights.prepare import prepare
+
+MODEL = "flights.wide_and_deep"
+WARM_UP_STEPS = 50
+
+
+def ours(data: Path, folder: Path, batch: int, epochs: int) -> tuple[float, float]:
+    """Run a Local job; return (records per second, seconds)."""
+    command = [
+        sys.executable, "-m", "elasticdl_nb", "train", f"--model_def={MODEL}", "--input_fn=input_fn", f"--data={data}",
+        f"--minibatch_size={batch}", f"--num_epochs={epochs}", f"--output={folder / 'model'}", "--no_saved_model",
+        "--job_name=bench", "--quiet", "--log_loss_steps=25",
+    ]  # fmt: skip
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    from elasticdl_nb import attach
+
+    points = [(point.step, point.time) for point in attach("bench").status().losses if point.step >= WARM_UP_STEPS]
+    (first, began), (last, ended) = points[0], points[-1]
+    return (last - first) * batch / (ended - began), seconds
+
+
+def keras_fit(data: Path, batch: int, epochs: int) -> tuple[float, float]:
+    """Run model.fit in a process of its own; return (records per second, seconds)."""
+    started = time.perf_counter()
+    output = subprocess.run(
+        [sys.executable, __file__, "--fit", os.fspath(data), str(batch), str(epochs)], check=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ).stdout  # fmt: skip
+    return float(json.loads(output.splitlines()[-1])), time.perf_counter() - started
+
+
+def fit(data: str, batch: int, epochs: int) -> None:
+    """What a Keras user writes for this table."""
+    import keras
+    import pyarrow.parquet
+    import tensorflow as tf
+
+    from elasticdl_nb.model_zoo.flights import wide_and_deep
+
+    table = pyarrow.parquet.read_table(data).drop_columns(["dep_delay", "tailnum"])
+    columns = {name: table[name].to_numpy() for name in table.column_names}
+    dataset = tf.data.Dataset.from_tensor_slices(columns).shuffle(32 * batch).batch(batch)
+    dataset = dataset.map(lambda columns: wide_and_deep.input_fn(columns, "training")).prefetch(tf.data.AUTOTUNE)
+    model = wide_and_deep.custom_model()
+    model.compile(optimizer=wide_and_deep.optimizer(), loss=keras.losses.BinaryCrossentropy(from_logits=True))
+
+    class Clock(keras.callbacks.Callback):
+        steps = 0
+        began = ended = 0.0
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            self.steps += 1
+            self.ended = time.perf_counter()
+            if self.steps == WARM_UP_STEPS:
+                self.began = self.ended
+
+    clock = Clock()
+    model.fit(dataset, epochs=epochs, verbose=0, callbacks=[clock])
+    print(json.dumps((clock.steps - WARM_UP_STEPS) * batch / (clock.ended - clock.began)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, nargs="*", default=[512, 64])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fit", nargs=3)
+    options = parser.parse_args()
+    if options.fit:
+        fit(options.fit[0], int(options.fit[1]), int(options.fit[2]))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ELASTICDL_HOME"] = folder
+        data, _ = prepare(Path(folder) / "flights")
+        for batch in options.batch:
+            epochs = max(1, options.epochs * batch // 512)
+            ratios = []
+            for number in range(options.rounds):
+                mine = ours(data, Path(folder) / f"{batch}-{number}", batch, epochs)
+                theirs = keras_fit(data, batch, epochs)
+                ratios.append(mine[0] / theirs[0])
+                print(f"batch {batch}: job {mine[0]:,.0f} records/s, {mine[1]:.1f} s in all; "
+                      f"model.fit {theirs[0]:,.0f} records/s, {theirs[1]:.1f} s in all; ratio {ratios[-1]:.2f}",
+                      flush=True)  # fmt: skip
+            print(f"batch {batch}: median ratio {statistics.median(ratios):.2f}")
+
+
+main()

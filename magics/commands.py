@@ -1,0 +1,188 @@
+"""The magics: `%%elasticdl_train` and its family."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.display import display
+
+from elasticdl_nb.api import in_live_notebook
+from elasticdl_nb.capture import split_options
+from elasticdl_nb.job import attach
+from elasticdl_nb.jobtable import JobList, jobs
+from elasticdl_nb.magics import running
+from elasticdl_nb.magics.dryrun import dry_run
+from elasticdl_nb.magics.models import fill_in
+from elasticdl_nb.magics.options import AS, HELP, JOB_OPTIONS, WAIT, MagicError, Own, Request, read_request
+from elasticdl_nb.magics.tables import config_table, help_table
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.spec import KINDS, JobKind, find_option
+from elasticdl_nb.runtime.status import is_over
+
+RESET = Own("reset", "Forget all session defaults.")
+RUNNING = Own("running", "Only jobs that have not ended.")
+JOBS_OPTIONS = (RUNNING, HELP)
+ATTACH_OPTIONS = (WAIT, AS, HELP)
+CONFIG_OPTIONS = (WAIT, RESET, HELP)
+
+
+@magics_class
+class ElasticDLMagics(Magics):
+    """The magics of one shell, with its session defaults (`%elasticdl_config`)."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)  # type: ignore[no-untyped-call]
+        self.defaults: dict[str, Any] = {}
+        self.own_defaults: dict[str, Any] = {}
+
+    @no_var_expand
+    @line_cell_magic
+    def elasticdl_train(self, line: str, cell: str | None = None) -> None:
+        """Train the model that this cell defines, or that --model_def names. See: %elasticdl_train --help."""
+        self._run("train", line, cell)
+
+    @no_var_expand
+    @line_cell_magic
+    def elasticdl_evaluate(self, line: str, cell: str | None = None) -> None:
+        """Evaluate a trained model. See: %elasticdl_evaluate --help."""
+        self._run("evaluate", line, cell)
+
+    @no_var_expand
+    @line_cell_magic
+    def elasticdl_predict(self, line: str, cell: str | None = None) -> None:
+        """Predict with a trained model. See: %elasticdl_predict --help."""
+        self._run("predict", line, cell)
+
+    @no_var_expand
+    @line_magic
+    def elasticdl_jobs(self, line: str) -> JobList | None:
+        """List the jobs of this machine."""
+        request = read_request(line, self.shell.user_ns, (), JOBS_OPTIONS)
+        if request.own.get("help"):
+            display(help_table("%elasticdl_jobs", "List the jobs of this machine, the newest first.", JOBS_OPTIONS))  # type: ignore[no-untyped-call]
+            return None
+        found = jobs()
+        return JobList([job for job in found if not is_over(job.status())]) if request.own.get("running") else found
+
+    @no_var_expand
+    @line_magic
+    def elasticdl_attach(self, line: str) -> None:
+        """Show a job again, and bind its handle."""
+        request = read_request(line, self.shell.user_ns, (), ATTACH_OPTIONS)
+        if request.own.get("help"):
+            summary = "Show a job, running or ended, and bind its handle to `job`."
+            display(help_table("%elasticdl_attach NAME", summary, ATTACH_OPTIONS))  # type: ignore[no-untyped-call]
+            return
+        if len(request.words) != 1:
+            raise MagicError("%elasticdl_attach needs the name of one job; %elasticdl_jobs lists them")
+        job = attach(request.words[0])
+        self.shell.user_ns[self._variable(request)] = job
+        wait = request.own.get("wait")
+        running.show(self.shell, job, wait=not in_live_notebook() if wait is None else wait)
+
+    @no_var_expand
+    @line_magic
+    def elasticdl_config(self, line: str) -> None:
+        """Show and set the session's defaults of options."""
+        request = read_request(line, self.shell.user_ns, KINDS, CONFIG_OPTIONS)
+        if request.own.get("help"):
+            summary = "Show the options that jobs of this notebook get by default; options given here are set."
+            display(help_table("%elasticdl_config", summary, CONFIG_OPTIONS))  # type: ignore[no-untyped-call]
+            return
+        if request.own.get("reset"):
+            self.defaults.clear()
+            self.own_defaults.clear()
+        for name, value in request.given.items():
+            self.defaults[_checked(name, value)] = value
+        if "wait" in request.own:
+            self.own_defaults["wait"] = request.own["wait"]
+        display(config_table({**self.defaults, **self.own_defaults}))  # type: ignore[no-untyped-call]
+
+    # ------------------------------------------------------------ jobs
+
+    def _run(self, kind: JobKind, line: str, cell: str | None) -> None:
+        __tracebackhide__ = True
+        option_lines, body = split_options(cell or "")
+        # Read before the body runs, so that a mistake in the options costs no time, and again after it, since the
+        # options may refer to what it defines.
+        text = "\n".join([line, *option_lines])
+        if "--help" in text.split():
+            display(help_table(f"%%elasticdl_{kind}", "", JOB_OPTIONS, kind))  # type: ignore[no-untyped-call]
+            return
+        _check_names(kind, text)
+        defined = self._run_body(body) if body.strip() else []
+        request = read_request(text, self.shell.user_ns, (kind,))
+        if request.words:
+            raise MagicError(f"{request.words[0]!r} is no option: options begin with --, as in --data=PATH")
+        given = self._with_defaults(kind, fill_in(kind, request.given, self.shell.user_ns, defined))
+        if request.own.get("dry_run"):
+            dry_run(kind, given)
+            return
+        wait = request.own.get("wait", self.own_defaults.get("wait"))
+        running.start(self.shell, kind, given, wait=wait, variable=self._variable(request))
+
+    def _with_defaults(self, kind: JobKind, given: dict[str, Any]) -> dict[str, Any]:
+        apt = {name: value for name, value in self.defaults.items() if _takes(kind, name)}
+        return {**apt, **given}
+
+    def _run_body(self, body: str) -> list[str]:
+        """Run the cell's Python in the notebook; return the names it binds at its top level."""
+        __tracebackhide__ = True
+        source = self.shell.transform_cell(body)
+        tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]
+        code = self.shell.compile(tree, self.shell.compile.cache(source, raw_code=body), "exec")
+        exec(code, self.shell.user_ns)  # noqa: S102  the user's own cell
+        return list(_bound(tree))
+
+    def _variable(self, request: Request) -> str:
+        name = request.own.get("as", "job")
+        if not str(name).isidentifier():
+            raise OptionError("as", f"{name!r} is no name of a variable")
+        return str(name)
+
+
+def _check_names(kind: JobKind, text: str) -> None:
+    """Raise OptionError for an option that does not exist, without looking at values."""
+    from elasticdl_nb.magics.options import split
+
+    own = {one.name for one in JOB_OPTIONS} | {f"no_{one.name}" for one in JOB_OPTIONS}
+    for name, _ in split(text)[1]:
+        name = name.replace("-", "_")
+        if name not in own and not _takes(kind, name.removeprefix("no_")):
+            find_option(kind, name)
+
+
+def _takes(kind: JobKind, name: str) -> bool:
+    try:
+        return bool(find_option(kind, name))
+    except OptionError:
+        return False
+
+
+def _checked(name: str, value: Any) -> str:
+    """Return the option's own name; raise OptionError for a value that no job would take."""
+    for kind in KINDS:
+        if _takes(kind, name):
+            option = find_option(kind, name)
+            try:
+                option.parse(value)
+            except (ValueError, TypeError) as error:
+                raise OptionError(name, f"{value!r} does not do: {error}") from None
+            return option.name
+    raise OptionError(name, "no such option")
+
+
+def _bound(tree: ast.Module) -> dict[str, None]:
+    names: dict[str, None] = {}
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names[node.name] = None
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                names |= {name.id: None for name in ast.walk(target) if isinstance(name, ast.Name)}
+    return names

@@ -1,0 +1,42 @@
+"""`--dry_run`: everything that a job would be made of, and no job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from IPython.display import Code, display
+
+from elasticdl_nb.capture import Captured, verify
+from elasticdl_nb.magics.running import notes, say
+from elasticdl_nb.magics.tables import spec_table
+from elasticdl_nb.objects import CAPTURED_MODULE
+from elasticdl_nb.prepare import prepared
+from elasticdl_nb.runtime.spec import JobKind
+
+
+def dry_run(kind: JobKind, given: Mapping[str, Any]) -> None:
+    """Show the packaged source, its requirements and the job; leave nothing behind.
+
+    The source is imported in a fresh process. Raises what submitting would raise, and CaptureError.
+    """
+    with notes(), prepared(kind, given) as folder:
+        spec = folder.spec()
+        source = folder.zoo / f"{CAPTURED_MODULE}.py"
+        if source.exists():
+            text = source.read_text()
+            requirements = _lines(folder.zoo / "requirements.txt")
+            display(Code(text, language="python"))  # type: ignore[no-untyped-call]
+            if requirements:
+                say("requirements.txt: " + ", ".join(requirements))
+            others = [path for path in sorted(folder.zoo.rglob("*.py")) if path != source]
+            modules = {path.relative_to(folder.zoo).as_posix(): path.read_text() for path in others}
+            verify(Captured(text, requirements, modules, [], []), [])
+        folder.remove()
+    display(spec_table(spec))  # type: ignore[no-untyped-call]
+    say("Nothing was started: this was a dry run.")
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []

@@ -1,0 +1,98 @@
+"""Starting a job from a notebook, and showing how it goes: live, in batch, or in a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+
+from elasticdl_nb.api import in_live_notebook
+from elasticdl_nb.job import Job
+from elasticdl_nb.prepare import submit
+from elasticdl_nb.runtime.errors import JobFailed
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobKind
+from elasticdl_nb.runtime.status import is_over
+from elasticdl_nb.terminal import PlainLines
+from elasticdl_nb.widgets.render import mimebundle
+
+_VIEW_SECONDS = 10.0
+_LOG_LINES = 20
+
+
+def start(shell: InteractiveShell, kind: JobKind, given: Mapping[str, Any], *, wait: bool | None, variable: str) -> Job:
+    """Start a job, bind its handle to `variable` in the notebook, and show it.
+
+    A live notebook gets the handle at once, others when the job is over, unless `wait` says otherwise. Raises what
+    submitting and waiting raise.
+    """
+    live = in_live_notebook()
+    wait = not live if wait is None else wait
+    with notes():
+        job = Job(submit(kind, given), foreground=wait and not live)
+    shell.user_ns[variable] = job
+    show(shell, job, wait=wait)
+    return job
+
+
+def show(shell: InteractiveShell, job: Job, *, wait: bool) -> None:
+    """Show a job; return when it is over if `wait` is true, else at once."""
+    if in_live_notebook():
+        _show_live(job, wait)
+    elif not wait:
+        say(f"{job!r}\nIt goes on by itself: job.wait() waits for it, job.cancel() ends it.")
+    elif getattr(shell, "kernel", None) is not None:
+        _show_in_batch(job)
+    else:
+        job.wait(progress=True)
+
+
+def _show_live(job: Job, wait: bool) -> None:
+    if not wait and is_over(status := job.status()):
+        display(mimebundle(status), raw=True)  # type: ignore[no-untyped-call]
+        return
+    from elasticdl_nb.widgets.view import JobView
+
+    view = JobView(job).show()
+    if wait:
+        try:
+            job.wait(progress=False)
+        finally:
+            view.wait(_VIEW_SECONDS if is_over(job.status()) else 0)
+
+
+def _show_in_batch(job: Job) -> None:
+    """Print milestones, and end with the picture that stays in the notebook, whatever the job's end."""
+    lines = PlainLines()
+
+    def tell(status: pb.JobStatus) -> None:
+        for line in lines.feed(status, time.time()):
+            say(line)
+
+    try:
+        job.wait(progress=tell)
+    except JobFailed:
+        say(f"The last lines of its logs:\n{job.logs(tail=_LOG_LINES)}")
+        raise
+    finally:
+        display(mimebundle(job.status()), raw=True)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Show warnings as lines for people instead of lines of this package's source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *rest, **options: say(f"Note: {message}")
+        yield
+
+
+def say(text: str) -> None:
+    """Print below the cell."""
+    print(text, file=sys.stdout, flush=True)  # noqa: T201

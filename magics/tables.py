@@ -1,0 +1,116 @@
+"""Tables that magics show: options and their meaning, the session's defaults, a job's options."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from elasticdl_nb.magics.options import Own
+from elasticdl_nb.runtime.spec import JobKind, JobSpec, Option, options
+
+_SUMMARIES: dict[JobKind, str] = {
+    "train": "Train the model that the cell defines, or that --model_def names.",
+    "evaluate": "Evaluate a trained model.",
+    "predict": "Predict with a trained model.",
+}
+_LEFT = "text-align:left;vertical-align:top"
+
+
+class Shown:
+    """A table, shown as HTML in notebooks and as text elsewhere."""
+
+    def __init__(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = "") -> None:
+        self.title = title
+        self.columns = columns
+        self.rows = [list(row) for row in rows]
+        self.note = note
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th style="{_LEFT}">{html.escape(column)}</th>' for column in self.columns)
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if self.rows else ""
+        return "".join(part for part in (_paragraph(self.title), table, _paragraph(self.note)) if part)
+
+    def __repr__(self) -> str:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        parts = [self.title] if self.title else []
+        if self.rows:
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            for column in self.columns:
+                table.add_column(column, overflow="fold")
+            for row in self.rows:
+                table.add_row(*(cell.replace("[", "\\[") for cell in row))
+            console = Console(file=io.StringIO(), width=120, force_terminal=False)
+            with console.capture() as capture:
+                console.print(table)
+            parts.append("\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines()))
+        return "\n".join([*parts, *([self.note] if self.note else [])])
+
+
+def _cell(text: str) -> str:
+    inside = html.escape(text)
+    if text.startswith("--"):
+        inside = f"<code>{inside}</code>"
+    return f'<td style="{_LEFT}">{inside}</td>'
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>" if text else ""
+
+
+def help_table(usage: str, summary: str, own: Sequence[Own], kind: JobKind | None = None) -> Shown:
+    """Return the table of a magic's options: its job's, by group, then its own."""
+    rows = []
+    if kind is not None:
+        summary = summary or _SUMMARIES[kind]
+        declared = options(kind)
+        groups = list(dict.fromkeys(option.group for option in declared))
+        rows = [_row(option, kind) for group in groups for option in declared if option.group == group]
+    rows += [(f"--{one.name}", "" if one.form == "BOOL" else one.form, "", one.help) for one in own]
+    note = "Values may refer to the notebook: $name, $name.attribute, {expression}." if kind else ""
+    return Shown(f"{usage}: {summary}", ("option", "value", "default", "meaning"), rows, note)
+
+
+def _row(option: Option, kind: JobKind) -> tuple[str, str, str, str]:
+    names = option.names(kind)
+    meaning = option.help + (f" Also: {', '.join(f'--{name}' for name in names[1:])}." if names[1:] else "")
+    form = " | ".join(option.choices) if option.choices else option.form
+    default = "needed" if option.required else _value(option.default)
+    return f"--{option.name}", form, default, meaning
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(str, value))
+    return "" if value in ("", {}) else str(value)
+
+
+def config_table(defaults: Mapping[str, Any]) -> Shown:
+    """Return the table of the session's defaults."""
+    if not defaults:
+        return Shown("No session defaults. Set some: %elasticdl_config --num_workers=2 --minibatch_size=256", (), ())
+    rows = [(f"--{name}", _short(value)) for name, value in defaults.items()]
+    return Shown("Session defaults of this notebook's jobs:", ("option", "value"), rows)
+
+
+def spec_table(spec: JobSpec) -> Shown:
+    """Return the table of the options of a job that are not the default ones."""
+    rows = [
+        (f"--{option.name}", _short(getattr(spec, option.name)))
+        for option in options(spec.kind)
+        if getattr(spec, option.name) != option.default
+    ]
+    return Shown(f"{spec.kind} job {spec.job_name}, with these options and the defaults of the others:",
+                 ("option", "value"), rows)  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    text = _value(value) if isinstance(value, (str, int, float, bool, tuple, list, dict)) else type(value).__name__
+    return text if len(text) <= 300 else f"{text[:299]}…"
