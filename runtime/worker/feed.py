@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -162,6 +163,13 @@ class Work:
 
     task: pb.Task
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
+
+    def close(self) -> None:
+        """Let go of batches that were not taken; those of the next task come next then."""
+        if isinstance(self.batches, Generator):
+            with contextlib.suppress(Exception):  # what reading them would raise is of no interest any more
+                next(self.batches, None)  # one that was never begun would not notice that it is closed
+            self.batches.close()
 
 
 class Feed:

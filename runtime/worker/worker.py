@@ -78,6 +78,7 @@ class Worker:
             if self._link.begin(work.task):
                 self._attempt(work)
                 self._link.end(work.task)
+            work.close()
         self._events.close()
 
     def _attempt(self, work: Work) -> None:
