@@ -66,7 +66,8 @@ def parse_schedule(text: str) -> list[Event]:
             continue
         match = _LINE.fullmatch(part.strip())
         if match is None:
-            raise OptionError("schedule", f"{part.strip()!r} is not understood; '10s kill worker-0' or '20s scale 4' is")
+            problem = f"{part.strip()!r} is not understood; '10s kill worker-0' or '20s scale 4' would be"
+            raise OptionError("schedule", problem)
         at = float(match["at"])
         if match["workers"]:
             events.append(Scale(at, int(match["workers"])))
@@ -77,7 +78,10 @@ def parse_schedule(text: str) -> list[Event]:
 
 
 def poisson(mean: float, *, kills: int = 0, seed: int = 0, roles: Sequence[str] = ROLES[:3]) -> Iterator[Event]:
-    """Yield deaths of random processes of these roles, `mean` seconds apart on average; `kills` of them, 0 for no end."""
+    """Yield deaths of random processes of these roles, `mean` seconds apart on average.
+
+    There are `kills` of them; with 0 there is no end. Raises OptionError if that makes no sense.
+    """
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
         raise OptionError("roles", f"{', '.join(unknown) or 'none'}: some of {', '.join(ROLES)} are needed")
@@ -94,9 +98,7 @@ def poisson(mean: float, *, kills: int = 0, seed: int = 0, roles: Sequence[str] 
 def choose(event: Signal, living: Sequence[str]) -> str | None:
     """Return which of the living processes ("worker-0", "master", …) a signal is for, None if there is no such one."""
     meant = [
-        name
-        for name in sorted(living)
-        if name.partition("-")[0] in event.roles and event.index in (None, _index(name))
+        name for name in sorted(living) if name.partition("-")[0] in event.roles and event.index in (None, _index(name))
     ]
     return meant[int(event.chance * len(meant))] if meant else None
 

@@ -74,7 +74,7 @@ def run_chaos(arguments: Sequence[str]) -> int:
     parser.add_argument("name", metavar="NAME")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--schedule", metavar="EVENTS", help='"10s kill worker-0; 20s scale 4; 30s kill master".')
-    what.add_argument("--poisson", metavar="SECONDS", type=float, help="Random deaths, so many seconds apart on average.")
+    what.add_argument("--poisson", metavar="SECONDS", type=float, help="Random deaths, so far apart on average.")
     parser.add_argument("--kills", metavar="N", type=int, default=0, help="With --poisson: how many; 0 for no end.")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="With --poisson: the seed of the randomness.")
     parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: whom it may hit.")

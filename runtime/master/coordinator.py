@@ -284,7 +284,8 @@ class Coordinator:
             return
         group = self._group(member)
         if self._ending:
-            group.ended(member, "finished" if code == 0 else "stopped")
+            # The exit code of a process that an earlier master has started cannot be known.
+            group.ended(member, "finished" if self._ending[0] == pb.SUCCEEDED else "stopped")
         elif member.leave_by:
             group.ended(member, "stopped")
             self._worker_gone(member)
