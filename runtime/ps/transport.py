@@ -1,17 +1,20 @@
-"""Requests to parameter servers and their answers: one thread owns the sockets, callers hold futures."""
+"""Requests to parameter servers and their answers: callers send and hold futures, one thread receives.
+
+Every socket has a lock, as ZeroMQ's are for one thread at a time. The thread sleeps on their file descriptors, without
+the locks. These tell only of changes: whoever has used a socket has to look whether it has something to receive.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import os
+import select
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -21,7 +24,7 @@ from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.requests import Content
 from elasticdl_nb.runtime.ps.security import is_loopback, secure_client
 from elasticdl_nb.runtime.ps.server import LOST
-from elasticdl_nb.runtime.ps.wire import LIMITS, Buffer, Kind, Message, WireError, decode, encode, frame_key
+from elasticdl_nb.runtime.ps.wire import LIMITS, Kind, Message, WireError, decode, encode, frame_key
 
 _ENDS: dict[int, str] = {
     zmq.EVENT_DISCONNECTED: "the connection broke",
@@ -31,6 +34,9 @@ _ENDS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it ended the handshake",
 }
 _EVENTS = sum(_ENDS)
+_LOOK = 0.25
+"""Seconds between two looks at the deadlines."""
+
 _ERRORS = {"data": DataError, "model": ModelError, LOST: ServersLost}
 
 
@@ -40,6 +46,8 @@ class _Server:
     address: str
     socket: zmq.Socket[bytes]
     monitor: zmq.Socket[bytes]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    pending: dict[int, _Request] = field(default_factory=dict)
     lost: str = ""
 
     def error(self, reason: str) -> ServersLost:
@@ -48,9 +56,6 @@ class _Server:
 
 @dataclass
 class _Request:
-    server: _Server
-    number: int
-    frames: list[Buffer]
     deadline: float
     timeout: float
     future: Future[Message]
@@ -67,12 +72,8 @@ class Transport:
         self._generation = generation
         self._key = frame_key(token)
         self._numbers = itertools.count(1)
-        self._queue: deque[_Request] = deque()
-        self._pending: dict[int, _Request] = {}
-        self._lock = threading.Lock()
         self._closed = False
         self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_write, False)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._servers = [self._connect(number, address, token) for number, address in enumerate(addresses)]
         self._thread = threading.Thread(target=self._run, name="parameter-servers", daemon=True)
@@ -100,121 +101,115 @@ class Transport:
     def request(self, server: int, kind: Kind, content: Content, timeout: float) -> Future[Message]:
         """Send a request; its future has the answer, or ServersLost, DataError, ModelError or JobFailed.
 
-        Large arrays must not change until then.
+        Large arrays must not change until then. Raises ServersLost if this was closed.
         """
         number = next(self._numbers)
         frames = encode(Message(kind, self._generation, number, *content), self._key)
         future: Future[Message] = Future()
-        request = _Request(self._servers[server], number, frames, time.monotonic() + timeout, timeout, future)
-        with self._lock:
+        to = self._servers[server]
+        with to.lock:
             if self._closed:
                 raise ServersLost("the connection to the parameter servers was closed")
-            self._queue.append(request)
-        self._wake()
+            if to.lost:
+                future.set_exception(to.error(to.lost))
+                return future
+            to.pending[number] = _Request(time.monotonic() + timeout, timeout, future)
+            try:
+                to.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+            except zmq.ZMQError as error:
+                to.lost = str(error)
+            answers = self._received(to)
+        self._resolve(to, answers)
+        if to.lost:
+            self._fail(to)
         return future
 
     def close(self) -> None:
         """End the connections; requests under way fail."""
-        with self._lock:
+        if not self._closed:
             self._closed = True
-        self._wake()
+            with contextlib.suppress(OSError):
+                os.write(self._wake_write, b"\0")
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=5.0)
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.write(self._wake_write, b"\0")
-
-    # ------------------------------------------------------------ the thread
+    # ------------------------------------------------------------ receiving
 
     def _run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._wake_read, zmq.POLLIN)
-        sockets = {}
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
         for server in self._servers:
-            for socket in (server.socket, server.monitor):
-                poller.register(socket, zmq.POLLIN)
-                sockets[socket] = server
+            poll.register(server.socket.fd, select.POLLIN)
+            poll.register(server.monitor.fd, select.POLLIN)
         try:
             while not self._closed:
-                ready = dict(poller.poll(self._until_deadline()))
-                if self._wake_read in ready:
-                    os.read(self._wake_read, 4096)
-                self._send_queued()
-                for socket, server in sockets.items():
-                    if socket in ready:
-                        self._watch(server) if socket is server.monitor else self._receive(server)
-                self._check_deadlines()
+                for server in self._servers:
+                    with server.lock:
+                        answers = self._received(server)
+                    self._resolve(server, answers)
+                    self._watch(server)
+                    self._check_deadlines(server)
+                poll.poll(_LOOK * 1000)
         finally:
             self._wind_up()
 
-    def _until_deadline(self) -> int | None:
-        """Return milliseconds; None without requests under way."""
-        if not self._pending:
-            return None
-        nearest = min(request.deadline for request in self._pending.values())
-        return max(0, math.ceil((nearest - time.monotonic()) * 1000))
-
-    def _send_queued(self) -> None:
-        while self._queue:
-            request = self._queue.popleft()
-            if request.server.lost:
-                request.future.set_exception(request.server.error(request.server.lost))
-                continue
-            self._pending[request.number] = request
+    def _received(self, server: _Server) -> list[tuple[_Request, Message]]:
+        """Return the answers that have come; to be called with the server's lock."""
+        answers = []
+        while not server.lost and server.socket.events & zmq.POLLIN:
+            frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
-                request.server.socket.send_multipart(request.frames, zmq.NOBLOCK, copy=False)
-            except zmq.ZMQError as error:
-                self._lose(request.server, str(error))
+                message = decode([frame.buffer for frame in frames], self._key)
+            except WireError as error:
+                server.lost = f"it answers nonsense ({error})"
+                break
+            request = server.pending.pop(message.request, None)
+            if request is not None:
+                answers.append((request, message))
+        return answers
 
-    def _receive(self, server: _Server) -> None:
-        with contextlib.suppress(zmq.Again):
-            while True:
-                frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)
-                try:
-                    message = decode([frame.buffer for frame in frames], self._key)
-                except WireError as error:
-                    self._lose(server, f"it answers nonsense ({error})")
-                    return
-                request = self._pending.pop(message.request, None)
-                if request is not None:
-                    self._resolve(request, message)
-
-    def _resolve(self, request: _Request, message: Message) -> None:
-        if message.kind == Kind.REPLY:
-            request.future.set_result(message)
-            return
-        text = str(message.meta.get("message"))
-        error = _ERRORS.get(str(message.meta.get("code")), JobFailed)
-        request.future.set_exception(request.server.error(text) if error is ServersLost else error(text))
+    def _resolve(self, server: _Server, answers: list[tuple[_Request, Message]]) -> None:
+        """Set the futures, whose callbacks may send: without any lock."""
+        for request, message in answers:
+            if message.kind == Kind.REPLY:
+                request.future.set_result(message)
+                continue
+            text = str(message.meta.get("message"))
+            error = _ERRORS.get(str(message.meta.get("code")), JobFailed)
+            request.future.set_exception(server.error(text) if error is ServersLost else error(text))
 
     def _watch(self, server: _Server) -> None:
-        with contextlib.suppress(zmq.Again):
-            while True:
-                event = recv_monitor_message(server.monitor, zmq.NOBLOCK)["event"]
-                if event in _ENDS:
-                    self._lose(server, _ENDS[event])
+        while server.monitor.events & zmq.POLLIN:
+            event = recv_monitor_message(server.monitor, zmq.NOBLOCK)["event"]
+            if event in _ENDS:
+                server.lost = server.lost or _ENDS[event]
+        if server.lost:
+            self._fail(server)
 
-    def _lose(self, server: _Server, reason: str) -> None:
-        server.lost = server.lost or reason
-        for request in [request for request in self._pending.values() if request.server is server]:
-            del self._pending[request.number]
+    def _check_deadlines(self, server: _Server) -> None:
+        now = time.monotonic()
+        with server.lock:
+            late = next((request for request in server.pending.values() if request.deadline <= now), None)
+        if late is not None:
+            server.lost = f"no answer within {late.timeout:g} seconds"
+            self._fail(server)
+
+    def _fail(self, server: _Server) -> None:
+        """Fail all requests to a server that is lost."""
+        with server.lock:
+            failed, server.pending = server.pending, {}
+        for request in failed.values():
             request.future.set_exception(server.error(server.lost))
 
-    def _check_deadlines(self) -> None:
-        now = time.monotonic()
-        for request in [request for request in self._pending.values() if request.deadline <= now]:
-            self._lose(request.server, f"no answer within {request.timeout:g} seconds")
-
     def _wind_up(self) -> None:
-        with self._lock:
-            self._closed = True
-        for request in (*self._pending.values(), *self._queue):
-            request.future.set_exception(request.server.error("the connection was closed"))
+        self._closed = True
         for server in self._servers:
-            server.socket.disable_monitor()
-            server.monitor.close()
-            server.socket.close()
+            server.lost = server.lost or "the connection was closed"
+            self._fail(server)
+            with server.lock:
+                server.socket.disable_monitor()
+                server.monitor.close()
+                server.socket.close()
         self._context.term()
         os.close(self._wake_read)
         os.close(self._wake_write)

@@ -1,0 +1,161 @@
+"""DeepFM on data like Criteo's: Keras' own `model.fit`, tables in the worker's process, one parameter server.
+
+    python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--seconds 5] [--mode asynchronous]
+
+13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed, with Adam. For each batch size and
+length of rows the three train in turn, a block of steps at a time, in one run; a line gives the records per second of
+each (the median of the blocks) and what they are of `model.fit`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import elasticdl_nb.model_zoo
+from elasticdl_nb.runtime.model.contract import ModelDefinition
+from elasticdl_nb.runtime.model.loader import LoadedModel, load
+from elasticdl_nb.runtime.model.served import ServedLayers, serving
+from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
+from elasticdl_nb.runtime.worker.table_trainer import TableTrainer
+
+VOCABULARY = 100_000
+FORM = (
+    {"dense": tf.TensorSpec([None, 13], tf.float32), "sparse": tf.TensorSpec([None, 26], tf.int32)},
+    tf.TensorSpec([None, 1], tf.float32),
+)
+SERVER = """
+from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.ps.server import ParameterServer
+from elasticdl_nb.runtime.ps.service import StoreService
+keep_freed_buffers()
+server = ParameterServer(StoreService(), "benchmark")
+print(server.address, flush=True)
+server.run()
+"""
+Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
+
+
+class Silent:
+    """The link of a worker without a master."""
+
+    def note(self, level: str, text: str) -> None:
+        print(f"{level}: {text}")
+
+    def progress(self, step: int, records: int) -> None:
+        pass
+
+    def loss(self, step: int, value: float) -> None:
+        pass
+
+
+def make_batches(count: int, size: int) -> list[Batch]:
+    random = np.random.default_rng(0)
+    batches = []
+    for _ in range(count):
+        dense = random.normal(size=(size, 13)).astype(np.float32)
+        sparse = (random.zipf(1.2, (size, 26)) % VOCABULARY).astype(np.int32)
+        labels = (random.random((size, 1)) < 0.25).astype(np.float32)
+        batches.append(({"dense": tf.constant(dense), "sparse": tf.constant(sparse)}, tf.constant(labels)))
+    return batches
+
+
+def definition(dim: int) -> ModelDefinition:
+    params = {"vocabulary_size": VOCABULARY, "embedding_dim": dim}
+    return ModelDefinition(zoo=elasticdl_nb.model_zoo.__path__[0], model_def="deepfm.deepfm", params=params)
+
+
+def with_fit(dim: int) -> Callable[[list[Batch]], object]:
+    model = load(definition(dim))
+    model.build(FORM[0])
+    model.model.compile(keras.optimizers.Adam(0.001), keras.losses.BinaryCrossentropy(from_logits=True))
+
+    def train(batches: list[Batch]) -> None:
+        rows = [tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)]
+        size = len(batches[0][1])
+        model.model.fit(*rows[0], batch_size=size, shuffle=False, verbose=0)
+
+    return train
+
+
+def served(dim: int) -> tuple[LoadedModel, ServedLayers]:
+    layers = ServedLayers()
+    with serving(layers):
+        model = load(definition(dim))
+        model.build(FORM[0])
+    return model, layers
+
+
+def with_tables(dim: int) -> Callable[[list[Batch]], object]:
+    model, layers = served(dim)
+    trainer = TableTrainer(JobSpec(kind="train", model_def="deepfm"), model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
+    return lambda batches: trainer.train(0, iter(batches))
+
+
+def with_server(dim: int, address: str, use_async: bool) -> Callable[[list[Batch]], object]:
+    model, layers = served(dim)
+    spec = JobSpec(kind="train", model_def="deepfm", use_async=use_async)
+    trainer = ServerTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
+    trainer.connect(ParameterClient([address], "benchmark", synchronous=not use_async))
+    return lambda batches: trainer.train(0, iter(batches))
+
+
+def measure(batch: int, dim: int, seconds: float, use_async: bool) -> None:
+    keras.backend.clear_session()
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    try:
+        ways = {
+            "model.fit": with_fit(dim),
+            "tables": with_tables(dim),
+            "server": with_server(dim, server.stdout.readline().strip(), use_async),
+        }
+        blocks = make_batches(max(10, 16384 // batch), batch)
+        records = batch * len(blocks)
+        for train in ways.values():
+            train(blocks)
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        end = time.perf_counter() + 3 * seconds
+        while time.perf_counter() < end or len(rates["server"]) < 3:
+            for name, train in ways.items():
+                start = time.perf_counter()
+                train(blocks)
+                rates[name].append(records / (time.perf_counter() - start))
+    finally:
+        server.kill()
+        server.wait()
+    rate = {name: float(np.median(values)) for name, values in rates.items()}
+    columns: list[Any] = [f"{name} {r:9,.0f}/s ({r / rate['model.fit']:.2f}x)" for name, r in rate.items()]
+    print(f"batch {batch:5} dim {dim:3}   {'   '.join(columns)}", end="")
+    print(f"   server/tables {rate['server'] / rate['tables']:.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[512, 4096])
+    parser.add_argument("--dim", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
+    parser.add_argument("--mode", choices=["asynchronous", "synchronous"], default="asynchronous")
+    options = parser.parse_args()
+    keep_freed_buffers()
+    for batch, dim in itertools.product(options.batch, options.dim):
+        measure(batch, dim, options.seconds, options.mode == "asynchronous")
+
+
+if __name__ == "__main__":
+    main()
