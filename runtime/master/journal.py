@@ -68,4 +68,5 @@ class Journal:
     def remove(self) -> None:
         """Delete the journal of a job that is over."""
         self._database.close()
-        self._path.unlink(missing_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)

@@ -81,13 +81,11 @@ def test_a_journal_brings_back_what_the_coordinator_knew(tmp_path):
         journal.append(name, arguments)
         if count == 2:
             journal.replace(coordinator)
-    reopened = Journal(tmp_path / "journal.db")
-    again = reopened.recover()
+    again = Journal(tmp_path / "journal.db").recover()
     assert again.queue.records_done == coordinator.queue.records_done == {"predict": 32}
     assert pickle.dumps(again.queue) == pickle.dumps(coordinator.queue)
     assert [m.key for m in again.members()] == [("worker", 0, "0"), ("worker", 1, "1")]
     assert not again.actions
-    reopened.remove()
     journal.remove()
     assert not list(tmp_path.iterdir())
 
