@@ -139,13 +139,20 @@ class Job:
 
     def request_cancel(self, reason: str) -> None:
         """Ask the job to end, without waiting until it has."""
-        try:
-            client = connect(self.folder)
-            if client is not None:
-                with client:
-                    client.cancel(reason)
-        except (ConnectionError, TimeoutError):
-            launch.terminate(self.folder)
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self.folder.is_alive():
+            try:
+                client = connect(self.folder)
+                if client is not None:
+                    with client:
+                        client.cancel(reason)
+                    return
+            except (ConnectionError, TimeoutError):
+                pass  # it may have died: then another master is on its way
+            if time.monotonic() > deadline:
+                launch.terminate(self.folder)
+                return
+            time.sleep(_POLL_SECONDS)
 
     def settle(self) -> None:
         """Return once the processes of a job that is over are gone; those that do not go by themselves are ended."""

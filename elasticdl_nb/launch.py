@@ -79,11 +79,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def terminate(folder: JobFolder) -> None:
-    """Tell the master to end the job, if it lives."""
-    master = folder.master()
-    if master is not None and folder.has_master():
+    """Tell the job's supervisor, which tells the master, to end the job; or the master, if that is alone."""
+    if pid := folder.supervisor() or folder.master_pid():
         with contextlib.suppress(ProcessLookupError):
-            os.kill(master["pid"], signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)
 
 
 def kill(folder: JobFolder) -> None:

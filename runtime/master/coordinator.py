@@ -122,11 +122,11 @@ class Coordinator:
         member = self.member(key)
         if member is None or not self._joined(member, hello, now):
             return False
-        if self._ending:
+        if self._ending and (member.role == "worker" or member.leave_by):
             self._dismiss(member, "the job is over")
         elif member.leave_by:
             self._dismiss(member, "the job goes on with fewer workers")
-        elif member.role == "worker":
+        elif member.role == "worker" and not self._ending:
             held = {(task.id, task.attempt) for task in hello.held}
             for task in self.queue.held(member.index):
                 if (task.id, task.attempt) not in held:
@@ -182,8 +182,9 @@ class Coordinator:
     def _progress(self, worker: Member, progress: pb.Progress, now: float) -> None:
         worker.activity, worker.records_now = progress.activity, progress.records
         worker.rate.add(now, worker.records)
-        self.step = max(self.step, progress.step)
-        self.picture.add_losses(progress.losses)
+        if progress.generation == self._generation():  # rather than from before the job went back
+            self.step = max(self.step, progress.step)
+            self.picture.add_losses(progress.losses)
 
     def _task_done(self, worker: Member, done: pb.TaskDone, now: float) -> None:
         self._stragglers.done(done.id, worker.index, now)

@@ -121,7 +121,15 @@ class Master:
     def _happened(self, event: str, *arguments: Any) -> Any:
         """Tell the coordinator, then the journal, and do what follows."""
         told = (*arguments, time.time())
-        result = getattr(self._coordinator, event)(*told)
+        try:
+            result = getattr(self._coordinator, event)(*told)
+        except (
+            Exception
+        ) as error:  # a defect must end the job loudly, rather than meet the same message again and again
+            logger.exception("the master failed at %s", event)
+            result = False
+            event, told = "fail", (pb.Failure(message=f"the master failed: {error!r}"), told[-1])
+            self._coordinator.fail(*told)
         if event != "tick" or result:
             self._journal.append(event, told)
         self._act()

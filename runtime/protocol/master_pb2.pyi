@@ -243,20 +243,22 @@ class Failure(_message.Message):
     def __init__(self, message: _Optional[str] = ..., traceback: _Optional[str] = ..., transient: _Optional[bool] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes")
+    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes", "generation")
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
     activity: str
     step: int
     records: int
     losses: _containers.RepeatedCompositeFieldContainer[LossPoint]
     rows: int
     bytes: int
-    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+    generation: int
+    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class CheckpointReady(_message.Message):
     __slots__ = ("step", "path")

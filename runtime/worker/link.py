@@ -31,6 +31,7 @@ class MasterLink:
         self._lock = threading.Lock()
         self._activity = "starting"
         self._step = 0
+        self._generation = 0
         self._records = 0
         self._losses: list[pb.LossPoint] = []
         self._changed = threading.Event()
@@ -134,8 +135,10 @@ class MasterLink:
                     self._in_hand[message.task.id, message.task.attempt] = message.task
                     self.tasks.put(message.task)
                 case "servers":
-                    self._servers = message.servers
                     generation = message.servers.generation
+                    if generation != self._servers.generation:
+                        self._forget_progress(generation)
+                    self._servers = message.servers
                     self._in_hand = {key: t for key, t in self._in_hand.items() if t.generation == generation}
                 case "pause":
                     self._paused = message.pause.number
@@ -148,6 +151,11 @@ class MasterLink:
                     self.tasks.put(None)
             self._state.notify_all()
 
+    def _forget_progress(self, generation: int) -> None:
+        with self._lock:
+            self._generation, self._step = generation, 0
+            self._losses.clear()
+
     def _beat(self) -> None:
         while not self._leaving:
             self._changed.wait(HEARTBEAT)
@@ -158,6 +166,9 @@ class MasterLink:
         with self._lock:
             self._changed.clear()
             losses = self._losses
-            progress = pb.Progress(activity=self._activity, step=self._step, records=self._records, losses=losses)
+            progress = pb.Progress(
+                activity=self._activity, step=self._step, records=self._records, losses=losses,
+                generation=self._generation,
+            )  # fmt: skip
             if self._stream.tell(progress=progress):
                 self._losses = []
