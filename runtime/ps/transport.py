@@ -139,8 +139,8 @@ class Transport:
         poll = select.poll()
         poll.register(self._wake_read, select.POLLIN)
         for server in self._servers:
-            poll.register(server.socket.fd, select.POLLIN)
-            poll.register(server.monitor.fd, select.POLLIN)
+            poll.register(int(server.socket.fd), select.POLLIN)
+            poll.register(int(server.monitor.fd), select.POLLIN)
         try:
             while not self._closed:
                 for server in self._servers:
@@ -156,7 +156,7 @@ class Transport:
     def _received(self, server: _Server) -> list[tuple[_Request, Message]]:
         """Return the answers that have come; to be called with the server's lock."""
         answers = []
-        while not server.lost and server.socket.events & zmq.POLLIN:
+        while not server.lost and _readable(server.socket):
             frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 message = decode([frame.buffer for frame in frames], self._key)
@@ -179,7 +179,7 @@ class Transport:
             request.future.set_exception(server.error(text) if error is ServersLost else error(text))
 
     def _watch(self, server: _Server) -> None:
-        while server.monitor.events & zmq.POLLIN:
+        while _readable(server.monitor):
             event = recv_monitor_message(server.monitor, zmq.NOBLOCK)["event"]
             if event in _ENDS:
                 server.lost = server.lost or _ENDS[event]
@@ -213,3 +213,7 @@ class Transport:
         self._context.term()
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.events) & zmq.POLLIN)
