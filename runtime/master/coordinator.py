@@ -12,14 +12,13 @@ from typing import Any
 
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.actions import Action, CommitCheckpoint, Kill, Send, Start
-from elasticdl_nb.runtime.master.evaluations import EvaluationRound, EvaluationSchedule, steps_between
+from elasticdl_nb.runtime.master.evaluations import Evaluations, steps_between
 from elasticdl_nb.runtime.master.membership import Key, Member, Membership
 from elasticdl_nb.runtime.master.messages import task_message
 from elasticdl_nb.runtime.master.picture import Picture
 from elasticdl_nb.runtime.master.stragglers import Stragglers
-from elasticdl_nb.runtime.master.taskqueue import MAX_RETRIES, Span, Task, TaskQueue, TrainingPlan
+from elasticdl_nb.runtime.master.taskqueue import MAX_RETRIES, Task, TaskQueue, TrainingPlan
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.protocol.states import read_states
 from elasticdl_nb.runtime.spec import JobSpec
 
 LEAVE_LIMIT = 15.0
@@ -47,7 +46,7 @@ class Coordinator:
         self.step = 0
         self.rollbacks = 0
         self.tasks_total = self.records_total = self.steps_total = 0
-        self.metrics: dict[str, float] = {}
+        self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
         self.checkpoints: list[CommitCheckpoint] = []
         self.data_is_counted = False
         # The model lives in the one worker of a Local training: its death takes the job back to the last checkpoint.
@@ -55,11 +54,6 @@ class Coordinator:
         self.workers = Membership("worker", 1 if self.worker_holds_model else spec.num_workers)
         self._groups = [self.workers]
         self._stragglers = Stragglers()
-        self._to_share: list[int] = []
-        self._schedule = EvaluationSchedule(spec.evaluation_steps, enabled=bool(spec.validation_data))
-        self._evaluation_pieces: Sequence[Sequence[Span]] = ()
-        self._rounds: dict[int, EvaluationRound] = {}
-        self._rounds_started = 0
         self._finish_added = False
         self._parts = 0
         self._committing: CommitCheckpoint | None = None
@@ -94,14 +88,14 @@ class Coordinator:
                 pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed
             )
             self.tasks_total, self.records_total, self.steps_total = self.queue.plan.totals()
-            self._evaluation_pieces = cut(validation, spec.num_minibatches_per_task * spec.minibatch_size)
-            self._schedule.enabled = bool(self._evaluation_pieces)
+            self.evaluations.pieces = cut(validation, spec.num_minibatches_per_task * spec.minibatch_size)
+            self.evaluations.schedule.enabled = bool(self.evaluations.pieces)
         else:
             self.tasks_total = self._parts = len(pieces)
             self.records_total = sum(file.records for file in data)
             if spec.kind == "evaluate":
-                self._evaluation_pieces = pieces
-                self._start_evaluation()
+                self.evaluations.pieces = pieces
+                self.evaluations.start(self.queue)
             else:
                 for index, spans in enumerate(pieces):
                     self.queue.add("predict", spans, index=index)
@@ -173,9 +167,9 @@ class Coordinator:
             case "stop_training":
                 self._event(now, "info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()
-                if not self._rounds:
+                if not self.evaluations:
                     # Callbacks may have put back the best weights, which are not the ones evaluated last.
-                    self._schedule.model_changed()
+                    self.evaluations.schedule.model_changed()
             case "note":
                 self._event(now, message.note.level, message.note.text, member)
 
@@ -193,24 +187,16 @@ class Coordinator:
             return
         self.workers.task_done(worker)
         self.step = max(self.step, done.step)
-        match task.kind:
-            case "evaluate" if task.summarize:
-                self._evaluated(task, done, now)
-            case "evaluate":
-                evaluation = self._rounds[task.evaluation]
-                if evaluation.task_done(read_states(done.states), done.records, done.step):
-                    self.queue.add("evaluate", evaluation=task.evaluation, summarize=True)
-            case "finish":
-                self.outputs = list(done.outputs)
-                self._end(pb.SUCCEEDED, now)
+        if task.kind == "evaluate":
+            if evaluation := self.evaluations.task_done(task, done, self.queue, now):
+                self._evaluated(evaluation, now)
+        elif task.kind == "finish":
+            self.outputs = list(done.outputs)
+            self._end(pb.SUCCEEDED, now)
 
-    def _evaluated(self, task: Task, done: pb.TaskDone, now: float) -> None:
-        evaluation = self._rounds.pop(task.evaluation)
-        self.metrics = dict(done.metrics)
-        self.picture.evaluations.append(
-            pb.Evaluation(step=evaluation.step, time=now, metrics=done.metrics, records=evaluation.records)
-        )
-        values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(self.metrics.items()))
+    def _evaluated(self, evaluation: pb.Evaluation, now: float) -> None:
+        self.picture.evaluations.append(evaluation)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(evaluation.metrics.items()))
         where = f" at step {evaluation.step}" if self.spec.kind == "train" else ""
         self._event(now, "info", f"evaluation{where}: {values}")
 
@@ -236,11 +222,7 @@ class Coordinator:
     # ------------------------------------------------------------ checkpoints
 
     def _state(self) -> dict[str, Any]:
-        return {
-            "queue": self.queue.snapshot(),
-            "schedule": self._schedule.snapshot(),
-            "evaluating": bool(self._rounds),
-        }
+        return {"queue": self.queue.snapshot(), **self.evaluations.snapshot()}
 
     def _commit(self, path: str, step: int, state: dict[str, Any], *, sealed: bool, number: int = 0) -> None:
         self._committing = CommitCheckpoint(path, step, state, sealed, number)
@@ -266,14 +248,10 @@ class Coordinator:
         self.rollbacks += 1
         self.step = last.step if last else 0
         self.queue.restore(saved.get("queue"))
-        self._schedule.restore(saved.get("schedule"))
+        self.evaluations.restore(saved, self.queue)
         self._stragglers.clear()
-        self._to_share.clear()
-        self._rounds.clear()
         self._finish_added = False
         self.picture.roll_back(self.step if last else -1)
-        if saved.get("evaluating"):
-            self._start_evaluation()
         return f"the checkpoint of step {self.step}" if last else "the beginning (no checkpoint yet)"
 
     # ------------------------------------------------------------ processes die
@@ -338,9 +316,7 @@ class Coordinator:
         if sum(worker.state == "running" and not worker.leave_by for worker in self.workers) < 2:
             return False
         in_use = [(held[0], worker.index) for worker in self.workers if (held := self.queue.held(worker.index))]
-        known = self._to_share
-        self._to_share = [t.id for t in self._stragglers.late(in_use, now) if not self.queue.shared(t.id)]
-        return self._to_share != known
+        return self._stragglers.look([(task, worker) for task, worker in in_use if not self.queue.shared(task.id)], now)
 
     # ------------------------------------------------------------ a master is started again
 
@@ -390,7 +366,7 @@ class Coordinator:
             if not self._live():
                 self.phase, self.finished_at = self._ending[0], now
             return
-        if self.data_is_counted and self.queue.idle and not self._rounds:
+        if self.data_is_counted and self.queue.idle and not self.evaluations:
             self._next_stage(now)
         self._hand_out_tasks(now)
 
@@ -404,8 +380,10 @@ class Coordinator:
         while hungry and not self._ending and self._may_work():
             for worker in list(hungry):
                 # The one model of a Local training is evaluated as it is, before it is trained further.
-                held_up = self.worker_holds_model and bool(self._rounds)
-                task = self._shared_task(worker) or self.queue.next(worker.index, new_training=not held_up)
+                held_up = self.worker_holds_model and bool(self.evaluations)
+                task = self._stragglers.share(self.queue, worker.index) or self.queue.next(
+                    worker.index, new_training=not held_up
+                )
                 if task is None:
                     hungry.remove(worker)
                     continue
@@ -415,13 +393,6 @@ class Coordinator:
 
     def _room(self, worker: Member) -> bool:
         return worker.room > len(self.queue.held(worker.index))
-
-    def _shared_task(self, worker: Member) -> Task | None:
-        for task_id in self._to_share:
-            if task := self.queue.share(task_id, worker.index):
-                self._to_share.remove(task_id)
-                return task
-        return None
 
     def _hand_out(self, worker: Member, task: Task, now: float) -> None:
         if self.phase == pb.STARTING:
@@ -435,26 +406,20 @@ class Coordinator:
             self._event(now, "info", f"a task that takes long elsewhere was given to {worker.name} too")
         elif task.kind == "train" and task.attempt == 1 and self.queue.plan is not None:
             steps = self.queue.plan.steps(task.spans)
-            if self._schedule.task_handed_out(steps, task.ends_epoch):
-                self._start_evaluation()
+            if self.evaluations.schedule.task_handed_out(steps, task.ends_epoch):
+                self.evaluations.start(self.queue)
 
     def _send_task(self, worker: Member, task: Task) -> None:
-        states = self._rounds[task.evaluation].states if task.summarize else None
+        states = self.evaluations.states(task)
         message = task_message(task, states=states, parts=self._parts, generation=self._generation())
         self._send(worker, pb.MasterMessage(task=message))
 
     def _generation(self) -> int:
         return 0
 
-    def _start_evaluation(self) -> None:
-        self._rounds_started += 1
-        self._rounds[self._rounds_started] = EvaluationRound(self._rounds_started, len(self._evaluation_pieces))
-        for index, spans in enumerate(self._evaluation_pieces):
-            self.queue.add("evaluate", spans, index=index, evaluation=self._rounds_started)
-
     def _next_stage(self, now: float) -> None:
-        if self.spec.kind == "train" and self._schedule.training_over():
-            self._start_evaluation()
+        if self.spec.kind == "train" and self.evaluations.schedule.training_over():
+            self.evaluations.start(self.queue)
         elif self.spec.kind == "evaluate":
             self._end(pb.SUCCEEDED, now)
         elif not self._finish_added:

@@ -6,9 +6,15 @@ tasks then stand before any further training task.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from elasticdl_nb.runtime.master.taskqueue import Span, Task, TaskQueue
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.protocol.states import read_states
 
 States = dict[str, list[np.ndarray]]
 """Additive state of each metric: name to arrays (float64)."""
@@ -74,6 +80,53 @@ class EvaluationRound:
         self.step = max(self.step, step)
         self.tasks_left -= 1
         return self.tasks_left == 0
+
+
+class Evaluations:
+    """All evaluations of a job: those that are due, and those whose tasks are being worked on."""
+
+    def __init__(self, steps: int, *, enabled: bool) -> None:
+        self.schedule = EvaluationSchedule(steps, enabled=enabled)
+        self.pieces: Sequence[Sequence[Span]] = ()
+        self.metrics: dict[str, float] = {}
+        self._rounds: dict[int, EvaluationRound] = {}
+        self._started = 0
+
+    def __bool__(self) -> bool:
+        """Whether one is being worked on."""
+        return bool(self._rounds)
+
+    def start(self, queue: TaskQueue) -> None:
+        """Put the tasks of another evaluation into the queue."""
+        self._started += 1
+        self._rounds[self._started] = EvaluationRound(self._started, len(self.pieces))
+        for index, spans in enumerate(self.pieces):
+            queue.add("evaluate", spans, index=index, evaluation=self._started)
+
+    def states(self, task: Task) -> States | None:
+        """What a task that sums an evaluation up needs to know; None for any other task."""
+        return self._rounds[task.evaluation].states if task.summarize else None
+
+    def task_done(self, task: Task, done: pb.TaskDone, queue: TaskQueue, now: float) -> pb.Evaluation | None:
+        """Take the result of a task; return the evaluation's, if that was the task that sums it up."""
+        if task.summarize:
+            evaluation = self._rounds.pop(task.evaluation)
+            self.metrics = dict(done.metrics)
+            return pb.Evaluation(step=evaluation.step, time=now, metrics=done.metrics, records=evaluation.records)
+        if self._rounds[task.evaluation].task_done(read_states(done.states), done.records, done.step):
+            queue.add("evaluate", evaluation=task.evaluation, summarize=True)
+        return None
+
+    def snapshot(self) -> dict[str, Any]:
+        """State as JSON values."""
+        return {"schedule": self.schedule.snapshot(), "evaluating": bool(self._rounds)}
+
+    def restore(self, snapshot: dict[str, Any], queue: TaskQueue) -> None:
+        """Go back to a snapshot, or, if that is empty, to the beginning; an evaluation under way begins again."""
+        self.schedule.restore(snapshot.get("schedule"))
+        self._rounds.clear()
+        if snapshot.get("evaluating"):
+            self.start(queue)
 
 
 def steps_between(*, task_steps: int, marks: tuple[int, ...]) -> int:

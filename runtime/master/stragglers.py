@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from elasticdl_nb.runtime.master.taskqueue import Task
+from elasticdl_nb.runtime.master.taskqueue import Task, TaskQueue
 
 FACTOR = 3.0
 MIN_SECONDS = 10.0
@@ -19,8 +19,9 @@ _REMEMBERED = 50
 
 @dataclass
 class Stragglers:
-    """Watches how long workers take over their tasks."""
+    """Watches how long workers take over their tasks; `to_share` are the tasks that others shall be given too."""
 
+    to_share: list[int] = field(default_factory=list)
     _handed_out: dict[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
     _free_since: dict[int, float] = field(default_factory=dict)
     _durations: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(_recent))
@@ -46,10 +47,22 @@ class Stragglers:
     def clear(self) -> None:
         """No task that was handed out counts any longer."""
         self._handed_out.clear()
+        self.to_share.clear()
 
-    def late(self, in_use: Iterable[tuple[Task, int]], now: float) -> list[Task]:
-        """Return those tasks, of the ones that workers are at now, that take far longer than others of their kind."""
-        return [task for task, worker in in_use if now - self._begun(task.id, worker, now) > self._limit(task.kind)]
+    def look(self, in_use: Iterable[tuple[Task, int]], now: float) -> bool:
+        """Look which of the tasks that workers are at take far longer than their peers; return whether that is news."""
+        known = self.to_share
+        late = [task for task, worker in in_use if now - self._begun(task.id, worker, now) > self._limit(task.kind)]
+        self.to_share = [task.id for task in late]
+        return self.to_share != known
+
+    def share(self, queue: TaskQueue, worker: int) -> Task | None:
+        """Give this worker a task that is late in another's hands, if there is one."""
+        for task_id in self.to_share:
+            if task := queue.share(task_id, worker):
+                self.to_share.remove(task_id)
+                return task
+        return None
 
     def _begun(self, task_id: int, worker: int, now: float) -> float:
         _, handed_out = self._handed_out.get((worker, task_id), ("", now))

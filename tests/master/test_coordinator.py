@@ -36,7 +36,7 @@ def test_predicts_every_record_with_several_workers():
 def test_evaluates_with_several_workers():
     play = Play("evaluate", records=11, num_workers=3)
     play.run()
-    assert play.job.metrics == {"count": 11.0}
+    assert play.job.evaluations.metrics == {"count": 11.0}
     assert play.job.outputs == []
 
 
