@@ -80,7 +80,9 @@ def plain_trainer(zoo: Path, name: str, config: dict[str, Any]) -> LocalTrainer:
     trainer = LocalTrainer(spec(), model, Notes(), FORM, ignore)  # type: ignore[arg-type]
     apply = trainer.optimizer.apply
     # Keras treats an id that comes twice in a batch as two gradients where it squares them; a table sums them first.
-    trainer.optimizer.apply = lambda gradients, variables: apply([tf.convert_to_tensor(g) for g in gradients], variables)
+    trainer.optimizer.apply = lambda gradients, variables: apply(
+        [tf.convert_to_tensor(g) for g in gradients], variables
+    )
     return trainer
 
 
