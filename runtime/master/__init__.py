@@ -1,5 +1,6 @@
 """The master: decides what each worker does next, and tells whoever watches how the job is doing.
 
-The decisions (`taskqueue`, `evaluations`, `membership`, `picture`, `coordinator`) are plain objects without threads,
-sockets, files or clocks; `service` and `process` are the thin shell around them. No TensorFlow here.
+The decisions are plain objects without threads, sockets, files or clocks: `crew` (processes come, die and end),
+`coordinator` (what they do), `served` (parameter servers), and the parts they are made of. `journal` lets a master that
+is started again know what the one before it knew; `service` and `process` are the shell. No TensorFlow here.
 """

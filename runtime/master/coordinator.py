@@ -11,18 +11,15 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from elasticdl_nb.runtime.data.tasks import cut
-from elasticdl_nb.runtime.master.actions import Action, CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.actions import CommitCheckpoint
+from elasticdl_nb.runtime.master.crew import Crew
 from elasticdl_nb.runtime.master.evaluations import Evaluations, steps_between
-from elasticdl_nb.runtime.master.membership import Key, Member, Membership
+from elasticdl_nb.runtime.master.membership import Key, Member
 from elasticdl_nb.runtime.master.messages import task_message
-from elasticdl_nb.runtime.master.picture import Picture
 from elasticdl_nb.runtime.master.stragglers import Stragglers
 from elasticdl_nb.runtime.master.taskqueue import MAX_RETRIES, Task, TaskQueue, TrainingPlan
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
-
-LEAVE_LIMIT = 15.0
-"""Seconds that processes get to leave by themselves when a job is over."""
 
 SCALE_LIMIT = 60.0
 """Seconds that a worker that is no longer wanted gets to finish the tasks in its hands."""
@@ -30,18 +27,13 @@ SCALE_LIMIT = 60.0
 _KEPT_CHECKPOINTS = 3
 
 
-class Coordinator:
+class Coordinator(Crew):
     """One job's decisions. Every event is a method; the actions it asks for are added to `actions`."""
 
     def __init__(self, spec: JobSpec, now: float) -> None:
-        self.spec = spec
-        self.actions: list[Action] = []
-        self.phase: pb.JobPhase = pb.STARTING
-        self.started_at, self.finished_at = now, 0.0
+        super().__init__(spec, now)
         self.running_since = 0.0
-        self.failure: pb.Failure | None = None
         self.outputs: list[str] = []
-        self.picture = Picture()
         self.queue = TaskQueue()
         self.step = 0
         self.rollbacks = 0
@@ -49,27 +41,12 @@ class Coordinator:
         self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
         self.checkpoints: list[CommitCheckpoint] = []
         self.data_is_counted = False
-        # The model lives in the one worker of a Local training: its death takes the job back to the last checkpoint.
-        self.worker_holds_model = spec.kind == "train" and not spec.uses_servers
-        self.workers = Membership("worker", 1 if self.worker_holds_model else spec.num_workers)
-        self._groups = [self.workers]
         self._stragglers = Stragglers()
         self._finish_added = False
         self._parts = 0
         self._committing: CommitCheckpoint | None = None
-        self._ending: tuple[pb.JobPhase, float] | None = None
 
     # ------------------------------------------------------------ the job begins
-
-    def start(self, now: float) -> None:
-        """Ask for the processes."""
-        for group in self._groups:
-            for member in group:
-                self._start(member)
-        processes = f"{len(self.workers.live())} worker process(es)"
-        if self.spec.uses_servers:
-            processes += f" and {self.spec.num_ps} parameter server(s)"
-        self._event(now, "info", f"{self.spec.kind} job started with {processes}")
 
     def data_counted(self, data: Sequence[Any], validation: Sequence[Any], now: float) -> None:
         """The files' numbers of records are known (sequences of FileRecords): cut them into tasks."""
@@ -103,32 +80,7 @@ class Coordinator:
 
     # ------------------------------------------------------------ processes say something
 
-    def member(self, key: Key) -> Member | None:
-        """The member whose part this process plays, if it does."""
-        role, index, incarnation = key
-        return next(
-            (m for group in self._groups if group.role == role and (m := group.current(index, incarnation))), None
-        )
-
-    def hello(self, hello: pb.Hello, now: float) -> bool:
-        """A process says hello, perhaps not for the first time; return whether it belongs to the job."""
-        key = (hello.role or "worker", hello.worker, hello.incarnation)
-        member = self.member(key)
-        if member is None or not self._joined(member, hello, now):
-            return False
-        if self._ending and (member.role == "worker" or member.leave_by):
-            self._dismiss(member, "the job is over")
-        elif member.leave_by:
-            self._dismiss(member, "the job goes on with fewer workers")
-        elif member.role == "worker" and not self._ending:
-            held = {(task.id, task.attempt) for task in hello.held}
-            for task in self.queue.held(member.index):
-                if (task.id, task.attempt) not in held:
-                    self._send_task(member, task)
-            self._advance(now)
-        return True
-
-    def _joined(self, member: Member, hello: pb.Hello, now: float) -> bool:
+    def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
         if self.workers.joined(member.index, member.incarnation, hello.pid, now) is None:
             return False
         newest = self.checkpoints[-1].path if self.checkpoints and self.worker_holds_model and not hello.again else ""
@@ -136,19 +88,10 @@ class Coordinator:
         self._send(member, pb.MasterMessage(welcome=welcome))
         return True
 
-    def message(self, key: Key, message: pb.WorkerMessage, now: float) -> None:
-        """A process says something; ignored if it no longer plays its part, or has said it before."""
-        member = self.member(key)
-        if member is None:
-            return
-        member.last_heard = now
-        if message.sequence:
-            if message.sequence <= member.acknowledged:
-                return
-            member.acknowledged = message.sequence
-        if not self._ending:
-            self._said(member, message, now)
-            self._advance(now)
+    def _send_missing(self, worker: Member, held: Collection[tuple[int, int]]) -> None:
+        for task in self.queue.held(worker.index):
+            if (task.id, task.attempt) not in held:
+                self._send_task(worker, task)
 
     def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
         match message.WhichOneof("body"):
@@ -164,7 +107,7 @@ class Coordinator:
                 self._member_failed(member, message.worker_failed.failure, now)
             case "checkpoint_ready":
                 self._commit(message.checkpoint_ready.path, message.checkpoint_ready.step, self._state(), sealed=True)
-            case "stop_training":
+            case "stop_training" if not self.queue.is_stopped:
                 self._event(now, "info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()
                 if not self.evaluations:
@@ -212,13 +155,6 @@ class Coordinator:
             self._kill(worker)
             self._replace(worker, "is started again", now, by_signal=True)
 
-    def _member_failed(self, member: Member, failure: pb.Failure, now: float) -> None:
-        if failure.transient:
-            self._kill(member)
-            self._replace(member, failure.message, now, by_signal=False)
-        else:
-            self.fail(failure, now)
-
     # ------------------------------------------------------------ checkpoints
 
     def _state(self) -> dict[str, Any]:
@@ -256,35 +192,6 @@ class Coordinator:
 
     # ------------------------------------------------------------ processes die
 
-    def exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
-        """A process has ended; a negative code is the signal that ended it."""
-        member = self.member(key)
-        if member is None:
-            return
-        group = self._group(member)
-        if self._ending:
-            # The exit code of a process that an earlier master has started cannot be known.
-            group.ended(member, "finished" if self._ending[0] == pb.SUCCEEDED else "stopped")
-        elif member.leave_by:
-            group.ended(member, "stopped")
-            self._worker_gone(member)
-        else:
-            cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            self._replace(member, cause, now, by_signal=code < 0, log_tail=log_tail)
-        self._advance(now)
-
-    def _group(self, member: Member) -> Membership:
-        return self._groups[member.role == "ps"]
-
-    def _replace(self, member: Member, cause: str, now: float, *, by_signal: bool, log_tail: str = "") -> None:
-        if not self._group(member).died(member, by_signal=by_signal):
-            message = f"{member.name} {cause}, and so did the processes before it without finishing a task; giving up"
-            self.fail(pb.Failure(message=message, traceback=log_tail), now)
-            return
-        back = self._after_death(member)
-        self._event(now, "warning", f"{member.name} {cause}; a new process is started{back}")
-        self._start(member)
-
     def _after_death(self, member: Member) -> str:
         self._worker_gone(member)
         return f"; training goes on from {self._roll_back()}" if self.worker_holds_model else ""
@@ -294,23 +201,12 @@ class Coordinator:
         self._stragglers.gone(worker.index)
 
     def tick(self, now: float) -> bool:
-        """Time passes: look for what hangs, what is late, and what does not leave; return whether anything changed."""
-        if self._ending:
-            late = self._live() if now > self._ending[1] else []
-            for member in late:
-                self._kill(member)
-            return bool(late)
-        hung = [member for group in self._groups for member in group.hung(now)]
-        for member in hung:
-            self._kill(member)
-            self._replace(member, "has been silent for too long", now, by_signal=True)
-        lingering = [worker for worker in self.workers if worker.leave_by and now > worker.leave_by]
-        for worker in lingering:
-            self._kill(worker)
-        shared = self._share_late_tasks(now)
-        if hung or shared:
-            self._advance(now)
-        return bool(hung or lingering or shared)
+        """See `Crew`; look also for tasks that take too long."""
+        changed = super().tick(now)
+        if self._ending or not self._share_late_tasks(now):
+            return changed
+        self._advance(now)
+        return True
 
     def _share_late_tasks(self, now: float) -> bool:
         if sum(worker.state == "running" and not worker.leave_by for worker in self.workers) < 2:
@@ -318,22 +214,11 @@ class Coordinator:
         in_use = [(held[0], worker.index) for worker in self.workers if (held := self.queue.held(worker.index))]
         return self._stragglers.look([(task, worker) for task, worker in in_use if not self.queue.shared(task.id)], now)
 
-    # ------------------------------------------------------------ a master is started again
-
     def recovered(self, living: Collection[Key], now: float) -> None:
-        """The master was started again, and these processes live; what they did meanwhile, they will say."""
-        self._event(now, "warning", "the master was started again")
-        wanted = {member.key for member in self._live()}
-        self.actions += [Kill(key) for key in living if key not in wanted]
+        """See `Crew`."""
         if self._committing:
             self.actions.append(self._committing)
-        for member in self._live():
-            member.last_heard = now
-            if member.key not in living:
-                self.exited(member.key, -9, "", now)
-            elif self._ending and self._ending[0] != pb.SUCCEEDED:
-                self._kill(member)
-        self._advance(now)
+        super().recovered(living, now)
 
     # ------------------------------------------------------------ more or fewer workers
 
@@ -359,13 +244,7 @@ class Coordinator:
 
     # ------------------------------------------------------------ the job goes on, and ends
 
-    def _advance(self, now: float) -> None:
-        if self._ending:
-            if not self.workers.live():
-                self._after_workers()
-            if not self._live():
-                self.phase, self.finished_at = self._ending[0], now
-            return
+    def _go_on(self, now: float) -> None:
         if self.data_is_counted and self.queue.idle and not self.evaluations:
             self._next_stage(now)
         self._hand_out_tasks(now)
@@ -425,58 +304,3 @@ class Coordinator:
         elif not self._finish_added:
             self._finish_added = True
             self.queue.add("finish")
-
-    def cancel(self, reason: str, now: float) -> None:
-        """Somebody wants the job to end."""
-        if not self._ending:
-            self._event(now, "warning", f"cancelled: {reason}")
-            self._end(pb.CANCELLED, now)
-
-    def fail(self, failure: pb.Failure, now: float) -> None:
-        """The job cannot go on."""
-        if not self._ending:
-            self.failure = failure
-            self._event(now, "error", failure.message)
-            self._end(pb.FAILED, now)
-
-    def _end(self, phase: pb.JobPhase, now: float) -> None:
-        self._ending = (phase, now + (LEAVE_LIMIT if phase == pb.SUCCEEDED else 0.0))
-        for member in self._live():
-            if phase != pb.SUCCEEDED or member.state == "starting":
-                # One that has not joined has nothing to lose, and would only be waited for.
-                self._kill(member)
-            elif member.role == "worker":
-                self._dismiss(member, "the job is over")
-        self._advance(now)
-
-    def _after_workers(self) -> None:
-        """The job is over, and all workers are gone."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the job has ended and its processes are gone."""
-        return self.finished_at > 0
-
-    # ------------------------------------------------------------ small things
-
-    def members(self) -> list[Member]:
-        """Every worker and server, live or not."""
-        return [member for group in self._groups for member in group]
-
-    def _live(self) -> list[Member]:
-        return [member for member in self.members() if member.is_live]
-
-    def _start(self, member: Member) -> None:
-        self.actions.append(Start(member.key))
-
-    def _kill(self, member: Member) -> None:
-        self.actions.append(Kill(member.key))
-
-    def _send(self, member: Member, message: pb.MasterMessage) -> None:
-        self.actions.append(Send(member.key, message))
-
-    def _dismiss(self, member: Member, reason: str) -> None:
-        self._send(member, pb.MasterMessage(leave=pb.Leave(reason=reason)))
-
-    def _event(self, now: float, level: str, text: str, member: Member | None = None) -> None:
-        self.picture.add_event(now, level, member.name if member else "master", text)

@@ -32,9 +32,9 @@ class ServedCoordinator(Coordinator):
 
     # ------------------------------------------------------------ processes say something
 
-    def _joined(self, member: Member, hello: pb.Hello, now: float) -> bool:
+    def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
         if member.role == "worker":
-            if not super()._joined(member, hello, now):
+            if not super()._welcome(member, hello, now):
                 return False
             if not self._ending:
                 self._send(member, self.servers.servers_message())

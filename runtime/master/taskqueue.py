@@ -249,6 +249,11 @@ class TaskQueue:
         return bool(plan.max_step) and cursor.steps >= plan.max_step
 
     @property
+    def is_stopped(self) -> bool:
+        """Whether no further training task is wanted."""
+        return self._stopped
+
+    @property
     def epoch(self) -> int:
         """The epoch being handed out, from 0; the last one once all are."""
         doing = [task.epoch for task, _ in self._doing.values() if task.kind == "train"]
