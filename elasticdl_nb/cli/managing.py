@@ -97,7 +97,7 @@ def run_logs(arguments: Sequence[str]) -> int:
     """Run `elasticdl logs NAME`."""
     parser = Parser(prog="elasticdl logs", description="Print the logs of a job's processes.")
     parser.add_argument("name", metavar="NAME")
-    parser.add_argument("--role", metavar="ROLE", help="Only processes of this role: master or worker.")
+    parser.add_argument("--role", metavar="ROLE", help="Only processes of this role: master, worker or ps.")
     parser.add_argument("--index", metavar="N", type=int, help="Only the process of this number.")
     parser.add_argument("--tail", metavar="N", type=int, help="Only the last lines of each log.")
     parser.add_argument("-f", "--follow", action="store_true", help="Go on as they grow, until the job has ended.")
