@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from elasticdl_nb.runtime.mode import Mode
     from elasticdl_nb.runtime.model import batched
+    from elasticdl_nb.runtime.model.embedding import Embedding
     from elasticdl_nb.runtime.spec import JobSpec
 
     __version__: str
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DataError",
     "ElasticDLError",
+    "Embedding",
     "Job",
     "JobCancelled",
     "JobError",
@@ -64,6 +66,7 @@ _HOMES = {
     ),
     "runtime.mode": ("Mode",),
     "runtime.model": ("batched",),
+    "runtime.model.embedding": ("Embedding",),
     "runtime.spec": ("JobSpec",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

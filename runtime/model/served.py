@@ -33,6 +33,7 @@ Rows = NDArray[np.float32]
 
 _BLOCK = 1 << 16
 _patch_lock = threading.Lock()
+_active: list[ServedLayers] = []
 
 
 class RowSource(Protocol):
@@ -224,6 +225,11 @@ class ServedEmbedding(ServedLayer):
             )
 
 
+def active() -> ServedLayers | None:
+    """The layers of the `serving` block that this is called in, if it is."""
+    return _active[-1] if _active else None
+
+
 _REPLACED = ("call", "set_weights", "load_own_variables", "save_own_variables")
 
 
@@ -274,7 +280,9 @@ def serving(layers: ServedLayers) -> Iterator[None]:
 
         # Keras keeps, in every layer, the `build` that its class had when it was made.
         keras.layers.Embedding.build = build
+        _active.append(layers)
         try:
             yield
         finally:
+            _active.pop()
             keras.layers.Embedding.build = original

@@ -27,6 +27,10 @@ def load_weights(model: keras.Model, path: str, variables: Sequence[pb.Variable]
     By name where the model's weights have the names in the file, else in order where all shapes agree. Raises
     ModelError, naming the first that does not fit, otherwise.
     """
+    shapes = {variable.name: tuple(variable.shape) for variable in variables}
+    for layer in model._flatten_layers():
+        if hasattr(layer, "make_room"):  # an elasticdl_nb.Embedding, which has as many rows as training has seen ids
+            layer.make_room(shapes)
     _load(model.weights, path, variables, "the model")
 
 

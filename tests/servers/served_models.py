@@ -29,7 +29,8 @@ ROWS = {rows}
 
 
 def inputs():
-    return {{"ids": keras.Input((3,), dtype="int64", name="ids"), "other": keras.Input((2,), dtype="int32", name="other")}}
+    ids, other = keras.Input((3,), dtype="int64", name="ids"), keras.Input((2,), dtype="int32", name="other")
+    return {{"ids": ids, "other": other}}
 
 
 def functional():
