@@ -15,6 +15,8 @@ from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.jobfolder import JobFolder
 
 _POLL_SECONDS = 0.01
+# How the dashboard looks is a layer above this one, and named for the master to load.
+DASHBOARD = "elasticdl_nb.widgets.dashboard:Pages"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _reapers: dict[Path, threading.Thread] = {}
@@ -29,7 +31,7 @@ def launch(folder: JobFolder) -> None:
     log = folder.log_path("master")
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "elasticdl_nb.runtime.master", os.fspath(folder.path)],
+            [sys.executable, "-m", "elasticdl_nb.runtime.master", os.fspath(folder.path), DASHBOARD],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

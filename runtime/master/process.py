@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.master import report
 from elasticdl_nb.runtime.master.coordinator import CommitCheckpoint, Coordinator, KillWorker, Send, StartWorker
+from elasticdl_nb.runtime.master.dashboard import Dashboard
 from elasticdl_nb.runtime.master.picture import Mark
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
@@ -37,12 +38,14 @@ logger = logging.getLogger(__name__)
 class Master:
     """One job's master."""
 
-    def __init__(self, folder: JobFolder, platform: Platform) -> None:
+    def __init__(self, folder: JobFolder, platform: Platform, renderer: str = "") -> None:
         self._folder = folder
         self._spec = folder.spec()
         self._platform = platform
         self._coordinator = Coordinator(self._spec, time.time())
         self._service = MasterService(self)
+        self._dashboard = Dashboard(renderer, lambda: self.update(Mark())[0].status) if renderer else None
+        self._dashboard_url = ""
         self._over = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._client_gone_at: float | None = None
@@ -57,6 +60,8 @@ class Master:
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
+        if self._dashboard is not None:
+            self._dashboard_url = await self._dashboard.start()
         self._folder.write_master(self._address)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.cancel, "the master was told to end")
@@ -72,6 +77,8 @@ class Master:
                 task.cancel()
             self._write_status()
             self._service.wake_watchers()
+            if self._dashboard is not None:
+                await self._dashboard.close()
             await server.stop(grace=2.0)
 
     def _spawn(self, job: object) -> None:
@@ -106,7 +113,10 @@ class Master:
 
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
         """See `service.Events`."""
-        return report.update(self._coordinator, time.time(), mark, name=self._folder.name, pid=os.getpid())
+        update, mark = report.update(self._coordinator, time.time(), mark, name=self._folder.name, pid=os.getpid())
+        if not self._coordinator.is_over:
+            update.status.dashboard_url = self._dashboard_url
+        return update, mark
 
     # ------------------------------------------------------------ events of the platform, the data and the clock
 
@@ -196,13 +206,13 @@ def count(spec: JobSpec, option: str) -> list[FileRecords]:
     return list(open_reader(paths, spec.data_reader_params, option).files()) if paths else []
 
 
-def main(path: str) -> None:
-    """Run the master of the job in this folder."""
+def main(path: str, renderer: str = "") -> None:
+    """Run the master of the job in this folder; `renderer` names what draws its dashboard, see `dashboard`."""
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with folder.hold_master_lock(), suppress(KeyboardInterrupt):
-        asyncio.run(_run(folder))
+        asyncio.run(_run(folder, renderer))
 
 
-async def _run(folder: JobFolder) -> None:
-    await Master(folder, LocalPlatform(folder.log_path)).run()
+async def _run(folder: JobFolder, renderer: str) -> None:
+    await Master(folder, LocalPlatform(folder.log_path), renderer).run()
