@@ -43,12 +43,16 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
         find_option(kind, name)
     named = name_objects(kind, given)
     options, frames = _set_frames_aside(kind, named.options)
-    spec = with_absolute_paths(JobSpec.create(kind, **options))
+    stated = JobSpec.create(kind, **options)
+    spec = with_absolute_paths(stated)
     spec = spec.replace(job_name=spec.job_name or make_name(spec, time.localtime(), random.SystemRandom()))
     with JobFolder.prepare(_for_keeping(spec)) as folder:
-        _check_code(spec, named, folder)
+        if reader := _check_code(spec, named, folder):
+            # What the data's names mean is the reader's business: they need not be paths.
+            spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
         spec = _write_frames(spec, frames, folder)
-        _check_data(spec)
+        if not reader:
+            _check_data(spec)
         check_output(spec)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
@@ -75,9 +79,12 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 # ------------------------------------------------------------------ the model's code
 
 
-def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
-    """Check the model's code, after it was brought into the job's folder; or that of the trained model."""
-    from elasticdl_nb.runtime.model.static import check_model, check_requirements
+def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> str:
+    """Check the model's code, after it was brought into the job's folder; or that of the trained model.
+
+    Returns the name of its custom_data_reader, if it has one.
+    """
+    from elasticdl_nb.runtime.model.static import check_model, check_requirements, data_reader_of
 
     if spec.kind == "train":
         zoo = os.fspath(folder.zoo)
@@ -86,6 +93,7 @@ def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
         zoo, spec = _trained_code(spec)
     check_requirements(zoo)
     check_model(zoo, spec)
+    return data_reader_of(zoo, spec)
 
 
 def _trained_code(spec: JobSpec) -> tuple[str, JobSpec]:
@@ -143,7 +151,7 @@ def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[s
 
 
 def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -> JobSpec:
-    files = {os.path.abspath(name): os.fspath(folder.data / name) for name in frames}
+    files = {given: os.fspath(folder.data / name) for name in frames for given in (name, os.path.abspath(name))}
     for name, frame in frames.items():
         write_frame(frame, folder.data / name, name.partition("-")[0])
     return spec.replace(

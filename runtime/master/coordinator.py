@@ -102,6 +102,8 @@ class Coordinator:
 
     def data_counted(self, data: Sequence[Any], validation: Sequence[Any], now: float) -> None:
         """The files' numbers of records are known (sequences of FileRecords): cut them into tasks."""
+        if self._counted:
+            return
         spec = self.spec
         self._counted = True
         marks = (spec.evaluation_steps, spec.checkpoint_steps) if spec.kind == "train" else ()
@@ -159,6 +161,8 @@ class Coordinator:
                 self._task_failed(worker, message.task_failed, now)
             case "worker_failed":
                 self._worker_failed(worker, message.worker_failed.failure, now)
+            case "data_counted":
+                self.data_counted(message.data_counted.data, message.data_counted.validation, now)
             case "checkpoint_ready":
                 self._checkpoint_ready(message.checkpoint_ready)
             case "stop_training":

@@ -132,6 +132,8 @@ class Master:
     async def _count_data(self) -> None:
         try:
             data = await asyncio.to_thread(count, self._spec, "data")
+        if self._spec.custom_data_reader:
+            return  # the user's code, which workers run: one of them will say
             validation = await asyncio.to_thread(count, self._spec, "validation_data")
         except (ElasticDLError, OSError) as error:
             self._coordinator.fail(pb.Failure(message=str(error)), time.time())

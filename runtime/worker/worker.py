@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.data.reader import Reader, open_reader
+from elasticdl_nb.runtime.data.reader import Reader
 from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
@@ -28,6 +28,7 @@ from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import BatchSource, Feed, StreamSource, TaskSource, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
 from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
@@ -55,11 +56,14 @@ class Worker:
         self._loaded: LoadedModel = load(self._origin.definition)
         self._events = EventFiles(folder.tensorboard)
 
+        self._data = JobData(self._spec, self._loaded)
     def run(self) -> None:
         """Work until there is no more to do."""
         self._link.activity("waiting")
         self._link.send(want=pb.Want(tasks=READ_AHEAD))
         for work in Feed(self._link.tasks, self._source_of):
+        if counted := self._data.counted():
+            self._link.send(data_counted=counted)
             before = self._step
             try:
                 self._do(work)
@@ -106,16 +110,11 @@ class Worker:
     def _source(self, kind: pb.TaskKind) -> BatchSource:
         with self._sources_lock:
             if kind not in self._sources:
-                reader = self._reader(kind)
+                is_validation = kind == pb.EVALUATE and self._spec.kind == "train"
+                reader = self._data.reader("validation_data" if is_validation else "data")
                 kinds = StreamSource if self._loaded.maps_records else TaskSource
                 self._sources[kind] = kinds(reader, partial(self._dataset, kind, reader))
             return self._sources[kind]
-
-    def _reader(self, kind: pb.TaskKind) -> Reader:
-        spec = self._spec
-        option = "validation_data" if kind == pb.EVALUATE and spec.kind == "train" else "data"
-        paths = spec.validation_data if option == "validation_data" else spec.data
-        return open_reader(paths, spec.data_reader_params, option)
 
     def _dataset(
         self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
