@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdl_nb import launch
+from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.client import connect, current_status, watch_job
 from elasticdl_nb.runtime.errors import JobCancelled, JobFailed, JobNotFound
 from elasticdl_nb.runtime.jobfolder import JobFolder
@@ -156,6 +157,7 @@ class Job:
                     self._kill_master(forcibly)
                     break
                 time.sleep(_POLL_SECONDS)
+        publish.discard(self.folder.publishing())  # of a master that was killed while its worker wrote
         launch.join(self.folder)
 
     def _kill_master(self, forcibly: bool = False) -> None:

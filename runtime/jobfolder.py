@@ -11,6 +11,7 @@
       master.lock     locked by the master while it lives
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
+      publishing      where the result is being written aside
       logs/           a file per process
       checkpoints/    unless the job says otherwise
       tensorboard/    event files
@@ -201,6 +202,16 @@ class JobFolder:
     def write_master(self, address: str) -> None:
         """Tell clients where the master listens."""
         write_aside(self.path / "master.json", json.dumps({"address": address, "pid": os.getpid()}).encode())
+
+    def publishing(self) -> Path | None:
+        """Where a worker has begun to write the job's result aside, or None before."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path((self.path / "publishing").read_text())
+        return None
+
+    def write_publishing(self, path: Path) -> None:
+        """Remember where the job's result is being written aside."""
+        write_aside(self.path / "publishing", os.fspath(path).encode())
 
     def log_path(self, role: str, index: int | None = None) -> Path:
         """The log file of one process: logs/master.log, logs/worker-0.log."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import grpc
 
+from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
 from elasticdl_nb.runtime.errors import ElasticDLError
@@ -73,6 +74,7 @@ class Master:
             await self._over.wait()
         finally:
             await self._platform.close()
+            publish.discard(self._folder.publishing())  # of a worker that was killed while it wrote
             for task in self._background:
                 task.cancel()
             self._write_status()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
 
+logger = logging.getLogger(__name__)
 MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}
 CHECKPOINT_SECONDS = 30.0
 READ_AHEAD = 2
@@ -68,6 +70,7 @@ class Worker:
             try:
                 self._do(work)
             except Exception as error:  # the master decides what a failed task means; the worker lives on
+                logger.exception("a task failed")
                 task = work.task
                 failed = pb.TaskFailed(
                     id=task.id,
