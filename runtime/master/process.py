@@ -132,10 +132,10 @@ class Master:
             self._act()
 
     async def _count_data(self) -> None:
-        try:
-            data = await asyncio.to_thread(count, self._spec, "data")
         if self._spec.custom_data_reader:
             return  # the user's code, which workers run: one of them will say
+        try:
+            data = await asyncio.to_thread(count, self._spec, "data")
             validation = await asyncio.to_thread(count, self._spec, "validation_data")
         except (ElasticDLError, OSError) as error:
             self._coordinator.fail(pb.Failure(message=str(error)), time.time())

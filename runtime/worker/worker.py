@@ -28,8 +28,8 @@ from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import BatchSource, Feed, StreamSource, TaskSource, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
-from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.jobdata import JobData
+from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
@@ -56,16 +56,16 @@ class Worker:
         keras.utils.set_random_seed(self._spec.seed)
         self._origin = ModelSource.of(self._spec, folder)
         self._loaded: LoadedModel = load(self._origin.definition)
+        self._data = JobData(self._spec, self._loaded)
         self._events = EventFiles(folder.tensorboard)
 
-        self._data = JobData(self._spec, self._loaded)
     def run(self) -> None:
         """Work until there is no more to do."""
         self._link.activity("waiting")
-        self._link.send(want=pb.Want(tasks=READ_AHEAD))
-        for work in Feed(self._link.tasks, self._source_of):
         if counted := self._data.counted():
             self._link.send(data_counted=counted)
+        self._link.send(want=pb.Want(tasks=READ_AHEAD))
+        for work in Feed(self._link.tasks, self._source_of):
             before = self._step
             try:
                 self._do(work)
