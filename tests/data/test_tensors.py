@@ -187,10 +187,8 @@ def test_what_the_users_functions_do_with_tensors_leaves_the_data_as_it_is(tmp_p
     path = str(tmp_path / "numbers.parquet")
     pq.write_table(pa.table({"x": np.arange(20_000, dtype=np.int64)}), path)
     reader = open_reader([path], {})
-    dataset = tensors.record_dataset(reader, lambda: [(path, 0, 20_000)]).map(
-        lambda row: (row["x"] + 1) * 1_000_003 % 12
-    )
+    dataset = tensors.record_dataset(reader, lambda: [(path, 0, 20_000)]).rebatch(4096)
+    dataset = dataset.map(lambda row: (row["x"] + 1) * 1_000_003 % 12, num_parallel_calls=2)
+    expected = (np.arange(20_000) + 1) * 1_000_003 % 12
     for _ in range(4):
-        assert np.array_equal(
-            np.concatenate([part.numpy() for part in dataset]), (np.arange(20_000) + 1) * 1_000_003 % 12
-        )
+        assert np.array_equal(np.concatenate([part.numpy() for part in dataset]), expected)
