@@ -207,7 +207,7 @@ class Job:
 class Report(str):
     """A text that notebooks show as HTML."""
 
-    __slots__ = ("html",)
+    html: str
 
     def __new__(cls, text: str, html: str) -> Report:
         """Return the text, with the form that notebooks show."""
