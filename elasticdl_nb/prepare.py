@@ -20,6 +20,7 @@ from elasticdl_nb.frames import is_frame, write_frame
 from elasticdl_nb.launch import launch
 from elasticdl_nb.objects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.paths import check_output, with_absolute_paths
+from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 
@@ -52,7 +53,9 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
         spec = _write_frames(spec, frames, folder)
         if not reader:
+            spec = _with_trained_reader_params(spec)
             _check_data(spec)
+        _check_checkpoint(spec)
         check_output(spec)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
@@ -160,10 +163,37 @@ def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -
     )
 
 
+def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
+    """Return the job with the data_reader_params of its trained model, unless it has its own."""
+    if spec.kind == "train" or spec.data_reader_params:
+        return spec
+    from elasticdl_nb.readerparams import inherited
+    from elasticdl_nb.runtime.literals import parse_arguments
+    from elasticdl_nb.runtime.model.trained import read_trained_model
+
+    trained = parse_arguments(read_trained_model(spec.trained_model)[0].data_reader_params)
+    if not trained:
+        return spec
+    return spec.replace(data_reader_params=inherited(spec.data, trained, labels_may_lack=spec.kind == "predict"))
+
+
 def _check_data(spec: JobSpec) -> None:
     from elasticdl_nb.runtime.data.reader import open_reader
 
     for option in ("data", "validation_data"):
         paths = getattr(spec, option)
-        if paths:
-            open_reader(paths, spec.data_reader_params, option).check()
+        try:
+            if paths:
+                open_reader(paths, spec.data_reader_params, option).check()
+        except DataError as error:
+            raise DataError(f"{option}: {error}") from None
+
+
+def _check_checkpoint(spec: JobSpec) -> None:
+    from elasticdl_nb.runtime.checkpoint import folders
+
+    try:
+        if spec.checkpoint_dir_for_init:
+            folders.find(spec.checkpoint_dir_for_init)
+    except DataError as error:
+        raise OptionError("checkpoint_dir_for_init", str(error)) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from job_tools import Commands
+from job_tools import Commands, processes_in
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
 
@@ -42,15 +42,6 @@ def assert_nothing_is_left(work: Path) -> None:
         assert master is None or not listens(master["address"]), f"{folder.name} still listens"
     assert [str(path) for path in work.rglob(".*.partial")] == []
     assert [str(path) for path in work.rglob(".*.old")] == []
-
-
-def processes_in(folder: Path) -> list[psutil.Process]:
-    """Processes that were started with a path in this folder."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if any(str(folder) in argument for argument in process.info["cmdline"] or ())
-    ]
 
 
 def listens(address: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.runtime.data import recordio
+from elasticdl_nb.runtime.data import files, recordio
 
 CODE = """
 import tensorflow as tf
@@ -81,3 +81,15 @@ def example(row: np.ndarray, *, labelled: bool) -> bytes:
         label = int(row[:2].sum() > row[2:].sum())
         feature["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def corrupt(path: Path, chunk: int) -> int:
+    """Change a byte of a chunk's payload; return the offset of the chunk."""
+    index = recordio.Index(files.Source(str(path)))
+    offset = index.extend()[chunk].offset
+    with path.open("r+b") as file:
+        file.seek(offset + 20 + 7)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 0xFF]))
+    return offset

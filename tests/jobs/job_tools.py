@@ -1,4 +1,4 @@
-"""What tests of whole jobs share: commands as people give them, and the data of small problems."""
+"""What tests of whole jobs share: commands as people give them, and waiting for what they bring about."""
 
 from __future__ import annotations
 
@@ -135,3 +135,12 @@ def kill(pid: int) -> None:
     process = psutil.Process(pid)
     process.kill()
     psutil.wait_procs([process], timeout=5)
+
+
+def processes_in(folder: Path) -> list[psutil.Process]:
+    """Processes that were started with a path in this folder."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in argument for argument in process.info["cmdline"] or ())
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 
 import fintech_zoo
@@ -15,7 +14,7 @@ from job_tools import flags, kill, status_of, wait_for_status, wait_until, worke
 from safetensors.numpy import load_file
 
 import elasticdl_nb
-from elasticdl_nb.runtime.data import files, reader, recordio
+from elasticdl_nb.runtime.data import reader
 from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -194,22 +193,10 @@ def test_errors_of_the_users_code_are_told_in_its_own_words_and_lines(commands, 
         assert not (work / "out").exists()
 
 
-def corrupt(path: Path, chunk: int) -> int:
-    """Change a byte of a chunk's payload; return the offset of the chunk."""
-    index = recordio.Index(files.Source(str(path)))
-    offset = index.extend()[chunk].offset
-    with path.open("r+b") as file:
-        file.seek(offset + 20 + 7)
-        byte = file.read(1)
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte[0] ^ 0xFF]))
-    return offset
-
-
 def test_a_chunk_found_corrupt_while_reading_and_an_output_lost_meanwhile_fail_the_job(work, tmp_path, monkeypatch):
     zoo = tmp_path / "fintech"
     fintech_zoo.write(zoo)
-    offset = corrupt(zoo / "train" / "part-1.recordio", 2)
+    offset = fintech_zoo.corrupt(zoo / "train" / "part-1.recordio", 2)
     monkeypatch.setattr(reader, "_VERIFIED_BYTES", 0)
     unread = elasticdl_nb.train(
         model_zoo=zoo, data=zoo / "train" / "*.recordio", output=work / "out", job_name="unread", wait=False,

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import processes_in
-from job_tools import flags, wait_for_status, wait_until, workers
+from job_tools import flags, processes_in, wait_for_status, wait_until, workers
 
 import elasticdl_nb
 from elasticdl_nb.cli import main

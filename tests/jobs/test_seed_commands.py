@@ -10,15 +10,12 @@ import fintech_zoo
 import numpy as np
 import pyarrow.dataset
 import tensorflow as tf
+from iris_data import READER, write_iris
 from job_tools import REPOSITORY, status_of, wait_for_status, workers
-from sklearn.datasets import load_iris
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
 
 ELASTICDL = (str(Path(sys.executable).with_name("elasticdl")),)
-COLUMNS = ["sepal.length", "sepal.width", "petal.length", "petal.width", "variety"]
-NAMES = ("Setosa", "Versicolor", "Virginica")
-READER = "columns=['sepal.length', 'sepal.width', 'petal.length', 'petal.width', 'variety']; sep=','"
 
 
 def test_fintech_is_trained_and_predicts_without_its_zoo(commands, tmp_path):
@@ -57,16 +54,6 @@ def test_fintech_is_trained_and_predicts_without_its_zoo(commands, tmp_path):
     assert right.mean() > 0.9
     served = tf.saved_model.load(str(out / "saved_model"))
     np.testing.assert_allclose(served.serve({"credit": features}), logits, rtol=1e-4, atol=1e-4)
-
-
-def write_iris(path: Path, *, header: bool = True, names: bool = True) -> None:
-    iris = load_iris()
-    rows = [",".join(f'"{name}"' for name in COLUMNS)] if header else []
-    rows += [
-        ",".join([*map(str, row), f'"{NAMES[label]}"' if names else str(label)])
-        for row, label in zip(iris.data, iris.target, strict=True)
-    ]
-    path.write_text("\n".join(rows) + "\n")
 
 
 def guide(iris: Path, output: Path, name: str = "test-odps-iris") -> list[str]:
