@@ -20,7 +20,7 @@ from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 REPOSITORY = Path(__file__).parents[2]
-LIMIT = 120.0
+LIMIT = 300.0
 """Seconds that anything waited for may take on a busy machine."""
 
 MODULE = (sys.executable, "-m", "elasticdl.python.elasticdl.client")
