@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TYPECHECK := build/typecheck
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench protocol clean
+.PHONY: help install demo lab test lint format bench protocol clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,14 +20,14 @@ $(STAMP): pyproject.toml setup.py
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
 
-demo: $(STAMP)  ## Train, evaluate and predict on 327,346 real flights
-	$(BIN)/python -m elasticdl_nb.model_zoo.flights.prepare demo-output/flights
-	$(BIN)/elasticdl train --model_def=flights.wide_and_deep --input_fn=input_fn \
-	    --data=demo-output/flights/train.parquet --validation_data=demo-output/flights/test.parquet \
-	    --num_epochs=3 --minibatch_size=512 --output=demo-output/model --overwrite
-	$(BIN)/elasticdl predict --trained_model=demo-output/model \
-	    --data=demo-output/flights/test.parquet --output=demo-output/predictions.csv --overwrite
-	@echo "Predictions of 32,734 flights: demo-output/predictions.csv. Next: README.md, or 'make lab' if you like notebooks."
+demo: $(STAMP)  ## Run the quickstart notebook: train, evaluate and predict on 327,346 real flights
+	mkdir -p demo-output
+	cd demo-output && $(CURDIR)/$(BIN)/papermill --log-output ../notebooks/quickstart.ipynb quickstart.ipynb
+	$(BIN)/jupyter nbconvert --log-level=WARN --to html demo-output/quickstart.ipynb
+	@echo "The executed notebook: demo-output/quickstart.ipynb, and quickstart.html beside it. To run it yourself: make lab"
+
+lab: $(STAMP)  ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdl_nb import launch
+from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.client import connect, current_status, scale_job, watch_job
 from elasticdl_nb.runtime.errors import JobCancelled, JobFailed, JobNotFound
 from elasticdl_nb.runtime.jobfolder import JobFolder
@@ -163,6 +164,7 @@ class Job:
                     end(self.folder)
                     break
                 time.sleep(_POLL_SECONDS)
+        publish.discard(self.folder.publishing())  # of a master that was killed while its worker wrote
         launch.join(self.folder)
 
     def scale(self, workers: int) -> Job:
@@ -215,7 +217,7 @@ class Job:
 class Report(str):
     """A text that notebooks show as HTML."""
 
-    __slots__ = ("html",)
+    html: str
 
     def __new__(cls, text: str, html: str) -> Report:
         """Return the text, with the form that notebooks show."""

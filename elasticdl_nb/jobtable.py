@@ -46,7 +46,7 @@ class JobList(Sequence[Job]):
             return "no jobs yet"
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=140, force_terminal=False)
+        console = Console(file=io.StringIO(), width=140, force_terminal=False, force_jupyter=False)
         with console.capture() as capture:
             console.print(table(self._statuses()))
         return "\n".join(line.rstrip() for line in capture.get().strip().splitlines())

@@ -16,6 +16,8 @@ from elasticdl_nb.runtime.locks import Process, holder
 from elasticdl_nb.runtime.platform import supervisor
 
 _POLL_SECONDS = 0.01
+# How the dashboard looks is a layer above this one, and named for the master to load.
+DASHBOARD = "elasticdl_nb.widgets.dashboard:Pages"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _reapers: dict[Path, threading.Thread] = {}
@@ -27,6 +29,7 @@ def launch(folder: JobFolder) -> None:
     Raises JobFailed, with the end of the master's log, if it dies before. When this is interrupted, no process is
     left behind.
     """
+    folder.write_dashboard(DASHBOARD)
     log = folder.log_path("master")
     with open(log, "ab") as output:
         process = subprocess.Popen(

@@ -111,6 +111,8 @@ def _check_place(output: str) -> None:
 
 def _check_apart_from_inputs(spec: JobSpec, output: str) -> None:
     data = [("data", path) for path in spec.data] + [("validation_data", path) for path in spec.validation_data]
+    if spec.custom_data_reader:
+        data = [(option, path) for option, path in data if os.path.isabs(path)]  # the others may be anything
     code = [("trained_model", spec.trained_model), ("model_zoo", spec.model_zoo)]
     for option, path in data + code:
         if path and not is_remote(path) and _inside(_fixed_part(path.removeprefix("file://")), output):

@@ -20,6 +20,7 @@ from elasticdl_nb.frames import is_frame, write_frame
 from elasticdl_nb.launch import launch
 from elasticdl_nb.objects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.paths import check_output, with_absolute_paths
+from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 
@@ -43,12 +44,18 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
         find_option(kind, name)
     named = name_objects(kind, given)
     options, frames = _set_frames_aside(kind, named.options)
-    spec = with_absolute_paths(JobSpec.create(kind, **options))
+    stated = JobSpec.create(kind, **options)
+    spec = with_absolute_paths(stated)
     spec = spec.replace(job_name=spec.job_name or make_name(spec, time.localtime(), random.SystemRandom()))
     with JobFolder.prepare(_for_keeping(spec)) as folder:
-        _check_code(spec, named, folder)
+        if reader := _check_code(spec, named, folder):
+            # What the data's names mean is the reader's business: they need not be paths.
+            spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
         spec = _write_frames(spec, frames, folder)
-        _check_data(spec)
+        if not reader:
+            spec = _with_trained_reader_params(spec)
+            _check_data(spec)
+        _check_checkpoint(spec)
         check_output(spec)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
@@ -75,9 +82,12 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 # ------------------------------------------------------------------ the model's code
 
 
-def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
-    """Check the model's code, after it was brought into the job's folder; or that of the trained model."""
-    from elasticdl_nb.runtime.model.static import check_model, check_requirements
+def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> str:
+    """Check the model's code, after it was brought into the job's folder; or that of the trained model.
+
+    Returns the name of its custom_data_reader, if it has one.
+    """
+    from elasticdl_nb.runtime.model.static import check_model, check_requirements, data_reader_of
 
     if spec.kind == "train":
         zoo = os.fspath(folder.zoo)
@@ -86,6 +96,7 @@ def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
         zoo, spec = _trained_code(spec)
     check_requirements(zoo)
     check_model(zoo, spec)
+    return data_reader_of(zoo, spec)
 
 
 def _trained_code(spec: JobSpec) -> tuple[str, JobSpec]:
@@ -143,7 +154,7 @@ def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[s
 
 
 def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -> JobSpec:
-    files = {os.path.abspath(name): os.fspath(folder.data / name) for name in frames}
+    files = {given: os.fspath(folder.data / name) for name in frames for given in (name, os.path.abspath(name))}
     for name, frame in frames.items():
         write_frame(frame, folder.data / name, name.partition("-")[0])
     return spec.replace(
@@ -152,10 +163,37 @@ def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -
     )
 
 
+def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
+    """Return the job with the data_reader_params of its trained model, unless it has its own."""
+    if spec.kind == "train" or spec.data_reader_params:
+        return spec
+    from elasticdl_nb.readerparams import inherited
+    from elasticdl_nb.runtime.literals import parse_arguments
+    from elasticdl_nb.runtime.model.trained import read_trained_model
+
+    trained = parse_arguments(read_trained_model(spec.trained_model)[0].data_reader_params)
+    if not trained:
+        return spec
+    return spec.replace(data_reader_params=inherited(spec.data, trained, labels_may_lack=spec.kind == "predict"))
+
+
 def _check_data(spec: JobSpec) -> None:
     from elasticdl_nb.runtime.data.reader import open_reader
 
     for option in ("data", "validation_data"):
         paths = getattr(spec, option)
-        if paths:
-            open_reader(paths, spec.data_reader_params, option).check()
+        try:
+            if paths:
+                open_reader(paths, spec.data_reader_params, option).check()
+        except DataError as error:
+            raise DataError(f"{option}: {error}") from None
+
+
+def _check_checkpoint(spec: JobSpec) -> None:
+    from elasticdl_nb.runtime.checkpoint import folders
+
+    try:
+        if spec.checkpoint_dir_for_init:
+            folders.find(spec.checkpoint_dir_for_init)
+    except DataError as error:
+        raise OptionError("checkpoint_dir_for_init", str(error)) from None

@@ -36,7 +36,7 @@ class ElasticDLMagics(Magics):
     shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell) -> None:
-        super().__init__(shell)  # type: ignore[no-untyped-call]
+        super().__init__(shell)
         self.defaults: dict[str, Any] = {}
         self.own_defaults: dict[str, Any] = {}
 
@@ -133,7 +133,7 @@ class ElasticDLMagics(Magics):
     def _run_body(self, body: str) -> list[str]:
         """Run the cell's Python in the notebook; return the names it binds at its top level."""
         __tracebackhide__ = True
-        source = self.shell.transform_cell(body)
+        source = self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
         tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]
         code = self.shell.compile(tree, self.shell.compile.cache(source, raw_code=body), "exec")
         exec(code, self.shell.user_ns)  # noqa: S102  the user's own cell

@@ -28,7 +28,7 @@ _OWN: dict[str, tuple[Own, ...]] = {
 def make_matcher(namespace: Mapping[str, Any]) -> Callable[[CompletionContext], SimpleMatcherResult]:
     """Return a matcher for `IPCompleter.custom_matchers` that knows the notebook's names."""
 
-    @context_matcher()  # type: ignore[no-untyped-call]
+    @context_matcher()  # type: ignore[untyped-decorator]
     def elasticdl_matcher(context: CompletionContext) -> SimpleMatcherResult:
         lines = context.full_text.split("\n")[: context.cursor_line]
         fragment, found = complete([*lines, context.text_until_cursor], namespace)

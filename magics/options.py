@@ -128,8 +128,8 @@ def split(text: str) -> tuple[list[str], list[tuple[str, str | None]]]:
     """
     starts = list(_starts(text))
     head = _without_comments(text[: starts[0]] if starts else text)
-    pairs = []
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
+    pairs: list[tuple[str, str | None]] = []
+    for start, end in zip(starts, [*starts, len(text)][1:], strict=True):
         match = _NAME.match(text, start)
         assert match is not None
         rest = _without_comments(text[match.end() : end]).strip()

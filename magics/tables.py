@@ -45,7 +45,7 @@ class Shown:
                 table.add_column(column, overflow="fold")
             for row in self.rows:
                 table.add_row(*(cell.replace("[", "\\[") for cell in row))
-            console = Console(file=io.StringIO(), width=120, force_terminal=False)
+            console = Console(file=io.StringIO(), width=120, force_terminal=False, force_jupyter=False)
             with console.capture() as capture:
                 console.print(table)
             parts.append("\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines()))

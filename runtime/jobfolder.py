@@ -15,6 +15,8 @@
       processes/      a file per process of the job that lives
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
+      dashboard       what draws the job's dashboard
+      publishing      where the result is being written aside
       logs/           a file per process
       checkpoints/    unless the job says otherwise
       tensorboard/    event files
@@ -205,6 +207,26 @@ class JobFolder:
     def write_master(self, address: str) -> None:
         """Tell clients where the master listens."""
         write_aside(self.path / "master.json", json.dumps({"address": address, "pid": os.getpid()}).encode())
+
+    def dashboard(self) -> str:
+        """What draws the job's dashboard, as package.module:name; empty if nothing does."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.path / "dashboard").read_text()
+        return ""
+
+    def write_dashboard(self, renderer: str) -> None:
+        """Name what draws the job's dashboard."""
+        write_aside(self.path / "dashboard", renderer.encode())
+
+    def publishing(self) -> Path | None:
+        """Where a worker has begun to write the job's result aside, or None before."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path((self.path / "publishing").read_text())
+        return None
+
+    def write_publishing(self, path: Path) -> None:
+        """Remember where the job's result is being written aside."""
+        write_aside(self.path / "publishing", os.fspath(path).encode())
 
     def log_path(self, role: str, index: int | None = None) -> Path:
         """The log file of one process: logs/master.log, logs/worker-0.log."""

@@ -39,6 +39,14 @@ def aside(output: str, scratch: str | os.PathLike[str]) -> Path:
     return parent / name
 
 
+def discard(path: Path | None) -> None:
+    """Remove what was written aside, if there is any, and will not be published."""
+    if path is not None and path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path is not None:
+        path.unlink(missing_ok=True)
+
+
 def publish(source: Path, output: str, *, overwrite: bool, marker: str = "") -> str:
     """Make the file or directory at `source` the output; return where it is.
 

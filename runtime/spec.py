@@ -180,6 +180,11 @@ class JobSpec:
         "instead of the module's dataset_fn or feed.",
         group="Model", form="NAME", aliases={"train": ("feed",), "evaluate": ("feed",), "predict": ("feed",)},
     )  # fmt: skip
+    custom_data_reader: str = _option(
+        "Function (data, records_per_task[, …]) that returns a reader of other data than files, instead of the "
+        "module's custom_data_reader.",
+        group="Model", form="NAME",
+    )  # fmt: skip
     loss: str = _option(
         "Function (labels, outputs) or name of a Keras loss, instead of the model's default_loss or module's loss.",
         group="Model", form="NAME", jobs=_TRAIN,

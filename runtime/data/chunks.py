@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class FileRecords:
-    """A file and the number of records in it."""
+    """A file and the number of records in it, the first of which has the number `start`."""
 
     path: str
     records: int
+    start: int = 0
 
 
 @dataclass(frozen=True)

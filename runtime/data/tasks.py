@@ -20,12 +20,12 @@ def cut(files: Sequence[FileRecords], records_per_task: int) -> list[list[Range]
     tasks: list[list[Range]] = []
     room = 0
     for file in files:
-        start = 0
-        while start < file.records:
+        start, last = file.start, file.start + file.records
+        while start < last:
             if room == 0:
                 tasks.append([])
                 room = records_per_task
-            end = min(file.records, start + room)
+            end = min(last, start + room)
             tasks[-1].append((file.path, start, end))
             room -= end - start
             start = end

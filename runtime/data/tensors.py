@@ -147,8 +147,9 @@ def _arrays(form: str, chunk: Chunk) -> list[Any]:
         return [chunk.to_numpy()]
     if form == "strings":
         return [_stacked(chunk)]
-    # In the order in which TensorFlow flattens dicts.
-    return [columns.to_numpy(chunk.column(name)) for name in sorted(chunk.schema.names)]
+    # In the order in which TensorFlow flattens dicts. Copies, as TensorFlow takes the memory over and may write to it
+    # (x - y into that of x), but the chunk's belongs to the reader, which keeps it for the next task.
+    return [np.array(columns.to_numpy(chunk.column(name))) for name in sorted(chunk.schema.names)]
 
 
 def _stacked(batch: pa.RecordBatch) -> Any:

@@ -105,6 +105,8 @@ class Coordinator(Crew):
                 self._task_failed(member, message.task_failed, now)
             case "worker_failed":
                 self._member_failed(member, message.worker_failed.failure, now)
+            case "data_counted":
+                self.data_counted(message.data_counted.data, message.data_counted.validation, now)
             case "checkpoint_ready":
                 self._commit(message.checkpoint_ready.path, message.checkpoint_ready.step, self._state(), sealed=True)
             case "stop_training" if not self.queue.is_stopped:

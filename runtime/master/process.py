@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 
+from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
 from elasticdl_nb.runtime.errors import ElasticDLError
@@ -33,6 +34,7 @@ from elasticdl_nb.runtime.master.actions import (
     Start,
 )
 from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.master.dashboard import Dashboard
 from elasticdl_nb.runtime.master.journal import Journal
 from elasticdl_nb.runtime.master.membership import Key
 from elasticdl_nb.runtime.master.picture import Mark
@@ -66,6 +68,9 @@ class Master:
         if self._is_new:
             self._journal.replace(self._coordinator)
         self._service = MasterService(self)
+        renderer = folder.dashboard()
+        self._dashboard = Dashboard(renderer, lambda: self.update(Mark())[0].status) if renderer else None
+        self._dashboard_url = ""
         self._over = asyncio.Event()
         self._to_do: deque[Action] = deque()
         self._acting = False
@@ -86,6 +91,8 @@ class Master:
         # Before anyone is let in, so that processes that live still are known to do so.
         living = [] if self._is_new else [_key(instance) for instance in await self._platform.adopt()]
         await server.start()
+        if self._dashboard is not None:
+            self._dashboard_url = await self._dashboard.start()
         self._folder.write_master(self._address)
         if self._is_new:
             self._happened("start")
@@ -97,11 +104,14 @@ class Master:
             await self._over.wait()
         finally:
             await self._platform.close()
+            publish.discard(self._folder.publishing())  # of a worker that was killed while it wrote
             for task in self._background:
                 task.cancel()
             self._write_status()
             self._folder.mark_over()
             self._service.wake_watchers()
+            if self._dashboard is not None:
+                await self._dashboard.close()
             await server.stop(grace=2.0)
             self._journal.remove()
             checkpoints.discard_unfinished(self._checkpoint_directory())
@@ -155,7 +165,10 @@ class Master:
 
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
         """See `service.Events`."""
-        return report.update(self._coordinator, time.time(), mark, name=self._folder.name, pid=os.getpid())
+        update, mark = report.update(self._coordinator, time.time(), mark, name=self._folder.name, pid=os.getpid())
+        if not self._coordinator.is_over:
+            update.status.dashboard_url = self._dashboard_url
+        return update, mark
 
     # ------------------------------------------------------------ events of the platform, the data and the clock
 
@@ -168,6 +181,8 @@ class Master:
     async def _count_data(self) -> None:
         if self._coordinator.data_is_counted:
             return
+        if self._spec.custom_data_reader:
+            return  # the user's code, which workers run: one of them will say
         try:
             data = await asyncio.to_thread(count, self._spec, "data")
             validation = await asyncio.to_thread(count, self._spec, "validation_data")

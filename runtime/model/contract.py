@@ -19,6 +19,7 @@ CLASS_NAMES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("default_optimizer",),
     "input_fn": ("default_input", "input_fn"),
     "dataset_fn": ("dataset_fn", "feed"),
+    "custom_data_reader": (),
     "eval_metrics_fn": ("eval_metrics_fn", "default_metrics"),
     "callbacks": ("default_callbacks",),
     "prediction_outputs_processor": ("PredictionOutputsProcessor",),
@@ -28,6 +29,7 @@ MODULE_NAMES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("optimizer", "default_optimizer"),
     "input_fn": ("input_fn", "default_input"),
     "dataset_fn": ("dataset_fn", "feed"),
+    "custom_data_reader": ("custom_data_reader",),
     "eval_metrics_fn": ("eval_metrics_fn",),
     "callbacks": ("callbacks",),
     "prediction_outputs_processor": ("PredictionOutputsProcessor",),
@@ -66,6 +68,7 @@ class ModelDefinition:
     params: dict[str, Any] = field(default_factory=dict)
     input_fn: str = ""
     dataset_fn: str = ""
+    custom_data_reader: str = ""
     loss: str = ""
     optimizer: str = ""
     eval_metrics_fn: str = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model import keras_names
 from elasticdl_nb.runtime.model.calls import attribute_of, takes_by_name
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, ModelDefinition
+from elasticdl_nb.runtime.model.customreader import CustomReader
 from elasticdl_nb.runtime.model.features import FeatureForm
 from elasticdl_nb.runtime.model.imports import find, import_from_zoo, user_code
 from elasticdl_nb.runtime.model.inputs import make_batches
@@ -260,6 +261,25 @@ class LoadedModel:
             task_records=task_records,
             number=number,
         )
+
+    @property
+    def has_custom_data_reader(self) -> bool:
+        """Whether the model brings a reader of its own; raises OptionError if the job's options do not know of it."""
+        found = self._part("custom_data_reader")
+        if found is not None and not self.definition.custom_data_reader:
+            raise OptionError(
+                "custom_data_reader",
+                f"{found[1]} shows only when the module is imported; say so: custom_data_reader={found[1]}",
+            )
+        return found is not None
+
+    def open_custom_data(self, data: Sequence[str], params: Mapping[str, Any], records_per_task: int) -> CustomReader:
+        """Return the model's own reader for one of the job's data options; see `CustomReader`."""
+        found = self._part("custom_data_reader")
+        assert found is not None, "asked for what has_custom_data_reader denies"
+        name = self.definition.custom_data_reader
+        where = name if "." in name else f"{self._module.__name__}.{name}"
+        return CustomReader(found[0], where, self._root, data, params, records_per_task)
 
     @property
     def maps_records(self) -> bool:

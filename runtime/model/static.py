@@ -20,7 +20,7 @@ from elasticdl_nb.runtime.model.shapes import Arguments, arguments_of, class_att
 from elasticdl_nb.runtime.model.source import UNKNOWN, Defined, External, Found, Location, Module, ModuleName, Zoo
 from elasticdl_nb.runtime.spec import JobSpec
 
-__all__ = ["check_model", "check_requirements"]
+__all__ = ["check_model", "check_requirements", "data_reader_of"]
 
 _NEVER_MODEL_NODES = (
     ast.Constant, ast.JoinedStr, ast.Dict, ast.List, ast.Set, ast.Tuple, ast.ListComp, ast.DictComp, ast.SetComp,
@@ -50,6 +50,23 @@ def check_model(zoo: str, spec: JobSpec) -> None:
             _check_named(source, module, role, getattr(spec, role))
     _check_parts(source, module, model, spec)
     _check_params(source, module, model, spec)
+
+
+def data_reader_of(zoo: str, spec: JobSpec) -> str:
+    """Return the name of the model's custom_data_reader, the option's or the module's; or an empty string.
+
+    Takes what `check_model` takes, and has found nothing wrong with. Where the source does not settle it there is
+    none: the worker objects if there is one after all.
+    """
+    name = MODULE_NAMES["custom_data_reader"][0]
+    if spec.custom_data_reader or not spec.model_def:
+        return spec.custom_data_reader
+    source = Zoo(zoo)
+    found = source.lookup(source.module(source.locate(spec.model_def).module), name)
+    is_function = isinstance(found, External) or (
+        isinstance(found, Defined) and not isinstance(found.node, _NEVER_MODEL_NODES)
+    )
+    return name if is_function else ""
 
 
 # ------------------------------------------------------------------ the model

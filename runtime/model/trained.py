@@ -115,6 +115,7 @@ def _write(
         variables=variables,
         minibatch_size=spec.minibatch_size,
         saved_model=exported,
+        custom_data_reader=spec.custom_data_reader,
     )
     (directory / MESSAGE).write_bytes(message.SerializeToString(deterministic=True))
     return notes
@@ -177,6 +178,7 @@ def definition_of(message: pb.TrainedModel, directory: Path) -> ModelDefinition:
         params=literals.parse_arguments(message.model_def_params),
         input_fn=message.input_function,
         dataset_fn=message.dataset_function,
+        custom_data_reader=message.custom_data_reader,
         loss=message.loss,
         optimizer=message.optimizer,
         eval_metrics_fn=message.eval_metrics_function,

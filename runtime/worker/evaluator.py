@@ -11,7 +11,7 @@ from elasticdl_nb.runtime.model.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
 from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.trainer import batch_size
+from elasticdl_nb.runtime.worker.trainer import batch_size, with_own_losses
 
 
 class Evaluator:
@@ -24,7 +24,7 @@ class Evaluator:
 
     def _outputs_and_loss(self, features: Any, labels: Any) -> tuple[Any, tf.Tensor]:
         outputs = self._loaded.call_model(features, training=False)
-        return outputs, self._loaded.compute_loss(labels, outputs)
+        return outputs, with_own_losses(self._loaded.compute_loss(labels, outputs), self._loaded.model)
 
     def evaluate(self, batches: Iterator[Any], step: int) -> tuple[int, list[pb.MetricState]]:
         """Return the number of records in the batches and the metrics' states over them."""

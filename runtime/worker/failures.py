@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError, ImportError)
@@ -16,11 +16,12 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
     """Describe an exception; `cause` is the one to tell people about, if it is not the outermost."""
     told = _without_autograph(cause or error)
     message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {told}"
-    passing = isinstance(told, OSError) or type(told).__name__ in _PASSING
+    reason = told.__cause__ if isinstance(told, ModelError) and told.__cause__ else told
+    passing = isinstance(reason, OSError) or type(reason).__name__ in _PASSING
     return pb.Failure(
         message=message,
         traceback=_users_frames(told) + "".join(traceback.format_exception(error)),
-        transient=passing and not isinstance(told, _LASTING),
+        transient=passing and not isinstance(reason, _LASTING),
     )
 
 

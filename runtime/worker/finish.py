@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.data.writers import concatenate
-from elasticdl_nb.runtime.jobfolder import JobFolder, write_aside
+from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.model.loader import LoadedModel
 from elasticdl_nb.runtime.model.trained import MESSAGE, write_trained_model
 from elasticdl_nb.runtime.spec import JobSpec
@@ -62,15 +61,15 @@ def finish_prediction(spec: JobSpec, folder: JobFolder, parts: int) -> list[str]
 
 
 def _aside(folder: JobFolder, output: str) -> Path:
-    """Where to write the output first; the job's folder remembers it, see `_published_before`."""
+    """Where to write the output first; the job's folder remembers it, and what a dead worker left there goes."""
+    left = folder.publishing()
     path = publish.aside(output, folder.path)
-    write_aside(folder.path / "publishing", os.fspath(path).encode())
+    folder.write_publishing(path)
+    publish.discard(left)
     return path
 
 
 def _published_before(folder: JobFolder, output: str) -> bool:
     """Whether a worker of this job has published the output already, and died before it could say so."""
-    with contextlib.suppress(FileNotFoundError):
-        path = Path((folder.path / "publishing").read_text())
-        return not path.exists() and publish.exists(output)
-    return False
+    path = folder.publishing()
+    return path is not None and not path.exists() and publish.exists(output)

@@ -29,6 +29,11 @@ def batch_size(values: Any) -> int:
     return int(tf.nest.flatten(values)[0].shape[0])
 
 
+def with_own_losses(loss: tf.Tensor, model: Any) -> tf.Tensor:
+    """Add the losses of the model's own layers in its latest call, such as regularization, to a batch's loss."""
+    return loss + tf.add_n([tf.cast(extra, loss.dtype) for extra in model.losses]) if model.losses else loss
+
+
 class LocalTrainer:
     """Applies batches to a built model, one step each; `element_spec` is the form of the batches."""
 
@@ -97,9 +102,7 @@ class LocalTrainer:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             outputs = self._loaded.call_model(features, training=True)
-            loss = self._loaded.compute_loss(labels, outputs)
-            if self.model.losses:
-                loss += tf.add_n([tf.cast(extra, loss.dtype) for extra in self.model.losses])
+            loss = with_own_losses(self._loaded.compute_loss(labels, outputs), self.model)
             scaled = self.optimizer.scale_loss(loss)
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
         return loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.data.reader import Reader, open_reader
+from elasticdl_nb.runtime.data.reader import Reader
 from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
@@ -31,6 +32,7 @@ from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import BatchSource, Feed, StreamSource, TaskSource, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
+from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.predictor import Predictor
@@ -38,6 +40,7 @@ from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
 from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
 from elasticdl_nb.runtime.worker.trainer import LocalTrainer
 
+logger = logging.getLogger(__name__)
 MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}
 CHECKPOINT_SECONDS = 30.0
 NEW_SERVERS_SECONDS = 60.0
@@ -64,6 +67,7 @@ class Worker:
         self._generation = 0
         with self._serving():
             self._loaded: LoadedModel = load(self._origin.definition)
+        self._data = JobData(self._spec, self._loaded)
         self._events = EventFiles(folder.tensorboard)
 
     def _serving(self) -> contextlib.AbstractContextManager[None]:
@@ -73,6 +77,8 @@ class Worker:
     def run(self) -> None:
         """Work until there is no more to do."""
         self._link.activity("waiting")
+        if counted := self._data.counted():
+            self._link.send(data_counted=counted)
         self._link.send(want=pb.Want(tasks=READ_AHEAD))
         for work in Feed(self._link.tasks, self._source_of):
             if self._link.begin(work.task):
@@ -89,6 +95,7 @@ class Worker:
         except ServersLost as error:
             self._lost_servers(work.task, error)
         except Exception as error:  # the master decides what a failed task means; the worker lives on
+            logger.exception("a task failed")
             self._failed(work.task, error, self._step - before)
 
     def _failed(self, task: pb.Task, error: Exception, steps: int) -> None:
@@ -153,16 +160,11 @@ class Worker:
     def _source(self, kind: pb.TaskKind) -> BatchSource:
         with self._sources_lock:
             if kind not in self._sources:
-                reader = self._reader(kind)
+                is_validation = kind == pb.EVALUATE and self._spec.kind == "train"
+                reader = self._data.reader("validation_data" if is_validation else "data")
                 kinds = StreamSource if self._loaded.maps_records else TaskSource
                 self._sources[kind] = kinds(reader, partial(self._dataset, kind, reader))
             return self._sources[kind]
-
-    def _reader(self, kind: pb.TaskKind) -> Reader:
-        spec = self._spec
-        option = "validation_data" if kind == pb.EVALUATE and spec.kind == "train" else "data"
-        paths = spec.validation_data if option == "validation_data" else spec.data
-        return open_reader(paths, spec.data_reader_params, option)
 
     def _dataset(
         self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None

@@ -22,6 +22,13 @@ def test_a_task_goes_on_into_the_next_file():
     assert cut([FileRecords("a", 3), FileRecords("b", 3)], 4) == [[("a", 0, 3), ("b", 0, 1)], [("b", 1, 3)]]
 
 
+def test_records_are_numbered_as_their_file_numbers_them():
+    assert cut([FileRecords("a", 3, start=10), FileRecords("a", 2, start=20)], 4) == [
+        [("a", 10, 13), ("a", 20, 21)],
+        [("a", 21, 22)],
+    ]
+
+
 def test_tasks_of_no_records_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         cut([FileRecords("a", 3)], 0)

@@ -181,3 +181,14 @@ def test_examples_are_the_same_to_tensorflow_and_to_us():
     feature = tf.train.Feature(float_list=tf.train.FloatList(value=[1, 2]))
     theirs = tf.train.Example(features=tf.train.Features(feature={"x": feature})).SerializeToString()
     assert examples.decode([theirs])["x"].to_pylist() == [[1.0, 2.0]]
+
+
+def test_what_the_users_functions_do_with_tensors_leaves_the_data_as_it_is(tmp_path):
+    path = str(tmp_path / "numbers.parquet")
+    pq.write_table(pa.table({"x": np.arange(20_000, dtype=np.int64)}), path)
+    reader = open_reader([path], {})
+    dataset = tensors.record_dataset(reader, lambda: [(path, 0, 20_000)]).rebatch(4096)
+    dataset = dataset.map(lambda row: (row["x"] + 1) * 1_000_003 % 12, num_parallel_calls=2)
+    expected = (np.arange(20_000) + 1) * 1_000_003 % 12
+    for _ in range(4):
+        assert np.array_equal(np.concatenate([part.numpy() for part in dataset]), expected)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model.static import built_in_zoo, check_model
+from elasticdl_nb.runtime.model.static import built_in_zoo, check_model, data_reader_of
 from elasticdl_nb.runtime.spec import JobSpec
 
 MODEL = """
@@ -197,3 +197,29 @@ def test_the_check_is_quick() -> None:
     begin = time.perf_counter()
     check_model(built_in_zoo(), spec)
     assert time.perf_counter() - begin < 0.1
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("def custom_data_reader(data): ...", True),
+        ("from fintech.losses import squared as custom_data_reader", True),
+        ("from somewhere.else_ import custom_data_reader", True),
+        ("custom_data_reader = None", False),
+        ("", False),
+        # Every model that imports the names of a package would have one, if doubt were enough.
+        ("from keras.layers import *", False),
+    ],
+)
+def test_a_custom_data_reader_is_found_in_the_models_module(zoo: Path, code: str, found: bool) -> None:
+    write(zoo, "net.py", f"{code}\ndef custom_model(): ...\n")
+    spec = JobSpec.create("train", model_def="net.custom_model", data="x", output="y")
+    assert data_reader_of(str(zoo), spec) == ("custom_data_reader" if found else "")
+
+
+def test_the_option_wins_and_is_checked(zoo: Path) -> None:
+    spec = JobSpec.create(
+        "train", model_def="fintech.MyKerasModel", data="x", custom_data_reader="fintech.losses.squared"
+    )
+    assert data_reader_of(str(zoo), spec) == "fintech.losses.squared"
+    refusal(zoo, "custom_data_reader", "defines no 'reader'", custom_data_reader="reader")

@@ -1,0 +1,170 @@
+"""The dashboard's HTTP endpoint: a page that shows the job, and the stream of events that keeps it up to date.
+
+Listens on this machine's loopback address alone. The secret in the URL lets those in who were given it; requests for
+another host name are turned down, so that no web page can reach the dashboard by a name of its own. How the page looks
+is a layer's business above this one: the renderer is named by a string, `package.module:Class`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.status import is_over
+
+INTERVAL = 0.5
+"""Seconds between two looks at the job for a stream."""
+
+HEARTBEAT = 15.0
+"""Seconds after which a stream without news sends a comment, which shows whether anyone still listens."""
+
+MOST_CONNECTIONS = 64
+_REQUEST_SECONDS = 10.0
+_REQUEST_BYTES = 16_384
+_GOODBYE_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+
+class Stream(Protocol):
+    """What one watcher of the page has seen."""
+
+    def news(self, status: pb.JobStatus, now: float) -> bytes:
+        """Return the events that bring the watcher up to date at the time `now`; empty if there are none."""
+        ...
+
+
+class Renderer(Protocol):
+    """Draws the page."""
+
+    def page(self, status: pb.JobStatus) -> tuple[bytes, str]:
+        """Return the page, whose stream of events is at `events`, and the policy to serve it with."""
+        ...
+
+    def stream(self) -> Stream:
+        """Return the stream of a new watcher."""
+        ...
+
+
+def load_renderer(name: str) -> Renderer:
+    """Return the renderer that `package.module:Class` names."""
+    module, _, attribute = name.partition(":")
+    renderer: Renderer = getattr(importlib.import_module(module), attribute)()
+    return renderer
+
+
+class Dashboard:
+    """Serves the page until it is closed; `status` returns the job's present status."""
+
+    def __init__(self, renderer: str, status: Callable[[], pb.JobStatus]) -> None:
+        self._renderer_name = renderer
+        self._renderer: Renderer | None = None
+        self._status = status
+        self._secret = secrets.token_urlsafe(18)
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._hosts: set[str] = set()
+        self._closing = asyncio.Event()
+
+    async def start(self) -> str:
+        """Listen, and return the page's URL."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_REQUEST_BYTES)
+        port = self._server.sockets[0].getsockname()[1]
+        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
+        return f"http://127.0.0.1:{port}/{self._secret}/"
+
+    async def close(self) -> None:
+        """Send every watcher the last picture, and end."""
+        self._closing.set()
+        if self._server is not None:
+            self._server.close()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=_GOODBYE_SECONDS)
+        for connection in self._connections:
+            connection.cancel()
+
+    # ------------------------------------------------------------ requests
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(_REQUEST_SECONDS):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                await self._answer(head.decode("latin-1"), writer)
+        except Exception:  # a defect of the page must not disturb the job
+            logger.exception("the dashboard failed")
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _answer(self, head: str, writer: asyncio.StreamWriter) -> None:
+        lines = head.split("\r\n")
+        method, _, rest = lines[0].partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        headers = {
+            name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
+        }
+        secret, _, page = path.lstrip("/").partition("/")
+        if headers.get("host", "") not in self._hosts:
+            await _send(writer, "421 Misdirected Request", b"This is not the host you are looking for.")
+        elif not secrets.compare_digest(secret.encode("latin-1"), self._secret.encode()) or page not in ("", "events"):
+            await _send(writer, "404 Not Found", b"There is nothing here. The whole address is needed, secret and all.")
+        elif method != "GET":
+            await _send(writer, "405 Method Not Allowed", b"", {"Allow": "GET"})
+        elif len(self._connections) > MOST_CONNECTIONS:
+            await _send(writer, "503 Service Unavailable", b"Too many pages are open.")
+        elif page == "events":
+            await self._stream(writer)
+        else:
+            body, policy = self._drawn_by().page(self._status())
+            await _send(writer, "200 OK", body, {"Content-Security-Policy": policy}, "text/html; charset=utf-8")
+
+    def _drawn_by(self) -> Renderer:
+        if self._renderer is None:
+            self._renderer = load_renderer(self._renderer_name)
+        return self._renderer
+
+    async def _stream(self, writer: asyncio.StreamWriter) -> None:
+        stream = self._drawn_by().stream()
+        writer.write(_head("200 OK", {"Content-Type": "text/event-stream"}))
+        sent_at = time.monotonic()
+        while not writer.is_closing():
+            closing = self._closing.is_set()
+            status, now = self._status(), time.monotonic()
+            news = stream.news(status, now)
+            if not news and now - sent_at > HEARTBEAT:
+                news = b":\n\n"
+            if news:
+                writer.write(news)
+                await writer.drain()
+                sent_at = now
+            if closing or is_over(status):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), INTERVAL)
+
+
+async def _send(
+    writer: asyncio.StreamWriter, state: str, body: bytes, headers: dict[str, str] | None = None,
+    kind: str = "text/plain; charset=utf-8",
+) -> None:  # fmt: skip
+    writer.write(_head(state, {"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}) + body)
+    await writer.drain()
+
+
+def _head(state: str, headers: dict[str, str]) -> bytes:
+    everywhere = {
+        "Cache-Control": "no-store", "Connection": "close", "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin",
+    }  # fmt: skip
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**everywhere, **headers}.items())
+    return f"HTTP/1.1 {state}\r\n{lines}\r\n".encode("latin-1")

@@ -1,0 +1,90 @@
+"""The notebooks as papermill and CI run them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def run(notebook: Path, place: Path, **parameters) -> nbformat.NotebookNode:
+    papermill.execute_notebook(
+        notebook, place / "out.ipynb", parameters=parameters, cwd=place, progress_bar=False, kernel_name="python3"
+    )
+    return nbformat.read(place / "out.ipynb", 4)
+
+
+def outputs(notebook: nbformat.NotebookNode, start: str) -> list[nbformat.NotebookNode]:
+    return next(cell.outputs for cell in notebook.cells if cell.cell_type == "code" and start in cell.source)
+
+
+def pictures(notebook: nbformat.NotebookNode, start: str) -> list[str]:
+    return [one.data["text/html"] for one in outputs(notebook, start) if one.output_type == "display_data"]
+
+
+def value(notebook: nbformat.NotebookNode, start: str) -> str:
+    return next(one.data["text/plain"] for one in outputs(notebook, start) if one.output_type == "execute_result")
+
+
+def test_the_quickstart_learns_and_leaves_its_pictures(place):
+    done = run(NOTEBOOKS / "quickstart.ipynb", place, num_epochs=1)
+    metrics = eval(value(done, "job.wait()"))
+    assert metrics["auc"] > 0.67 and metrics["accuracy"] > 0.75
+    assert eval(value(done, "evaluation.metrics"))["auc"] > 0.6
+    (picture,) = pictures(done, "%%elasticdl_train")
+    assert "succeeded" in picture and "data:image/svg+xml;base64," in picture and "<script" not in picture
+    assert len(picture) < 100_000
+    milestones = "".join(one.text for one in outputs(done, "%%elasticdl_train") if one.get("name") == "stdout")
+    assert "train job train-LateArrival" in milestones and "evaluation at step" in milestones
+    assert not any(
+        "widget" in kind for cell in done.cells for one in cell.get("outputs", ()) for kind in one.get("data", ())
+    )
+    assert "image/png" in outputs(done, "by_hour")[-1].data
+
+
+def test_three_kinds_of_data_give_the_same_result(place):
+    done = run(NOTEBOOKS / "custom_training_data.ipynb", place, num_epochs=10)
+    table = value(done, "jobs = {")
+    accuracies = [float(line.split()[1]) for line in table.splitlines()[1:]]
+    assert len(accuracies) == 3 and min(accuracies) > 0.9
+
+
+BROKEN = """\
+%%elasticdl_train --data data.csv --dataset_fn dataset_fn --loss mse --optimizer sgd --num_epochs 1
+def custom_model():
+    return build(3)
+
+def build(width):
+    raise ValueError(f"no model of width {width}")
+
+def dataset_fn(dataset, mode):
+    return dataset
+"""
+
+
+def test_a_model_that_raises_fails_the_run_with_its_own_traceback(place):
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext elasticdl_nb", BROKEN, "after = 1")]
+    nbformat.write(notebook, place / "in.ipynb")
+    (place / "data.csv").write_text("x,y\n1,2\n3,4\n")
+    with pytest.raises(papermill.PapermillExecutionError, match="no model of width 3"):
+        run(place / "in.ipynb", place)
+    done = nbformat.read(place / "out.ipynb", 4)
+    shown = outputs(done, "%%elasticdl_train")
+    error = next(one for one in shown if one.output_type == "error")
+    assert "in build" in "\n".join(error.traceback) and error.ename == "JobFailed"
+    assert "failed" in pictures(done, "%%elasticdl_train")[0]
+    assert not outputs(done, "after = 1")
+    assert os.listdir(place / "home" / "jobs")

@@ -1,0 +1,66 @@
+"""What some tests need and not every machine has.
+
+A test marked `@pytest.mark.needs("browser")` is skipped, visibly, where there is none, and fails instead if the
+environment variable ELASTICDL_TEST_REQUIRE has that name in its comma-separated list.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+
+def chromium() -> str:
+    """Return the path of a Chromium or Chrome, or an empty string."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    return next((path for name in names if (path := shutil.which(name))), "")
+
+
+def _browser() -> str:
+    if not chromium():
+        return "no chromium on the PATH"
+    missing = [name for name in ("playwright", "jupyterlab") if importlib.util.find_spec(name) is None]
+    return f"{missing[0]} is not installed" if missing else ""
+
+
+def _docker() -> str:
+    return _command_fails("docker", "info")
+
+
+def _kubernetes() -> str:
+    return _command_fails("kubectl", "version", "--request-timeout=5s")
+
+
+def _postgresql() -> str:
+    return "" if os.environ.get("ELASTICDL_TEST_POSTGRESQL") else "ELASTICDL_TEST_POSTGRESQL holds no URL of a server"
+
+
+def _command_fails(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return f"no {command[0]} on the PATH"
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{' '.join(command)} does not answer"
+    return "" if done.returncode == 0 else f"{' '.join(command)} fails: {done.stderr.decode().strip()[:200]}"
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "browser": _browser, "docker": _docker, "kubernetes": _kubernetes, "postgresql": _postgresql,
+}  # fmt: skip
+_found: dict[str, str] = {}
+
+
+def why_missing(name: str) -> str:
+    """Return why this machine does not have what `name` stands for; an empty string if it has."""
+    if name not in _found:
+        _found[name] = _CHECKS[name]()
+    return _found[name]
+
+
+def is_required(name: str) -> bool:
+    """Whether its absence is to fail tests rather than to skip them."""
+    return name in os.environ.get("ELASTICDL_TEST_REQUIRE", "").replace(" ", "").split(",")
