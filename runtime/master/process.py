@@ -63,7 +63,7 @@ class Master:
         await server.start()
         if self._dashboard is not None:
             self._dashboard_url = await self._dashboard.start()
-        self._folder.write_master(self._address)
+        self._folder.write_master(self._address, self._dashboard_url)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.cancel, "the master was told to end")
         self._coordinator.start(time.time())
