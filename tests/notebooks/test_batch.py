@@ -9,6 +9,9 @@ import nbformat
 import papermill
 import pytest
 
+# Each job imports TensorFlow anew, which a busy machine takes its time for.
+pytestmark = pytest.mark.timeout(900)
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
