@@ -36,6 +36,8 @@ def _run(kind: JobKind, given: dict[str, Any], wait: bool | None, detach: bool, 
     if wait is None:
         wait = not live and not detach
     job = Job(submit(kind, given), foreground=not live and not detach)
+    if progress is True or (progress is None and sys.stderr.isatty()):
+        print(f"Job {job.name}.{job.dashboard_note()}", file=sys.stderr, flush=True)  # noqa: T201
     return job.wait(progress=progress) if wait else job
 
 

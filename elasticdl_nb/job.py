@@ -90,6 +90,17 @@ class Job:
         """Where the result goes: the trained model's directory, or the predictions."""
         return self.spec.output
 
+    @property
+    def dashboard_url(self) -> str:
+        """The address of the job's live page on this machine; empty once the job has ended."""
+        master = self.folder.master()
+        return str(master.get("dashboard", "")) if master and self.folder.is_alive() else ""
+
+    def dashboard_note(self) -> str:
+        """Return a line that says where the dashboard is, newline first; empty once the job has ended."""
+        url = self.dashboard_url
+        return f"\nDashboard: {url}" if url else ""
+
     # ------------------------------------------------------------ waiting for it, and ending it
 
     def wait(self, timeout: float | None = None, progress: bool | Callable[[pb.JobStatus], None] | None = None) -> Job:

@@ -37,6 +37,8 @@ def start(shell: InteractiveShell, kind: JobKind, given: Mapping[str, Any], *, w
     with notes():
         job = Job(submit(kind, given), foreground=wait and not live)
     shell.user_ns[variable] = job
+    if not live:
+        say(f"Job {job.name}.{job.dashboard_note()}")
     show(shell, job, wait=wait)
     return job
 

@@ -7,7 +7,7 @@
       token           the secret that every call carries (mode 0600)
       zoo/            the model zoo, as copied or cloned at submission
       data/           frames handed over by the client, as Parquet
-      master.json     address and process id of the running master
+      master.json     address, dashboard and process id of the running master
       master.lock     locked by the master while it lives
       supervisor.lock locked, while it lives, by the process that starts the master again when it dies
       over            exists once the job has ended
@@ -199,14 +199,15 @@ class JobFolder:
         write_aside(self._status_path, status.SerializeToString())
 
     def master(self) -> dict[str, Any] | None:
-        """{"address": "127.0.0.1:PORT", "pid": …} of the master, or None before it listens."""
+        """{"address": "127.0.0.1:PORT", "pid": …, "dashboard": URL} of the master, or None before it listens."""
         with contextlib.suppress(FileNotFoundError):
             return dict(json.loads((self.path / "master.json").read_text()))
         return None
 
-    def write_master(self, address: str) -> None:
-        """Tell clients where the master listens."""
-        write_aside(self.path / "master.json", json.dumps({"address": address, "pid": os.getpid()}).encode())
+    def write_master(self, address: str, dashboard: str = "") -> None:
+        """Tell clients where the master listens, and at which URL its dashboard is."""
+        values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
+        write_aside(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
 
     def dashboard(self) -> str:
         """What draws the job's dashboard, as package.module:name; empty if nothing does."""

@@ -33,7 +33,7 @@ def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
             _say_detached(job, parsed)
             return 0
         if not parsed.quiet and not parsed.json:
-            tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.")
+            tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.{job.dashboard_note()}")
         status, code = _see_through(job, parsed.quiet)
         _say_end(job, status, parsed)
     return EXIT_CODES[status.phase] if code is None or status.phase == pb.SUCCEEDED else code

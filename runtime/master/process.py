@@ -93,7 +93,7 @@ class Master:
         await server.start()
         if self._dashboard is not None:
             self._dashboard_url = await self._dashboard.start()
-        self._folder.write_master(self._address)
+        self._folder.write_master(self._address, self._dashboard_url)
         if self._is_new:
             self._happened("start")
         else:
