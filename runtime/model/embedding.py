@@ -5,7 +5,7 @@ For models: importing this module loads TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -169,18 +169,25 @@ class ServedRows(ServedLayer):
             layers, layer, TableSpec(layers.name_for(layer), layer.output_dim, initializer, None, layers.seed)
         )
 
-    def unserve(self) -> None:
+    def unserving(self) -> Callable[[], None]:
         """Give the layer the rows of the table; without training, it has hashed ones."""
-        self.layers.layers.remove(self)
         if self.layers.source is None:
-            self.layer._served = None
-            self.layer._tracker.unlock()
-            with tf.init_scope(), self.layer._open_name_scope():
-                self.layer._hash()
-            self.layer._tracker.lock()
-            return
+            return self._hash
         blocks = list(self.exported())
         ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in blocks)])
         rows = np.concatenate([np.empty((0, self.dim), np.float32), *(rows for _, rows in blocks)])
         order = np.argsort(ids)
-        self.layer.hold(ids[order], rows[order])
+
+        def put_back() -> None:
+            self.layers.layers.remove(self)
+            self.layer.hold(ids[order], rows[order])
+
+        return put_back
+
+    def _hash(self) -> None:
+        self.layers.layers.remove(self)
+        self.layer._served = None
+        self.layer._tracker.unlock()
+        with tf.init_scope(), self.layer._open_name_scope():
+            self.layer._hash()
+        self.layer._tracker.lock()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
 from typing import Any, Protocol
 
@@ -87,9 +87,9 @@ class ServedLayers:
             self.trace = None
 
     def unserve(self) -> None:
-        """Make ordinary layers of all, with the rows that training has given them."""
-        for layer in list(self.layers):
-            layer.unserve()
+        """Make ordinary layers of all, with the rows that training has given them; of none if rows cannot be had."""
+        for put_back in [layer.unserving() for layer in self.layers]:
+            put_back()
 
 
 class ServedLayer:
@@ -150,6 +150,10 @@ class ServedLayer:
 
     def unserve(self) -> None:
         """Give the layer its rows back and take no further part in it."""
+        self.unserving()()
+
+    def unserving(self) -> Callable[[], None]:
+        """Take the rows; return what does the rest of `unserve`."""
         raise NotImplementedError
 
 
@@ -180,11 +184,15 @@ class ServedEmbedding(ServedLayer):
             values[ids] = rows
         return values
 
-    def unserve(self) -> None:
+    def unserving(self) -> Callable[[], None]:
         """Make an ordinary layer of it again."""
         values = self.matrix()
-        self._give_back()
-        self.layer._embeddings.assign(values)
+
+        def put_back() -> None:
+            self._give_back()
+            self.layer._embeddings.assign(values)
+
+        return put_back
 
     def _give_back(self) -> None:
         """Let the layer make its variable after all, whose path is that of an ordinary layer."""

@@ -81,7 +81,11 @@ class ServedStep:
             for group in self.groups:
                 ids = [trace.calls[place].ids for place in group.places]
                 fetches.append((tf.concat(ids, 0), tf.stack([tf.size(one) for one in ids])))
-        return wrapped.prune(wrapped.inputs[: len(specs)], fetches) if fetches else None
+        if not fetches:
+            return None
+        pruned = wrapped.prune(wrapped.inputs[: len(specs)], fetches)
+        # Called by itself, such a function first tries its arguments as another signature, which costs milliseconds.
+        return tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False)
 
     def _forward_with(self, trace: _IdsTrace) -> Callable[..., tf.Tensor]:
         def forward(*flat: tf.Tensor) -> tf.Tensor:

@@ -75,6 +75,7 @@ class ServerTrainer(LocalTrainer):
         self._under_way: Future[StepResult] | None = None
         self._rows: dict[str, Array] = {}
         self._since_pull = 0
+        self.finished = False
 
     def _build_optimizer(self) -> None:
         """Its slots are on the servers."""
@@ -219,6 +220,7 @@ class ServerTrainer(LocalTrainer):
         self.servers.settle()
         self.refresh()
         self._layers.unserve()
+        self.finished = True
 
 
 def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -45,8 +45,12 @@ MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode
 CHECKPOINT_SECONDS = 30.0
 NEW_SERVERS_SECONDS = 60.0
 """How long a worker that has lost its servers waits for the master to name others."""
+MAKES_WAY = 75
 READ_AHEAD = 2
 """Tasks a worker holds: one in use, one being read."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -110,6 +114,10 @@ class Worker:
             return
         servers = self._link.servers()
         if servers is not None and servers.generation != self._generation:
+            if self._trainer.finished:
+                # The job goes back to a checkpoint, but this model is a plain one by now: another process is needed.
+                logger.warning("the job goes on after the model was finished; this worker makes way for another")
+                os._exit(MAKES_WAY)
             self._link.activity("connecting")
             client = ParameterClient(
                 servers.addresses, self._folder.token(), generation=servers.generation,

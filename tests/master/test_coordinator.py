@@ -188,3 +188,12 @@ def test_a_worker_that_joins_when_the_job_is_over_is_sent_away():
     while W0 in play.processes:
         play.work(W0)
     assert play.job.phase == pb.SUCCEEDED and not play.processes
+
+
+def test_what_was_said_twice_counts_once():
+    play = Play("predict", records=2)
+    play.join(W0)
+    message = pb.WorkerMessage(sequence=7, note=pb.Note(level="info", text="once"))
+    for _ in range(2):
+        play.job.message(W0, message, play.now)
+    assert [event.text for event in play.job.picture.events].count("once") == 1

@@ -337,6 +337,25 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it():
     assert effects(scene) == every_record(1, 60)
 
 
+def test_a_checkpoint_that_is_completed_after_a_rollback_is_discarded():
+    scene = Scene(records=60, checkpoint_steps=4)
+    while not any(isinstance(action, CommitCheckpoint) for action in scene.job.actions):
+        for process in list(scene.processes.values()):
+            if process.unacknowledged and process.unacknowledged[0].WhichOneof("body") == "snapshot_written":
+                scene.job.message(process.key, process.unacknowledged.pop(0), scene.now)
+            else:
+                scene.step(process)
+    commit = scene.job.actions.pop()
+    scene.files["final"] = scene.files.pop(commit.path)
+    victim = scene.servers()[0]
+    scene.die(victim)
+    scene.happened("exited", victim.key, -9, "")
+    scene.happened("checkpoint_committed", commit.path, "final")
+    assert not scene.job.checkpoints and "final" not in scene.files
+    scene.run()
+    assert effects(scene) == every_record(1, 60)
+
+
 def test_workers_join_and_leave_while_the_job_runs():
     scene = Scene(records=60, workers=1)
     steps(scene, 4)

@@ -135,3 +135,14 @@ def test_records_are_used_exactly_once_per_epoch_whatever_workers_do(data):
 def use(queue, task, model):
     if queue.done(task.id, task.attempt, task.records):
         model.update((task.epoch, path, record) for path, start, end in task.spans for record in range(start, end))
+
+
+def test_a_shared_task_goes_back_only_when_nobody_has_it_and_counts_once():
+    queue = queue_of(3, 3)
+    task = queue.next(0)
+    assert queue.share(task.id, 0) is None
+    assert queue.share(task.id, 1) is task and queue.shared(task.id)
+    assert queue.lost(0) == [] and queue.next(2) is None
+    assert queue.share(task.id, 2) is task
+    assert queue.done(task.id, task.attempt, 3) and queue.done(task.id, task.attempt, 3) is None
+    assert queue.records_done["train"] == 3
