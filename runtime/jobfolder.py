@@ -280,10 +280,6 @@ class JobFolder:
         """Whether the job's master lives, or will be started again."""
         return self.has_master() or self.has_supervisor()
 
-    def is_over(self) -> bool:
-        """Whether the job has come to its end."""
-        return (self.path / "over").exists()
-
     def mark_over(self) -> None:
         """Note that the job has come to its end: its master is not started again."""
         (self.path / "over").touch()
