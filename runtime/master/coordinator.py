@@ -288,7 +288,10 @@ class Coordinator(Crew):
         elif task.kind == "train" and task.attempt == 1 and self.queue.plan is not None:
             steps = self.queue.plan.steps(task.spans)
             if self.evaluations.schedule.task_handed_out(steps, task.ends_epoch):
-                self.evaluations.start(self.queue)
+                if self.worker_holds_model or not self.queue.plan_is_exhausted:
+                    self.evaluations.start(self.queue)
+                else:  # others still train: the final evaluation waits for them
+                    self.evaluations.schedule.model_changed()
 
     def _send_task(self, worker: Member, task: Task) -> None:
         states = self.evaluations.states(task)

@@ -240,9 +240,11 @@ class TaskQueue:
     @property
     def idle(self) -> bool:
         """Whether nothing is in anyone's hands and nothing waits."""
-        return not self._doing and not self._urgent and self._plan_is_exhausted()
+        return not self._doing and not self._urgent and self.plan_is_exhausted
 
-    def _plan_is_exhausted(self) -> bool:
+    @property
+    def plan_is_exhausted(self) -> bool:
+        """Whether no further training task will come from the plan."""
         plan, cursor = self.plan, self._cursor
         if plan is None or self._stopped or not plan.pieces or cursor.epoch >= plan.num_epochs:
             return True

@@ -272,6 +272,18 @@ def steps(scene, count):
             scene.step(process)
 
 
+def test_the_final_evaluation_waits_for_the_last_training_tasks_of_all_workers():
+    scene = Scene(records=20, validation=6, workers=3)
+    evaluated = 0
+    while scene.job.phase not in (pb.SUCCEEDED, pb.FAILED):
+        steps(scene, 1)
+        held = [task for worker in scene.workers() for task in [*worker.tasks, *([worker.busy] if worker.busy else [])]]
+        if any(task.kind == pb.EVALUATE for task in held):
+            evaluated += 1
+            assert scene.job.queue.records_done["train"] == 20
+    assert evaluated and len(scene.job.picture.evaluations) == 1
+
+
 def test_a_servers_death_takes_the_job_back_to_its_checkpoint_without_restarting_anyone_else():
     scene = Scene(records=40, checkpoint_steps=4)
     while not scene.job.checkpoints:
