@@ -302,7 +302,8 @@ class JobSpec:
         group="Running", parse=_one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES, jobs=_TRAIN,
     )  # fmt: skip
     num_workers: int = _option(
-        "Worker processes. Evaluation and prediction use them all; Local training uses one.",
+        "Worker processes. Evaluation, prediction and training with parameter servers use them all; Local training "
+        "uses one.",
         group="Running", parse=_whole(1), form="N", default=1,
     )  # fmt: skip
     job_name: str = _option(
