@@ -151,10 +151,12 @@ def test_a_killed_worker_goes_on_from_the_checkpoint_as_if_nothing_had_happened(
     np.testing.assert_allclose(pd.read_csv(work / "p.csv")["prediction"], expected, rtol=1e-5)
 
 
-def test_a_killed_master_is_told_and_its_workers_go(commands, work):
+def test_the_death_of_master_and_supervisor_together_is_told_and_the_workers_go(commands, work):
     running = commands.start("train", *flags(**training(work, callbacks="pauses", num_epochs=1000, job_name="orphan")))
     status = wait_for_status("orphan", lambda s: s.step > 10, "it is being trained")
-    master = JobFolder.find("orphan").master()
+    folder = JobFolder.find("orphan")
+    master, supervisor = folder.master(), folder.supervisor()
+    kill(supervisor)
     kill(master["pid"])
     ended = running.end()
     assert ended.code == 1
