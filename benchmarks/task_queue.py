@@ -45,6 +45,9 @@ class NoProcesses:
         while True:
             yield await self.exited.get()
 
+    async def adopt(self) -> list[InstanceId]:
+        return []
+
     async def close(self) -> None:
         pass
 
@@ -61,7 +64,7 @@ async def serve(workers: int, tasks: int) -> float:
         )  # fmt: skip
         job = JobFolder.create(spec)
         platform = NoProcesses()
-        master = Master(job, platform)
+        master = Master(job, platform, supervised=False)
         running = asyncio.create_task(master.run())
         while job.master() is None:
             await asyncio.sleep(0.01)
