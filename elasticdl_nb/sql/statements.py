@@ -1,0 +1,149 @@
+"""What the statements of the SQL language say, as plain values: `parse` makes them, the session runs them.
+
+A value of WITH or COLUMN is a literal (int, float, str, bool, None, a list of values) or a `Name`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the text that was parsed."""
+
+    offset: int
+    """Characters from the beginning of the text."""
+    line: int
+    """From 1."""
+    column: int
+    """From 1, in characters."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A bare name, dotted or not, that stands for a column, a table, a model or a word such as `relu`.
+
+    `text` is without the quotes of quoted parts; `parts` keeps a dot inside quotes apart from one between parts.
+    """
+
+    text: str
+    position: Position
+    parts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            object.__setattr__(self, "parts", tuple(self.text.split(".")))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One `key = value` of WITH; the key is as written: `hidden_units`, `model.hidden_units`, `train.batch_size`."""
+
+    key: str
+    value: Any
+    position: Position
+    value_position: Position
+
+
+@dataclass(frozen=True)
+class Function:
+    """`DENSE(a, 10)` in COLUMN: the name in upper case, the arguments values or nested functions."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    position: Position
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One COLUMN clause, for the model's features as a whole or for those it calls `target`."""
+
+    items: tuple[Name | Function, ...]
+    target: Name | None
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement as written, from its first word to its last, without the semicolon that ends it."""
+
+    text: str
+    position: Position
+
+
+@dataclass(frozen=True)
+class Query(Statement):
+    """SQL that the engine runs as it is."""
+
+
+@dataclass(frozen=True)
+class Train(Statement):
+    """`select TRAIN model … INTO into`; `warm_start` is the trained model to start from (USING)."""
+
+    select: str
+    select_position: Position
+    model: Name
+    attributes: tuple[Attribute, ...]
+    columns: tuple[Columns, ...]
+    label: Name | None
+    warm_start: Name | None
+    into: Name
+
+
+@dataclass(frozen=True)
+class Predict(Statement):
+    """`select PREDICT [db.]table.column … USING model`."""
+
+    select: str
+    select_position: Position
+    target: Name
+    attributes: tuple[Attribute, ...]
+    model: Name
+
+
+@dataclass(frozen=True)
+class Evaluate(Statement):
+    """`select EVALUATE model …`; `into` is the table that gets the metrics."""
+
+    select: str
+    select_position: Position
+    model: Name
+    attributes: tuple[Attribute, ...]
+    label: Name | None
+    into: Name | None
+
+
+@dataclass(frozen=True)
+class Explain(Statement):
+    """`select EXPLAIN model …`; `into` is the table that gets the importances."""
+
+    select: str
+    select_position: Position
+    model: Name
+    attributes: tuple[Attribute, ...]
+    explainer: Name | None
+    into: Name | None
+
+
+@dataclass(frozen=True)
+class ShowTrain(Statement):
+    """`SHOW TRAIN model`: what is known of a stored model."""
+
+    model: Name
+
+
+@dataclass(frozen=True)
+class ShowModels(Statement):
+    """`SHOW MODELS`: the models of the store."""
+
+
+@dataclass(frozen=True)
+class DropModel(Statement):
+    """`DROP MODEL [IF EXISTS] model`."""
+
+    model: Name
+    if_exists: bool
