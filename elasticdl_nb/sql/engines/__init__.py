@@ -1,0 +1,68 @@
+"""SQL engines: DuckDB in this process, and PostgreSQL, MySQL, MariaDB, SQLite and others through SQLAlchemy."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from typing import Any
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.sql.engines.base import Connection, Engine, RowKey, Table
+
+__all__ = ["Connection", "Engine", "RowKey", "Table", "connect", "without_password"]
+
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+_.-]*://?.*|sqlite:.*")
+
+
+def connect(target: Any = None) -> Engine:
+    """Return the engine that `target` stands for.
+
+    - None, ":memory:" or "duckdb://": a DuckDB database in memory;
+    - a path, or "duckdb:///PATH": a DuckDB database in a file, which is made if it is not there;
+    - a SQLAlchemy URL: "postgresql://…", "mysql://…", "mariadb://…", "sqlite:///PATH", …;
+    - an open DuckDB connection, or a SQLAlchemy engine: these stay open when the session ends.
+
+    Raises OptionError("connect", …) for anything else, a library that is not installed, or a server that refuses.
+    """
+    if target is None or isinstance(target, (str, os.PathLike)):
+        return _by_name(os.fspath(target or ""))
+    module = type(target).__module__.partition(".")[0]
+    if module in ("duckdb", "_duckdb"):
+        return _load("duck", "duckdb", "sql").DuckEngine(target)  # type: ignore[no-any-return]
+    if module == "sqlalchemy":
+        return _load("alchemy", "sqlalchemy", "sql").open_engine(target)  # type: ignore[no-any-return]
+    raise OptionError(
+        "connect",
+        f"a {type(target).__name__} is no database; give a path, a URL such as postgresql://user@host/name, a DuckDB "
+        "connection or a SQLAlchemy engine",
+    )
+
+
+def _by_name(name: str) -> Engine:
+    scheme, separator, rest = name.partition("://")
+    if name in ("", ":memory:") or (scheme == "duckdb" and separator) or not _URL.fullmatch(name):
+        path = rest.removeprefix("/") if separator else name
+        if path in ("", ":memory:"):
+            return _load("duck", "duckdb", "sql").DuckEngine(":memory:")  # type: ignore[no-any-return]
+        path = os.path.abspath(os.path.expanduser(path))
+        if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+            what = f"{path} is a directory" if os.path.isdir(path) else f"there is no directory {os.path.dirname(path)}"
+            raise OptionError("connect", f"{name}: {what}; a DuckDB file or a URL is needed")
+        return _load("duck", "duckdb", "sql").DuckEngine(path, url=f"duckdb:///{path}")  # type: ignore[no-any-return]
+    return _load("alchemy", "sqlalchemy", "sql").open_engine(name)  # type: ignore[no-any-return]
+
+
+def _load(module: str, library: str, extra: str) -> Any:
+    try:
+        importlib.import_module(library)
+    except ImportError:
+        raise OptionError(
+            "connect", f"{library} is not installed; pip install 'elasticdl_nb[{extra}]' brings it"
+        ) from None
+    return importlib.import_module(f"{__name__}.{module}")
+
+
+def without_password(url: str) -> str:
+    """Return a database's URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

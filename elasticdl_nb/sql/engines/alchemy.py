@@ -1,0 +1,353 @@
+"""PostgreSQL, MySQL, MariaDB, SQLite and other databases, through SQLAlchemy."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool, StaticPool
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.sql.engines import arrowtypes
+from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.errors import SqlError
+
+_INSERTED_AT_ONCE = 1000
+_LOOKED_AT = 1000
+# Which driver is meant where the URL leaves it open: the ones that our extras bring.
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql",
+            "mariadb": "mariadb+pymysql"}  # fmt: skip
+_EXTRAS = {"psycopg": "postgresql", "psycopg2": "postgresql", "pymysql": "mysql", "MySQLdb": "mysql"}
+
+
+@contextlib.contextmanager
+def _errors(label: str) -> Iterator[None]:
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        raise SqlError(f"{label}: {_message(error)}") from None
+
+
+def _message(error: sa.exc.SQLAlchemyError) -> str:
+    """The server's own words, without the query and its parameters."""
+    original: Any = getattr(error, "orig", None) or error
+    diagnostic = getattr(original, "diag", None)
+    if diagnostic is not None and diagnostic.message_primary:
+        parts = [diagnostic.message_primary, diagnostic.message_detail, diagnostic.message_hint]
+        return ". ".join(part for part in parts if part)
+    arguments: Any = getattr(original, "args", ())
+    text = arguments[1] if len(arguments) == 2 and isinstance(arguments[1], str) else str(original)
+    return " ".join(text.split()) or type(original).__name__
+
+
+class AlchemyConnection(Connection):
+    """A connection on which each statement stands for itself, unless a transaction is begun."""
+
+    def __init__(self, engine: AlchemyEngine, connection: sa.Connection) -> None:
+        self._engine = engine
+        self._connection = connection
+
+    def _execute(self, statement: str, parameters: Any = None, **options: Any) -> sa.CursorResult[Any]:
+        # Without parameters nothing in the text stands for one, whatever signs it has.
+        connection = self._connection.execution_options(no_parameters=parameters is None, **options)
+        with _errors(self._engine.label):
+            return connection.exec_driver_sql(statement, parameters)
+
+    def run(self, statement: str) -> int:
+        """Run a statement that gives no rows."""
+        with self._execute(statement) as result:
+            return result.rowcount
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows."""
+        with self._execute(query) as result:
+            return [tuple(row) for row in result]
+
+    def describe(self, query: str) -> pa.Schema:
+        """Return the columns' types as the driver or, for SQLite, the values themselves tell them."""
+        if self._engine.dialect == "sqlite":
+            return self._describe_values(query)
+        with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0") as result:
+            description = result.cursor.description if result.cursor is not None else []
+            types = arrowtypes.from_description(self._engine.dialect, description or [])
+        return pa.schema(types) if types is not None else self._describe_values(query)
+
+    def _describe_values(self, query: str) -> pa.Schema:
+        """Look at the values: of the whole query in SQLite, where each value has a type, else of the first rows."""
+        with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}") as result:
+            names, rows = list(result.keys()), list(result)
+        if self._engine.dialect != "sqlite" or len(set(names)) < len(names):
+            return pa.schema([(name, arrowtypes.of_values([row[n] for row in rows])) for n, name in enumerate(names)])
+        kinds = ", ".join(
+            f"MAX(typeof({column}) = '{kind}')"
+            for column in map(self._engine.quote, names)
+            for kind in ("blob", "text", "real", "integer")
+        )
+        flags = self.rows(f"SELECT {kinds} FROM (\n{query}\n) AS q")[0]
+        types = (pa.binary(), pa.string(), pa.float64(), pa.int64())
+        return pa.schema([
+            (name, next((kind for kind, flag in zip(types, flags[4 * n : 4 * n + 4], strict=True) if flag), pa.null()))
+            for n, name in enumerate(names)
+        ])  # fmt: skip
+
+    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+        """Return the rows of a server-side cursor, where the driver has one."""
+        schema = self.describe(query)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(query, schema, batch_rows))
+
+    def _batches(self, query: str, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        # PostgreSQL's cursors need a transaction.
+        with contextlib.ExitStack() as stack:
+            if self._engine.dialect == "postgres":
+                stack.enter_context(self.transaction())
+            result = stack.enter_context(self._execute(query, stream_results=True, max_row_buffer=batch_rows))
+            while True:
+                with _errors(self._engine.label):
+                    rows = result.fetchmany(batch_rows)
+                if not rows:
+                    return
+                yield arrowtypes.to_batch(rows, schema)
+
+    def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
+        """Add rows, by COPY where the server has it."""
+        driver: Any = self._connection.connection.driver_connection
+        if self._engine.dialect == "postgres" and hasattr(driver, "pgconn"):
+            with (
+                _errors(self._engine.label),
+                driver.cursor() as cursor,
+                cursor.copy(f"COPY {table} FROM STDIN") as copy,
+            ):
+                for batch in reader:
+                    for row in arrowtypes.to_rows(batch):
+                        copy.write_row(row)
+            return
+        sign = "?" if self._engine.dialect == "sqlite" else "%s"
+        statement = f"INSERT INTO {table} VALUES ({', '.join([sign] * len(reader.schema))})"
+        for batch in reader:
+            rows = arrowtypes.to_rows(batch)
+            for start in range(0, len(rows), _INSERTED_AT_ONCE):
+                self._execute(statement, rows[start : start + _INSERTED_AT_ONCE]).close()
+
+    def execute(self, statement: str) -> pa.RecordBatchReader | None:
+        """Run any statement."""
+        with self._execute(statement) as result:
+            if not result.returns_rows:
+                return None
+            names, rows = list(result.keys()), list(result)
+        return arrowtypes.to_table(names, rows).to_reader()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        with contextlib.suppress(sa.exc.SQLAlchemyError):
+            self._connection.close()
+
+
+class AlchemyEngine(Engine):
+    """A database behind a SQLAlchemy URL; the dialects that we know better derive from it."""
+
+    dialect = ""
+
+    def __init__(self, engine: sa.Engine, *, owned: bool) -> None:
+        self._owned = owned
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.label = engine.url.render_as_string(hide_password=True)
+        self.url = engine.url.render_as_string(hide_password=False)
+        self.dialect = self.dialect or engine.dialect.name
+
+    @functools.cached_property
+    def main(self) -> Connection:
+        """The connection that the user's own statements run on."""
+        return self.connect()
+
+    def connect(self) -> Connection:
+        """Return another connection."""
+        with _errors(self.label):
+            return AlchemyConnection(self, self._engine.connect())
+
+    def close(self) -> None:
+        """Close all connections."""
+        if "main" in self.__dict__:
+            self.main.close()
+            del self.__dict__["main"]
+        if self._owned:
+            self._engine.dispose()
+
+    def _inspect(self) -> Any:
+        with _errors(self.label):
+            return sa.inspect(self._engine)
+
+    def _split(self, table: Table) -> tuple[str, str | None]:
+        return table.parts[-1], table.parts[-2] if len(table.parts) > 1 else None
+
+    def tables(self) -> list[str]:
+        """Return the tables and views of the current schema."""
+        inspector = self._inspect()
+        return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
+
+    def kind_of(self, table: Table) -> str:
+        """Return "table", "view" or nothing."""
+        name, schema = self._split(table)
+        inspector = self._inspect()
+        if name in inspector.get_view_names(schema=schema):
+            return "view"
+        return "table" if inspector.has_table(name, schema=schema) else ""
+
+    def row_key(self, table: Table) -> RowKey | None:
+        """Return the primary key, or else the columns of a unique index without NULLs."""
+        name, schema = self._split(table)
+        inspector = self._inspect()
+        key = list(inspector.get_pk_constraint(name, schema=schema).get("constrained_columns") or ())
+        if not key:
+            required = {
+                column["name"] for column in inspector.get_columns(name, schema=schema) if not column["nullable"]
+            }
+            unique = [index["column_names"] for index in inspector.get_indexes(name, schema=schema) if index["unique"]]
+            key = next((list(columns) for columns in unique if required.issuperset(columns)), [])
+        return RowKey(tuple("{}." + self.quote(column) for column in key)) if key else None
+
+
+class PostgresEngine(AlchemyEngine):
+    """PostgreSQL."""
+
+    dialect = "postgres"
+
+    def row_key(self, table: Table) -> RowKey | None:
+        """Return the row's place and version, so that a row that has changed in between is noticed."""
+        return RowKey(("{}.ctid", "CAST({}.xmin AS TEXT)"))
+
+    def as_double(self, expression: str, kind: str) -> str:
+        """Return a number as a double; a boolean has to become an integer first."""
+        return super().as_double(f"CAST({expression} AS INTEGER)" if kind == "boolean" else expression, kind)
+
+    def finite(self, expression: str, kind: str) -> str:
+        """Return the expression without infinities and NaN."""
+        if kind not in ("float", "decimal"):
+            return expression
+        return f"CASE WHEN {expression} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {expression} END"
+
+    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+        """Return the rows by ADBC where it is installed, which is several times faster."""
+        from elasticdl_nb.sql.engines import adbc
+
+        if adbc.is_installed():
+            return adbc.stream(self.url, self.label, query)
+        return super().stream(query, batch_rows)
+
+    def check(self, connection: Connection, statements: Sequence[str]) -> None:
+        """Try them, without waiting long for those who use the table."""
+        with connection.transaction(keep=False):
+            connection.run("SET LOCAL lock_timeout = '5s'")
+            for statement in statements:
+                connection.run(statement)
+
+
+class MySqlEngine(AlchemyEngine):
+    """MySQL and MariaDB."""
+
+    dialect = "mysql"
+    quotes = "`"
+    double = "DOUBLE"
+    text = "CHAR"
+    types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "TEXT"}
+    transactional_ddl = False
+
+    def string(self, value: str) -> str:
+        """Return a text as SQL; a backslash means something there."""
+        return super().string(value.replace("\\", "\\\\"))
+
+    def exact_text(self, expression: str) -> str:
+        """Return the bytes in UTF-8: texts are equal there if they only sound alike."""
+        return f"CAST(CONVERT({expression} USING utf8mb4) AS BINARY)"
+
+    def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
+        """Return MySQL's form of it."""
+        return (
+            f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{self.quote(column)} = {value}"
+        )
+
+    def check(self, connection: Connection, statements: Sequence[str]) -> None:
+        """Look whether the statements' privileges are granted; what creates or alters cannot be tried and undone."""
+        from elasticdl_nb.sql.engines import grants
+
+        grants.check(connection, statements, self.label)
+
+
+class SqliteEngine(AlchemyEngine):
+    """SQLite."""
+
+    dialect = "sqlite"
+    double = "REAL"
+    types: ClassVar = {"integer": "INTEGER", "float": "REAL", "boolean": "INTEGER", "text": "TEXT"}
+
+    def row_key(self, table: Table) -> RowKey | None:
+        """Return the primary key of a table without row numbers, else the row number."""
+        try:
+            self.main.rows(f"SELECT rowid FROM {self.quoted(table.parts)} LIMIT 0")
+        except SqlError:
+            return super().row_key(table)
+        return RowKey(("{}.rowid",))
+
+    def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
+        """Return the only connection of a database in memory, or another one to a file."""
+        return contextlib.nullcontext(self.main) if self._in_memory else self.connect()
+
+    def connect(self) -> Connection:
+        """Return another connection."""
+        if self._in_memory and "main" in self.__dict__:
+            return _Shared(self.main)
+        return super().connect()
+
+    @property
+    def _in_memory(self) -> bool:
+        return self._engine.url.database in (None, "", ":memory:")
+
+
+class _Shared(AlchemyConnection):
+    """The only connection to a database in memory, which stays open."""
+
+    def __init__(self, main: Connection) -> None:
+        assert isinstance(main, AlchemyConnection)
+        super().__init__(main._engine, main._connection)
+
+    def close(self) -> None:
+        """Leave it open."""
+
+
+_KINDS: dict[str, type[AlchemyEngine]] = {
+    "postgresql": PostgresEngine, "mysql": MySqlEngine, "mariadb": MySqlEngine, "sqlite": SqliteEngine,
+}  # fmt: skip
+
+
+def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
+    """Return the engine of a URL, or around a SQLAlchemy engine; raise OptionError if there is no way to it."""
+    if isinstance(target, sa.Connection):
+        target = target.engine
+    if isinstance(target, sa.Engine):
+        return _KINDS.get(target.dialect.name, AlchemyEngine)(target, owned=False)
+    shown = "the URL"
+    try:
+        url = sa.make_url(target)
+        shown = url.render_as_string(hide_password=True)
+        if "+" not in url.drivername:
+            url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+        pool = StaticPool if url.drivername == "sqlite" and url.database in (None, "", ":memory:") else NullPool
+        engine = sa.create_engine(url, poolclass=pool)
+        made = _KINDS.get(engine.dialect.name, AlchemyEngine)(engine, owned=True)
+        assert made.main
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        how = f"pip install 'elasticdl_nb[{extra}]' brings it" if extra else f"pip install {error.name}"
+        raise OptionError("connect", f"{shown} needs {error.name}, which is not installed; {how}") from None
+    except sa.exc.NoSuchModuleError:
+        raise OptionError("connect", f"{shown}: SQLAlchemy knows no such database; see its list of dialects") from None
+    except sa.exc.ArgumentError:
+        raise OptionError(
+            "connect", "the URL cannot be read; one looks like postgresql://user@host:5432/name"
+        ) from None
+    except SqlError as error:
+        raise OptionError("connect", error.problem) from None
+    return made

@@ -1,0 +1,241 @@
+"""What every SQL engine has to do: say what a query gives, stream it as Arrow batches, and write in one step.
+
+An `Engine` holds the database; a `Connection` is one conversation with it, in which temporary tables live. Both are
+small: what can be said in SQL that all dialects share is said here, and the rest is a method each dialect fills in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import pyarrow as pa
+
+from elasticdl_nb.sql.errors import SqlError
+
+BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, or one that may be made, by its name's parts; the last is its own."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name as people write it."""
+        return ".".join(self.parts)
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """What tells a table's rows apart: expressions of the table's columns, with `{}` for the table's alias."""
+
+    expressions: tuple[str, ...]
+
+
+class Connection(ABC):
+    """One conversation with a database; not for several threads at once."""
+
+    @abstractmethod
+    def run(self, statement: str) -> int:
+        """Run a statement that gives no rows; return how many rows it changed, -1 where that is not said."""
+
+    @abstractmethod
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a query that gives few."""
+
+    @abstractmethod
+    def describe(self, query: str) -> pa.Schema:
+        """Return names and types of a query's columns without running it through; raise SqlError if it is wrong."""
+
+    @abstractmethod
+    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+        """Return the query's rows in batches; only a few batches are in memory at any time.
+
+        Read it to its end, or close it, before the connection is used for anything else.
+        """
+
+    @abstractmethod
+    def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
+        """Add rows to a table (a quoted name) whose columns are those of the reader, in order."""
+
+    @abstractmethod
+    def execute(self, statement: str) -> pa.RecordBatchReader | None:
+        """Run any statement as it is; return its rows if it gives rows."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the conversation."""
+
+    @contextlib.contextmanager
+    def transaction(self, *, keep: bool = True) -> Iterator[None]:
+        """All statements of the block happen, or none does if it raises; with `keep=False` none does anyway."""
+        self.run("BEGIN")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(SqlError):
+                self.run("ROLLBACK")
+            raise
+        self.run("COMMIT" if keep else "ROLLBACK")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Engine(ABC):
+    """A database. `dialect` is its name in sqlglot, `label` how messages call it (without a password)."""
+
+    dialect: str
+    label: str
+    url: str = ""
+    """What connects to the same data from another process; empty if nothing does."""
+    quotes = '"'
+    double = "DOUBLE PRECISION"
+    text = "TEXT"
+    types: ClassVar[dict[str, str]] = {
+        "integer": "BIGINT",
+        "float": "DOUBLE PRECISION",
+        "boolean": "BOOLEAN",
+        "text": "TEXT",
+    }
+    transactional_ddl = True
+
+    @abstractmethod
+    def connect(self) -> Connection:
+        """Return a connection of its own, to be closed by the caller."""
+
+    @property
+    @abstractmethod
+    def main(self) -> Connection:
+        """The connection that the user's own statements run on."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close everything that was opened here."""
+
+    # ------------------------------------------------------------ reading
+
+    def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
+        """Return a connection on which the query can be read while others are at work."""
+        return self.connect()
+
+    def describe(self, query: str) -> pa.Schema:
+        """Return names and types of the query's columns; raise SqlError if it is wrong or a name comes twice."""
+        with self.reading(query) as connection:
+            schema = connection.describe(query)
+        twice = [name for name in schema.names if schema.names.count(name) > 1]
+        if twice:
+            raise SqlError(f"the query gives two columns named {twice[0]!r}; name one of them with AS")
+        return schema
+
+    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+        """Return the query's rows in batches, read on a connection of its own that closes at their end."""
+        stack = contextlib.ExitStack()
+        connection = stack.enter_context(self.reading(query))
+        try:
+            reader = connection.stream(query, batch_rows)
+        except BaseException:
+            stack.close()
+            raise
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with stack:
+                yield from reader
+
+        return pa.RecordBatchReader.from_batches(reader.schema, batches())
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a query that gives few."""
+        with self.reading(query) as connection:
+            return connection.rows(query)
+
+    # ------------------------------------------------------------ the catalogue
+
+    @abstractmethod
+    def tables(self) -> list[str]:
+        """Return the names of tables and views, those of the current schema without its name."""
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return a table's columns with their types as text; raise SqlError if there is no such table."""
+        schema = self.describe(f"SELECT * FROM {self.quoted(table.split('.'))}")
+        return {field.name: str(field.type) for field in schema}
+
+    @abstractmethod
+    def kind_of(self, table: Table) -> str:
+        """Return "table", "view", or an empty string if there is nothing of that name."""
+
+    @abstractmethod
+    def row_key(self, table: Table) -> RowKey | None:
+        """Return what tells the table's rows apart; None if nothing does."""
+
+    # ------------------------------------------------------------ the dialect
+
+    def quote(self, name: str) -> str:
+        """Return a name as an identifier, whatever characters it has."""
+        return self.quotes + name.replace(self.quotes, self.quotes * 2) + self.quotes
+
+    def quoted(self, parts: Sequence[str]) -> str:
+        """Return a dotted name as an identifier."""
+        return ".".join(self.quote(part) for part in parts)
+
+    def literal(self, value: Any) -> str:
+        """Return a value as SQL text; raise SqlError for a type that has no such form."""
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool):
+            return "TRUE" if value else "FALSE"
+        if isinstance(value, (int, decimal.Decimal)):
+            return str(value)
+        if isinstance(value, float):
+            if value != value or value in (float("inf"), float("-inf")):
+                raise SqlError(f"{value} has no form in SQL")
+            return repr(value)
+        if isinstance(value, str):
+            return self.string(value)
+        if isinstance(value, (datetime.date, datetime.time)):
+            return self.string(value.isoformat(" ") if isinstance(value, datetime.datetime) else value.isoformat())
+        if isinstance(value, (list, tuple, set)):
+            return "(" + ", ".join(self.literal(item) for item in value) + ")"
+        if hasattr(value, "item"):
+            return self.literal(value.item())
+        raise SqlError(f"a parameter of type {type(value).__name__} has no form in SQL; give a number, string or date")
+
+    def string(self, value: str) -> str:
+        """Return a text as SQL."""
+        return "'" + value.replace("'", "''") + "'"
+
+    def as_double(self, expression: str, kind: str) -> str:
+        """Return an expression of a number, a boolean or a decimal as a double."""
+        return f"CAST({expression} AS {self.double})"
+
+    def finite(self, expression: str, kind: str) -> str:
+        """Return the expression, NULL where it is infinite or not a number."""
+        return expression
+
+    def exact_text(self, expression: str) -> str:
+        """Return an expression by which texts are equal only if all their bytes are."""
+        return f"CAST({expression} AS {self.text})"
+
+    def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
+        """Return the UPDATE of `table AS t` that sets a column to `value`, from `source`, where `condition` holds."""
+        return (
+            f"UPDATE {self.quoted(table.parts)} AS t SET {self.quote(column)} = {value} FROM {source} WHERE {condition}"
+        )
+
+    def check(self, connection: Connection, statements: Sequence[str]) -> None:
+        """Raise SqlError if these statements, which create or alter, may not be run; nothing is changed."""
+        with connection.transaction(keep=False):
+            for statement in statements:
+                connection.run(statement)

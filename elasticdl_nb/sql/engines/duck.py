@@ -1,0 +1,159 @@
+"""DuckDB, in this process: in memory or in a file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import duckdb
+import pyarrow as pa
+
+from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.errors import SqlError
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise SqlError(_message(error)) from None
+    except pa.ArrowException as error:
+        raise SqlError(f"DuckDB: {error}") from None
+
+
+def _message(error: Exception) -> str:
+    """DuckDB's message without the excerpt of a query that is not the user's alone."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    end = next((number for number, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
+    return "DuckDB: " + " ".join(line for line in lines[:end] if line.strip())
+
+
+class DuckConnection(Connection):
+    """A cursor of a DuckDB database."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, *, owned: bool = True) -> None:
+        self._cursor = cursor
+        self._owned = owned
+
+    def run(self, statement: str) -> int:
+        """Run a statement; its one row says how many rows were changed."""
+        with _errors():
+            cursor = self._cursor.execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+        return int(row[0]) if row and len(row) == 1 and isinstance(row[0], int) else -1
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return all rows."""
+        with _errors():
+            return list(self._cursor.execute(query).fetchall())
+
+    def describe(self, query: str) -> pa.Schema:
+        """Return the types that DuckDB's own Arrow export has."""
+        with _errors():
+            return self._cursor.sql(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0").to_arrow_table().schema
+
+    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
+        """Return DuckDB's own stream of batches."""
+        with _errors():
+            return self._cursor.sql(query).to_arrow_reader(batch_rows)
+
+    def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
+        """Add the rows of an Arrow stream."""
+        with _errors():
+            self._cursor.register("elasticdl_nb_rows", reader)
+            try:
+                self._cursor.execute(f"INSERT INTO {table} SELECT * FROM elasticdl_nb_rows")
+            finally:
+                self._cursor.unregister("elasticdl_nb_rows")
+
+    def execute(self, statement: str) -> pa.RecordBatchReader | None:
+        """Run any statement."""
+        with _errors():
+            relation = self._cursor.sql(statement)
+            # All rows at once: the connection is wanted for other statements while they are looked at.
+            return None if relation is None else relation.to_arrow_table().to_reader()
+
+    def close(self) -> None:
+        """Close the cursor, unless it is the user's own connection."""
+        if self._owned:
+            self._cursor.close()
+
+
+class DuckEngine(Engine):
+    """A DuckDB database: a file, `:memory:`, or a connection that is open already."""
+
+    dialect = "duckdb"
+    double = "DOUBLE"
+    text = "VARCHAR"
+    types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "VARCHAR"}
+
+    def __init__(self, target: str | duckdb.DuckDBPyConnection = ":memory:", *, url: str = "") -> None:
+        self._owned = isinstance(target, str)
+        with _errors():
+            self._database = duckdb.connect(target) if isinstance(target, str) else target
+        self._main = DuckConnection(self._database, owned=False)
+        self.label = f"DuckDB ({target})" if isinstance(target, str) else "DuckDB"
+        self.url = url
+
+    @property
+    def main(self) -> Connection:
+        """The database's first connection."""
+        return self._main
+
+    def connect(self) -> Connection:
+        """Return a cursor of its own."""
+        with _errors():
+            return DuckConnection(self._database.cursor())
+
+    def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
+        """Return a cursor of its own; or the main connection, if only that sees what the query is about.
+
+        Temporary tables and registered frames belong to the connection that made them.
+        """
+        cursor = self._database.cursor()
+        try:
+            cursor.execute(f"EXPLAIN {query}")
+        except duckdb.Error:
+            cursor.close()
+            return contextlib.nullcontext(self._main)
+        return DuckConnection(cursor)
+
+    def close(self) -> None:
+        """Close the database, unless it is the user's own connection."""
+        if self._owned:
+            self._database.close()
+
+    # ------------------------------------------------------------ the catalogue
+
+    def tables(self) -> list[str]:
+        """Return the names of tables and views."""
+        found = self._main.rows(
+            "SELECT table_catalog = current_database() AND table_schema = current_schema(), table_schema, table_name "
+            "FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') "
+            "ORDER BY table_name"
+        )
+        return [name if here or schema == "main" else f"{schema}.{name}" for here, schema, name in found]
+
+    def kind_of(self, table: Table) -> str:
+        """Return "table", "view" or nothing."""
+        conditions = ["lower(table_name) = lower(" + self.string(table.parts[-1]) + ")"]
+        if len(table.parts) > 1:
+            part = self.string(table.parts[-2])
+            # One part before the name may be a schema or a database.
+            conditions.append(f"(lower(table_schema) = lower({part}) OR lower(table_catalog) = lower({part}))")
+        else:
+            conditions.append("(table_schema = current_schema() OR table_catalog = 'temp')")
+        found = self._main.rows(f"SELECT table_type FROM information_schema.tables WHERE {' AND '.join(conditions)}")
+        if not found:
+            return ""
+        return "view" if "VIEW" in found[0][0] else "table"
+
+    def row_key(self, table: Table) -> RowKey | None:
+        """Return the row's number, which every table has."""
+        return RowKey(("{}.rowid",))
+
+    def finite(self, expression: str, kind: str) -> str:
+        """Return the expression without infinities and NaN."""
+        return f"CASE WHEN isfinite({expression}) THEN {expression} END" if kind == "float" else expression

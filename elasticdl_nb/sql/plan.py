@@ -1,0 +1,32 @@
+"""What a statement is going to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from elasticdl_nb.sql.statements import Statement
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one statement is going to do, after everything that can be checked has been.
+
+    `features` and `job` are what people are shown: a line for each feature, and the options of the job. `program` is
+    the Python program, the submitter, that does it; empty for statements that start no job.
+    """
+
+    statement: Statement
+    query: str
+    features: tuple[str, ...] = ()
+    job: dict[str, Any] = field(default_factory=dict)
+    messages: tuple[str, ...] = ()
+    program: str = ""
+
+    def __str__(self) -> str:
+        parts = [("query", self.query)]
+        parts += [("feature" if number == 0 else "", line) for number, line in enumerate(self.features)]
+        parts += [(name, repr(value)) for name, value in self.job.items()]
+        parts += [("note", message) for message in self.messages]
+        width = max(len(name) for name, _ in parts)
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in parts)

@@ -1,0 +1,112 @@
+"""`Session`: a database and a model store, and statements that run on them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from elasticdl_nb.sql import engines
+from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.parameters import bind
+from elasticdl_nb.sql.plan import Plan
+from elasticdl_nb.sql.result import Result
+from elasticdl_nb.sql.statements import DropModel, Query, ShowModels, ShowTrain, Statement
+from elasticdl_nb.sql.store import ModelStore
+
+if TYPE_CHECKING:
+    from elasticdl_nb.job import Job
+
+
+class Session:
+    """Runs SQL, with TRAIN, PREDICT, EVALUATE and EXPLAIN, on a database.
+
+    `connect` is what `engines.connect` takes; `store` the folder or fsspec URL that trained models are kept in, by
+    default one of this user's. `namespace` is where model classes that are not pre-built are looked for by their names,
+    a notebook's variables for example. Raises OptionError for a database or store that cannot be used.
+    """
+
+    def __init__(
+        self, connect: Any = None, store: str | None = None, *, namespace: Mapping[str, Any] | None = None
+    ) -> None:
+        self.engine = engines.connect(connect)
+        self.store = ModelStore(store)
+        self.namespace: Mapping[str, Any] = {} if namespace is None else namespace
+
+    @property
+    def dialect(self) -> str:
+        """The database's dialect, by sqlglot's name."""
+        return self.engine.dialect
+
+    # ------------------------------------------------------------ statements
+
+    def run(
+        self,
+        text: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        wait: bool = True,
+        on_job: Callable[[Job], None] | None = None,
+    ) -> list[Result]:
+        """Run statements in order and return a result for each.
+
+        `params` are values for `:name` in queries. `on_job` gets each job as soon as it runs. With `wait=False` the
+        call returns while a last TRAIN goes on. Raises SqlError for what is wrong with a statement, before that
+        statement has changed anything, and JobFailed or JobCancelled for a job that ends otherwise; statements before
+        it have happened then.
+        """
+        statements = self._parse(text)
+        return [
+            self._run(statement, params or {}, wait or statement is not statements[-1], on_job)
+            for statement in statements
+        ]
+
+    def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:
+        """Return what `run` would do, a plan for each statement, after all checks that `run` makes before any work."""
+        return [self._plan(statement, params or {}) for statement in self._parse(text)]
+
+    def _parse(self, text: str) -> list[Statement]:
+        parser = importlib.import_module("elasticdl_nb.sql.parser")
+        return list(parser.parse(text, self.dialect))
+
+    def _plan(self, statement: Statement, params: Mapping[str, Any]) -> Plan:
+        raise SqlError("not a statement to plan", statement.position)
+
+    def _run(
+        self, statement: Statement, params: Mapping[str, Any], wait: bool, on_job: Callable[[Job], None] | None
+    ) -> Result:
+        if isinstance(statement, Query):
+            reader = self.engine.main.execute(bind(statement.text, params, self.engine))
+            return Result(statement, table=None if reader is None else reader.read_all())
+        if isinstance(statement, ShowModels):
+            return Result(statement, table=self.store.table())
+        if isinstance(statement, ShowTrain):
+            return Result(statement, table=self.store.find(statement.model).facts())
+        if isinstance(statement, DropModel):
+            return Result(statement, messages=(self.store.drop(statement.model, missing_ok=statement.if_exists),))
+        raise SqlError("cannot be run", statement.position)
+
+    # ------------------------------------------------------------ what there is
+
+    def tables(self) -> list[str]:
+        """Return the names of the database's tables and views."""
+        return self.engine.tables()
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return the columns of a table and their types; raise SqlError if there is no such table."""
+        return self.engine.columns(table)
+
+    def models(self) -> list[str]:
+        """Return the names of the stored models."""
+        return self.store.names()
+
+    def close(self) -> None:
+        """Close the connections that the session opened."""
+        self.engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self.close()
