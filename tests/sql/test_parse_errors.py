@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.parse import parse
+from elasticdl_nb.sql.parser import parse
 
 # `^` marks the character that is to be pointed at.
 MISTAKES = [

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.parse import parse
+from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.statements import Name, Query, Statement, Train
 
 RESERVED = {"WITH", "USING", "INTO", "FOR", "TO", "TRUE", "FALSE", "NULL", "NONE"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from elasticdl_nb.sql.parse import parse
+from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.statements import Query, Train
 
 PLAIN = [

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from elasticdl_nb.sql.parse import parse
+from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.statements import (
     DropModel,
     Evaluate,
