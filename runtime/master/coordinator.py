@@ -71,6 +71,7 @@ class Coordinator(Crew):
             self.tasks_total = self._parts = len(pieces)
             self.records_total = sum(file.records for file in data)
             if spec.kind == "evaluate":
+                self.tasks_total += 1  # the one that puts the others' results together
                 self.evaluations.pieces = pieces
                 self.evaluations.start(self.queue)
             else:

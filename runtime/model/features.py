@@ -17,17 +17,29 @@ class FeatureForm:
         self._model = model
         self._key: str | None = None
         self._decided = False
+        self._built_with: Any = None
 
     def build(self, spec: Any) -> None:
         """Create the model's variables for features of these TensorSpecs."""
         self._decide(spec)
-        self._try(self._pick(spec))
+        self._built_with = self._pick(spec)
+        self._try(self._built_with)
 
     def call(self, features: Any, training: bool) -> Any:
         """Return the model's outputs for a batch of features."""
         if not self._decided:
             self._decide(tf.nest.map_structure(_batch_spec, features))
         return self._model(self._pick(features), training=training)
+
+    def signature(self) -> Any:
+        """Return the TensorSpecs of any number of records for which the model was built; None if it declares its own.
+
+        What Keras would write down by itself for a subclassed model is float32 whatever it was given: identifiers
+        beyond 2**24 would not survive that.
+        """
+        if self._built_with is None or getattr(self._model, "inputs", None):
+            return None
+        return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype), self._built_with)
 
     def _pick(self, features: Any) -> Any:
         return features if self._key is None else features[self._key]

@@ -291,6 +291,11 @@ class LoadedModel:
         with user_code(f"calling {self.definition.model_def}", self._root):
             self._form.build(features_spec)
 
+    @property
+    def signature(self) -> Any:
+        """The TensorSpecs of the features that the built model takes; None if it declares its inputs itself."""
+        return self._form.signature()
+
     def call_model(self, features: Any, training: bool) -> Any:
         """Return the model's outputs for a batch; eagerly or inside a tf.function.
 

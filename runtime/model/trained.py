@@ -129,7 +129,8 @@ def _export(loaded: LoadedModel, target: Path) -> str:
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            loaded.model.export(os.fspath(target), format="tf_saved_model", verbose=False)
+            signature = None if loaded.signature is None else [loaded.signature]
+            loaded.model.export(os.fspath(target), format="tf_saved_model", verbose=False, input_signature=signature)
     except Exception as error:  # Keras and the user's model may raise anything here; the trained model stands without.
         shutil.rmtree(target, ignore_errors=True)
         return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"

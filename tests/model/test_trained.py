@@ -129,6 +129,35 @@ def zoo(write: Any, tmp_path: Path) -> Path:
     return tmp_path / "zoo"
 
 
+SUBCLASSED = """
+import keras
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.table = keras.layers.Embedding(4, 2)
+
+    def call(self, features):
+        return self.table(features["id"] - 2**24) * features["weight"][:, None]
+"""
+
+
+def test_a_served_model_takes_the_types_that_it_was_trained_with(write: Any, tmp_path: Path) -> None:
+    write("zoo/net/model.py", MODEL.replace("def custom_model", "def other") + SUBCLASSED)
+    spec = JobSpec.create("train", model_def="net.model.Net", data="x", output="y", input_fn="net.model.input_fn")
+    loaded = load(ModelDefinition.from_spec(spec, str(tmp_path / "zoo")))
+    loaded.build({"id": tf.TensorSpec([None], tf.int64), "weight": tf.TensorSpec([8], tf.float32)})
+    out = str(tmp_path / "out")
+    notes = write_trained_model(
+        out, spec=spec, loaded=loaded, zoo=str(tmp_path / "zoo"), metrics={}, step=0, job_name="j", saved_model=True
+    )
+    assert notes == []
+    served = tf.saved_model.load(f"{out}/saved_model")
+    # One that float32 cannot tell from its neighbour.
+    features = {"id": tf.constant([2**24 + 1], tf.int64), "weight": tf.constant([1.0])}
+    np.testing.assert_allclose(served.serve(features), loaded.model.table(tf.constant([1])))
+
+
 @pytest.mark.parametrize("where", ["local", "memory"])
 def test_a_trained_model_is_complete_by_itself(zoo: Path, tmp_path: Path, where: str) -> None:
     directory = str(tmp_path / "out") if where == "local" else "memory://bucket/out"

@@ -63,6 +63,30 @@ def test_three_kinds_of_data_give_the_same_result(place):
     assert len(accuracies) == 3 and min(accuracies) > 0.9
 
 
+def test_parameter_servers_learn_in_step_and_out_of_step(place):
+    done = run(NOTEBOOKS / "parameter_server.ipynb", place)
+    lines = value(done, "def summary").splitlines()[1:]
+    asynchronous, synchronous = (line.split() for line in lines)
+    assert asynchronous[1] == synchronous[1] == "294612"
+    assert int(asynchronous[2]) == 576 and int(synchronous[2]) == 288
+    assert float(asynchronous[3]) > 0.75 and float(synchronous[3]) > 0.75
+    rows = sum(int(line.split()[1]) for line in value(done, "servers = [").splitlines()[1:])
+    assert 5_000 < rows < 50_000
+    said = next(one.text for one in outputs(done, "served = tf") if one.get("name") == "stdout").split()
+    assert abs(float(said[1].strip(";")) - float(said[-1])) < 0.002
+    assert "ps-1" in pictures(done, "--as asynchronous")[0]
+
+
+def test_an_elastic_job_uses_every_record_whatever_dies(place):
+    done = run(NOTEBOOKS / "elastic.ipynb", place, num_epochs=2)
+    said = "".join(one.text for one in outputs(done, "status = job.status()") if one.get("name") == "stdout")
+    assert "589,224 records used: 2 times 294,612" in said and "1 time(s) back to a checkpoint" in said
+    assert eval(value(done, "status = job.status()"))["auc"] > 0.68
+    course = "".join(one.text for one in outputs(done, "axvline") if one.get("name") == "stdout")
+    assert "goes on with 2 worker(s)" in course and "worker-0 was killed" in course and "ps-0 was killed" in course
+    assert "image/png" in next(one.data for one in outputs(done, "axvline") if one.output_type == "display_data")
+
+
 BROKEN = """\
 %%elasticdl_train --data data.csv --dataset_fn dataset_fn --loss mse --optimizer sgd --num_epochs 1
 def custom_model():
