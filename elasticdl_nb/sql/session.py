@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.parameters import bind
+from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.result import Result
 from elasticdl_nb.sql.statements import DropModel, Query, ShowModels, ShowTrain, Statement
@@ -56,19 +56,34 @@ class Session:
         statement has changed anything, and JobFailed or JobCancelled for a job that ends otherwise; statements before
         it have happened then.
         """
-        statements = self._parse(text)
-        return [
-            self._run(statement, params or {}, wait or statement is not statements[-1], on_job)
-            for statement in statements
-        ]
+        return list(self.results(text, params=params, wait=wait, on_job=on_job))
+
+    def results(
+        self,
+        text: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        wait: bool = True,
+        on_job: Callable[[Job], None] | None = None,
+    ) -> Iterator[Result]:
+        """Run statements in order, each when its result is asked for; otherwise as `run` does."""
+        statements = self._parse(text, params or {})
+        for statement in statements:
+            try:
+                result = self._run(statement, params or {}, wait or statement is not statements[-1], on_job)
+            except SqlError as error:
+                raise error.within(text) from None
+            yield result
 
     def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:
         """Return what `run` would do, a plan for each statement, after all checks that `run` makes before any work."""
-        return [self._plan(statement, params or {}) for statement in self._parse(text)]
+        try:
+            return [self._plan(statement, params or {}) for statement in self._parse(text, params or {})]
+        except SqlError as error:
+            raise error.within(text) from None
 
-    def _parse(self, text: str) -> list[Statement]:
-        parser = importlib.import_module("elasticdl_nb.sql.parser")
-        return list(parser.parse(text, self.dialect))
+    def _parse(self, text: str, params: Mapping[str, Any]) -> list[Statement]:
+        return parse(text, self.dialect, params)
 
     def _plan(self, statement: Statement, params: Mapping[str, Any]) -> Plan:
         raise SqlError("not a statement to plan", statement.position)
