@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
+import mmap
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -30,3 +33,20 @@ def plain(function: F) -> F:
     """Return the Python function that `compiled` was given."""
     original: F = getattr(function, "py_func", function)
     return original
+
+
+def give_back_compiler() -> None:
+    """Let go of the memory in which the compiler's own code stands, once what is needed of it has been compiled.
+
+    It is 50 MB or more (LLVM's text), and comes back from its file, page by page, should it be needed again. Does
+    nothing on systems without /proc or without such a call.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError), open("/proc/self/maps") as maps:
+        madvise = ctypes.CDLL(None, use_errno=True).madvise
+        madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        for line in maps:
+            addresses, access, *_, path = line.split(maxsplit=5)
+            # Code alone: other private pages of a library may have been changed when it was loaded.
+            if access == "r-xp" and "libllvmlite" in path:
+                start, end = (int(address, 16) for address in addresses.split("-"))
+                madvise(start, end - start, mmap.MADV_DONTNEED)

@@ -8,6 +8,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.ps.api import Array
+from elasticdl_nb.runtime.ps.compiled import give_back_compiler
 from elasticdl_nb.runtime.ps.generic import generic_optimizer
 from elasticdl_nb.runtime.ps.partition import Slice
 from elasticdl_nb.runtime.ps.rules import ServerOptimizer, has_compiled_rule, optimizer_from_config
@@ -115,6 +116,7 @@ class StoreService:
         optimizer = optimizer_from_config(config)
         if config != self._config:
             warm_up(optimizer)
+            give_back_compiler()
         return optimizer
 
     def _check_same_model(self, dense: Mapping[str, Array]) -> None:

@@ -323,6 +323,9 @@ def warm_up(optimizer: ServerOptimizer) -> None:
             store.push(Gradients({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}), 0)
         store.lookup("warm", ids)
         store.lookup("warm", ids, create=False)
+        table = store.tables["warm"]
+        table.restore(RowBlock(ids[1:], values[1:], tuple(values[1:] for _ in optimizer.rule.slots)))
+    store.lookup("warm", np.arange(1000))  # enough for the index to grow
 
 
 def _mean(pushes: list[Gradients]) -> Gradients:

@@ -178,18 +178,19 @@ def test_rows_of_no_values_are_refused():
 
 MEMORY = """
 import numpy as np
-from elasticdl_nb.runtime.ps.rules import optimizer_from_config
-from elasticdl_nb.runtime.ps.table import EmbeddingTable, TableSpec
+from elasticdl_nb.runtime.ps.process import StoreService
+from elasticdl_nb.runtime.ps.store import Gradients
+from elasticdl_nb.runtime.ps.table import TableSpec
 config = dict(learning_rate=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False)
-table = EmbeddingTable(TableSpec("t", 16), optimizer_from_config(dict(class_name="Adam", config=config)).rule)
-def peak():
-    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+store = StoreService().initialize(dict(class_name="Adam", config=config), {}, [TableSpec("t", 16)])
+def memory(what):
+    return 1024 * int(next(line for line in open("/proc/self/status") if line.startswith(what)).split()[1])
+start = memory("VmRSS")
 gradients = np.ones((50_000, 16), np.float32)
-table.apply(np.arange(50_000), gradients, 0.1, 1)
-start = peak()
-for step in range(2, 102):
-    table.apply((np.arange(50_000) + step * 50_000) * -977, gradients, 0.1, step)
-print(len(table), start, peak(), table.nbytes)
+for step in range(1, 102):
+    ids = (np.arange(50_000) + step * 50_000) * -977
+    store.push(Gradients(rows={"t": (ids, gradients)}), 0)
+print(len(store.tables["t"]), start, memory("VmHWM"), store.nbytes)
 """
 
 
