@@ -10,7 +10,7 @@ from job_tools import Commands, processes_in
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture(autouse=True)

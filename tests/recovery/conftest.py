@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,9 @@ from elasticdl_nb import launch
 from elasticdl_nb.job import Job
 
 MODEL = """
+import os
+import time
+
 import keras
 import tensorflow as tf
 
@@ -41,6 +46,16 @@ def dataset_fn(dataset, mode):
 
 def eval_metrics_fn():
     return {"mse": keras.metrics.MeanSquaredError()}
+
+
+class Held(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if os.path.exists(os.environ["TEST_HOLD"]):
+            time.sleep(0.3)
+
+
+def callbacks():
+    return [Held()]
 """
 RECORDS = 8000
 
@@ -62,7 +77,16 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Job]]:
+def hold(tmp_path: Path) -> Callable[[], None]:
+    """Steps take a third of a second each, however fast the machine is, until this is called."""
+    (tmp_path / "hold").touch()
+    return (tmp_path / "hold").unlink
+
+
+@pytest.fixture
+def start(
+    material: Path, tmp_path: Path, hold: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Job]]:
     """Starts training jobs in the test's own directory, and leaves none behind."""
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
     started: list[Job] = []
@@ -71,11 +95,14 @@ def start(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         options = {
             "model_zoo": material / "zoo", "model_def": "small.custom_model", "data": material / "train.csv",
             "validation_data": material / "valid.csv", "output": tmp_path / "out", "minibatch_size": 32,
-            "num_minibatches_per_task": 5, "evaluation_steps": 100_000, "saved_model": False, **options,
+            "num_minibatches_per_task": 2, "evaluation_steps": 100_000, "saved_model": False,
+            "envs": {"TEST_HOLD": os.fspath(tmp_path / "hold")}, **options,
         }  # fmt: skip
         started.append(elasticdl_nb.train(**options, wait=False))
         return started[-1]
 
     yield start
+    with contextlib.suppress(FileNotFoundError):
+        hold()
     for job in started:
         launch.kill(job.folder)
