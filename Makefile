@@ -54,7 +54,7 @@ format: $(STAMP)  ## Format the code
 bench: $(STAMP)  ## Measure against the alternatives, side by side
 	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-protocol: $(STAMP)  ## Generate the stubs of runtime/protocol/*.proto
+protocol: $(STAMP)  ## Generate the stubs of the .proto files
 	$(BIN)/python tests/protocol_is_fresh.py --write
 
 clean:  ## Remove what was built and installed

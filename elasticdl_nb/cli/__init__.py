@@ -22,6 +22,8 @@ _OTHERS = {
     "chaos": "Kill a job's processes, to see it recover.",
     "logs": "Print the logs of a job's processes.",
     "data": "Convert data between formats.",
+    "sql": "Run SQL that trains and predicts.",
+    "sqlflow-server": "Serve SQL to SQLFlow's clients.",
 }
 
 _Command = Callable[[Sequence[str]], int]
@@ -74,6 +76,14 @@ def _find(name: str) -> _Command:
         from elasticdl_nb.cli.converting import run_data
 
         return run_data
+    if name == "sql":
+        from elasticdl_nb.cli.sql import run_sql
+
+        return run_sql
+    if name == "sqlflow-server":
+        from elasticdl_nb.cli.serving import run_server
+
+        return run_server
     if name in _OTHERS:
         from elasticdl_nb.cli import managing
 
@@ -95,7 +105,7 @@ def _run_job(kind: JobKind, arguments: Sequence[str]) -> int:
 
 def _help() -> str:
     commands = [*SUMMARIES.items(), *_OTHERS.items()]
-    listed = "\n".join(f"  {name:<10}{summary}" for name, summary in commands)
+    listed = "\n".join(f"  {name:<16}{summary}" for name, summary in commands)
     return (
         "usage: elasticdl COMMAND [options]\n\n"
         "Train Keras models with elastic jobs, evaluate them, and predict with them.\n\n"

@@ -34,7 +34,7 @@ def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
             return 0
         if not parsed.quiet and not parsed.json:
             tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.{job.dashboard_note()}")
-        status, code = _see_through(job, parsed.quiet)
+        status, code = see_through(job, parsed.quiet)
         _say_end(job, status, parsed)
     return EXIT_CODES[status.phase] if code is None or status.phase == pb.SUCCEEDED else code
 
@@ -57,7 +57,7 @@ def _say_detached(job: Job, parsed: argparse.Namespace) -> None:
         say(f"{job.name}\nSee: elasticdl attach {job.name}. End it: elasticdl cancel {job.name}.")
 
 
-def _see_through(job: Job, quiet: bool) -> tuple[pb.JobStatus, int | None]:
+def see_through(job: Job, quiet: bool) -> tuple[pb.JobStatus, int | None]:
     """Show the job until its end, which an interrupt hastens; return its last status and the interrupt's exit code."""
     code = None
     with progress_for(not quiet) as show:

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.runtime import literals
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.lexical import dialect_of, placeholders
+
+
+def read_parameters(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the values of `NAME=VALUE` pairs: Python literals, or else the text itself.
+
+    Raises OptionError for a pair of another form, and for a name that comes twice.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        name = name.strip()
+        if not separator or not name.isidentifier():
+            raise OptionError("param", f"{pair!r} does not do: NAME=VALUE is needed")
+        if name in values:
+            raise OptionError("param", f"{name} is given twice")
+        try:
+            values[name] = literals.parse_value(text)
+        except ValueError:
+            values[name] = text
+    return values
 
 
 def bind(query: str, params: Mapping[str, Any], engine: Engine) -> str:

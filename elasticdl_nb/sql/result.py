@@ -78,9 +78,14 @@ class Result:
         return "".join(parts)
 
     def __repr__(self) -> str:
+        return self.text()
+
+    def text(self, rows: int | None = ROWS_SHOWN) -> str:
+        """Return messages and the first rows as text; None for all rows."""
         parts = [*self.messages]
         if self.table is not None:
-            parts += [text_table(self.table), _count(self.table)]
+            shown = self.table.num_rows if rows is None else rows
+            parts += [text_table(self.table, shown), _count(self.table, shown)]
         return "\n".join(parts)
 
 
@@ -99,7 +104,8 @@ def text_table(table: pa.Table, rows: int = ROWS_SHOWN, width: int = 120) -> str
     console = Console(file=io.StringIO(), width=width, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(grid)
-    return "\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines())
+    # The box has blank lines around the table.
+    return "\n".join(line.rstrip() for line in capture.get().splitlines() if line.strip())
 
 
 def _html_table(table: pa.Table) -> str:
@@ -163,8 +169,8 @@ def _is_number(table: pa.Table, place: int) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind))
 
 
-def _count(table: pa.Table) -> str:
+def _count(table: pa.Table, shown: int = ROWS_SHOWN) -> str:
     rows = f"{table.num_rows:,} row{'s' if table.num_rows != 1 else ''}"
-    shown = f", of which the first {ROWS_SHOWN} are shown" if table.num_rows > ROWS_SHOWN else ""
+    part = f", of which the first {shown} are shown" if table.num_rows > shown else ""
     columns = f"; {COLUMNS_SHOWN} of {table.num_columns} columns are shown" if table.num_columns > COLUMNS_SHOWN else ""
-    return f"{rows}{shown}{columns}"
+    return f"{rows}{part}{columns}"

@@ -29,6 +29,6 @@ def test_declared_names_are_replaced(query: str, bound: str) -> None:
 
 
 def test_a_name_without_a_value_is_an_error() -> None:
-    with pytest.raises(SqlError, match="there is no parameter :nam. Did you mean 'name'?"):
+    with pytest.raises(SqlError, match="there is no parameter :nam\\. Did you mean 'name'"):
         bind("SELECT :nam", VALUES, connect())
     assert bind("SELECT :nam", {}, connect()) == "SELECT :nam"

@@ -1,0 +1,1 @@
+"""SQLFlow's gRPC service, as its clients know it."""

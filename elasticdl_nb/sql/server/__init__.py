@@ -1,0 +1,1 @@
+"""The server that speaks SQLFlow's gRPC service."""

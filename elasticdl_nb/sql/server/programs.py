@@ -1,0 +1,153 @@
+"""Programs of statements that a server runs, while somebody listens or in the background."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from elasticdl_nb.job import Job
+from elasticdl_nb.runtime.errors import JobCancelled
+from elasticdl_nb.runtime.protocol import master_pb2
+from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
+from elasticdl_nb.sql.server.encoding import end_of, message, responses
+from elasticdl_nb.sql.session import Session
+from elasticdl_nb.terminal import PlainLines
+
+_WAITING_RESPONSES = 1024
+_POLL_SECONDS = 0.1
+
+OpenSession = Callable[[], Session]
+
+
+class Program:
+    """One program: statements that are run in a thread of their own, giving responses on the way.
+
+    `emit` gets the responses, in that thread, and may take its time. `error` is what the program ended with.
+    """
+
+    def __init__(self, open_session: OpenSession, sql: str, emit: Callable[[pb.Response], None]) -> None:
+        self.error: Exception | None = None
+        self.ended = threading.Event()
+        self._open = open_session
+        self._sql = sql
+        self._emit = emit
+        self._cancelled = threading.Event()
+        self._job: Job | None = None
+        self._thread = threading.Thread(target=self._run, name="sqlflow-program", daemon=True)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def cancel(self, reason: str) -> None:
+        """End the program, and the job that it waits for."""
+        self._cancelled.set()
+        if self._job is not None and not self.ended.is_set():
+            self._job.request_cancel(reason)
+
+    def _run(self) -> None:
+        try:
+            with self._open() as session:
+                self._run_in(session)
+        except Exception as error:  # whatever it is, it is told to whoever called
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def _run_in(self, session: Session) -> None:
+        several = len(parse(self._sql, session.dialect)) > 1
+        began = time.monotonic()
+        spoken = False
+
+        def say(text: str) -> None:
+            nonlocal spoken
+            spoken = True
+            self._give(message(text))
+
+        for result in session.results(self._sql, on_job=lambda job: self._follow(job, say)):
+            for response in responses(result, spoken=spoken):
+                self._give(response)
+            if several:
+                self._give(end_of(result.statement.text, time.monotonic() - began))
+            began, spoken = time.monotonic(), False
+
+    def _give(self, response: pb.Response) -> None:
+        if self._cancelled.is_set():
+            raise JobCancelled("nobody listens any more")
+        self._emit(response)
+
+    def _follow(self, job: Job, say: Callable[[str], None]) -> None:
+        """Tell how the job goes until it is over."""
+        self._job = job
+        lines = PlainLines()
+
+        def tell(status: master_pb2.JobStatus) -> None:
+            for line in lines.feed(status, time.time()):
+                say(line)
+
+        try:
+            job.wait(progress=tell)
+        except JobCancelled:
+            if self._cancelled.is_set():
+                job.request_cancel("nobody listens any more")
+            raise
+        finally:
+            self._job = None
+
+
+class Listened:
+    """A program whose responses are read while it runs; it waits for its reader when that is slow."""
+
+    def __init__(self, open_session: OpenSession, sql: str) -> None:
+        self._waiting: queue.Queue[pb.Response] = queue.Queue(_WAITING_RESPONSES)
+        self._gone = threading.Event()
+        self.program = Program(open_session, sql, self._put)
+        self.program.start()
+
+    def _put(self, response: pb.Response) -> None:
+        while not self._gone.is_set():
+            try:
+                self._waiting.put(response, timeout=_POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+    def responses(self) -> Iterator[pb.Response]:
+        """Yield the program's responses until it ends; raise what it ended with."""
+        while True:
+            ended = self.program.ended.is_set()
+            try:
+                yield self._waiting.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                if ended:
+                    break
+        if self.program.error is not None:
+            raise self.program.error
+
+    def leave(self) -> None:
+        """Nobody reads any more: end the program."""
+        self._gone.set()
+        self.program.cancel("its client has gone")
+
+
+class Background:
+    """A program that runs on its own, and whose responses are kept for whoever asks."""
+
+    def __init__(self, open_session: OpenSession, sql: str) -> None:
+        self._kept: list[pb.Response] = []
+        self.program = Program(open_session, sql, self._kept.append)
+        self.program.start()
+
+    def since(self, count: int) -> tuple[list[pb.Response], bool]:
+        """Return the responses after the first `count`, and whether there will be no more.
+
+        Raises what the program ended with, once all responses before it have been asked for.
+        """
+        ended = self.program.ended.is_set()
+        fresh = self._kept[count:]
+        if ended and not fresh and self.program.error is not None:
+            raise self.program.error
+        return fresh, ended and self.program.error is None
