@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import uvloop
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.master.process import Master
@@ -71,18 +73,28 @@ async def serve(workers: int, tasks: int) -> float:
         arguments = [sys.executable, __file__, "--client", job.master()["address"], job.token()]
         share = workers // CLIENTS
         clients = [
-            subprocess.Popen([*arguments, str(number * share), str(share)], stdout=subprocess.PIPE)
+            subprocess.Popen(
+                [*arguments, str(number * share), str(share)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             for number in range(CLIENTS)
         ]
-        await asyncio.sleep(0)
-        results = [json.loads((await asyncio.to_thread(client.communicate))[0]) for client in clients]
+        for client in clients:  # all workers have joined
+            await asyncio.to_thread(client.stdout.readline)
+        before = time.process_time()
+        for client in clients:
+            client.stdin.close()
+        results = [json.loads(await asyncio.to_thread(client.stdout.read)) for client in clients]
+        busy = time.process_time() - before
         for index in range(workers):
             await platform.exited.put(Exited(InstanceId("worker", index, "0"), 0))
         await running
+        for client in clients:
+            client.wait()
         done = sum(result["tasks"] for result in results)
         seconds = max(r["last"] for r in results) - min(r["first"] for r in results)
         waits = sorted(wait for result in results for wait in result["waits"])
         print(f"streams: {workers} workers, {done} tasks in {seconds:.1f} s: {done / seconds:,.0f} tasks/s")
+        print(f"  processor time of the master: {busy / done * 1e6:.0f} us a task")
         print(f"  from result to next task: median {waits[len(waits) // 2] * 1e3:.0f} ms, "
               f"99th percentile {waits[int(len(waits) * 0.99)] * 1e3:.0f} ms")  # fmt: skip
         return done / seconds
@@ -93,15 +105,16 @@ async def play(address: str, token: str, first: int, count: int) -> None:
     channels = [grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(8)]
     started, waits, tasks = [], [], 0
     ended = 0.0
-    everyone = asyncio.Barrier(count)
+    everyone = asyncio.Barrier(count + 1)
 
     async def worker(number: int) -> None:
         nonlocal tasks, ended
+        sequence = itertools.count(1)
         call = master_pb2_grpc.MasterStub(channels[number % 8]).Work(metadata=metadata(token))
         await call.write(pb.WorkerMessage(hello=pb.Hello(worker=number, incarnation="0", pid=1)))
         await call.read()
         await everyone.wait()
-        await call.write(pb.WorkerMessage(want=pb.Want(tasks=1)))
+        await call.write(pb.WorkerMessage(sequence=next(sequence), want=pb.Want(tasks=1)))
         asked = time.perf_counter()
         while (message := await call.read()) is not grpc.aio.EOF:
             if message.WhichOneof("body") == "leave":
@@ -115,10 +128,18 @@ async def play(address: str, token: str, first: int, count: int) -> None:
             tasks += task.kind == pb.PREDICT
             ended = time.time()
             asked = time.perf_counter()
-            await call.write(pb.WorkerMessage(task_done=pb.TaskDone(id=task.id, attempt=task.attempt, records=1)))
+            done = pb.TaskDone(id=task.id, attempt=task.attempt, records=1)
+            await call.write(pb.WorkerMessage(sequence=next(sequence), task_done=done))
         await call.done_writing()
 
-    await asyncio.gather(*(worker(number) for number in range(first, first + count)))
+    async def start_together() -> None:
+        while everyone.n_waiting < count:
+            await asyncio.sleep(0.01)
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        await everyone.wait()
+
+    await asyncio.gather(start_together(), *(worker(number) for number in range(first, first + count)))
     print(json.dumps({"tasks": tasks, "first": started[0], "last": ended, "waits": waits}))
 
 
@@ -181,4 +202,4 @@ async def main() -> None:
         print(f"ratio: {ours / theirs:.1f}")
 
 
-asyncio.run(main())
+uvloop.run(main())

@@ -111,14 +111,13 @@ class MasterStream:
         try:
             stub = master_pb2_grpc.MasterStub(channel)  # type: ignore[no-untyped-call]
             for message in stub.Work(_until_none(outbox), metadata=metadata(self._folder.token())):
-                match message.WhichOneof("body"):
-                    case "welcome":
-                        self._welcomed(message.welcome, outbox)
-                        self._receive(message)
-                    case "ack":
-                        self._acknowledged(message.ack.sequence)
-                    case _:
-                        self._receive(message)
+                if message.acknowledged:
+                    self._acknowledged(message.acknowledged)
+                body = message.WhichOneof("body")
+                if body == "welcome":
+                    self._welcomed(message.welcome, outbox)
+                if body:
+                    self._receive(message)
         except (grpc.RpcError, OSError) as error:
             if isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION:
                 return str(error.details())

@@ -45,6 +45,8 @@ class Coordinator(Crew):
         self._finish_added = False
         self._parts = 0
         self._committing: CommitCheckpoint | None = None
+        # Workers that may take another task; looking at all of them at every word of one would take too long.
+        self._hungry: dict[int, Member] = {}
 
     # ------------------------------------------------------------ the job begins
 
@@ -95,6 +97,7 @@ class Coordinator(Crew):
                 self._send_task(worker, task)
 
     def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
+        self._hungry[member.index] = member
         match message.WhichOneof("body"):
             case "want":
                 member.room = message.want.tasks
@@ -128,6 +131,8 @@ class Coordinator(Crew):
 
     def _task_done(self, worker: Member, done: pb.TaskDone, now: float) -> None:
         self._stragglers.done(done.id, worker.index, now)
+        if self.queue.shared(done.id):  # others have room then, too
+            self._everyone_may_be_hungry()
         task = self.queue.done(done.id, done.attempt, done.records)
         if task is None:
             return
@@ -187,6 +192,7 @@ class Coordinator(Crew):
         self.rollbacks += 1
         self.step = last.step if last else 0
         self.queue.restore(saved.get("queue"))
+        self._everyone_may_be_hungry()
         self.evaluations.restore(saved, self.queue)
         self._stragglers.clear()
         self._finish_added = False
@@ -258,23 +264,27 @@ class Coordinator(Crew):
 
     def _hand_out_tasks(self, now: float) -> None:
         """Give every worker with room a task, then another, so that all get their share."""
-        hungry = [worker for worker in self.workers.running() if not worker.leave_by and self._room(worker)]
-        while hungry and not self._ending and self._may_work():
-            for worker in list(hungry):
-                # The one model of a Local training is evaluated as it is, before it is trained further.
-                held_up = self.worker_holds_model and bool(self.evaluations)
-                task = self._stragglers.share(self.queue, worker.index) or self.queue.next(
-                    worker.index, new_training=not held_up
-                )
-                if task is None:
-                    hungry.remove(worker)
-                    continue
-                self._hand_out(worker, task, now)
-                if not self._room(worker):
-                    hungry.remove(worker)
+        handed_out = True
+        while handed_out and not self._ending and self._may_work():
+            handed_out = False
+            for worker in list(self._hungry.values()):
+                if worker.state != "running" or worker.leave_by or worker.room <= self.queue.count_held(worker.index):
+                    del self._hungry[worker.index]
+                elif task := self._next_task(worker):
+                    self._hand_out(worker, task, now)
+                    handed_out = True
+                elif not self._stragglers.to_share:  # nor is there one for anybody else
+                    return
 
-    def _room(self, worker: Member) -> bool:
-        return worker.room > len(self.queue.held(worker.index))
+    def _next_task(self, worker: Member) -> Task | None:
+        # The one model of a Local training is evaluated as it is, before it is trained further.
+        held_up = self.worker_holds_model and bool(self.evaluations)
+        return self._stragglers.share(self.queue, worker.index) or self.queue.next(
+            worker.index, new_training=not held_up
+        )
+
+    def _everyone_may_be_hungry(self) -> None:
+        self._hungry = {worker.index: worker for worker in self.workers}
 
     def _hand_out(self, worker: Member, task: Task, now: float) -> None:
         if self.phase == pb.STARTING:

@@ -1,7 +1,8 @@
 """What the master must know when it is started again: everything that has happened, told to a new coordinator.
 
-An SQLite file in the job's folder. An event counts from the moment it is in the file, and what follows from it is done
-only then. From time to time the events so far are replaced by the state they have led to.
+An SQLite file in the job's folder. Events are appended as they happen and count once they are committed, those of one
+turn of the master's loop together; nobody is told what follows from them before. From time to time the events so far
+are replaced by the state they have led to.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 
 from elasticdl_nb.runtime.master.coordinator import Coordinator
 
-EVENTS_KEPT = 5000
-"""Events after which they are replaced by the state they have led to."""
+BYTES_KEPT = 1 << 20
+"""Bytes of events that are kept at least before the state they have led to takes their place."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, event BLOB NOT NULL);
@@ -30,26 +31,40 @@ class Journal:
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # Written to the file at once, to the disk when the system likes: it is to survive the process, not the machine.
         self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
-        self._events = self._database.execute("SELECT COUNT(*) FROM events").fetchone()[0]
+        self._since = self._state_size = 0
 
-    def append(self, name: str, arguments: tuple[Any, ...]) -> None:
-        """Add an event: the name of a coordinator's method and what it was called with."""
-        self._database.execute("INSERT INTO events (event) VALUES (?)", [pickle.dumps((name, arguments))])
-        self._events += 1
+    def append(self, name: str, arguments: tuple[Any, ...]) -> bool:
+        """Add an event: the name of a coordinator's method and what it was called with.
 
-    def keep_short(self, coordinator: Coordinator) -> None:
-        """Replace the events by this state, which they have led to, if there are very many."""
-        if self._events >= EVENTS_KEPT:
+        Returns whether it is the first one that waits for `commit`.
+        """
+        is_first = not self._database.in_transaction
+        if is_first:
+            self._database.execute("BEGIN")
+        event = pickle.dumps((name, arguments))
+        self._database.execute("INSERT INTO events (event) VALUES (?)", [event])
+        self._since += len(event)
+        return is_first
+
+    def commit(self, coordinator: Coordinator) -> None:
+        """Make the events since the last commit count; they have led to this state, which takes their place if need be.
+
+        The state of a job of very many tasks is large: it is written as seldom as keeps its share of the work small,
+        and as often as lets another master catch up in seconds.
+        """
+        if self._database.in_transaction:
+            self._database.execute("COMMIT")
+        if self._since > max(BYTES_KEPT, self._state_size):
             self.replace(coordinator)
 
     def replace(self, coordinator: Coordinator) -> None:
-        """Replace the events by this state, which they have led to."""
+        """Replace the events, all of them committed, by this state, which they have led to."""
         state = pickle.dumps(coordinator)
         self._database.execute("BEGIN")
         self._database.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", [state])
         self._database.execute("DELETE FROM events")
         self._database.execute("COMMIT")
-        self._events = 0
+        self._since, self._state_size = 0, len(state)
 
     def recover(self) -> Coordinator | None:
         """Return a coordinator that knows all that is in the journal; None if there is nothing."""
@@ -58,7 +73,9 @@ class Journal:
             return None
         # The folder is its owner's alone; nobody else could have written this.
         coordinator: Coordinator = pickle.loads(kept[0])  # noqa: S301
+        self._state_size = len(kept[0])
         for (event,) in self._database.execute("SELECT event FROM events ORDER BY number"):
+            self._since += len(event)
             name, arguments = pickle.loads(event)  # noqa: S301
             getattr(coordinator, name)(*arguments)
         # They were carried out, or else what they were meant for will show that they were not.

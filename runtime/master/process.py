@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import uvloop
 
 from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.checkpoint import folders as checkpoints
@@ -74,6 +75,9 @@ class Master:
         self._over = asyncio.Event()
         self._to_do: deque[Action] = deque()
         self._acting = False
+        # Until the events that they follow from are committed: messages, and what can be acknowledged.
+        self._outgoing: list[tuple[Key, pb.MasterMessage]] = []
+        self._heard: dict[Key, int] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._client_gone_at: float | None = None
         self._had_client = (folder.path / "waited_for").exists()
@@ -140,10 +144,20 @@ class Master:
             result = False
             event, told = "fail", (pb.Failure(message=f"the master failed: {error!r}"), told[-1])
             self._coordinator.fail(*told)
-        if event != "tick" or result:
-            self._journal.append(event, told)
+        if (event != "tick" or result) and self._journal.append(event, told):
+            asyncio.get_running_loop().call_soon(self._commit_events)
         self._act()
         return result
+
+    def _commit_events(self) -> None:
+        """What has happened in this turn of the loop is safe from now on: tell those whom it concerns."""
+        self._journal.commit(self._coordinator)
+        outgoing, self._outgoing = self._outgoing, []
+        for key, message in outgoing:
+            self._service.send(key, message)
+        heard, self._heard = self._heard, {}
+        for key, sequence in heard.items():
+            self._service.acknowledge(key, sequence)
 
     # ------------------------------------------------------------ events of the service (service.Events)
 
@@ -154,6 +168,8 @@ class Master:
     def told(self, key: Key, message: pb.WorkerMessage) -> None:
         """See `service.Events`."""
         self._happened("message", key, message)
+        if message.sequence:
+            self._heard[key] = message.sequence
 
     def cancel(self, reason: str) -> None:
         """See `service.Events`."""
@@ -238,7 +254,6 @@ class Master:
                 self._carry_out(self._to_do.popleft())
         finally:
             self._acting = False
-        self._journal.keep_short(self._coordinator)
         self._service.wake_watchers()
         if self._coordinator.is_over:
             self._over.set()
@@ -246,7 +261,7 @@ class Master:
     def _carry_out(self, action: Action) -> None:
         match action:
             case Send(key, message):
-                self._service.send(key, message)
+                self._outgoing.append((key, message))
             case Start(key):
                 instance = InstanceId(*key)
                 self._spawn(self._platform.start(instance, self._command(instance), self._envs(instance)))
@@ -320,7 +335,7 @@ def main(path: str, supervised: str = "") -> None:
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with folder.hold_master_lock(), suppress(KeyboardInterrupt):
-        asyncio.run(_run(folder, supervised == "--supervised"))
+        uvloop.run(_run(folder, supervised == "--supervised"))
 
 
 async def _run(folder: JobFolder, supervised: bool) -> None:

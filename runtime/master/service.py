@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -29,7 +31,7 @@ class Events(Protocol):
         ...
 
     def told(self, key: Key, message: pb.WorkerMessage) -> None:
-        """A process says something; it is safe in the journal when this returns."""
+        """A process says something; `acknowledge` is called once that is safe in the journal."""
         ...
 
     def cancel(self, reason: str) -> None:
@@ -50,7 +52,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
 
     def __init__(self, events: Events) -> None:
         self._events = events
-        self._outboxes: dict[Key, asyncio.Queue[pb.MasterMessage]] = {}
+        self._outboxes: dict[Key, _Outbox] = {}
         self._changed = asyncio.Event()
         self.waiting_watchers = 0
 
@@ -58,7 +60,15 @@ class MasterService(master_pb2_grpc.MasterServicer):
         """Pass a message on to a process; dropped if it is not connected."""
         outbox = self._outboxes.get(key)
         if outbox is not None:
-            outbox.put_nowait(message)
+            outbox.messages.append(message)
+            outbox.filled.set()
+
+    def acknowledge(self, key: Key, sequence: int) -> None:
+        """Tell a process that everything up to this number is safe; goes with a message if there is one."""
+        outbox = self._outboxes.get(key)
+        if outbox is not None:
+            outbox.acknowledged = sequence
+            outbox.filled.set()
 
     def wake_watchers(self) -> None:
         """Something has changed that watchers should see."""
@@ -68,20 +78,18 @@ class MasterService(master_pb2_grpc.MasterServicer):
         self, request_iterator: AsyncIterator[pb.WorkerMessage], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """Serve one worker's or parameter server's process until the stream breaks."""
-        first = await anext(aiter(request_iterator), None)
-        if first is None or first.WhichOneof("body") != "hello":
+        first = await context.read()
+        if first is grpc.aio.EOF or first.WhichOneof("body") != "hello":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a process says hello first")
             return
         key = (first.hello.role or "worker", first.hello.worker, first.hello.incarnation)
-        outbox = self._outboxes[key] = asyncio.Queue()
+        outbox = self._outboxes[key] = _Outbox()
         sender = asyncio.create_task(_send_all(outbox, context))
         try:
             if not self._events.greeted(first.hello):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job goes on without it")
-            async for message in request_iterator:
+            while (message := await context.read()) is not grpc.aio.EOF:
                 self._events.told(key, message)
-                if message.sequence:
-                    outbox.put_nowait(pb.MasterMessage(ack=pb.Ack(sequence=message.sequence)))
         finally:
             # It may have connected anew before this stream was found to be broken.
             if self._outboxes.get(key) is outbox:
@@ -123,6 +131,21 @@ class MasterService(master_pb2_grpc.MasterServicer):
         return pb.ScaleReply()
 
 
-async def _send_all(outbox: asyncio.Queue[pb.MasterMessage], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+@dataclass
+class _Outbox:
+    """What is to be sent to one process."""
+
+    messages: deque[pb.MasterMessage] = field(default_factory=deque)
+    acknowledged: int = 0
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def _send_all(outbox: _Outbox, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     while True:
-        await context.write(await outbox.get())
+        await outbox.filled.wait()
+        outbox.filled.clear()
+        while outbox.messages or outbox.acknowledged:
+            message = outbox.messages.popleft() if outbox.messages else pb.MasterMessage()
+            # Set for each anew, as a message to several processes is one object; `write` serializes it at once.
+            message.acknowledged, outbox.acknowledged = outbox.acknowledged, 0
+            await context.write(message)

@@ -52,7 +52,11 @@ class Stragglers:
     def look(self, in_use: Iterable[tuple[Task, int]], now: float) -> bool:
         """Look which of the tasks that workers are at take far longer than their peers; return whether that is news."""
         known = self.to_share
-        late = [task for task, worker in in_use if now - self._begun(task.id, worker, now) > self._limit(task.kind)]
+        limits = {kind: self._limit(kind) for kind in self._durations}
+        late = [
+            task for task, worker in in_use
+            if task.kind in limits and now - self._begun(task.id, worker, now) > limits[task.kind]
+        ]  # fmt: skip
         self.to_share = [task.id for task in late]
         return self.to_share != known
 

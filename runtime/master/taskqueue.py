@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -26,7 +26,7 @@ class IllegalTransitionError(ElasticDLError):
     """The queue was told something that cannot have happened; the message carries the task's story."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Task:
     """A piece of work for one worker; `index` is its place among the tasks cut from the same data."""
 
@@ -118,6 +118,8 @@ class TaskQueue:
     _next_id: int = 1
     _urgent: deque[Task] = field(default_factory=deque)
     _doing: dict[int, tuple[Task, list[int]]] = field(default_factory=dict)
+    # The same by worker: the tasks in its hands, in the order in which it got them.
+    _hands: defaultdict[int, dict[int, Task]] = field(default_factory=lambda: defaultdict(dict))
     _cursor: _Cursor = field(default_factory=_Cursor)
     _order: list[int] = field(default_factory=list)
     _stopped: bool = False
@@ -151,6 +153,7 @@ class TaskQueue:
             return None
         task = replace(task, attempt=task.attempt + 1)
         self._doing[task.id] = (task, [worker])
+        self._hands[worker][task.id] = task
         return task
 
     def share(self, task_id: int, worker: int) -> Task | None:
@@ -162,6 +165,7 @@ class TaskQueue:
         if task is None or worker in holders:
             return None
         holders.append(worker)
+        self._hands[worker][task.id] = task
         return task
 
     def _next_of_plan(self) -> Task | None:
@@ -189,7 +193,7 @@ class TaskQueue:
         task = self._current(task_id, attempt)
         if task is None:
             return None
-        del self._doing[task_id]
+        self._take_back(task_id)
         self.tasks_done[task.kind] += 1
         self.records_done[task.kind] += records
         return task
@@ -202,7 +206,7 @@ class TaskQueue:
         task = self._current(task_id, attempt)
         if task is None:
             return None
-        del self._doing[task_id]
+        self._take_back(task_id)
         task = replace(task, failures=task.failures + 1)
         self._urgent.appendleft(task)
         self.tasks_retried += 1
@@ -211,15 +215,20 @@ class TaskQueue:
     def lost(self, worker: int) -> list[Task]:
         """Put back what a dead worker alone had in hand. That does not count against the tasks."""
         back = []
-        for task, holders in self._doing.values():
-            if worker in holders:
-                holders.remove(worker)
-                back += [] if holders else [task]
+        for task in self._hands.pop(worker, {}).values():
+            _, holders = self._doing[task.id]
+            holders.remove(worker)
+            back += [] if holders else [task]
         for task in reversed(back):
             del self._doing[task.id]
             self._urgent.appendleft(task)
         self.tasks_retried += len(back)
         return back
+
+    def _take_back(self, task_id: int) -> None:
+        _, holders = self._doing.pop(task_id)
+        for worker in holders:
+            del self._hands[worker][task_id]
 
     def _current(self, task_id: int, attempt: int) -> Task | None:
         if task_id >= self._next_id or attempt < 1:
@@ -231,7 +240,11 @@ class TaskQueue:
 
     def held(self, worker: int) -> list[Task]:
         """The tasks in a worker's hands, in the order in which it got them."""
-        return [task for task, holders in self._doing.values() if worker in holders]
+        return list(self._hands.get(worker, {}).values())
+
+    def count_held(self, worker: int) -> int:
+        """How many tasks are in a worker's hands."""
+        return len(self._hands.get(worker, ()))
 
     def shared(self, task_id: int) -> bool:
         """Whether a task is in the hands of more than one worker."""
@@ -289,6 +302,7 @@ class TaskQueue:
         self._stopped = state.get("stopped", False)
         self._order = self.plan.order(self._cursor.epoch) if self.plan and self._cursor.position else []
         self._doing.clear()
+        self._hands.clear()
         self._urgent = deque(
             Task(
                 id=self._new_id(), kind="train", spans=tuple((path, start, end) for path, start, end in spans),

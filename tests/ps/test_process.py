@@ -50,7 +50,7 @@ class Master(master_pb2_grpc.MasterServicer):
                         self.heartbeats.put(message.progress)
                     else:
                         self.said.put(getattr(message, message.WhichOneof("body")))
-                        orders.put(pb.MasterMessage(ack=pb.Ack(sequence=message.sequence)))
+                        orders.put(pb.MasterMessage(acknowledged=message.sequence))
             except grpc.RpcError:
                 pass
             orders.put(None)

@@ -79,8 +79,11 @@ def test_a_journal_brings_back_what_the_coordinator_knew(tmp_path):
         getattr(coordinator, name)(*arguments)
         coordinator.actions.clear()
         journal.append(name, arguments)
+        journal.commit(coordinator)
         if count == 2:
             journal.replace(coordinator)
+    assert journal.append("cancel", ("never committed", 4.0))
+    assert not journal.append("tick", (4.5,))
     again = Journal(tmp_path / "journal.db").recover()
     assert again.queue.records_done == coordinator.queue.records_done == {"predict": 32}
     assert pickle.dumps(again.queue) == pickle.dumps(coordinator.queue)
