@@ -22,6 +22,8 @@ WATCH_INTERVAL = 0.25
 WATCH_HEARTBEAT = 1.0
 """Seconds after which a watcher is sent an update even if nothing happened."""
 
+_END = grpc.aio.EOF  # type: ignore[attr-defined]
+
 
 class Events(Protocol):
     """Whom the service tells what happens; see `process.Master`."""
@@ -79,7 +81,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
     ) -> None:
         """Serve one worker's or parameter server's process until the stream breaks."""
         first = await context.read()
-        if first is grpc.aio.EOF or first.WhichOneof("body") != "hello":
+        if first is _END or first.WhichOneof("body") != "hello":
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a process says hello first")
             return
         key = (first.hello.role or "worker", first.hello.worker, first.hello.incarnation)
@@ -88,7 +90,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
         try:
             if not self._events.greeted(first.hello):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job goes on without it")
-            while (message := await context.read()) is not grpc.aio.EOF:
+            while (message := await context.read()) is not _END:
                 self._events.told(key, message)
         finally:
             # It may have connected anew before this stream was found to be broken.
