@@ -15,6 +15,7 @@ CODE = """
 import sqlite3
 import keras
 import tensorflow as tf
+from elasticdl.python.data.reader.data_reader import AbstractDataReader, Metadata
 from elasticdl_nb import Mode
 
 
@@ -41,12 +42,8 @@ def optimizer(lr=0.1):
     return keras.optimizers.SGD(lr)
 
 
-class Metadata:
-    column_names = ["a", "b", "y"]
-
-
-class TableReader:
-    metadata = Metadata()
+class TableReader(AbstractDataReader):
+    metadata = Metadata(["a", "b", "y"])
     records_output_types = tf.string
 
     def __init__(self, table, database, where):

@@ -1,0 +1,1 @@
+"""Reading data, under the names of ElasticDL."""

@@ -1,0 +1,1 @@
+"""Readers that a model module brings, under the names of ElasticDL."""
