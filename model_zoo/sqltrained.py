@@ -1,0 +1,98 @@
+"""A model that a SQL statement trains: the model it names on top of the features it asks for."""
+
+import importlib
+import json
+
+import keras
+from tablefeatures import FeatureModel, TableInput
+
+from elasticdl_nb.runtime.model import batched
+from elasticdl_nb.runtime.model.calls import attribute_of, positional
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
+from elasticdl_nb.runtime.model.metrics import make_metrics
+from elasticdl_nb.runtime.model.parts import OptimizerSource, as_loss
+
+
+class SqlModel:
+    """Everything the model contract asks for, by what a statement's JSON file says."""
+
+    def __init__(self, path):
+        with open(path) as file:
+            self.record = json.load(file)
+        self.module = importlib.import_module(self.record["module"])
+        self.model_class = getattr(self.module, self.record["class"])
+        self._input = TableInput(self.record["features"], self.record["kinds"], self.record["label"])
+        self._model = None
+        self._loss = None
+
+    def custom_model(self, **params):
+        """Return the model, made with the statement's attributes."""
+        self._model = self.model_class(**params)
+        return FeatureModel(self._model, self.record["features"])
+
+    @batched
+    def input_fn(self, columns, mode):
+        """Turn the query's columns into features and label."""
+        return self._input(columns, mode)
+
+    def loss(self, labels, outputs):
+        """The model's own loss, or the one that the statement names."""
+        if self._loss is None:
+            self._loss = self._find_loss()
+        return self._loss(labels, outputs)
+
+    def _find_loss(self):
+        wanted = self.record["loss"]
+        if wanted["name"]:
+            made = keras.losses.get(wanted["name"])
+            if not isinstance(made, keras.losses.Loss):
+                return made
+            return type(made).from_config({**made.get_config(), **wanted["arguments"]})
+        loss = as_loss(self._part("loss"), "the model's loss")
+        if wanted["arguments"] and isinstance(loss, keras.losses.Loss):
+            loss = type(loss).from_config({**loss.get_config(), **wanted["arguments"]})
+        return loss
+
+    def optimizer(self):
+        """The model's own optimizer, or the one that the statement names; with the statement's arguments."""
+        wanted = self.record["optimizer"]
+        source = OptimizerSource(wanted["name"] or self._part("optimizer") or "Adam", "the model's optimizer")
+        made = source.make({})
+        return type(made).from_config({**made.get_config(), **wanted["arguments"]})
+
+    def eval_metrics_fn(self):
+        """The metrics that the statement names, or the model's own; the share of right answers if it has none."""
+        if self.record["metrics"]:
+            return {name: self._named_metric(name) for name in self.record["metrics"]}
+        found = self._part("eval_metrics_fn")
+        if found is not None and not (callable(found) and len(positional(found)) >= 2):
+            return found() if callable(found) else found
+        return {"accuracy": accuracy} if self.record["label"]["classes"] else {}
+
+    def _named_metric(self, name):
+        if name.lower() in ("accuracy", "acc"):
+            return accuracy
+        metric = make_metrics([name])
+        assert metric is not None  # an unknown name has raised
+        return keras.metrics.get(name)
+
+    def callbacks(self):
+        """The model's own callbacks."""
+        found = self._part("callbacks")
+        made = found() if callable(found) else found
+        return list(made or [])
+
+    def _part(self, role):
+        value = attribute_of(self._model, CLASS_NAMES[role])
+        if value is not None:
+            return value
+        return next((getattr(self.module, name) for name in MODULE_NAMES[role] if hasattr(self.module, name)), None)
+
+
+def accuracy(labels, outputs):
+    """The share of rows whose class has the greatest probability; of two classes, that of the second may stand alone."""
+    if outputs.shape[-1] == 1:
+        found = keras.ops.convert_to_numpy(outputs)[:, 0] > 0.5
+    else:
+        found = keras.ops.convert_to_numpy(outputs).argmax(axis=-1)
+    return (found == keras.ops.convert_to_numpy(labels)[:, 0]).mean()
