@@ -26,15 +26,39 @@ def _is_lazy(value: object) -> bool:
 def write_frame(frame: Any, path: str | os.PathLike[str], option: str) -> None:
     """Write the frame's columns to a Parquet file, in the frame's order of rows.
 
-    A pandas index is left out unless it has a name. Raises OptionError, naming `option` and the column, for a frame
-    without rows or with values that have no column type.
+    A pandas index is left out unless it has a name; of a `pyarrow.RecordBatchReader` only some batches are in memory
+    at a time. Raises OptionError, naming `option` and the column, for a frame without rows or with values that have no
+    column type.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = _table(frame, option)
-    if not table.num_rows:
+    if isinstance(frame, pa.RecordBatchReader):
+        rows = _write_stream(frame, path)
+    else:
+        table = _table(frame, option)
+        rows = table.num_rows
+        pq.write_table(table, path, row_group_size=ROWS_PER_GROUP)
+    if not rows:
         raise OptionError(option, "the frame has no rows")
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP)
+
+
+def _write_stream(reader: pa.RecordBatchReader, path: str | os.PathLike[str]) -> int:
+    """Write groups of rows as they come in; return the number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    total, waiting = 0, []
+    with reader, pq.ParquetWriter(path, reader.schema) as writer:
+        for batch in reader:
+            total += batch.num_rows
+            waiting.append(batch)
+            if sum(item.num_rows for item in waiting) >= ROWS_PER_GROUP:
+                writer.write_table(pa.Table.from_batches(waiting), row_group_size=ROWS_PER_GROUP)
+                waiting = []
+        if waiting:
+            writer.write_table(pa.Table.from_batches(waiting), row_group_size=ROWS_PER_GROUP)
+    return total
 
 
 def _table(frame: Any, option: str) -> pa.Table:

@@ -8,8 +8,7 @@ from tablefeatures import FeatureModel, TableInput
 
 from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.calls import attribute_of, positional
-from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
-from elasticdl_nb.runtime.model.metrics import make_metrics
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
 from elasticdl_nb.runtime.model.parts import OptimizerSource, as_loss
 
 
@@ -60,21 +59,32 @@ class SqlModel:
         made = source.make({})
         return type(made).from_config({**made.get_config(), **wanted["arguments"]})
 
+    @property
     def eval_metrics_fn(self):
-        """The metrics that the statement names, or the model's own; the share of right answers if it has none."""
+        """A function without arguments that gives the statement's metrics, or the model's own in either form.
+
+        A model without any gets the share of right answers, if there are classes.
+        """
+        names = CLASS_NAMES["eval_metrics_fn"]
+        own = next((getattr(self.model_class, name) for name in names if hasattr(self.model_class, name)), None)
+        own = own or next((getattr(self.module, name) for name in names if hasattr(self.module, name)), None)
+        arguments = [parameter.name for parameter in positional(own) if parameter.name != "self"] if own else []
+        if len(arguments) < 2 or self.record["metrics"]:
+            return self._metrics
+        if arguments[0] in LABELS_FIRST:
+            return lambda labels, predictions: self._part("eval_metrics_fn")(labels, predictions)
+        return lambda predictions, labels: self._part("eval_metrics_fn")(predictions, labels)
+
+    def _metrics(self):
         if self.record["metrics"]:
             return {name: self._named_metric(name) for name in self.record["metrics"]}
         found = self._part("eval_metrics_fn")
-        if found is not None and not (callable(found) and len(positional(found)) >= 2):
-            return found() if callable(found) else found
-        return {"accuracy": accuracy} if self.record["label"]["classes"] else {}
+        if found is None:
+            return {"accuracy": accuracy} if self.record["label"]["classes"] else {}
+        return found() if callable(found) else found
 
     def _named_metric(self, name):
-        if name.lower() in ("accuracy", "acc"):
-            return accuracy
-        metric = make_metrics([name])
-        assert metric is not None  # an unknown name has raised
-        return keras.metrics.get(name)
+        return accuracy if name.lower() in ("accuracy", "acc") else name
 
     def callbacks(self):
         """The model's own callbacks."""

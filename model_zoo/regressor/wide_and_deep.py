@@ -12,11 +12,18 @@ class MagicalWAD(DNN):
         super().__init__(hidden_units, learning_rate, features, label)
         self.wide_numbers = keras.layers.Dense(1, use_bias=False)
         self.wide_categories = keras.layers.Embedding(BUCKETS, 1, embeddings_initializer="zeros")
+        self.wide = keras.layers.Dense(1, use_bias=False)
 
     def call(self, inputs, training=False):
-        """Return predictions [n, 1]."""
+        """Return predictions [n, 1].
+
+        Columns of a SQL statement come as {"linear_feature_columns": [n, a], "dnn_feature_columns": [n, b]}.
+        """
         if not isinstance(inputs, dict):
             inputs = {"numbers": inputs}
+        if "linear_feature_columns" in inputs:
+            deep = super().call(inputs["dnn_feature_columns"], training=training)
+            return deep + self.wide(inputs["linear_feature_columns"])
         prediction = super().call(inputs, training=training)
         if "numbers" in inputs:
             prediction += self.wide_numbers(self.encode.normalization(inputs["numbers"], training=False))

@@ -223,6 +223,10 @@ class PostgresEngine(AlchemyEngine):
         """Return a number as a double; a boolean has to become an integer first."""
         return super().as_double(f"CAST({expression} AS INTEGER)" if kind == "boolean" else expression, kind)
 
+    def pulled(self, expression: str, kind: str) -> str:
+        """Return what is no number or moment as text: enumerations, UUIDs and others have no Arrow type."""
+        return f"CAST({expression} AS TEXT)" if kind == "text" else super().pulled(expression, kind)
+
     def finite(self, expression: str, kind: str) -> str:
         """Return the expression without infinities and NaN."""
         if kind not in ("float", "decimal"):

@@ -220,6 +220,10 @@ class Engine(ABC):
         """Return an expression of a number, a boolean or a decimal as a double."""
         return f"CAST({expression} AS {self.double})"
 
+    def pulled(self, expression: str, kind: str) -> str:
+        """Return an expression as it is read for training: of a type that Arrow has."""
+        return self.as_double(expression, kind) if kind == "decimal" else expression
+
     def finite(self, expression: str, kind: str) -> str:
         """Return the expression, NULL where it is infinite or not a number."""
         return expression

@@ -1,0 +1,401 @@
+"""TRAIN: from a statement to a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elasticdl_nb.objects import CAPTURED_MODULE, name_objects
+from elasticdl_nb.runtime.model.static import built_in_zoo
+from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
+from elasticdl_nb.sql.columns import compile_columns, find_column
+from elasticdl_nb.sql.engines.base import Engine
+from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.features import (
+    MOST_TERMS,
+    NUMBERS,
+    Category,
+    Draft,
+    Feature,
+    Number,
+    Statistics,
+    as_factors,
+    as_linear,
+    columns_of,
+    derive,
+    kind_of,
+    to_json,
+)
+from elasticdl_nb.sql.models import DEEP, FIELDS, LINEAR, Model, find_model
+from elasticdl_nb.sql.statements import Columns, Name, Position, Train
+from elasticdl_nb.sql.statistics import collect, values
+from elasticdl_nb.sql.store import RECORD, ModelStore
+
+if TYPE_CHECKING:
+    from elasticdl_nb.job import Job
+
+MOST_CLASSES = 1000
+MODULE = "sql_model"
+_COPIED = ("tablefeatures.py", "sqltrained.py")
+_GENERATED = '''"""The model of a SQL statement, which stands in sql_model.json beside this file."""
+
+from pathlib import Path
+
+from sqltrained import SqlModel
+
+_model = SqlModel(Path(__file__).with_name("sql_model.json"))
+custom_model = _model.custom_model
+input_fn = _model.input_fn
+loss = _model.loss
+optimizer = _model.optimizer
+eval_metrics_fn = _model.eval_metrics_fn
+callbacks = _model.callbacks
+'''
+
+
+@dataclass(frozen=True)
+class Training:
+    """A TRAIN statement after all checks: everything that its job needs."""
+
+    model: Model
+    into: str
+    store: ModelStore
+    query: str
+    validation: str
+    record: dict[str, Any]
+    job: dict[str, Any]
+    features: tuple[str, ...]
+    messages: tuple[str, ...] = field(default=())
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of the job but for its data and its zoo."""
+        given: dict[str, Any] = {"params": self.record["params"], "output": f"{self.store.path}/{self.into}"}
+        if self.model.own_input:
+            code = f"{self.record['module']}.{self.record['class']}"
+            given["model_def"] = self.model.model_def or code
+        else:
+            given["model_def"] = f"{MODULE}.custom_model"
+        return {**given, "overwrite": True, "job_name": _job_name(self.into), **self.job}
+
+
+def prepare(statement: Train, engine: Engine, store: ModelStore, namespace: Mapping[str, Any]) -> Training:
+    """Check a statement and ask the database what its features need; nothing is changed.
+
+    Raises SqlError, at its place, for whatever is wrong with the statement.
+    """
+    model = find_model(statement.model, namespace)
+    store.location(statement.into)
+    attributes = read_attributes(statement.attributes, "train", model)
+    _check_model(model, attributes, statement.model)
+    check_job("train", attributes.job, model_def="x", data="x", output="x")
+    if statement.warm_start is not None:
+        store.find(statement.warm_start)
+        raise SqlError("USING in TRAIN, to go on from a trained model, is not supported", statement.warm_start.position)
+    kinds = describe(engine, statement.select, statement.select_position)
+    if attributes.validation_select:
+        _check_validation(engine, attributes, kinds)
+    if model.own_input:
+        if statement.columns:
+            place = _place_of(statement.columns)
+            raise SqlError(f"{model.name} reads the query's columns itself; COLUMN does not apply to it", place)
+        return _own_input(statement, model, attributes, kinds, engine, store)
+    return _with_features(statement, model, attributes, kinds, engine, store)
+
+
+def describe(engine: Engine, query: str, place: Position | None) -> dict[str, str]:
+    """Return the kinds of the query's columns; raise SqlError, at the query's place, if it is wrong."""
+    try:
+        return {item.name: kind_of(item.type) for item in engine.describe(query)}
+    except SqlError as error:
+        raise SqlError(error.problem, error.position or place) from None
+
+
+def _check_model(model: Model, attributes: Attributes, name: Name) -> None:
+    if model.value is None or attributes.loss["name"]:
+        return
+    if not hasattr(model.value, "default_loss"):
+        raise SqlError(f"{model.name} has no default_loss; define it, or say which: WITH loss='mse'", name.position)
+
+
+def _check_validation(engine: Engine, attributes: Attributes, kinds: Mapping[str, str]) -> None:
+    try:
+        there = describe(engine, attributes.validation_select, None)
+    except SqlError as error:
+        raise SqlError(f"validation.select: {error.problem}") from None
+    missing = [name for name in kinds if name not in there]
+    if missing:
+        raise SqlError(f"validation.select gives no column {missing[0]!r}, which the training query gives")
+
+
+def _place_of(columns: Sequence[Columns]) -> Position:
+    return columns[0].items[0].position
+
+
+def _own_input(
+    statement: Train, model: Model, attributes: Attributes, kinds: dict[str, str], engine: Engine, store: ModelStore
+) -> Training:
+    record = _record(statement, model, attributes, kinds)
+    described = tuple(f"{name}: as it is" for name in kinds)
+    message = f"{model.name} reads the query's columns itself, the label included"
+    record["described"] = list(described)
+    return Training(
+        model, statement.into.text, store, pull_query(engine, statement.select, kinds, list(kinds)),
+        _validation_query(engine, attributes, kinds, list(kinds), ""), record, attributes.job, described, (message,),
+    )  # fmt: skip
+
+
+def _with_features(
+    statement: Train, model: Model, attributes: Attributes, kinds: dict[str, str], engine: Engine, store: ModelStore
+) -> Training:
+    label = _label_column(statement, kinds)
+    messages = []
+    if statement.label is None:
+        messages.append(f"label: {label}, the last column of the query (LABEL would name another)")
+    drafts = _drafts(statement, model, attributes, kinds, label)
+    asked = columns_of(draft.feature for draft in drafts)
+    vocabularies = _vocabularies(drafts)
+    known = collect(engine, statement.select, kinds, [*asked, label], vocabularies)
+    if not known[label].rows:
+        raise SqlError("the query gives no rows", statement.select_position)
+    if known[label].missing == known[label].rows:
+        raise SqlError(f"all values of the label {label!r} are NULL", statement.select_position)
+    if known[label].missing:
+        messages.append(f"{known[label].missing:,} rows without a label ({label} is NULL) are left out")
+    messages += _remarks(drafts, known)
+    features = _finish(drafts, model, attributes, known, statement)
+    classes = _classes(engine, statement, model, attributes, kinds[label], label)
+    record = _record(statement, model, attributes, kinds)
+    record["label"] = {"column": label, "kind": kinds[label], "task": model.task, "classes": classes}
+    record["features"] = to_json(features)
+    described = tuple(
+        f"{feature.describe()}{f' (for {target})' if target else ''}"
+        for target, listed in features.items()
+        for feature in listed
+    )
+    record["described"] = list(described)
+    used = list(dict.fromkeys([*columns_of(item for listed in features.values() for item in listed), label]))
+    return Training(
+        model, statement.into.text, store, pull_query(engine, statement.select, kinds, used, label),
+        _validation_query(engine, attributes, kinds, used, label), record, attributes.job, described, tuple(messages),
+    )  # fmt: skip
+
+
+def _record(statement: Train, model: Model, attributes: Attributes, kinds: dict[str, str]) -> dict[str, Any]:
+    """Return what is kept with the model: how it was made, and what its own code needs."""
+    return {
+        "version": 1, "statement": statement.text, "model": model.name, "own_input": model.own_input,
+        "module": CAPTURED_MODULE if model.value is not None else model.module, "class": model.class_name,
+        "params": attributes.params, "job": attributes.job, "optimizer": attributes.optimizer,
+        "loss": attributes.loss, "metrics": attributes.metrics, "kinds": kinds, "label": None, "features": {},
+        "described": [],
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------ features and label
+
+
+def _label_column(statement: Train, kinds: Mapping[str, str]) -> str:
+    if statement.label is None:
+        if len(kinds) < 2:
+            raise SqlError("the query gives one column only; features and a label are needed", statement.select_position)
+        return list(kinds)[-1]
+    return find_column(statement.label.parts[-1], kinds, statement.label.position)
+
+
+def _drafts(
+    statement: Train, model: Model, attributes: Attributes, kinds: Mapping[str, str], label: str
+) -> list[Draft]:
+    given = compile_columns(statement.columns, kinds)
+    for draft in given:
+        if label in columns_of([draft.feature]):
+            raise SqlError(f"{label!r} is the label; as a feature it would give itself away", draft.position)
+    derived = [
+        Draft("", feature, derived=True)
+        for column, kind in kinds.items()
+        if column != label
+        for feature in derive(column, kind)
+    ]
+    if model.targets == ("",):
+        return given or derived
+    known = (LINEAR, DEEP)
+    for draft in given:
+        if draft.target not in ("", *known):
+            raise SqlError(f"{model.name} has no features {draft.target!r}; it has {' and '.join(known)}", draft.position)
+    common = [draft for draft in given if not draft.target] or derived
+    targets = {target: [d for d in given if d.target == target] or common for target in known}
+    return [Draft(target, d.feature, d.position, d.derived) for target, listed in targets.items() for d in listed]
+
+
+def _vocabularies(drafts: Sequence[Draft]) -> list[str]:
+    found: list[str] = []
+
+    def visit(source: Any) -> None:
+        if source.ids == "vocabulary":
+            found.append(source.column)
+        for inner in source.sources:
+            visit(inner)
+
+    for draft in drafts:
+        if isinstance(draft.feature, Category):
+            visit(draft.feature.source)
+    return list(dict.fromkeys(found))
+
+
+def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[str]:
+    """Say what of the data is handled in a way that people should know of."""
+    remarks = []
+    features: dict[str, Feature] = {}
+    for draft in drafts:
+        for column in columns_of([draft.feature]):
+            features.setdefault(column, draft.feature)
+    for column, feature in features.items():
+        about = known[column]
+        if _is_left_out(feature, about) and any(d.derived and column in columns_of([d.feature]) for d in drafts):
+            remarks.append(f"{column} has one value in all rows and is left out")
+            continue
+        if about.missing:
+            how = "counts as the mean" if isinstance(feature, Number) else "is a category of its own"
+            remarks.append(f"{column} is NULL in {about.missing:,} of {about.rows:,} rows: that {how}")
+        if len(about.terms) > MOST_TERMS:
+            remarks.append(f"{column}: the {MOST_TERMS:,} most frequent values are told apart, the others are not")
+        elif len(about.terms) > 20 and len(about.terms) > 0.9 * (about.rows - about.missing):
+            remarks.append(f"{column} has a value of its own in almost every row; a model learns little from that")
+    return remarks
+
+
+def _is_left_out(feature: Feature, known: Statistics) -> bool:
+    return known.is_constant if isinstance(feature, Number) else len(known.terms) == 1 and not known.missing
+
+
+def _finish(
+    drafts: Sequence[Draft], model: Model, attributes: Attributes, known: Mapping[str, Statistics], statement: Train
+) -> dict[str, list[Feature]]:
+    features: dict[str, list[Feature]] = {}
+    for draft in drafts:
+        feature: Feature = draft.feature.finish(known)
+        if draft.derived and _is_left_out(draft.feature, known[draft.feature.column]):
+            continue
+        if draft.target == LINEAR:
+            feature = as_linear(feature)
+        features.setdefault(draft.target, []).append(feature)
+    if not features or any(not listed for listed in features.values()):
+        raise SqlError("no column is left that could be a feature", statement.select_position)
+    if FIELDS in model.targets:
+        return _fields(features, attributes.params.get("embedding_dim", 8), statement)
+    return features
+
+
+def _fields(features: dict[str, list[Feature]], dimension: Any, statement: Train) -> dict[str, list[Feature]]:
+    """Divide the dense network's features into numbers, and categories that are all embedded alike."""
+    if not isinstance(dimension, int) or dimension < 1:
+        raise SqlError(f"embedding_dim: {dimension!r} does not do: a whole number of at least 1 is needed")
+    fields = [made for feature in features[DEEP] if (made := as_factors(feature, dimension)) is not None]
+    if not fields:
+        raise SqlError(f"{statement.model} needs categories, such as a column of texts", statement.model.position)
+    numbers: list[Feature] = [feature for feature in features[DEEP] if isinstance(feature, Number)]
+    return {LINEAR: features[LINEAR], FIELDS: fields, **({DEEP: numbers} if numbers else {})}
+
+
+def _classes(
+    engine: Engine, statement: Train, model: Model, attributes: Attributes, kind: str, label: str
+) -> list[Any] | None:
+    place = statement.label.position if statement.label else statement.select_position
+    if kind not in (*NUMBERS, "text"):
+        raise SqlError(f"the label {label!r} is {kind}; a number, boolean or text is needed", place)
+    if model.task == "regression" and kind == "text":
+        raise SqlError(f"the label {label!r} is text, and {model.name} predicts a number; DNNClassifier predicts texts",
+                       place)  # fmt: skip
+    if model.task == "regression" or (model.task == "" and kind != "text"):
+        return None
+    found = sorted(values(engine, statement.select, label, kind, MOST_CLASSES + 1))
+    if len(found) > MOST_CLASSES:
+        raise SqlError(f"the label {label!r} has more than {MOST_CLASSES:,} different values, too many for classes; "
+                       "DNNRegressor predicts a number", place)  # fmt: skip
+    if model.task == "probability" and len(found) != 2:
+        raise SqlError(f"the label {label!r} has {len(found)} different values; {model.name} needs exactly 2", place)
+    if model.task == "classification":
+        wanted = attributes.params.get("n_classes", len(found))
+        if not isinstance(wanted, int) or wanted < len(found):
+            raise SqlError(f"n_classes: {wanted!r} does not do: the label {label!r} has {len(found)} different values")
+        attributes.params["n_classes"] = max(wanted, 2)
+    return found
+
+
+# ------------------------------------------------------------------ the data
+
+
+def pull_query(engine: Engine, query: str, kinds: Mapping[str, str], columns: Sequence[str], label: str = "") -> str:
+    """Return the query of these columns alone, in types that Arrow has, of the rows that have a label."""
+    listed = []
+    for name in columns:
+        column = engine.quote(name)
+        expression = engine.pulled(f"q.{column}", kinds[name])
+        listed.append(f"{expression} AS {column}")
+    condition = f" WHERE q.{engine.quote(label)} IS NOT NULL" if label else ""
+    return f"SELECT {', '.join(listed)} FROM (\n{query}\n) AS q{condition}"
+
+
+def _validation_query(
+    engine: Engine, attributes: Attributes, kinds: Mapping[str, str], columns: Sequence[str], label: str
+) -> str:
+    query = attributes.validation_select
+    return pull_query(engine, query, kinds, columns, label) if query else ""
+
+
+# ------------------------------------------------------------------ the job
+
+
+def start(training: Training, engine: Engine) -> Job:
+    """Pull the rows and start the job, which puts the model into the store when it ends."""
+    from elasticdl_nb.api import train
+
+    with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
+        write_zoo(training, Path(folder))
+        given = training.options()
+        given["data"] = engine.stream(training.query)
+        if training.validation:
+            given["validation_data"] = engine.stream(training.validation)
+        return train(model_zoo=folder, wait=False, **given)
+
+
+def write_zoo(training: Training, folder: Path) -> None:
+    """Write the model's code, what belongs to every model trained in SQL, and how this one was made."""
+    built_in = Path(built_in_zoo())
+    if training.model.value is None:
+        shutil.copytree(built_in, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        _write_class(training.model, folder, training.record)
+    for name in _COPIED:
+        shutil.copyfile(built_in / name, folder / name)
+    (folder / f"{MODULE}.py").write_text(_GENERATED)
+    (folder / RECORD).write_text(json.dumps(training.record))
+
+
+def _write_class(model: Model, folder: Path, record: dict[str, Any]) -> None:
+    """Write the code of a class that is defined in a notebook or script, or copy the folder of its module."""
+    from elasticdl_nb.capture import capture_objects
+    from elasticdl_nb.capture import write_zoo as write_captured
+    from elasticdl_nb.zoo import fetch_zoo
+
+    named = name_objects("train", {"model_def": model.value})
+    if named.captured:
+        captured = capture_objects(dict(named.captured))
+        write_captured(captured, folder, CAPTURED_MODULE)
+        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in captured.requirements))
+    else:
+        fetch_zoo(os.fspath(named.options.get("model_zoo", "")), folder)
+    record["module"], _, record["class"] = named.options["model_def"].rpartition(".")
+
+
+def _job_name(into: str) -> str:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    ending = "".join(random.SystemRandom().choices("abcdefghjkmnpqrstuvwxyz23456789", k=4))
+    return f"train-{into[:30].strip('.-')}-{stamp}-{ending}"
