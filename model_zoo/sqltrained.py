@@ -27,7 +27,7 @@ class SqlModel:
     def custom_model(self, **params):
         """Return the model, made with the statement's attributes."""
         self._model = self.model_class(**params)
-        return FeatureModel(self._model, self.record["features"])
+        return FeatureModel(self._model, self.record["features"], self.record["label"]["scale"])
 
     @batched
     def input_fn(self, columns, mode):
@@ -100,7 +100,7 @@ class SqlModel:
 
 
 def accuracy(labels, outputs):
-    """The share of rows whose class has the greatest probability; of two classes, that of the second may stand alone."""
+    """The share of rows whose class is found; of two classes, the second's probability may stand alone."""
     if outputs.shape[-1] == 1:
         found = keras.ops.convert_to_numpy(outputs)[:, 0] > 0.5
     else:

@@ -263,10 +263,14 @@ class Features(keras.layers.Layer):
 
 
 class FeatureModel(keras.Model):
-    """A model on top of the features: it gets one tensor [n, width], or {input: tensor} if it has several inputs."""
+    """A model on top of the features: it gets one tensor [n, width], or {input: tensor} if it has several inputs.
 
-    def __init__(self, model, features):
+    `scale` is the label's mean and deviation, where the model predicts a number: it need not learn these.
+    """
+
+    def __init__(self, model, features, scale):
         super().__init__()
+        self.scale = scale
         plan = Plan(features)
         self.targets = list(features)
         self.columns = [Features(plan, listed, target) for target, listed in features.items()]
@@ -275,4 +279,5 @@ class FeatureModel(keras.Model):
     def call(self, inputs):
         """Return the model's outputs."""
         made = [layer(inputs) for layer in self.columns]
-        return self.model(made[0] if self.targets == [""] else dict(zip(self.targets, made, strict=True)))
+        outputs = self.model(made[0] if self.targets == [""] else dict(zip(self.targets, made, strict=True)))
+        return outputs if self.scale is None else outputs * self.scale[1] + self.scale[0]

@@ -131,7 +131,9 @@ def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str
     try:
         read.job[option.name] = option.parse(value)
     except (ValueError, TypeError) as error:
-        raise SqlError(f"attribute {attribute.key!r}: {value!r} does not do: {error}", attribute.value_position) from None
+        raise SqlError(
+            f"attribute {attribute.key!r}: {value!r} does not do: {error}", attribute.value_position
+        ) from None
 
 
 def _argument(

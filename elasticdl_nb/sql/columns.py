@@ -111,9 +111,7 @@ class _Reader:
 
     def _buckets(self, function: Function, sizes: Sequence[Any]) -> int:
         if not sizes or not isinstance(sizes[0], int) or sizes[0] < 1:
-            raise SqlError(
-                f"{function.name} needs the number of ids: {function.name}(column, 1000)", function.position
-            )
+            raise SqlError(f"{function.name} needs the number of ids: {function.name}(column, 1000)", function.position)
         return sizes[0]
 
     # ------------------------------------------------------------ categories

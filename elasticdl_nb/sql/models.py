@@ -127,4 +127,3 @@ def _of_function(zoo: Zoo, found: Defined) -> Arguments:
     optimizer = zoo.lookup(found.module, MODULE_NAMES["optimizer"][0])
     also = arguments_of(optimizer) if isinstance(optimizer, Defined) else None
     return Arguments((*arguments.names, *(also.names if also else ())), arguments.required, arguments.takes_any)
-

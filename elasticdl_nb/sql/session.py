@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.execution import plan_job, run_job
 from elasticdl_nb.sql.parameters import bind
 from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.result import Result
-from elasticdl_nb.sql.statements import DropModel, Query, ShowModels, ShowTrain, Statement
+from elasticdl_nb.sql.statements import (
+    DropModel,
+    Evaluate,
+    Explain,
+    Predict,
+    Query,
+    ShowModels,
+    ShowTrain,
+    Statement,
+    Train,
+)
 from elasticdl_nb.sql.store import ModelStore
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
+
+WithJob = TypeVar("WithJob", Train, Predict, Evaluate, Explain)
 
 
 class Session:
@@ -86,11 +100,21 @@ class Session:
         return parse(text, self.dialect, params)
 
     def _plan(self, statement: Statement, params: Mapping[str, Any]) -> Plan:
-        raise SqlError("not a statement to plan", statement.position)
+        if isinstance(statement, (Train, Predict, Evaluate, Explain)):
+            return plan_job(self._bound(statement, params), self.engine, self.store, self.namespace)
+        return Plan(statement, bind(statement.text, params, self.engine))
+
+    def _bound(self, statement: WithJob, params: Mapping[str, Any]) -> WithJob:
+        try:
+            return dataclasses.replace(statement, select=bind(statement.select, params, self.engine))
+        except SqlError as error:
+            raise SqlError(error.problem, error.position or statement.select_position) from None
 
     def _run(
         self, statement: Statement, params: Mapping[str, Any], wait: bool, on_job: Callable[[Job], None] | None
     ) -> Result:
+        if isinstance(statement, (Train, Predict, Evaluate, Explain)):
+            return run_job(self._bound(statement, params), self.engine, self.store, self.namespace, wait, on_job)
         if isinstance(statement, Query):
             reader = self.engine.main.execute(bind(statement.text, params, self.engine))
             return Result(statement, table=None if reader is None else reader.read_all())
@@ -100,7 +124,7 @@ class Session:
             return Result(statement, table=self.store.find(statement.model).facts())
         if isinstance(statement, DropModel):
             return Result(statement, messages=(self.store.drop(statement.model, missing_ok=statement.if_exists),))
-        raise SqlError("cannot be run", statement.position)
+        raise SqlError(f"a {type(statement).__name__} cannot be run", statement.position)
 
     # ------------------------------------------------------------ what there is
 

@@ -173,7 +173,10 @@ def _with_features(
     features = _finish(drafts, model, attributes, known, statement)
     classes = _classes(engine, statement, model, attributes, kinds[label], label)
     record = _record(statement, model, attributes, kinds)
-    record["label"] = {"column": label, "kind": kinds[label], "task": model.task, "classes": classes}
+    scale = [known[label].mean, known[label].deviation or 1.0] if model.task == "regression" else None
+    record["label"] = {
+        "column": label, "kind": kinds[label], "task": model.task, "classes": classes, "scale": scale,
+    }  # fmt: skip
     record["features"] = to_json(features)
     described = tuple(
         f"{feature.describe()}{f' (for {target})' if target else ''}"
@@ -205,7 +208,9 @@ def _record(statement: Train, model: Model, attributes: Attributes, kinds: dict[
 def _label_column(statement: Train, kinds: Mapping[str, str]) -> str:
     if statement.label is None:
         if len(kinds) < 2:
-            raise SqlError("the query gives one column only; features and a label are needed", statement.select_position)
+            raise SqlError(
+                "the query gives one column only; features and a label are needed", statement.select_position
+            )
         return list(kinds)[-1]
     return find_column(statement.label.parts[-1], kinds, statement.label.position)
 
@@ -228,7 +233,9 @@ def _drafts(
     known = (LINEAR, DEEP)
     for draft in given:
         if draft.target not in ("", *known):
-            raise SqlError(f"{model.name} has no features {draft.target!r}; it has {' and '.join(known)}", draft.position)
+            raise SqlError(
+                f"{model.name} has no features {draft.target!r}; it has {' and '.join(known)}", draft.position
+            )
     common = [draft for draft in given if not draft.target] or derived
     targets = {target: [d for d in given if d.target == target] or common for target in known}
     return [Draft(target, d.feature, d.position, d.derived) for target, listed in targets.items() for d in listed]

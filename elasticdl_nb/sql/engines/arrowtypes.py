@@ -10,18 +10,20 @@ from typing import Any
 import pyarrow as pa
 
 _MICROSECONDS = pa.timestamp("us")
+# Drivers do not all tell how many digits there are.
+_DECIMAL = pa.decimal128(38, 9)
 
 # Object identifiers of pg_type: https://www.postgresql.org/docs/current/catalog-pg-type.html
 _POSTGRES = {
     16: pa.bool_(), 20: pa.int64(), 21: pa.int64(), 23: pa.int64(), 26: pa.int64(), 700: pa.float64(),
-    701: pa.float64(), 1700: pa.decimal128(38, 9), 1082: pa.date32(), 1083: pa.time64("us"), 1114: _MICROSECONDS,
+    701: pa.float64(), 1700: _DECIMAL, 1082: pa.date32(), 1083: pa.time64("us"), 1114: _MICROSECONDS,
     1184: pa.timestamp("us", "UTC"), 17: pa.binary(),
 }  # fmt: skip
 # Field types of the MySQL protocol: https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html
 _MYSQL = {
-    0: pa.decimal128(38, 9), 1: pa.int64(), 2: pa.int64(), 3: pa.int64(), 4: pa.float64(), 5: pa.float64(), 6: pa.null(),
-    7: _MICROSECONDS, 8: pa.int64(), 9: pa.int64(), 10: pa.date32(), 11: pa.duration("us"), 12: _MICROSECONDS,
-    13: pa.int64(), 16: pa.binary(), 246: pa.decimal128(38, 9),
+    0: _DECIMAL, 1: pa.int64(), 2: pa.int64(), 3: pa.int64(), 4: pa.float64(), 5: pa.float64(),
+    6: pa.null(), 7: _MICROSECONDS, 8: pa.int64(), 9: pa.int64(), 10: pa.date32(), 11: pa.duration("us"), 12: _MICROSECONDS,
+    13: pa.int64(), 16: pa.binary(), 246: _DECIMAL,
 }  # fmt: skip
 _OF_DIALECT = {"postgres": _POSTGRES, "mysql": _MYSQL}
 
