@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from elasticdl_nb.sql import training
+from elasticdl_nb.sql import predicting, training
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.plan import Plan
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from elasticdl_nb.job import Job
 
 OnJob = Callable[["Job"], None] | None
+WithJob = Train | Predict | Evaluate | Explain
 
 
 def run_job(
-    statement: Train | Predict | Evaluate | Explain,
+    statement: WithJob,
     engine: Engine,
     store: ModelStore,
     namespace: Mapping[str, Any],
@@ -30,7 +31,16 @@ def run_job(
     """Check the statement, run its job, and return what came of it; without `wait`, a training goes on."""
     if isinstance(statement, Train):
         return _train(statement, engine, store, namespace, wait, on_job)
+    if isinstance(statement, Predict):
+        return _predict(statement, engine, store, on_job)
     raise SqlError("not yet", statement.position)
+
+
+def _predict(statement: Predict, engine: Engine, store: ModelStore, on_job: OnJob) -> Result:
+    prepared = predicting.prepare(statement, engine, store)
+    job, rows = predicting.run(prepared, engine, on_job)
+    message = f"{rows:,} rows predicted into {statement.target} ({prepared.target.does})"
+    return Result(statement, messages=(message,), job=job)
 
 
 def _train(
@@ -47,9 +57,7 @@ def _train(
     return Result(statement, messages=tuple(messages), job=job)
 
 
-def plan_job(
-    statement: Train | Predict | Evaluate | Explain, engine: Engine, store: ModelStore, namespace: Mapping[str, Any]
-) -> Plan:
+def plan_job(statement: WithJob, engine: Engine, store: ModelStore, namespace: Mapping[str, Any]) -> Plan:
     """Return what the statement is going to do, after all checks."""
     if isinstance(statement, Train):
         prepared = training.prepare(statement, engine, store, namespace)

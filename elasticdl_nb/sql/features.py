@@ -116,7 +116,11 @@ class Source:
     @property
     def size(self) -> int:
         """How many ids there are."""
-        sizes = {"vocabulary": len(self.terms) + 2, "bucket": len(self.boundaries) + 2, "cross": self.buckets}
+        sizes: dict[str, int] = {
+            "vocabulary": len(self.terms) + 2,
+            "bucket": len(self.boundaries) + 2,
+            "cross": self.buckets,
+        }
         return sizes.get(self.ids, self.buckets + 1)
 
     def columns(self) -> list[str]:
@@ -182,7 +186,7 @@ Feature = Number | Category
 
 def embedding_dimension(size: int) -> int:
     """Return how many numbers stand for one of `size` categories: twice the fourth root, from 2 to 32."""
-    return max(2, min(32, math.ceil(2 * size**0.25)))
+    return max(2, min(32, math.ceil(2 * math.sqrt(math.sqrt(size)))))
 
 
 # ------------------------------------------------------------------ derivation

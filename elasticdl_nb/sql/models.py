@@ -79,7 +79,7 @@ def find_model(name: Name, namespace: Mapping[str, Any]) -> Model:
     if name.text in PREBUILT:
         return PREBUILT[name.text]
     value = namespace.get(name.text)
-    if is_model_class(value):
+    if inspect.isclass(value) and is_model_class(value):
         return _of_class(name.text, value)
     classes = [other for other, candidate in list(namespace.items()) if is_model_class(candidate)]
     known = [*PREBUILT, *classes]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.execution import plan_job, run_job
+from elasticdl_nb.sql.execution import WithJob, plan_job, run_job
 from elasticdl_nb.sql.parameters import bind
 from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.plan import Plan
@@ -29,8 +29,6 @@ from elasticdl_nb.sql.store import ModelStore
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
-
-WithJob = TypeVar("WithJob", Train, Predict, Evaluate, Explain)
 
 
 class Session:

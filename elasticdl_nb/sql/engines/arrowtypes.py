@@ -22,8 +22,8 @@ _POSTGRES = {
 # Field types of the MySQL protocol: https://dev.mysql.com/doc/dev/mysql-server/latest/field__types_8h.html
 _MYSQL = {
     0: _DECIMAL, 1: pa.int64(), 2: pa.int64(), 3: pa.int64(), 4: pa.float64(), 5: pa.float64(),
-    6: pa.null(), 7: _MICROSECONDS, 8: pa.int64(), 9: pa.int64(), 10: pa.date32(), 11: pa.duration("us"), 12: _MICROSECONDS,
-    13: pa.int64(), 16: pa.binary(), 246: _DECIMAL,
+    6: pa.null(), 7: _MICROSECONDS, 8: pa.int64(), 9: pa.int64(), 10: pa.date32(), 11: pa.duration("us"),
+    12: _MICROSECONDS, 13: pa.int64(), 16: pa.binary(), 246: _DECIMAL,
 }  # fmt: skip
 _OF_DIALECT = {"postgres": _POSTGRES, "mysql": _MYSQL}
 
