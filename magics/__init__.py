@@ -9,6 +9,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from elasticdl_nb.magics.capture import CellRecorder
 from elasticdl_nb.magics.commands import ElasticDLMagics
 from elasticdl_nb.magics.completion import make_matcher
+from elasticdl_nb.magics.sqlcompletion import make_sql_matcher
+from elasticdl_nb.magics.sqlflow import SQLFlowMagics
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 
@@ -20,11 +22,13 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     if hasattr(shell, _RECORDER):
         return
     shell.register_magics(ElasticDLMagics(shell))
+    sql = SQLFlowMagics(shell)
+    shell.register_magics(sql)
     recorder = CellRecorder(shell)
     recorder.start()
     setattr(shell, _RECORDER, recorder)
     completer: Any = shell.Completer
-    completer.custom_matchers.append(make_matcher(shell.user_ns))
+    completer.custom_matchers += [make_matcher(shell.user_ns), make_sql_matcher(sql)]
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
@@ -34,5 +38,5 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
         recorder.stop()
     completer: Any = shell.Completer
     completer.custom_matchers[:] = [
-        matcher for matcher in completer.custom_matchers if matcher.__module__ != make_matcher.__module__
+        matcher for matcher in completer.custom_matchers if not matcher.__module__.startswith(__name__)
     ]

@@ -15,6 +15,8 @@ from elasticdl_nb.sql.statements import Attribute, Columns, Function, Name
 
 VERBS = ("TRAIN", "PREDICT", "EVALUATE", "EXPLAIN", "ANALYZE")
 KEYWORDS = ("WITH", "COLUMN", "LABEL", "USING", "INTO")
+FUNCTIONS = ("DENSE", "NUMERIC", "SPARSE", "BUCKET", "CROSS", "CATEGORY_ID", "SEQ_CATEGORY_ID", "CATEGORY_HASH",
+             "WEIGHTED_CATEGORY", "EMBEDDING", "INDICATOR")  # fmt: skip
 _TAKES = {
     "TRAIN": KEYWORDS,
     "PREDICT": ("WITH", "USING"),
