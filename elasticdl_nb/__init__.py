@@ -4,6 +4,7 @@
 
     elasticdl_nb.train(model_zoo="zoo", model_def="flights.custom_model", data="flights/*.parquet", output="model")
     elasticdl_nb.predict(trained_model="model", data="tomorrow.csv", output="late.csv")
+    elasticdl_nb.sql("SELECT name, role, salary FROM employee TRAIN regressor.DNN INTO mymodel", connect="hr.duckdb")
 
 Importing this is cheap: each name below is loaded when it is first used, and TensorFlow only in a job's workers.
 """
@@ -14,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elasticdl_nb import sql
     from elasticdl_nb.api import evaluate, predict, train
     from elasticdl_nb.job import Job, attach
     from elasticdl_nb.jobtable import jobs
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from elasticdl_nb.runtime.model import batched
     from elasticdl_nb.runtime.model.embedding import Embedding
     from elasticdl_nb.runtime.spec import JobSpec
+    from elasticdl_nb.sql.errors import SqlError
 
     __version__: str
 
@@ -47,12 +50,14 @@ __all__ = [
     "Mode",
     "ModelError",
     "OptionError",
+    "SqlError",
     "__version__",
     "attach",
     "batched",
     "evaluate",
     "jobs",
     "predict",
+    "sql",
     "train",
 ]
 
@@ -68,6 +73,7 @@ _HOMES = {
     "runtime.model": ("batched",),
     "runtime.model.embedding": ("Embedding",),
     "runtime.spec": ("JobSpec",),
+    "sql.errors": ("SqlError",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -79,6 +85,8 @@ def __getattr__(name: str) -> Any:
         value: Any = version("elasticdl_nb")
     elif name in _HOME_OF:
         value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    elif name == "sql":  # a package that can be called
+        value = importlib.import_module(f"{__name__}.sql")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -10,7 +10,8 @@
     ├── JobError           a job ended without a result
     │   ├── JobFailed      … because of an error, which it carries
     │   └── JobCancelled   … because someone cancelled it
-    └── JobNotFound        no job of that name on this machine
+    ├── JobNotFound        no job of that name on this machine
+    └── SqlError           a SQL statement is wrong; in elasticdl_nb.sql, shows line and column
 
 Each message is complete by itself: command lines and notebooks print it without a traceback.
 """

@@ -1,1 +1,52 @@
-"""Training, evaluating, explaining and predicting in SQL: the language, its engines and its execution."""
+"""SQL that trains, evaluates, explains and predicts: `elasticdl_nb.sql("SELECT … TRAIN …")`, or a `Session`.
+
+The package can be called: see `run`. The language is described in docs/sql.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from elasticdl_nb.api import Progress
+    from elasticdl_nb.sql.calling import run
+    from elasticdl_nb.sql.errors import SqlError
+    from elasticdl_nb.sql.parser import parse
+    from elasticdl_nb.sql.result import Result
+    from elasticdl_nb.sql.session import Session
+
+__all__ = ["Result", "Session", "SqlError", "parse", "run"]
+
+_HOMES = {"Result": "result", "Session": "session", "SqlError": "errors", "parse": "parser", "run": "calling"}
+
+
+class _Callable(types.ModuleType):
+    def __call__(
+        self,
+        text: str,
+        *,
+        connect: Any = None,
+        store: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        namespace: Mapping[str, Any] | None = None,
+        wait: bool | None = None,
+        progress: Progress = None,
+    ) -> Result:
+        """Run statements and return the last one's result; see `run`."""
+        from elasticdl_nb.sql.calling import run
+
+        return run(text, connect=connect, store=store, params=params, namespace=namespace, wait=wait, progress=progress)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        setattr(self, name, value)
+        return value
+
+
+sys.modules[__name__].__class__ = _Callable
