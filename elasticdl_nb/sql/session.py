@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.execution import WithJob, plan_job, run_job
+from elasticdl_nb.sql.execution import Execution, WithJob
 from elasticdl_nb.sql.parameters import bind
 from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.plan import Plan
@@ -50,6 +50,10 @@ class Session:
     def dialect(self) -> str:
         """The database's dialect, by sqlglot's name."""
         return self.engine.dialect
+
+    @property
+    def _execution(self) -> Execution:
+        return Execution(self.engine, self.store, self.namespace)
 
     # ------------------------------------------------------------ statements
 
@@ -99,7 +103,7 @@ class Session:
 
     def _plan(self, statement: Statement, params: Mapping[str, Any]) -> Plan:
         if isinstance(statement, (Train, Predict, Evaluate, Explain)):
-            return plan_job(self._bound(statement, params), self.engine, self.store, self.namespace)
+            return self._execution.plan(self._bound(statement, params), params)
         return Plan(statement, bind(statement.text, params, self.engine))
 
     def _bound(self, statement: WithJob, params: Mapping[str, Any]) -> WithJob:
@@ -112,7 +116,7 @@ class Session:
         self, statement: Statement, params: Mapping[str, Any], wait: bool, on_job: Callable[[Job], None] | None
     ) -> Result:
         if isinstance(statement, (Train, Predict, Evaluate, Explain)):
-            return run_job(self._bound(statement, params), self.engine, self.store, self.namespace, wait, on_job)
+            return self._execution.run(self._bound(statement, params), wait, on_job)
         if isinstance(statement, Query):
             reader = self.engine.main.execute(bind(statement.text, params, self.engine))
             return Result(statement, table=None if reader is None else reader.read_all())

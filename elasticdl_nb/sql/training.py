@@ -75,6 +75,15 @@ class Training:
     features: tuple[str, ...]
     messages: tuple[str, ...] = field(default=())
 
+    def class_files(self) -> dict[str, str]:
+        """Return the files of a model that is defined where the statement runs; none for a pre-built one."""
+        if self.model.value is None:
+            return {}
+        with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
+            _write_class(self.model, Path(folder), self.record)
+            found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+            return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
+
     def options(self) -> dict[str, Any]:
         """Return the options of the job but for its data and its zoo."""
         given: dict[str, Any] = {"params": self.record["params"], "output": f"{self.store.path}/{self.into}"}
@@ -375,15 +384,25 @@ def start(training: Training, engine: Engine) -> Job:
 
 def write_zoo(training: Training, folder: Path) -> None:
     """Write the model's code, what belongs to every model trained in SQL, and how this one was made."""
-    built_in = Path(built_in_zoo())
-    if training.model.value is None:
-        shutil.copytree(built_in, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    else:
+    if training.model.value is not None:
         _write_class(training.model, folder, training.record)
+    copy_code(folder, built_in=training.model.value is None)
+    write_record(folder, training.record)
+
+
+def copy_code(folder: Path, *, built_in: bool) -> None:
+    """Copy what every model trained in SQL needs, with the whole built-in zoo if the model is one of its."""
+    zoo = Path(built_in_zoo())
+    if built_in:
+        shutil.copytree(zoo, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _COPIED:
-        shutil.copyfile(built_in / name, folder / name)
+        shutil.copyfile(zoo / name, folder / name)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write how a model is made, and the module that makes it so."""
     (folder / f"{MODULE}.py").write_text(_GENERATED)
-    (folder / RECORD).write_text(json.dumps(training.record))
+    (folder / RECORD).write_text(json.dumps(record))
 
 
 def _write_class(model: Model, folder: Path, record: dict[str, Any]) -> None:
