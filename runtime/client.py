@@ -28,12 +28,11 @@ class MasterClient:
 
     def __init__(self, address: str, token: str) -> None:
         # Here and not above: importing gRPC takes longer than everything else that clients import together.
-        import grpc
-
+        from elasticdl_nb.runtime.protocol import channels
         from elasticdl_nb.runtime.protocol.master_pb2_grpc import MasterStub
 
         options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 64 << 20)]
-        self._channel = grpc.insecure_channel(address, options=options)
+        self._channel = channels.connect(address, token, options)
         self._stub = MasterStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._address = address

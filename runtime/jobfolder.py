@@ -199,7 +199,7 @@ class JobFolder:
         write_aside(self._status_path, status.SerializeToString())
 
     def master(self) -> dict[str, Any] | None:
-        """{"address": "127.0.0.1:PORT", "pid": …, "dashboard": URL} of the master, or None before it listens."""
+        """{"address": see `protocol.channels`, "pid": …, "dashboard": URL} of the master, or None before it listens."""
         with contextlib.suppress(FileNotFoundError):
             return dict(json.loads((self.path / "master.json").read_text()))
         return None

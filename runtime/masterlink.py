@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 import grpc
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.protocol import master_pb2_grpc
 from elasticdl_nb.runtime.protocol.auth import metadata
 
 RECONNECT_LIMIT = 60.0
@@ -107,7 +107,7 @@ class MasterStream:
         """Talk to the master at this address until the stream breaks; return why, if it turned the process down."""
         outbox: queue.SimpleQueue[pb.WorkerMessage | None] = queue.SimpleQueue()
         outbox.put(pb.WorkerMessage(hello=self._greeting()))
-        channel = grpc.insecure_channel(address, options=_OPTIONS)
+        channel = channels.connect(address, self._folder.token(), _OPTIONS)
         try:
             stub = master_pb2_grpc.MasterStub(channel)  # type: ignore[no-untyped-call]
             for message in stub.Work(_until_none(outbox), metadata=metadata(self._folder.token())):

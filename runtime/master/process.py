@@ -41,11 +41,12 @@ from elasticdl_nb.runtime.master.membership import Key
 from elasticdl_nb.runtime.master.picture import Mark
 from elasticdl_nb.runtime.master.served import ServedCoordinator
 from elasticdl_nb.runtime.master.service import MasterService
+from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.platform import supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
 from elasticdl_nb.runtime.platform.local import LocalPlatform
+from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.protocol import master_pb2_grpc
 from elasticdl_nb.runtime.protocol.auth import RequireToken
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -89,7 +90,7 @@ class Master:
             options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
         )
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
-        self._address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        self._address = channels.listen(server, Network.of(), self._folder.token())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self.cancel, "the master was told to end")
         # Before anyone is let in, so that processes that live still are known to do so.

@@ -32,7 +32,7 @@ Places = Sequence[NDArray[np.int64]]
 
 
 class ParameterClient:
-    """See `ParameterServers`. Servers are at `addresses` ("tcp://HOST:PORT"), in their order, all of one generation.
+    """See `ParameterServers`. Servers are at `addresses` (see `security`), in their order, all of one generation.
 
     `source` names this worker's process. With `synchronous`, server 0 decides whether gradients count, and the others
     follow it; so no step counts on some servers only.

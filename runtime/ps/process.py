@@ -14,6 +14,7 @@ from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.masterlink import MasterStream
+from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.service import StoreService
@@ -49,7 +50,7 @@ class ServerProcess:
         self._service = StoreService(
             policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder)
         )
-        self._server = ParameterServer(self._service, folder.token())
+        self._server = ParameterServer(self._service, folder.token(), Network.of())
         self._progress = pb.Progress(activity="serving")
         self._over = threading.Event()
         hello = pb.Hello(

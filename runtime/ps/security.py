@@ -1,7 +1,8 @@
 """Who may connect to a parameter server, and what others can read of what is said.
 
-On one machine (loopback) a peer shows a secret made from the job's token. Between machines everything is encrypted and
-both ends are known by CURVE keys made from the token. A server refuses all others before it takes a message.
+On one machine a peer shows a secret made from the job's token; an address is "tcp://HOST:PORT". Between machines
+everything is encrypted and both ends are known by CURVE keys made from the token; an address is "curve://HOST:PORT". A
+server refuses all others before it takes a message.
 """
 
 from __future__ import annotations
@@ -9,23 +10,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import ipaddress
 import logging
 import threading
 
 import zmq
 from zmq.utils import z85
 
+from elasticdl_nb.runtime.network import Network
+
 logger = logging.getLogger(__name__)
 
 _USER = b"worker"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only processes of this machine can connect to an address."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    return host == "localhost"
+_TCP, _CURVE = "tcp://", "curve://"
 
 
 def _derived(token: str, purpose: bytes) -> bytes:
@@ -42,22 +38,32 @@ def _curve_keys(token: str, purpose: bytes) -> tuple[bytes, bytes]:
     return zmq.curve_public(secret), secret
 
 
-def secure_server(socket: zmq.Socket[bytes], token: str, host: str) -> None:
-    """Set up a socket that will be bound to `host`; a `Gatekeeper` must run in its context."""
-    if is_loopback(host):
-        socket.plain_server = True
-    else:
+def listen(socket: zmq.Socket[bytes], token: str, network: Network) -> str:
+    """Bind a socket to a port of its own choice; return the address for `connect`.
+
+    A `Gatekeeper` must run in its context.
+    """
+    if network.encrypted:
         _, socket.curve_secretkey = _curve_keys(token, b"elasticdl server")
         socket.curve_server = True
+    else:
+        socket.plain_server = True
+    socket.ipv6 = ":" in network.bind
+    socket.bind(_TCP + network.listens_at("*"))
+    port = socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
+    return (_CURVE if network.encrypted else _TCP) + network.reached_at(port)
 
 
-def secure_client(socket: zmq.Socket[bytes], token: str, host: str) -> None:
-    """Set up a socket that will be connected to `host`."""
-    if is_loopback(host):
+def connect(socket: zmq.Socket[bytes], token: str, address: str) -> None:
+    """Connect a socket to a server."""
+    encrypted, place = address.startswith(_CURVE), address.removeprefix(_CURVE).removeprefix(_TCP)
+    if not encrypted:
         socket.plain_username, socket.plain_password = _USER, _password(token)
     else:
         socket.curve_publickey, socket.curve_secretkey = _curve_keys(token, b"elasticdl client")
         socket.curve_serverkey, _ = _curve_keys(token, b"elasticdl server")
+    socket.ipv6 = True  # where a name stands for addresses of both kinds, either will do
+    socket.connect(_TCP + place)
 
 
 class Gatekeeper:

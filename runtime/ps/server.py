@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator
 import zmq
 
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError, ModelError
+from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.ps.requests import Answers
-from elasticdl_nb.runtime.ps.security import Gatekeeper, secure_server
+from elasticdl_nb.runtime.ps.security import Gatekeeper, listen
 from elasticdl_nb.runtime.ps.service import StoreService
 from elasticdl_nb.runtime.ps.wire import LIMITS, Buffer, Kind, Limits, Message, WireError, decode, encode, frame_key
 
@@ -30,9 +31,11 @@ _WAIT = 2
 
 
 class ParameterServer:
-    """Serves a store at `host`, on a port of its own choice; `address` is "tcp://HOST:PORT"."""
+    """Serves a store, on a port of its own choice; `address` is where: see `security`."""
 
-    def __init__(self, service: StoreService, token: str, host: str = "127.0.0.1", limits: Limits = LIMITS) -> None:
+    def __init__(
+        self, service: StoreService, token: str, network: Network | None = None, limits: Limits = LIMITS
+    ) -> None:
         self.service = service
         self._answers = Answers(service)
         self._key = frame_key(token)
@@ -49,12 +52,9 @@ class ParameterServer:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 0
         self._socket.maxmsgsize = limits.frame
-        self._socket.ipv6 = ":" in host
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
-        secure_server(self._socket, token, host)
-        port = self._socket.bind_to_random_port(f"tcp://{host}")
-        self.address = f"tcp://{host}:{port}"
+        self.address = listen(self._socket, token, network or Network())
 
     # ------------------------------------------------------------ from any thread
 

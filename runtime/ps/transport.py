@@ -20,9 +20,10 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed, ModelError
+from elasticdl_nb.runtime.network import is_loopback
 from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.requests import Content
-from elasticdl_nb.runtime.ps.security import is_loopback, secure_client
+from elasticdl_nb.runtime.ps.security import connect
 from elasticdl_nb.runtime.ps.server import LOST
 from elasticdl_nb.runtime.ps.wire import LIMITS, Kind, Message, WireError, decode, encode, frame_key
 
@@ -62,7 +63,7 @@ class _Request:
 
 
 class Transport:
-    """Connections to the servers at `addresses` ("tcp://HOST:PORT"), all of one generation of a job.
+    """Connections to the servers at `addresses` (see `security`), all of one generation of a job.
 
     A server that dies, stops answering or is cut off makes every request to it fail with ServersLost, at once where
     its connection ends, and at the request's deadline in any case. Connections are not made again.
@@ -80,19 +81,17 @@ class Transport:
         self._thread.start()
 
     def _connect(self, number: int, address: str, token: str) -> _Server:
-        host = address.removeprefix("tcp://").rpartition(":")[0]
+        host = address.partition("://")[2].rpartition(":")[0]
         socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.maxmsgsize = LIMITS.frame
-        socket.ipv6 = ":" in host
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, 5000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         # Between machines one large answer may take seconds, during which nothing else is heard.
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000 if is_loopback(host) else 30_000)
-        secure_client(socket, token, host)
         monitor = socket.get_monitor_socket(_EVENTS)
-        socket.connect(address)
+        connect(socket, token, address)
         return _Server(number, address, socket, monitor)
 
     def __len__(self) -> int:

@@ -30,9 +30,9 @@ server.run()
 
 
 @contextlib.contextmanager
-def running(count=1, policy=None, host="127.0.0.1", token=TOKEN):
+def running(count=1, policy=None, network=None, token=TOKEN):
     """Servers in threads of this process."""
-    servers = [ParameterServer(StoreService(policy, server=i, servers=count), token, host) for i in range(count)]
+    servers = [ParameterServer(StoreService(policy, server=i, servers=count), token, network) for i in range(count)]
     threads = [threading.Thread(target=server.run, name="server") for server in servers]
     for thread in threads:
         thread.start()

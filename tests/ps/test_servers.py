@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,12 +14,13 @@ import zmq
 from running_servers import DENSE, SGD, TABLES, TOKEN, ServerProcess, client_of, running
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed
+from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.ps import requests
 from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.ps.local import InProcessServers
 from elasticdl_nb.runtime.ps.partition import Slice
-from elasticdl_nb.runtime.ps.security import secure_client
+from elasticdl_nb.runtime.ps.security import connect
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.service import StoreService
 from elasticdl_nb.runtime.ps.store import UpdatePolicy
@@ -234,15 +236,16 @@ def test_a_peer_without_the_token_is_refused(caplog):
     assert "is not of this job" in caplog.text
 
 
-def test_between_machines_everything_is_encrypted():
-    """Any address of this machine but loopback's will do."""
-    host = next(
-        (a.address for many in psutil.net_if_addrs().values() for a in many
-         if a.family == 2 and not a.address.startswith("127.")), None,
-    )  # fmt: skip
-    if host is None:
-        pytest.skip("this machine has no address but loopback's")
-    with running(2, host=host) as servers:
+@pytest.mark.parametrize(
+    "network",
+    [Network.at("127.0.0.2", encrypt=True), Network.at("0.0.0.0", "127.0.0.3"), Network.at("::1", encrypt=True)],
+    ids=["loopback", "all addresses", "IPv6"],
+)
+def test_between_machines_everything_is_encrypted(network):
+    if ":" in network.bind and not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    with running(2, network=network) as servers:
+        assert all(server.address.startswith("curve://") for server in servers)
         with client_of(servers) as client:
             assert client.step({"b": ones(3)}, {}, version=0).version == 1
         with client_of(servers, initialize=False, token="x" * 64, timeout=5) as client:
@@ -251,8 +254,7 @@ def test_between_machines_everything_is_encrypted():
         context = zmq.Context()
         with context.socket(zmq.DEALER) as plain:
             plain.linger = 0
-            secure_client(plain, TOKEN, "127.0.0.1")
-            plain.connect(servers[0].address)
+            connect(plain, TOKEN, servers[0].address.replace("curve", "tcp"))
             plain.send_multipart(encode(Message(Kind.STATUS, 0, 1), frame_key(TOKEN)))
             assert not plain.poll(300)
         context.term()
@@ -265,8 +267,7 @@ def test_nonsense_from_peers_does_no_harm(caplog):
     context = zmq.Context()
     with running() as servers, client_of(servers) as client, context.socket(zmq.DEALER) as peer:
         peer.linger = 0
-        secure_client(peer, TOKEN, "127.0.0.1")
-        peer.connect(servers[0].address)
+        connect(peer, TOKEN, servers[0].address)
         for _ in range(300):
             frames = [bytearray(bytes(frame)) for frame in good]
             frame = rng.choice(frames)

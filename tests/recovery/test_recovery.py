@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import psutil
 from conftest import RECORDS
 
 from elasticdl_nb.job import Job
@@ -140,9 +141,14 @@ def test_a_server_that_hangs_is_replaced(start, hold):
     check_end(job, 4 * RECORDS)
 
 
-def test_the_command_line_scales_and_kills(start, hold):
+def test_the_command_line_scales_and_kills_also_between_machines(start, hold, monkeypatch):
+    monkeypatch.setenv("ELASTICDL_BIND", "127.0.0.2")
+    monkeypatch.setenv("ELASTICDL_ENCRYPT", "1")
     job = start(**SERVED, num_epochs=EPOCHS)
     wait_for_records(job, 0)
+    assert job.folder.living_master().startswith("tls://127.0.0.2:")
+    places = {c.laddr.ip for p in chaos.processes(job.folder).values() for c in psutil.Process(p.pid).net_connections()}
+    assert places == {"127.0.0.1", "127.0.0.2"}  # the former is the dashboard's
     command = [sys.executable, "-m", "elasticdl_nb"]
     done = subprocess.run(
         [*command, "chaos", job.name, "--schedule=0s kill worker-0; 0.1s scale 3"],

@@ -1,0 +1,69 @@
+"""Where a job's processes listen, how others reach them, and whether what they say is encrypted.
+
+All of a job's processes are on one machine by default, and listen on its loopback address. A platform that spreads
+them over machines sets these variables in the environment of each, the client's and the supervisor's included:
+
+``ELASTICDL_BIND``       the address to listen at; 0.0.0.0 or :: for all addresses of the machine
+``ELASTICDL_ADVERTISE``  the host that is named to the others, if it is not the one that is bound
+``ELASTICDL_ENCRYPT``    1 encrypts on loopback too; what listens elsewhere is always encrypted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from elasticdl_nb.runtime.errors import OptionError
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only processes of this machine can connect to an address."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    return host == "localhost"
+
+
+@dataclass(frozen=True)
+class Network:
+    """See the module's docstring; IPv6 addresses stand without brackets."""
+
+    bind: str = "127.0.0.1"
+    advertise: str = "127.0.0.1"
+    encrypted: bool = False
+
+    @classmethod
+    def at(cls, bind: str, advertise: str = "", *, encrypt: bool = False) -> Network:
+        """Return how a process listens at `bind`; raises OptionError for what is no address, or cannot be reached."""
+        try:
+            address = ipaddress.ip_address(bind)
+        except ValueError:
+            raise OptionError("ELASTICDL_BIND", f"{bind!r} is not an IP address, such as 0.0.0.0") from None
+        if address.is_unspecified and not advertise:
+            raise OptionError(
+                "ELASTICDL_ADVERTISE", f"is needed with ELASTICDL_BIND={bind}: nobody can connect to that"
+            )
+        return cls(bind, advertise or bind, encrypt or not address.is_loopback)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str] = os.environ) -> Network:
+        """Return what the environment of this process says."""
+        return cls.at(
+            environment.get("ELASTICDL_BIND") or cls.bind,
+            environment.get("ELASTICDL_ADVERTISE", ""),
+            encrypt=environment.get("ELASTICDL_ENCRYPT", "") not in ("", "0"),
+        )
+
+    def listens_at(self, port: int | str) -> str:
+        """HOST:PORT to bind."""
+        return f"{_bracketed(self.bind)}:{port}"
+
+    def reached_at(self, port: int | str) -> str:
+        """HOST:PORT for the others."""
+        return f"{_bracketed(self.advertise)}:{port}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
