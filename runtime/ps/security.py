@@ -62,7 +62,7 @@ def connect(socket: zmq.Socket[bytes], token: str, address: str) -> None:
     else:
         socket.curve_publickey, socket.curve_secretkey = _curve_keys(token, b"elasticdl client")
         socket.curve_serverkey, _ = _curve_keys(token, b"elasticdl server")
-    socket.ipv6 = True  # where a name stands for addresses of both kinds, either will do
+    socket.ipv6 = "[" in place
     socket.connect(_TCP + place)
 
 

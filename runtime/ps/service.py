@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.ps.api import Array
 from elasticdl_nb.runtime.ps.compiled import give_back_compiler
 from elasticdl_nb.runtime.ps.generic import generic_optimizer
+from elasticdl_nb.runtime.ps.localcheckpoint import checkpoint_version, read_checkpoint
 from elasticdl_nb.runtime.ps.partition import Slice
 from elasticdl_nb.runtime.ps.rules import ServerOptimizer, has_compiled_rule, optimizer_from_config
-from elasticdl_nb.runtime.ps.snapshot import Frame, checkpoint_files, load
+from elasticdl_nb.runtime.ps.snapshot import Frame
 from elasticdl_nb.runtime.ps.store import ParameterStore, UpdatePolicy, warm_up
 from elasticdl_nb.runtime.ps.table import TableSpec
 
@@ -78,10 +80,10 @@ class StoreService:
         self._keep_version = keep_version
         if not self._checkpoint:
             return 0
-        files = checkpoint_files(self._checkpoint)
+        version = checkpoint_version(Path(self._checkpoint))
         if self._config is not None:
             self._start(self._config)
-        return max(_version(path) for path in files) if keep_version else 0
+        return version if keep_version else 0
 
     def initialize(
         self, optimizer: Mapping[str, Any], dense: Mapping[str, Array], tables: Sequence[TableSpec]
@@ -90,7 +92,7 @@ class StoreService:
         if self._store is None:
             self._start(dict(optimizer))
         if self._restored:
-            self._check_same_model(dense)
+            self._check_same_model(dense, tables)
         self.store.initialize(dense)
         for spec in tables:
             self.store.add_table(spec)
@@ -104,7 +106,8 @@ class StoreService:
         optimizer = self._optimizer(config)
         store = ParameterStore(optimizer, self._policy, server=self.server, servers=self.servers)
         if self._checkpoint:
-            store.restore([load(path) for path in checkpoint_files(self._checkpoint)])
+            slots = [slot.name for slot in optimizer.rule.slots]
+            store.restore(read_checkpoint(Path(self._checkpoint), slots))
             if not self._keep_version:
                 store.count_from_zero()
             self._restored = True
@@ -119,8 +122,14 @@ class StoreService:
             give_back_compiler()
         return optimizer
 
-    def _check_same_model(self, dense: Mapping[str, Array]) -> None:
+    def _check_same_model(self, dense: Mapping[str, Array], tables: Sequence[TableSpec]) -> None:
         held = {Slice.parse(key).name: Slice.parse(key).size for key in self.store.pull()}
+        for spec in tables:
+            if spec.name not in self.store.tables and f"{spec.name}/embeddings" in held:
+                raise DataError(
+                    f"the checkpoint {self._checkpoint} has the embedding {spec.name} as an ordinary layer, which "
+                    "cannot be read into a table; start without the checkpoint"
+                )
         for key in dense:
             piece = Slice.parse(key)
             size = held.get(piece.name)
@@ -130,11 +139,3 @@ class StoreService:
                     f"the checkpoint {self._checkpoint} is of another model: variable {piece.name} has {piece.size} "
                     f"values in this one, the checkpoint {has}. Use the checkpoint's model, or start without it"
                 )
-
-
-def _version(file: os.PathLike[str]) -> int:
-    """Return the version that a server's file of a checkpoint holds."""
-    state = next(load(file), None)
-    if state is None or state.meta.get("kind") != "state":
-        raise DataError(f"{os.fspath(file)} does not begin with a server's state; take another checkpoint")
-    return int(state.meta["version"])

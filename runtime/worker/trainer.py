@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.servercheckpoint import load_from_servers
 
 MODEL = "model"
 OPTIMIZER = "optimizer"
@@ -73,6 +74,9 @@ class LocalTrainer:
             self.step = checkpoints.verify(path)
 
     def _read(self, path: Path) -> None:
+        if not (path / f"{MODEL}.pb").exists():
+            load_from_servers(path, self.model, self.optimizer)
+            return
         load_weights(self.model, *_saved(path, MODEL))
         load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
 
