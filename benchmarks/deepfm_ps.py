@@ -1,10 +1,11 @@
-"""DeepFM on data like Criteo's: Keras' own `model.fit`, tables in the worker's process, one parameter server.
+"""DeepFM on data like Criteo's: Keras' own `model.fit`, tables in the worker's process, and parameter servers.
 
     python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--seconds 5] [--mode asynchronous]
 
 13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed, with Adam. For each batch size and
-length of rows the three train in turn, a block of steps at a time, in one run; a line gives the records per second of
-each (the median of the blocks) and what they are of `model.fit`'s.
+length of rows these train in turn, a block of steps at a time, in one run: `model.fit`, tables, one server and one
+worker, two servers and two workers (processes of their own, which share the block). A line gives the records per second
+of each (the median of the blocks) and what they are of `model.fit`'s.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ FORM = (
     tf.TensorSpec([None, 1], tf.float32),
 )
 SERVER = """
+import sys
 from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.service import StoreService
 keep_freed_buffers()
-server = ParameterServer(StoreService(), "benchmark")
+server = ParameterServer(StoreService(server=int(sys.argv[1]), servers=int(sys.argv[2])), "benchmark")
 print(server.address, flush=True)
 server.run()
 """
@@ -107,42 +109,90 @@ def with_tables(dim: int) -> Callable[[list[Batch]], object]:
     return lambda batches: trainer.train(0, iter(batches))
 
 
-def with_server(dim: int, address: str, use_async: bool) -> Callable[[list[Batch]], object]:
+def with_servers(dim: int, addresses: list[str], use_async: bool) -> Callable[[list[Batch]], object]:
     model, layers = served(dim)
     spec = JobSpec(kind="train", model_def="deepfm", use_async=use_async)
     trainer = ServerTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
-    trainer.connect(ParameterClient([address], "benchmark", synchronous=not use_async))
+    trainer.connect(ParameterClient(addresses, "benchmark", source=str(os.getpid()), synchronous=not use_async))
     return lambda batches: trainer.train(0, iter(batches))
 
 
-def measure(batch: int, dim: int, seconds: float, use_async: bool) -> None:
-    keras.backend.clear_session()
-    server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+def train_on_demand(options: argparse.Namespace) -> None:
+    """One of several workers: train on its part of the block for every line on standard input."""
+    count, batch = options.worker
+    train = with_servers(options.dim[0], options.servers, options.mode == "asynchronous")
+    batches = make_batches(count, batch)
+    for _ in sys.stdin:
+        train(batches)
+        print("done", flush=True)
+
+
+def with_workers(
+    workers: int, count: int, batch: int, dim: int, addresses: list[str], mode: str
+) -> tuple[list[subprocess.Popen[str]], Callable[[list[Batch]], object]]:
+    """Start workers that share blocks of `count` batches; return them, and what has them train on one."""
+    command = [
+        sys.executable, __file__, "--worker", str(count // workers), str(batch), "--dim", str(dim), "--mode", mode,
+        "--servers", *addresses,
+    ]  # fmt: skip
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
+    ]
+
+    def train(_: list[Batch]) -> None:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            if process.stdout.readline() != "done\n":
+                raise SystemExit("a worker died")
+
+    return processes, train
+
+
+def start_server(number: int, count: int) -> tuple[subprocess.Popen[str], str]:
+    """Return a server's process and address."""
+    command = [sys.executable, "-c", SERVER, str(number), str(count)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
+    return server, server.stdout.readline().strip()
+
+
+def measure(batch: int, dim: int, seconds: float, mode: str) -> None:
+    keras.backend.clear_session()
+    servers = [start_server(0, 1), start_server(0, 2), start_server(1, 2)]
+    processes, addresses = [process for process, _ in servers], [address for _, address in servers]
+    count = max(10, 16384 // batch) // 2 * 2
     try:
+        workers, with_two = with_workers(2, count, batch, dim, addresses[1:], mode)
+        processes += workers
         ways = {
             "model.fit": with_fit(dim),
             "tables": with_tables(dim),
-            "server": with_server(dim, server.stdout.readline().strip(), use_async),
+            "1 + 1": with_servers(dim, addresses[:1], mode == "asynchronous"),
+            "2 + 2": with_two,
         }
-        blocks = make_batches(max(10, 16384 // batch), batch)
-        records = batch * len(blocks)
+        blocks = make_batches(count, batch)
+        records = batch * count
         for train in ways.values():
             train(blocks)
         rates: dict[str, list[float]] = {name: [] for name in ways}
-        end = time.perf_counter() + 3 * seconds
-        while time.perf_counter() < end or len(rates["server"]) < 3:
+        end = time.perf_counter() + len(ways) * seconds
+        while time.perf_counter() < end or len(rates["2 + 2"]) < 3:
             for name, train in ways.items():
                 start = time.perf_counter()
                 train(blocks)
                 rates[name].append(records / (time.perf_counter() - start))
     finally:
-        server.kill()
-        server.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
     rate = {name: float(np.median(values)) for name, values in rates.items()}
     columns: list[Any] = [f"{name} {r:9,.0f}/s ({r / rate['model.fit']:.2f}x)" for name, r in rate.items()]
     print(f"batch {batch:5} dim {dim:3}   {'   '.join(columns)}", end="")
-    print(f"   server/tables {rate['server'] / rate['tables']:.2f}", flush=True)
+    print(f"   1 + 1 / tables {rate['1 + 1'] / rate['tables']:.2f}", flush=True)
 
 
 def main() -> None:
@@ -151,10 +201,15 @@ def main() -> None:
     parser.add_argument("--dim", type=int, nargs="+", default=[8, 16])
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
     parser.add_argument("--mode", choices=["asynchronous", "synchronous"], default="asynchronous")
+    parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--servers", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     keep_freed_buffers()
+    if options.worker:
+        train_on_demand(options)
+        return
     for batch, dim in itertools.product(options.batch, options.dim):
-        measure(batch, dim, options.seconds, options.mode == "asynchronous")
+        measure(batch, dim, options.seconds, options.mode)
 
 
 if __name__ == "__main__":
