@@ -108,6 +108,11 @@ class MasterLink:
         """Whether the task's generation of servers is still the last one."""
         return task.generation == self._servers.generation
 
+    @property
+    def sent_away(self) -> bool:
+        """Whether the master has let this worker go."""
+        return self._sent_away
+
     def servers(self, newer_than: int = 0, timeout: float | None = None) -> pb.Servers | None:
         """Wait until all servers of a generation after `newer_than` are up, and return them.
 

@@ -26,7 +26,7 @@ from elasticdl_nb.runtime.model.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.weights import load_weights
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.api import ServersLost
-from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.client import TIMEOUT, ParameterClient
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
@@ -45,6 +45,8 @@ MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode
 CHECKPOINT_SECONDS = 30.0
 NEW_SERVERS_SECONDS = 60.0
 """How long a worker that has lost its servers waits for the master to name others."""
+PROBE_SECONDS = 3.0
+"""How long it waits before it looks whether the same ones can be reached again, and for their answer."""
 MAKES_WAY = 75
 READ_AHEAD = 2
 """Tasks a worker holds: one in use, one being read."""
@@ -69,6 +71,7 @@ class Worker:
         self._origin = ModelSource.of(self._spec, folder)
         self._layers = ServedLayers(seed=self._spec.seed)
         self._generation = 0
+        self._connections = itertools.count(1)
         with self._serving():
             self._loaded: LoadedModel = load(self._origin.definition)
         self._data = JobData(self._spec, self._loaded)
@@ -119,19 +122,41 @@ class Worker:
                 logger.warning("the job goes on after the model was finished; this worker makes way for another")
                 os._exit(MAKES_WAY)
             self._link.activity("connecting")
-            client = ParameterClient(
-                servers.addresses, self._folder.token(), generation=servers.generation,
-                source=f"worker {self._number}, process {os.getpid()}", synchronous=not self._spec.use_async,
-            )  # fmt: skip
-            self._trainer.connect(client)
+            self._trainer.connect(self._client(servers))
             self._generation = servers.generation
 
+    def _client(self, servers: pb.Servers, timeout: float = TIMEOUT) -> ParameterClient:
+        # Each counts its pushes anew.
+        source = f"worker {self._number}, process {os.getpid()}, connection {next(self._connections)}"
+        return ParameterClient(
+            servers.addresses, self._folder.token(), generation=servers.generation, source=source,
+            synchronous=not self._spec.use_async, timeout=timeout,
+        )  # fmt: skip
+
     def _lost_servers(self, task: pb.Task, error: ServersLost) -> None:
-        """The task is void once there are other servers, as the job then goes back to a checkpoint."""
+        """The task is void once there are other servers, as the job then goes back to a checkpoint.
+
+        If the same ones answer again, only the connection was lost, and the task is to be done anew.
+        """
         self._link.activity("waiting")
-        if self._link.servers(newer_than=self._generation, timeout=NEW_SERVERS_SECONDS) is None:
-            self._generation = 0
-            self._failed(task, error, 0)
+        deadline = time.monotonic() + NEW_SERVERS_SECONDS
+        while self._link.servers(newer_than=self._generation, timeout=PROBE_SECONDS) is None:
+            if self._link.sent_away or self._servers_answer() or time.monotonic() > deadline:
+                self._generation = 0
+                self._failed(task, ConnectionError(str(error)), 0)  # of a kind that another try may not meet
+                return
+
+    def _servers_answer(self) -> bool:
+        servers = self._link.servers(timeout=0)
+        if servers is None or servers.generation != self._generation:
+            return False
+        client = self._client(servers, PROBE_SECONDS)
+        try:
+            return all(status["generation"] == self._generation for status in client.status())
+        except ServersLost:
+            return False
+        finally:
+            client.close()
 
     def _do(self, work: Work) -> None:
         task = work.task

@@ -132,9 +132,12 @@ def test_workers_join_and_leave_and_cancelling_ends_all(start):
     check_nothing_is_left(job)
 
 
-def test_a_server_that_hangs_is_replaced(start, hold):
+def test_a_server_that_hangs_is_replaced_and_one_that_paused_is_found_again(start, hold):
     job = start(**SERVED, num_epochs=4)
     wait_for_records(job, 0)
+    # For longer than workers wait for a sign of life, and shorter than the master does.
+    chaos.unleash(job.folder, chaos.parse_schedule("0s stop ps-1; 8s continue ps-1"))
+    wait_for_records(job, job.status().records_done)
     chaos.unleash(job.folder, chaos.parse_schedule("0s stop ps-0"))
     wait_until(lambda: any("ps-0 has been silent" in event.text for event in job.status().events), job)
     hold()
