@@ -122,8 +122,8 @@ class Worker:
                 logger.warning("the job goes on after the model was finished; this worker makes way for another")
                 os._exit(MAKES_WAY)
             self._link.activity("connecting")
-            self._trainer.connect(self._client(servers))
             self._generation = servers.generation
+            self._trainer.connect(self._client(servers))
 
     def _client(self, servers: pb.Servers, timeout: float = TIMEOUT) -> ParameterClient:
         # Each counts its pushes anew.
