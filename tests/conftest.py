@@ -6,7 +6,7 @@ from requirements_of_tests import is_required, why_missing
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "needs(name): browser, docker, kubernetes or postgresql; see requirements_of_tests"
+        "markers", "needs(name): browser, docker, kubernetes, mariadb or postgresql; see requirements_of_tests"
     )
 
 

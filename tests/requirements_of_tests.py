@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 
 def chromium() -> str:
@@ -34,8 +35,25 @@ def _kubernetes() -> str:
     return _command_fails("kubectl", "version", "--request-timeout=5s")
 
 
+def postgresql_program(name: str) -> str:
+    """Return the path of one of PostgreSQL's own programs, or an empty string; Debian keeps them off the PATH."""
+    versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    return shutil.which(name) or (str(versions[-1]) if versions else "")
+
+
 def _postgresql() -> str:
-    return "" if os.environ.get("ELASTICDL_TEST_POSTGRESQL") else "ELASTICDL_TEST_POSTGRESQL holds no URL of a server"
+    missing = [name for name in ("initdb", "postgres") if not postgresql_program(name)]
+    return f"no {missing[0]} of PostgreSQL" if missing else ""
+
+
+def mariadb_program(name: str) -> str:
+    """Return the path of one of MariaDB's programs, or an empty string."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin") or ""
+
+
+def _mariadb() -> str:
+    missing = [name for name in ("mariadb-install-db", "mariadbd") if not mariadb_program(name)]
+    return f"no {missing[0]} on the PATH" if missing else ""
 
 
 def _command_fails(*command: str) -> str:
@@ -49,7 +67,8 @@ def _command_fails(*command: str) -> str:
 
 
 _CHECKS: dict[str, Callable[[], str]] = {
-    "browser": _browser, "docker": _docker, "kubernetes": _kubernetes, "postgresql": _postgresql,
+    "browser": _browser, "docker": _docker, "kubernetes": _kubernetes, "mariadb": _mariadb,
+    "postgresql": _postgresql,
 }  # fmt: skip
 _found: dict[str, str] = {}
 

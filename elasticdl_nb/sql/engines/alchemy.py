@@ -51,9 +51,14 @@ class AlchemyConnection(Connection):
         self._engine = engine
         self._connection = connection
 
-    def _execute(self, statement: str, parameters: Any = None, **options: Any) -> sa.CursorResult[Any]:
-        # Without parameters nothing in the text stands for one, whatever signs it has.
-        connection = self._connection.execution_options(no_parameters=parameters is None, **options)
+    def _execute(
+        self, statement: str, parameters: Any = None, *, streamed: bool = False, batch_rows: int = BATCH_ROWS
+    ) -> sa.CursorResult[Any]:
+        # Options stay with a connection, so each is given every time. Without parameters nothing in the text stands
+        # for one, whatever signs it has.
+        connection = self._connection.execution_options(
+            no_parameters=parameters is None, stream_results=streamed, max_row_buffer=batch_rows
+        )
         with _errors(self._engine.label):
             return connection.exec_driver_sql(statement, parameters)
 
@@ -104,7 +109,7 @@ class AlchemyConnection(Connection):
         with contextlib.ExitStack() as stack:
             if self._engine.dialect == "postgres":
                 stack.enter_context(self.transaction())
-            result = stack.enter_context(self._execute(query, stream_results=True, max_row_buffer=batch_rows))
+            result = stack.enter_context(self._execute(query, streamed=True, batch_rows=batch_rows))
             while True:
                 with _errors(self._engine.label):
                     rows = result.fetchmany(batch_rows)

@@ -71,9 +71,13 @@ class DuckConnection(Connection):
     def execute(self, statement: str) -> pa.RecordBatchReader | None:
         """Run any statement."""
         with _errors():
+            kinds = [kind for item in self._cursor.extract_statements(statement) for kind in item.expected_result_type]
             relation = self._cursor.sql(statement)
+            changes = duckdb.ExpectedResultType.QUERY_RESULT not in kinds or len(kinds) > 1
+            if relation is None or (changes and relation.columns in (["Count"], ["Success"])):
+                return None
             # All rows at once: the connection is wanted for other statements while they are looked at.
-            return None if relation is None else relation.to_arrow_table().to_reader()
+            return relation.to_arrow_table().to_reader()
 
     def close(self) -> None:
         """Close the cursor, unless it is the user's own connection."""

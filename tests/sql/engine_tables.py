@@ -1,0 +1,49 @@
+"""The databases that tests of engines run on, and a table in each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from elasticdl_nb.sql import engines
+
+ENGINES = [
+    "duckdb",
+    "sqlite",
+    "sqlite-memory",
+    pytest.param("postgresql", marks=pytest.mark.needs("postgresql")),
+    pytest.param("mariadb", marks=pytest.mark.needs("mariadb")),
+]
+
+
+def url_of(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
+    if kind == "duckdb":
+        return str(folder / "data.duckdb")
+    if kind.startswith("sqlite"):
+        return "sqlite://" if kind == "sqlite-memory" else f"sqlite:///{folder}/data.sqlite"
+    return str(request.getfixturevalue(f"{kind}_url"))
+
+
+def fill_people(engine: engines.Engine, rows: int = 60, name: str = "people") -> None:
+    """A table with a key, numbers, texts, dates, a boolean, decimals and NULLs; `pay` follows from `role`."""
+    text = "VARCHAR(40)"
+    quoted = engine.quote(name)
+    engine.main.run(f"DROP TABLE IF EXISTS {quoted}")
+    engine.main.run(
+        f"CREATE TABLE {quoted} (id INTEGER PRIMARY KEY, age INTEGER, height DOUBLE PRECISION, role {text}, born DATE, "
+        "fee DECIMAL(10, 2), member BOOLEAN, same INTEGER, pay DOUBLE PRECISION)"
+    )
+    values = []
+    for n in range(rows):
+        role = ("clerk", "chief", "Boss's")[n % 3]
+        age = None if n % 10 == 3 else 20 + n % 40
+        literals = [
+            n + 1, age, 150.5 + n % 30, role, f"19{50 + n % 50}-0{1 + n % 9}-1{n % 10}", None, n % 2 == 0, 7,
+            1000.0 * (1 + n % 3) + n % 5,
+        ]  # fmt: skip
+        fee = "NULL" if n % 7 == 0 else f"{n}.25"
+        row = ["fee" if place == 5 else engine.literal(value) for place, value in enumerate(literals)]
+        row[5] = fee
+        values.append(f"({', '.join(row)})")
+    engine.main.run(f"INSERT INTO {quoted} VALUES {', '.join(values)}")

@@ -1,0 +1,186 @@
+"""Statements that start jobs, from their text to what stands in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import pyarrow as pa
+import pytest
+from engine_tables import fill_people, url_of
+
+import elasticdl_nb
+from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.session import Session
+
+TRAIN = """SELECT name, role, salary FROM employee
+TRAIN regressor.DNN
+WITH hidden_units=[10, 100, 20, 5], learning_rate=0.01
+INTO my_trained_model;"""
+PREDICT = """SELECT name, role FROM testdata
+PREDICT testdata.predicted_salary
+USING my_trained_model;"""
+PAY = "SELECT age, role, born, fee, member, same, pay FROM people"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(str(tmp_path / "data.duckdb"), str(tmp_path / "models")) as session:
+        yield session
+
+
+def rows(session: Session, query: str) -> list[tuple[Any, ...]]:
+    return session.engine.rows(query)
+
+
+def test_the_guide_s_statements(session: Session) -> None:
+    session.run(
+        "CREATE TABLE employee AS SELECT 'n' || i AS name, CASE i % 2 WHEN 0 THEN 'clerk' ELSE 'chief' END AS role, "
+        "1000.0 * (1 + i % 2) AS salary FROM range(64) r(i);"
+        "CREATE TABLE testdata AS SELECT i AS id, 'x' || i AS name, CASE i % 3 WHEN 0 THEN 'clerk' WHEN 1 THEN 'chief' "
+        "END AS role FROM range(30) r(i)"
+    )
+    before = rows(session, "SELECT id, name, role FROM testdata ORDER BY id")
+    jobs = []
+    trained, predicted = session.run(f"{TRAIN}\n{PREDICT}", on_job=jobs.append)
+    assert [job.status().kind for job in jobs] == ["train", "predict"]
+    assert "label: salary" in trained.messages[0]
+    assert "30 rows predicted into testdata.predicted_salary (new column)" in predicted.messages
+    assert rows(session, "SELECT id, name, role FROM testdata ORDER BY id") == before
+    assert rows(session, "SELECT COUNT(predicted_salary) FROM testdata") == [(30,)]
+    assert session.models() == ["my_trained_model"]
+    facts = session.run("SHOW TRAIN my_trained_model")[0].arrow().to_pylist()
+    assert {"fact": "label", "value": "salary"} in facts
+    assert session.run("DROP MODEL my_trained_model; SHOW MODELS")[1].arrow().num_rows == 0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("postgresql", marks=pytest.mark.needs("postgresql")),
+        pytest.param("mariadb", marks=pytest.mark.needs("mariadb")),
+        "sqlite",
+    ],
+)
+def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with Session(url_of(kind, tmp_path, request), str(tmp_path / "models")) as session:
+        fill_people(session.engine)
+        session.engine.main.run("DROP TABLE IF EXISTS fresh")
+        before = rows(session, "SELECT * FROM people ORDER BY id")
+        result = session.run(
+            f"{PAY} TO TRAIN DNNRegressor WITH hidden_units=[16], learning_rate=0.05, train.epoch=40, "
+            "train.batch_size=16 LABEL pay INTO pay_model"
+        )[0]
+        said = "\n".join(result.messages)
+        assert "same has one value in all rows and is left out" in said
+        assert "age is NULL in 6 of 60 rows" in said
+        session.run(
+            "SELECT * FROM people WHERE id <= 30 PREDICT people.guess USING pay_model;"
+            "SELECT * FROM people PREDICT fresh.guess USING pay_model"
+        )
+        errors = rows(session, "SELECT ABS(guess - pay) FROM people WHERE id <= 30")
+        assert len(errors) == 30
+        assert sum(float(error) for (error,) in errors) / 30 < 250  # of 1000 to 3000
+        assert rows(session, "SELECT COUNT(*) FROM people WHERE guess IS NOT NULL") == [(30,)]
+        columns = list(session.columns("people"))
+        assert [row[:-1] for row in rows(session, "SELECT * FROM people ORDER BY id")] == before
+        assert columns[-1] == "guess"
+        # The label is not among the columns of a new table.
+        assert list(session.columns("fresh")) == [name for name in columns[:-1] if name != "pay"] + ["guess"]
+        assert rows(session, "SELECT COUNT(guess) FROM fresh") == [(60,)]
+
+
+# ------------------------------------------------------------------ the same as in Python
+
+
+def iris() -> pa.Table:
+    from sklearn.datasets import load_iris
+
+    data = load_iris(as_frame=True)
+    frame = data.data.set_axis(["a", "b", "c", "d"], axis=1)
+    frame["variety"] = [("setosa", "versicolor", "virginica")[kind] for kind in data.target]
+    return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
+    table = iris()
+    session.engine.main._cursor.register("frame", table)  # type: ignore[attr-defined]
+    session.run("CREATE TABLE iris AS SELECT * FROM frame")
+    trained, evaluated, _, explained = session.run(
+        "SELECT * FROM iris TRAIN DNNClassifier WITH hidden_units=[10], learning_rate=0.05, train.epoch=20, "
+        "train.batch_size=16, validation.select='SELECT * FROM iris' LABEL variety INTO iris_model;"
+        "SELECT * FROM iris EVALUATE iris_model INTO scores;"
+        "SELECT a, b, c, d FROM iris PREDICT iris.guess USING iris_model;"
+        "SELECT * FROM iris EXPLAIN iris_model WITH repeats=2"
+    )
+    assert trained.job is not None
+    accuracy = trained.job.metrics["accuracy"]
+    assert evaluated.arrow()["accuracy"].to_pylist() == [pytest.approx(accuracy)]
+    assert rows(session, "SELECT accuracy FROM scores") == [(pytest.approx(accuracy),)]
+    right = rows(session, "SELECT AVG(CASE WHEN guess = variety THEN 1.0 ELSE 0.0 END) FROM iris")
+    assert float(right[0][0]) == pytest.approx(accuracy)
+    assert explained.arrow()["feature"].to_pylist()[0] in ("c", "d")
+    assert explained.plot.startswith("<svg")
+    python = elasticdl_nb.train(
+        model_def="DNNClassifier", data=table, validation_data=table, output=str(tmp_path / "python"), num_epochs=20,
+        minibatch_size=16, wait=True,
+        params={"hidden_units": [10], "learning_rate": 0.05, "label": "variety",
+                "classes": ["setosa", "versicolor", "virginica"]},
+    )  # fmt: skip
+    assert accuracy > 0.9
+    assert accuracy == pytest.approx(python.metrics["accuracy"], abs=0.04)
+
+
+class Steps(keras.Model):
+    """A model as a notebook defines it."""
+
+    def __init__(self, units: int = 8) -> None:
+        super().__init__()
+        self.hidden = keras.layers.Dense(units, activation="relu")
+        self.head = keras.layers.Dense(1)
+
+    def call(self, inputs: Any) -> Any:
+        return self.head(self.hidden(inputs))
+
+    def default_loss(self) -> Any:
+        return keras.losses.MeanSquaredError()
+
+    def default_optimizer(self) -> Any:
+        return keras.optimizers.Adam(0.01)
+
+
+def test_a_class_of_the_session_with_features_of_every_kind(session: Session) -> None:
+    session.namespace = {"Steps": Steps}
+    session.run(
+        "CREATE TABLE t AS SELECT i % 5 AS n, i % 7 AS k, ['a', 'b', 'c'][1 + i % 3] AS word, "
+        "(i % 4) || ',' || (i % 3) AS several, 'x:' || (i % 2) || ',y:2' AS weighted, '1.5;' || i % 3 AS listed, "
+        "i % 50 * 1.0 AS y FROM range(100) r(i)"
+    )
+    result = session.run(
+        "SELECT * FROM t TRAIN Steps WITH units=4, optimizer.learning_rate=0.02, loss='mae', validation.metrics='mae', "
+        "validation.select='SELECT * FROM t' "
+        "COLUMN n, BUCKET(NUMERIC(k, 1), [2, 4]), CROSS([word, n], 20), EMBEDDING(CATEGORY_ID(k, 7), 3, 'sum'), "
+        "INDICATOR(CATEGORY_HASH(word, 5)), EMBEDDING(SPARSE(several, 4, COMMA), 2, sqrtn), DENSE(listed, 2, ';'), "
+        "INDICATOR(SEQ_CATEGORY_ID(several, 4)), EMBEDDING(WEIGHTED_CATEGORY(CATEGORY_HASH(weighted, 10)), 2), word "
+        "LABEL y INTO steps; SELECT * FROM t PREDICT t.guess USING steps"
+    )
+    assert result[0].job is not None
+    assert "mae" in " ".join(result[0].job.metrics).lower()
+    assert rows(session, "SELECT COUNT(guess) FROM t") == [(100,)]
+
+
+def test_wide_and_deep_with_columns_for_each_part_and_deepfm(session: Session) -> None:
+    fill_people(session.engine)
+    session.run(
+        "SELECT age, role, pay FROM people TRAIN regressor.wide_and_deep.MagicalWAD WITH hidden_units=[8] "
+        "COLUMN role FOR linear_feature_columns COLUMN age, role FOR dnn_feature_columns LABEL pay INTO wad;"
+        "SELECT age, role, member FROM people TRAIN DeepFM WITH hidden_units=[8] INTO fm;"
+        "SELECT * FROM people PREDICT people.chance USING fm"
+    )
+    assert rows(session, "SELECT COUNT(*) FROM people WHERE chance BETWEEN 0 AND 1") == [(60,)]
+    with pytest.raises(SqlError, match="has no features 'deep'"):
+        session.plan(
+            "SELECT age, role, pay FROM people TRAIN regressor.wide_and_deep.MagicalWAD COLUMN age FOR deep INTO m"
+        )
