@@ -344,7 +344,8 @@ def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
         if "+" not in url.drivername:
             url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
         pool = StaticPool if url.drivername == "sqlite" and url.database in (None, "", ":memory:") else NullPool
-        engine = sa.create_engine(url, poolclass=pool)
+        # Where connections share one of the driver's, closing one must not change this for the others.
+        engine = sa.create_engine(url, poolclass=pool, isolation_level="AUTOCOMMIT")
         made = _KINDS.get(engine.dialect.name, AlchemyEngine)(engine, owned=True)
         assert made.main
     except ModuleNotFoundError as error:
