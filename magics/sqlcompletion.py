@@ -10,6 +10,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 
 from elasticdl_nb.magics.sqlline import OPTIONS
 from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.spec import JobKind
 from elasticdl_nb.sql.clauses import FUNCTIONS, KEYWORDS, VERBS
 from elasticdl_nb.sql.lexical import Token, dialect_of
 
@@ -23,6 +24,12 @@ _OPTION = re.compile(r"(?:^|\s)(--[\w-]*)$")
 _SQL = ("SELECT", "FROM", "WHERE", "GROUP BY", "ORDER BY", "LIMIT", "JOIN", "WITH", "CREATE TABLE", "SHOW TRAIN",
         "SHOW MODELS", "DROP MODEL")  # fmt: skip
 _BEFORE_TABLE = frozenset({"FROM", "JOIN", "TABLE", "UPDATE", "DESCRIBE", "SUMMARIZE"})
+_KINDS: dict[str, tuple[JobKind, tuple[str, ...]]] = {
+    "TRAIN": ("train", ()),
+    "PREDICT": ("predict", ("replace",)),
+    "EVALUATE": ("evaluate", ("replace",)),
+    "EXPLAIN": ("predict", ("rows", "repeats", "seed", "replace")),
+}
 _CLAUSE_WORDS = frozenset({*VERBS, *KEYWORDS})
 
 
@@ -168,5 +175,5 @@ def _attributes(verb: str, tokens: Sequence[Token], catalog: Session) -> list[st
             model = find_model(Name(name, Position(0, 1, 1)), catalog.namespace)
         except ElasticDLError:
             return []
-    kind = {"TRAIN": "train", "PREDICT": "predict"}.get(verb, "evaluate")
-    return [f"{key}=" for key in known_keys(kind, model)]  # type: ignore[arg-type]
+    kind, own = _KINDS.get(verb, _KINDS["EXPLAIN"])
+    return [f"{key}=" for key in known_keys(kind, model, own)]

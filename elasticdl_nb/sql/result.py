@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROWS_SHOWN = 20
 COLUMNS_SHOWN = 30
-_CHARACTERS_SHOWN = 300
+_CHARACTERS_SHOWN = 1000
 _CELL = "text-align:{};vertical-align:top;padding:2px 12px 2px 0"
 _MUTED = "opacity:0.7"
 

@@ -87,6 +87,27 @@ def test_an_elastic_job_uses_every_record_whatever_dies(place):
     assert "image/png" in next(one.data for one in outputs(done, "axvline") if one.output_type == "display_data")
 
 
+def texts(notebook: nbformat.NotebookNode, start: str) -> str:
+    return "\n".join(one.data["text/plain"] for one in outputs(notebook, start) if one.output_type == "display_data")
+
+
+def test_sql_trains_evaluates_explains_and_predicts_into_a_column(place):
+    done = run(NOTEBOOKS / "sql.ipynb", place, num_epochs=10)
+    accuracy = eval(value(done, "job.wait()"))["accuracy"]
+    assert accuracy > 0.7
+    assert "DNNClassifier" in texts(done, "SHOW TRAIN") and "age: number" in texts(done, "SHOW TRAIN")
+    assert "age is NULL in 211 of 1,048 rows" in texts(done, "INTO survival")
+    assert abs(float(value(done, "score.df()").split()[-1]) - accuracy) < 1e-5
+    explained = [line.split() for line in texts(done, "TO EXPLAIN").splitlines() if line.startswith((" sex", " age"))]
+    assert {name: float(importance) > 0.05 for name, importance, _ in explained}["sex"]
+    assert "image/svg+xml" in "".join(pictures(done, "TO EXPLAIN"))
+    assert "1,309 rows predicted into passengers.predicted" in texts(done, "TO PREDICT")
+    groups = [line.split()[-3:] for line in value(done, "groups.df()").splitlines()[1:]]
+    assert [int(count) for count, _, _ in groups] == [26, 38, 20, 36, 37, 104]
+    assert float(groups[0][2]) > 0.9 and float(groups[-1][2]) < 0.2
+    assert "image/png" in outputs(done, "plt")[-1].data
+
+
 BROKEN = """\
 %%elasticdl_train --data data.csv --dataset_fn dataset_fn --loss mse --optimizer sgd --num_epochs 1
 def custom_model():
