@@ -10,6 +10,8 @@ from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.calls import attribute_of, positional
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
 from elasticdl_nb.runtime.model.parts import OptimizerSource, as_loss
+from elasticdl_nb.runtime.model.trained import read_trained_model
+from elasticdl_nb.runtime.model.weights import load_weights
 
 
 class SqlModel:
@@ -22,12 +24,15 @@ class SqlModel:
         self.model_class = getattr(self.module, self.record["class"])
         self._input = TableInput(self.record["features"], self.record["kinds"], self.record["label"])
         self._model = None
+        self._whole = None
         self._loss = None
+        self._initial = self.record["initial"]
 
     def custom_model(self, **params):
         """Return the model, made with the statement's attributes."""
         self._model = self.model_class(**params)
-        return FeatureModel(self._model, self.record["features"], self.record["label"]["scale"])
+        self._whole = FeatureModel(self._model, self.record["features"], self.record["label"]["scale"])
+        return self._whole
 
     @batched
     def input_fn(self, columns, mode):
@@ -53,7 +58,14 @@ class SqlModel:
         return loss
 
     def optimizer(self):
-        """The model's own optimizer, or the one that the statement names; with the statement's arguments."""
+        """The model's own optimizer, or the one that the statement names; with the statement's arguments.
+
+        It is asked for when the model has its variables, which get their values here if another model is gone on from.
+        """
+        if self._initial and self._whole.built:
+            message, definition = read_trained_model(self._initial)
+            load_weights(self._whole, definition.weights, message.variables)
+            self._initial = ""
         wanted = self.record["optimizer"]
         source = OptimizerSource(wanted["name"] or self._part("optimizer") or "Adam", "the model's optimizer")
         made = source.make({})

@@ -12,9 +12,8 @@ from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.columns import find_column
 from elasticdl_nb.sql.engines.base import Engine, Table
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.predicting import needed_columns
 from elasticdl_nb.sql.statements import Evaluate, Name
-from elasticdl_nb.sql.store import ModelStore, StoredModel
+from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
 from elasticdl_nb.sql.training import describe, pull_query
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.evaluating import check_result_table
 from elasticdl_nb.sql.statements import Explain
-from elasticdl_nb.sql.store import ModelStore, StoredModel
+from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
 from elasticdl_nb.sql.training import describe, pull_query
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def prepare(statement: Explain, engine: Engine, store: ModelStore) -> Explanatio
         if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < least:
             raise SqlError(f"{name}: {own[name]!r} does not do: a whole number of at least {least} is needed")
     kinds = describe(engine, statement.select, statement.select_position)
-    columns = predicting.needed_columns(model, kinds, statement.select_position, statement.model)
+    columns = needed_columns(model, kinds, statement.select_position, statement.model)
     label = model.record["label"]["column"] if model.record["label"]["column"] in kinds else ""
     check_result_table(engine, statement.into, attributes)
     query = pull_query(engine, statement.select, kinds, [*columns, *([label] if label else [])], label)

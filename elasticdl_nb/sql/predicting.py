@@ -16,8 +16,8 @@ from elasticdl_nb.sql import targets
 from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.statements import Name, Position, Predict
-from elasticdl_nb.sql.store import ModelStore, StoredModel
+from elasticdl_nb.sql.statements import Predict
+from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
 from elasticdl_nb.sql.targets import PREDICTIONS, ROW, VALUE, Target
 from elasticdl_nb.sql.training import describe
 
@@ -51,49 +51,6 @@ def prepare(statement: Predict, engine: Engine, store: ModelStore) -> Prediction
     label = (model.record["label"] or {}).get("column", "")
     target = targets.find_target(engine, statement, kinds, label, value_kind(model), replace=replace)
     return Prediction(model, target, kinds, columns, attributes)
-
-
-def needed_columns(
-    model: StoredModel, kinds: dict[str, str], place: Position, name: Name, *, label: bool = False
-) -> tuple[str, ...]:
-    """Return the query's columns that the model needs; raise SqlError for one that is missing or of another kind."""
-    if model.record["own_input"]:
-        return tuple(kinds)
-    trained: dict[str, str] = model.record["kinds"]
-    wanted = list(feature_columns(model.record))
-    if label:
-        wanted.append(model.record["label"]["column"])
-    for column in wanted:
-        if column not in kinds:
-            raise SqlError(f"the query gives no column {column!r}, which the model {name} was trained with", place)
-        if _family(kinds[column]) != _family(trained[column]) and "empty" not in (kinds[column], trained[column]):
-            raise SqlError(
-                f"column {column!r} is {kinds[column]}, but the model {name} was trained with {trained[column]}", place
-            )
-    return tuple(wanted)
-
-
-def _family(kind: str) -> str:
-    return "number" if kind in ("integer", "float", "decimal", "boolean") else kind
-
-
-def feature_columns(record: dict[str, Any]) -> list[str]:
-    """Return the columns that a model's features are made of."""
-    found: dict[str, None] = {}
-
-    def visit(source: dict[str, Any]) -> None:
-        for inner in source["sources"]:
-            visit(inner)
-        if not source["sources"]:
-            found[source["column"]] = None
-
-    for listed in record["features"].values():
-        for feature in listed:
-            if feature["kind"] == "number":
-                found[feature["column"]] = None
-            else:
-                visit(feature["source"])
-    return list(found)
 
 
 # ------------------------------------------------------------------ what a model's outputs mean

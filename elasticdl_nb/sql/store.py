@@ -18,7 +18,7 @@ from elasticdl_nb.runtime.model.trained import MESSAGE, ZOO
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.status import format_metrics
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.statements import Name
+from elasticdl_nb.sql.statements import Name, Position
 
 RECORD = "sql_model.json"
 """The file, in a model's zoo, that says how the model was made; see `record.py`."""
@@ -136,3 +136,49 @@ class ModelStore:
         self._fs.rm_file(f"{self._root}/{name.text}/{MESSAGE}")
         self._fs.rm(f"{self._root}/{name.text}", recursive=True)
         return f"dropped model {name.text}"
+
+
+# ------------------------------------------------------------------ what a model needs
+
+
+def needed_columns(
+    model: StoredModel, kinds: dict[str, str], place: Position, name: Name, *, label: bool = False
+) -> tuple[str, ...]:
+    """Return the query's columns that the model needs; raise SqlError for one that is missing or of another kind."""
+    if model.record["own_input"]:
+        return tuple(kinds)
+    trained: dict[str, str] = model.record["kinds"]
+    wanted = list(feature_columns(model.record))
+    if label:
+        wanted.append(model.record["label"]["column"])
+    for column in wanted:
+        if column not in kinds:
+            raise SqlError(f"the query gives no column {column!r}, which the model {name} was trained with", place)
+        if _family(kinds[column]) != _family(trained[column]) and "empty" not in (kinds[column], trained[column]):
+            raise SqlError(
+                f"column {column!r} is {kinds[column]}, but the model {name} was trained with {trained[column]}", place
+            )
+    return tuple(wanted)
+
+
+def _family(kind: str) -> str:
+    return "number" if kind in ("integer", "float", "decimal", "boolean") else kind
+
+
+def feature_columns(record: dict[str, Any]) -> list[str]:
+    """Return the columns that a model's features are made of."""
+    found: dict[str, None] = {}
+
+    def visit(source: dict[str, Any]) -> None:
+        for inner in source["sources"]:
+            visit(inner)
+        if not source["sources"]:
+            found[source["column"]] = None
+
+    for listed in record["features"].values():
+        for feature in listed:
+            if feature["kind"] == "number":
+                found[feature["column"]] = None
+            else:
+                visit(feature["source"])
+    return list(found)

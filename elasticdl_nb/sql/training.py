@@ -37,7 +37,7 @@ from elasticdl_nb.sql.features import (
 from elasticdl_nb.sql.models import DEEP, FIELDS, LINEAR, Model, find_model
 from elasticdl_nb.sql.statements import Columns, Name, Position, Train
 from elasticdl_nb.sql.statistics import collect, values
-from elasticdl_nb.sql.store import RECORD, ModelStore
+from elasticdl_nb.sql.store import RECORD, ModelStore, needed_columns
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
@@ -105,9 +105,6 @@ def prepare(statement: Train, engine: Engine, store: ModelStore, namespace: Mapp
     attributes = read_attributes(statement.attributes, "train", model)
     _check_model(model, attributes, statement.model)
     check_job("train", attributes.job, model_def="x", data="x", output="x")
-    if statement.warm_start is not None:
-        store.find(statement.warm_start)
-        raise SqlError("USING in TRAIN, to go on from a trained model, is not supported", statement.warm_start.position)
     kinds = describe(engine, statement.select, statement.select_position)
     if attributes.validation_select:
         _check_validation(engine, attributes, kinds)
@@ -115,7 +112,12 @@ def prepare(statement: Train, engine: Engine, store: ModelStore, namespace: Mapp
         if statement.columns:
             place = _place_of(statement.columns)
             raise SqlError(f"{model.name} reads the query's columns itself; COLUMN does not apply to it", place)
+        if statement.warm_start is not None:
+            raise SqlError(f"{model.name} reads the query's columns itself; USING is for models with features",
+                           statement.warm_start.position)  # fmt: skip
         return _own_input(statement, model, attributes, kinds, engine, store)
+    if statement.warm_start is not None:
+        return _going_on(statement, statement.warm_start, model, attributes, kinds, engine, store)
     return _with_features(statement, model, attributes, kinds, engine, store)
 
 
@@ -200,6 +202,31 @@ def _with_features(
     )  # fmt: skip
 
 
+def _going_on(
+    statement: Train, name: Name, model: Model, attributes: Attributes, kinds: dict[str, str], engine: Engine,
+    store: ModelStore,
+) -> Training:  # fmt: skip
+    """Take features, label and, where the statement gives none, attributes from a trained model."""
+    former = store.find(name)
+    if former.record["model"] != model.name:
+        raise SqlError(f"{name} is a {former.record['model']}, not a {model.name}", name.position)
+    if statement.columns:
+        raise SqlError(f"a model that goes on from another has the features of {name}", _place_of(statement.columns))
+    label = former.record["label"]["column"]
+    if statement.label is not None and _label_column(statement, kinds) != label:
+        raise SqlError(f"the label of {name} is {label!r}", statement.label.position)
+    used = needed_columns(former, kinds, statement.select_position, name, label=True)
+    attributes.params = {**former.record["params"], **attributes.params}
+    record = _record(statement, model, attributes, kinds)
+    record |= {key: former.record[key] for key in ("label", "features", "described", "kinds")}
+    record["initial"] = former.path
+    return Training(
+        model, statement.into.text, store, pull_query(engine, statement.select, kinds, used, label),
+        _validation_query(engine, attributes, kinds, used, label), record, attributes.job,
+        tuple(record["described"]), (f"goes on from {name}, with its features and label",),
+    )  # fmt: skip
+
+
 def _record(statement: Train, model: Model, attributes: Attributes, kinds: dict[str, str]) -> dict[str, Any]:
     """Return what is kept with the model: how it was made, and what its own code needs."""
     return {
@@ -207,7 +234,7 @@ def _record(statement: Train, model: Model, attributes: Attributes, kinds: dict[
         "module": CAPTURED_MODULE if model.value is not None else model.module, "class": model.class_name,
         "params": attributes.params, "job": attributes.job, "optimizer": attributes.optimizer,
         "loss": attributes.loss, "metrics": attributes.metrics, "kinds": kinds, "label": None, "features": {},
-        "described": [],
+        "described": [], "initial": "",
     }  # fmt: skip
 
 

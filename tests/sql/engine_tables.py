@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from elasticdl_nb.sql import engines
+from elasticdl_nb.runtime.model.trained import MESSAGE, ZOO
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.sql import engines, training
+from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.session import Session
+from elasticdl_nb.sql.statements import Train
 
 ENGINES = [
     "duckdb",
@@ -47,3 +52,14 @@ def fill_people(engine: engines.Engine, rows: int = 60, name: str = "people") ->
         row[5] = fee
         values.append(f"({', '.join(row)})")
     engine.main.run(f"INSERT INTO {quoted} VALUES {', '.join(values)}")
+
+
+def store_untrained(session: Session, statement: str) -> None:
+    """Put a model into the store that only lacks its training: enough for all checks of those who use it."""
+    parsed = parse(statement, session.dialect)[0]
+    assert isinstance(parsed, Train)
+    prepared = training.prepare(parsed, session.engine, session.store, {})
+    folder = Path(session.store.path) / prepared.into
+    (folder / ZOO).mkdir(parents=True)
+    training.write_zoo(prepared, folder / ZOO)
+    (folder / MESSAGE).write_bytes(pb.TrainedModel(model_zoo=ZOO, created_at=1.0).SerializeToString())

@@ -10,28 +10,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from engine_tables import ENGINES, fill_people, url_of
+from engine_tables import ENGINES, fill_people, store_untrained, url_of
 
-from elasticdl_nb.runtime.model.trained import MESSAGE, ZOO
-from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
-from elasticdl_nb.sql import predicting, targets, training
+from elasticdl_nb.sql import predicting, targets
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.session import Session
-from elasticdl_nb.sql.statements import Predict, Train
+from elasticdl_nb.sql.statements import Predict
 
 PREDICT = "SELECT age, role FROM people PREDICT {} USING model"
-
-
-def store_untrained(session: Session, statement: str) -> None:
-    """Put a model into the store that only lacks its training: enough for all checks of those who use it."""
-    parsed = parse(statement, session.dialect)[0]
-    assert isinstance(parsed, Train)
-    prepared = training.prepare(parsed, session.engine, session.store, {})
-    folder = Path(session.store.path) / prepared.into
-    (folder / ZOO).mkdir(parents=True)
-    training.write_zoo(prepared, folder / ZOO)
-    (folder / MESSAGE).write_bytes(pb.TrainedModel(model_zoo=ZOO, created_at=1.0).SerializeToString())
 
 
 @pytest.fixture(params=ENGINES)

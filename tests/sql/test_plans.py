@@ -1,0 +1,174 @@
+"""What TRAIN is going to do, and what it refuses, without a job."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_tables import fill_people, store_untrained
+
+from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.plan import Plan
+from elasticdl_nb.sql.session import Session
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    with Session(None, str(tmp_path / "models")) as session:
+        fill_people(session.engine)
+        yield session
+
+
+def plan(session: Session, clause: str, select: str = "SELECT age, role, pay FROM people", **params: Any) -> Plan:
+    return session.plan(f"{select} TRAIN {clause}", params=params)[0]
+
+
+def test_features_are_derived_from_types(session: Session) -> None:
+    made = plan(session, "DNNRegressor LABEL pay INTO m", "SELECT * FROM people")
+    assert made.features == (
+        "id: number", "age: number", "height: number", "role (3 values): embedding of 3", "born: its time",
+        "born: its month", "born: its day", "born: its weekday", "fee: number", "member: number",
+    )  # fmt: skip
+    said = "\n".join(made.messages)
+    assert "same has one value in all rows and is left out" in said
+    assert "age is NULL in 6 of 60 rows: that counts as the mean" in said
+    assert "fee is NULL in 9 of 60 rows" in said
+
+
+def test_the_last_column_is_the_label_unless_another_is_named(session: Session) -> None:
+    assert "label: pay, the last column" in plan(session, "DNNRegressor INTO m").messages[0]
+    named = plan(session, "DNNRegressor LABEL PEOPLE.AGE INTO m")
+    assert [line.partition(":")[0] for line in named.features] == ["role (3 values)", "pay"]
+    assert "6 rows without a label (age is NULL) are left out" in named.messages
+
+
+def test_attributes_become_options_of_the_job(session: Session) -> None:
+    made = plan(
+        session, "DNNClassifier WITH model.hidden_units=[3], train.batch_size=5, train.epoch=2, train.num_ps=2, "
+        "engine.num_workers=3 LABEL role INTO m",
+    )  # fmt: skip
+    assert made.job["params"] == {"hidden_units": [3], "n_classes": 3}
+    assert (made.job["minibatch_size"], made.job["num_epochs"], made.job["num_ps"]) == (5, 2, 2)
+    assert made.job["distribution_strategy"] == "ParameterServerStrategy"
+
+
+def test_parameters_are_bound(session: Session) -> None:
+    made = plan(session, "DNNRegressor INTO m", "SELECT age, role, pay FROM people WHERE role <> :role", role="Boss's")
+    assert "role <> 'Boss''s'" in made.query
+    assert "role (2 values)" in made.features[1]
+
+
+@pytest.mark.parametrize(
+    ("function", "feature"),
+    [
+        ("NUMERIC(age)", "age: number"),
+        ("DENSE(role, 3, SEMICOLON)", "role: 3 numbers between ';'"),
+        ("BUCKET(age, [30, 40])", "age (3 ranges): indicator"),
+        ("BUCKET(NUMERIC(age, 1), 4)", "age (4 ranges): indicator"),
+        ("CATEGORY_ID(age, 100)", "age (ids below 100): embedding of 7"),
+        ("CATEGORY_HASH(role, 8)", "role (8 hash buckets): indicator"),
+        ("SEQ_CATEGORY_ID(role, 8)", "role (several of ids below 8): indicator"),
+        ("SPARSE(role, 8, COMMA)", "role (several of ids below 8): indicator"),
+        ("CROSS([role, BUCKET(age, [30])], 50)", "role (3 values) × age (2 ranges) in 50 buckets: embedding of 6"),
+        ("EMBEDDING(role, 5)", "role (3 values): embedding of 5"),
+        ("INDICATOR(CATEGORY_ID(age, 100))", "age (ids below 100): indicator"),
+        ("EMBEDDING(WEIGHTED_CATEGORY(CATEGORY_HASH(role, 9)), 2, sum)",
+         "role (several of 9 hash buckets): embedding of 2"),
+        ("born", "born: its time"),
+    ],
+)  # fmt: skip
+def test_functions_of_columns(session: Session, function: str, feature: str) -> None:
+    select = "SELECT age, role, born, pay FROM people"
+    assert plan(session, f"DNNRegressor COLUMN {function} INTO m", select).features[0] == feature
+
+
+@pytest.mark.parametrize(
+    ("clause", "at", "message"),
+    [
+        ("regressor.DNM INTO m", "regressor.DNM", "Did you mean 'regressor.DNN'"),
+        ("DNN INTO m", "DNN", "Did you mean 'regressor.DNN'"),
+        ("__import__ INTO m", "__import__", "there is no model '__import__'"),
+        ("DNNRegressor WITH hiden_units=[1] INTO m", "hiden_units", "Did you mean 'hidden_units'"),
+        ("DNNRegressor WITH train.bach_size=1 INTO m", "train.bach_size", "Did you mean 'batch_size'"),
+        ("DNNRegressor WITH train.batch_size='x' INTO m", "'x'", "does not do"),
+        ("DNNRegressor WITH train.data='x' INTO m", "train.data", "no such option"),
+        ("DNNRegressor WITH features=['a'] INTO m", "features", "is no attribute of DNNRegressor"),
+        ("DNNRegressor WITH optimizer='adm' INTO m", "'adm'", "no optimizer named 'adm'. Did you mean 'adam'"),
+        ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "Keras' optimizers take no 'learning'"),
+        ("DNNRegressor LABEL pey INTO m", "pey", "the query gives no column 'pey'. Did you mean 'pay'"),
+        ("DNNRegressor LABEL role INTO m", "role INTO", "is text, and DNNRegressor predicts a number"),
+        ("DNNRegressor COLUMN agee INTO m", "agee", "Did you mean 'age'"),
+        ("DNNRegressor COLUMN DENS(age) INTO m", "DENS(", "no COLUMN function DENS. Did you mean 'DENSE'"),
+        ("DNNRegressor COLUMN NUMERIC(rle) INTO m", "rle", "Did you mean 'role'"),
+        ("DNNRegressor COLUMN CROSS([age], 10) INTO m", "CROSS", "takes a list of columns"),
+        ("DNNRegressor COLUMN CATEGORY_ID(age) INTO m", "CATEGORY_ID", "needs the number of ids"),
+        ("DNNRegressor COLUMN BUCKET(age, [3, 2]) INTO m", "BUCKET", "rising order"),
+        ("DNNRegressor COLUMN EMBEDDING(NUMERIC(age), 2) INTO m", "NUMERIC", "NUMERIC gives no categories"),
+        ("DNNRegressor COLUMN age, pay INTO m", "pay INTO", "'pay' is the label"),
+        ("DeepFM INTO m", "SELECT", "DeepFM needs exactly 2"),
+        ("flights.wide_and_deep COLUMN age INTO m", "age INTO", "reads the query's columns itself"),
+        ("DNNRegressor INTO \"a/b\"", '"a/b"', "cannot be the name of a stored model"),
+    ],
+)  # fmt: skip
+def test_errors_come_before_work_and_have_a_place(session: Session, clause: str, at: str, message: str) -> None:
+    text = f"SELECT age, role, pay FROM people TRAIN {clause}"
+    with pytest.raises(SqlError) as caught:
+        session.run(text, on_job=lambda job: pytest.fail("a job was started"))
+    assert message in caught.value.problem
+    assert caught.value.position is not None
+    assert caught.value.position.offset == (text.index(clause) + clause.index(at) if at in clause else text.index(at))
+    assert session.models() == []
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("SELECT age, role, pay FROM peple", "peple"),
+        ("SELECT age, role, pay FROM people WHERE id < 0", "the query gives no rows"),
+        ("SELECT pay FROM people", "features and a label are needed"),
+        ("SELECT same, pay FROM people", "no column is left that could be a feature"),
+        ("SELECT age, NULL AS pay FROM people", "label 'pay'"),
+    ],
+)
+def test_queries_that_cannot_train(session: Session, select: str, message: str) -> None:
+    with pytest.raises(SqlError, match=message):
+        plan(session, "DNNRegressor INTO m", select)
+
+
+def test_the_program_is_python_and_holds_no_password(session: Session) -> None:
+    made = plan(session, "DNNRegressor WITH hidden_units=[4] INTO m")
+    ast.parse(made.program)
+    assert "elasticdl_nb.train(" in made.program
+    assert "'hidden_units': [4]" in made.program
+    session.engine.url = "postgresql://me:secret@host/x"
+    hidden = plan(session, "DNNRegressor INTO m").program
+    ast.parse(hidden)
+    assert "secret" not in hidden
+    assert 'os.environ["ELASTICDL_SQL_CONNECT"]' in hidden
+
+
+def test_going_on_from_a_trained_model_needs_one_of_the_same_kind(session: Session) -> None:
+    with pytest.raises(SqlError, match="there is no trained model 'other'"):
+        plan(session, "DNNRegressor USING other INTO m")
+    store_untrained(session, "SELECT age, role, pay FROM people TRAIN DNNRegressor WITH hidden_units=[7] INTO first")
+    made = plan(session, "DNNRegressor USING first INTO m", "SELECT age, role, pay FROM people WHERE id < 5")
+    assert made.job["params"] == {"hidden_units": [7]}
+    assert "role (3 values): embedding of 3" in made.features
+    assert "goes on from first, with its features and label" in made.messages
+    with pytest.raises(SqlError, match="first is a DNNRegressor, not a DNNClassifier"):
+        plan(session, "DNNClassifier USING first INTO m")
+    with pytest.raises(SqlError, match="has the features of first"):
+        plan(session, "DNNRegressor USING first COLUMN age INTO m")
+    with pytest.raises(SqlError, match="gives no column 'role'"):
+        plan(session, "DNNRegressor USING first INTO m", "SELECT age, pay FROM people")
+
+
+def test_names_are_never_evaluated(session: Session) -> None:
+    session.namespace = {"os": __import__("os"), "number": 3}
+    with pytest.raises(SqlError, match=r"number is a int, not a subclass of keras\.Model"):
+        plan(session, "number INTO m")
+    with pytest.raises(SqlError, match=r"there is no model 'os\.system'"):
+        plan(session, "os.system INTO m")
