@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,18 @@ def checkpoint_version(directory: Path) -> int:
     return max(_version(path) for path in checkpoint_files(directory))
 
 
-def read_checkpoint(directory: Path, slots: Sequence[str]) -> list[Iterator[Frame]]:
-    """Return the frames of every server's file of a checkpoint of either kind.
+def read_checkpoint(directory: Path, slots: Sequence[str], server: int, servers: int) -> list[Iterator[Frame]]:
+    """Return the frames of every server's file of a checkpoint of either kind, for one of `servers` servers.
 
     `slots` names what the optimizer keeps for every weight. Raises DataError if it is no checkpoint.
     """
     if is_local(directory):
         return [_frames(directory, slots)]
-    return [load(path) for path in checkpoint_files(directory)]
+    files = checkpoint_files(directory)
+    if len(files) != servers:
+        return [load(path) for path in files]
+    # Its own file has all that a server needs but the state of the others.
+    return [load(path) if number == server else islice(load(path), 1) for number, path in enumerate(files)]
 
 
 def state_name(variable: str, slot: str) -> str:

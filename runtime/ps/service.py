@@ -107,7 +107,7 @@ class StoreService:
         store = ParameterStore(optimizer, self._policy, server=self.server, servers=self.servers)
         if self._checkpoint:
             slots = [slot.name for slot in optimizer.rule.slots]
-            store.restore(read_checkpoint(Path(self._checkpoint), slots))
+            store.restore(read_checkpoint(Path(self._checkpoint), slots, self.server, self.servers))
             if not self._keep_version:
                 store.count_from_zero()
             self._restored = True

@@ -158,19 +158,20 @@ class EmbeddingTable:
                 f"embedding {self.spec.name}: rows of {self.spec.dim} with {len(self._slots)} slots are needed, not "
                 f"shapes {[list(value.shape) for value in values]} for {len(block.ids)} ids"
             )
-        rows = self._rows(self.checked_ids(block.ids))
+        rows = self._rows(self.checked_ids(block.ids), initialize=False)
         for frozen in self._frozen:
             frozen.before_write(rows)
         for array, value in zip((self._weights, *self._slots), values, strict=True):
             self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
 
-    def _rows(self, ids: Ids) -> Rows:
-        """Return the rows of `ids`, with those that are new made and initialized."""
+    def _rows(self, ids: Ids, *, initialize: bool = True) -> Rows:
+        """Return the rows of `ids`, with those that are new made, and initialized unless they will be overwritten."""
         before = len(self._index)
         rows = self._index.find_or_insert(ids)
         after = len(self._index)
         if after > before:
             for array in (self._weights, *self._slots):
                 array.grow(after)
-            self._initial(self._index.ids[before:after], self._weights.data[before:after])
+            if initialize:
+                self._initial(self._index.ids[before:after], self._weights.data[before:after])
         return rows

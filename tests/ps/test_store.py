@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.ps import kernels, partition, updates
 from elasticdl_nb.runtime.ps.compiled import ENABLED
+from elasticdl_nb.runtime.ps.localcheckpoint import read_checkpoint
 from elasticdl_nb.runtime.ps.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.ps.rules import optimizer_from_config
 from elasticdl_nb.runtime.ps.snapshot import checkpoint_files, file_name, load, save, save_stepwise
@@ -265,7 +266,7 @@ class Fleet:
 
     def restore(self, directory):
         for store in self.stores:
-            store.restore(load(path) for path in checkpoint_files(directory))
+            store.restore(read_checkpoint(directory, [], store.server, store.servers))
 
 
 def train(fleets, steps, seed):
