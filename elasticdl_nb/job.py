@@ -46,6 +46,12 @@ class Job:
     def __init__(self, folder: JobFolder, *, foreground: bool = False) -> None:
         self.folder = folder
         self._foreground = foreground
+        self._waiting = 0
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody is in `wait` now, through this very object."""
+        return self._waiting > 0
 
     @property
     def name(self) -> str:
@@ -112,8 +118,12 @@ class Job:
         """
         from elasticdl_nb.terminal import progress_for
 
-        with progress_for(progress) as show:
-            status = self._follow(show, timeout)
+        self._waiting += 1
+        try:
+            with progress_for(progress) as show:
+                status = self._follow(show, timeout)
+        finally:
+            self._waiting -= 1
         self.settle()
         raise_for(self, status)
         return self

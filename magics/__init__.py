@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -21,6 +22,8 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register everything with a shell; doing so twice is harmless."""
     if hasattr(shell, _RECORDER):
         return
+    # What TensorFlow has to say of its build, in red, at its first import in the notebook.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     shell.register_magics(ElasticDLMagics(shell))
     sql = SQLFlowMagics(shell)
     shell.register_magics(sql)

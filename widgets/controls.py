@@ -6,8 +6,9 @@ A button's work is done in a thread of its own, so that a slow master does not k
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import ipywidgets
 
@@ -19,22 +20,30 @@ LOG_LINES = 100
 LOG_CHARACTERS = 8000
 LOG_SECONDS = 2.0
 
+_BLOCKED = "A cell waits for this job. Interrupt it to use these: the job goes on."
 _EVERYTHING = "all processes"
 _GONE = ("finished", "failed", "stopped")
 
 
 class ShownJob(Protocol):
-    """What the view needs of a job. One that also has `scale(workers=n)` gets buttons for it."""
+    """What the view needs of a job."""
 
     @property
     def name(self) -> str:
         """The job's name."""
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a cell waits for the job: the kernel hears of no button until that ends."""
 
     def watch(self) -> Iterator[JobStatus]:
         """Yield statuses until the job has ended."""
 
     def cancel(self) -> object:
         """End the job."""
+
+    def scale(self, workers: int) -> object:
+        """Go on with this many workers."""
 
     def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
         """Return the last lines of the processes' logs."""
@@ -48,8 +57,13 @@ def log_end(text: str) -> str:
 
 
 def workers_wanted(status: JobStatus) -> int:
-    """Return how many workers the job has or is about to have."""
-    return sum(one.role == "worker" and one.state not in _GONE for one in status.instances)
+    """Return how many workers the job is meant to have."""
+    return status.num_workers or sum(one.role == "worker" and one.state not in _GONE for one in status.instances)
+
+
+def can_scale(status: JobStatus) -> bool:
+    """Whether the job may have another number of workers: a training in one process may not."""
+    return status.kind in ("evaluate", "predict") or status.distribution_strategy not in ("", "Local")
 
 
 class Controls:
@@ -58,6 +72,9 @@ class Controls:
     def __init__(self, job: ShownJob) -> None:
         self._job = job
         self._workers = 0
+        self._blocked = self._stopping = False
+        self._scaling = threading.Lock()
+        self._clicks: deque[int] = deque()
         self._stop = _button("Stop", "stop", "End the job", self._on_stop)
         self._fewer = _button("", "minus", "One worker fewer", lambda: self._on_scale(-1), width="36px")
         self._more = _button("", "plus", "One worker more", lambda: self._on_scale(1), width="36px")
@@ -66,9 +83,11 @@ class Controls:
         self._whose = ipywidgets.Dropdown(options=[_EVERYTHING], layout={"width": "150px", "display": "none"})
         self._note = ipywidgets.HTML()
         self._pane = ipywidgets.HTML(layout={"display": "none"})
-        scale = [self._fewer, self._count, self._more] if hasattr(job, "scale") else []
+        self._scale = ipywidgets.HBox(
+            [self._fewer, self._count, self._more], layout={"align_items": "center", "display": "none"}
+        )
         row = ipywidgets.HBox(
-            [self._stop, *scale, self._logs, self._whose, self._note],
+            [self._stop, self._scale, self._logs, self._whose, self._note],
             layout={"flex_flow": "row wrap", "align_items": "center"},
         )
         self.box = ipywidgets.VBox([row, self._pane])
@@ -82,8 +101,14 @@ class Controls:
 
     def update(self, status: JobStatus) -> None:
         """Follow the job: the number of workers, and whose logs there are."""
+        if self._job.is_waited_for != self._blocked:
+            self._blocked = not self._blocked
+            self._note.value = _said(_BLOCKED) if self._blocked else ""
+            self._enable()
+        if can_scale(status) and self._scale.layout.display == "none":
+            self._scale.layout.display = None
         workers = workers_wanted(status)
-        if workers != self._workers:
+        if workers != self._workers and not self._clicks:
             self._workers = workers
             self._show_workers()
         names = [f"{one.role}-{one.index}" if one.role != "master" else "master" for one in status.instances]
@@ -108,18 +133,36 @@ class Controls:
 
     def _show_workers(self) -> None:
         self._count.value = "1 worker" if self._workers == 1 else f"{self._workers} workers"
-        self._fewer.disabled = self._workers <= 1
+        self._enable()
+
+    def _enable(self) -> None:
+        self._stop.disabled = self._blocked or self._stopping
+        self._stop.description = "Stopping" if self._stopping else "Stop"
+        self._logs.disabled = self._more.disabled = self._blocked
+        self._fewer.disabled = self._blocked or self._workers <= 1
 
     def _on_stop(self) -> None:
-        self._stop.disabled = True
-        self._stop.description = "Stopping"
-        self._ask(self._job.cancel, "Stop")
+        self._stopping, self._note.value = True, ""
+        self._enable()
+
+        def work() -> None:
+            self._stopping = self._asked(self._job.cancel, "Stop")
+            self._enable()
+
+        _in_background(work)
 
     def _on_scale(self, by: int) -> None:
-        self._workers = workers = max(1, self._workers + by)
+        self._workers = max(1, self._workers + by)
+        self._clicks.append(self._workers)
+        self._note.value = ""
         self._show_workers()
-        scale = cast(Any, self._job).scale
-        self._ask(lambda: scale(workers=workers), "Scale")
+
+        def work() -> None:
+            with self._scaling:  # one after the other, and the last one asks for what the last click wanted
+                self._asked(lambda: self._job.scale(self._clicks[-1]), "Scale")
+                self._clicks.popleft()
+
+        _in_background(work)
 
     def _on_logs(self) -> None:
         for widget in (self._pane, self._whose):
@@ -127,18 +170,18 @@ class Controls:
         if self.logs_are_open:
             _in_background(self.refresh_logs)
 
-    def _ask(self, request: Callable[[], object], name: str) -> None:
-        """Do what a button is for; what the job has against it is shown beside the buttons."""
-        self._note.value = ""
+    def _asked(self, request: Callable[[], object], name: str) -> bool:
+        """Do what a button is for, and return whether it was done; what the job has against it is shown."""
+        try:
+            request()
+        except (ElasticDLError, OSError) as error:
+            self._note.value = _said(f"{name}: {short(str(error), 300)}")
+            return False
+        return True
 
-        def work() -> None:
-            try:
-                request()
-            except (ElasticDLError, OSError) as error:
-                self._note.value = f'<span class="edl edl-note">{name}: {safe(short(str(error), 300))}</span>'
-                self._stop.disabled, self._stop.description = False, "Stop"
 
-        _in_background(work)
+def _said(text: str) -> str:
+    return f'<div class="edl"><span class="edl-note">{safe(text)}</span></div>'
 
 
 def _button(text: str, icon: str, hint: str, press: Callable[[], None], width: str = "100px") -> ipywidgets.Button:

@@ -51,6 +51,18 @@ def rate(value: float) -> str:
     return f"{value:.1f}" if value < 10 else format_count(value)
 
 
+def size(number: int) -> str:
+    """Return a number of bytes, `1.4 MB`; nothing for none."""
+    if number <= 0:
+        return ""
+    value, unit = float(number), "B"
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            break
+        value /= 1000
+    return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:,.0f} {unit}"
+
+
 def percent(fraction: float) -> str:
     """Return a share of one as a whole percentage; 100% is shown only for all of it."""
     if not math.isfinite(fraction):

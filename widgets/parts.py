@@ -93,8 +93,10 @@ def draw_instances(status: JobStatus) -> str:
     if not rows:
         return ""
     left_out = f'<div class="edl-more">{safe(more)}</div>' if more else ""
+    crew = summary.crew(status)
+    note = f'<span class="edl-note">{crew}</span>' if crew else ""
     return (
-        heading("Processes") + '<div class="edl-scroll"><table><thead><tr><th scope="col">Name</th>'
+        heading(f"Processes{note}") + '<div class="edl-scroll"><table><thead><tr><th scope="col">Name</th>'
         '<th scope="col">State</th><th scope="col">Activity</th>'
         '<th scope="col">Tasks</th><th scope="col">Records</th><th scope="col">Records/s</th>'
         f'<th scope="col">Restarts</th></tr></thead><tbody>{"".join(map(_row, rows))}</tbody></table></div>{left_out}'

@@ -142,8 +142,9 @@ def _instances(status: JobStatus) -> str:
     )
     left_out = f'<div style="{_MUTED};margin-top:4px">{safe(more)}</div>' if more else ""
     return (
-        f'{_heading("Processes")}<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:0;'
-        f'font-size:13px"><thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>{left_out}'
+        f"{_heading('Processes', note=summary.crew(status))}"
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:0;font-size:13px">'
+        f"<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>{left_out}"
     )
 
 

@@ -20,7 +20,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import (
     JobStatus,
 )
 from elasticdl_nb.runtime.status import elapsed, format_count, format_value, is_over
-from elasticdl_nb.widgets.format import clock, duration, middle_out, percent, plain, rate, short
+from elasticdl_nb.widgets.format import clock, duration, middle_out, percent, plain, rate, short, size
 
 MAX_METRICS = 12
 MAX_INSTANCES = 20
@@ -170,12 +170,19 @@ def _stats(status: JobStatus) -> list[Stat]:
     retried = f"{format_count(status.tasks_retried)} retried" if status.tasks_retried > 0 else ""
     notes = ", ".join(note for note in (_of(status.tasks_total), retried) if note)
     stats.append(Stat("Tasks", format_count(status.tasks_done), notes))
+    if status.checkpoint_step > 0:
+        stats.append(Stat("Checkpoint", f"step {status.checkpoint_step:,}", _times(status.rollbacks, "rollback")))
     stats.append(Stat("Elapsed", duration(passed)))
     return stats
 
 
 def _of(total: int) -> str:
     return f"of {format_count(total)}" if total > 0 else ""
+
+
+def _times(number: int, name: str) -> str:
+    """Return `1 rollback`, `2 rollbacks`, or nothing for none."""
+    return f"{format_count(number)} {name}{'s' if number != 1 else ''}" if number > 0 else ""
 
 
 def _is_web(url: str) -> bool:
@@ -214,6 +221,20 @@ def _curve(name: str, points: dict[int, float]) -> Curve:
     return Curve(name, tuple(steps), tuple(points[step] for step in steps))
 
 
+def crew(status: JobStatus) -> str:
+    """Return how many workers and servers there are, of those there should be: `1 of 2 workers, 2 servers`."""
+    if is_over(status):
+        return ""
+    parts = []
+    for role, name, wanted in (("worker", "worker", status.num_workers), ("ps", "server", status.num_ps)):
+        running = sum(one.role == role and one.state == "running" for one in status.instances)
+        if wanted and running < wanted:
+            parts.append(f"{running:,} of {_times(wanted, name)}")
+        elif running:
+            parts.append(_times(running, name))
+    return ", ".join(parts)
+
+
 def rows(status: JobStatus) -> tuple[tuple[Row, ...], str]:
     """Return the processes to show, those in trouble included in any case, and a line about the others."""
     order = sorted(status.instances, key=lambda one: (_ROLES.get(one.role, 3), one.role, one.index))
@@ -241,15 +262,21 @@ def _row(one: Instance, fastest: float) -> Row:
     return Row(
         name="master" if one.role == "master" else f"{short(one.role, 20)}-{one.index}",
         state=Mark(short(one.state, 20) or "unknown", tone, glyph),
-        activity=short(one.activity, 40)
-        if one.activity != one.state and one.state not in ("finished", "stopped")
-        else "",
+        activity=_activity(one),
         tasks=format_count(one.tasks_done) if works else "",
         records=format_count(one.records_done) if works else "",
         rate=rate(speed) if works and not gone else "",
         share=max(0.0, speed / fastest) if fastest > 0 else 0.0,
         restarts=format_count(one.restarts) if one.restarts > 0 else "",
     )
+
+
+def _activity(one: Instance) -> str:
+    """What a process does, and what a server holds."""
+    idle = one.state in ("finished", "stopped") or one.activity == one.state
+    doing = "" if idle else short(one.activity, 40)
+    held = f"{_times(one.rows, 'row')}, {size(one.bytes)}" if one.rows > 0 else size(one.bytes)
+    return ": ".join(part for part in (doing, held if one.role == "ps" else "") if part)
 
 
 def messages(status: JobStatus, limit: int = MAX_MESSAGES) -> tuple[Message, ...]:

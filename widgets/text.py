@@ -29,7 +29,12 @@ def render_text(status: JobStatus) -> str:
         lines += [f"    and {more:,} more"] if more else []
     rows, rest = summary.rows(status)
     for row in rows:
-        facts = (row.activity, _of(row.tasks, "tasks"), _of(row.rate, "records/s"), _of(row.restarts, "restarts"))
+        facts = (
+            row.activity,
+            _of(row.tasks, "tasks"),
+            _of(row.rate, "records/s"),
+            _of(row.restarts, "restart" if row.restarts == "1" else "restarts"),
+        )
         lines.append(f"  {row.name}: " + ", ".join(fact for fact in (row.state.text, *facts) if fact))
     lines += [f"  {rest}"] if rest else []
     lines += [

@@ -45,7 +45,10 @@ class JobView:
     def show(self) -> JobView:
         """Display the view and start to follow the job; return at once."""
         self._send(self._latest)
-        self._handle = display(self.widget, display_id=True)  # type: ignore[no-untyped-call]
+        # For front ends without widgets; the final picture replaces it there too.
+        instead = f"Job {self._job.name} goes on; its picture stands here when it is over. job.report() shows it now."
+        bundle = {**self.widget._repr_mimebundle_(), "text/plain": instead}
+        self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         for work in (self._follow, self._paint):
             threading.Thread(target=work, name=f"elasticdl-view-{self._job.name}", daemon=True).start()
         return self

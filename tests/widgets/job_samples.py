@@ -33,7 +33,8 @@ def running(points: int = 500, workers: int = 3, noise: float = 0.04) -> pb.JobS
         remaining_seconds=132, epoch=2, num_epochs=3, records_done=412_160, records_total=943_000, tasks_done=101,
         tasks_total=231, tasks_retried=1, records_per_second=8312, step=4 * points, started_at=STARTED,
         updated_at=STARTED + 83, distribution_strategy="ParameterServerStrategy",
-        dashboard_url="http://127.0.0.1:41233/?token=abc",
+        dashboard_url="http://127.0.0.1:41233/?token=abc", num_workers=workers, num_ps=2, rollbacks=1,
+        checkpoint_step=4 * points // 3,
     )  # fmt: skip
     for place in range(points):
         clean = 0.28 + 0.42 * math.exp(-place / (points / 5))
@@ -47,7 +48,8 @@ def running(points: int = 500, workers: int = 3, noise: float = 0.04) -> pb.JobS
         )  # fmt: skip
     status.instances.add(role="master", state="running", pid=3999)
     for index in range(2):
-        status.instances.add(role="ps", index=index, state="running", activity="serving", pid=4100 + index)
+        status.instances.add(role="ps", index=index, state="running", activity="serving", pid=4100 + index,
+                             rows=412_000 - index, bytes=52_736_000, restarts=index)  # fmt: skip
     status.instances.extend(worker(index) for index in range(workers))
     if workers > 2:
         status.instances[-1].MergeFrom(pb.Instance(state="restarting", activity="importing", restarts=1))

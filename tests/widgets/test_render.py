@@ -37,7 +37,19 @@ def test_every_state_is_well_formed_and_named(form: str, state: str) -> None:
 
 def test_a_running_job_shows_its_numbers() -> None:
     text = text_of(render_live(running()))
-    for part in ("43%", "2m 12s left", "412K of 943K", "8,312", "2 of 3", "101 of 231, 1 retried", "1m 23s", "0.3073"):
+    for part in (
+        "step 666 1 rollback",
+        "2 of 3 workers, 2 servers",
+        "ps-0 ● running serving: 412K rows, 53 MB",
+        "43%",
+        "2m 12s left",
+        "412K of 943K",
+        "8,312",
+        "2 of 3",
+        "101 of 231, 1 retried",
+        "1m 23s",
+        "0.3073",
+    ):
         assert part in text
     assert "accuracy 0.8961" in text
     assert "worker-0 ● running training 12 98.3K 4,100" in text

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
-from job_samples import running, succeeded
+from job_samples import prediction, running, starting, succeeded
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -22,12 +22,14 @@ class ScriptedJob:
     """A job that does what the test says: `say` a status, an error, or None for the end of the stream."""
 
     name = "flights-deepfm"
+    is_waited_for = False
 
     def __init__(self) -> None:
         self.said: queue.Queue[pb.JobStatus | Exception | None] = queue.Queue()
         self.cancelled = threading.Event()
         self.asked_logs: list[tuple[str | None, int | None]] = []
         self.log = "line"
+        self.scaled: queue.Queue[int] = queue.Queue()
 
     def watch(self) -> Iterator[pb.JobStatus]:
         while (status := self.said.get(timeout=30)) is not None:
@@ -38,20 +40,14 @@ class ScriptedJob:
     def cancel(self) -> None:
         self.cancelled.set()
 
-    def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
-        self.asked_logs.append((role, index))
-        return self.log
-
-
-class ScalableJob(ScriptedJob):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scaled: queue.Queue[int] = queue.Queue()
-
-    def scale(self, *, workers: int) -> None:
+    def scale(self, workers: int) -> None:
         self.scaled.put(workers)
         if workers > 4:
             raise ElasticDLError("<no room> for more")
+
+    def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
+        self.asked_logs.append((role, index))
+        return self.log
 
 
 @pytest.fixture
@@ -112,13 +108,14 @@ def test_stop_cancels_the_job() -> None:
 
 
 def test_scale_buttons_are_there_only_if_the_job_can_scale() -> None:
-    assert len(Controls(ScriptedJob()).box.children[0].children) + 3 == len(
-        Controls(ScalableJob()).box.children[0].children
-    )
+    for status, there in ((running(), True), (prediction(), True), (starting(), False)):
+        controls = Controls(ScriptedJob())
+        controls.update(status)
+        assert (controls._scale.layout.display is None) == there
 
 
 def test_scale_buttons_ask_for_one_more_and_one_fewer() -> None:
-    job = ScalableJob()
+    job = ScriptedJob()
     controls = Controls(job)
     controls.update(running(workers=3))
     assert controls._count.value == "3 workers"
@@ -128,8 +125,33 @@ def test_scale_buttons_ask_for_one_more_and_one_fewer() -> None:
     assert job.scaled.get(timeout=30) == 3
 
 
+def test_buttons_that_the_kernel_cannot_hear_say_so() -> None:
+    job = ScriptedJob()
+    controls = Controls(job)
+    for waited in (True, False):
+        job.is_waited_for = waited
+        controls.update(running(workers=2))
+        assert (controls._stop.disabled, controls._more.disabled, controls._logs.disabled) == (waited,) * 3
+        assert ("Interrupt it" in controls._note.value) == waited
+
+
+def test_quick_clicks_all_count() -> None:
+    job = ScriptedJob()
+    release = threading.Event()
+    slow = job.scale
+    job.scale = lambda workers: release.wait(30) and slow(workers)  # type: ignore[method-assign, func-returns-value]
+    controls = Controls(job)
+    controls.update(running(workers=2))
+    for _ in range(2):
+        controls._more.click()
+        controls.update(running(workers=2))
+    assert controls._count.value == "4 workers"
+    release.set()
+    assert [job.scaled.get(timeout=30) for _ in range(2)][-1] == 4
+
+
 def test_what_the_job_refuses_is_said_beside_the_buttons() -> None:
-    job = ScalableJob()
+    job = ScriptedJob()
     controls = Controls(job)
     controls.update(running(workers=4))
     said = threading.Event()
@@ -140,7 +162,7 @@ def test_what_the_job_refuses_is_said_beside_the_buttons() -> None:
 
 
 def test_there_is_always_one_worker_left() -> None:
-    controls = Controls(ScalableJob())
+    controls = Controls(ScriptedJob())
     controls.update(running(workers=1))
     assert controls._count.value == "1 worker"
     assert controls._fewer.disabled
@@ -168,4 +190,5 @@ def test_a_flood_of_logs_is_bounded() -> None:
 def test_workers_that_are_gone_do_not_count() -> None:
     status = running(workers=3)
     status.instances[-2].state = "failed"
+    status.num_workers = 0
     assert workers_wanted(status) == 2
