@@ -71,12 +71,17 @@ class TrainingPlan:
 
     def totals(self) -> tuple[int, int, int]:
         """(tasks, records, steps) of the whole training, `max_step` taken into account."""
-        tasks = records = steps = 0
-        for epoch in range(self.num_epochs):
-            for index in self.order(epoch):
+        records = sum(end - start for spans in self.pieces for _, start, end in spans)
+        steps = sum(map(self.steps, self.pieces))
+        whole = self.num_epochs
+        if self.max_step and steps:
+            whole = min(whole, self.max_step // steps)
+        tasks, records, steps = whole * len(self.pieces), whole * records, whole * steps
+        if whole < self.num_epochs:  # the epoch in which max_step is reached
+            for index in self.order(whole):
                 spans = self.trim(self.pieces[index], steps)
                 if not spans:
-                    return tasks, records, steps
+                    break
                 tasks += 1
                 records += sum(end - start for _, start, end in spans)
                 steps += self.steps(spans)

@@ -54,6 +54,20 @@ def test_max_step_cuts_the_plan_at_exactly_that_many_batches(max_step):
     assert queue.idle
 
 
+@given(records=st.integers(1, 20), per_task=st.integers(1, 7), epochs=st.integers(1, 4), batch=st.integers(1, 4),
+       max_step=st.integers(0, 60))  # fmt: skip
+def test_the_totals_are_what_will_be_handed_out(records, per_task, epochs, batch, max_step):
+    pieces = cut([FileRecords("f", records)], per_task)
+    queue = TaskQueue(TrainingPlan(pieces, epochs, batch, max_step))
+    totals = queue.plan.totals()
+    used = finish(queue)
+    assert (queue.tasks_done["train"], len(used)) == totals[:2]
+
+
+def test_the_totals_of_very_many_epochs_take_no_time():
+    assert TrainingPlan(cut([FileRecords("f", 10)], 5), 10**12, 5).totals() == (2 * 10**12, 10**13, 2 * 10**12)
+
+
 def test_a_dead_workers_tasks_go_back_without_counting_as_failures():
     queue = queue_of(6, 3, shuffle=False)
     first, second = queue.next(0), queue.next(1)
