@@ -22,6 +22,7 @@ from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import JobKind, find_option
 
 CAPTURED_MODULE = "captured_from_session"
+PROCESSOR = "PredictionOutputsProcessor"
 _OWN_ZOO = "elasticdl_nb.model_zoo"
 
 
@@ -61,7 +62,10 @@ def name_objects(kind: JobKind, given: Mapping[str, Any]) -> NamedObjects:
             roots[option] = place.root
     if kind != "train" and (captured or roots):
         option = next(name for name in given if name in roots or options[name] is not given[name])
-        raise OptionError(option, f"a dotted name is needed: {kind} takes its code from the trained model")
+        cure = f"; a class {PROCESSOR} that is there when the model is trained goes with it" if "proc" in option else ""
+        raise OptionError(option, f"a dotted name is needed: {kind} takes its code from the trained model{cure}")
+    if captured and isinstance(processor := vars(sys.modules["__main__"]).get(PROCESSOR), type):
+        captured[PROCESSOR] = processor  # training has no use for it, predicting with the trained model has
     _choose_zoo(options, roots)
     return NamedObjects(options, captured)
 

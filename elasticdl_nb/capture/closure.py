@@ -325,6 +325,8 @@ class _Search:
 
 
 def _is_builtin(name: str, live: Any) -> bool:
+    # IPython's own `open` wraps Python's.
+    live = getattr(live, "__wrapped__", live)
     return name in PYTHON_BUILTINS and (live is MISSING or live is getattr(builtins, name))
 
 

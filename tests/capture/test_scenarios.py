@@ -13,6 +13,29 @@ SCENARIOS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["f"],
         ["f(3)"],
     ),
+    "open, which is IPython's in a notebook": (
+        ["def f(path):\n    with open(path) as file:\n        return file.read()"],
+        ["f"],
+        ["f('/dev/null')"],
+    ),
+    "match, walrus and names in an f-string": (
+        [
+            "WIDTH = 5\nif (low := 2) > 1:\n    high = low * 2",
+            "def f(x):\n    match x:\n        case [a, *rest]: return f'{a!r:>{WIDTH}}', rest, low\n        case {'k': v}: return [y for z in v if (y := z + high) > 5]",
+        ],
+        ["f"],
+        ["f([1, 2])", "f({'k': [1, 2]})"],
+    ),
+    "own object that learns word by word": (
+        [
+            "class Words:\n    def __init__(self): self.of = {}\n    def add(self, word): self.of[word] = len(self.of)",
+            "words = Words()\nfor word in 'ab':\n    words.add(word)",
+            "words.add('c')\nwords.extra = [1]\nwords.extra.append(2)",
+            "def f(): return words.of, words.extra",
+        ],
+        ["f"],
+        ["f()"],
+    ),
     "helper defined after its user": (
         ["def f(x):\n    return helper(x) * 2", "def helper(x):\n    return x + 1"],
         ["f"],

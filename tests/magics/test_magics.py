@@ -44,6 +44,12 @@ def test_a_cell_that_defines_one_model_trains_it_with_the_notebooks_functions(sh
     assert JobFolder.all() == [] and "job" not in shell.names
 
 
+def test_a_processor_of_predictions_goes_with_the_model(shell, data, capsys):
+    shell.run(HELPERS, "class PredictionOutputsProcessor:\n    def process(self, predictions, worker_id): pass")
+    shell.run(f"%%elasticdl_train --dry_run --data data.parquet\n{MODEL}")
+    assert "class PredictionOutputsProcessor" in capsys.readouterr().out
+
+
 def test_the_cells_python_runs_first_and_its_error_is_its_own(shell, data):
     with pytest.raises(ZeroDivisionError):
         shell.run("%%elasticdl_train --dry_run --data data.parquet\nx = 1\n1 / 0")
