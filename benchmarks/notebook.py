@@ -1,0 +1,159 @@
+"""What the notebook costs: `python benchmarks/notebook.py [--seconds N]`.
+
+In a real kernel, spoken to as JupyterLab does:
+
+- from pressing Run on a training cell to the first picture of the job, and to its first training step; beside it a
+  fresh process that imports TensorFlow and makes one step of the same model
+- while the job runs: the kernel's processor time, and the bytes that its view sends to the browser
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import psutil
+from jupyter_client import KernelManager
+
+from elasticdl_nb import attach
+
+ROWS = 65_536
+MODEL = """
+import keras
+import tensorflow as tf
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.hidden = keras.layers.Dense(64, activation="relu")
+        self.out = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.out(self.hidden(x))
+"""
+PARTS = """
+
+def dataset_fn(dataset, mode):
+    return dataset.map(lambda row: (tf.strings.to_number(row[:8]), tf.strings.to_number(row[8:])))
+"""
+TRAIN = f"""%%elasticdl_train --data data.csv --num_epochs 10000
+--loss mse --optimizer adam --minibatch_size 256
+{MODEL}{PARTS}"""
+BARE = f"""{MODEL}
+model, optimizer = Net(), keras.optimizers.Adam()
+x, y = tf.random.normal([256, 8]), tf.random.normal([256, 1])
+model(x)
+optimizer.build(model.trainable_variables)
+
+@tf.function
+def step(x, y):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean((model(x) - y) ** 2)
+    optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+    return loss
+
+float(step(x, y))
+"""
+
+
+class Kernel:
+    """A kernel of its own, and what it says."""
+
+    def __init__(self, folder: Path) -> None:
+        self._manager = KernelManager(kernel_name="python3")
+        self._manager.start_kernel(cwd=str(folder), env={**os.environ, "ELASTICDL_HOME": str(folder / "home")})
+        self.client = self._manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=120)
+        self.process = psutil.Process(self._manager.provisioner.pid)
+
+    def run(self, code: str) -> None:
+        """Run code to its end."""
+        reply = self.client.execute_interactive(code, timeout=300, output_hook=lambda message: None)
+        assert reply["content"]["status"] == "ok", reply["content"]
+
+    def press_run(self, code: str) -> float:
+        """Run a cell; return the seconds until it first shows something that a browser draws."""
+        begun = time.monotonic()
+        self.client.execute(code, allow_stdin=True)
+        while True:
+            message = self.client.get_iopub_msg(timeout=120)
+            if message["msg_type"] == "error":
+                raise AssertionError("\n".join(message["content"]["traceback"]))
+            if message["msg_type"] == "display_data":
+                return time.monotonic() - begun
+
+    def sent(self, seconds: float) -> int:
+        """Return the bytes of what the kernel sends to front ends for so long."""
+        total, end = 0, time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                message: dict[str, Any] = self.client.get_iopub_msg(timeout=left)
+            except Empty:
+                break
+            total += len(json.dumps(message, default=str))
+        return total
+
+    def processor_seconds(self) -> float:
+        """Return the processor time of the kernel's own process so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+    def close(self) -> None:
+        """End it."""
+        self.client.stop_channels()
+        self._manager.shutdown_kernel(now=True)
+
+
+def bare_step() -> float:
+    """Return the seconds that a fresh process takes to import TensorFlow and to make one step."""
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", BARE], check=True, capture_output=True)
+    return time.monotonic() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=30.0, help="for how long to watch the job")
+    seconds = parser.parse_args().seconds
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["ELASTICDL_HOME"] = str(folder / "home")
+        (folder / "data.csv").write_text(
+            ",".join("abcdefghi") + "\n" + "".join(f"{'0.5,' * 8}{n % 7}\n" for n in range(ROWS))
+        )
+        bare = bare_step()
+        kernel = Kernel(folder)
+        try:
+            # Whoever trains has imported TensorFlow to define the model, or does so in the very cell; that is not ours.
+            kernel.run(f"%load_ext elasticdl_nb\n{MODEL}")
+            began = time.time()
+            shown = kernel.press_run(TRAIN)
+            job = attach(next((folder / "home" / "jobs").iterdir()).name)
+            first = next(status.losses[0].time for status in job.watch() if status.losses) - began
+            kernel.sent(5)  # until the view has all its parts
+            before = kernel.processor_seconds()
+            size = kernel.sent(seconds)
+            busy = kernel.processor_seconds() - before
+            job.cancel()
+            again = bare_step()
+        finally:
+            kernel.close()
+    print(f"to the first picture        {shown:6.2f} s    (goal: 1)")
+    print(f"to the first training step  {first:6.2f} s")
+    print(f"bare TensorFlow and a step  {bare:6.2f} s before, {again:.2f} s after   (goal: at most 2 s less)")
+    print(f"the kernel is busy          {100 * busy / seconds:6.2f} %    of one core (goal: 1)")
+    print(f"the view sends              {size / seconds / 1000:6.2f} KB/s (goal: 10)")
+
+
+if __name__ == "__main__":
+    main()
