@@ -88,7 +88,7 @@ class Controls:
         )
         row = ipywidgets.HBox(
             [self._stop, self._scale, self._logs, self._whose, self._note],
-            layout={"flex_flow": "row wrap", "align_items": "center"},
+            layout={"flex_flow": "row wrap", "align_items": "center", "margin": "8px 0 0"},
         )
         self.box = ipywidgets.VBox([row, self._pane])
         self._logs.observe(lambda _: self._on_logs(), names="value")

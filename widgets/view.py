@@ -101,10 +101,16 @@ class JobView:
         self._controls.update(status)
 
     def _finish(self, status: JobStatus) -> None:
-        """Put the form that needs no kernel in the widgets' place, and release them."""
+        """Put the form that needs no kernel in the widgets' place, and release them.
+
+        A page that was loaded again no longer takes such updates of what it shows: there a widget keeps the picture.
+        """
+        bundle = mimebundle(status)
         if self._handle is not None:
-            self._handle.update(mimebundle(status), raw=True)
-        _close(self.widget)
+            self._handle.update(bundle, raw=True)
+        parts, self.widget.children = self.widget.children, (ipywidgets.HTML(bundle["text/html"]),)
+        for part in parts:
+            _close(part)
         self._finished.set()
 
 

@@ -2,166 +2,177 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import socket
-import subprocess
-import sys
+import json
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import psutil
 import pytest
-from requirements_of_tests import chromium
+from jupyterlab import Lab, cell, chromium_page, open_notebook, press_run, running_lab, write_notebook
 
-pytestmark = [pytest.mark.needs("browser"), pytest.mark.timeout(420)]
+from elasticdl_nb.runtime.chaos import processes
+from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.locks import Process
 
-# Long enough that Stop finds it running, on any machine.
+pytestmark = [pytest.mark.needs("browser"), pytest.mark.timeout(600)]
+
+# More epochs than any machine gets through meanwhile: Stop ends it. Each call of dataset_fn writes a flood of lines.
 TRAIN = """\
-%%elasticdl_train --data data.csv --num_epochs 100000 --minibatch_size 8 --loss mse --optimizer sgd
+%%elasticdl_train --data data.csv --num_epochs 1000000 --minibatch_size 8 --loss mse --optimizer sgd
+--job_name NAME --distribution_strategy ParameterServerStrategy --num_workers 1
 def custom_model():
     import keras
     return keras.Sequential([keras.layers.Dense(1)])
 
 def dataset_fn(dataset, mode):
     import tensorflow as tf
+    for number in range(2000):
+        print("line", number, "of a flood", "." * 60)
     return dataset.map(lambda row: (tf.strings.to_number(row[:1]), tf.strings.to_number(row[1:])))
 """
+CELLS = ["%load_ext elasticdl_nb", TRAIN, 'f"{40 + 2} is the answer"', "%elasticdl_attach NAME", "job.wait()"]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    notebook = nbformat.v4.new_notebook()
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    sources = ("%load_ext elasticdl_nb", TRAIN, 'f"{40 + 2} is the answer"', "%elasticdl_attach {job.name}")
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    (tmp_path / "work").mkdir()
-    nbformat.write(notebook, tmp_path / "work" / "live.ipynb")
-    (tmp_path / "work" / "data.csv").write_text("x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(64)))
-    return tmp_path
-
-
-@pytest.fixture
-def lab(folder: Path) -> Iterator[str]:
-    """The address of a JupyterLab whose notebooks are in the folder `work`; ended with everything it started."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    token = secrets.token_hex(16)
-    environment = {name: str(folder / name.lower()) for name in (
-        "ELASTICDL_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
-    )}  # fmt: skip
-    server = subprocess.Popen(
-        [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}",
-            "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={token}",
-            f"--ServerApp.root_dir={folder / 'work'}", "--LabApp.news_url=None",
-        ],
-        cwd=folder, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(f"{address}/api?token={token}", server)
-        yield f"{address}/lab/tree/live.ipynb?token={token}"
-    finally:
-        everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        server.terminate()  # its kernels end with it
-        _, left = psutil.wait_procs(everything, timeout=20)
-        for process in left:
-            process.kill()
-        server.wait(10)
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=10):
-                return
-        except OSError:
-            assert server.poll() is None and time.monotonic() < deadline, "JupyterLab does not start"
-            time.sleep(0.2)
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "data.csv").write_text("x,y\n" + "".join(f"{n / 64},{n / 32}\n" for n in range(64)))
+    write_notebook(folder / "live.ipynb", CELLS)
+    with running_lab(tmp_path, folder) as lab:
+        yield lab
 
 
 @pytest.fixture
 def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 1400})
-        page.set_default_timeout(120_000)
+    with chromium_page() as page:
         yield page
-        browser.close()
 
 
-def cell(page: Any, number: int) -> Any:
-    return page.locator(".jp-Notebook .jp-CodeCell").nth(number)
+def phase(page: Any, number: int, text: str) -> None:
+    cell(page, number).locator(".edl-phase", has_text=text).wait_for()
 
 
-def press_run(page: Any, number: int) -> None:
-    cell(page, number).locator(".cm-content").click()
-    page.keyboard.press("Shift+Enter")
+def run(page: Any, number: int, count: int) -> None:
+    press_run(page, number)
+    cell(page, number).get_by_text(f"[{count}]:").first.wait_for()
 
 
-def test_a_live_job_is_watched_stopped_and_kept(lab, page, folder):
-    from elasticdl_nb.runtime.jobfolder import JobFolder
+def wait_until_gone(processes: list[Process]) -> None:
+    deadline = time.monotonic() + 60
+    while any(process.is_alive() for process in processes):
+        assert time.monotonic() < deadline, "the job has left processes behind"
+        time.sleep(0.1)
 
-    page.goto(lab)
-    page.get_by_text("| Idle").wait_for()
-    press_run(page, 0)
-    cell(page, 0).get_by_text("[1]:").wait_for()
+
+def kernels(lab: Lab) -> list[str]:
+    return [kernel["id"] for kernel in json.loads(lab.ask("kernels"))]
+
+
+def test_a_live_job_is_watched_scaled_stopped_and_kept(lab, page):
+    open_notebook(page, lab.url("live.ipynb"))
+    run(page, 0, 1)
 
     # The view appears and moves, while the kernel goes on answering.
     press_run(page, 1)
-    view = cell(page, 1).locator(".edl-head")
-    view.wait_for()
+    cell(page, 1).locator(".edl-head").wait_for()
     press_run(page, 2)
     cell(page, 2).get_by_text("42 is the answer").wait_for()
-    cell(page, 1).locator(".edl-phase", has_text="running").wait_for()
+    phase(page, 1, "Running")
     first = cell(page, 1).locator(".edl-stats").inner_text()
     page.wait_for_function(
         "([first]) => document.querySelector('.jp-CodeCell .edl-stats').innerText !== first", arg=[first]
     )
     assert cell(page, 1).get_by_role("link", name="dashboard").get_attribute("href").startswith("http://127.0.0.1:")
 
+    # One worker more, one fewer: the job itself says so.
+    for icon, said in (("plus", "with 2 worker(s) instead of 1"), ("minus", "with 1 worker(s) instead of 2")):
+        cell(page, 1).locator(f"button:has(.fa-{icon})").click()
+        cell(page, 1).locator(".edl-log").get_by_text(said).wait_for()
+
+    # A flood of log lines reaches the page as its last hundred, and the page goes on to answer.
+    cell(page, 1).get_by_role("button", name="Logs").click()
+    cell(page, 1).locator(".edl-tail").get_by_text("line 1999 of a flood").first.wait_for()
+    assert len(cell(page, 1).locator(".edl-tail").inner_text()) < 10_000
+
     # A reloaded page shows the view again, for the kernel is still there.
     page.keyboard.press("Control+s")
     page.reload()
-    page.get_by_text("| Idle").wait_for()
-    press_run(page, 3)
-    cell(page, 3).locator(".edl-phase", has_text="running").wait_for()
+    page.get_by_text("| Idle").first.wait_for()
+    phase(page, 1, "Running")
 
-    # Stop ends the job, and leaves a picture without widgets.
+    # Stop ends the job. The page that was loaded again shows that, too; what is saved is a picture without widgets.
+    job = JobFolder(lab.home / "jobs" / "NAME")
+    living = processes(job)
+    assert {"supervisor", "master", "worker-0", "ps-0"} <= living.keys()
+    run(page, 3, 4)
     cell(page, 3).get_by_role("button", name="Stop").click()
-    cell(page, 3).get_by_text("cancelled").first.wait_for()
+    for number in (1, 3):
+        cell(page, number).get_by_text("cancelled").first.wait_for()
     cell(page, 3).locator(".jupyter-widgets").first.wait_for(state="detached")
     page.keyboard.press("Control+s")
-    (job,) = (JobFolder(path) for path in (folder / "elasticdl_home" / "jobs").iterdir())
-    assert len(_saved(folder, "cancelled")) < 200_000
+    assert len(saved(lab, 3, "cancelled")) < 100_000
+    wait_until_gone(list(living.values()))
 
     # Without its kernel, the saved notebook still shows it.
+    for kernel in kernels(lab):
+        lab.ask(f"kernels/{kernel}", "DELETE")
     page.goto("about:blank")
-    page.goto(lab.replace("/lab/tree", "/lab/workspaces/other/tree") + "&reset")
+    page.goto(lab.url("live.ipynb", workspace="other"))
     cell(page, 3).get_by_text("cancelled").first.wait_for()
     assert "Error displaying widget" not in page.content()
-    assert not job.is_alive()
 
 
-def _saved(folder: Path, word: str) -> str:
-    """The last cell's outputs in the saved notebook, once they have the word; the file is replaced while we read."""
-    deadline = time.monotonic() + 60
+def saved(lab: Lab, number: int, word: str) -> str:
+    """A cell's outputs in the saved notebook, once they have the word; the file is replaced while we read."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
-            outputs = str(nbformat.read(folder / "work" / "live.ipynb", 4).cells[3].outputs)
+            outputs = str(nbformat.read(lab.folder / "live.ipynb", 4).cells[number].outputs)
         except (OSError, nbformat.reader.NotJSONError):
             outputs = ""
         if word in outputs and "widget-view" not in outputs:
             return outputs
-        time.sleep(0.1)
+        time.sleep(0.2)
     raise AssertionError("the notebook was not saved with its last picture")
+
+
+def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page):
+    open_notebook(page, lab.url("live.ipynb"))
+    run(page, 0, 1)
+    run(page, 1, 2)
+    phase(page, 1, "Running")
+    job = JobFolder(lab.home / "jobs" / "NAME")
+    (kernel,) = kernels(lab)
+
+    # While a cell waits, the buttons say that they cannot be heard; an interrupt ends the waiting, not the job.
+    press_run(page, 4)
+    cell(page, 1).get_by_text("A cell waits for this job").wait_for()
+    lab.ask(f"kernels/{kernel}/interrupt", "POST")
+    cell(page, 4).get_by_text("To end it: job.cancel()").first.wait_for()
+    cell(page, 4).get_by_text("KeyboardInterrupt").first.wait_for()
+    cell(page, 1).get_by_text("A cell waits for this job").wait_for(state="detached")
+    assert job.is_alive()
+
+    # A new kernel knows nothing, and is shown the whole picture by the job's name; nor does the job need a browser.
+    before = job.master_pid()
+    page.goto("about:blank")
+    lab.ask(f"kernels/{kernel}/restart", "POST")
+    open_notebook(page, lab.url("live.ipynb"))
+    run(page, 0, 1)
+    run(page, 3, 2)
+    phase(page, 3, "Running")
+    cell(page, 3).locator(".edl-log").get_by_text("train job started").wait_for()
+    assert cell(page, 3).locator(".edl-chart").count() == 1 and job.master_pid() == before
+
+    # A second interrupt, at once, ends the job.
+    living = processes(job)
+    press_run(page, 4)
+    cell(page, 3).get_by_text("A cell waits for this job").wait_for()
+    lab.ask(f"kernels/{kernel}/interrupt", "POST")
+    cell(page, 4).get_by_text("Interrupting once more").first.wait_for()
+    lab.ask(f"kernels/{kernel}/interrupt", "POST")
+    cell(page, 3).get_by_text("cancelled").first.wait_for()
+    wait_until_gone(list(living.values()))
