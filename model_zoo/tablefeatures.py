@@ -123,8 +123,8 @@ class TableInput:
         key = id(terms)
         if key not in self._tables:
             with tf.init_scope():
-                places = tf.range(2, len(terms) + 2, dtype=tf.int64)
-                keys = tf.constant(terms, tf.string, shape=[len(terms)])
+                keys = tf.constant(terms or [""], tf.string)  # a table cannot be empty
+                places = tf.range(2, len(keys) + 2, dtype=tf.int64)
                 initializer = tf.lookup.KeyValueTensorInitializer(keys, places)
                 self._tables[key] = tf.lookup.StaticHashTable(initializer, default_value=1)
         return self._tables[key]

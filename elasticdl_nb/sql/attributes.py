@@ -88,7 +88,7 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
         read.own[key] = value
     elif dot and prefix in ("train", "engine"):
         _job_option(read, attribute, kind, name, value)
-    elif model is None or not (model.own_input or _features_key(read, attribute, key, value)):
+    elif model is None or model.own_input or not _features_key(read, attribute, key, value):
         _argument(read, attribute, model, key, kind, own, value)
 
 

@@ -132,7 +132,7 @@ class Source:
         if self.ids == "cross":
             return replace(self, sources=tuple(source.finish(statistics) for source in self.sources))
         known = statistics.get(self.column, Statistics())
-        if self.ids == "vocabulary":
+        if self.ids == "vocabulary" and not self.terms:
             terms = tuple(str(term) for term in known.terms[:MOST_TERMS] if str(term) != "")
             return replace(self, terms=terms)
         if self.ids == "bucket" and not self.boundaries and known.minimum is not None and known.maximum is not None:

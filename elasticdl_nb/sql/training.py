@@ -302,7 +302,8 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
     for column, feature in features.items():
         about = known[column]
         if _is_left_out(feature, about) and any(d.derived and column in columns_of([d.feature]) for d in drafts):
-            remarks.append(f"{column} has one value in all rows and is left out")
+            what = "is NULL" if about.missing == about.rows else "has one value"
+            remarks.append(f"{column} {what} in all rows and is left out")
             continue
         if about.missing:
             how = "counts as the mean" if isinstance(feature, Number) else "is a category of its own"
@@ -315,7 +316,9 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
 
 
 def _is_left_out(feature: Feature, known: Statistics) -> bool:
-    return known.is_constant if isinstance(feature, Number) else len(known.terms) == 1 and not known.missing
+    if isinstance(feature, Number) or known.missing == known.rows:
+        return known.is_constant
+    return len(known.terms) == 1 and not known.missing
 
 
 def _finish(

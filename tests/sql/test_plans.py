@@ -55,6 +55,14 @@ def test_attributes_become_options_of_the_job(session: Session) -> None:
     assert made.job["distribution_strategy"] == "ParameterServerStrategy"
 
 
+def test_a_model_that_reads_its_columns_itself_takes_its_own_arguments(session: Session) -> None:
+    made = plan(session, "flights.wide_and_deep WITH lr=0.1, hidden_units=[2], train.epoch=3 INTO m")
+    assert made.job["params"] == {"lr": 0.1, "hidden_units": [2]}
+    assert made.job["num_epochs"] == 3
+    with pytest.raises(SqlError, match="Did you mean 'hidden_units'"):
+        plan(session, "flights.wide_and_deep WITH hiden_units=[2] INTO m")
+
+
 def test_parameters_are_bound(session: Session) -> None:
     made = plan(session, "DNNRegressor INTO m", "SELECT age, role, pay FROM people WHERE role <> :role", role="Boss's")
     assert "role <> 'Boss''s'" in made.query
@@ -131,6 +139,7 @@ def test_errors_come_before_work_and_have_a_place(session: Session, clause: str,
         ("SELECT pay FROM people", "features and a label are needed"),
         ("SELECT same, pay FROM people", "no column is left that could be a feature"),
         ("SELECT age, NULL AS pay FROM people", "label 'pay'"),
+        ("SELECT CAST(NULL AS VARCHAR) AS word, CAST(NULL AS INTEGER) AS n, pay FROM people", "no column is left"),
     ],
 )
 def test_queries_that_cannot_train(session: Session, select: str, message: str) -> None:
