@@ -1,0 +1,26 @@
+"""Which values travel together: plain arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BUCKET_BYTES = 4 << 20
+"""Large enough that a call's own cost does not count, small enough that the first is full long before the last."""
+
+
+def groups(sizes: Sequence[int], kinds: Sequence[str], limit: int = BUCKET_BYTES) -> list[list[int]]:
+    """Return the places of values in buckets of one kind (dtype) each, about `limit` bytes or a single value.
+
+    The last values come first: a backward pass has their gradients first.
+    """
+    result: list[list[int]] = []
+    filled: dict[str, tuple[int, int]] = {}
+    for place in reversed(range(len(sizes))):
+        kind, size = kinds[place], sizes[place]
+        bucket, have = filled.get(kind, (-1, limit))
+        if bucket < 0 or have + size > limit:
+            bucket, have = len(result), 0
+            result.append([])
+        result[bucket].append(place)
+        filled[kind] = (bucket, have + size)
+    return result

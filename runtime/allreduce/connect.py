@@ -1,0 +1,189 @@
+"""How a ring comes about: each rank dials its right neighbour and is dialled by its left one.
+
+Both ends show that they know the job's token, without sending it: each answers the other's random number with its
+HMAC-SHA256 under a key made from the token. Whoever cannot, or speaks of another generation, is turned away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import logging
+import secrets
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
+from elasticdl_nb.runtime.allreduce.ring import WAIT_LIMIT, Ring
+
+CONNECT_LIMIT = 20.0
+"""Seconds that the neighbours may take, who are told at the same time, to connect."""
+
+HANDSHAKE_LIMIT = 5.0
+_POLL = 0.1
+_NONCE, _PROOF = 16, 32
+_CALLER = struct.Struct("<qi")
+_BACKLOG = 64
+logger = logging.getLogger(__name__)
+
+GivenUp = Callable[[], bool]
+
+
+class Listener:
+    """Where a worker can be reached by its left neighbour, from its start to its end."""
+
+    def __init__(self, token: str, host: str = "127.0.0.1") -> None:
+        self._key = hashlib.blake2b(token.encode(), digest_size=32, person=b"elasticdl ring").digest()
+        self._socket = socket.create_server((host, 0), backlog=_BACKLOG)
+        self._socket.settimeout(_POLL)
+        self.address = f"{host}:{self._socket.getsockname()[1]}"
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._socket.close()
+
+    def connect(
+        self, generation: int, rank: int, addresses: Sequence[str], *, compression: str = "none",
+        given_up: GivenUp = lambda: False, limit: float = CONNECT_LIMIT, wait_limit: float = WAIT_LIMIT,
+    ) -> Collective:  # fmt: skip
+        """Return the collective of a generation, whose ranks are at these addresses.
+
+        Raises RingBroken if a neighbour does not come about within `limit` seconds, or once `given_up()`.
+        """
+        world = len(addresses)
+        if world == 1:
+            return Alone()
+        clock = _Clock(time.monotonic() + limit, given_up)
+        accepted = _InThread(lambda: self._accept(generation, (rank - 1) % world, clock))
+        try:
+            right = self._dial(addresses[(rank + 1) % world], generation, rank, clock)
+        except RingBroken:
+            clock.stop()
+            if (late := accepted.value_or_none()) is not None:
+                late.close()
+            raise
+        try:
+            left = accepted.value()
+        except RingBroken:
+            right.close()
+            raise
+        return Ring(rank, world, left, right, compression=compression, limit=wait_limit)
+
+    # ------------------------------------------------------------ both ends
+
+    def _proof(self, purpose: bytes, *parts: bytes) -> bytes:
+        return hmac.new(self._key, purpose + b"".join(parts), hashlib.sha256).digest()
+
+    def _dial(self, address: str, generation: int, rank: int, clock: _Clock) -> socket.socket:
+        host, _, port = address.rpartition(":")
+        try:
+            peer = socket.create_connection((host, int(port)), timeout=max(clock.left(), 0.001))
+        except OSError as error:
+            raise RingBroken(f"{address} cannot be reached: {error}") from None
+        try:
+            challenge = _read(peer, _NONCE, clock)
+            caller, nonce = _CALLER.pack(generation, rank), secrets.token_bytes(_NONCE)
+            peer.sendall(caller + nonce + self._proof(b"caller", challenge, caller, nonce))
+            if not hmac.compare_digest(_read(peer, _PROOF, clock), self._proof(b"called", challenge, nonce)):
+                raise RingBroken(f"{address} is not of this job")
+            return peer
+        except (OSError, RingBroken) as error:
+            peer.close()
+            raise RingBroken(f"{address} has not answered: {error}") from None
+
+    def _accept(self, generation: int, rank: int, clock: _Clock) -> socket.socket:
+        while clock.left() > 0:
+            try:
+                peer, where = self._socket.accept()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise RingBroken(str(error)) from None
+            if self._admit(peer, generation, rank, clock):
+                return peer
+            logger.info("turned away %s", where)
+            peer.close()
+        raise RingBroken("the left neighbour does not come")
+
+    def _admit(self, peer: socket.socket, generation: int, rank: int, clock: _Clock) -> bool:
+        brief = clock.at_most(HANDSHAKE_LIMIT)
+        challenge = secrets.token_bytes(_NONCE)
+        try:
+            peer.settimeout(_POLL)
+            peer.sendall(challenge)
+            caller, nonce = _read(peer, _CALLER.size, brief), _read(peer, _NONCE, brief)
+            proof = _read(peer, _PROOF, brief)
+            if not hmac.compare_digest(proof, self._proof(b"caller", challenge, caller, nonce)):
+                return False
+            if _CALLER.unpack(caller) != (generation, rank):
+                return False
+            peer.sendall(self._proof(b"called", challenge, nonce))
+            return True
+        except (OSError, RingBroken):
+            return False
+
+
+class _Clock:
+    """A deadline that may come earlier."""
+
+    def __init__(self, deadline: float, given_up: GivenUp) -> None:
+        self._deadline, self._given_up = deadline, given_up
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def left(self) -> float:
+        """Seconds left; none once it was given up."""
+        return 0.0 if self._stopped or self._given_up() else max(0.0, self._deadline - time.monotonic())
+
+    def at_most(self, seconds: float) -> _Clock:
+        return _Clock(time.monotonic() + seconds, lambda: self.left() <= 0)
+
+
+class _InThread:
+    """A call that is made in a thread of its own."""
+
+    def __init__(self, call: Callable[[], socket.socket]) -> None:
+        self._result: socket.socket | None = None
+        self._error = RingBroken("")
+        self._thread = threading.Thread(target=self._run, args=(call,), name="ring-accept", daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], socket.socket]) -> None:
+        try:
+            self._result = call()
+        except RingBroken as error:
+            self._error = error
+
+    def value(self) -> socket.socket:
+        """Wait for the result, or raise RingBroken."""
+        self._thread.join()
+        if self._result is None:
+            raise self._error
+        return self._result
+
+    def value_or_none(self) -> socket.socket | None:
+        with contextlib.suppress(RingBroken):
+            return self.value()
+        return None
+
+
+def _read(peer: socket.socket, count: int, clock: _Clock) -> bytes:
+    peer.settimeout(_POLL)
+    data = b""
+    while len(data) < count:
+        if clock.left() <= 0:
+            raise RingBroken("time is up")
+        try:
+            part = peer.recv(count - len(data))
+        except TimeoutError:
+            continue
+        if not part:
+            raise RingBroken("it hung up")
+        data += part
+    return data

@@ -1,0 +1,188 @@
+"""The collective, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rings import TOKEN, at_once, ring
+
+from elasticdl_nb.runtime.allreduce import ring as ring_module
+from elasticdl_nb.runtime.allreduce.collective import RingBroken
+from elasticdl_nb.runtime.allreduce.connect import Listener
+
+
+@pytest.fixture(scope="module")
+def rings_of() -> object:
+    made: dict[int, tuple[object, list[object]]] = {}
+
+    def of(world: int) -> list[object]:
+        if world not in made:
+            context = ring(world)
+            made[world] = (context, context.__enter__())
+        return made[world][1]
+
+    yield of
+    for context, _ in made.values():
+        context.__exit__(None, None, None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(world=st.integers(2, 5), length=st.integers(0, 40_000), seed=st.integers(0, 99), dtype=st.sampled_from("fd"))
+def test_sums_are_right_and_the_same_everywhere(rings_of, world: int, length: int, seed: int, dtype: str) -> None:
+    random = np.random.default_rng(seed)
+    values = [random.normal(size=length).astype(dtype) for _ in range(world)]
+    expected = np.sum(values, axis=0)
+    ranks = rings_of(world)
+    at_once([lambda r=r: ranks[r].allreduce(values[r]) for r in range(world)])
+    for one in values:
+        np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-5)
+        assert one.tobytes() == values[0].tobytes()
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_sums_of_many_segments(rings_of, monkeypatch: pytest.MonkeyPatch, world: int) -> None:
+    monkeypatch.setattr(ring_module, "SEGMENT", 1000)
+    values = [np.arange(100_003, dtype=np.float32) * (rank + 1) for rank in range(world)]
+    expected = np.sum(values, axis=0)
+    ranks = rings_of(world)
+    for _ in range(3):
+        copies = [one.copy() for one in values]
+        at_once([lambda r=r, c=copies: ranks[r].allreduce(c[r]) for r in range(world)])
+        for one in copies:
+            np.testing.assert_allclose(one, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("compression", "half", "rough"), [
+    ("float16", np.float16, 2e-3), ("bfloat16", ml_dtypes.bfloat16, 2e-2),
+])  # fmt: skip
+def test_compressed_sums_are_rounded_alike_everywhere_and_exact_ones_not_at_all(compression, half, rough) -> None:
+    random = np.random.default_rng(0)
+    values = [random.normal(size=50_000).astype(np.float32) for _ in range(3)]
+    expected = np.sum(values, axis=0)
+    with ring(3, compression=compression) as ranks:
+        rounded = [one.copy() for one in values]
+        at_once([lambda r=r: ranks[r].allreduce(rounded[r]) for r in range(3)])
+        exact = [one.copy() for one in values]
+        at_once([lambda r=r: ranks[r].allreduce(exact[r], exact=True) for r in range(3)])
+    for one, other in zip(rounded, exact, strict=True):
+        np.testing.assert_allclose(one, expected, rtol=rough, atol=rough * 3)
+        np.testing.assert_allclose(other, expected, rtol=1e-5, atol=1e-5)
+        assert one.tobytes() == rounded[0].tobytes() and other.tobytes() == exact[0].tobytes()
+    assert np.array_equal(rounded[0].astype(half).astype(np.float32), rounded[0])
+
+
+def test_gathers_and_broadcasts(rings_of) -> None:
+    ranks = rings_of(4)
+    gathered = at_once([lambda r=r: ranks[r].gather(bytes([r] * 7)) for r in range(4)])
+    assert gathered == [[bytes([r] * 7) for r in range(4)]] * 4
+    data = [np.full(3_000_001, r, np.uint8) for r in range(4)]
+    at_once([lambda r=r: ranks[r].broadcast(data[r], 2) for r in range(4)])
+    assert all((one == 2).all() for one in data)
+    at_once([one.barrier for one in ranks])
+
+
+def test_nobody_leaves_a_barrier_before_all_have_come(rings_of) -> None:
+    ranks = rings_of(3)
+    come: list[int] = []
+
+    def late() -> None:
+        time.sleep(0.1)
+        come.append(2)
+        ranks[2].barrier()
+
+    def early(rank: int) -> list[int]:
+        ranks[rank].barrier()
+        return list(come)
+
+    assert at_once([lambda: early(0), lambda: early(1), late])[:2] == [[2], [2]]
+
+
+def test_abandoning_a_round_makes_it_fail_everywhere() -> None:
+    with ring(3) as ranks:
+        values = [np.ones(1_000_000, np.float32) for _ in range(3)]
+
+        def call(rank: int) -> str:
+            with pytest.raises(RingBroken) as caught:
+                ranks[rank].allreduce(values[rank])
+                ranks[rank].barrier()
+            ranks[rank].abort()  # as a worker does, on which its own neighbours depend
+            return str(caught.value)
+
+        def give_up() -> str:
+            time.sleep(0.1)
+            ranks[2].abort()
+            return call(2)
+
+        reasons = at_once([lambda: call(0), lambda: call(1), give_up])
+    assert reasons[2] == "the round was abandoned"
+
+
+def test_a_neighbour_that_is_silent_is_given_up() -> None:
+    with ring(2, wait_limit=0.2) as ranks:
+        with pytest.raises(RingBroken, match="silent"):
+            ranks[0].gather(b"x")
+
+
+def test_a_neighbour_that_takes_nothing_is_given_up() -> None:
+    with ring(2, wait_limit=0.5) as ranks:
+        with pytest.raises(RingBroken):
+            ranks[0].broadcast(np.zeros(100_000_000, np.uint8), 0)
+
+
+def refused(listener: Listener, generation: int, addresses: list[str]) -> None:
+    with pytest.raises(RingBroken):
+        listener.connect(generation, 0, addresses, limit=3.0)
+    listener.close()
+
+
+def test_strangers_older_generations_and_idlers_are_turned_away() -> None:
+    a, b, stranger = Listener(TOKEN), Listener(TOKEN), Listener("another secret")
+    addresses = [a.address, b.address]
+    host, _, port = b.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as idler:
+        idler.sendall(b"\0" * 100)
+        short = {"limit": 10.0}
+        ghosts = [
+            threading.Thread(target=lambda: refused(stranger, 5, addresses)),
+            threading.Thread(target=lambda: refused(Listener(TOKEN), 4, addresses)),
+        ]
+        for ghost in ghosts:
+            ghost.start()
+        time.sleep(0.2)
+        ranks = at_once([lambda: a.connect(5, 0, addresses, **short), lambda: b.connect(5, 1, addresses, **short)])
+        assert at_once([lambda: ranks[0].gather(b"0"), lambda: ranks[1].gather(b"1")]) == [[b"0", b"1"]] * 2
+        for ghost in ghosts:
+            ghost.join(20)
+            assert not ghost.is_alive()
+    for one in (*ranks, a, b, stranger):
+        one.close()
+
+
+def test_connecting_ends_when_it_is_given_up_or_takes_too_long() -> None:
+    a, b = Listener(TOKEN), Listener(TOKEN)
+    addresses = [a.address, b.address]
+    with pytest.raises(RingBroken):
+        a.connect(1, 0, addresses, limit=0.3)
+    begun = time.monotonic()
+    with pytest.raises(RingBroken):
+        a.connect(1, 0, addresses, given_up=lambda: time.monotonic() > begun + 0.2)
+    b.close()
+    with pytest.raises(RingBroken, match="cannot be reached"):
+        a.connect(2, 0, addresses)
+    a.close()
+
+
+def test_one_alone_needs_no_socket() -> None:
+    listener = Listener(TOKEN)
+    alone = listener.connect(1, 0, [listener.address])
+    values = np.ones(3, np.float32)
+    alone.allreduce(values)
+    assert values.tolist() == [1, 1, 1] and alone.gather(b"a") == [b"a"] and alone.fileno() == -1
+    listener.close()
