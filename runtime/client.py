@@ -174,8 +174,8 @@ def scale_job(folder: JobFolder, workers: int) -> None:
     Raises OptionError if the job cannot have that many, and JobError if it is over or its master cannot be reached.
     """
     spec = folder.spec()
-    if spec.kind == "train" and not spec.uses_servers:
-        raise OptionError("workers", "a Local training has one worker; ParameterServerStrategy takes any number")
+    if spec.trains_alone:
+        raise OptionError("workers", "a Local training has one worker; the other strategies take any number")
     if workers < 1:
         raise OptionError("workers", f"{workers} cannot do the job; 1 at least is needed")
     problem = "it is over"

@@ -81,9 +81,13 @@ class MasterStream:
             self._outbox.put(pb.WorkerMessage(**body))  # type: ignore[arg-type]
             return True
 
+    def settle(self, timeout: float) -> None:
+        """Wait until all that was sent is acknowledged, at most so many seconds."""
+        self._all_acknowledged.wait(timeout)
+
     def close(self, timeout: float = 5.0) -> None:
         """Wait until all that was sent is acknowledged, and end the stream."""
-        self._all_acknowledged.wait(timeout)
+        self.settle(timeout)
         self._leaving = True
         with self._lock:
             if self._outbox is not None:

@@ -21,6 +21,7 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 JobKind = Literal["train", "evaluate", "predict"]
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 STRATEGIES = ("Local", "ParameterServerStrategy", "AllreduceStrategy")
+COMPRESSIONS = ("none", "float16", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 JOB_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -245,7 +246,8 @@ class JobSpec:
         group="Data", parse=_switch, form="BOOL", default=True, jobs=_TRAIN,
     )  # fmt: skip
     seed: int = _option(
-        "Seed of everything random: the same seed and data give the same model from a single worker.",
+        "Seed of everything random: the same seed and data give the same model from a single worker, and from a fixed "
+        "number of them with AllreduceStrategy.",
         group="Data", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
     )  # fmt: skip
 
@@ -298,12 +300,12 @@ class JobSpec:
     # ------------------------------------------------------------ running
     distribution_strategy: str = _option(
         "Local trains in one worker process; ParameterServerStrategy trains in num_workers processes that share "
-        "their model through num_ps parameter servers.",
+        "their model through num_ps parameter servers; AllreduceStrategy in num_workers processes that each have the "
+        "whole model and average their gradients in every step.",
         group="Running", parse=_one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES, jobs=_TRAIN,
     )  # fmt: skip
     num_workers: int = _option(
-        "Worker processes. Evaluation, prediction and training with parameter servers use them all; Local training "
-        "uses one.",
+        "Worker processes. Local training uses one, everything else all of them.",
         group="Running", parse=_whole(1), form="N", default=1,
     )  # fmt: skip
     job_name: str = _option(
@@ -345,6 +347,21 @@ class JobSpec:
         group="Parameter servers", parse=_switch, form="BOOL", default=False, jobs=_TRAIN,
     )  # fmt: skip
 
+    # ------------------------------------------------------------ all-reduce
+    min_workers: int = _option(
+        "Training waits while fewer workers than this are there.",
+        group="All-reduce", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+    )  # fmt: skip
+    fixed_global_batch: bool = _option(
+        "All workers together use minibatch_size records in a step, however many they are; otherwise each of them "
+        "does, so that the batch grows with their number. The learning rate is never changed.",
+        group="All-reduce", parse=_switch, form="BOOL", default=False, jobs=_TRAIN,
+    )  # fmt: skip
+    compression: str = _option(
+        "Form in which gradients travel between workers: as they are, or at half the size.",
+        group="All-reduce", parse=_one_of(COMPRESSIONS), form="FORM", default="none", choices=COMPRESSIONS, jobs=_TRAIN,
+    )  # fmt: skip
+
     # ------------------------------------------------------------ construction
 
     @classmethod
@@ -379,16 +396,25 @@ class JobSpec:
             raise OptionError("input_fn", "given together with dataset_fn; one of them reads the data")
         if self.use_async and self.grads_to_wait > 1:
             raise OptionError("grads_to_wait", "given for asynchronous training; with it, say use_async=False")
-        if self.distribution_strategy == "AllreduceStrategy":
+        if self.uses_allreduce and self.min_workers > self.num_workers:
             raise OptionError(
-                "distribution_strategy",
-                "AllreduceStrategy is not available in this version; use Local or ParameterServerStrategy",
+                "min_workers", f"{self.min_workers}, but num_workers={self.num_workers}: training would never begin"
             )
 
     @property
     def uses_servers(self) -> bool:
         """Whether the job has parameter server processes."""
         return self.kind == "train" and self.distribution_strategy == "ParameterServerStrategy"
+
+    @property
+    def uses_allreduce(self) -> bool:
+        """Whether the job's workers average their gradients."""
+        return self.kind == "train" and self.distribution_strategy == "AllreduceStrategy"
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether the job trains in a single worker."""
+        return self.kind == "train" and not self.uses_servers and not self.uses_allreduce
 
     def replace(self, **changes: Any) -> JobSpec:
         """Return a copy with some values changed; they are taken as they are."""

@@ -7,7 +7,7 @@ and carries out the actions it collects. `served.py` adds parameter servers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from elasticdl_nb.runtime.data.tasks import cut
@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.master.actions import CommitCheckpoint
 from elasticdl_nb.runtime.master.crew import Crew
 from elasticdl_nb.runtime.master.evaluations import Evaluations, steps_between
 from elasticdl_nb.runtime.master.membership import Key, Member
-from elasticdl_nb.runtime.master.messages import task_message
+from elasticdl_nb.runtime.master.messages import skips, task_message
 from elasticdl_nb.runtime.master.stragglers import Stragglers
 from elasticdl_nb.runtime.master.taskqueue import MAX_RETRIES, Task, TaskQueue, TrainingPlan
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -63,10 +63,9 @@ class Coordinator(Crew):
             self.fail(pb.Failure(message="data: the files hold no records"), now)
             return
         if spec.kind == "train":
-            self.queue.plan = TrainingPlan(
+            self._plan(TrainingPlan(
                 pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed
-            )
-            self.tasks_total, self.records_total, self.steps_total = self.queue.plan.totals()
+            ))  # fmt: skip
             self.evaluations.pieces = cut(validation, spec.num_minibatches_per_task * spec.minibatch_size)
             self.evaluations.schedule.enabled = bool(self.evaluations.pieces)
         else:
@@ -80,6 +79,15 @@ class Coordinator(Crew):
                 for index, spans in enumerate(pieces):
                     self.queue.add("predict", spans, index=index)
         self._advance(now)
+
+    def _plan(self, plan: TrainingPlan) -> None:
+        self.queue.plan = plan
+        self.tasks_total, self.records_total, self.steps_total = plan.totals()
+
+    @property
+    def waits_for(self) -> str:
+        """What the job cannot go on without, for people; empty if it goes on."""
+        return ""
 
     # ------------------------------------------------------------ processes say something
 
@@ -112,7 +120,8 @@ class Coordinator(Crew):
             case "data_counted":
                 self.data_counted(message.data_counted.data, message.data_counted.validation, now)
             case "checkpoint_ready":
-                self._commit(message.checkpoint_ready.path, message.checkpoint_ready.step, self._state(), sealed=True)
+                ready = message.checkpoint_ready
+                self._commit(ready.path, ready.step, self._state(skips(ready.places)), sealed=True)
             case "stop_training" if not self.queue.is_stopped:
                 self._event(now, "info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()
@@ -152,7 +161,7 @@ class Coordinator(Crew):
         self._event(now, "info", f"evaluation{where}: {values}")
 
     def _task_failed(self, worker: Member, failed: pb.TaskFailed, now: float) -> None:
-        task = self.queue.failed(failed.id, failed.attempt)
+        task = self.queue.failed(failed.id, failed.attempt, failed.records)
         if task is None:
             return
         if not failed.failure.transient or task.failures > MAX_RETRIES:
@@ -165,8 +174,8 @@ class Coordinator(Crew):
 
     # ------------------------------------------------------------ checkpoints
 
-    def _state(self) -> dict[str, Any]:
-        return {"queue": self.queue.snapshot(), **self.evaluations.snapshot()}
+    def _state(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
+        return {"queue": self.queue.snapshot(skips), **self.evaluations.snapshot()}
 
     def _commit(self, path: str, step: int, state: dict[str, Any], *, sealed: bool, number: int = 0) -> None:
         self._committing = CommitCheckpoint(path, step, state, sealed, number)
@@ -234,7 +243,7 @@ class Coordinator(Crew):
     def scale(self, workers: int, now: float) -> str:
         """Go on with this many workers; return why that cannot be, or an empty string."""
         if self.worker_holds_model:
-            return "a Local training has one worker; ParameterServerStrategy takes any number"
+            return "a Local training has one worker; the other strategies take any number"
         if workers < 1:
             return f"{workers} workers cannot do the job; one at least is needed"
         if self._ending:
@@ -245,11 +254,14 @@ class Coordinator(Crew):
             if worker.state == "starting":
                 self._kill(worker)
             else:
-                self._dismiss(worker, "the job goes on with fewer workers")
+                self._let_go(worker)
             worker.leave_by = now + SCALE_LIMIT
         for _ in range(workers - len(wanted)):
             self._start(self.workers.add())
         return ""
+
+    def _let_go(self, worker: Member) -> None:
+        self._dismiss(worker, "the job goes on with fewer workers")
 
     # ------------------------------------------------------------ the job goes on, and ends
 
@@ -279,9 +291,8 @@ class Coordinator(Crew):
     def _next_task(self, worker: Member) -> Task | None:
         # The one model of a Local training is evaluated as it is, before it is trained further.
         held_up = self.worker_holds_model and bool(self.evaluations)
-        return self._stragglers.share(self.queue, worker.index) or self.queue.next(
-            worker.index, new_training=not held_up
-        )
+        shared = self._stragglers.share(self.queue, worker.index)
+        return shared or self.queue.next(worker.index, new_training=not held_up)
 
     def _everyone_may_be_hungry(self) -> None:
         self._hungry = {worker.index: worker for worker in self.workers}
@@ -296,13 +307,21 @@ class Coordinator(Crew):
         self._send_task(worker, task)
         if shared:
             self._event(now, "info", f"a task that takes long elsewhere was given to {worker.name} too")
-        elif task.kind == "train" and task.attempt == 1 and self.queue.plan is not None:
-            steps = self.queue.plan.steps(task.spans)
-            if self.evaluations.schedule.task_handed_out(steps, task.ends_epoch):
-                if self.worker_holds_model or not self.queue.plan_is_exhausted:
-                    self.evaluations.start(self.queue)
-                else:  # others still train: the final evaluation waits for them
-                    self.evaluations.schedule.model_changed()
+        else:
+            self._evaluate_if_due(task)
+
+    def _evaluate_if_due(self, task: Task) -> None:
+        """A task is used for the first time: look whether an evaluation comes after it."""
+        if task.kind != "train" or task.attempt > 1 or self.queue.plan is None:
+            return
+        if self.evaluations.schedule.task_handed_out(self._steps_of(task), task.ends_epoch):
+            if self.worker_holds_model or not self.queue.plan_is_exhausted:
+                self.evaluations.start(self.queue)
+            else:  # others still train: the final evaluation waits for them
+                self.evaluations.schedule.model_changed()
+
+    def _steps_of(self, task: Task) -> int:
+        return self.queue.plan.steps(task.spans) if self.queue.plan else 0
 
     def _send_task(self, worker: Member, task: Task) -> None:
         states = self.evaluations.states(task)

@@ -28,7 +28,7 @@ class Crew:
         self.failure: pb.Failure | None = None
         self.picture = Picture()
         # The model lives in the one worker of a Local training: its death takes the job back to the last checkpoint.
-        self.worker_holds_model = spec.kind == "train" and not spec.uses_servers
+        self.worker_holds_model = spec.trains_alone
         self.workers = Membership("worker", 1 if self.worker_holds_model else spec.num_workers)
         self._groups = [self.workers]
         self._ending: tuple[pb.JobPhase, float] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,4 +30,10 @@ def task_message(
         parts=parts,
         ends_epoch=task.ends_epoch,
         generation=generation,
+        skip=task.skip,
     )
+
+
+def skips(places: Iterable[pb.Place]) -> dict[int, int]:
+    """Return how many records of each task are in the model, by its number."""
+    return {place.task: place.records for place in places}

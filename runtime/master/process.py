@@ -39,6 +39,7 @@ from elasticdl_nb.runtime.master.dashboard import Dashboard
 from elasticdl_nb.runtime.master.journal import Journal
 from elasticdl_nb.runtime.master.membership import Key
 from elasticdl_nb.runtime.master.picture import Mark
+from elasticdl_nb.runtime.master.ringed import RingCoordinator
 from elasticdl_nb.runtime.master.served import ServedCoordinator
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.network import Network
@@ -322,6 +323,8 @@ def _key(instance: InstanceId) -> Key:
 
 def coordinator_of(spec: JobSpec, now: float) -> Coordinator:
     """Return the coordinator for this kind of job."""
+    if spec.uses_allreduce:
+        return RingCoordinator(spec, now)
     return ServedCoordinator(spec, now) if spec.uses_servers else Coordinator(spec, now)
 
 

@@ -82,6 +82,8 @@ def _detail(job: Coordinator) -> str:
     activities = [worker.activity for worker in job.workers.live() if worker.activity]
     if job.is_over or not activities:
         return ""
+    if job.waits_for:
+        return f"waiting for {job.waits_for}"
     # What one of them works on says more than that others still start.
     activity = max(activities, key=lambda one: (one not in _DETAILS, activities.count(one)))
     return _DETAILS.get(activity, activity)

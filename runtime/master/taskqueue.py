@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -28,7 +28,10 @@ class IllegalTransitionError(ElasticDLError):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A piece of work for one worker; `index` is its place among the tasks cut from the same data."""
+    """A piece of work for one worker; `index` is its place among the tasks cut from the same data.
+
+    `skip` of its records, in the order in which workers read it, are in the model already.
+    """
 
     id: int
     kind: TaskKind
@@ -40,6 +43,7 @@ class Task:
     ends_epoch: bool = False
     attempt: int = 0
     failures: int = 0
+    skip: int = 0
 
     @property
     def records(self) -> int:
@@ -148,13 +152,18 @@ class TaskQueue:
 
     # ------------------------------------------------------------ handing out
 
-    def next(self, worker: int, *, new_training: bool = True) -> Task | None:
+    def next(
+        self, worker: int, *, new_training: bool = True, accept: Callable[[Task], bool] = lambda task: True
+    ) -> Task | None:
         """Hand the next task to this worker, or None while there is none to hand out.
 
-        Without `new_training`, only tasks that have been put in or given back are handed out.
+        Without `new_training`, only tasks that have been put in or given back are handed out; of these, those that
+        `accept` likes.
         """
-        task = self._urgent.popleft() if self._urgent else self._next_of_plan() if new_training else None
-        if task is None:
+        task = next((task for task in self._urgent if accept(task)), None)
+        if task is not None:
+            self._urgent.remove(task)
+        elif self._urgent or not new_training or (task := self._next_of_plan()) is None:
             return None
         task = replace(task, attempt=task.attempt + 1)
         self._doing[task.id] = (task, [worker])
@@ -203,7 +212,7 @@ class TaskQueue:
         self.records_done[task.kind] += records
         return task
 
-    def failed(self, task_id: int, attempt: int) -> Task | None:
+    def failed(self, task_id: int, attempt: int, skip: int = 0) -> Task | None:
         """Put a task back that failed by its own exception; return it with its failures counted, None if outdated.
 
         The caller looks at `failures`: more than MAX_RETRIES means that the job has failed.
@@ -212,13 +221,17 @@ class TaskQueue:
         if task is None:
             return None
         self._take_back(task_id)
-        task = replace(task, failures=task.failures + 1)
+        task = replace(task, failures=task.failures + 1, skip=max(skip, task.skip))
         self._urgent.appendleft(task)
         self.tasks_retried += 1
         return task
 
-    def lost(self, worker: int) -> list[Task]:
-        """Put back what a dead worker alone had in hand. That does not count against the tasks."""
+    def lost(self, worker: int, skips: Mapping[int, int] | None = None) -> list[Task]:
+        """Put back what a dead worker alone had in hand. That does not count against the tasks.
+
+        `skips` says of how many records of a task, by its number, are in the model already.
+        """
+        skips = skips or {}
         back = []
         for task in self._hands.pop(worker, {}).values():
             _, holders = self._doing[task.id]
@@ -226,7 +239,7 @@ class TaskQueue:
             back += [] if holders else [task]
         for task in reversed(back):
             del self._doing[task.id]
-            self._urgent.appendleft(task)
+            self._urgent.appendleft(replace(task, skip=max(task.skip, skips.get(task.id, 0))))
         self.tasks_retried += len(back)
         return back
 
@@ -235,11 +248,25 @@ class TaskQueue:
         for worker in holders:
             del self._hands[worker][task_id]
 
+    def pass_on(self, worker: int, holder: int) -> None:
+        """Let what is in a worker's hands be in another's, who may be nobody, in particular."""
+        self._hands[holder] = self._hands.pop(worker, {})
+        for task_id in self._hands[holder]:
+            _, holders = self._doing[task_id]
+            holders[:] = [holder if one == worker else one for one in holders]
+
     def _current(self, task_id: int, attempt: int) -> Task | None:
         if task_id >= self._next_id or attempt < 1:
             raise IllegalTransitionError(f"task {task_id}, attempt {attempt}: was never handed out")
         task, _ = self._doing.get(task_id, (None, []))
         return task if task is not None and task.attempt == attempt else None
+
+    def give(self, task_id: int, worker: int) -> None:
+        """Let a task that is in anyone's hands be in this worker's instead."""
+        task, _ = self._doing[task_id]
+        self._take_back(task_id)
+        self._doing[task_id] = (task, [worker])
+        self._hands[worker][task_id] = task
 
     # ------------------------------------------------------------ looking
 
@@ -251,9 +278,18 @@ class TaskQueue:
         """How many tasks are in a worker's hands."""
         return len(self._hands.get(worker, ()))
 
+    def in_hand(self, kind: TaskKind) -> bool:
+        """Whether any task of this kind is in anyone's hands."""
+        return any(task.kind == kind for task, _ in self._doing.values())
+
     def shared(self, task_id: int) -> bool:
         """Whether a task is in the hands of more than one worker."""
         return len(self._doing.get(task_id, (None, []))[1]) > 1
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next task that is made; earlier ones have lower numbers."""
+        return self._next_id
 
     @property
     def idle(self) -> bool:
@@ -282,8 +318,12 @@ class TaskQueue:
 
     # ------------------------------------------------------------ checkpoints
 
-    def snapshot(self) -> dict[str, Any]:
-        """The training tasks' state as JSON values; tasks in workers' hands count as waiting."""
+    def snapshot(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
+        """The training tasks' state as JSON values; tasks in workers' hands count as waiting.
+
+        `skips` says how many records of a task, by its number, are in the model already.
+        """
+        skips = skips or {}
         waiting = [task for task, _ in self._doing.values()] + list(self._urgent)
         return {
             "records_done": self.records_done["train"],
@@ -291,7 +331,7 @@ class TaskQueue:
             "cursor": [self._cursor.epoch, self._cursor.position, self._cursor.steps],
             "stopped": self._stopped,
             "waiting": [
-                [list(map(list, task.spans)), task.epoch, task.index, task.ends_epoch, task.failures]
+                _as_json(replace(task, skip=max(task.skip, skips.get(task.id, 0))))
                 for task in waiting
                 if task.kind == "train"
             ],
@@ -312,7 +352,11 @@ class TaskQueue:
             Task(
                 id=self._new_id(), kind="train", spans=tuple((path, start, end) for path, start, end in spans),
                 epoch=epoch, index=index, ends_epoch=ends_epoch, failures=max(count, failures.get((epoch, index), 0)),
-                attempt=1,
+                attempt=1, skip=sum(skip),
             )
-            for spans, epoch, index, ends_epoch, count in state["waiting"]
+            for spans, epoch, index, ends_epoch, count, *skip in state["waiting"]
         )  # fmt: skip
+
+
+def _as_json(task: Task) -> list[Any]:
+    return [list(map(list, task.spans)), task.epoch, task.index, task.ends_epoch, task.failures, task.skip]

@@ -44,7 +44,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class Task(_message.Message):
     PARTS_FIELD_NUMBER: _ClassVar[int]
     ENDS_EPOCH_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -69,7 +70,8 @@ class Task(_message.Message):
     parts: int
     ends_epoch: bool
     generation: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ...) -> None: ...
+    skip: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ...) -> None: ...
 
 class MetricState(_message.Message):
     __slots__ = ("name", "arrays")
@@ -88,7 +90,7 @@ class Array(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
-    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "sequence")
+    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "sequence")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
     TASK_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +105,7 @@ class WorkerMessage(_message.Message):
     SNAPSHOT_CAPTURED_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_WRITTEN_FIELD_NUMBER: _ClassVar[int]
     DATA_COUNTED_FIELD_NUMBER: _ClassVar[int]
+    HALTED_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     want: Want
@@ -118,11 +121,12 @@ class WorkerMessage(_message.Message):
     snapshot_captured: SnapshotCaptured
     snapshot_written: SnapshotWritten
     data_counted: DataCounted
+    halted: Halted
     sequence: int
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class MasterMessage(_message.Message):
-    __slots__ = ("welcome", "task", "leave", "servers", "pause", "resume", "restore", "snapshot", "acknowledged")
+    __slots__ = ("welcome", "task", "leave", "servers", "pause", "resume", "restore", "snapshot", "regroup", "ring", "no_task", "acknowledged")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     LEAVE_FIELD_NUMBER: _ClassVar[int]
@@ -131,6 +135,9 @@ class MasterMessage(_message.Message):
     RESUME_FIELD_NUMBER: _ClassVar[int]
     RESTORE_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    REGROUP_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
+    NO_TASK_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     task: Task
@@ -140,8 +147,11 @@ class MasterMessage(_message.Message):
     resume: Resume
     restore: Restore
     snapshot: Snapshot
+    regroup: Regroup
+    ring: Ring
+    no_task: NoTask
     acknowledged: int
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., acknowledged: _Optional[int] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., regroup: _Optional[_Union[Regroup, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., no_task: _Optional[_Union[NoTask, _Mapping]] = ..., acknowledged: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("worker", "incarnation", "pid", "role", "data_address", "again", "held")
@@ -211,16 +221,18 @@ class TaskDone(_message.Message):
     def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class TaskFailed(_message.Message):
-    __slots__ = ("id", "attempt", "failure", "steps_applied")
+    __slots__ = ("id", "attempt", "failure", "steps_applied", "records")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     STEPS_APPLIED_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     failure: Failure
     steps_applied: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., steps_applied: _Optional[int] = ...) -> None: ...
+    records: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., steps_applied: _Optional[int] = ..., records: _Optional[int] = ...) -> None: ...
 
 class WorkerFailed(_message.Message):
     __slots__ = ("failure",)
@@ -257,12 +269,14 @@ class Progress(_message.Message):
     def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class CheckpointReady(_message.Message):
-    __slots__ = ("step", "path")
+    __slots__ = ("step", "path", "places")
     STEP_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
     step: int
     path: str
-    def __init__(self, step: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
+    places: _containers.RepeatedCompositeFieldContainer[Place]
+    def __init__(self, step: _Optional[int] = ..., path: _Optional[str] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ...) -> None: ...
 
 class StopTraining(_message.Message):
     __slots__ = ("reason",)
@@ -353,6 +367,62 @@ class SnapshotWritten(_message.Message):
     number: int
     failure: Failure
     def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+
+class Halted(_message.Message):
+    __slots__ = ("generation", "has_model", "step", "places")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    HAS_MODEL_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    has_model: bool
+    step: int
+    places: _containers.RepeatedCompositeFieldContainer[Place]
+    def __init__(self, generation: _Optional[int] = ..., has_model: _Optional[bool] = ..., step: _Optional[int] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ...) -> None: ...
+
+class Place(_message.Message):
+    __slots__ = ("worker", "task", "attempt", "records", "complete")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    worker: int
+    task: int
+    attempt: int
+    records: int
+    complete: bool
+    def __init__(self, worker: _Optional[int] = ..., task: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class Regroup(_message.Message):
+    __slots__ = ("generation",)
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    def __init__(self, generation: _Optional[int] = ...) -> None: ...
+
+class Ring(_message.Message):
+    __slots__ = ("generation", "workers", "addresses", "donor", "step", "hand_over", "restore_from", "first_task")
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    DONOR_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    HAND_OVER_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_FROM_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TASK_FIELD_NUMBER: _ClassVar[int]
+    generation: int
+    workers: _containers.RepeatedScalarFieldContainer[int]
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    donor: int
+    step: int
+    hand_over: bool
+    restore_from: str
+    first_task: int
+    def __init__(self, generation: _Optional[int] = ..., workers: _Optional[_Iterable[int]] = ..., addresses: _Optional[_Iterable[str]] = ..., donor: _Optional[int] = ..., step: _Optional[int] = ..., hand_over: _Optional[bool] = ..., restore_from: _Optional[str] = ..., first_task: _Optional[int] = ...) -> None: ...
+
+class NoTask(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class DataCounted(_message.Message):
     __slots__ = ("data", "validation")

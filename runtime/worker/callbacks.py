@@ -20,7 +20,7 @@ class Callbacks:
         self._list = keras.callbacks.CallbackList(
             list(callbacks), add_history=False, add_progbar=False, model=model, verbose=0, epochs=epochs
         )
-        self._any = bool(callbacks)
+        self.any = bool(callbacks)
         self._epoch: int | None = None
         self._batch = 0
         self._losses: list[float] = []
@@ -36,12 +36,12 @@ class Callbacks:
 
     def batch_begins(self) -> None:
         """A step comes next."""
-        if self._any:
+        if self.any:
             self._list.on_train_batch_begin(self._batch)
 
     def batch_ended(self, loss: Any) -> None:
         """A step was made, with this loss (a scalar tensor, looked at only if there are callbacks)."""
-        if self._any:
+        if self.any:
             value = float(loss)
             self._losses.append(value)
             self._list.on_train_batch_end(self._batch, {"loss": value})

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.data.reader import Reader
@@ -24,6 +25,9 @@ READ_AHEAD = 8
 """Batches made before they are asked for."""
 
 _FOREVER = 1 << 62
+
+_Announced = tuple[int, list[Range]]
+"""A task's number, on which the order of its records depends, so that every worker reads it alike; and its ranges."""
 
 
 class BatchSource(Protocol):
@@ -48,18 +52,20 @@ class StreamSource:
 
     To begin an iteration over a dataset costs TensorFlow 15 ms and more for each function in it, as much as parsing
     thousands of records; inside a running iteration another task costs it next to nothing. `make(chunks, number)`
-    returns the dataset of one task's batches; it is called once, to be traced.
+    (an int64 scalar, the task's own) returns the dataset of one task's batches; it is called once, to be traced.
     """
 
     def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]) -> None:
         self.element_spec: Any = None
-        self._announced: deque[list[Range]] = deque()
+        self._announced: deque[_Announced] = deque()
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[list[Range] | None] | None = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Announced | None] | None = queue.SimpleQueue()
+        self._ranges: list[Range] = []
         self._iterator: Iterator[Any] | None = None
 
-        def task(number: tf.Tensor) -> tf.data.Dataset:
-            batches = make(record_dataset(reader, self._next_ranges), number)
+        def task(_: tf.Tensor) -> tf.data.Dataset:
+            number = tf.ensure_shape(tf.numpy_function(self._next_task, [], tf.int64), [])
+            batches = make(record_dataset(reader, lambda: self._ranges), number)
             self.element_spec = spec = batches.element_spec
             some = batches.map(
                 lambda *parts: tf.experimental.Optional.from_value(parts if isinstance(spec, tuple) else parts[0])
@@ -68,19 +74,21 @@ class StreamSource:
 
         self._dataset = tf.data.Dataset.range(_FOREVER).flat_map(task).prefetch(READ_AHEAD)
 
-    def _next_ranges(self) -> list[Range]:
-        ranges = self._queue.get() if self._queue else None
-        if ranges is None:
+    def _next_task(self) -> np.int64:
+        """Go on to the next task; return its number."""
+        announced = self._queue.get() if self._queue else None
+        if announced is None:
             raise RuntimeError("this iteration has been given up")
-        return ranges
+        number, self._ranges = announced
+        return np.int64(number)
 
     def announce(self, task: pb.Task) -> None:
         """See `BatchSource`."""
-        ranges = _ranges(task)
+        announced = (task.epoch << 32) + task.index, _ranges(task)
         with self._lock:
-            self._announced.append(ranges)
+            self._announced.append(announced)
             assert self._queue is not None
-            self._queue.put(ranges)
+            self._queue.put(announced)
 
     def batches(self) -> Iterator[Batch]:
         """See `BatchSource`."""
@@ -106,8 +114,8 @@ class StreamSource:
             self._iterator = None  # returns when the threads behind it have ended
             self._announced.popleft()
             self._queue = queue.SimpleQueue()
-            for ranges in self._announced:
-                self._queue.put(ranges)
+            for announced in self._announced:
+                self._queue.put(announced)
 
     def close(self) -> None:
         """Let the threads end that wait for another task."""
@@ -175,19 +183,27 @@ class Work:
 class Feed:
     """Iterates over the work the master sends, one task read ahead of the one in use.
 
-    `source(task)` returns the BatchSource for a task's kind; it is not asked for tasks without records.
+    `source(task)` returns the BatchSource for a task's kind; it is not asked for tasks without records. `idle(ready)`
+    is called, in the iterating thread, whenever another task is wanted; it may do other things until `ready()`, and
+    `wake()` is called, in another thread, when that becomes true.
     """
 
-    def __init__(self, tasks: queue.Queue[pb.Task | None], source: Callable[[pb.Task], BatchSource]) -> None:
+    def __init__(
+        self, tasks: queue.Queue[pb.Task | None], source: Callable[[pb.Task], BatchSource],
+        idle: Callable[[Callable[[], bool]], None] = lambda ready: None, wake: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._tasks = tasks
         self._source = source
+        self._idle, self._wake = idle, wake
         self._ready: queue.Queue[tuple[pb.Task, BatchSource | Exception | None] | None] = queue.Queue(maxsize=1)
         threading.Thread(target=self._run, name="feed", daemon=True).start()
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
             self._ready.put((task, self._announced(task)))
+            self._wake()
         self._ready.put(None)
+        self._wake()
 
     def _announced(self, task: pb.Task) -> BatchSource | Exception | None:
         if not task.ranges:
@@ -201,9 +217,13 @@ class Feed:
 
     def __iter__(self) -> Iterator[Work]:
         """Yield work until the master lets the worker go."""
-        while (ready := self._ready.get()) is not None:
+        while (ready := self._next()) is not None:
             task, source = ready
             if isinstance(source, Exception):
                 yield Work(task, _raising(source))
             else:
                 yield Work(task, source.batches()) if source else Work(task)
+
+    def _next(self) -> tuple[pb.Task, BatchSource | Exception | None] | None:
+        self._idle(lambda: not self._ready.empty())
+        return self._ready.get()

@@ -13,6 +13,7 @@ import time
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.masterlink import MasterStream
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.worker.orders import RingOrders
 
 HEARTBEAT = 1.0
 REPORT_INTERVAL = 0.25
@@ -22,10 +23,12 @@ class MasterLink:
     """What a worker process and the master say to each other.
 
     `tasks` gives the master's tasks in order, then None when the worker shall leave. Around each task the worker calls
-    `begin` and `end`, so that the master can pause it between tasks.
+    `begin` and `end`, so that the master can pause it between tasks. `orders` has what it says of the ring of a job
+    with all-reduce.
     """
 
-    def __init__(self, folder: JobFolder, address: str, worker: int, incarnation: str) -> None:
+    def __init__(self, folder: JobFolder, address: str, worker: int, incarnation: str, data_address: str = "") -> None:
+        self.orders = RingOrders()
         self.tasks: queue.Queue[pb.Task | None] = queue.Queue()
         self._welcome: queue.SimpleQueue[pb.Welcome] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -42,7 +45,9 @@ class MasterLink:
         self._busy = False
         self._paused = 0
         self._sent_away = False
-        hello = pb.Hello(role="worker", worker=worker, incarnation=incarnation, pid=os.getpid())
+        hello = pb.Hello(
+            role="worker", worker=worker, incarnation=incarnation, pid=os.getpid(), data_address=data_address
+        )
         self._stream = MasterStream(folder, address, hello, self._receive, self._held)
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
@@ -81,6 +86,10 @@ class MasterLink:
             self._losses.append(pb.LossPoint(step=step, loss=value, time=time.time()))
         self._changed.set()
 
+    def settle(self, timeout: float) -> None:
+        """Wait until the master has taken note of all that was sent, at most so many seconds."""
+        self._stream.settle(timeout)
+
     def close(self) -> None:
         """Send what is left and end the stream."""
         self._report()
@@ -93,7 +102,7 @@ class MasterLink:
         """Wait while the master has paused its workers; return whether the task still counts and is to be done."""
         with self._state:
             self._state.wait_for(lambda: not self._paused)
-            self._busy = task.generation == self._servers.generation
+            self._busy = task.generation == self._servers.generation and task.id >= self.orders.first_task
             return self._busy
 
     def end(self, task: pb.Task) -> None:
@@ -145,6 +154,9 @@ class MasterLink:
                         self._forget_progress(generation)
                     self._servers = message.servers
                     self._in_hand = {key: t for key, t in self._in_hand.items() if t.generation == generation}
+                case "ring":
+                    first = message.ring.first_task
+                    self._in_hand = {key: t for key, t in self._in_hand.items() if t.id >= first}
                 case "pause":
                     self._paused = message.pause.number
                     if not self._busy:
@@ -155,6 +167,7 @@ class MasterLink:
                     self._paused, self._sent_away = 0, True
                     self.tasks.put(None)
             self._state.notify_all()
+        self.orders.receive(message)
 
     def _forget_progress(self, generation: int) -> None:
         with self._lock:

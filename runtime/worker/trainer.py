@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.model.loader import LoadedModel
 from elasticdl_nb.runtime.model.weights import load_optimizer, load_weights, save_optimizer, save_weights
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.runtime.protocol.master_pb2 import Place, Task
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.link import MasterLink
@@ -53,15 +54,18 @@ class LocalTrainer:
         self._build_optimizer()
         self.model.compile(optimizer=self.optimizer)
         self.model.stop_training = False
-        self.callbacks = Callbacks(loaded.callbacks(), self.model, spec.num_epochs)
+        self.callbacks = self._make_callbacks()
         self._apply_batch = self._compiled(element_spec)
 
     def _build_optimizer(self) -> None:
         self.optimizer.build(self.model.trainable_variables)
 
+    def _make_callbacks(self) -> Callbacks:
+        return Callbacks(self._loaded.callbacks(), self.model, self._spec.num_epochs)
+
     def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
         """Return what applies a batch: from features and labels to the loss."""
-        compiled: Callable[[Any, Any], Any] = _graph(self._apply, element_spec)
+        compiled: Callable[[Any, Any], Any] = as_graph(self._apply, element_spec)
         return compiled
 
     # ------------------------------------------------------------ checkpoints
@@ -99,6 +103,24 @@ class LocalTrainer:
 
     def finish(self) -> None:
         """Make the model a plain one that holds all its weights; no further step will be made."""
+
+    # ------------------------------------------------------------ tasks
+
+    def begins(self, task: Task) -> None:
+        """The batches that come next are those of this task."""
+
+    def when_safe(self, call: Callable[[], None]) -> None:
+        """Call once the steps so far cannot be lost by the death of another worker."""
+        call()
+
+    def places(self) -> list[Place]:
+        """How far workers are with their tasks, if the model knows of more than those that were reported."""
+        return []
+
+    @property
+    def records_kept(self) -> int:
+        """How many records of the task whose steps have come to an end need not be used again if it failed."""
+        return 0
 
     # ------------------------------------------------------------ steps
 
@@ -172,7 +194,8 @@ def _saved(path: Path, name: str) -> tuple[str, Sequence[pb.Variable]]:
     return _parameters(path, name), pb.Variables.FromString((path / f"{name}.pb").read_bytes()).variables
 
 
-def _graph(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:
+def as_graph(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:
+    """Return a function of features and labels as a tf.function for batches of the form `element_spec`."""
     specs = tf.nest.flatten(element_spec)
     if all(getattr(spec.shape, "rank", None) is not None for spec in specs):
         return tf.function(function, input_signature=element_spec)

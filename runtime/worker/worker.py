@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.data.reader import Reader
 from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
@@ -27,6 +28,7 @@ from elasticdl_nb.runtime.model.weights import load_weights
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.client import TIMEOUT, ParameterClient
+from elasticdl_nb.runtime.worker.allreduce_trainer import AllreduceTrainer
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.events import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
@@ -35,6 +37,7 @@ from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_trainin
 from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.link import MasterLink
 from elasticdl_nb.runtime.worker.modelsource import ModelSource
+from elasticdl_nb.runtime.worker.orders import Dismissed, TaskVoid
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
 from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
@@ -47,6 +50,8 @@ NEW_SERVERS_SECONDS = 60.0
 """How long a worker that has lost its servers waits for the master to name others."""
 PROBE_SECONDS = 3.0
 """How long it waits before it looks whether the same ones can be reached again, and for their answer."""
+SETTLE_SECONDS = 60.0
+"""How long training waits for the master to take note of a checkpoint."""
 MAKES_WAY = 75
 READ_AHEAD = 2
 """Tasks a worker holds: one in use, one being read."""
@@ -58,7 +63,10 @@ logger = logging.getLogger(__name__)
 class Worker:
     """Carries out tasks until the master lets it go."""
 
-    def __init__(self, folder: JobFolder, link: MasterLink, number: int, restore_from: str) -> None:
+    def __init__(
+        self, folder: JobFolder, link: MasterLink, number: int, restore_from: str, listener: Listener | None = None
+    ) -> None:
+        self._listener = listener
         self._folder, self._link, self._number, self._restore_from = folder, link, number, restore_from
         self._spec = folder.spec()
         self._sources: dict[pb.TaskKind, BatchSource] = {}
@@ -78,19 +86,25 @@ class Worker:
         self._events = EventFiles(folder.tensorboard)
 
     def _serving(self) -> contextlib.AbstractContextManager[None]:
-        """Large embeddings of a model that is trained are in tables; a trained model has them as weights."""
-        return serving(self._layers) if self._spec.kind == "train" else contextlib.nullcontext()
+        """Large embeddings of a model that is trained are in tables; a trained model has them as weights.
+
+        With all-reduce they are ordinary layers too: every worker has the whole model.
+        """
+        in_tables = self._spec.uses_servers or self._spec.trains_alone
+        return serving(self._layers) if in_tables else contextlib.nullcontext()
 
     def run(self) -> None:
         """Work until there is no more to do."""
         self._link.activity("waiting")
         if counted := self._data.counted():
             self._link.send(data_counted=counted)
+        if self._spec.uses_allreduce:
+            self._build(pb.TRAIN)
         self._link.send(want=pb.Want(tasks=READ_AHEAD))
-        for work in Feed(self._link.tasks, self._source_of):
+        for work in Feed(self._link.tasks, self._source_of, self._while_idle, self._link.orders.wake):
             if self._link.begin(work.task):
                 self._attempt(work)
-                self._link.end(work.task)
+                self._when_safe(partial(self._link.end, work.task))
             work.close()
         self._events.close()
 
@@ -99,6 +113,8 @@ class Worker:
         try:
             self._connect()
             self._do(work)
+        except (Dismissed, TaskVoid) as end:
+            logger.info("a task is not finished: %s", type(end).__name__)
         except ServersLost as error:
             self._lost_servers(work.task, error)
         except Exception as error:  # the master decides what a failed task means; the worker lives on
@@ -107,9 +123,21 @@ class Worker:
 
     def _failed(self, task: pb.Task, error: Exception, steps: int) -> None:
         failed = pb.TaskFailed(
-            id=task.id, attempt=task.attempt, failure=failure(error, original_error(error)), steps_applied=steps
-        )
-        self._link.send(task_failed=failed)
+            id=task.id, attempt=task.attempt, failure=failure(error, original_error(error)), steps_applied=steps,
+            records=self._trainer.records_kept if self._trainer and task.kind == pb.TRAIN else 0,
+        )  # fmt: skip
+        self._when_safe(partial(self._link.send, task_failed=failed))
+
+    def _when_safe(self, call: Callable[[], None]) -> None:
+        if self._trainer:
+            self._trainer.when_safe(call)
+        else:
+            call()
+
+    def _while_idle(self, ready: Callable[[], bool]) -> None:
+        if isinstance(self._trainer, AllreduceTrainer):
+            with contextlib.suppress(Dismissed):
+                self._trainer.take_part(ready)
 
     def _connect(self) -> None:
         """With parameter servers: see that the trainer uses those in force."""
@@ -179,7 +207,8 @@ class Worker:
             self._done(task, outputs=self._finish(task))
 
     def _done(self, task: pb.Task, **more: Any) -> None:
-        self._link.send(task_done=pb.TaskDone(id=task.id, attempt=task.attempt, step=self._step, **more))
+        done = pb.TaskDone(id=task.id, attempt=task.attempt, step=self._step, **more)
+        self._when_safe(partial(self._link.send, task_done=done))
 
     @property
     def _step(self) -> int:
@@ -239,6 +268,8 @@ class Worker:
         )  # fmt: skip
         if spec.uses_servers:
             return ServerTrainer(*arguments, layers)
+        if self._listener is not None:
+            return self._make_ring_trainer(arguments, self._listener)
         if layers.layers and (misfit := tables_misfit(self._loaded)):
             self._link.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
             layers.unserve()
@@ -249,6 +280,15 @@ class Worker:
             trainer.restore(spec.checkpoint_dir_for_init, keep_step=False)
         return trainer
 
+    def _make_ring_trainer(self, arguments: tuple[Any, ...], listener: Listener) -> LocalTrainer:
+        trainer = AllreduceTrainer(*arguments, number=self._number, listener=listener)
+        trainer.on_step = self._save_if_due
+        if self._spec.checkpoint_dir_for_init:
+            trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+        if self._spec.num_workers > 1:
+            trainer.warm_up()
+        return trainer
+
     # ------------------------------------------------------------ training
 
     def _train(self, work: Work) -> None:
@@ -257,6 +297,7 @@ class Worker:
         trainer = self._trainer
         if trainer is not None and not trainer.stopped:
             self._link.activity("training")
+            trainer.begins(work.task)
             records = trainer.train(work.task.epoch, batches)
         self._done(work.task, records=records)
         self._stop_or_save()
@@ -268,11 +309,21 @@ class Worker:
         if trainer.should_stop():
             trainer.callbacks.training_ends()
             self._link.send(stop_training=pb.StopTraining(reason=trainer.stopped))
-        # The master sees to checkpoints of servers.
-        if not self._spec.uses_servers and self._checkpoint_is_due(trainer.step):
-            path = trainer.save(self._checkpoint_directory())
-            self._saved_step, self._saved_at = trainer.step, time.monotonic()
-            self._link.send(checkpoint_ready=pb.CheckpointReady(step=trainer.step, path=os.fspath(path)))
+        # The master sees to checkpoints of servers; with all-reduce they are made between steps.
+        if self._spec.trains_alone:
+            self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        trainer = self._trainer
+        if trainer is None or not self._checkpoint_is_due(trainer.step):
+            return
+        path = trainer.save(self._checkpoint_directory())
+        self._saved_step, self._saved_at = trainer.step, time.monotonic()
+        ready = pb.CheckpointReady(step=trainer.step, path=os.fspath(path), places=trainer.places())
+        self._link.send(checkpoint_ready=ready)
+        if self._spec.uses_allreduce:
+            # The queue's state that belongs to it is that of now: no worker gets on meanwhile.
+            self._link.settle(SETTLE_SECONDS)
 
     def _checkpoint_is_due(self, step: int) -> bool:
         every = self._spec.checkpoint_steps

@@ -1,0 +1,169 @@
+"""Who trains together: the workers of a ring, one generation of it after another.
+
+A plain object; workers are numbers, times are passed in. When a worker comes, goes, dies or loses its neighbours, all
+workers of the ring are told to leave it, say how far they are, and are then told of the next one. The oldest of those
+that are furthest gives its model to those that have none, or are one step behind. Newcomers are gathered for a while,
+so that many of them cost one interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from elasticdl_nb.runtime.allreduce.places import Place
+
+JOIN_WINDOW = 5.0
+"""Seconds that a newcomer waits for others that are about to come, while a ring trains."""
+
+FIRST_WINDOW = 60.0
+"""The same while nobody trains."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says that has left a ring; `places` has where each worker was at this step."""
+
+    step: int = 0
+    has_model: bool = False
+    places: Mapping[int, tuple[Place, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Halt:
+    """These workers are to leave the ring of this generation."""
+
+    generation: int
+    workers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Formed:
+    """A new ring, workers by rank. `donor` is the rank whose model counts, None if nobody has one.
+
+    `hand_over` says that others need it. `departed` are those that are no longer in it, and `places` where workers were
+    at `step`, the model's.
+    """
+
+    generation: int
+    workers: tuple[int, ...]
+    donor: int | None
+    step: int
+    hand_over: bool
+    departed: tuple[int, ...]
+    places: Mapping[int, tuple[Place, ...]]
+
+
+class Rendezvous:
+    """See the module's docstring."""
+
+    def __init__(self, min_workers: int) -> None:
+        self.min_workers = min_workers
+        self.generation = 0
+        self.workers: list[int] = []
+        self.forming = False
+        self._reports: dict[int, Report] = {}
+        self._newcomers: dict[int, float] = {}
+        self._departed: list[int] = []
+        self._leaving: set[int] = set()
+
+    # ------------------------------------------------------------ what happens
+
+    def arrives(self, worker: int, now: float) -> None:
+        """A worker is ready to train, and in no ring yet."""
+        if worker not in self.workers:
+            self._newcomers.setdefault(worker, now)
+
+    def halts(self, worker: int, generation: int, report: Report) -> None:
+        """A worker has left the ring of a generation; without being told, if it has lost its neighbours."""
+        if worker in self.workers and generation == self.generation:
+            self._reports[worker] = report
+
+    def leaves(self, worker: int) -> bool:
+        """A worker is no longer wanted; return whether it is in a ring, from which it departs with the next one."""
+        self._newcomers.pop(worker, None)
+        if worker in self.workers:
+            self._leaving.add(worker)
+        return worker in self.workers
+
+    def gone(self, worker: int) -> bool:
+        """A worker's process has ended; return whether it was in a ring."""
+        self._newcomers.pop(worker, None)
+        self._reports.pop(worker, None)
+        self._leaving.discard(worker)
+        if worker not in self.workers:
+            return False
+        self.workers.remove(worker)
+        self._departed.append(worker)
+        return True
+
+    # ------------------------------------------------------------ what follows
+
+    @property
+    def is_formed(self) -> bool:
+        """Whether there is a ring, as far as is known here."""
+        return bool(self.workers) and not self.forming
+
+    def has_arrived(self, worker: int) -> bool:
+        """Whether a worker is ready to train, in a ring or for the next one."""
+        return worker in self.workers or worker in self._newcomers
+
+    def to_halt(self, worker: int) -> bool:
+        """Whether a worker has been told to leave the ring and has not said yet that it has."""
+        return self.forming and worker in self.workers and worker not in self._reports
+
+    @property
+    def lacking(self) -> int:
+        """How many workers are missing before a ring can be formed; 0 if that is not what it waits for."""
+        if (self.workers and not self.forming) or not (self.workers or self._newcomers):
+            return 0
+        return max(0, self.min_workers - len(self.workers) - len(self._newcomers))
+
+    def look(self, now: float, expected: int) -> Halt | Formed | None:
+        """Return what is to be done now, if anything; `expected` workers are alive, but not ready to train yet."""
+        if not self.forming:
+            if not (self._reports or self._departed or self._going() or self._are_due(now, expected)):
+                return None
+            self.forming = True
+            if silent := tuple(worker for worker in self.workers if worker not in self._reports):
+                return Halt(self.generation, silent)
+        return self._form(now, expected)
+
+    def _are_due(self, now: float, expected: int) -> bool:
+        window = JOIN_WINDOW if self.workers else FIRST_WINDOW
+        return bool(self._newcomers) and (not expected or now - min(self._newcomers.values()) >= window)
+
+    def _going(self) -> set[int]:
+        """Those that leave now: the last that has the model stays until another has taken it over."""
+        staying = [worker for worker in self.workers if worker not in self._leaving]
+        return set(self.workers if staying else self.workers[1:]) & self._leaving
+
+    def _form(self, now: float, expected: int) -> Formed | None:
+        if any(worker not in self._reports for worker in self.workers):
+            return None
+        going = self._going()
+        members = [worker for worker in self.workers if worker not in going]
+        holders = [worker for worker in members if self._reports[worker].has_model]
+        if not holders and (last := [worker for worker in going if self._reports[worker].has_model]):
+            members, holders = [last[0], *members], last[:1]
+        if not holders and not self._are_due(now, expected) and not members:
+            return None
+        members += sorted(self._newcomers)
+        if len(members) < self.min_workers or not members:
+            return None
+        step = max((self._reports[worker].step for worker in holders), default=0)
+        donor = next((worker for worker in holders if self._reports[worker].step == step), None)
+        needy = [
+            worker for worker in members if worker not in holders or self._reports[worker].step < step
+        ]  # fmt: skip
+        formed = Formed(
+            self.generation + 1, tuple(members), None if donor is None else members.index(donor), step,
+            bool(needy) and len(members) > 1, (*self._departed, *(w for w in self.workers if w not in members)),
+            {} if donor is None else self._reports[donor].places,
+        )  # fmt: skip
+        self.generation, self.workers, self.forming = formed.generation, members, False
+        self._leaving &= set(members)
+        self._reports.clear()
+        self._newcomers.clear()
+        self._departed.clear()
+        return formed

@@ -1,0 +1,107 @@
+"""What the master says about the ring: heard by the link's thread, obeyed by the one that trains."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable
+
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+
+class Dismissed(Exception):
+    """The worker is to leave: it takes part no longer, and what it has in hand is for others."""
+
+
+class TaskVoid(Exception):
+    """The job has gone back to a checkpoint: the task under way is none any more."""
+
+
+class RingOrders:
+    """The master's last words; `on_regroup` is called, in the link's thread, when the ring is to be left."""
+
+    def __init__(self) -> None:
+        self.on_regroup: Callable[[], None] = lambda: None
+        self._changed = threading.Condition()
+        self._to_leave = 0
+        self._ring = pb.Ring()
+        self._no_work = False
+        self._dismissed = False
+        self._bell, self._clapper = socket.socketpair()
+        for end in (self._bell, self._clapper):
+            end.setblocking(False)
+
+    # ------------------------------------------------------------ the link's thread
+
+    def receive(self, message: pb.MasterMessage) -> None:
+        """Take note of a message."""
+        body = message.WhichOneof("body")
+        with self._changed:
+            match body:
+                case "regroup":
+                    self._to_leave = max(self._to_leave, message.regroup.generation)
+                case "ring" if message.ring.generation > self._ring.generation:
+                    self._ring, self._no_work = message.ring, False
+                case "no_task":
+                    self._no_work = True
+                case "task":
+                    self._no_work = False
+                case "leave":
+                    self._dismissed = True
+            self._changed.notify_all()
+        if body == "regroup":
+            self.on_regroup()
+        self.wake()
+
+    def wake(self) -> None:
+        """Make `wait` return."""
+        with contextlib.suppress(BlockingIOError):
+            self._clapper.send(b"\0")
+
+    # ------------------------------------------------------------ the training thread
+
+    def is_to_leave(self, generation: int) -> bool:
+        """Whether the ring of this generation is to be left."""
+        return self._to_leave >= generation
+
+    @property
+    def no_work(self) -> bool:
+        """Whether the master has nothing to do for the worker, and has said so since it last gave it something."""
+        return self._no_work
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the worker shall leave."""
+        return self._dismissed
+
+    @property
+    def first_task(self) -> int:
+        """Tasks with lower numbers are void."""
+        return self._ring.first_task
+
+    def next_ring(self, after: int) -> pb.Ring:
+        """Wait for a ring of a later generation; raises Dismissed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._dismissed or self._ring.generation > after)
+            if self._ring.generation > after:
+                return self._ring
+            raise Dismissed
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for anything to happen; return whether it did."""
+        return bool(self._wait([self._bell.fileno()], timeout))
+
+    def wait_for(self, neighbour: int) -> bool:
+        """Wait for anything to happen, or until a neighbour's file descriptor is readable; return whether it is."""
+        watched = [self._bell.fileno(), *([neighbour] if neighbour >= 0 else [])]
+        return neighbour in self._wait(watched, None)
+
+    def _wait(self, watched: list[int], timeout: float | None) -> list[int]:
+        readable, _, _ = select.select(watched, [], [], timeout)
+        if self._bell.fileno() in readable:
+            with contextlib.suppress(BlockingIOError):
+                while self._bell.recv(4096):
+                    pass
+        return readable

@@ -1,0 +1,152 @@
+"""Whole all-reduce jobs in real processes, whose workers come, die and hang."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import elasticdl_nb
+from elasticdl_nb import launch
+from elasticdl_nb.job import Job
+from elasticdl_nb.runtime import chaos
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+RECORDS = 4000
+EVENTS = int(os.environ.get("ELASTICDL_TEST_RING_EVENTS", "6"))
+MODEL = """
+import keras
+import tensorflow as tf
+
+
+def custom_model():
+    x = inputs = keras.Input((2,), name="x")
+    x = keras.layers.Dropout(0.1)(keras.layers.BatchNormalization()(keras.layers.Dense(16, "relu")(x)))
+    return keras.Model(inputs, keras.layers.Dense(1)(x))
+
+
+def input_fn(record):
+    fields = tf.strings.to_number(tf.reshape(record, (3,)))
+    return fields[:2], fields[2:]
+
+
+def loss(labels, output):
+    return keras.ops.mean(keras.ops.square(labels - output))
+
+
+def optimizer():
+    return keras.optimizers.Adam(0.01)
+
+
+def eval_metrics_fn():
+    return {"mse": keras.metrics.MeanSquaredError()}
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Job]]:
+    monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "small.py").write_text(MODEL)
+    source = random.Random(0)
+    for name, count in (("train", RECORDS), ("valid", 200)):
+        rows = [(source.gauss(0, 1), source.gauss(0, 1)) for _ in range(count)]
+        lines = ["a,b,y", *(f"{a:.3f},{b:.3f},{a - b:.3f}" for a, b in rows)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    started: list[Job] = []
+
+    def start(**options: object) -> Job:
+        options = {
+            "model_zoo": tmp_path / "zoo", "model_def": "small.custom_model", "data": tmp_path / "train.csv",
+            "validation_data": tmp_path / "valid.csv", "output": tmp_path / f"out{len(started)}", "minibatch_size": 20,
+            "num_minibatches_per_task": 5, "evaluation_steps": 1_000_000, "saved_model": False, "log_loss_steps": 1,
+            "distribution_strategy": "AllreduceStrategy", **options,
+        }  # fmt: skip
+        started.append(elasticdl_nb.train(**options, wait=False))
+        return started[-1]
+
+    yield start
+    for job in started:
+        launch.kill(job.folder)
+
+
+def wait_until(condition: Callable[[], object], why: str, seconds: float = 200.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {why}"
+        time.sleep(0.05)
+
+
+def check_end(job: Job, records: int) -> pb.JobStatus:
+    job.wait(timeout=280)
+    status = job.status()
+    assert (status.phase, status.records_done, status.records_total) == (pb.SUCCEEDED, records, records)
+    assert job.metrics["mse"] < 0.6
+    wait_until(lambda: not chaos.processes(job.folder), "all processes are gone")
+    return status
+
+
+def together(job: Job) -> int:
+    """How many workers the last ring has."""
+    found = [event.text for event in job.status().events if event.text.startswith("training together")]
+    return found[-1].count("worker-") if found else 0
+
+
+def send(job: Job, name: str, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(chaos.processes(job.folder)[name].pid, number)
+
+
+def test_the_same_seed_and_workers_give_the_same_losses(start: Callable[..., Job]) -> None:
+    curves = []
+    for _ in range(2):
+        job = start(num_workers=2, min_workers=2, num_epochs=1)
+        status = check_end(job, RECORDS)
+        assert status.step == RECORDS // 40 and status.evaluations[-1].step == status.step
+        curves.append([(point.step, point.loss) for point in status.losses])
+    assert curves[0] == curves[1]
+
+
+def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., Job]) -> None:
+    job = start(num_workers=2, num_epochs=60 + 20 * EVENTS, checkpoint_steps=200)
+    wait_until(lambda: together(job) == 2, "both train")
+    send(job, "worker-0", signal.SIGKILL)
+    step = job.status().step
+    wait_until(lambda: job.status().step > step + 5, "the other goes on")
+    wait_until(lambda: together(job) == 2, "another has joined")
+    job.scale(workers=3)
+    wait_until(lambda: together(job) == 3, "a third has joined")
+    send(job, "master", signal.SIGKILL)
+    choice = random.Random(3)
+    for _ in range(EVENTS):
+        with contextlib.suppress(KeyError):  # one that is being started again has no process
+            send(job, f"worker-{choice.randrange(3)}", signal.SIGKILL)
+        step = job.status().step
+        wait_until(lambda step=step: job.status().step > step or job.status().finished_at, "the others go on")
+        time.sleep(choice.random() * 2)
+    check_end(job, (60 + 20 * EVENTS) * RECORDS)
+
+
+def test_when_all_workers_die_the_job_goes_back_to_a_checkpoint(start: Callable[..., Job]) -> None:
+    job = start(num_workers=2, num_epochs=40, checkpoint_steps=100)
+    wait_until(lambda: job.status().checkpoint_step > 0, "there is a checkpoint")
+    for number in range(2):
+        send(job, f"worker-{number}", signal.SIGSTOP)
+    for number in range(2):
+        send(job, f"worker-{number}", signal.SIGKILL)
+    status = check_end(job, 40 * RECORDS)
+    assert status.rollbacks == 1
+
+
+def test_below_min_workers_it_says_what_it_waits_for(start: Callable[..., Job]) -> None:
+    job = start(num_workers=2, min_workers=2, num_epochs=40)
+    wait_until(lambda: together(job) == 2, "both train")
+    send(job, "worker-1", signal.SIGKILL)
+    wait_until(lambda: "waiting for 1 more worker" in job.status().detail, "it says so")
+    check_end(job, 40 * RECORDS)
