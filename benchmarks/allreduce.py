@@ -1,0 +1,182 @@
+"""Milliseconds for the sum of an array over several processes: ours, torch's gloo, TensorFlow's collectives.
+
+    python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--gloo-python /path/to/python]
+
+Gloo needs torch, in this Python or in the one that `--gloo-python` names; it is left out where there is none. Each
+figure is the median of several rounds, each begun by all processes together; ratios are to ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+ROUNDS = {4: 30, 100: 5}
+GLOO = """
+import json, sys, time
+import torch, torch.distributed as dist
+rank, world, port, length, rounds, threads = map(int, sys.argv[1:])
+torch.set_num_threads(threads)
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+values, times = torch.ones(length), []
+for _ in range(rounds + 2):
+    values.fill_(1.0)
+    dist.barrier()
+    began = time.perf_counter()
+    dist.all_reduce(values)
+    times.append(time.perf_counter() - began)
+    assert values[0] == world
+if rank == 0:
+    print(json.dumps(sorted(times[2:])[rounds // 2]))
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def median(call: Callable[[], None], prepare: Callable[[], None], rounds: int) -> float:
+    times = []
+    for _ in range(rounds + 2):  # the first ones touch memory for the first time
+        prepare()
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return sorted(times[2:])[rounds // 2]
+
+
+# ------------------------------------------------------------------ ours
+
+
+def ring_process(rank: int, world: int, length: int, rounds: int, compression: str, ends: Any) -> None:
+    from elasticdl_nb.runtime.allreduce.connect import Listener
+    from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+
+    keep_freed_buffers()
+    listener = Listener("benchmark")
+    ends.send(listener.address)
+    collective = listener.connect(1, rank, ends.recv(), compression=compression)
+    values = np.ones(length, np.float32)
+
+    def prepare() -> None:
+        values[:] = 1
+        collective.barrier()
+
+    seconds = median(lambda: collective.allreduce(values), prepare, rounds)
+    assert values[0] == values[-1] == world
+    collective.barrier()
+    ends.send(seconds)
+    collective.close()
+
+
+def ours(world: int, length: int, rounds: int, compression: str = "none") -> float:
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(world)]
+    processes = [
+        context.Process(target=ring_process, args=(rank, world, length, rounds, compression, pipes[rank][1]))
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    addresses = [pipe[0].recv() for pipe in pipes]
+    for pipe in pipes:
+        pipe[0].send(addresses)
+    seconds = float(pipes[0][0].recv())
+    for process in processes:
+        process.join()
+    return seconds
+
+
+# ------------------------------------------------------------------ the alternatives
+
+
+def gloo(python: str, world: int, length: int, rounds: int) -> float:
+    port = free_port()
+    arguments = [str(one) for one in (world, port, length, rounds, 1)]
+    processes = [
+        subprocess.Popen([python, "-c", GLOO, str(rank), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for rank in range(world)
+    ]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    return float(json.loads(outputs[0]))
+
+
+def tensorflow_process(rank: int, world: int, length: int, rounds: int, ports: list[int], ends: Any) -> None:
+    import os
+
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}})
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    values = tf.ones([length])
+
+    @tf.function
+    def add(values: Any) -> Any:
+        def in_replica() -> Any:
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+
+        return strategy.run(in_replica)
+
+    def call() -> None:
+        assert add(values)[0].numpy() == world
+
+    ends.send(median(call, call, rounds))
+    call()
+
+
+def tensorflow(world: int, length: int, rounds: int) -> float:
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(world)]
+    ports = [free_port() for _ in range(world)]
+    processes = [
+        context.Process(target=tensorflow_process, args=(rank, world, length, rounds, ports, pipes[rank][1]))
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    seconds = max(float(pipe[0].recv()) for pipe in pipes)
+    for process in processes:  # they do not leave their cluster by themselves
+        process.join(5)
+        process.kill()
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[4, 100])
+    parser.add_argument("--processes", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--gloo-python", default=sys.executable if importlib.util.find_spec("torch") else "")
+    parser.add_argument("--no-tensorflow", action="store_true")
+    given = parser.parse_args()
+    for world in given.processes:
+        for size in given.megabytes:
+            length, rounds = size * 1_000_000 // 4, ROUNDS.get(size, 10)
+            mine = ours(world, length, rounds)
+            line = f"{world} processes, {size:3} MB: ours {mine * 1e3:8.2f} ms"
+            line += f"   bfloat16 {ours(world, length, rounds, 'bfloat16') * 1e3:8.2f} ms"
+            if given.gloo_python:
+                other = gloo(given.gloo_python, world, length, rounds)
+                line += f"   gloo {other * 1e3:8.2f} ms ({other / mine:.2f}x)"
+            if not given.no_tensorflow:
+                other = tensorflow(world, length, rounds)
+                line += f"   TensorFlow {other * 1e3:8.2f} ms ({other / mine:.2f}x)"
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
