@@ -12,6 +12,7 @@ from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.columns import find_column
 from elasticdl_nb.sql.engines.base import Engine, Table
 from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.predicting import wait_for
 from elasticdl_nb.sql.statements import Evaluate, Name
 from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
 from elasticdl_nb.sql.training import describe, pull_query
@@ -67,7 +68,7 @@ def run(evaluation: Evaluation, engine: Engine, on_job: Callable[[Job], None] | 
     )
     if on_job is not None:
         on_job(job)
-    metrics = job.wait().metrics
+    metrics = wait_for(job).metrics
     names = sorted(metrics, key=lambda name: (name != "loss", name))
     return job, pa.table({name: [metrics[name]] for name in names})
 

@@ -84,7 +84,7 @@ def run(explanation: Explanation, engine: Engine, on_job: Callable[[Job], None] 
         job = predicting.start(explanation.model, reader, output, explanation.attributes.job)
         if on_job is not None:
             on_job(job)
-        job.wait()
+        predicting.wait_for(job)
         outputs = np.concatenate(list(predicting.read_outputs(output)))
     rows = sample.num_rows
     blocks = outputs.reshape(-1, rows, *outputs.shape[1:])

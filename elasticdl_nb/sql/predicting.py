@@ -123,7 +123,7 @@ def run(prediction: Prediction, engine: Engine, on_job: Callable[[Job], None] | 
             job = start(prediction.model, connection.stream(query), output, prediction.attributes.job)
             if on_job is not None:
                 on_job(job)
-            job.wait()
+            wait_for(job)
             _bring_back(connection, output, decoder(prediction.model), kind)
         targets.write(engine, connection, prediction.target, rows)
     return job, rows
@@ -134,6 +134,15 @@ def start(model: StoredModel, reader: pa.RecordBatchReader, output: str, options
     from elasticdl_nb.api import predict
 
     return predict(trained_model=model.path, data=reader, output=output, wait=False, **options)
+
+
+def wait_for(job: Job) -> Job:
+    """Wait until a job has ended whose result only its statement wants: whoever interrupts that ends the job."""
+    try:
+        return job.wait()
+    except KeyboardInterrupt:
+        job.cancel("its statement was interrupted")
+        raise
 
 
 def _bring_back(connection: Connection, output: str, decode: Callable[..., Sequence[Any]], kind: str) -> None:

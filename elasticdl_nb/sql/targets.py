@@ -49,7 +49,7 @@ def find_target(
 
     Raises SqlError if that would destroy something, rows could not be told apart, or the account may not write there.
     """
-    table, column = Table(statement.target.parts[:-1]), statement.target.parts[-1]
+    table, column = _table_as_it_is(engine, statement.target.parts[:-1]), statement.target.parts[-1]
     place = statement.target.position
     exists = engine.kind_of(table)
     if exists == "view":
@@ -62,17 +62,27 @@ def find_target(
             raise SqlError(f"the rows of {table.name} cannot be told apart: it needs a primary key; or predict into "
                            "another table", place)  # fmt: skip
         query = _with_key(engine, statement, table, key, uses)
-        there = {item.name.lower(): kind_of(item.type) for item in engine.describe(_all_of(engine, table))}
-        if column.lower() in there and not _holds(there[column.lower()], kind):
-            raise SqlError(f"{statement.target.text} is of type {there[column.lower()]}, which does not hold the "
+        there = {item.name: kind_of(item.type) for item in engine.describe(_all_of(engine, table))}
+        column = next((name for name in there if name.lower() == column.lower()), column)
+        if column in there and not _holds(there[column], kind):
+            raise SqlError(f"{statement.target.text} is of type {there[column]}, which does not hold the "
                            f"predictions: {kind}", place)  # fmt: skip
-        target = Target(table, column, kind, query, selected, key, column.lower() not in there)
+        target = Target(table, column, kind, query, selected, key, column not in there)
     elif exists and not replace:
         raise SqlError(f"{table.name} exists and is not the table selected from; WITH replace=true replaces it", place)
     else:
         target = Target(table, column, kind, statement.select, selected, replaces=bool(exists))
     _check_permission(engine, target, statement)
     return target
+
+
+def _table_as_it_is(engine: Engine, parts: tuple[str, ...]) -> Table:
+    """Return the table in the spelling that the database has, where only that of capitals differs."""
+    table = Table(parts)
+    if len(parts) > 1 or engine.kind_of(table):
+        return table
+    found = [name for name in engine.tables() if name.lower() == parts[0].lower()]
+    return Table((found[0],)) if len(found) == 1 else table
 
 
 def _all_of(engine: Engine, table: Table) -> str:

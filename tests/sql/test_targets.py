@@ -64,7 +64,7 @@ def test_a_column_is_added_and_then_updated(session: Session) -> None:
     assert list(after[0]) == [*before[0], "guess"]
     assert [row[:-1] for row in after[1]] == before[1]
     assert sorted(row[-1] for row in after[1]) == [float(n) for n in range(12)]
-    some = "SELECT age, role FROM people AS p WHERE p.id > 10 PREDICT people.guess USING model"
+    some = "SELECT age, role FROM people AS p WHERE p.id > 10 PREDICT People.Guess USING model"
     predict(session, some, [100.0, 101.0])
     assert sorted(row[-1] for row in tables_of(session)["people"][1])[-2:] == [100.0, 101.0]
     assert len(tables_of(session)["people"][1]) == 12
