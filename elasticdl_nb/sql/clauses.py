@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.lexical import Dialect, Token, position
-from elasticdl_nb.sql.statements import Attribute, Columns, Function, Name
+from elasticdl_nb.sql.lexical import Dialect, Token
+from elasticdl_nb.sql.statements import Attribute, Columns, Function, Name, Position
 
 VERBS = ("TRAIN", "PREDICT", "EVALUATE", "EXPLAIN", "ANALYZE")
 KEYWORDS = ("WITH", "COLUMN", "LABEL", "USING", "INTO")
@@ -131,7 +131,7 @@ class _Reader:
     def error(self, problem: str, place: int | None = None) -> ClauseError:
         if place is None:
             place = self.last_end if self.token is None or self.at_end() else self.token.start
-        error = ClauseError(problem, position(self.text, place))
+        error = ClauseError(problem, Position.of(self.text, place))
         error.meant = self.clauses > 0 or self.sure or (self.token is not None and self.token.upper in KEYWORDS)
         return error
 
@@ -200,7 +200,7 @@ class _Reader:
                 raise self.error(f"attribute {key.text!r} is given twice", key.position.offset)
             self.need("=", f"the attribute's name {key.text!r}")
             place = self.token.start if self.token else len(self.text)
-            attributes.append(Attribute(key.text, self._value(), key.position, position(self.text, place)))
+            attributes.append(Attribute(key.text, self._value(), key.position, Position.of(self.text, place)))
             if not self.take(","):
                 return
 
@@ -215,14 +215,14 @@ class _Reader:
         if match is None or not re.search("[-/:]", match[0]):
             return self._dotted(what)
         self._go_on(match.end())
-        return Name(match[0], position(self.text, token.start), (match[0],))
+        return Name(match[0], Position.of(self.text, token.start), (match[0],))
 
     def _dotted(self, what: str) -> Name:
         start = self.token.start if self.token else len(self.text)
         parts = [self._name_part(what)]
         while self.take("."):
             parts.append(self._name_part("a name after the dot"))
-        return Name(".".join(parts), position(self.text, start), tuple(parts))
+        return Name(".".join(parts), Position.of(self.text, start), tuple(parts))
 
     def _name_part(self, what: str) -> str:
         token = self.token
@@ -250,7 +250,7 @@ class _Reader:
         name = self._advance()
         self.need("(", name.text)
         arguments = self._until(")", depth, self._argument)
-        return Function(name.upper, tuple(arguments), position(self.text, name.start))
+        return Function(name.upper, tuple(arguments), Position.of(self.text, name.start))
 
     def _argument(self, depth: int) -> Any:
         return self._function(depth) if self._is_call() else self._value(depth, self._argument)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.sql.statements import Position
 
@@ -19,15 +21,33 @@ class SqlError(ElasticDLError):
                ^
     """
 
-    def __init__(self, problem: str, position: Position | None = None, source: str = "") -> None:
+    def __init__(
+        self, problem: str, position: Position | None = None, source: str = "", near: tuple[str, int] = ("", 0)
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.position = position
         self.source = source
+        self.near = near
+        """What an engine says of the place: a piece of the query, and how far into it the mistake is."""
+
+    def at(self, position: Position | None) -> SqlError:
+        """Return the error itself, now at this place if it had none."""
+        self.position = self.position or position
+        return self
 
     def within(self, source: str) -> SqlError:
         """Return the error itself, its place now shown in `source`, the text that was parsed."""
-        self.source = self.source or source
+        if self.source:
+            return self
+        self.source = source
+        excerpt, into = self.near
+        pattern = re.escape(excerpt)
+        if excerpt.isidentifier():
+            pattern = rf"\b{pattern}\b"
+        found = re.compile(pattern).search(source, self.position.offset if self.position else 0)
+        if excerpt and found:
+            self.position = Position.of(source, found.start() + into)
         return self
 
     def __str__(self) -> str:
@@ -48,8 +68,8 @@ class SqlError(ElasticDLError):
         before = "".join("\t" if character == "\t" else " " * _cells(character) for character in shown[: at - start])
         return f":\n  {'…' if start else ''}{shown}\n  {' ' if start else ''}{before}^"
 
-    def __reduce__(self) -> tuple[type[SqlError], tuple[str, Position | None, str]]:
-        return type(self), (self.problem, self.position, self.source)
+    def __reduce__(self) -> tuple[type[SqlError], tuple[str, Position | None, str, tuple[str, int]]]:
+        return type(self), (self.problem, self.position, self.source, self.near)
 
 
 def _cells(character: str) -> int:

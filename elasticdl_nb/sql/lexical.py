@@ -85,7 +85,7 @@ class Dialect:
                 start = self._after_comment(text, start)
                 continue
             if kind == "unclosed":
-                raise SqlError(f"this quote ({match[0]}) is not closed", position(text, start))
+                raise SqlError(f"this quote ({match[0]}) is not closed", Position.of(text, start))
             start = match.end()
             if kind != "space":
                 yield Token(kind, match[0], match.start(), start)  # type: ignore[arg-type]
@@ -99,7 +99,7 @@ class Dialect:
                 depth += 1
             if depth == 0:
                 return mark.end()
-        raise SqlError("this comment is not closed", position(text, start))
+        raise SqlError("this comment is not closed", Position.of(text, start))
 
 
 _DIALECTS = {
@@ -144,8 +144,3 @@ def dialect_of(name: str) -> Dialect:
     """Return the dialect that sqlglot or SQLAlchemy calls `name`; one that is not known here is plain SQL."""
     name = _ALIASES.get(name.lower(), name.lower())
     return _DIALECTS.get(name) or Dialect(name)
-
-
-def position(text: str, offset: int) -> Position:
-    """Return the place of the character at `offset`."""
-    return Position(offset, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))

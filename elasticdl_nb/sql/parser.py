@@ -15,7 +15,7 @@ from typing import Any
 
 from elasticdl_nb.sql.clauses import VERBS, Clause, ClauseError, read_clause, read_name
 from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.lexical import Dialect, Token, dialect_of, position
+from elasticdl_nb.sql.lexical import Dialect, Token, dialect_of
 from elasticdl_nb.sql.statements import (
     DropModel,
     Evaluate,
@@ -159,9 +159,9 @@ class _Reading:
 
     def _refuse(self, token: Token, verb: str) -> None:
         if self.first is None:
-            raise SqlError(f"a query is needed before {verb}: SELECT … {verb} …", position(self.text, token.start))
+            raise SqlError(f"a query is needed before {verb}: SELECT … {verb} …", Position.of(self.text, token.start))
         problem = f"{verb} goes after a query; this statement begins with {self.first.text}"
-        raise SqlError(problem, position(self.text, self.first.start))
+        raise SqlError(problem, Position.of(self.text, self.first.start))
 
     # ------------------------------------------------------------ other statements
 
@@ -171,7 +171,7 @@ class _Reading:
         text = self.text[self.first.start : self.last_end]
         if self.doubts and not self._is_query(self.last_end):
             raise max(self.doubts, key=_progress)
-        return Query(text, position(self.text, self.first.start))
+        return Query(text, Position.of(self.text, self.first.start))
 
     def _special(self, start: int) -> Statement | None:
         """Return the statement about models that begins at `start`, if one does."""
@@ -179,7 +179,7 @@ class _Reading:
         words = [token.upper for token in tokens]
         if words[:2] == ["SHOW", "MODELS"]:
             if len(tokens) > 2 and tokens[2].kind != "end":
-                raise SqlError("SHOW MODELS stands alone", position(self.text, tokens[2].start))
+                raise SqlError("SHOW MODELS stands alone", Position.of(self.text, tokens[2].start))
             return ShowModels(*self._placed(tokens[0].start, tokens[1].end))
         # `SHOW train` describes a table, in some engines.
         if words[:2] == ["SHOW", "TRAIN"] and len(tokens) > 2 and tokens[2].kind != "end":
@@ -192,7 +192,7 @@ class _Reading:
         return None
 
     def _placed(self, start: int, end: int) -> tuple[str, Position]:
-        return self.text[start:end], position(self.text, start)
+        return self.text[start:end], Position.of(self.text, start)
 
 
 def _progress(error: ClauseError) -> int:
@@ -220,7 +220,7 @@ def _known_to_sqlglot(dialect: Dialect) -> str | None:
 
 
 def _statement(text: str, start: int, select_end: int, clause: Clause) -> Statement:
-    place = position(text, start)
+    place = Position.of(text, start)
     whole, select = text[start : clause.end], text[start:select_end]
     attributes, names, subject = tuple(clause.attributes), clause.names, clause.subject
     label, using, into = names.get("LABEL"), names.get("USING"), names.get("INTO")

@@ -88,7 +88,7 @@ class Session:
             try:
                 result = self._run(statement, params or {}, wait or statement is not statements[-1], on_job)
             except SqlError as error:
-                raise error.within(text) from None
+                raise error.at(statement.position).within(text) from None
             yield result
 
     def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:

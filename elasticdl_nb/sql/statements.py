@@ -20,6 +20,11 @@ class Position:
     column: int
     """From 1, in characters."""
 
+    @classmethod
+    def of(cls, text: str, offset: int) -> Position:
+        """Return the place of the character at `offset`."""
+        return cls(offset, text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset))
+
 
 @dataclass(frozen=True)
 class Name:

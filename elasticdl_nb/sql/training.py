@@ -126,7 +126,7 @@ def describe(engine: Engine, query: str, place: Position | None) -> dict[str, st
     try:
         return {item.name: kind_of(item.type) for item in engine.describe(query)}
     except SqlError as error:
-        raise SqlError(error.problem, error.position or place) from None
+        raise error.at(place) from None
 
 
 def _check_model(model: Model, attributes: Attributes, name: Name) -> None:

@@ -37,6 +37,24 @@ def test_mistakes_are_errors() -> None:
         elasticdl_nb.sql.sessoin  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "SELECT 1;\nSELECT b,\n  ^zz FROM range(3) jazz(b)",
+        "SELECT 1 FROM range(3);\nSELECT a FROM ^nowhere",
+        "SELECT 1; -- nope\nSELECT ^nope(1) TO TRAIN DNNRegressor INTO m",
+        "SELECT 1;\n  ^SELEC 2",
+        "SELECT 1; SELECT 1 FROM range(3) WHERE ^ORDER BY 1",
+        "SELECT i, 1 AS y FROM range(3) r(i) TO TRAIN DNNRegressor LABEL ^nothing INTO m",
+    ],
+)
+def test_what_the_database_refuses_is_pointed_at(marked: str) -> None:
+    with pytest.raises(elasticdl_nb.SqlError) as caught:
+        elasticdl_nb.sql(marked.replace("^", ""))
+    assert caught.value.position is not None
+    assert caught.value.position.offset == marked.index("^")
+
+
 def test_the_package_can_be_called_whatever_was_imported_first() -> None:
     for first in (
         "import elasticdl_nb",

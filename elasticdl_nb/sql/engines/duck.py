@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -12,15 +13,30 @@ import pyarrow as pa
 from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
 from elasticdl_nb.sql.errors import SqlError
 
+_EXCERPT = re.compile(r"^(?P<label>LINE \d+: )(?P<line>.*)\n(?P<caret> *)\^", re.MULTILINE)
+
+_NAMED = re.compile(r'(?:column|table) "([^"]+)" not found|with name (\S+) does not exist')
+
 
 @contextlib.contextmanager
 def _errors() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise SqlError(_message(error)) from None
+        raise SqlError(_message(error), near=_near(error)) from None
     except pa.ArrowException as error:
         raise SqlError(f"DuckDB: {error}") from None
+
+
+def _near(error: Exception) -> tuple[str, int]:
+    """The line of the query that DuckDB shows and the place that its caret points at, or the name it speaks of."""
+    match = _EXCERPT.search(str(error))
+    if match is None:
+        name = _NAMED.search(str(error))
+        return (name[1] or name[2], 0) if name else ("", 0)
+    cut = 3 if match["line"].startswith("...") else 0
+    excerpt = match["line"][cut:].removesuffix("...").rstrip()
+    return excerpt, min(max(0, len(match["caret"]) - len(match["label"]) - cut), len(excerpt))
 
 
 def _message(error: Exception) -> str:
