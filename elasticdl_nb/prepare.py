@@ -22,6 +22,7 @@ from elasticdl_nb.objects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.paths import check_output, with_absolute_paths
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 
 _NAME_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -56,6 +57,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
             spec = _with_trained_reader_params(spec)
             _check_data(spec)
         _check_checkpoint(spec)
+        Network.of()
         check_output(spec)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
