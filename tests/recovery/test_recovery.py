@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 
 import psutil
+import pytest
 from conftest import RECORDS
 
 from elasticdl_nb.job import Job
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
+pytestmark = pytest.mark.timeout(900)
 SERVED = {"distribution_strategy": "ParameterServerStrategy", "num_ps": 2, "num_workers": 2, "checkpoint_steps": 30}
 EPOCHS = 4
 """Minutes of training while it is held, seconds afterwards."""
