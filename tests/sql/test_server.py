@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import datetime
+import re
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pyarrow as pa
 import pytest
 from google.protobuf import wrappers_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from elasticdl_nb.cli.serving import session_opener
+from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.protocol.sqlflow_pb2_grpc import SQLFlowStub
+from elasticdl_nb.sql.result import Result
+from elasticdl_nb.sql.server.encoding import responses
 from elasticdl_nb.sql.server.service import Server, SQLFlowService, as_url
 
 TOKEN = "a token"
@@ -200,3 +207,40 @@ def client_fetches(client: Client, name: str) -> list[str | None]:
 )
 def test_addresses_in_go_s_form_are_understood(written: str, url: str) -> None:
     assert as_url(written) == url
+
+
+def test_a_statement_gives_messages_or_rows_but_never_both() -> None:
+    (statement,) = parse("SELECT 1 TO EXPLAIN m")
+    table = pa.table({"feature": ["sex"], "importance": [0.5]})
+    explained = Result(statement, table, ("mixed",), plot="<svg/>")
+    given = list(responses(explained, spoken=False))
+    assert kinds(given) == ["message"] * 3
+    assert "importance" in given[1].message.message
+    # What SQLFlow's clients take for HTML.
+    assert re.fullmatch("<div.*?>.*</div>", given[2].message.message)
+    assert kinds(list(responses(Result(statement, table), spoken=False))) == ["head", "row"]
+    assert kinds(list(responses(Result(statement, table), spoken=True))) == ["message"]
+    assert kinds(list(responses(Result(statement), spoken=False))) == ["message"]
+    assert kinds(list(responses(Result(statement), spoken=True))) == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_with_a_certificate_the_connection_is_encrypted(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    opener = session_opener("", str(tmp_path / "models"))
+    server = Server(SQLFlowService(opener, TOKEN), "localhost", 0, credentials)
+    server.start()
+    request = pb.Request(sql="SELECT 1 AS x", session=pb.Session(token=TOKEN))
+    with grpc.secure_channel(
+        f"localhost:{server.port}", grpc.ssl_channel_credentials(certificate.read_bytes())
+    ) as channel:
+        assert kinds(list(SQLFlowStub(channel).Run(request, timeout=60))) == ["head", "row"]
+    with grpc.insecure_channel(f"localhost:{server.port}") as channel, pytest.raises(grpc.RpcError):
+        list(SQLFlowStub(channel).Run(request, timeout=10))
+    server.stop()
