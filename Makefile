@@ -27,7 +27,8 @@ demo: $(STAMP)  ## Run the quickstart notebook: train, evaluate and predict on 3
 	@echo "The executed notebook: demo-output/quickstart.ipynb, and quickstart.html beside it. To run it yourself: make lab"
 
 lab: $(STAMP)  ## Open the notebooks in JupyterLab
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=. notebooks/quickstart.ipynb
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=. \
+		--LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb
 
 test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
