@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.sql.code import class_files, copy_code, write_record
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.features import MOST_TERMS
 from elasticdl_nb.sql.statistics import values
 from elasticdl_nb.sql.store import ModelStore
-from elasticdl_nb.sql.training import Training, copy_code, write_record
+from elasticdl_nb.sql.training import Training
 
 _TERMS_SHOWN = 20
 _SECRET = re.compile(r"://[^/@]*:[^@]*@")
@@ -73,7 +74,7 @@ def write_zoo(
 
 def training_program(training: Training, select: str, engine: Engine) -> str:
     """Return the program of a TRAIN statement."""
-    files = training.class_files()
+    files = class_files(training.model, training.record)
     record = _mapped(training.record, _shortened)
     options = [f"        {name}={value!r}," for name, value in training.options().items() if name != "job_name"]
     if training.validation:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -13,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticdl_nb.objects import CAPTURED_MODULE, name_objects
-from elasticdl_nb.runtime.model.static import built_in_zoo
+from elasticdl_nb.objects import CAPTURED_MODULE
 from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
+from elasticdl_nb.sql.code import MODULE, write_zoo
 from elasticdl_nb.sql.columns import compile_columns, find_column
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.errors import SqlError
@@ -37,28 +34,12 @@ from elasticdl_nb.sql.features import (
 from elasticdl_nb.sql.models import DEEP, FIELDS, LINEAR, Model, find_model
 from elasticdl_nb.sql.statements import Columns, Name, Position, Train
 from elasticdl_nb.sql.statistics import collect, values
-from elasticdl_nb.sql.store import RECORD, ModelStore, needed_columns
+from elasticdl_nb.sql.store import ModelStore, needed_columns
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
 
 MOST_CLASSES = 1000
-MODULE = "sql_model"
-_COPIED = ("tablefeatures.py", "sqltrained.py")
-_GENERATED = '''"""The model of a SQL statement, which stands in sql_model.json beside this file."""
-
-from pathlib import Path
-
-from sqltrained import SqlModel
-
-_model = SqlModel(Path(__file__).with_name("sql_model.json"))
-custom_model = _model.custom_model
-input_fn = _model.input_fn
-loss = _model.loss
-optimizer = _model.optimizer
-eval_metrics_fn = _model.eval_metrics_fn
-callbacks = _model.callbacks
-'''
 
 
 @dataclass(frozen=True)
@@ -74,15 +55,6 @@ class Training:
     job: dict[str, Any]
     features: tuple[str, ...]
     messages: tuple[str, ...] = field(default=())
-
-    def class_files(self) -> dict[str, str]:
-        """Return the files of a model that is defined where the statement runs; none for a pre-built one."""
-        if self.model.value is None:
-            return {}
-        with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
-            _write_class(self.model, Path(folder), self.record)
-            found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
-            return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
 
     def options(self) -> dict[str, Any]:
         """Return the options of the job but for its data and its zoo."""
@@ -404,51 +376,12 @@ def start(training: Training, engine: Engine) -> Job:
     from elasticdl_nb.api import train
 
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
-        write_zoo(training, Path(folder))
+        write_zoo(training.model, training.record, Path(folder))
         given = training.options()
         given["data"] = engine.stream(training.query)
         if training.validation:
             given["validation_data"] = engine.stream(training.validation)
         return train(model_zoo=folder, wait=False, **given)
-
-
-def write_zoo(training: Training, folder: Path) -> None:
-    """Write the model's code, what belongs to every model trained in SQL, and how this one was made."""
-    if training.model.value is not None:
-        _write_class(training.model, folder, training.record)
-    copy_code(folder, built_in=training.model.value is None)
-    write_record(folder, training.record)
-
-
-def copy_code(folder: Path, *, built_in: bool) -> None:
-    """Copy what every model trained in SQL needs, with the whole built-in zoo if the model is one of its."""
-    zoo = Path(built_in_zoo())
-    if built_in:
-        shutil.copytree(zoo, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in _COPIED:
-        shutil.copyfile(zoo / name, folder / name)
-
-
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write how a model is made, and the module that makes it so."""
-    (folder / f"{MODULE}.py").write_text(_GENERATED)
-    (folder / RECORD).write_text(json.dumps(record))
-
-
-def _write_class(model: Model, folder: Path, record: dict[str, Any]) -> None:
-    """Write the code of a class that is defined in a notebook or script, or copy the folder of its module."""
-    from elasticdl_nb.capture import capture_objects
-    from elasticdl_nb.capture import write_zoo as write_captured
-    from elasticdl_nb.zoo import fetch_zoo
-
-    named = name_objects("train", {"model_def": model.value})
-    if named.captured:
-        captured = capture_objects(dict(named.captured))
-        write_captured(captured, folder, CAPTURED_MODULE)
-        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in captured.requirements))
-    else:
-        fetch_zoo(os.fspath(named.options.get("model_zoo", "")), folder)
-    record["module"], _, record["class"] = named.options["model_def"].rpartition(".")
 
 
 def _job_name(into: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from elasticdl_nb.runtime.model.trained import MESSAGE, ZOO
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.sql import engines, training
+from elasticdl_nb.sql.code import write_zoo
 from elasticdl_nb.sql.parser import parse
 from elasticdl_nb.sql.session import Session
 from elasticdl_nb.sql.statements import Train
@@ -61,5 +62,5 @@ def store_untrained(session: Session, statement: str) -> None:
     prepared = training.prepare(parsed, session.engine, session.store, {})
     folder = Path(session.store.path) / prepared.into
     (folder / ZOO).mkdir(parents=True)
-    training.write_zoo(prepared, folder / ZOO)
+    write_zoo(prepared.model, prepared.record, folder / ZOO)
     (folder / MESSAGE).write_bytes(pb.TrainedModel(model_zoo=ZOO, created_at=1.0).SerializeToString())
