@@ -35,7 +35,10 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Stop recording and completing; the magics themselves stay, as IPython has no way to remove them."""
+    """Stop recording and completing, and close databases; the magics stay, as IPython has no way to remove them."""
+    sql = shell.magics_manager.registry.get(SQLFlowMagics.__name__)
+    if sql is not None:
+        sql.close()
     recorder = shell.__dict__.pop(_RECORDER, None)
     if recorder is not None:
         recorder.stop()

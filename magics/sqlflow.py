@@ -77,11 +77,6 @@ class SQLFlowMagics(Magics):
         else:
             self._run(text, params, request)
 
-    @property
-    def open_session(self) -> Session | None:
-        """The session, if it has begun."""
-        return self._session
-
     def close(self) -> None:
         """End the session, if there is one."""
         if self._session is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -71,14 +72,19 @@ def read_name(text: str, start: int, dialect: Dialect, what: str) -> tuple[Name,
     return name, reader.last_end
 
 
+@functools.cache
+def _in_clauses(dialect: Dialect) -> Dialect:
+    """What is between double quotes is one token in a clause of any dialect, and brackets are those of lists."""
+    return Dialect(
+        "clause", backslashes=True, hash_comments=dialect.hash_comments, nested_comments=dialect.nested_comments
+    )
+
+
 class _Reader:
     def __init__(self, text: str, start: int, dialect: Dialect, parameters: Mapping[str, Any]) -> None:
         self.text = text
         self.parameters = parameters
-        # What is between double quotes is one token in a clause of any dialect, and brackets are those of lists.
-        self.dialect = Dialect(
-            "clause", backslashes=True, hash_comments=dialect.hash_comments, nested_comments=dialect.nested_comments
-        )
+        self.dialect = _in_clauses(dialect)
         self.clauses = 0
         self.sure = False
         self.last_end = start

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from magic_shell import Shell
 
+import elasticdl_nb
 from elasticdl_nb.magics.options import MagicError
 from elasticdl_nb.magics.sqlline import read_line
 from elasticdl_nb.runtime.errors import OptionError
@@ -185,3 +186,11 @@ def test_tab_offers_nothing_in_strings_and_other_cells(shell: Shell):
     shell.run("%sqlflow CREATE TABLE employee (salary DOUBLE)")
     assert not any("salary" in one for one in shell.complete("%sqlflow SELECT 'sal"))
     assert not any("employee" in one for one in shell.complete("x = 'SELECT * FROM emp"))
+
+
+def test_unloading_the_extension_closes_the_database(shell: Shell, tmp_path: Path):
+    shell.run(f"%sqlflow --connect {tmp_path}/a.duckdb", "%sqlflow CREATE TABLE t AS SELECT 1 AS x")
+    elasticdl_nb.unload_ipython_extension(shell.ip)
+    elasticdl_nb.load_ipython_extension(shell.ip)
+    with duckdb.connect(f"{tmp_path}/a.duckdb", read_only=True) as connection:
+        assert connection.sql("FROM t").fetchall() == [(1,)]
