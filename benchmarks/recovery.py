@@ -1,10 +1,13 @@
 """Seconds from the death of a process to the first useful step after it, and records that were computed again.
 
-    python benchmarks/recovery.py [--rounds 2]
+    python benchmarks/recovery.py [--rounds 2] [--strategy AllreduceStrategy]
 
 A job trains DeepFM with two workers and two parameter servers; a worker, a server and the master are killed with
 SIGKILL, in turn. A step is useful once the job has done more records than it had (after going back to a checkpoint,
 where it does). A worker that is started anew needs seconds to import TensorFlow; its peer goes on meanwhile.
+
+With AllreduceStrategy, three workers train a dense model. One is killed, the oldest in every other round. Figures:
+seconds to the next step of the others, and for how long they paused when another worker joined in its place.
 """
 
 from __future__ import annotations
@@ -79,10 +82,114 @@ def measure(job: Job, role: str) -> tuple[float, int]:
     raise SystemExit(f"no step within {DEADLINE:g} seconds: {job.status().detail}")
 
 
+# ------------------------------------------------------------------ all-reduce
+
+DENSE = """
+import keras
+import tensorflow as tf
+
+from elasticdl_nb import batched
+
+
+def custom_model():
+    x = inputs = keras.Input((64,), name="x")
+    for _ in range(4):
+        x = keras.layers.BatchNormalization()(keras.layers.Dense(512, "relu")(x))
+    return keras.Model(inputs, keras.layers.Dense(1)(x))
+
+
+@batched
+def input_fn(record, mode):
+    return tf.stack([record[f"c{i}"] for i in range(64)], -1), record["label"]
+
+
+def loss(labels, output):
+    return keras.ops.mean(keras.ops.square(keras.ops.reshape(labels, (-1, 1)) - output))
+
+
+def optimizer():
+    return keras.optimizers.Adam(0.001)
+"""
+
+
+def start_ring(folder: Path) -> Job:
+    random = np.random.default_rng(0)
+    columns = {f"c{i}": random.normal(size=RECORDS).astype(np.float32) for i in range(64)}
+    columns["label"] = columns["c0"] - columns["c1"]
+    pd.DataFrame(columns).to_parquet(folder / "data.parquet", row_group_size=4000)
+    (folder / "zoo").mkdir()
+    (folder / "zoo" / "dense.py").write_text(DENSE)
+    return elasticdl_nb.train(
+        model_zoo=folder / "zoo", model_def="dense.custom_model", data=folder / "data.parquet", output=folder / "out",
+        minibatch_size=256, num_epochs=10_000, num_minibatches_per_task=16, wait=False, detach=True, num_workers=3,
+        distribution_strategy="AllreduceStrategy", saved_model=False, log_loss_steps=1,
+    )  # fmt: skip
+
+
+def rings(job: Job) -> list[pb.Event]:
+    """What was said whenever a ring was formed."""
+    return [event for event in job.status().events if event.text.startswith("training together")]
+
+
+def wait_for_ring(job: Job, formed: int, workers: int) -> pb.Event:
+    """Wait until a ring of so many workers was formed after so many others, and it has trained for a second."""
+    deadline = time.perf_counter() + DEADLINE
+    while time.perf_counter() < deadline:
+        found = [ring for ring in rings(job)[formed:] if ring.text.count("worker-") == workers]
+        losses = job.status().losses
+        if found and losses and losses[-1].time > found[-1].time + 1:
+            return found[-1]
+        time.sleep(0.05)
+    raise SystemExit(f"no ring of {workers} workers within {DEADLINE:g} seconds")
+
+
+def pause(job: Job, when: float) -> float:
+    """Seconds between the last step before a moment and the first after it."""
+    times = [point.time for point in job.status().losses]
+    return min(one for one in times if one > when) - max(one for one in times if one <= when)
+
+
+def measure_ring(job: Job, victim: int) -> tuple[float, float]:
+    """Kill a worker; return the seconds to the next step of the others, and for how long they paused when it joined."""
+    formed = len(rings(job))
+    pid = next(one.pid for one in job.status().instances if one.role == "worker" and one.index == victim)
+    killed = time.time()
+    os.kill(pid, signal.SIGKILL)
+    wait_for_ring(job, formed, 2)
+    first = min(point.time for point in job.status().losses if point.time > killed + 1e-3)
+    joined = wait_for_ring(job, formed, 3)
+    return first - killed, pause(job, joined.time)
+
+
+def recover_rings(folder: Path, rounds: int) -> None:
+    job = start_ring(folder)
+    try:
+        wait_for_ring(job, 0, 3)
+        for number in range(rounds):
+            oldest = int(rings(job)[-1].text.partition("worker-")[2].partition(",")[0])
+            victim = oldest if number % 2 else (oldest + 1) % 3
+            seconds, paused = measure_ring(job, victim)
+            who = "the oldest" if victim == oldest else "another"
+            print(
+                f"{who:<10} killed: next step after {seconds:5.2f} s   a join paused the others {paused:5.2f} s",
+                flush=True,
+            )
+    finally:
+        job.cancel()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--strategy", nargs="+", default=["ParameterServerStrategy", "AllreduceStrategy"])
+    given = parser.parse_args()
+    rounds = given.rounds
+    if "AllreduceStrategy" in given.strategy:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["ELASTICDL_HOME"] = f"{folder}/home"
+            recover_rings(Path(folder), rounds)
+    if "ParameterServerStrategy" not in given.strategy:
+        return
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ELASTICDL_HOME"] = f"{folder}/home"
         job = start(Path(folder))

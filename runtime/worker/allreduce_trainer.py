@@ -216,10 +216,9 @@ class AllreduceTrainer(LocalTrainer):
 
     def when_safe(self, call: Callable[[], None]) -> None:
         """See `LocalTrainer`. That is so once all have begun the next step, and so have made this one."""
+        self._unsafe.append(call)
         if self._collective.world == 1:
-            call()
-        else:
-            self._unsafe.append(call)
+            self._report()
 
     def take_part(self, until: Callable[[], bool]) -> None:
         """Make the steps of others with them, until there is something to do; `RingOrders.wake` says to look."""

@@ -104,7 +104,7 @@ class Worker:
         for work in Feed(self._link.tasks, self._source_of, self._while_idle, self._link.orders.wake):
             if self._link.begin(work.task):
                 self._attempt(work)
-                self._when_safe(partial(self._link.end, work.task))
+                self._when_safe(work.task, partial(self._link.end, work.task))
             work.close()
         self._events.close()
 
@@ -126,10 +126,10 @@ class Worker:
             id=task.id, attempt=task.attempt, failure=failure(error, original_error(error)), steps_applied=steps,
             records=self._trainer.records_kept if self._trainer and task.kind == pb.TRAIN else 0,
         )  # fmt: skip
-        self._when_safe(partial(self._link.send, task_failed=failed))
+        self._when_safe(task, partial(self._link.send, task_failed=failed))
 
-    def _when_safe(self, call: Callable[[], None]) -> None:
-        if self._trainer:
+    def _when_safe(self, task: pb.Task, call: Callable[[], None]) -> None:
+        if self._trainer and task.kind == pb.TRAIN:
             self._trainer.when_safe(call)
         else:
             call()
@@ -208,7 +208,7 @@ class Worker:
 
     def _done(self, task: pb.Task, **more: Any) -> None:
         done = pb.TaskDone(id=task.id, attempt=task.attempt, step=self._step, **more)
-        self._when_safe(partial(self._link.send, task_done=done))
+        self._when_safe(task, partial(self._link.send, task_done=done))
 
     @property
     def _step(self) -> int:
