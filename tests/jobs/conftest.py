@@ -36,7 +36,7 @@ def assert_nothing_is_left(work: Path) -> None:
     left = [(process.pid, process.cmdline()) for process in alive]
     for process in alive:
         process.kill()
-    assert not left
+    assert not left, [log.read_text()[-2000:] for log in work.rglob("*.log")]
     for folder in JobFolder.all():
         master = folder.master()
         assert master is None or not listens(master["address"]), f"{folder.name} still listens"

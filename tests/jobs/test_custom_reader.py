@@ -7,8 +7,10 @@ import sqlite3
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 import elasticdl_nb
+from elasticdl_nb.runtime.data import recordio
 from elasticdl_nb.runtime.errors import JobFailed
 
 CODE = """
@@ -107,12 +109,13 @@ def test_a_table_is_trained_on_evaluated_and_predicted_in_the_order_of_its_rows(
     assert evaluated.metrics["loss"] == pytest.approx(trained.metrics["loss"], rel=1e-3)
 
     predicted = elasticdl_nb.predict(
-        trained_model=trained.output, data="observed", output="predicted.csv", wait=True, **options
+        trained_model=trained.output, data="observed", output="predicted.recordio", wait=True, **options
     )
     with sqlite3.connect(tmp_path / "rows.db") as connection:
         expected = pd.read_sql("SELECT y FROM observed ORDER BY id", connection).y
     connection.close()
-    given = pd.read_csv(predicted.output).prediction
+    feature = {"prediction": tf.io.FixedLenFeature([1], tf.float32)}
+    given = tf.io.parse_example(list(recordio.read_file(predicted.output)), feature)["prediction"].numpy()[:, 0]
     assert len(given) == ROWS
     assert np.abs(given - expected).max() < 0.5
     assert np.corrcoef(given, expected)[0, 1] > 0.99
