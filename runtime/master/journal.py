@@ -7,20 +7,29 @@ are replaced by the state they have led to.
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
-BYTES_KEPT = 1 << 20
+BYTES_KEPT = 4 << 20
 """Bytes of events that are kept at least before the state they have led to takes their place."""
+
+# The bulk of all events; protobuf's own way to pickle a message takes several times as long.
+copyreg.pickle(pb.WorkerMessage, lambda message: (_worker_message, (message.SerializeToString(),)))
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, event BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), coordinator BLOB NOT NULL);
 """
+
+
+def _worker_message(serialized: bytes) -> pb.WorkerMessage:
+    return pb.WorkerMessage.FromString(serialized)
 
 
 class Journal:
@@ -32,19 +41,17 @@ class Journal:
         # Written to the file at once, to the disk when the system likes: it is to survive the process, not the machine.
         self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
         self._since = self._state_size = 0
+        self._pending: list[tuple[bytes]] = []
 
     def append(self, name: str, arguments: tuple[Any, ...]) -> bool:
         """Add an event: the name of a coordinator's method and what it was called with.
 
         Returns whether it is the first one that waits for `commit`.
         """
-        is_first = not self._database.in_transaction
-        if is_first:
-            self._database.execute("BEGIN")
-        event = pickle.dumps((name, arguments))
-        self._database.execute("INSERT INTO events (event) VALUES (?)", [event])
+        event = pickle.dumps((name, arguments), protocol=5)
+        self._pending.append((event,))
         self._since += len(event)
-        return is_first
+        return len(self._pending) == 1
 
     def commit(self, coordinator: Coordinator) -> None:
         """Make the events since the last commit count; they have led to this state, which takes their place if need be.
@@ -52,19 +59,23 @@ class Journal:
         The state of a job of very many tasks is large: it is written as seldom as keeps its share of the work small,
         and as often as lets another master catch up in seconds.
         """
-        if self._database.in_transaction:
+        if self._pending:
+            self._database.execute("BEGIN")
+            self._database.executemany("INSERT INTO events (event) VALUES (?)", self._pending)
             self._database.execute("COMMIT")
+            self._pending.clear()
         if self._since > max(BYTES_KEPT, self._state_size):
             self.replace(coordinator)
 
     def replace(self, coordinator: Coordinator) -> None:
-        """Replace the events, all of them committed, by this state, which they have led to."""
+        """Replace the events, those that wait for `commit` among them, by this state, which they have led to."""
         state = pickle.dumps(coordinator)
         self._database.execute("BEGIN")
         self._database.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", [state])
         self._database.execute("DELETE FROM events")
         self._database.execute("COMMIT")
         self._since, self._state_size = 0, len(state)
+        self._pending.clear()
 
     def recover(self) -> Coordinator | None:
         """Return a coordinator that knows all that is in the journal; None if there is nothing."""

@@ -26,7 +26,7 @@ def task_message(
         index=task.index,
         evaluation=task.evaluation,
         summarize=task.summarize,
-        states=state_messages(states or {}),
+        states=state_messages(states) if states else None,
         parts=parts,
         ends_epoch=task.ends_epoch,
         generation=generation,

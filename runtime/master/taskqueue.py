@@ -10,8 +10,8 @@ import math
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 
@@ -26,8 +26,7 @@ class IllegalTransitionError(ElasticDLError):
     """The queue was told something that cannot have happened; the message carries the task's story."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """A piece of work for one worker; `index` is its place among the tasks cut from the same data.
 
     `skip` of its records, in the order in which workers read it, are in the model already.
@@ -37,7 +36,7 @@ class Task:
     kind: TaskKind
     spans: tuple[Span, ...] = ()
     epoch: int = 0
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # rather than tuple's method
     evaluation: int = 0
     summarize: bool = False
     ends_epoch: bool = False
@@ -165,7 +164,7 @@ class TaskQueue:
             self._urgent.remove(task)
         elif self._urgent or not new_training or (task := self._next_of_plan()) is None:
             return None
-        task = replace(task, attempt=task.attempt + 1)
+        task = task._replace(attempt=task.attempt + 1)
         self._doing[task.id] = (task, [worker])
         self._hands[worker][task.id] = task
         return task
@@ -197,7 +196,7 @@ class TaskQueue:
         cursor.position += 1
         if cursor.position == len(self._order):
             cursor.epoch, cursor.position, self._order = cursor.epoch + 1, 0, []
-            task = replace(task, ends_epoch=True)
+            task = task._replace(ends_epoch=True)
         return task
 
     # ------------------------------------------------------------ taking back
@@ -221,7 +220,7 @@ class TaskQueue:
         if task is None:
             return None
         self._take_back(task_id)
-        task = replace(task, failures=task.failures + 1, skip=max(skip, task.skip))
+        task = task._replace(failures=task.failures + 1, skip=max(skip, task.skip))
         self._urgent.appendleft(task)
         self.tasks_retried += 1
         return task
@@ -239,7 +238,7 @@ class TaskQueue:
             back += [] if holders else [task]
         for task in reversed(back):
             del self._doing[task.id]
-            self._urgent.appendleft(replace(task, skip=max(task.skip, skips.get(task.id, 0))))
+            self._urgent.appendleft(task._replace(skip=max(task.skip, skips.get(task.id, 0))))
         self.tasks_retried += len(back)
         return back
 
@@ -331,7 +330,7 @@ class TaskQueue:
             "cursor": [self._cursor.epoch, self._cursor.position, self._cursor.steps],
             "stopped": self._stopped,
             "waiting": [
-                _as_json(replace(task, skip=max(task.skip, skips.get(task.id, 0))))
+                _as_json(task._replace(skip=max(task.skip, skips.get(task.id, 0))))
                 for task in waiting
                 if task.kind == "train"
             ],
