@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import grpc
@@ -63,14 +62,14 @@ class MasterService(master_pb2_grpc.MasterServicer):
         outbox = self._outboxes.get(key)
         if outbox is not None:
             outbox.messages.append(message)
-            outbox.filled.set()
+            outbox.wake()
 
     def acknowledge(self, key: Key, sequence: int) -> None:
         """Tell a process that everything up to this number is safe; goes with a message if there is one."""
         outbox = self._outboxes.get(key)
         if outbox is not None:
             outbox.acknowledged = sequence
-            outbox.filled.set()
+            outbox.wake()
 
     def wake_watchers(self) -> None:
         """Something has changed that watchers should see."""
@@ -86,7 +85,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
             return
         key = (first.hello.role or "worker", first.hello.worker, first.hello.incarnation)
         outbox = self._outboxes[key] = _Outbox()
-        sender = asyncio.create_task(_send_all(outbox, context))
+        sender = asyncio.create_task(outbox.send_all(context))
         try:
             if not self._events.greeted(first.hello):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job goes on without it")
@@ -133,21 +132,27 @@ class MasterService(master_pb2_grpc.MasterServicer):
         return pb.ScaleReply()
 
 
-@dataclass
 class _Outbox:
     """What is to be sent to one process."""
 
-    messages: deque[pb.MasterMessage] = field(default_factory=deque)
-    acknowledged: int = 0
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self) -> None:
+        self.messages: deque[pb.MasterMessage] = deque()
+        self.acknowledged = 0
+        self._sleeping: asyncio.Future[None] | None = None
 
+    def wake(self) -> None:
+        """There is something to send."""
+        if self._sleeping is not None and not self._sleeping.done():
+            self._sleeping.set_result(None)
 
-async def _send_all(outbox: _Outbox, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    while True:
-        await outbox.filled.wait()
-        outbox.filled.clear()
-        while outbox.messages or outbox.acknowledged:
-            message = outbox.messages.popleft() if outbox.messages else pb.MasterMessage()
-            # Set for each anew, as a message to several processes is one object; `write` serializes it at once.
-            message.acknowledged, outbox.acknowledged = outbox.acknowledged, 0
-            await context.write(message)
+    async def send_all(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Send what there is and what comes, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while self.messages or self.acknowledged:
+                message = self.messages.popleft() if self.messages else pb.MasterMessage()
+                # Set for each anew, as a message to several processes is one object; `write` serializes it at once.
+                message.acknowledged, self.acknowledged = self.acknowledged, 0
+                await context.write(message)
+            self._sleeping = loop.create_future()
+            await self._sleeping

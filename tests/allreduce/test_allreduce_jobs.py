@@ -19,8 +19,11 @@ from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 RECORDS = 4000
-EVENTS = int(os.environ.get("ELASTICDL_TEST_RING_EVENTS", "6"))
+EVENTS = int(os.environ.get("ELASTICDL_TEST_RING_EVENTS", "4"))
 MODEL = """
+import os
+import time
+
 import keras
 import tensorflow as tf
 
@@ -46,7 +49,24 @@ def optimizer():
 
 def eval_metrics_fn():
     return {"mse": keras.metrics.MeanSquaredError()}
+
+
+class Held(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if os.path.exists(os.environ["TEST_HOLD"]):
+            time.sleep(0.1)
+
+
+def callbacks():
+    return [Held()]
 """
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Callable[[], None]:
+    """Steps take a tenth of a second each, however fast the machine is, until this is called."""
+    (tmp_path / "hold").touch()
+    return (tmp_path / "hold").unlink
 
 
 @pytest.fixture
@@ -66,7 +86,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
             "model_zoo": tmp_path / "zoo", "model_def": "small.custom_model", "data": tmp_path / "train.csv",
             "validation_data": tmp_path / "valid.csv", "output": tmp_path / f"out{len(started)}", "minibatch_size": 20,
             "num_minibatches_per_task": 5, "evaluation_steps": 1_000_000, "saved_model": False, "log_loss_steps": 1,
-            "distribution_strategy": "AllreduceStrategy", **options,
+            "distribution_strategy": "AllreduceStrategy", "envs": {"TEST_HOLD": os.fspath(tmp_path / "hold")},
+            **options,
         }  # fmt: skip
         started.append(elasticdl_nb.train(**options, wait=False))
         return started[-1]
@@ -87,7 +108,7 @@ def check_end(job: Job, records: int) -> pb.JobStatus:
     job.wait(timeout=280)
     status = job.status()
     assert (status.phase, status.records_done, status.records_total) == (pb.SUCCEEDED, records, records)
-    assert job.metrics["mse"] < 0.6
+    assert job.metrics["mse"] < 1  # of 2 without learning
     wait_until(lambda: not chaos.processes(job.folder), "all processes are gone")
     return status
 
@@ -113,8 +134,9 @@ def test_the_same_seed_and_workers_give_the_same_losses(start: Callable[..., Job
     assert curves[0] == curves[1]
 
 
-def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., Job]) -> None:
-    job = start(num_workers=2, num_epochs=60 + 20 * EVENTS, checkpoint_steps=200)
+def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., Job], hold: Callable[[], None]) -> None:
+    epochs = 14 + 2 * EVENTS
+    job = start(num_workers=2, num_epochs=epochs, checkpoint_steps=200)
     wait_until(lambda: together(job) == 2, "both train")
     send(job, "worker-0", signal.SIGKILL)
     step = job.status().step
@@ -130,23 +152,28 @@ def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., 
         step = job.status().step
         wait_until(lambda step=step: job.status().step > step or job.status().finished_at, "the others go on")
         time.sleep(choice.random() * 2)
-    check_end(job, (60 + 20 * EVENTS) * RECORDS)
+    hold()
+    check_end(job, epochs * RECORDS)
 
 
-def test_when_all_workers_die_the_job_goes_back_to_a_checkpoint(start: Callable[..., Job]) -> None:
-    job = start(num_workers=2, num_epochs=40, checkpoint_steps=100)
+def test_when_all_workers_die_the_job_goes_back_to_a_checkpoint(
+    start: Callable[..., Job], hold: Callable[[], None]
+) -> None:
+    job = start(num_workers=2, num_epochs=4, checkpoint_steps=20)
     wait_until(lambda: job.status().checkpoint_step > 0, "there is a checkpoint")
     for number in range(2):
         send(job, f"worker-{number}", signal.SIGSTOP)
     for number in range(2):
         send(job, f"worker-{number}", signal.SIGKILL)
-    status = check_end(job, 40 * RECORDS)
+    hold()
+    status = check_end(job, 4 * RECORDS)
     assert status.rollbacks == 1
 
 
-def test_below_min_workers_it_says_what_it_waits_for(start: Callable[..., Job]) -> None:
-    job = start(num_workers=2, min_workers=2, num_epochs=40)
+def test_below_min_workers_it_says_what_it_waits_for(start: Callable[..., Job], hold: Callable[[], None]) -> None:
+    job = start(num_workers=2, min_workers=2, num_epochs=4)
     wait_until(lambda: together(job) == 2, "both train")
     send(job, "worker-1", signal.SIGKILL)
     wait_until(lambda: "waiting for 1 more worker" in job.status().detail, "it says so")
-    check_end(job, 40 * RECORDS)
+    hold()
+    check_end(job, 4 * RECORDS)

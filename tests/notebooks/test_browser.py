@@ -99,6 +99,7 @@ def test_a_live_job_is_watched_scaled_stopped_and_kept(lab, page):
 
     # A reloaded page shows the view again, for the kernel is still there.
     page.keyboard.press("Control+s")
+    saved(lab, 1, "NAME", live=True)
     page.reload()
     page.get_by_text("| Idle").first.wait_for()
     phase(page, 1, "Running")
@@ -125,7 +126,7 @@ def test_a_live_job_is_watched_scaled_stopped_and_kept(lab, page):
     assert "Error displaying widget" not in page.content()
 
 
-def saved(lab: Lab, number: int, word: str) -> str:
+def saved(lab: Lab, number: int, word: str, *, live: bool = False) -> str:
     """A cell's outputs in the saved notebook, once they have the word; the file is replaced while we read."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -133,7 +134,7 @@ def saved(lab: Lab, number: int, word: str) -> str:
             outputs = str(nbformat.read(lab.folder / "live.ipynb", 4).cells[number].outputs)
         except (OSError, nbformat.reader.NotJSONError):
             outputs = ""
-        if word in outputs and "widget-view" not in outputs:
+        if word in outputs and ("widget-view" in outputs) == live:
             return outputs
         time.sleep(0.2)
     raise AssertionError("the notebook was not saved with its last picture")
