@@ -77,9 +77,10 @@ class Crew:
     def member(self, key: Key) -> Member | None:
         """The member whose part this process plays, if it does."""
         role, index, incarnation = key
-        return next(
-            (m for group in self._groups if group.role == role and (m := group.current(index, incarnation))), None
-        )
+        for group in self._groups:
+            if group.role == role:
+                return group.current(index, incarnation)
+        return None
 
     def hello(self, hello: pb.Hello, now: float) -> bool:
         """A process says hello, perhaps not for the first time; return whether it belongs to the job."""
