@@ -99,9 +99,8 @@ async def serve(workers: int, tasks: int) -> float:
         done = sum(result["tasks"] for result in results)
         seconds = max(r["last"] for r in results) - min(r["first"] for r in results)
         waits = sorted(wait for result in results for wait in result["waits"])
-        print(
-            f"streams: {workers} workers on {CLIENTS * CONNECTIONS} connections, {done} tasks in {seconds:.1f} s: {done / seconds:,.0f} tasks/s"
-        )
+        print(f"streams: {workers} workers on {CLIENTS * CONNECTIONS} connections, {done} tasks in {seconds:.1f} s: "
+              f"{done / seconds:,.0f} tasks/s")  # fmt: skip
         print(f"  processor time of the master: {busy / done * 1e6:.0f} us a task")
         print(f"  from result to next task: median {waits[len(waits) // 2] * 1e3:.0f} ms, "
               f"99th percentile {waits[int(len(waits) * 0.99)] * 1e3:.0f} ms")  # fmt: skip
