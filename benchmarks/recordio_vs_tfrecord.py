@@ -24,6 +24,7 @@ import tensorflow as tf
 from elasticdl_nb.runtime.data import recordio, tfrecord
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.data.tensors import record_dataset
+from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 
 TARGETS = {100: 1.0, 3000: 0.65}
 
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 3000])
     options = parser.parse_args()
+    keep_freed_buffers()  # as workers do
     with tempfile.TemporaryDirectory() as folder:
         for length in options.lengths:
             compare(length, options, Path(folder))

@@ -8,6 +8,7 @@ import sys
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.link import MasterLink
 
@@ -15,6 +16,7 @@ from elasticdl_nb.runtime.worker.link import MasterLink
 def main(path: str, address: str, number: str, incarnation: str) -> None:
     """Run a worker process to its end. The master hears of it before TensorFlow, which takes seconds, is imported."""
     faulthandler.enable()
+    keep_freed_buffers()
     folder = JobFolder(path)
     spec = folder.spec()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
