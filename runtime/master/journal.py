@@ -10,6 +10,8 @@ from __future__ import annotations
 import copyreg
 import pickle
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,25 +59,34 @@ class Journal:
         """Make the events since the last commit count; they have led to this state, which takes their place if need be.
 
         The state of a job of very many tasks is large: it is written as seldom as keeps its share of the work small,
-        and as often as lets another master catch up in seconds.
+        and as often as lets another master catch up in seconds. Raises sqlite3.Error if they cannot be written; they
+        are not tried again then.
         """
-        if self._pending:
-            self._database.execute("BEGIN")
-            self._database.executemany("INSERT INTO events (event) VALUES (?)", self._pending)
-            self._database.execute("COMMIT")
-            self._pending.clear()
+        pending, self._pending = self._pending, []
+        if pending:
+            with self._transaction():
+                self._database.executemany("INSERT INTO events (event) VALUES (?)", pending)
         if self._since > max(BYTES_KEPT, self._state_size):
             self.replace(coordinator)
 
     def replace(self, coordinator: Coordinator) -> None:
         """Replace the events, those that wait for `commit` among them, by this state, which they have led to."""
         state = pickle.dumps(coordinator)
-        self._database.execute("BEGIN")
-        self._database.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", [state])
-        self._database.execute("DELETE FROM events")
-        self._database.execute("COMMIT")
+        with self._transaction():
+            self._database.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", [state])
+            self._database.execute("DELETE FROM events")
         self._since, self._state_size = 0, len(state)
         self._pending.clear()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
     def recover(self) -> Coordinator | None:
         """Return a coordinator that knows all that is in the journal; None if there is nothing."""

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -156,7 +157,12 @@ class Master:
 
     def _commit_events(self) -> None:
         """What has happened in this turn of the loop is safe from now on: tell those whom it concerns."""
-        self._journal.commit(self._coordinator)
+        try:
+            self._journal.commit(self._coordinator)
+        except sqlite3.Error as error:  # without it no other master could go on: better to end than to forget
+            logger.exception("the journal could not be written")
+            self._coordinator.fail(pb.Failure(message=f"the job's journal could not be written: {error}"), time.time())
+            self._act()
         outgoing, self._outgoing = self._outgoing, []
         for key, message in outgoing:
             self._service.send(key, message)

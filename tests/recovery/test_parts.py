@@ -7,6 +7,7 @@ import itertools
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,21 @@ def test_a_journal_brings_back_what_the_coordinator_knew(tmp_path):
     assert not again.actions
     journal.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_journal_on_a_full_disk_says_so_and_goes_on_once_there_is_room(tmp_path):
+    spec = JobSpec.create("predict", trained_model="m", data="f", output="o", minibatch_size=1)
+    coordinator, journal = Coordinator(spec, 0.5), Journal(tmp_path / "journal.db")
+    journal.replace(coordinator)
+    pages = journal._database.execute("PRAGMA page_count").fetchone()[0]
+    journal._database.execute(f"PRAGMA max_page_count = {pages}")
+    assert journal.append("cancel", ("x" * 100_000, 1.0))
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal.commit(coordinator)
+    journal._database.execute(f"PRAGMA max_page_count = {pages + 100}")
+    assert journal.append("cancel", ("on request", 2.0)), "nobody would commit any more"
+    journal.commit(coordinator)
+    assert Journal(tmp_path / "journal.db").recover().picture.events[-1].text == "cancelled: on request"
 
 
 # ------------------------------------------------------------ processes
