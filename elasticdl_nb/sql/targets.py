@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from elasticdl_nb.sql import stepwise
 from elasticdl_nb.sql.engines.base import Connection, Engine, RowKey, Table
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.features import NUMBERS, kind_of
@@ -184,67 +185,46 @@ def make_room(engine: Engine, connection: Connection, kind: str) -> None:
 def write(engine: Engine, connection: Connection, target: Target, rows: int) -> None:
     """Bring the predictions from their temporary table to where they belong; all of them, or nothing changes."""
     if target.key is not None:
-        _update(engine, connection, target, target.key, rows)
+        try:
+            _update(engine, connection, target, target.key, rows)
+        except stepwise.OtherRowsError as error:
+            raise SqlError(
+                f"{target.table.name} has changed while predicting, or the query gives a row of it several times: "
+                f"{rows:,} rows were predicted, {error.args[0]:,} would be written. Nothing was changed"
+            ) from None
     elif engine.transactional_ddl:
         with connection.transaction():
             if target.replaces:
                 connection.run(f"DROP TABLE {engine.quoted(target.table.parts)}")
-            connection.run(_create(engine, target, target.table))
+            connection.run(f"CREATE TABLE {engine.quoted(target.table.parts)} {_made_by(engine, target)}")
     else:
-        _exchange(engine, connection, target)
+        stepwise.exchange(engine, connection, target.table, _made_by(engine, target), replaces=target.replaces)
 
 
 def _update(engine: Engine, connection: Connection, target: Target, key: RowKey, rows: int) -> None:
-    name, column = engine.quoted(target.table.parts), engine.quote(target.column)
-    add = f"ALTER TABLE {name} ADD COLUMN {column} {engine.types[target.kind]}"
-    source = f"{SNAPSHOT} AS s JOIN {PREDICTIONS} AS p ON p.{ROW} = s.{ROW}"
+    table, column, kind = target.table, engine.quote(target.column), engine.types[target.kind]
     same = " AND ".join(
         f"{expression.format('t')} = s.{engine.quote(f'{KEY}{number}')}"
         for number, expression in enumerate(key.expressions)
     )
-    added = False
-    try:
-        if target.adds and not engine.transactional_ddl:
-            connection.run(add)
-            added = True
-        with connection.transaction():
-            if target.adds and engine.transactional_ddl:
-                connection.run(add)
-            changed = connection.run(engine.update_from(target.table, target.column, f"p.{VALUE}", source, same))
-            if changed != rows:
-                raise SqlError(
-                    f"{target.table.name} has changed while predicting, or the query gives a row of it several times: "
-                    f"{rows:,} rows were predicted, {changed:,} would be written. Nothing was changed"
-                )
-    except BaseException:
-        if added:
-            connection.run(f"ALTER TABLE {name} DROP COLUMN {column}")
-        raise
+    source = (f"p.{VALUE}", f"{SNAPSHOT} AS s JOIN {PREDICTIONS} AS p ON p.{ROW} = s.{ROW}", same)
+    if target.adds and not engine.transactional_ddl:
+        stepwise.add_column(engine, connection, table, (target.column, kind), source, rows)
+        return
+    with connection.transaction():
+        if target.adds:
+            connection.run(f"ALTER TABLE {engine.quoted(table.parts)} ADD COLUMN {column} {kind}")
+        changed = connection.run(engine.update_from(table, column, *source))
+        if changed != rows:
+            raise stepwise.OtherRowsError(changed)
 
 
-def _create(engine: Engine, target: Target, table: Table) -> str:
+def _made_by(engine: Engine, target: Target) -> str:
     columns = [f"s.{engine.quote(name)}" for name in target.selected] + [f"p.{VALUE} AS {engine.quote(target.column)}"]
     return (
-        f"CREATE TABLE {engine.quoted(table.parts)} AS SELECT {', '.join(columns)} FROM {SNAPSHOT} AS s "
-        f"JOIN {PREDICTIONS} AS p ON p.{ROW} = s.{ROW} ORDER BY s.{ROW}"
+        f"AS SELECT {', '.join(columns)} FROM {SNAPSHOT} AS s JOIN {PREDICTIONS} AS p ON p.{ROW} = s.{ROW} "
+        f"ORDER BY s.{ROW}"
     )
-
-
-def _exchange(engine: Engine, connection: Connection, target: Target) -> None:
-    """Make the table under another name, and exchange the names in one step."""
-    parts = target.table.parts
-    aside, former = (Table((*parts[:-1], f"elasticdl_nb_{word}_{parts[-1]}"[:60])) for word in ("new", "old"))
-    connection.run(f"DROP TABLE IF EXISTS {engine.quoted(aside.parts)}")
-    try:
-        connection.run(_create(engine, target, aside))
-        names = [f"{engine.quoted(aside.parts)} TO {engine.quoted(parts)}"]
-        if target.replaces:
-            names.insert(0, f"{engine.quoted(parts)} TO {engine.quoted(former.parts)}")
-        connection.run(f"RENAME TABLE {', '.join(names)}")
-    except BaseException:
-        connection.run(f"DROP TABLE IF EXISTS {engine.quoted(aside.parts)}")
-        raise
-    connection.run(f"DROP TABLE IF EXISTS {engine.quoted(former.parts)}")
 
 
 def selected_columns(engine: Engine, kinds: dict[str, str], columns: Sequence[str]) -> str:

@@ -264,6 +264,11 @@ class MySqlEngine(AlchemyEngine):
     types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "TEXT"}
     transactional_ddl = False
 
+    @property
+    def has_blocks(self) -> bool:  # type: ignore[override]
+        """MariaDB has them."""
+        return bool(getattr(self._engine.dialect, "is_mariadb", False))
+
     def string(self, value: str) -> str:
         """Return a text as SQL; a backslash means something there."""
         return super().string(value.replace("\\", "\\\\"))
@@ -274,9 +279,7 @@ class MySqlEngine(AlchemyEngine):
 
     def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
         """Return MySQL's form of it."""
-        return (
-            f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{self.quote(column)} = {value}"
-        )
+        return f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{column} = {value}"
 
     def check(self, connection: Connection, statements: Sequence[str]) -> None:
         """Look whether the statements' privileges are granted; what creates or alters cannot be tried and undone."""

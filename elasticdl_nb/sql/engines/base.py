@@ -111,6 +111,8 @@ class Engine(ABC):
         "text": "TEXT",
     }
     transactional_ddl = True
+    has_blocks = False
+    """Whether several statements and what undoes them can be sent as one (`BEGIN NOT ATOMIC`)."""
 
     @abstractmethod
     def connect(self) -> Connection:
@@ -233,10 +235,10 @@ class Engine(ABC):
         return f"CAST({expression} AS {self.text})"
 
     def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
-        """Return the UPDATE of `table AS t` that sets a column to `value`, from `source`, where `condition` holds."""
-        return (
-            f"UPDATE {self.quoted(table.parts)} AS t SET {self.quote(column)} = {value} FROM {source} WHERE {condition}"
-        )
+        """Return the UPDATE of `table AS t` that sets a column, a quoted name, to `value`, from the tables `source`,
+        where `condition` holds.
+        """
+        return f"UPDATE {self.quoted(table.parts)} AS t SET {column} = {value} FROM {source} WHERE {condition}"
 
     def check(self, connection: Connection, statements: Sequence[str]) -> None:
         """Raise SqlError if these statements, which create or alter, may not be run; nothing is changed."""
