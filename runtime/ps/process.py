@@ -12,6 +12,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.masterlink import MasterStream
 from elasticdl_nb.runtime.network import Network
@@ -36,8 +37,9 @@ def policy_of(spec: JobSpec) -> UpdatePolicy:
 
 def users_optimizer(folder: JobFolder, _config: Mapping[str, Any]) -> Any:
     """Return the optimizer object of the job's model definition (imports TensorFlow and the user's code)."""
-    from elasticdl_nb.runtime.model.loader import load
-    from elasticdl_nb.runtime.worker.modelsource import ModelSource
+    with only_what_computes():
+        from elasticdl_nb.runtime.model.loader import load
+        from elasticdl_nb.runtime.worker.modelsource import ModelSource
 
     return load(ModelSource.of(folder.spec(), folder).definition).make_optimizer()
 

@@ -6,6 +6,7 @@ import os
 import sys
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
@@ -25,7 +26,8 @@ def main(path: str, address: str, number: str, incarnation: str) -> None:
     link.activity("importing")
     code = 0
     try:
-        from elasticdl_nb.runtime.worker.worker import Worker
+        with only_what_computes():
+            from elasticdl_nb.runtime.worker.worker import Worker
 
         Worker(folder, link, int(number), link.welcome().restore_from, listener).run()
     except Exception as error:  # whatever goes wrong before or between tasks is the master's to judge
