@@ -8,146 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any
 
-from elasticdl_nb.runtime import literals
+from elasticdl_nb.runtime import forms
+from elasticdl_nb.runtime.clusteroptions import ClusterOptions
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.option import KINDS, JobKind, Option, option
 
-JobKind = Literal["train", "evaluate", "predict"]
-KINDS: tuple[JobKind, ...] = get_args(JobKind)
+__all__ = [
+    "COMPRESSIONS",
+    "KINDS",
+    "LOG_LEVELS",
+    "STRATEGIES",
+    "JobKind",
+    "JobSpec",
+    "Option",
+    "find_option",
+    "options",
+]
+
 STRATEGIES = ("Local", "ParameterServerStrategy", "AllreduceStrategy")
 COMPRESSIONS = ("none", "float16", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-JOB_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-
-
-@dataclass(frozen=True)
-class Option:
-    """How one field of `JobSpec` looks to people; `parse` turns what they wrote into the field's value."""
-
-    name: str
-    help: str
-    parse: Callable[[Any], Any]
-    form: str
-    default: Any
-    jobs: tuple[JobKind, ...]
-    group: str
-    aliases: Mapping[str, tuple[str, ...]]
-    required: bool
-    choices: tuple[str, ...]
-
-    def names(self, kind: JobKind) -> tuple[str, ...]:
-        """Every name under which jobs of this kind take the option, its own first."""
-        return (self.name, *self.aliases.get(kind, ()))
-
-
-# ------------------------------------------------------------------ forms of values: each parses, or raises ValueError
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("a string is needed")
-    return value.strip()
-
-
-def _path(value: Any) -> str:
-    return os.path.expanduser(os.path.expandvars(_text(os.fspath(value) if isinstance(value, os.PathLike) else value)))
-
-
-def _paths(value: Any) -> tuple[str, ...]:
-    if isinstance(value, (list, tuple)):
-        return tuple(_path(item) for item in value)
-    text = _path(value)
-    if text.startswith("["):
-        return tuple(_path(item) for item in literals.parse_value(text))
-    if "," in text and not os.path.exists(text):
-        return tuple(_path(part) for part in text.split(",") if part.strip())
-    return (text,) if text else ()
-
-
-def _whole(minimum: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        number = int(value) if isinstance(value, str) else value
-        if isinstance(number, bool) or number != math.floor(number) or number < minimum:
-            raise ValueError(f"a whole number of at least {minimum} is needed")
-        return int(number)
-
-    return parse
-
-
-def _switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    answers = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if str(value).strip().lower() not in answers:
-        raise ValueError("true or false is needed")
-    return answers[str(value).strip().lower()]
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        for choice in choices:
-            if str(value).lower() == choice.lower():
-                return choice
-        raise ValueError(f"one of {', '.join(choices)} is needed.{did_you_mean(str(value), choices)}")
-
-    return parse
-
-
-def _arguments(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else literals.parse_arguments(_text(value))
-
-
-def _environment(value: Any) -> dict[str, str]:
-    if isinstance(value, Mapping):
-        return {str(name): str(item) for name, item in value.items()}
-    pairs = [part.partition("=") for part in _text(value).split(",") if part.strip()]
-    if not all(separator for _, separator, _ in pairs):
-        raise ValueError("NAME=VALUE,NAME=VALUE is needed")
-    return {name.strip(): text.strip() for name, _, text in pairs}
-
-
-def _job_name(value: Any) -> str:
-    name = _text(value)
-    if name and not JOB_NAME.fullmatch(name):
-        raise ValueError("up to 63 letters, digits, '.', '_' and '-' are needed, a letter or digit at both ends")
-    return name
-
-
-_ALL = KINDS
-
-
-def _option(
-    help: str,
-    *,
-    group: str,
-    parse: Callable[[Any], Any] = _text,
-    form: str = "TEXT",
-    default: Any = "",
-    jobs: tuple[JobKind, ...] = _ALL,
-    aliases: Mapping[str, tuple[str, ...]] | None = None,
-    required: bool = False,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    metadata = dict(
-        help=help, parse=parse, form=form, jobs=jobs, group=group, required=required, choices=choices,
-        aliases=aliases or {},
-    )  # fmt: skip
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-_TRAIN: tuple[JobKind, ...] = ("train",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobSpec:
+class JobSpec(ClusterOptions):
     """Everything that says what a job does. Build one with `JobSpec.create`, which validates.
 
     All values are plain JSON values; paths are as the processes of the job will open them.
@@ -156,210 +43,212 @@ class JobSpec:
     kind: JobKind
 
     # ------------------------------------------------------------ the model
-    model_zoo: str = _option(
+    model_zoo: str = option(
         "Where the model's code is: a directory, or the URL of a Git repository (URL@BRANCH for a branch or tag). "
         "Without it, the models that come with elasticdl_nb.",
-        group="Model", parse=_path, form="DIR|URL", jobs=_TRAIN,
+        group="Model", parse=forms.path, form="DIR|URL", jobs=("train",),
     )  # fmt: skip
-    model_def: str = _option(
+    model_def: str = option(
         "The model, as a dotted name from the zoo's root: a keras.Model subclass, a function that returns a model "
         "(usually custom_model), a model object, or a module that has one of these.",
-        group="Model", form="NAME", jobs=_TRAIN, required=True, aliases={"train": ("model", "model_class")},
+        group="Model", form="NAME", jobs=("train",), required=True, aliases={"train": ("model", "model_class")},
     )  # fmt: skip
-    params: dict[str, Any] = _option(
+    params: dict[str, Any] = option(
         'Arguments for the model\'s constructor: "hidden_units=[10, 100], learning_rate=0.01". Those it does not take '
         "are offered to the optimizer function.",
-        group="Model", parse=_arguments, form="ARGS", default={}, jobs=_TRAIN,
+        group="Model", parse=forms.arguments, form="ARGS", default={}, jobs=("train",),
         aliases={"train": ("model_params",)},
     )  # fmt: skip
-    input_fn: str = _option(
+    input_fn: str = option(
         "Function that turns one record into features and label, instead of the model's default_input.",
         group="Model", form="NAME",
     )  # fmt: skip
-    dataset_fn: str = _option(
+    dataset_fn: str = option(
         "Function (dataset, mode[, metadata]) that turns a dataset of records into one of features and labels, "
         "instead of the module's dataset_fn or feed.",
         group="Model", form="NAME", aliases={"train": ("feed",), "evaluate": ("feed",), "predict": ("feed",)},
     )  # fmt: skip
-    custom_data_reader: str = _option(
+    custom_data_reader: str = option(
         "Function (data, records_per_task[, …]) that returns a reader of other data than files, instead of the "
         "module's custom_data_reader.",
         group="Model", form="NAME",
     )  # fmt: skip
-    loss: str = _option(
+    loss: str = option(
         "Function (labels, outputs) or name of a Keras loss, instead of the model's default_loss or module's loss.",
-        group="Model", form="NAME", jobs=_TRAIN,
+        group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
-    optimizer: str = _option(
+    optimizer: str = option(
         "Function that returns an optimizer, or name of a Keras one, instead of the model's default_optimizer or "
         "module's optimizer.",
-        group="Model", form="NAME", jobs=_TRAIN,
+        group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
-    eval_metrics_fn: str = _option(
+    eval_metrics_fn: str = option(
         "Function that gives the evaluation metrics, instead of the model's or module's eval_metrics_fn.",
         group="Model", form="NAME", jobs=("train", "evaluate"),
     )  # fmt: skip
-    callbacks: str = _option(
+    callbacks: str = option(
         "Function that returns a list of Keras callbacks, instead of the module's callbacks.",
-        group="Model", form="NAME", jobs=_TRAIN,
+        group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
-    prediction_outputs_processor: str = _option(
+    prediction_outputs_processor: str = option(
         "Class whose process(predictions, worker_id) gets every batch of predictions, instead of the module's "
         "PredictionOutputsProcessor.",
         group="Model", form="NAME", jobs=("predict",),
     )  # fmt: skip
-    trained_model: str = _option(
+    trained_model: str = option(
         "The directory that a training job wrote to its output.",
-        group="Model", parse=_path, form="DIR", jobs=("evaluate", "predict"), required=True,
+        group="Model", parse=forms.path, form="DIR", jobs=("evaluate", "predict"), required=True,
     )  # fmt: skip
 
     # ------------------------------------------------------------ data
-    data: tuple[str, ...] = _option(
+    data: tuple[str, ...] = option(
         "Files to use: a path, glob or URL, or several of them (RecordIO, TFRecord, CSV, Parquet, Arrow).",
-        group="Data", parse=_paths, form="PATH[,PATH…]", default=(), required=True,
+        group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), required=True,
         aliases={"train": ("training_data",), "evaluate": ("validation_data",), "predict": ("prediction_data",)},
     )  # fmt: skip
-    validation_data: tuple[str, ...] = _option(
+    validation_data: tuple[str, ...] = option(
         "Files to evaluate on during training and at its end.",
-        group="Data", parse=_paths, form="PATH[,PATH…]", default=(), jobs=_TRAIN,
+        group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), jobs=("train",),
     )  # fmt: skip
-    data_reader_params: dict[str, Any] = _option(
+    data_reader_params: dict[str, Any] = option(
         "How to read the data: \"columns=['a', 'b']; sep=','\". See docs/data.md.",
-        group="Data", parse=_arguments, form="ARGS", default={},
+        group="Data", parse=forms.arguments, form="ARGS", default={},
     )  # fmt: skip
-    minibatch_size: int = _option(
-        "Records in a batch.", group="Data", parse=_whole(1), form="N", default=64,
+    minibatch_size: int = option(
+        "Records in a batch.", group="Data", parse=forms.whole(1), form="N", default=64,
     )  # fmt: skip
-    num_minibatches_per_task: int = _option(
+    num_minibatches_per_task: int = option(
         "Batches in a task, the piece of work that one worker takes at a time.",
-        group="Data", parse=_whole(1), form="N", default=32,
+        group="Data", parse=forms.whole(1), form="N", default=32,
     )  # fmt: skip
-    num_epochs: int = _option(
-        "How often to use every record.", group="Data", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+    num_epochs: int = option(
+        "How often to use every record.", group="Data", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
-    max_step: int = _option(
+    max_step: int = option(
         "Stop after this many steps (batches), even if epochs are left; 0 for no limit.",
-        group="Data", parse=_whole(0), form="N", default=0, jobs=_TRAIN, aliases={"train": ("max_steps",)},
+        group="Data", parse=forms.whole(0), form="N", default=0, jobs=("train",), aliases={"train": ("max_steps",)},
     )  # fmt: skip
-    shuffle: bool = _option(
+    shuffle: bool = option(
         "Hand out the tasks of each epoch in another order, and mix the records in each.",
-        group="Data", parse=_switch, form="BOOL", default=True, jobs=_TRAIN,
+        group="Data", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
-    seed: int = _option(
+    seed: int = option(
         "Seed of everything random: the same seed and data give the same model from a single worker, and from a fixed "
         "number of them with AllreduceStrategy.",
-        group="Data", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
+        group="Data", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ results
-    output: str = _option(
+    output: str = option(
         "Where the result goes: training writes a directory with the trained model; prediction writes a .recordio, "
         ".parquet or .csv file, or a directory (one part per task).",
-        group="Result", parse=_path, form="PATH", jobs=("train", "predict"),
+        group="Result", parse=forms.path, form="PATH", jobs=("train", "predict"),
     )  # fmt: skip
-    output_format: str = _option(
+    output_format: str = option(
         "Form of the parts when a prediction's output is a directory.",
-        group="Result", parse=_one_of(("parquet", "csv", "recordio")), form="FORM", default="parquet",
+        group="Result", parse=forms.one_of(("parquet", "csv", "recordio")), form="FORM", default="parquet",
         jobs=("predict",), choices=("parquet", "csv", "recordio"),
     )  # fmt: skip
-    overwrite: bool = _option(
+    overwrite: bool = option(
         "Replace an output that exists, once the new one is complete.",
-        group="Result", parse=_switch, form="BOOL", default=False, jobs=("train", "predict"),
+        group="Result", parse=forms.switch, form="BOOL", default=False, jobs=("train", "predict"),
     )  # fmt: skip
-    saved_model: bool = _option(
+    saved_model: bool = option(
         "Also export a TensorFlow SavedModel (for serving) into the output's saved_model/.",
-        group="Result", parse=_switch, form="BOOL", default=True, jobs=_TRAIN,
+        group="Result", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
-    evaluation_steps: int = _option(
+    evaluation_steps: int = option(
         "Evaluate on the validation data every this many steps and at the end; 0 for every epoch.",
-        group="Result", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
+        group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
-    log_loss_steps: int = _option(
+    log_loss_steps: int = option(
         "Report the loss every this many steps; 0 for a few times a second.",
-        group="Result", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
+        group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ checkpoints
-    checkpoint_steps: int = _option(
+    checkpoint_steps: int = option(
         "Write a checkpoint every this many steps; 0 for about every 30 seconds.",
-        group="Checkpoints", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
+        group="Checkpoints", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
-    checkpoint_dir: str = _option(
+    checkpoint_dir: str = option(
         "Where checkpoints go; by default into the job's folder.",
-        group="Checkpoints", parse=_path, form="DIR", jobs=_TRAIN,
+        group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
     )  # fmt: skip
-    keep_checkpoint_max: int = _option(
+    keep_checkpoint_max: int = option(
         "How many checkpoints to keep; 0 for all.",
-        group="Checkpoints", parse=_whole(0), form="N", default=3, jobs=_TRAIN,
+        group="Checkpoints", parse=forms.whole(0), form="N", default=3, jobs=("train",),
     )  # fmt: skip
-    checkpoint_dir_for_init: str = _option(
+    checkpoint_dir_for_init: str = option(
         "Start from the model and optimizer of the last checkpoint in this directory (or of this checkpoint).",
-        group="Checkpoints", parse=_path, form="DIR", jobs=_TRAIN,
+        group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ running
-    distribution_strategy: str = _option(
+    distribution_strategy: str = option(
         "Local trains in one worker process; ParameterServerStrategy trains in num_workers processes that share "
         "their model through num_ps parameter servers; AllreduceStrategy in num_workers processes that each have the "
         "whole model and average their gradients in every step.",
-        group="Running", parse=_one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES, jobs=_TRAIN,
+        group="Running", parse=forms.one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES,
+        jobs=("train",),
     )  # fmt: skip
-    num_workers: int = _option(
+    num_workers: int = option(
         "Worker processes. Local training uses one, everything else all of them.",
-        group="Running", parse=_whole(1), form="N", default=1,
+        group="Running", parse=forms.whole(1), form="N", default=1,
     )  # fmt: skip
-    job_name: str = _option(
-        "Name of the job; made up when absent.", group="Running", parse=_job_name, form="NAME",
+    job_name: str = option(
+        "Name of the job; made up when absent.", group="Running", parse=forms.job_name, form="NAME",
     )  # fmt: skip
-    envs: dict[str, str] = _option(
+    envs: dict[str, str] = option(
         "Environment variables for the workers: NAME=VALUE,NAME=VALUE.",
-        group="Running", parse=_environment, form="ENVS", default={},
+        group="Running", parse=forms.pairs, form="ENVS", default={},
     )  # fmt: skip
-    log_level: str = _option(
+    log_level: str = option(
         "How much the job's processes write to their logs.",
-        group="Running", parse=_one_of(LOG_LEVELS), form="LEVEL", default="INFO", choices=LOG_LEVELS,
+        group="Running", parse=forms.one_of(LOG_LEVELS), form="LEVEL", default="INFO", choices=LOG_LEVELS,
     )  # fmt: skip
 
     # ------------------------------------------------------------ parameter servers
-    num_ps: int = _option(
+    num_ps: int = option(
         "Parameter server processes.",
-        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+        group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
         aliases={"train": ("num_ps_pods",)},
     )  # fmt: skip
-    use_async: bool = _option(
+    use_async: bool = option(
         "Apply every worker's gradients as they come; otherwise grads_to_wait of them at a time.",
-        group="Parameter servers", parse=_switch, form="BOOL", default=True, jobs=_TRAIN,
+        group="Parameter servers", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
-    grads_to_wait: int = _option(
+    grads_to_wait: int = option(
         "Synchronous training: how many workers' gradients make one step.",
-        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+        group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
-    sync_version_tolerance: int = _option(
+    sync_version_tolerance: int = option(
         "Synchronous training: gradients are computed anew if the model has moved on by more steps than this.",
-        group="Parameter servers", parse=_whole(0), form="N", default=0, jobs=_TRAIN,
+        group="Parameter servers", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
-    get_model_steps: int = _option(
+    get_model_steps: int = option(
         "Asynchronous training: a worker takes the model's dense values anew after this many of its steps.",
-        group="Parameter servers", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+        group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
-    lr_staleness_modulation: bool = _option(
+    lr_staleness_modulation: bool = option(
         "Asynchronous training: divide the learning rate by the number of steps that gradients come late.",
-        group="Parameter servers", parse=_switch, form="BOOL", default=False, jobs=_TRAIN,
+        group="Parameter servers", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ all-reduce
-    min_workers: int = _option(
+    min_workers: int = option(
         "Training waits while fewer workers than this are there.",
-        group="All-reduce", parse=_whole(1), form="N", default=1, jobs=_TRAIN,
+        group="All-reduce", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
-    fixed_global_batch: bool = _option(
+    fixed_global_batch: bool = option(
         "All workers together use minibatch_size records in a step, however many they are; otherwise each of them "
         "does, so that the batch grows with their number. The learning rate is never changed.",
-        group="All-reduce", parse=_switch, form="BOOL", default=False, jobs=_TRAIN,
+        group="All-reduce", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
     )  # fmt: skip
-    compression: str = _option(
+    compression: str = option(
         "Form in which gradients travel between workers: as they are, or at half the size.",
-        group="All-reduce", parse=_one_of(COMPRESSIONS), form="FORM", default="none", choices=COMPRESSIONS, jobs=_TRAIN,
+        group="All-reduce", parse=forms.one_of(COMPRESSIONS), form="FORM", default="none", choices=COMPRESSIONS,
+        jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ construction
@@ -374,17 +263,17 @@ class JobSpec:
         values: dict[str, Any] = {}
         named: dict[str, str] = {}
         for name, value in given.items():
-            option = find_option(kind, name)
+            known = find_option(kind, name)
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
-            if option.name in values:
-                raise OptionError(name, f"given together with {named[option.name]}; they are the same option")
-            named[option.name] = name
-            values[option.name] = _parse(option, name, value)
-        for option in options(kind):
-            if option.required and not values.get(option.name):
-                also = "".join(f" (also called {alias})" for alias in option.names(kind)[1:2])
-                raise OptionError(option.name, f"needed{also}. {option.help}")
+            if known.name in values:
+                raise OptionError(name, f"given together with {named[known.name]}; they are the same option")
+            named[known.name] = name
+            values[known.name] = _parse(known, name, value)
+        for needed in options(kind):
+            if needed.required and not values.get(needed.name):
+                also = "".join(f" (also called {alias})" for alias in needed.names(kind)[1:2])
+                raise OptionError(needed.name, f"needed{also}. {needed.help}")
         spec = cls(kind=kind, **values)
         spec._check_together()
         return spec
@@ -427,9 +316,9 @@ class JobSpec:
     @classmethod
     def from_json(cls, text: str) -> JobSpec:
         """Read back what `to_json` wrote."""
-        values = json.loads(text)
-        for name in ("data", "validation_data"):
-            values[name] = tuple(values[name])
+        values: dict[str, Any] = json.loads(text)
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
 
 
@@ -442,31 +331,32 @@ def _parse(option: Option, name: str, value: Any) -> Any:
         raise OptionError(name, f"{value!r} does not do: {error}") from None
 
 
+_INHERITED = {item.name for item in dataclasses.fields(ClusterOptions)}
 _OPTIONS = tuple(
     Option(
         name=item.name,
         default=item.default if item.default is not dataclasses.MISSING else {},
         **item.metadata,
     )
-    for item in dataclasses.fields(JobSpec)
+    for item in sorted(dataclasses.fields(JobSpec), key=lambda item: item.name in _INHERITED)
     if item.name != "kind"
 )
 
 
 def options(kind: JobKind) -> tuple[Option, ...]:
     """The options that jobs of this kind take, in the order of their declaration."""
-    return tuple(option for option in _OPTIONS if kind in option.jobs)
+    return tuple(one for one in _OPTIONS if kind in one.jobs)
 
 
 def find_option(kind: JobKind, name: str) -> Option:
     """Return the option of that name or alias; raise `OptionError` if this kind of job takes none such."""
     known: dict[str, Option] = {}
-    for option in options(kind):
-        for known_name in option.names(kind):
-            known.setdefault(known_name, option)
+    for one in options(kind):
+        for known_name in one.names(kind):
+            known.setdefault(known_name, one)
     if name in known:
         return known[name]
-    elsewhere = [other for other in KINDS for option in options(other) if name in option.names(other)]
+    elsewhere = [other for other in KINDS for one in options(other) if name in one.names(other)]
     if elsewhere:
         raise OptionError(name, f"not an option of {kind}, only of {' and '.join(dict.fromkeys(elsewhere))}")
     raise OptionError(name, f"no such option of {kind}.{did_you_mean(name, known)}")

@@ -15,9 +15,10 @@ from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.launch import launch, tail
 from elasticdl_nb.prepare import make_name
 from elasticdl_nb.runtime.errors import JobFailed, OptionError
+from elasticdl_nb.runtime.forms import JOB_NAME
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.spec import JOB_NAME, JobSpec
+from elasticdl_nb.runtime.spec import JobSpec
 
 
 def test_a_master_that_dies_at_once_is_told_with_the_end_of_its_log(folder):
