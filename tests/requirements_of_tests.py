@@ -13,6 +13,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from elasticdl_nb.runtime.locks import is_locked
+
+CACHE = Path.home() / ".cache" / "elasticdl-nb"
+
 
 def chromium() -> str:
     """Return the path of a Chromium or Chrome, or an empty string."""
@@ -28,11 +32,26 @@ def _browser() -> str:
 
 
 def _docker() -> str:
-    return _command_fails("docker", "info")
+    problem = _command_fails("docker", "version")
+    if problem and shutil.which("dockerd") and os.geteuid() == 0:
+        problem = ""  # tests/cluster starts it
+    missing = [name for name in ("docker-registry", "debootstrap") if shutil.which(name) is None]
+    if missing:
+        problem = problem or f"no {missing[0]} on the PATH"
+    return problem and f"{problem}; as root on Debian, .ci/components installs what it takes"
 
 
 def _kubernetes() -> str:
-    return _command_fails("kubectl", "version", "--request-timeout=5s")
+    if problem := _docker():
+        return problem
+    missing = [name for name in ("etcd", "iptables", "conntrack", "ip") if shutil.which(name) is None]
+    if missing:
+        return f"no {missing[0]} on the PATH; as root on Debian, .ci/components installs what it takes"
+    if os.geteuid() != 0:
+        return "only root can run a kubelet"
+    if not (CACHE / "kubernetes" / "bin" / "kubelet").exists() and not is_locked(CACHE / "run" / "build-kubernetes"):
+        return "it is not built; python tests/cluster/bring_up.py prepare builds it in about 6 minutes"
+    return ""
 
 
 def postgresql_program(name: str) -> str:
