@@ -7,6 +7,7 @@
     ├── DataError          data is missing, corrupt or of another form than declared
     ├── ModelError         the model's code does not keep the model contract
     ├── CaptureError       what a notebook or script defines cannot be packaged; lists every problem
+    ├── ImageError         a Docker image cannot be built or pushed
     ├── JobError           a job ended without a result
     │   ├── JobFailed      … because of an error, which it carries
     │   └── JobCancelled   … because someone cancelled it
@@ -56,6 +57,10 @@ class CaptureError(ElasticDLError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("the model cannot be packaged:\n" + "\n".join(f"  - {problem}" for problem in self.problems))
+
+
+class ImageError(ElasticDLError):
+    """A Docker image cannot be built or pushed."""
 
 
 class JobError(ElasticDLError):

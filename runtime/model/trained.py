@@ -37,6 +37,8 @@ MESSAGE = "trained_model.pb"
 PARAMETERS = "parameters.safetensors"
 ZOO = "model_zoo"
 SAVED_MODEL = "saved_model"
+# How Kubernetes tells images that can be pulled from those that only one machine has.
+PULLABLE = "docker-pullable://"
 _PACKAGES = ("elasticdl_nb", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
@@ -96,6 +98,7 @@ def _write(
         exported = "" if problem else SAVED_MODEL
         notes += [f"no SavedModel was exported: {problem}"] if problem else []
     message = pb.TrainedModel(
+        docker_commit_id=_commit_id(spec),
         model_def=spec.model_def,
         model_def_params=literals.format_arguments(spec.params),
         params_filename=PARAMETERS,
@@ -137,6 +140,13 @@ def _export(loaded: LoadedModel, target: Path) -> str:
     finally:
         logger.setLevel(level)
     return ""
+
+
+def _commit_id(spec: JobSpec) -> str:
+    """The image that the job runs in, for predictions to run in the same; empty outside of a cluster."""
+    if not spec.on_kubernetes:
+        return ""
+    return f"{PULLABLE}{spec.image_name}" if "@sha256:" in spec.image_name else spec.image_name
 
 
 def _versions() -> dict[str, str]:

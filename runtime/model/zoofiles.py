@@ -15,6 +15,9 @@ LARGEST_FILE = 50 * 2**20
 LARGEST_ZOO = 500 * 2**20
 MOST_FILES = 20_000
 
+# Says what of a zoo stays out of images, and so is kept with it.
+IGNORE_FILE = ".dockerignore"
+
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
 _SKIPPED_SUFFIXES = (".pyc", ".pyo", ".egg-info", ".dist-info")
 
@@ -30,8 +33,8 @@ class ZooCopy:
 def zoo_files(root: Path) -> Iterator[tuple[str, Path]]:
     """Every file that belongs to a zoo: its path relative to the root, with '/', and where it is; sorted by folder.
 
-    Left out are hidden files and folders, byte code, virtual environments and installed packages. Links are followed,
-    but no folder is entered twice.
+    Left out are hidden files and folders (but for the root's .dockerignore), byte code, virtual environments and
+    installed packages. Links are followed, but no folder is entered twice.
     """
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -47,8 +50,10 @@ def zoo_files(root: Path) -> Iterator[tuple[str, Path]]:
         )  # fmt: skip
         for name in sorted(files):
             path = Path(folder) / name
-            if not name.startswith(".") and not name.endswith(_SKIPPED_SUFFIXES) and path.is_file():
-                yield path.relative_to(root).as_posix(), path
+            name_here = path.relative_to(root).as_posix()
+            hidden = name.startswith(".") and name_here != IGNORE_FILE
+            if not hidden and not name.endswith(_SKIPPED_SUFFIXES) and path.is_file():
+                yield name_here, path
 
 
 def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], option: str = "model_zoo") -> ZooCopy:

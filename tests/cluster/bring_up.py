@@ -1,7 +1,7 @@
 """Brings up by hand what the tests of images and of Kubernetes bring up by themselves.
 
-    bring_up.py prepare     build Kubernetes and the base images, unless they are there (minutes; kept for later runs)
-    bring_up.py run         run Docker engine, registry and Kubernetes until Ctrl-C; tests that run meanwhile share them
+bring_up.py prepare     build Kubernetes and the base images, unless they are there (minutes; kept for later runs)
+bring_up.py run         run Docker engine, registry and Kubernetes until Ctrl-C; tests that run meanwhile share them
 """
 
 from __future__ import annotations

@@ -17,7 +17,6 @@ from elasticdl_nb.runtime.locks import Process
 CACHE = Path.home() / ".cache" / "elasticdl-nb"
 RUN = CACHE / "run"
 _POLL_SECONDS = 0.1
-_STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,10 @@ class Daemon:
         process = self._process()
         return process is not None and process.is_alive()
 
-    def stop(self) -> None:
-        """End it, and return once it is gone; harmless if it was never started."""
+    def stop(self, patience: float = 20.0) -> None:
+        """End it, by force after so many seconds, and return once it is gone; harmless if it was never started."""
         process = self._process()
-        deadline = time.monotonic() + _STOP_SECONDS
+        deadline = time.monotonic() + patience
         if process is not None and process.is_alive():
             os.kill(process.pid, signal.SIGTERM)
         while self.is_alive():

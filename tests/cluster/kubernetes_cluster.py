@@ -30,8 +30,10 @@ _KUBELET = _HOME / "kubelet"
 # Written before anything on the machine is changed, with the kernel's settings as they were.
 _CHANGED = _HOME / "sysctls-before"
 _SYSCTLS = ("vm.overcommit_memory", "kernel.panic", "kernel.panic_on_oops")
-_PORTS = {"etcd": 12379, "api": 16443, "controllers": 16444, "scheduler": 16445, "kubelet": 16446, "kubelet_health": 16447,
-          "proxy_health": 16448, "proxy_metrics": 16449}  # fmt: skip
+_PORTS = {
+    "etcd": 12379, "api": 16443, "controllers": 16444, "scheduler": 16445, "kubelet": 16446, "kubelet_health": 16447,
+    "proxy_health": 16448, "proxy_metrics": 16449,
+}  # fmt: skip
 _SERVICES = "10.96.0.0/16"
 
 _daemons = {name: Daemon(name) for name in ("etcd", *PROGRAMS)}
@@ -57,7 +59,7 @@ def cluster() -> Iterator[Path]:
 
 def restart_api_server(seconds_down: float = 0.0) -> None:
     """Stop the API server and start it again."""
-    _daemons["kube-apiserver"].stop()
+    _daemons["kube-apiserver"].stop(patience=0)
     time.sleep(seconds_down)
     _start_api_server(_docker_address())
 
@@ -66,8 +68,7 @@ def _start() -> None:
     address = _docker_address()
     if "KUBE-" in output("iptables-save"):
         raise RuntimeError("another Kubernetes runs on this machine: its rules are in iptables")
-    shutil.rmtree(_HOME, ignore_errors=True)
-    _HOME.mkdir(parents=True)
+    _HOME.mkdir(parents=True, exist_ok=True)
     _write_certificates(address)
     _start_etcd()
     _start_api_server(address)
@@ -84,7 +85,8 @@ def _docker_address() -> str:
 
 def _write_certificates(address: str) -> None:
     authority = Authority(_PKI)
-    authority.sign("apiserver", "kube-apiserver", hosts=["localhost", "kubernetes.default.svc", "127.0.0.1", address, "10.96.0.1"])
+    hosts = ["localhost", "kubernetes.default.svc", "127.0.0.1", address, "10.96.0.1"]
+    authority.sign("apiserver", "kube-apiserver", hosts=hosts)
     authority.sign("apiserver-client", "apiserver", "system:masters")
     authority.sign("kubelet-server", f"system:node:{NODE}", hosts=[NODE, address])
     authority.sign("service-accounts", "service-accounts")
@@ -246,8 +248,7 @@ def _stop() -> None:
         for inner in sorted(group.rglob("*/"), reverse=True):
             inner.rmdir()
         group.rmdir()
-    _CHANGED.unlink()
-    shutil.rmtree(_HOME, ignore_errors=True)
+    shutil.rmtree(_HOME)
 
 
 def _remove_containers() -> None:
@@ -263,7 +264,7 @@ def _remove_containers() -> None:
 def _unmount() -> None:
     mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for place in sorted(mounted, reverse=True):
-        if place.startswith(f"{_KUBELET}/"):
+        if f"{place}/".startswith(f"{_KUBELET}/"):
             output("umount", place)
 
 

@@ -1,0 +1,133 @@
+"""Building and pushing images, through the Docker engine's own API."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elasticdl_nb.images import secrets
+from elasticdl_nb.images.context import files_of_zoo, requirements_of_zoo, write_context
+from elasticdl_nb.images.framework import this_framework
+from elasticdl_nb.images.names import host_of, split_name
+from elasticdl_nb.images.progress import BuildLog, ImageProgress, ImageStatus, PushLog, listener
+from elasticdl_nb.images.recipe import DEFAULT_BASE_IMAGE, Recipe
+from elasticdl_nb.runtime.errors import ImageError, OptionError
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+# An installation may be silent for long.
+_TIMEOUT_SECONDS = 1800
+
+
+def build_image(
+    zoo: Path, name: str = "", base: str = "", repository: str = "elasticdl-zoo", progress: ImageProgress | None = None
+) -> str:
+    """Build an image with the zoo of a folder at /model_zoo; return its name.
+
+    Without a `name` it is called `REPOSITORY:ID`, so that the same content always has the same name, and another one
+    another. `base` is the image to build upon (default: python:3.11-slim). Raises OptionError for a base that cannot
+    be had or a zoo that cannot be built in, and ImageError for an engine that does not answer or a step that fails.
+    """
+    tell = progress or listener()
+    started = time.monotonic()
+    files = files_of_zoo(zoo)
+    requirements = requirements_of_zoo(files)
+    framework = this_framework()
+    named = tuple(sorted(requirements))
+    recipe = Recipe(base or DEFAULT_BASE_IMAGE, framework.installed_from, named, secrets.index_settings())
+    log = BuildLog(recipe.steps())
+    with _engine() as engine, tempfile.TemporaryFile() as context:
+        write_context(context, recipe, files, requirements, framework.files())
+        context.seek(0)
+        events = engine.build(
+            fileobj=context, custom_context=True, rm=True, forcerm=True, decode=True, use_config_proxy=True,
+        )  # fmt: skip
+        for event in events:
+            if status := log.feed(event):
+                tell(status)
+        if log.error:
+            raise _build_error(log, recipe.base)
+        image = name or f"{repository}:{log.image_id.removeprefix('sha256:')[:12]}"
+        engine.tag(log.image_id, *split_name(image))
+    tell(ImageStatus("done", "built", image=image, seconds=time.monotonic() - started))
+    return image
+
+
+def push_image(name: str, progress: ImageProgress | None = None) -> str:
+    """Push an image; return its name with the digest under which every node pulls just this image: `NAME@sha256:…`.
+
+    Raises ImageError if the engine or the registry refuses.
+    """
+    tell = progress or listener()
+    started = time.monotonic()
+    repository, tag = split_name(name)
+    log = PushLog()
+    with _engine() as engine:
+        for event in engine.push(repository, tag=tag, stream=True, decode=True):
+            if status := log.feed(event):
+                tell(status)
+    if log.error or not log.digest:
+        raise _push_error(name, log.error)
+    image = f"{repository}@{log.digest}"
+    tell(ImageStatus("done", "pushed", image=image, seconds=time.monotonic() - started))
+    return image
+
+
+@contextmanager
+def _engine() -> Iterator[APIClient]:
+    """Yield a client of the Docker engine; whatever it raises in the block becomes an ImageError."""
+    try:
+        import docker
+        import requests
+    except ModuleNotFoundError:
+        raise ImageError(
+            "images are built through the Docker SDK, which is not installed: pip install 'elasticdl_nb[docker]', "
+            "or name a ready image as image_name"
+        ) from None
+    try:
+        client = _connect(docker.from_env)
+        try:
+            yield client
+        finally:
+            client.close()
+    except docker.errors.APIError as error:
+        raise ImageError(f"the Docker engine refuses: {secrets.scrub(error.explanation or str(error))}") from None
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise ImageError(
+            f"no Docker engine can be reached: {secrets.scrub(str(error))}. Start Docker, set DOCKER_HOST, or name a "
+            "ready image as image_name"
+        ) from None
+
+
+def _connect(from_env: Callable[..., Any]) -> APIClient:
+    import os
+
+    from docker.context import ContextAPI
+
+    settings: dict[str, Any] = {}
+    if "DOCKER_HOST" not in os.environ and (context := ContextAPI.get_current_context()):
+        # What `docker context use` has chosen, such as Docker Desktop's own.
+        settings["environment"] = {**os.environ, "DOCKER_HOST": context.Host}
+    client: APIClient = from_env(timeout=_TIMEOUT_SECONDS, **settings).api
+    return client
+
+
+def _build_error(log: BuildLog, base: str) -> Exception:
+    if log.step.instruction.startswith("FROM "):
+        return OptionError("docker_base_image", f"{base} cannot be had: {log.error}")
+    said = "\n".join(f"  {line}" for line in list(log.lines)[-15:])
+    return ImageError(f"the image cannot be built, its step {log.step.title!r} fails: {log.error}\n{said}".rstrip())
+
+
+def _push_error(name: str, said: str) -> ImageError:
+    host = host_of(name)
+    if any(word in said.lower() for word in ("denied", "unauthorized", "no basic auth", "authentication required")):
+        return ImageError(f"{host} does not let you push {name}: {said}. Log in first: docker login {host}")
+    if any(word in said for word in ("connection refused", "no such host", "timeout", "server gave HTTP response")):
+        return ImageError(f"the registry {host} cannot be reached, {name} is not pushed: {said}")
+    return ImageError(f"{name} is not pushed: {said or 'the registry has given no digest'}")

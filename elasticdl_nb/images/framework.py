@@ -1,0 +1,194 @@
+"""What of this installation of elasticdl_nb goes into an image: its requirements, and itself."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from elasticdl_nb.runtime.errors import ImageError
+
+NAME = "elasticdl_nb"
+# What pods need beyond the rest; object stores are added where this installation can use them too.
+_EXTRAS = ("kubernetes", "tls")
+_OPTIONAL = {"s3": "s3fs", "gs": "gcsfs"}
+# The folders of a source tree that are no part of the package.
+_NOT_SOURCE = {
+    "build",
+    "dist",
+    "docs",
+    "tests",
+    "benchmarks",
+    "notebooks",
+    "demo-output",
+    "__pycache__",
+    "node_modules",
+}
+
+
+@dataclass(frozen=True)
+class Framework:
+    """The lines of a requirements file, and what installs elasticdl_nb itself: a wheel or `elasticdl_nb==VERSION`."""
+
+    requirements: tuple[str, ...]
+    wheel: Path | None
+    version: str
+
+    @property
+    def installed_from(self) -> str:
+        """What `pip install` is told."""
+        return self.wheel.name if self.wheel else f"{NAME}=={self.version}"
+
+    def files(self) -> dict[str, bytes]:
+        """The files that the image's recipe copies."""
+        script = importlib.resources.files("elasticdl_nb.images") / "install.py"
+        files = {"framework.txt": "\n".join(self.requirements).encode() + b"\n", "install.py": script.read_bytes()}
+        return {**files, self.wheel.name: self.wheel.read_bytes()} if self.wheel else files
+
+
+def this_framework() -> Framework:
+    """Return the framework as it is installed here.
+
+    From the package index where it came from there; otherwise, as from a source tree, as a wheel that is made once for
+    every state of the source. Raises ImageError if that fails.
+    """
+    distribution = metadata.distribution(NAME)
+    extras = [*_EXTRAS, *(extra for extra, package in _OPTIONAL.items() if _is_installed(package))]
+    requirements = tuple(sorted(_requirements(distribution.requires or (), extras)))
+    source = _source(distribution)
+    return Framework(requirements, _wheel(source) if source else None, distribution.version)
+
+
+def _is_installed(package: str) -> bool:
+    return next(iter(metadata.distributions(name=package)), None) is not None
+
+
+def _requirements(declared: Iterable[str], extras: Iterable[str]) -> Iterator[str]:
+    """The requirements without extras and those of these extras, which may name others of the same package."""
+    parsed = [Requirement(text) for text in declared]
+    wanted, pending = set(), list(extras)
+    while pending:
+        extra = pending.pop()
+        if extra in wanted:
+            continue
+        wanted.add(extra)
+        for requirement in parsed:
+            if _belongs_to(requirement, extra) and requirement.name.replace("-", "_") == NAME:
+                pending += requirement.extras
+    for requirement in parsed:
+        if requirement.name.replace("-", "_") == NAME:
+            continue
+        if "extra ==" not in str(requirement.marker):
+            yield str(requirement)
+        elif any(_belongs_to(requirement, extra) for extra in wanted):
+            requirement.marker = None
+            yield str(requirement)
+
+
+def _belongs_to(requirement: Requirement, extra: str) -> bool:
+    return f'extra == "{extra}"' in str(requirement.marker)
+
+
+def _source(distribution: metadata.Distribution) -> Path | None:
+    """The source tree, or the wheel, that elasticdl_nb was installed from (PEP 610); None for a package index."""
+    text = distribution.read_text("direct_url.json")
+    url = urlparse(json.loads(text)["url"]) if text else None
+    if url is None or url.scheme != "file":
+        return None
+    path = Path(unquote(url.path))
+    if not path.exists():
+        raise ImageError(f"{NAME} was installed from {path}, which is gone: install it again to build images")
+    return path
+
+
+# ------------------------------------------------------------------ wheels
+
+
+def _wheel(source: Path) -> Path:
+    if source.suffix == ".whl":
+        return source
+    files = {path.relative_to(source).as_posix(): path for path in _source_files(source)}
+    folder = _cache() / _digest(files)
+    made = sorted(folder.glob("*.whl"))
+    return made[0] if made else _make_wheel(files, folder)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "elasticdl" / "wheels"
+
+
+def _source_files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(
+            n for n in folders if n not in _NOT_SOURCE and not n.startswith(".") and "egg-info" not in n
+        )
+        yield from (
+            Path(folder) / name for name in sorted(names) if not name.startswith(".") and not name.endswith(".pyc")
+        )
+
+
+def _digest(files: dict[str, Path]) -> str:
+    total = hashlib.sha256()
+    for name, path in files.items():
+        content = path.read_bytes()
+        total.update(f"{name}\0{len(content)}\0".encode() + content)
+    return total.hexdigest()[:32]
+
+
+def _make_wheel(files: dict[str, Path], folder: Path) -> Path:
+    """Build the wheel from a copy of the files, so that nothing is written into the source tree."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder.parent) as temporary:
+        source, made = Path(temporary) / "source", Path(temporary) / "made"
+        for name, path in files.items():
+            copy = source / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            f"--wheel-dir={made}",
+            os.fspath(source),
+        ]
+        if _has_build_tools((source / "pyproject.toml").read_text()):
+            command.append("--no-build-isolation")
+        # The same files make the same wheel, so that the engine finds the layer it has made of it.
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": "946684800"}
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            raise ImageError(f"no wheel of {NAME} can be made of its source: {_last(done.stderr or done.stdout)}")
+        try:
+            made.rename(folder)
+        except OSError:  # another process was faster
+            if not folder.exists():
+                raise
+    return next(folder.glob("*.whl"))
+
+
+def _has_build_tools(pyproject: str) -> bool:
+    needed = re.search(r"setuptools>=(\d+)", pyproject)
+    here = next((item.version for item in metadata.distributions(name="setuptools")), "0")
+    return needed is not None and Version(here) >= Version(needed[1])
+
+
+def _last(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-5:])
