@@ -1,12 +1,14 @@
 """Pulling a million rows of six columns into Parquet, beside the engine's own Arrow export: time and memory.
 
 Each side runs in a process of its own, whose peak of memory is measured above what it had before. PostgreSQL is
-measured if a server is named: python benchmarks/sql_pull.py --postgresql postgresql://user@host/database
+measured where its programs are installed, on a server of the benchmark's own, or where one is named:
+python benchmarks/sql_pull.py --postgresql postgresql://user@host/database
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -14,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 ROWS = 1_000_000
 COLUMNS = (
@@ -106,7 +110,7 @@ def compare(name: str, url: str, repeats: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--postgresql", default="", help="URL of a server to measure as well")
+    parser.add_argument("--postgresql", default="", help="URL of a server to measure instead of one of its own")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--side", default="", help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
@@ -116,8 +120,26 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         compare("DuckDB", os.path.join(folder, "data.duckdb"), arguments.repeats)
-    if arguments.postgresql:
-        compare("PostgreSQL", arguments.postgresql, arguments.repeats)
+    with contextlib.nullcontext(arguments.postgresql) if arguments.postgresql else own_server() as url:
+        if url:
+            compare("PostgreSQL", url, arguments.repeats)
+        else:
+            print("PostgreSQL  is not installed")
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[str]:
+    """The URL of a server in a temporary folder, or nothing where the programs are missing."""
+    tests = Path(__file__).parents[1] / "tests"
+    sys.path += [os.fspath(tests), os.fspath(tests / "sql")]
+    import database_servers
+    import requirements_of_tests
+
+    if not requirements_of_tests.postgresql_program("postgres"):
+        yield ""
+        return
+    with database_servers.postgresql() as url:
+        yield url.replace("+psycopg", "")
 
 
 if __name__ == "__main__":

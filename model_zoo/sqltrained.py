@@ -31,7 +31,12 @@ class SqlModel:
     def custom_model(self, **params):
         """Return the model, made with the statement's attributes."""
         self._model = self.model_class(**params)
-        self._whole = FeatureModel(self._model, self.record["features"], self.record["label"]["scale"])
+        features, scale = self.record["features"], self.record["label"]["scale"]
+        if "attributions" in self.record:
+            from attributions import AttributionModel
+
+            return AttributionModel(self._model, features, scale, **self.record["attributions"])
+        self._whole = FeatureModel(self._model, features, scale)
         return self._whole
 
     @batched

@@ -278,6 +278,13 @@ class FeatureModel(keras.Model):
 
     def call(self, inputs):
         """Return the model's outputs."""
-        made = [layer(inputs) for layer in self.columns]
-        outputs = self.model(made[0] if self.targets == [""] else dict(zip(self.targets, made, strict=True)))
+        return self.outputs(self.features(inputs))
+
+    def features(self, inputs):
+        """Return the features [n, width] for each of the model's inputs."""
+        return [layer(inputs) for layer in self.columns]
+
+    def outputs(self, features):
+        """Return what the model makes of the features."""
+        outputs = self.model(features[0] if self.targets == [""] else dict(zip(self.targets, features, strict=True)))
         return outputs if self.scale is None else outputs * self.scale[1] + self.scale[0]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from elasticdl_nb.sql import evaluating, explaining, predicting, submitter, training
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.plan import Plan
@@ -66,12 +68,13 @@ class Execution:
 
     def _explain(self, statement: Explain, on_job: OnJob) -> Result:
         prepared = explaining.prepare(statement, self.engine, self.store)
-        job, importances, measure = explaining.run(prepared, self.engine, on_job)
+        job, found = explaining.run(prepared, self.engine, on_job)
+        names, values, deviations = (list(column) for column in zip(*found.rows, strict=True))
+        importances = pa.table({"feature": names, "importance": values, "deviation": deviations})
         if statement.into is not None:
             evaluating.write_result_table(self.engine, statement.into, importances)
-        names, values = (importances.column(place).to_pylist() for place in (0, 1))
-        plot = explaining.bars(names, values, f"{statement.model}: importance")
-        return Result(statement, table=importances, messages=(f"importance: {measure}",), job=job, plot=plot)
+        plot = found.plot or explaining.bars(names, values, f"{statement.model}: importance")
+        return Result(statement, table=importances, messages=(f"importance: {found.measure}",), job=job, plot=plot)
 
     def plan(self, statement: WithJob, params: Mapping[str, Any]) -> Plan:
         """Return what the statement is going to do, after all checks."""

@@ -1,37 +1,46 @@
-"""EXPLAIN: how much a trained model's predictions owe to each column, by permutation (Breiman, 2001).
-
-The values of one column are mixed among the rows; how much worse the predictions become by that is the column's
-importance. One prediction job does it for all columns: its data are the rows as they are and, for each column and each
-time that it is mixed, the rows again.
-"""
+"""EXPLAIN: how much a trained model's predictions owe to each column."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.sql import predicting
+from elasticdl_nb.sql import predicting, shapley
 from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.evaluating import check_result_table
-from elasticdl_nb.sql.statements import Explain
+from elasticdl_nb.sql.explainers import Explainer, Importances, IntegratedGradients, Permutation
+from elasticdl_nb.sql.statements import Attribute, Explain
 from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
 from elasticdl_nb.sql.training import describe, pull_query
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
 
-EXPLAINERS = ("permutation",)
-_OWN = {"rows": 2000, "repeats": 5, "seed": 0, "replace": False}
+_KINDS: Mapping[str, type[Explainer]] = {
+    "permutation": Permutation, "integrated_gradients": IntegratedGradients, "shap": shapley.Shap,
+}  # fmt: skip
+EXPLAINERS = tuple(_KINDS)
+# What SQLFlow's statements name: classes of the package shap. They are for certain models, and shap's way for all
+# models does the same.
+_ALIASES = {
+    f"{name}explainer": "shap"
+    for name in ("tree", "deep", "kernel", "gradient", "permutation", "sampling", "linear", "exact", "shap")
+}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "permutation": {"rows": 2000, "repeats": 5, "seed": 0},
+    "integrated_gradients": {"rows": 2000, "steps": 20, "seed": 0},
+    "shap": {"rows": 100, "repeats": 2, "background": 20, "seed": 0, "summary.plot_type": "dot",
+             "summary.max_display": 20, "summary.sort": True, "summary.alpha": 1.0},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,115 +51,109 @@ class Explanation:
     query: str
     columns: tuple[str, ...]
     label: str
-    rows: int
-    repeats: int
-    seed: int
+    explainer: str
+    settings: dict[str, Any]
     attributes: Attributes
 
 
 def prepare(statement: Explain, engine: Engine, store: ModelStore) -> Explanation:
     """Check a statement; nothing is changed. Raises SqlError, at its place, for whatever is wrong with it."""
     model = store.find(statement.model)
-    if statement.explainer is not None and statement.explainer.text.lower() not in EXPLAINERS:
-        near = did_you_mean(statement.explainer.text.lower(), EXPLAINERS)
-        raise SqlError(f"there is no explainer {statement.explainer.text!r}.{near} There is: {', '.join(EXPLAINERS)}",
-                       statement.explainer.position)  # fmt: skip
-    if model.record["own_input"]:
-        raise SqlError(f"{statement.model} reads its columns itself; EXPLAIN is for models with features",
-                       statement.model.position)  # fmt: skip
-    attributes = read_attributes(statement.attributes, "predict", None, tuple(_OWN))
+    explainer = _explainer(statement)
+    if model.record["own_input"] and explainer == "integrated_gradients":
+        raise SqlError(f"{statement.model} reads its columns itself; integrated gradients are for models with features",
+                       statement.explainer.position if statement.explainer else None)  # fmt: skip
+    defaults = _DEFAULTS[explainer]
+    places = {attribute.key: attribute for attribute in map(_as_today, statement.attributes)}
+    attributes = read_attributes(list(places.values()), "predict", None, (*defaults, "replace"))
     check_job("predict", attributes.job, trained_model="x", data="x", output="x.parquet")
-    own = {**_OWN, **attributes.own}
-    for name in ("rows", "repeats", "seed"):
-        least = 0 if name == "seed" else 1
-        if not isinstance(own[name], int) or isinstance(own[name], bool) or own[name] < least:
-            raise SqlError(f"{name}: {own[name]!r} does not do: a whole number of at least {least} is needed")
+    settings = {name: _setting(name, default, attributes.own, places) for name, default in defaults.items()}
     kinds = describe(engine, statement.select, statement.select_position)
     columns = needed_columns(model, kinds, statement.select_position, statement.model)
-    label = model.record["label"]["column"] if model.record["label"]["column"] in kinds else ""
+    label = (model.record["label"] or {}).get("column", "")
+    label = label if label in kinds else ""
     check_result_table(engine, statement.into, attributes)
     query = pull_query(engine, statement.select, kinds, [*columns, *([label] if label else [])], label)
-    return Explanation(model, query, columns, label, own["rows"], own["repeats"], own["seed"], attributes)
+    return Explanation(model, query, columns, label, explainer, settings, attributes)
 
 
-def run(explanation: Explanation, engine: Engine, on_job: Callable[[Job], None] | None) -> tuple[Job, pa.Table, str]:
-    """Explain; return the job, the columns with their importances (the greatest first), and what these measure."""
+def _explainer(statement: Explain) -> str:
+    if statement.explainer is None:
+        summary = any(_as_today(attribute).key.startswith("summary.") for attribute in statement.attributes)
+        name = "shap" if summary else "permutation"
+    else:
+        given = statement.explainer.text.lower().replace("_", "")
+        names = {**_ALIASES, **{name.replace("_", ""): name for name in EXPLAINERS}}
+        if given not in names:
+            near = did_you_mean(given, EXPLAINERS)
+            raise SqlError(
+                f"there is no explainer {statement.explainer.text!r}.{near} There are: {', '.join(EXPLAINERS)}",
+                statement.explainer.position,
+            )
+        name = names[given]
+    missing = shapley.missing_package() if name == "shap" else ""
+    if missing:
+        raise SqlError(f"this explanation needs {missing}, which is not installed; pip install 'elasticdl_nb[shap]' "
+                       "brings it", statement.explainer.position if statement.explainer else None)  # fmt: skip
+    return name
+
+
+def _as_today(attribute: Attribute) -> Attribute:
+    """Return the attribute by the name that is in use: `summary.…` was `shap_summary.…` once."""
+    return replace(attribute, key=attribute.key.removeprefix("shap_"))
+
+
+def _setting(name: str, default: Any, given: Mapping[str, Any], places: Mapping[str, Attribute]) -> Any:
+    if name not in given:
+        return default
+    value = given[name]
+    if name == "summary.plot_type":
+        fits, needed = value in shapley.PLOTS, f"one of {', '.join(shapley.PLOTS)}"
+    elif isinstance(default, bool):
+        fits, needed = isinstance(value, bool), "true or false"
+    elif isinstance(default, float):
+        fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
+        needed = "a number above 0 and up to 1"
+    else:
+        least = 0 if name == "seed" else 1
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        needed = f"a whole number of at least {least}"
+    if not fits:
+        raise SqlError(f"{name}: {value!r} does not do: {needed} is needed", places[name].value_position)
+    return value
+
+
+def run(explanation: Explanation, engine: Engine, on_job: Callable[[Job], None] | None) -> tuple[Job, Importances]:
+    """Explain by one prediction job; return it, and what each column is worth."""
     sample = _sample(engine, explanation)
     features = sample.select(list(explanation.columns))
-    random = np.random.default_rng(explanation.seed)
+    label = sample.column(explanation.label) if explanation.label else None
+    explainer = _KINDS[explanation.explainer](explanation.model, features, label, explanation.settings)
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
         output = os.path.join(folder, "predictions.parquet")
-        reader = pa.RecordBatchReader.from_batches(features.schema, _mixed(features, explanation.repeats, random))
-        job = predicting.start(explanation.model, reader, output, explanation.attributes.job)
+        reader = pa.RecordBatchReader.from_batches(features.schema, explainer.rows())
+        job = predicting.start(explainer.model_to_ask(folder), reader, output, explanation.attributes.job)
         if on_job is not None:
             on_job(job)
         predicting.wait_for(job)
         outputs = np.concatenate(list(predicting.read_outputs(output)))
-    rows = sample.num_rows
-    blocks = outputs.reshape(-1, rows, *outputs.shape[1:])
-    label = sample.column(explanation.label) if explanation.label else None
-    error, measure = _error(explanation.model, label, blocks[0])
-    found = []
-    for place, column in enumerate(explanation.columns):
-        first = 1 + place * explanation.repeats
-        growth = [error(block) - error(blocks[0]) for block in blocks[first : first + explanation.repeats]]
-        found.append((column, float(np.mean(growth)), float(np.std(growth))))
-    found.sort(key=lambda item: -item[1])
-    names, means, deviations = zip(*found, strict=True)
-    return job, pa.table({"feature": names, "importance": means, "deviation": deviations}), measure
+    return job, explainer.importances(outputs)
 
 
 def _sample(engine: Engine, explanation: Explanation) -> pa.Table:
     """Return rows of the query, chosen by chance if it has more than are wanted (reservoir sampling by batches)."""
-    random = np.random.default_rng(explanation.seed)
+    random = np.random.default_rng(explanation.settings["seed"])
     kept: pa.Table | None = None
     keys = np.empty(0)
     for batch in engine.stream(explanation.query):
         table = pa.Table.from_batches([batch])
         table = table if kept is None else pa.concat_tables([kept, table])
         keys = np.concatenate([keys, random.random(batch.num_rows)])
-        chosen = np.sort(np.argsort(keys)[: explanation.rows])
+        chosen = np.sort(np.argsort(keys)[: explanation.settings["rows"]])
         kept, keys = table.take(pa.array(chosen)), keys[chosen]
     if kept is None or not kept.num_rows:
         raise SqlError("the query gives no rows")
     return kept.combine_chunks()
-
-
-def _mixed(features: pa.Table, repeats: int, random: np.random.Generator) -> Iterator[pa.RecordBatch]:
-    yield from features.to_batches()
-    for place, name in enumerate(features.schema.names):
-        for _ in range(repeats):
-            mixed = features.column(name).take(pa.array(random.permutation(features.num_rows)))
-            yield from features.set_column(place, features.schema.field(place), mixed).combine_chunks().to_batches()
-
-
-def _error(
-    model: StoredModel, label: pa.ChunkedArray | None, before: np.ndarray[Any, Any]
-) -> tuple[Callable[[np.ndarray[Any, Any]], float], str]:
-    """Return what tells how wrong outputs are, and what that is called."""
-    if label is None:
-        reference = before.astype(float)
-        return (
-            lambda outputs: float(np.mean(np.abs(outputs - reference))),
-            "how far the predictions move when the column's values are mixed",
-        )
-    classes = model.record["label"]["classes"]
-    if classes is None:
-        truth = np.asarray(pc.cast(label, pa.float64()).to_numpy())
-        return (
-            lambda outputs: float(np.sqrt(np.mean((outputs - truth) ** 2))),
-            "growth of the root of the mean squared error when the column's values are mixed",
-        )
-    places = {value: place for place, value in enumerate(classes)}
-    numbers = np.array([places.get(value, -1) for value in label.to_pylist()])
-    return (
-        lambda outputs: 1.0 - float(np.mean(_chosen(outputs) == numbers)),
-        "loss of accuracy when the column's values are mixed",
-    )
-
-
-def _chosen(outputs: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return (outputs > 0.5).astype(int) if outputs.ndim == 1 else outputs.argmax(axis=-1)
 
 
 # ------------------------------------------------------------------ the picture

@@ -108,12 +108,13 @@ def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
     table = iris()
     session.engine.main._cursor.register("frame", table)  # type: ignore[attr-defined]
     session.run("CREATE TABLE iris AS SELECT * FROM frame")
-    trained, evaluated, _, explained = session.run(
+    trained, evaluated, _, explained, attributed = session.run(
         "SELECT * FROM iris TRAIN DNNClassifier WITH hidden_units=[10], learning_rate=0.05, train.epoch=20, "
         "train.batch_size=16, validation.select='SELECT * FROM iris' LABEL variety INTO iris_model;"
         "SELECT * FROM iris EVALUATE iris_model INTO scores;"
         "SELECT a, b, c, d FROM iris PREDICT iris.guess USING iris_model;"
-        "SELECT * FROM iris EXPLAIN iris_model WITH repeats=2"
+        "SELECT * FROM iris EXPLAIN iris_model WITH repeats=2;"
+        "SELECT * FROM iris EXPLAIN iris_model USING integrated_gradients"
     )
     assert trained.job is not None
     accuracy = trained.job.metrics["accuracy"]
@@ -123,6 +124,8 @@ def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
     assert float(right[0][0]) == pytest.approx(accuracy)
     assert explained.arrow()["feature"].to_pylist()[0] in ("c", "d")
     assert explained.plot.startswith("<svg")
+    assert attributed.arrow()["feature"].to_pylist()[0] in ("c", "d")
+    assert min(attributed.arrow()["importance"].to_pylist()) > 0
     python = elasticdl_nb.train(
         model_def="DNNClassifier", data=table, validation_data=table, output=str(tmp_path / "python"), num_epochs=20,
         minibatch_size=16, wait=True,
