@@ -8,7 +8,10 @@ from elasticdl_nb.runtime.model import batched
 
 
 class TabularFeatures(keras.layers.Layer):
-    """Numbers, normalized, and embedded categories, side by side: a tensor [n, width]."""
+    """Numbers, normalized, and embedded categories, side by side: a tensor [n, width].
+
+    A number that is missing (NaN) or infinite counts as the column's mean so far.
+    """
 
     def __init__(self, embedding_dim=8):
         super().__init__()
@@ -22,10 +25,15 @@ class TabularFeatures(keras.layers.Layer):
             inputs = {"numbers": inputs}
         parts = []
         if "numbers" in inputs:
-            parts.append(self.normalization(inputs["numbers"], training=training))
+            parts.append(self.normalization(self._filled(inputs["numbers"]), training=training))
         if "categories" in inputs:
             parts.append(self.flatten(self.embedding(inputs["categories"])))
         return keras.ops.concatenate(parts, axis=1)
+
+    def _filled(self, numbers):
+        if not self.normalization.built:
+            self.normalization.build(numbers.shape)
+        return keras.ops.where(keras.ops.isfinite(numbers), numbers, self.normalization.moving_mean)
 
 
 class DNN(keras.Model):

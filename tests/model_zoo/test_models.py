@@ -74,6 +74,17 @@ def test_regressors_on_columns(model_def: str) -> None:
     assert trained.predict(unlabelled).shape == (10, 1)
 
 
+def test_missing_numbers_count_as_the_mean() -> None:
+    columns = table()
+    columns["height"][::7] = np.nan
+    trained = Trained("regressor.DNN", columns, hidden_units=[16, 8], learning_rate=0.02)
+    assert trained.train(15)["mae"] < 1.5
+    mean = float(trained.loaded.model.encode.normalization.moving_mean[1])
+    one = {"role": np.array(["chief"] * 2), "age": np.array([30, 30]), "height": np.array([np.nan, mean])}
+    missing, average = trained.predict(one)
+    np.testing.assert_allclose(missing, average, rtol=1e-5)
+
+
 def test_regressor_on_examples_through_the_standard_input_function() -> None:
     records = [example(**row) for row in rows(table())]
     trained = Trained(
