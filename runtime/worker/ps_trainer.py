@@ -6,6 +6,7 @@ back the rows of the one after. Synchronous: every step waits for its answer, an
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -70,6 +71,7 @@ class ServerTrainer(LocalTrainer):
             names[id(variable)]: variable for variable in self.model.non_trainable_variables
             if id(variable) in names and np.issubdtype(np.dtype(variable.dtype), np.floating)
         }  # fmt: skip
+        self._install = _installer([*self._trainable.values()], self.optimizer.iterations)
         self._servers: ParameterServers | None = None
         self._ahead: deque[_Batch] = deque()
         self._under_way: Future[StepResult] | None = None
@@ -102,12 +104,14 @@ class ServerTrainer(LocalTrainer):
     def refresh(self) -> None:
         """Take over all dense values of the servers, as they are now."""
         dense, version = self.servers.pull()
-        _assign(self._trainable | self._others, dense)
-        self._at(version)
+        for name, variable in self._others.items():
+            variable.assign(dense[name])
+        self._at(version, dense)
 
-    def _at(self, version: int) -> None:
+    def _at(self, version: int, dense: Dense) -> None:
         self.step = version
-        self.optimizer.iterations.assign(version)
+        flat = [np.zeros(0, np.float32), *(dense[name].reshape(-1) for name in self._trainable)]
+        self._install(np.concatenate(flat), np.int64(version))
 
     def _forget(self) -> None:
         self._ahead.clear()
@@ -184,8 +188,7 @@ class ServerTrainer(LocalTrainer):
         """Make the next step one with these values; without a pull, the dense ones stay those of an earlier version."""
         self._rows = result.rows
         if result.dense is not None:
-            _assign(self._trainable, result.dense)
-            self._at(result.version)
+            self._at(result.version, result.dense)
 
     def _compute(self, batch: _Batch) -> _Computed:
         (loss, gradients), of_rows = self._served.compute(
@@ -240,6 +243,20 @@ def _numpy(variable: Any) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
-def _assign(variables: dict[str, Any], values: Dense) -> None:
-    for name, variable in variables.items():
-        variable.assign(values[name])
+def _installer(variables: list[Any], iterations: Any) -> Callable[[Array, np.int64], None]:
+    """Return what gives variables their values, all in one vector, and the optimizer its count.
+
+    One graph instead of an assignment for each saves milliseconds a step.
+    """
+    shapes = [tuple(variable.shape) for variable in variables]
+    sizes = [math.prod(shape) for shape in shapes]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([], tf.int64)], autograph=False
+    )
+    def install(values: tf.Tensor, version: tf.Tensor) -> None:
+        iterations.assign(tf.cast(version, iterations.dtype))
+        for variable, shape, part in zip(variables, shapes, tf.split(values, sizes) if sizes else [], strict=True):
+            variable.assign(tf.cast(tf.reshape(part, shape), variable.dtype))
+
+    return install  # type: ignore[no-any-return]
