@@ -13,9 +13,10 @@ from pathlib import Path
 from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.locks import Process, holder
-from elasticdl_nb.runtime.platform import supervisor
+from elasticdl_nb.runtime.platform.early import EarlyProcess
 
 _POLL_SECONDS = 0.01
+SUPERVISOR = "elasticdl_nb.runtime.platform.supervisor"
 # How the dashboard looks is a layer above this one, and named for the master to load.
 DASHBOARD = "elasticdl_nb.widgets.dashboard:Pages"
 _START_SECONDS = 60.0
@@ -23,32 +24,51 @@ _STOP_SECONDS = 5.0
 _reapers: dict[Path, threading.Thread] = {}
 
 
-def launch(folder: JobFolder) -> None:
+def begin() -> EarlyProcess:
+    """Start the processes of a job that is yet to be prepared: they import what every job needs meanwhile.
+
+    To be given to `launch`, or else dismissed. They leave by themselves when this process ends.
+    """
+    return EarlyProcess(SUPERVISOR)
+
+
+def dismiss(early: EarlyProcess) -> None:
+    """Let processes leave that `begin` has started, and see that no zombie stays behind."""
+    early.dismiss()
+    _reap(early, "early")
+
+
+def launch(folder: JobFolder, early: EarlyProcess | None = None) -> None:
     """Start the job in `folder`, in a session of its own, and return once its master listens.
 
-    Raises JobFailed, with the end of the master's log, if it dies before. When this is interrupted, no process is
-    left behind.
+    `early` has what `begin` has returned; it is not used if it has died, or if variables or the working directory have
+    changed since. Raises JobFailed, with the end of the master's log, if the master dies before it listens. When this
+    is interrupted, no process is left behind.
     """
     folder.write_dashboard(DASHBOARD)
     log = folder.log_path("master")
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            supervisor.command(folder.path),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    if early is not None and not early.is_as_if_started_now():
+        dismiss(early)
+        early = None
+    supervisor = early or begin()
     try:
-        _wait_until_it_listens(folder, process, log)
+        if not supervisor.tell([os.fspath(folder.path)], log) and early:
+            dismiss(early)
+            supervisor = begin()
+            supervisor.tell([os.fspath(folder.path)], log)
+        _wait_until_it_listens(folder, supervisor, log)
     except BaseException:
-        _stop(process)
+        _stop(supervisor)
         kill(folder)
         raise
     # The supervisor outlives this process, or else must not stay behind as a zombie.
-    reaper = threading.Thread(target=process.wait, name=f"reap-{folder.name}", daemon=True)
+    _reapers[folder.path] = _reap(supervisor, folder.name)
+
+
+def _reap(early: EarlyProcess, name: str) -> threading.Thread:
+    reaper = threading.Thread(target=early.process.wait, name=f"reap-{name}", daemon=True)
     reaper.start()
-    _reapers[folder.path] = reaper
+    return reaper
 
 
 def join(folder: JobFolder) -> None:
@@ -58,13 +78,14 @@ def join(folder: JobFolder) -> None:
         reaper.join(_STOP_SECONDS)
 
 
-def _wait_until_it_listens(folder: JobFolder, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_it_listens(folder: JobFolder, supervisor: EarlyProcess, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while folder.master() is None:
         # Asked before looking a last time: it may have done its work and ended in between.
-        code = process.poll()
+        code = supervisor.process.poll()
         if code is not None and folder.master() is None and folder.status() is None:
-            raise JobFailed(f"the job's master ended at once, with exit code {code}:\n{tail(log, 20)}")
+            said = tail(log, 20) or supervisor.last_words()
+            raise JobFailed(f"the job's master ended at once, with exit code {code}:\n{said}")
         if code is not None:
             return
         if time.monotonic() > deadline:
@@ -72,13 +93,14 @@ def _wait_until_it_listens(folder: JobFolder, process: subprocess.Popen[bytes], 
         time.sleep(_POLL_SECONDS)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _stop(supervisor: EarlyProcess) -> None:
+    supervisor.dismiss()
+    supervisor.process.terminate()
     try:
-        process.wait(_STOP_SECONDS)
+        supervisor.process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        supervisor.process.kill()
+        supervisor.process.wait()
 
 
 def terminate(folder: JobFolder) -> None:

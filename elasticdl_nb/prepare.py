@@ -11,7 +11,7 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,24 +23,36 @@ from elasticdl_nb.paths import check_output, with_absolute_paths
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 
 _NAME_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
-def submit(kind: JobKind, given: Mapping[str, Any]) -> JobFolder:
-    """Start the job that these options describe; raise an ElasticDLError, and leave nothing behind, if it cannot be."""
-    with prepared(kind, given) as folder:
-        launch(folder)
+Tell = Callable[[str], object]
+"""Told what is being done now, for people who wait."""
+
+
+def submit(
+    kind: JobKind, given: Mapping[str, Any], early: EarlyProcess | None = None, tell: Tell = lambda doing: None
+) -> JobFolder:
+    """Start the job that these options describe; raise an ElasticDLError, and leave nothing behind, if it cannot be.
+
+    `early` is what `launch` takes.
+    """
+    with prepared(kind, given, tell) as folder:
+        tell("starting the master")
+        launch(folder, early)
     return folder
 
 
 @contextmanager
-def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
+def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing: None) -> Iterator[JobFolder]:
     """Yield the folder of the job, checked and complete but for its master; remove it if the block fails.
 
     Raises OptionError, DataError or ModelError.
     """
+    tell("checking the options")
     for name in given:
         find_option(kind, name)
     named = name_objects(kind, given)
@@ -49,9 +61,11 @@ def prepared(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
     spec = with_absolute_paths(stated)
     spec = spec.replace(job_name=spec.job_name or make_name(spec, time.localtime(), random.SystemRandom()))
     with JobFolder.prepare(_for_keeping(spec)) as folder:
+        tell("packaging and checking the model")
         if reader := _check_code(spec, named, folder):
             # What the data's names mean is the reader's business: they need not be paths.
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
+        tell("checking the data")
         spec = _write_frames(spec, frames, folder)
         if not reader:
             spec = _with_trained_reader_params(spec)

@@ -11,12 +11,13 @@ from IPython.display import display
 
 from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.capture import split_options
-from elasticdl_nb.job import attach
+from elasticdl_nb.job import Job, attach
 from elasticdl_nb.jobtable import JobList, jobs
 from elasticdl_nb.magics import running
 from elasticdl_nb.magics.dryrun import dry_run
 from elasticdl_nb.magics.models import fill_in
-from elasticdl_nb.magics.options import AS, HELP, JOB_OPTIONS, WAIT, MagicError, Own, Request, read_request
+from elasticdl_nb.magics.options import AS, HELP, JOB_OPTIONS, WAIT, MagicError, Own, Request, read_request, split
+from elasticdl_nb.magics.preparing import Preparation
 from elasticdl_nb.magics.tables import config_table, help_table
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import KINDS, JobKind, find_option
@@ -114,17 +115,30 @@ class ElasticDLMagics(Magics):
         if "--help" in text.split():
             display(help_table(f"%%elasticdl_{kind}", "", JOB_OPTIONS, kind))  # type: ignore[no-untyped-call]
             return
-        _check_names(kind, text)
+        if "dry_run" in _check_names(kind, text):
+            _, given = self._understood(kind, text, body)
+            dry_run(kind, given)
+            return
+        live = in_live_notebook()
+        with Preparation(kind, live=live) as preparation, running.notes():
+            request, given = self._understood(kind, text, body)
+            variable = self._variable(request)
+            wait = request.own.get("wait", self.own_defaults.get("wait"))
+            wait = not live if wait is None else wait
+            job = Job(preparation.submit(given), foreground=wait and not live)
+        self.shell.user_ns[variable] = job
+        if not live:
+            running.say(f"Job {job.name}.{job.dashboard_note()}")
+        running.show(self.shell, job, wait=wait, place=preparation.place)
+
+    def _understood(self, kind: JobKind, text: str, body: str) -> tuple[Request, dict[str, Any]]:
+        """Run the cell's Python; return the request, and the job's options with the notebook's objects in them."""
+        __tracebackhide__ = True
         defined = self._run_body(body) if body.strip() else []
         request = read_request(text, self.shell.user_ns, (kind,))
         if request.words:
             raise MagicError(f"{request.words[0]!r} is no option: options begin with --, as in --data=PATH")
-        given = self._with_defaults(kind, fill_in(kind, request.given, self.shell.user_ns, defined))
-        if request.own.get("dry_run"):
-            dry_run(kind, given)
-            return
-        wait = request.own.get("wait", self.own_defaults.get("wait"))
-        running.start(self.shell, kind, given, wait=wait, variable=self._variable(request))
+        return request, self._with_defaults(kind, fill_in(kind, request.given, self.shell.user_ns, defined))
 
     def _with_defaults(self, kind: JobKind, given: dict[str, Any]) -> dict[str, Any]:
         apt = {name: value for name, value in self.defaults.items() if _takes(kind, name)}
@@ -146,15 +160,14 @@ class ElasticDLMagics(Magics):
         return str(name)
 
 
-def _check_names(kind: JobKind, text: str) -> None:
-    """Raise OptionError for an option that does not exist, without looking at values."""
-    from elasticdl_nb.magics.options import split
-
+def _check_names(kind: JobKind, text: str) -> set[str]:
+    """Return the options' names, without a look at their values; raise OptionError for one that does not exist."""
     own = {one.name for one in JOB_OPTIONS} | {f"no_{one.name}" for one in JOB_OPTIONS}
-    for name, _ in split(text)[1]:
-        name = name.replace("-", "_")
+    names = {name.replace("-", "_") for name, _ in split(text)[1]}
+    for name in names:
         if name not in own and not _takes(kind, name.removeprefix("no_")):
             find_option(kind, name)
+    return names
 
 
 def _takes(kind: JobKind, name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,8 @@ from IPython.display import display
 
 from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.job import Job
-from elasticdl_nb.prepare import submit
 from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.spec import JobKind
 from elasticdl_nb.runtime.status import is_over
 from elasticdl_nb.terminal import PlainLines
 from elasticdl_nb.widgets.render import mimebundle
@@ -26,27 +24,13 @@ _VIEW_SECONDS = 10.0
 _LOG_LINES = 20
 
 
-def start(shell: InteractiveShell, kind: JobKind, given: Mapping[str, Any], *, wait: bool | None, variable: str) -> Job:
-    """Start a job, bind its handle to `variable` in the notebook, and show it.
+def show(shell: InteractiveShell, job: Job, *, wait: bool, place: Any = None) -> None:
+    """Show a job; return when it is over if `wait` is true, else at once.
 
-    A live notebook gets the handle at once, others when the job is over, unless `wait` says otherwise. Raises what
-    submitting and waiting raise.
+    `place` is the handle of a display that the job's view is to replace.
     """
-    live = in_live_notebook()
-    wait = not live if wait is None else wait
-    with notes():
-        job = Job(submit(kind, given), foreground=wait and not live)
-    shell.user_ns[variable] = job
-    if not live:
-        say(f"Job {job.name}.{job.dashboard_note()}")
-    show(shell, job, wait=wait)
-    return job
-
-
-def show(shell: InteractiveShell, job: Job, *, wait: bool) -> None:
-    """Show a job; return when it is over if `wait` is true, else at once."""
     if in_live_notebook():
-        _show_live(job, wait)
+        _show_live(job, wait, place)
     elif not wait:
         say(f"{job!r}\nIt goes on by itself: job.wait() waits for it, job.cancel() ends it.")
     elif getattr(shell, "kernel", None) is not None:
@@ -55,13 +39,17 @@ def show(shell: InteractiveShell, job: Job, *, wait: bool) -> None:
         job.wait(progress=True)
 
 
-def _show_live(job: Job, wait: bool) -> None:
+def _show_live(job: Job, wait: bool, place: Any) -> None:
     if not wait and is_over(status := job.status()):
-        display(mimebundle(status), raw=True)  # type: ignore[no-untyped-call]
+        bundle = mimebundle(status)
+        if place is None:
+            display(bundle, raw=True)  # type: ignore[no-untyped-call]
+        else:
+            place.update(bundle, raw=True)
         return
     from elasticdl_nb.widgets.view import JobView
 
-    view = JobView(job).show()
+    view = JobView(job).show(place)
     if wait:
         try:
             job.wait(progress=False)

@@ -42,13 +42,20 @@ class JobView:
         self._finished = threading.Event()
         self._handle: Any = None
 
-    def show(self) -> JobView:
-        """Display the view and start to follow the job; return at once."""
+    def show(self, place: Any = None) -> JobView:
+        """Display the view and start to follow the job; return at once.
+
+        `place` is the handle of a display that the view replaces, by default one of its own.
+        """
         self._send(self._latest)
         # For front ends without widgets; the final picture replaces it there too.
         instead = f"Job {self._job.name} goes on; its picture stands here when it is over. job.report() shows it now."
         bundle = {**self.widget._repr_mimebundle_(), "text/plain": instead}
-        self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        if place is None:
+            place = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            place.update(bundle, raw=True)
+        self._handle = place
         for work in (self._follow, self._paint):
             threading.Thread(target=work, name=f"elasticdl-view-{self._job.name}", daemon=True).start()
         return self

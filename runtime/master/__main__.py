@@ -1,7 +1,15 @@
-"""`python -m elasticdl_nb.runtime.master JOB_FOLDER [--supervised]`."""
+"""`python -m elasticdl_nb.runtime.master JOB_FOLDER [--supervised]`, or `--waits` to be told them later."""
 
 import sys
 
-from elasticdl_nb.runtime.master.process import main
+from elasticdl_nb.runtime.platform.early import WAITS, EarlyProcess, arguments_when_told
+from elasticdl_nb.runtime.platform.local import WORKER, WORKER_ENVS
 
-main(*sys.argv[1:])
+arguments, worker = sys.argv[1:], None
+if arguments == [WAITS]:
+    # Before anything else: what a worker imports takes far longer than what the master does.
+    worker = EarlyProcess(WORKER, WORKER_ENVS)
+
+from elasticdl_nb.runtime.master.process import main  # noqa: E402
+
+main(*(arguments_when_told() if worker else arguments), worker=worker)

@@ -47,7 +47,8 @@ from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.platform import supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
-from elasticdl_nb.runtime.platform.local import LocalPlatform
+from elasticdl_nb.runtime.platform.early import EarlyProcess
+from elasticdl_nb.runtime.platform.local import WORKER_ENVS, LocalPlatform
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import RequireToken
@@ -292,7 +293,7 @@ class Master:
         ]  # fmt: skip
 
     def _envs(self, instance: InstanceId) -> dict[str, str]:
-        return {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", **self._spec.envs}
+        return {**WORKER_ENVS, **self._spec.envs}
 
     def _checkpoint_directory(self) -> str:
         return self._spec.checkpoint_dir or os.fspath(self._folder.checkpoints)
@@ -343,13 +344,17 @@ def count(spec: JobSpec, option: str) -> list[FileRecords]:
     return list(open_reader(paths, spec.data_reader_params, option).files()) if paths else []
 
 
-def main(path: str, supervised: str = "") -> None:
-    """Run the master of the job in this folder, one that is started again when it dies if it is `--supervised`."""
+def main(path: str, supervised: str = "", worker: EarlyProcess | None = None) -> None:
+    """Run the master of the job in this folder, one that is started again when it dies if it is `--supervised`.
+
+    `worker` is a process that waits to become the job's first worker.
+    """
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with folder.hold_master_lock(), suppress(KeyboardInterrupt):
-        uvloop.run(_run(folder, supervised == "--supervised"))
+        uvloop.run(_run(folder, supervised == supervisor.SUPERVISED, worker))
 
 
-async def _run(folder: JobFolder, supervised: bool) -> None:
-    await Master(folder, LocalPlatform(folder.log_path, folder.processes), supervised=supervised).run()
+async def _run(folder: JobFolder, supervised: bool, worker: EarlyProcess | None) -> None:
+    platform = LocalPlatform(folder.log_path, folder.processes, worker)
+    await Master(folder, platform, supervised=supervised).run()

@@ -9,22 +9,31 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from elasticdl_nb.runtime.locks import Process
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
+from elasticdl_nb.runtime.platform.early import EarlyProcess
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.1
+WORKER = "elasticdl_nb.runtime.worker"
+WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+"""Variables of every worker, unless the job says otherwise."""
 
 
 class LocalPlatform:
-    """Processes on this machine; `log_path(role, index)` says where each writes, `records` is a folder for notes."""
+    """Processes on this machine; `log_path(role, index)` says where each writes, `records` is a folder for notes.
 
-    def __init__(self, log_path: Callable[[str, int], Path], records: Path) -> None:
-        self._log_path, self._records = log_path, records
+    `early` is a process that waits to become the first that is started in its role, if that needs nothing else.
+    """
+
+    def __init__(self, log_path: Callable[[str, int], Path], records: Path, early: EarlyProcess | None = None) -> None:
+        self._log_path, self._records, self._early = log_path, records, early
         self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._exits: asyncio.Queue[Exited] = asyncio.Queue()
@@ -32,6 +41,8 @@ class LocalPlatform:
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
         """Start a process."""
+        if self._start_early(instance, command, envs):
+            return
         try:
             with self._log_path(instance.role, instance.index).open("ab") as log:
                 child = await asyncio.create_subprocess_exec(
@@ -46,6 +57,25 @@ class LocalPlatform:
             return
         self._processes[instance] = process
         self._watch(instance, process, child.wait())
+
+    def _start_early(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> bool:
+        """Give the part to the process that waits for one; return whether that could be done."""
+        early = self._early
+        if early is None or not early.is_for(command):
+            return False
+        self._early = None
+        process, end = Process.of(early.process.pid), _end_of(early.process)
+        told = False
+        if early.fits(envs):
+            # First the note: from the moment it is told, others must be able to find it.
+            process.write(self._record(instance))
+            told = early.tell(command[3:], self._log_path(instance.role, instance.index))
+        if not told:
+            early.dismiss()
+            return False
+        self._processes[instance] = process
+        self._watch(instance, process, end)
+        return True
 
     async def adopt(self) -> list[InstanceId]:
         """Take over what an earlier master has started and still lives; return it."""
@@ -84,6 +114,8 @@ class LocalPlatform:
 
     async def close(self) -> None:
         """Kill what is left and wait until it is gone."""
+        if self._early is not None:
+            self._early.dismiss()
         for process in list(self._processes.values()):
             process.kill()
         await asyncio.gather(*self._watchers)
@@ -95,6 +127,20 @@ class LocalPlatform:
 def _instance(name: str) -> InstanceId:
     role, index, incarnation = name.split("-")
     return InstanceId(role, int(index), incarnation)
+
+
+def _end_of(child: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """Wait for the end of a child that was not started by the event loop."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[int] = loop.create_future()
+
+    def wait() -> None:
+        code = child.wait()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(end.set_result, code)
+
+    threading.Thread(target=wait, name=f"wait-{child.pid}", daemon=True).start()
+    return end
 
 
 async def _until_gone(process: Process) -> int:

@@ -1,5 +1,7 @@
 """Starts a job's master, and starts it again when it dies: `python -m …supervisor JOB_FOLDER [PID OF A LIVING MASTER]`.
 
+Or `python -m …supervisor --waits`, see `early`: then the master is on its way before the job's folder is known.
+
 Small, so that it does not die itself; if it does, the master starts another one, which takes the master over. Both are
 gone once the job is over. Imports nothing heavy.
 """
@@ -17,6 +19,7 @@ import time
 from pathlib import Path
 
 from elasticdl_nb.runtime.locks import Process, hold_lock
+from elasticdl_nb.runtime.platform.early import WAITS, EarlyProcess, arguments_when_told
 
 POLL_SECONDS = 0.5
 HUNG_SECONDS = 30.0
@@ -26,15 +29,21 @@ MAX_QUICK_DEATHS = 10
 """Masters in a row that died within QUICK_SECONDS, after which the job is given up."""
 
 QUICK_SECONDS = 5.0
+MASTER = "elasticdl_nb.runtime.master"
+SUPERVISED = "--supervised"
+LOG = os.path.join("logs", "master.log")
+"""Where in the job's folder supervisor and master write."""
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
-    """One job's supervisor; `run` returns its exit code."""
+    """One job's supervisor; `run` returns its exit code. `early` is a master that waits to be told its job."""
 
-    def __init__(self, folder: Path, master: int = 0) -> None:
+    def __init__(self, folder: Path, master: int = 0, early: EarlyProcess | None = None) -> None:
         self._folder = folder
         self._master = Process.of(master) if master else None
+        self._early = early
         self._told_to_end = False
         self._codes: dict[int, int] = {}
         self._wakes, wake = os.pipe()
@@ -63,11 +72,13 @@ class Supervisor:
             print(f"the master died ({code}); it is started again", flush=True)  # noqa: T201  its log
 
     def _start(self) -> Process:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "elasticdl_nb.runtime.master", os.fspath(self._folder), "--supervised"],
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        arguments = [os.fspath(self._folder), SUPERVISED]
+        early, self._early = self._early, None
+        if early is not None and early.process.poll() is None and early.tell(arguments, self._folder / LOG):
+            child = early.process
+        else:
+            command = [sys.executable, "-m", MASTER, *arguments]
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         child.returncode = 0  # buried in `_reap`, not by Popen
         return Process.of(child.pid)
 
@@ -128,12 +139,16 @@ def command(folder: Path, master: int = 0) -> list[str]:
 
 
 def main(folder: str, master: str = "0") -> None:
-    """Run the supervisor of the job in this folder."""
+    """Run the supervisor of the job in this folder, or of one that it is yet to be told of."""
+    _adopt_orphans()
+    early = None
+    if folder == WAITS:
+        early = EarlyProcess(MASTER)
+        (folder,) = arguments_when_told()
     path = Path(folder)
     try:
         with hold_lock(path / "supervisor.lock"):
-            _adopt_orphans()
-            code = Supervisor(path, int(master)).run()
+            code = Supervisor(path, int(master), early).run()
     except BlockingIOError:
         sys.exit("this job has a supervisor")
     sys.exit(code)

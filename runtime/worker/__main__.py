@@ -1,40 +1,76 @@
-"""`python -m elasticdl_nb.runtime.worker JOB_FOLDER MASTER_ADDRESS NUMBER INCARNATION`."""
+"""`python -m elasticdl_nb.runtime.worker JOB_FOLDER MASTER_ADDRESS NUMBER INCARNATION`, or `--waits`: told later."""
+
+from __future__ import annotations
 
 import faulthandler
 import logging
 import os
 import sys
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.platform.early import WAITS, arguments_when_told
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.link import MasterLink
 
 
-def main(path: str, address: str, number: str, incarnation: str) -> None:
-    """Run a worker process to its end. The master hears of it before TensorFlow, which takes seconds, is imported."""
-    faulthandler.enable()
-    keep_freed_buffers()
+@dataclass(frozen=True)
+class Part:
+    """What this process is in its job."""
+
+    folder: JobFolder
+    number: int
+    link: MasterLink
+    listener: Listener | None
+
+
+def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
+    """Say hello to the job's master."""
     folder = JobFolder(path)
     spec = folder.spec()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listener = Listener(folder.token()) if spec.uses_allreduce else None
     link = MasterLink(folder, address, int(number), incarnation, listener.address if listener else "")
     link.activity("importing")
+    return Part(folder, int(number), link, listener)
+
+
+def take_part_when_told(part: Future[Part]) -> None:
+    """Wait for a job, and say hello to its master, while the main thread imports TensorFlow."""
+    try:
+        part.set_result(take_part(*arguments_when_told()))
+    except Exception as error:  # raised where the part is asked for
+        part.set_exception(error)
+
+
+def main(*arguments: str) -> None:
+    """Run a worker process to its end. The master hears of it before TensorFlow, which takes seconds, is imported."""
+    faulthandler.enable()
+    keep_freed_buffers()
+    coming: Future[Part] = Future()
+    if arguments == (WAITS,):
+        threading.Thread(target=take_part_when_told, args=(coming,), daemon=True).start()
+    else:
+        coming.set_result(take_part(*arguments))
     code = 0
     try:
         with only_what_computes():
             from elasticdl_nb.runtime.worker.worker import Worker
 
-        Worker(folder, link, int(number), link.welcome().restore_from, listener).run()
+        part = coming.result()
+        Worker(part.folder, part.link, part.number, part.link.welcome().restore_from, part.listener).run()
     except Exception as error:  # whatever goes wrong before or between tasks is the master's to judge
+        link = coming.result().link
         logging.exception("the worker failed")
         link.send(worker_failed=pb.WorkerFailed(failure=failure(error)))
         code = 1
-    link.close()
+    coming.result().link.close()
     sys.stdout.flush()
     sys.stderr.flush()
     # TensorFlow's threads need not be wound up: everything this process owes has been sent or written.

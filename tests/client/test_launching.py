@@ -154,7 +154,7 @@ def test_nothing_is_left_of_a_launch_that_was_interrupted(folder):
         "from elasticdl_nb import launch\n"
         "from elasticdl_nb.cli.signals import interruptible\n"
         "from elasticdl_nb.runtime.jobfolder import JobFolder\n"
-        "def never(folder, process, log): print(process.pid, flush=True); process.wait()\n"
+        "def never(folder, supervisor, log): print(supervisor.process.pid, flush=True); supervisor.process.wait()\n"
         "launch._wait_until_it_listens = never\n"
         "with interruptible():\n"
         "    launch.launch(JobFolder(sys.argv[1]))\n"
