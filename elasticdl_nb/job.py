@@ -72,9 +72,12 @@ class Job:
         """
         return current_status(self.folder)
 
-    def watch(self) -> Iterator[pb.JobStatus]:
-        """Yield the job's status whenever it changes, a few times a second; the last one is the job's end."""
-        return watch_job(self.folder)
+    def watch(self, interval: float = 0.0) -> Iterator[pb.JobStatus]:
+        """Yield the job's status whenever it changes, a few times a second; the last one is the job's end.
+
+        With an `interval` there are at least so many seconds between two.
+        """
+        return watch_job(self.folder, interval=interval)
 
     @property
     def metrics(self) -> dict[str, float]:

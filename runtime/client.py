@@ -28,25 +28,36 @@ class MasterClient:
 
     def __init__(self, address: str, token: str) -> None:
         # Here and not above: importing gRPC takes longer than everything else that clients import together.
+        import grpc.experimental
+
         from elasticdl_nb.runtime.protocol import channels
         from elasticdl_nb.runtime.protocol.master_pb2_grpc import MasterStub
 
-        options = [("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", 64 << 20)]
+        # A stream is read by the thread that asks for it: one less for each watcher, and half the processor time.
+        options = [
+            ("grpc.enable_http_proxy", 0),
+            ("grpc.max_receive_message_length", 64 << 20),
+            (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
+        ]
         self._channel = channels.connect(address, token, options)
         self._stub = MasterStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = (("authorization", f"Bearer {token}"),)
         self._address = address
 
-    def watch(self, waiting: bool = False, timeout: float | None = None) -> Iterator[pb.JobStatus]:
+    def watch(
+        self, waiting: bool = False, timeout: float | None = None, interval: float = 0.0
+    ) -> Iterator[pb.JobStatus]:
         """Yield the job's status, whole, whenever it changes, until the master ends the stream.
 
+        There are at least `interval` seconds between two.
         `waiting` says that a person or program waits for the job in the foreground: the master cancels a job that
         all such watchers have left.
         """
         import grpc
 
         status = pb.JobStatus()
-        stream = self._stub.WatchJob(pb.WatchRequest(waiting=waiting), timeout=timeout, metadata=self._metadata)
+        request = pb.WatchRequest(waiting=waiting, interval=interval)
+        stream = self._stub.WatchJob(request, timeout=timeout, metadata=self._metadata)
         try:
             for update in stream:
                 status = merge(status, update)
@@ -140,9 +151,12 @@ def last_status(folder: JobFolder) -> pb.JobStatus:
     return status
 
 
-def watch_job(folder: JobFolder, *, waiting: bool = False, timeout: float | None = None) -> Iterator[pb.JobStatus]:
-    """Yield the job's status, whole, whenever it changes; the last one is over.
+def watch_job(
+    folder: JobFolder, *, waiting: bool = False, timeout: float | None = None, interval: float = 0.0
+) -> Iterator[pb.JobStatus]:
+    """Yield the job's status, whole, whenever it changes, but no sooner than `interval` seconds after the one before.
 
+    The last one is over.
     Finds the job's master again when the connection breaks or the master is restarted. Raises TimeoutError when the
     job is not over after `timeout` seconds.
     """
@@ -153,7 +167,7 @@ def watch_job(folder: JobFolder, *, waiting: bool = False, timeout: float | None
             try:
                 with client:
                     left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
-                    for status in client.watch(waiting, left):
+                    for status in client.watch(waiting, left, interval):
                         yield status
                         if is_over(status):
                             return

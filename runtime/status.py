@@ -12,6 +12,8 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
 
+_APPENDED = ("losses", "evaluations", "events")
+_REPLACED = tuple(field.name for field in pb.JobStatus.DESCRIPTOR.fields if field.name not in _APPENDED)
 # A watcher that stays for days gets appended points without end; these bound what it keeps.
 _MOST_LOSSES = 1000
 _MOST_EVENTS = 200
@@ -24,13 +26,14 @@ def merge(status: pb.JobStatus, update: pb.JobUpdate) -> pb.JobStatus:
     which are appended to (old losses are thinned out, old events dropped, once there are very many).
     """
     merged = pb.JobStatus()
-    merged.CopyFrom(update.status)
+    if not update.full:
+        # Copied whole and emptied again: to copy point after point would cost thirty times as much.
+        merged.CopyFrom(status)
+        for name in _REPLACED:
+            merged.ClearField(name)
+    merged.MergeFrom(update.status)
     if update.full:
         return merged
-    for name in ("losses", "evaluations", "events"):
-        merged.ClearField(name)
-        getattr(merged, name).extend(getattr(status, name))
-        getattr(merged, name).extend(getattr(update.status, name))
     if len(merged.losses) > _MOST_LOSSES:
         older = len(merged.losses) - _MOST_LOSSES // 4
         del merged.losses[1:older:2]

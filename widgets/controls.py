@@ -36,8 +36,8 @@ class ShownJob(Protocol):
     def is_waited_for(self) -> bool:
         """Whether a cell waits for the job: the kernel hears of no button until that ends."""
 
-    def watch(self) -> Iterator[JobStatus]:
-        """Yield statuses until the job has ended."""
+    def watch(self, interval: float = 0.0) -> Iterator[JobStatus]:
+        """Yield statuses until the job has ended, two of them no less than so many seconds apart."""
 
     def cancel(self) -> object:
         """End the job."""

@@ -17,13 +17,13 @@ from elasticdl_nb.widgets.parts import PARTS
 from elasticdl_nb.widgets.render import mimebundle
 from elasticdl_nb.widgets.theme import STYLE
 
-_FRAME_SECONDS = 0.25
+_FRAME_SECONDS = 0.5
 
 
 class JobView:
     """Shows a job below the cell that calls `show`, and leaves a picture without widgets when the job is over.
 
-    One thread follows the job, a second one brings what is new to the browser, at most four times a second however
+    One thread follows the job, a second one brings what is new to the browser, at most twice a second however
     fast news comes in. Neither keeps the kernel from ending.
     """
 
@@ -67,7 +67,7 @@ class JobView:
     def _follow(self) -> None:
         trouble = ""
         try:
-            for status in self._job.watch():
+            for status in self._job.watch(_FRAME_SECONDS):
                 with self._news:
                     self._latest, self._fresh = status, True
                     self._news.notify_all()

@@ -344,7 +344,7 @@ def count(spec: JobSpec, option: str) -> list[FileRecords]:
     return list(open_reader(paths, spec.data_reader_params, option).files()) if paths else []
 
 
-def main(path: str, supervised: str = "", worker: EarlyProcess | None = None) -> None:
+def main(path: str, supervised: str = "", *, worker: EarlyProcess | None = None) -> None:
     """Run the master of the job in this folder, one that is started again when it dies if it is `--supervised`.
 
     `worker` is a process that waits to become the job's first worker.

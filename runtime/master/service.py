@@ -103,15 +103,16 @@ class MasterService(master_pb2_grpc.MasterServicer):
         """Send the whole status, then changes, until the job has ended."""
         self.waiting_watchers += request.waiting
         mark = Mark()
+        interval = min(max(request.interval, WATCH_INTERVAL), WATCH_HEARTBEAT)
         try:
             while True:
                 update, mark = self._events.update(mark)
                 yield update
                 if update.status.finished_at:
                     return
-                await asyncio.sleep(WATCH_INTERVAL)
+                await asyncio.sleep(interval)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), WATCH_HEARTBEAT - WATCH_INTERVAL)
+                    await asyncio.wait_for(self._changed.wait(), WATCH_HEARTBEAT - interval)
                 self._changed.clear()
         finally:
             self.waiting_watchers -= request.waiting

@@ -80,7 +80,7 @@ class EarlyProcess:
 
 
 def arguments_when_told() -> list[str]:
-    """Wait, in a child, for the arguments, and write to the log from then on; end the process if there are none to come.
+    """Wait, in a child, for the arguments, and write to the log from then on; end if none will come.
 
     What it said meanwhile comes first in the log.
     """

@@ -31,7 +31,7 @@ class ScriptedJob:
         self.log = "line"
         self.scaled: queue.Queue[int] = queue.Queue()
 
-    def watch(self) -> Iterator[pb.JobStatus]:
+    def watch(self, interval: float = 0.0) -> Iterator[pb.JobStatus]:
         while (status := self.said.get(timeout=30)) is not None:
             if isinstance(status, Exception):
                 raise status
