@@ -45,18 +45,21 @@ class ElasticDLMagics(Magics):
     @line_cell_magic
     def elasticdl_train(self, line: str, cell: str | None = None) -> None:
         """Train the model that this cell defines, or that --model_def names. See: %elasticdl_train --help."""
+        __tracebackhide__ = True
         self._run("train", line, cell)
 
     @no_var_expand
     @line_cell_magic
     def elasticdl_evaluate(self, line: str, cell: str | None = None) -> None:
         """Evaluate a trained model. See: %elasticdl_evaluate --help."""
+        __tracebackhide__ = True
         self._run("evaluate", line, cell)
 
     @no_var_expand
     @line_cell_magic
     def elasticdl_predict(self, line: str, cell: str | None = None) -> None:
         """Predict with a trained model. See: %elasticdl_predict --help."""
+        __tracebackhide__ = True
         self._run("predict", line, cell)
 
     @no_var_expand

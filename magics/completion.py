@@ -16,6 +16,7 @@ from elasticdl_nb.magics.models import is_model
 from elasticdl_nb.magics.options import JOB_OPTIONS, Own
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.model.keras_names import LOSSES, OPTIMIZERS
 from elasticdl_nb.runtime.spec import KINDS, JobKind, Option, find_option, options
 
 _MAGIC = re.compile(r"\s*%{1,2}elasticdl_(\w+)")
@@ -23,6 +24,10 @@ _VALUE = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?:=|\s+)(?P<value>\S*)$")
 _OWN: dict[str, tuple[Own, ...]] = {
     **dict.fromkeys(KINDS, JOB_OPTIONS), "jobs": JOBS_OPTIONS, "attach": ATTACH_OPTIONS, "config": CONFIG_OPTIONS,
 }  # fmt: skip
+
+
+# Those that people write: Keras has most of them under a second and third name, too.
+_KERAS = {"loss": [name for name in LOSSES if "_" in name or name in ("mae", "mse")], "optimizer": OPTIMIZERS}
 
 
 def make_matcher(namespace: Mapping[str, Any]) -> Callable[[CompletionContext], SimpleMatcherResult]:
@@ -51,7 +56,8 @@ def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[
     line = lines[-1]
     value = _VALUE.search(line)
     if value and (value["value"] or line.endswith(("=", " "))) and not value["value"].startswith("--"):
-        found = _values(magic, value["name"].replace("-", "_"), value["value"], namespace)
+        assigned = line[value.end("name")] == "="
+        found = _values(magic, value["name"].replace("-", "_"), value["value"], namespace, assigned)
         # After a switch comes the next option.
         if found is not None:
             return value["value"], found
@@ -102,34 +108,41 @@ def _names(magic: str) -> list[str]:
     return list(dict.fromkeys([*names, *negative, *own, *waits]))
 
 
-def _values(magic: str, name: str, text: str, namespace: Mapping[str, Any]) -> list[str] | None:
-    """Values of the option that begin with `text`; None for a switch or an option that is not known."""
+def _values(magic: str, name: str, text: str, namespace: Mapping[str, Any], assigned: bool) -> list[str] | None:
+    """Values of the option that begin with `text`; None for a switch or an option that is not known.
+
+    `assigned` says that a `=` stands after the option's name.
+    """
     for kind in _kinds(magic):
         try:
             option = find_option(kind, name)
         except OptionError:
             continue
-        found = _values_of(option, text, namespace)
+        found = _values_of(option, text, namespace, assigned)
         return None if found is None else [one for one in found if one.startswith(text)]
     return None
 
 
-def _values_of(option: Option, text: str, namespace: Mapping[str, Any]) -> list[str] | None:
+def _values_of(option: Option, text: str, namespace: Mapping[str, Any], assigned: bool) -> list[str] | None:
     names = {name: value for name, value in namespace.items() if not name.startswith("_")}
+    if "{" in text:
+        return None
     if option.choices:
         return list(option.choices)
     if option.form == "BOOL":
-        return ["true", "false"] if text else None
+        return ["true", "false"] if assigned else None
     if text.startswith("$"):
         return [f"${name}" for name in names]
     if option.name == "model_def":
         return [name for name, value in names.items() if is_model(name, value)]
     if option.group == "Model" and option.form == "NAME":
-        return [name for name, value in names.items() if callable(value) and _is_own(value, namespace)]
+        own = [name for name, value in names.items() if callable(value) and _is_own(value, namespace)]
+        return [*own, *sorted(_KERAS.get(option.name, ()))]
     if option.form.startswith(("PATH", "DIR")):
         frames = [f"${name}" for name, value in names.items() if option.group == "Data" and is_frame(value)]
         return [*frames, *_paths(text)]
-    return []
+    # IPython would offer names of Python where nothing else is offered.
+    return [str(option.default)] if isinstance(option.default, (int, float)) else []
 
 
 def _is_own(value: object, namespace: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -60,6 +61,48 @@ def lost_training(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
                     f"{root}.{method}() in {statement.piece.place} is not repeated: the package holds the definition "
                     f"of {root}, not its trained weights"
                 )
+
+
+def changed_defaults(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
+    """Warn of functions that keep something in a default argument, as in `def f(x, seen=[])`: it starts anew."""
+    for statement in kept:
+        node = statement.node
+        live = trace.live(getattr(node, "name", ""))
+        functions = [(node, live)] if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.ClassDef) and isinstance(live, type):
+            functions = [(one, vars(live).get(one.name)) for one in node.body if isinstance(one, ast.FunctionDef)]
+        for written, function in functions:
+            if isinstance(function, types.FunctionType) and _has_changed_default(written, function):
+                place = statement.piece.place
+                yield (
+                    f"a default argument of {function.__qualname__} ({place}) has been changed by calls: the package "
+                    f"has it as it is written"
+                )
+
+
+def _has_changed_default(written: ast.FunctionDef, live: types.FunctionType) -> bool:
+    parameters = written.args
+    pairs = list(zip(reversed(parameters.defaults), reversed(live.__defaults__ or ()), strict=False))
+    named = live.__kwdefaults__ or {}
+    pairs += [
+        (default, named[parameter.arg])
+        for parameter, default in zip(parameters.kwonlyargs, parameters.kw_defaults, strict=True)
+        if default is not None and parameter.arg in named
+    ]
+    return any(
+        isinstance(default, (ast.List, ast.Dict, ast.Set))
+        and _is_literal(default)
+        and not values.is_literal_of(default, value)
+        for default, value in pairs
+    )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except ValueError:
+        return False
+    return True
 
 
 def lookups_by_text(kept: Iterable[Statement]) -> Iterator[str]:

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elasticdl_nb.capture import credentials, values
-from elasticdl_nb.capture.advice import is_constant_tensor, lookups_by_text, lost_training, stale_bases, was_fitted
+from elasticdl_nb.capture.advice import (
+    changed_defaults,
+    is_constant_tensor,
+    lookups_by_text,
+    lost_training,
+    stale_bases,
+    was_fitted,
+)
 from elasticdl_nb.capture.live import MISSING, PYTHON_BUILTINS, defines, reference
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
@@ -86,7 +93,9 @@ class _Search:
             origin = self.trace.origin(name, at)
             if origin is None:
                 self._from_outside(name, used_by)
-                self._choose_changes(name, -1, at, used_by)
+                written = self.result.values.get(name)
+                if written is None or written.is_import:  # a value is written as it is now
+                    self._choose_changes(name, -1, at, used_by)
             elif at == END:
                 self._as_it_is_now(name, origin, used_by)
             else:
@@ -96,6 +105,7 @@ class _Search:
             *stale_bases(self.trace, kept),
             *lost_training(self.trace, kept),
             *lookups_by_text(kept),
+            *changed_defaults(self.trace, kept),
         ]
 
     # ------------------------------------------------------------------ how one name is made
@@ -142,7 +152,7 @@ class _Search:
             self._refuse(
                 name,
                 used_by,
-                f"is {values.handle_kind(live)} made in {place}: open it inside the function that uses it",
+                f"is {values.handle_kind(live)} made in {place}: make it inside the function that uses it",
             )
         elif fitted := was_fitted(self.trace, name, origin, live):
             self._refuse(

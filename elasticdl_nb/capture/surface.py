@@ -56,7 +56,7 @@ class Surface:
     decorators: frozenset[str]  # roots of `@root` and `@root.method(…)`
     bases: frozenset[str]
     calls: frozenset[str]  # names that are called, decorators included
-    arguments: frozenset[tuple[str, int, str]]  # `function(…, name, …)` as a whole statement: function, position, name
+    arguments: frozenset[tuple[str, int, str]]  # `[x =] function(…, name, …)`: function, position, name
     awaits: bool
 
     @property
@@ -147,10 +147,19 @@ class _SurfaceVisitor(ast.NodeVisitor):
         call = node.value
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and root_name(call.func):
             self.found.bare_calls.add((root_name(call.func) or "", call.func.attr))
+        self.whole_call(call)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
+        self.whole_call(node.value)
+        self.generic_visit(node)
+
+    visit_AnnAssign = visit_AugAssign = visit_Assign  # noqa: N815
+
+    def whole_call(self, call: ast.expr | None) -> None:
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             named = [(position, item.id) for position, item in enumerate(call.args) if isinstance(item, ast.Name)]
             self.found.arguments.update((call.func.id, position, name) for position, name in named)
-        self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         root = root_name(node.func)

@@ -122,6 +122,8 @@ class Trace:
         changed: set[str] = set()
         for function, position, name in statement.surface.arguments:
             definition = self.origin(function, statement.index)
+            if definition is None and function == "next":
+                changed.add(name)
             if definition is not None and position in definition.uses.changed_parameters:
                 changed.add(name)
         return changed

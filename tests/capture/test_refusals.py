@@ -31,7 +31,7 @@ REFUSALS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["'df' (used by s) is a DataFrame built in cell [1]"],
     ),
     "long list": (["big = list(range(200_000))", "def f(): return big"], ["f"], ["'big' (used by f)", "200000 items", "cell [1]"]),
-    "open file": (["log = open('log.txt', 'w')", "def f(): log.write('x')"], ["f"], ["'log' (used by f) is an open file", "cell [1]", "open it inside"]),
+    "open file": (["log = open('log.txt', 'w')", "def f(): log.write('x')"], ["f"], ["'log' (used by f) is an open file", "cell [1]", "make it inside"]),
     "generator": (["g = (i for i in range(3))", "def f(): return next(g)"], ["f"], ["'g' (used by f) is a generator"]),
     "deleted": (["K = 1", "def f(): return K", "del K"], ["f"], ["'K' (used by f) was defined in cell [1] but no longer exists", "run cell [1] again"]),
     "never defined": (["def helper_one(): return 1", "def f(): return helper_onne()"], ["f"], ["'helper_onne' (used by f) is not defined", "Did you mean 'helper_one'?"]),
@@ -44,7 +44,7 @@ REFUSALS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "typed in secretly": (["import getpass\ngetpass.getpass = lambda *a: 'x9'\nword = getpass.getpass()", "def f(): return word"], ["f"], ["'word' (used by f) looks like a credential"]),
     "result of a magic": (["class T: pass\nresult = get_ipython()", "def f(): return result"], ["f"], ["'result' is the result of a magic", "cell [1]"]),
     "top-level await": (["import asyncio\nclass R: pass\nasync def get(): return R()", "r = await get()", "def f(): return r"], ["f"], ["'r' is made with a top-level await in cell [2]"]),
-    "database connection": (["import sqlite3\ncon = sqlite3.connect(':memory:')", "def f(): return con"], ["f"], ["'con' (used by f) is a Connection", "open it inside"]),
+    "database connection": (["import sqlite3\ncon = sqlite3.connect(':memory:')", "def f(): return con"], ["f"], ["'con' (used by f) is a Connection", "make it inside"]),
     "fitted object": (["from sklearn.preprocessing import StandardScaler\ns = StandardScaler()", "s.fit([[1.0], [2.0]])", "def f(x): return s.transform(x)"], ["f"], ["'s' (used by f) is a StandardScaler that was fitted in cell [2]", "constants"]),
     "output history": (["1 + 1", "def f(): return Out[1]"], ["f"], ["'Out' (used by f) exists in notebooks only"]),
 }  # fmt: skip
@@ -101,3 +101,14 @@ def test_class_on_an_older_base_is_packaged_as_it_lives_with_a_warning(notebook:
     notebook.run("class B:\n    v = 1", "class C(B): pass", "class B:\n    v = 2")
     captured = notebook.capture("C")
     assert any("run cell [2] again" in warning for warning in captured.warnings)
+
+
+def test_a_default_argument_that_calls_have_changed_is_packaged_as_written_with_a_warning(notebook: Notebook) -> None:
+    notebook.run("def f(x, seen=[], *, by={}):\n    seen.append(x)\n    return seen", "f(1)")
+    notebook.run("class C:\n    def m(self, *, by={}, n=[3]):\n        by[len(by)] = n\n        return by", "C().m()")
+    warnings = notebook.capture("f", "C").warnings
+    assert [warning.split(" has been")[0] for warning in warnings] == [
+        "a default argument of f (cell [1])", "a default argument of C.m (cell [3])"
+    ]  # fmt: skip
+    notebook.run("def f(x, seen=[]):\n    return seen", "f(1)")
+    assert not notebook.capture("f").warnings

@@ -503,6 +503,26 @@ SCENARIOS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["f"],
         ["f()"],
     ),
+    "object filled in by a function whose result is kept": (
+        [
+            "class Words:\n    def __init__(self): self.of = {}\n    def add(self, word): self.of[word] = len(self.of)",
+            "def fill(words, text):\n    for one in text: words.add(one)\n    return len(text)",
+            "words = Words()\nsize = fill(words, 'ab')",
+            "def f(): return words.of, size",
+        ],
+        ["f"],
+        ["f()"],
+    ),
+    "iterator that has been moved on": (
+        ["import itertools\nnumbers = itertools.count()\nnext(numbers)\nsecond = next(numbers)", "def f(): return next(numbers)"],
+        ["f"],
+        ["f()"],
+    ),
+    "global made by a function and changed outside": (
+        ["def make():\n    global made\n    made = [1]\nmake()\nmade.append(2)", "def f(): return made"],
+        ["f"],
+        ["f()"],
+    ),
     "attributes of a function": (["def f(x): return f.k * x", "f.k = 3"], ["f"], ["f(2)"]),
     "type aliases and annotated constants": (
         ["from typing import Callable\nVec = list[int]\nFn = Callable[[int], Vec]", "LR: float = 0.1\ndef f(x: Vec, g: Fn = None) -> Vec: return [LR]"],

@@ -126,12 +126,22 @@ def test_attach_needs_a_job_that_there_is(shell):
         ("%elasticdl_train --data $fra", "%elasticdl_train --data $frame"),
         ("%elasticdl_train --data data.par", "%elasticdl_train --data data.parquet"),
         ("%elasticdl_train --loss my_", "%elasticdl_train --loss my_loss"),
+        ("%elasticdl_train --loss mean_sq", "%elasticdl_train --loss mean_squared_error"),
+        ("%elasticdl_train --optimizer=ad", "%elasticdl_train --optimizer=adadelta"),
+        ("%elasticdl_train --use_async=", "%elasticdl_train --use_async=true"),
         ("%elasticdl_jobs --run", "%elasticdl_jobs --running"),
     ],
 )
 def test_tab_completes_options_and_values(shell, data, text, offered):
     shell.run(MODEL, "def my_loss(labels, output): pass", "import pandas; frame = pandas.DataFrame()")
     assert shell.complete(text)[0] == offered
+
+
+def test_tab_offers_no_names_of_python_where_a_number_is_wanted(shell):
+    assert shell.complete("%elasticdl_train --num_epochs=") == ["%elasticdl_train --num_epochs=1"]
+    shell.run("number_of_things = 1")
+    assert shell.complete("%elasticdl_train --num_epochs=$number_of_")[-1].endswith("$number_of_things")
+    assert shell.complete("%elasticdl_train --num_epochs={number_of_")[-1].endswith("number_of_things")
 
 
 def test_tab_in_the_cells_python_is_left_alone(shell):

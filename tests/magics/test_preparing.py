@@ -1,0 +1,52 @@
+"""What a live notebook shows before a job runs, and what is left of a job that is refused: nothing."""
+
+from __future__ import annotations
+
+import psutil
+import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from magic_shell import Shell
+
+from elasticdl_nb.magics import commands
+from elasticdl_nb.runtime.errors import DataError, OptionError
+
+MODEL = """
+def custom_model(): return keras.Sequential([keras.layers.Dense(1)])
+def loss(labels, output): return labels - output
+def dataset_fn(dataset, mode): return dataset
+"""
+
+
+@pytest.fixture
+def outputs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """What a browser would get."""
+    publisher = CapturingDisplayPublisher(parent=shell.ip)
+    monkeypatch.setattr(shell.ip, "display_pub", publisher)
+    monkeypatch.setattr(commands, "in_live_notebook", lambda: True)
+    return publisher.outputs
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"),
+    [
+        (f"%%elasticdl_train --data missing.csv --optimizer sgd\nimport keras\n{MODEL}", (DataError, OptionError)),
+        ("%%elasticdl_train --data x.csv\n1 / 0", ZeroDivisionError),
+        ("%elasticdl_train --data $x", Exception),
+    ],
+)
+def test_a_picture_is_there_at_once_and_gone_when_the_job_is_refused(shell, outputs, cell, error):
+    with pytest.raises(error):
+        shell.run(cell)
+    pictures = [output["data"] for output in outputs if output["transient"] == outputs[0]["transient"]]
+    assert "starting" in pictures[0]["text/plain"] and "running the cell" in pictures[0]["text/html"]
+    assert not outputs[0]["update"] and all(output["update"] for output in outputs[1:])
+    assert pictures[-1] == {}
+    assert not psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)[1]
+
+
+@pytest.mark.parametrize("cell", ["%%elasticdl_train --date x.csv\n1", "%%elasticdl_train --data x.csv --dry_run\n1/0"])
+def test_mistakes_in_options_and_dry_runs_start_and_show_nothing(shell, outputs, cell, monkeypatch):
+    monkeypatch.setattr(commands, "Preparation", None)
+    with pytest.raises((OptionError, ZeroDivisionError)):
+        shell.run(cell)
+    assert not outputs
