@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from elasticdl_nb.runtime.errors import (
         DataError,
         ElasticDLError,
+        ImageError,
         JobCancelled,
         JobError,
         JobFailed,
@@ -41,6 +42,7 @@ __all__ = [
     "DataError",
     "ElasticDLError",
     "Embedding",
+    "ImageError",
     "Job",
     "JobCancelled",
     "JobError",
@@ -66,8 +68,8 @@ _HOMES = {
     "job": ("Job", "attach"),
     "jobtable": ("jobs",),
     "runtime.errors": (
-        "DataError", "ElasticDLError", "JobCancelled", "JobError", "JobFailed", "JobNotFound", "ModelError",
-        "OptionError",
+        "DataError", "ElasticDLError", "ImageError", "JobCancelled", "JobError", "JobFailed", "JobNotFound",
+        "ModelError", "OptionError",
     ),
     "runtime.mode": ("Mode",),
     "runtime.model": ("batched",),
