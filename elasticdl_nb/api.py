@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from elasticdl_nb.images.showing import shown
 from elasticdl_nb.job import Job
 from elasticdl_nb.prepare import submit
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -35,7 +36,9 @@ def _run(kind: JobKind, given: dict[str, Any], wait: bool | None, detach: bool, 
     live = in_live_notebook()
     if wait is None:
         wait = not live and not detach
-    job = Job(submit(kind, given), foreground=not live and not detach)
+    with shown(None if callable(progress) else progress):
+        folder = submit(kind, given)
+    job = Job(folder, foreground=not live and not detach)
     if progress is True or (progress is None and sys.stderr.isatty()):
         print(f"Job {job.name}.{job.dashboard_note()}", file=sys.stderr, flush=True)  # noqa: T201
     return job.wait(progress=progress) if wait else job

@@ -9,11 +9,15 @@ from typing import Any, Self
 from IPython.display import display
 
 from elasticdl_nb import launch
+from elasticdl_nb.images import ImageStatus, listening
+from elasticdl_nb.images.showing import print_lines
+from elasticdl_nb.magics.running import say
 from elasticdl_nb.prepare import submit
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobKind
+from elasticdl_nb.widgets.image import ImageView
 
 
 class Preparation:
@@ -25,6 +29,7 @@ class Preparation:
     def __init__(self, kind: JobKind, *, live: bool) -> None:
         self._kind, self._live = kind, live
         self._early: EarlyProcess | None = None
+        self._image: ImageView | None = None
         self.place: Any = None
         """The display handle of the picture, which the job's view replaces; None where nothing is shown."""
 
@@ -43,9 +48,15 @@ class Preparation:
 
     def submit(self, given: Mapping[str, Any]) -> JobFolder:
         """Start the job that these options describe. Raises what `prepare.submit` raises."""
-        folder = submit(self._kind, given, self._early, self._tell)
+        with listening(self._show_image if self._live else print_lines(say)):
+            folder = submit(self._kind, given, self._early, self._tell)
         self._early = None
         return folder
+
+    def _show_image(self, status: ImageStatus) -> None:
+        if self._image is None:
+            self._image = ImageView(self.place)
+        self._image.show(status)
 
     def _tell(self, doing: str) -> None:
         if not self._live:

@@ -10,7 +10,7 @@ from elasticdl_nb.runtime.status import format_value
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.charts import chart, plot, sparkline
 from elasticdl_nb.widgets.format import safe
-from elasticdl_nb.widgets.summary import Head, Mark, Message, Row, Stat
+from elasticdl_nb.widgets.summary import Mark, Message, Row, Stat
 
 
 class Part(NamedTuple):
@@ -39,19 +39,19 @@ def draw_head(status: JobStatus) -> str:
     return (
         f'<div class="edl-head"><span class="edl-name">{safe(head.name)}</span>'
         f'<span class="edl-about">{safe(head.about)}{link}</span>{mark(head.phase, " edl-phase")}</div>'
-        f"{_bar(head)}"
+        f"{bar(head.progress, f' edl-fill-{head.phase.tone}' if head.over else '')}"
         f'<div class="edl-under"><b>{head.percent}</b><span class="edl-detail">{safe(head.detail)}</span>'
         f'<span class="edl-note">{head.remaining}</span></div>'
         f'<div class="edl-stats">{"".join(map(_stat, head.stats))}</div>'
     )
 
 
-def _bar(head: Head) -> str:
-    tone = f" edl-fill-{head.phase.tone}" if head.over else ""
+def bar(progress: float, tone: str = "") -> str:
+    """Return a bar that is filled from 0 to 1; `tone` is a class of its filling, after a space."""
     return (
         f'<svg class="edl-bar" width="100%" height="6" role="progressbar" aria-label="progress" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-valuenow="{100 * head.progress:.0f}"><rect class="edl-track" width="100%" '
-        f'height="6"/><rect class="edl-fill{tone}" width="{100 * head.progress:.4g}%" height="6"/></svg>'
+        f'aria-valuemax="100" aria-valuenow="{100 * progress:.0f}"><rect class="edl-track" width="100%" '
+        f'height="6"/><rect class="edl-fill{tone}" width="{100 * progress:.4g}%" height="6"/></svg>'
     )
 
 

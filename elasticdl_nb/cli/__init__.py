@@ -21,6 +21,7 @@ _OTHERS = {
     "scale": "Go on with more or fewer workers.",
     "chaos": "Kill a job's processes, to see it recover.",
     "logs": "Print the logs of a job's processes.",
+    "zoo": "Start a model zoo; build and push its image.",
     "data": "Convert data between formats.",
     "sql": "Run SQL that trains and predicts.",
     "sqlflow-server": "Serve SQL to SQLFlow's clients.",
@@ -72,6 +73,10 @@ def _find(name: str) -> _Command:
         from elasticdl_nb.cli.running import run_attach
 
         return run_attach
+    if name == "zoo":
+        from elasticdl_nb.cli.zoo import run_zoo
+
+        return run_zoo
     if name == "data":
         from elasticdl_nb.cli.converting import run_data
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from elasticdl_nb.cli.output import as_json, failure, say, say_json, success, tell
 from elasticdl_nb.cli.parser import JobParser, Parser, add_output_options
 from elasticdl_nb.cli.signals import Interrupted, interruptible
+from elasticdl_nb.images.showing import shown
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.prepare import prepared, submit
 from elasticdl_nb.runtime.client import watch_job
@@ -28,7 +29,9 @@ def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
         warnings.showwarning = lambda message, *rest, **options: tell(f"Note: {message}")
         if parsed.dry_run:
             return _dry_run(kind, parsed)
-        job = Job(submit(kind, parsed.given), foreground=not parsed.detach)
+        with shown(not parsed.quiet and not parsed.json):
+            folder = submit(kind, parsed.given)
+        job = Job(folder, foreground=not parsed.detach)
         if parsed.detach:
             _say_detached(job, parsed)
             return 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.images import secrets
 from elasticdl_nb.images.context import files_of_zoo, requirements_of_zoo, write_context
-from elasticdl_nb.images.framework import this_framework
+from elasticdl_nb.images.framework import Framework, this_framework
 from elasticdl_nb.images.names import host_of, split_name
 from elasticdl_nb.images.progress import BuildLog, ImageProgress, ImageStatus, PushLog, listener
 from elasticdl_nb.images.recipe import DEFAULT_BASE_IMAGE, Recipe
@@ -25,19 +25,26 @@ _TIMEOUT_SECONDS = 1800
 
 
 def build_image(
-    zoo: Path, name: str = "", base: str = "", repository: str = "elasticdl-zoo", progress: ImageProgress | None = None
+    zoo: Path,
+    name: str = "",
+    base: str = "",
+    *,
+    repository: str = "elasticdl-zoo",
+    framework: Framework | None = None,
+    progress: ImageProgress | None = None,
 ) -> str:
     """Build an image with the zoo of a folder at /model_zoo; return its name.
 
     Without a `name` it is called `REPOSITORY:ID`, so that the same content always has the same name, and another one
-    another. `base` is the image to build upon (default: python:3.11-slim). Raises OptionError for a base that cannot
-    be had or a zoo that cannot be built in, and ImageError for an engine that does not answer or a step that fails.
+    another. `base` is the image to build upon (default: python:3.11-slim), `framework` what is installed of this one
+    (default: all that pods need). Raises OptionError for a base that cannot be had or a zoo that cannot be built in,
+    and ImageError for an engine that does not answer or a step that fails.
     """
     tell = progress or listener()
     started = time.monotonic()
     files = files_of_zoo(zoo)
     requirements = requirements_of_zoo(files)
-    framework = this_framework()
+    framework = framework or this_framework()
     named = tuple(sorted(requirements))
     recipe = Recipe(base or DEFAULT_BASE_IMAGE, framework.installed_from, named, secrets.index_settings())
     log = BuildLog(recipe.steps())

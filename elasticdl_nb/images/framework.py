@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import hashlib
 import importlib.resources
 import json
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -67,10 +69,18 @@ def this_framework() -> Framework:
     every state of the source. Raises ImageError if that fails.
     """
     distribution = metadata.distribution(NAME)
-    extras = [*_EXTRAS, *(extra for extra, package in _OPTIONAL.items() if _is_installed(package))]
-    requirements = tuple(sorted(_requirements(distribution.requires or (), extras)))
     source = _source(distribution)
-    return Framework(requirements, _wheel(source) if source else None, distribution.version)
+    wheel = _wheel(source) if source else None
+    # Those of the wheel: an editable installation's own may be older than its source.
+    declared = _declared(wheel) if wheel else distribution.requires or ()
+    extras = [*_EXTRAS, *(extra for extra, package in _OPTIONAL.items() if _is_installed(package))]
+    return Framework(tuple(sorted(_requirements(declared, extras))), wheel, distribution.version)
+
+
+def _declared(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []
 
 
 def _is_installed(package: str) -> bool:

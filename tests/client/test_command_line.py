@@ -60,7 +60,7 @@ def test_flags(arguments, expected):
         (["train", "--num_epochs"], "argument --num_epochs: expected one argument"),
         (["train"], "elasticdl train: --model_def: needed (also called model)."),
         (["train", "--model_def=m", "--data=x", "--num_epochs=two"], "--num_epochs: 'two' does not do"),
-        (["train", "--image_base=x"], "no such option: --image_base."),
+        (["train", "--image_bass=x"], "no such option: --image_bass. Did you mean '--image_base'?"),
         (["trian"], "elasticdl trian: no such command. Did you mean 'train'?"),
         (["attach", "nothing"], "no job named 'nothing' on this machine"),
         (["logs"], "the following arguments are required: NAME"),

@@ -1,0 +1,35 @@
+"""The files of a new model zoo, for `elasticdl zoo init`."""
+
+from __future__ import annotations
+
+import importlib.resources
+import os
+from pathlib import Path
+
+from elasticdl_nb.runtime.errors import OptionError
+
+# Names in this package, where hidden files would be lost, and in the zoo.
+FILES = {
+    "my_model.py": "my_model.py",
+    "requirements.txt": "requirements.txt",
+    "README.md": "README.md",
+    "dockerignore": ".dockerignore",
+}
+
+
+def write_skeleton(folder: Path) -> list[Path]:
+    """Write the files into a folder, which is made if need be; return their paths.
+
+    Raises OptionError("model_zoo", …), and writes nothing, where one of them exists.
+    """
+    targets = {folder / name: source for source, name in FILES.items()}
+    for target in targets:
+        if os.path.lexists(target):
+            raise OptionError("model_zoo", f"{target} exists already, and is left as it is; name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError("model_zoo", f"{folder} cannot be made: {error.strerror}") from None
+    for target, source in targets.items():
+        target.write_bytes((importlib.resources.files(__name__) / source).read_bytes())
+    return list(targets)
