@@ -56,7 +56,7 @@ class Surface:
     decorators: frozenset[str]  # roots of `@root` and `@root.method(…)`
     bases: frozenset[str]
     calls: frozenset[str]  # names that are called, decorators included
-    arguments: frozenset[tuple[str, int, str]]  # `[x =] function(…, name, …)`: function, position, name
+    arguments: frozenset[tuple[str, int | str, str]]  # `function(…, name, key=name)`: function, position or key, name
     awaits: bool
 
     @property
@@ -102,7 +102,7 @@ class _Findings:
     decorators: set[str] = field(default_factory=set)
     bases: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
-    arguments: set[tuple[str, int, str]] = field(default_factory=set)
+    arguments: set[tuple[str, int | str, str]] = field(default_factory=set)
     awaits: bool = False
 
 
@@ -147,19 +147,22 @@ class _SurfaceVisitor(ast.NodeVisitor):
         call = node.value
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and root_name(call.func):
             self.found.bare_calls.add((root_name(call.func) or "", call.func.attr))
-        self.whole_call(call)
         self.generic_visit(node)
 
-    def visit_Assign(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
-        self.whole_call(node.value)
+    def visit_For(self, node: ast.For) -> None:
+        before = set(self.found.assigns_into)
         self.generic_visit(node)
+        items = {inner.id for inner in ast.walk(node.target) if isinstance(inner, ast.Name)}
+        if items & (self.found.assigns_into - before):
+            # What is assigned to its items, the collection holds.
+            iterated = (inner.id for inner in ast.walk(node.iter) if isinstance(inner, ast.Name))
+            self.found.assigns_into.update(iterated)
 
-    visit_AnnAssign = visit_AugAssign = visit_Assign  # noqa: N815
-
-    def whole_call(self, call: ast.expr | None) -> None:
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-            named = [(position, item.id) for position, item in enumerate(call.args) if isinstance(item, ast.Name)]
-            self.found.arguments.update((call.func.id, position, name) for position, name in named)
+    def visit_withitem(self, node: ast.withitem) -> None:
+        if isinstance(node.context_expr, ast.Name):
+            self.found.bare_calls.add((node.context_expr.id, "__enter__"))
+            self.found.method_calls.add((node.context_expr.id, "__enter__"))
+        self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         root = root_name(node.func)
@@ -169,6 +172,12 @@ class _SurfaceVisitor(ast.NodeVisitor):
                 self.found.method_calls.add((root, node.func.attr))
             elif root in ("setattr", "delattr") and node.args and root_name(node.args[0]):
                 self.found.assigns_into.add(root_name(node.args[0]) or "")
+        if isinstance(node.func, ast.Name):
+            given: list[tuple[int | str, ast.expr]] = [*enumerate(node.args)]
+            given += [(keyword.arg or "", keyword.value) for keyword in node.keywords]
+            self.found.arguments.update(
+                (node.func.id, place, item.id) for place, item in given if isinstance(item, ast.Name)
+            )
         self.generic_visit(node)
 
     def visit_Await(self, node: ast.Await) -> None:

@@ -12,7 +12,7 @@ from elasticdl_nb.capture.cells import Piece
 from elasticdl_nb.capture.live import MISSING, defines, members
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.surface import CHANGING_METHODS, OBSERVING_METHODS
-from elasticdl_nb.capture.uses import LAZY_ANNOTATIONS
+from elasticdl_nb.capture.uses import LAZY_ANNOTATIONS, places_of
 
 END = 1 << 60  # "after everything ran"
 
@@ -119,25 +119,43 @@ class Trace:
         return changed
 
     def _changed_arguments(self, statement: Statement) -> set[str]:
-        changed: set[str] = set()
-        for function, position, name in statement.surface.arguments:
-            definition = self.origin(function, statement.index)
-            if definition is None and function == "next":
-                changed.add(name)
-            if definition is not None and position in definition.uses.changed_parameters:
-                changed.add(name)
-        return changed
+        return {
+            name
+            for function, place, name in statement.surface.arguments
+            if place in self._changed_places(function, statement.index, frozenset())
+        }
+
+    def _changed_places(self, function: str, at: int, seen: frozenset[str]) -> frozenset[int | str]:
+        """By which positions and keywords the function, called at `at`, takes objects that it changes."""
+        definition = self.origin(function, at)
+        if definition is None:
+            return frozenset({0}) if function == "next" else frozenset()
+        uses = definition.uses
+        if not uses.passed_on or function in seen:
+            return uses.changed_parameters
+        seen |= {function}
+        passed = {name for called, place, name in uses.passed_on if place in self._changed_places(called, at, seen)}
+        return uses.changed_parameters | places_of(definition.node, passed)
 
     def touches(self, name: str) -> list[int]:
         """Indexes of the statements that bind the name or change its object, ascending."""
         if name not in self._touches:
             found = set(self._binders.get(name, ()))
             live = self.live(name)
-            found |= {
-                index for index in self._changers.get(name, ()) if self._changes(self.statements[index], name, live)
-            }
+            for alias in (name, *self._aliases(name, live)):
+                found |= {
+                    index
+                    for index in self._changers.get(alias, ())
+                    if self._changes(self.statements[index], alias, live)
+                }
             self._touches[name] = sorted(found)
         return self._touches[name]
+
+    def _aliases(self, name: str, live: Any) -> list[str]:
+        """Other names that an object of the notebook's own classes has."""
+        if isinstance(live, type) or type(live).__module__ != "__main__":
+            return []
+        return [other for other in self._binders if other != name and self.live(other) is live]
 
     def changes(self, name: str, start: int, end: int) -> list[Statement]:
         """Statements after `start` and before `end` that change the object of the name without binding it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import symtable
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,7 +23,8 @@ class Uses:
     optional: frozenset[str]  # named in string annotations only
     late_changes: frozenset[str]  # globals that its functions assign or change
     late_calls: frozenset[str]  # globals that its functions call
-    changed_parameters: frozenset[int]  # of a function: positions of the parameters whose objects it changes
+    changed_parameters: frozenset[int | str]  # of a function: positions and names of the parameters that it changes
+    passed_on: frozenset[tuple[str, int | str, str]]  # of a function: `Surface.arguments` that are its parameters
 
 
 @lru_cache(maxsize=8192)
@@ -69,19 +70,31 @@ def uses_of(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
         frozenset((found.changes & late.keys()) | late_assigned),
         frozenset(found.calls & late.keys()),
         _changed_parameters(node, found),
+        frozenset(one for one in found.arguments if one[2] in _parameters(node)),
     )
 
 
-def _changed_parameters(node: ast.stmt, found: Surface) -> frozenset[int]:
+def _parameters(node: ast.stmt) -> list[str]:
+    """Names of a function's parameters, those that may be given by position first and in order."""
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return frozenset()
+        return []
+    found = node.args
+    return [parameter.arg for parameter in (*found.posonlyargs, *found.args, *found.kwonlyargs)]
+
+
+def places_of(node: ast.stmt, names: Collection[str]) -> frozenset[int | str]:
+    """Return the positions and the keywords by which a function takes the parameters of these names."""
+    places = enumerate(_parameters(node))
+    return frozenset(place for position, name in places if name in names for place in (position, name))
+
+
+def _changed_parameters(node: ast.stmt, found: Surface) -> frozenset[int | str]:
     if OBSERVING_METHODS & {method for _, method in found.method_calls}:
         return frozenset()
     changed = found.assigns_into | {
         root for root, method in found.method_calls if method in CHANGING_METHODS - {"compile", "build", "adapt"}
     }
-    parameters = [*node.args.posonlyargs, *node.args.args]
-    return frozenset(position for position, parameter in enumerate(parameters) if parameter.arg in changed)
+    return places_of(node, changed)
 
 
 def _read_before_set(body: list[ast.stmt]) -> Iterator[str]:

@@ -513,6 +513,26 @@ SCENARIOS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["f"],
         ["f()"],
     ),
+    "objects changed by keyword, through another function, inside another call": (
+        [
+            "class O: pass",
+            "def fill(it, v):\n    it.v = v\n    return it\ndef outer(it): fill(it, 2)",
+            "a, b, c = O(), O(), O()\nfill(v=1, it=a)\nouter(b)\nprint(fill(c, 3).v)",
+            "def f(): return a.v, b.v, c.v",
+        ],
+        ["f"],
+        ["f()"],
+    ),
+    "objects changed under another name, in a loop over their list, by a with statement": (
+        [
+            "class O:\n    def __enter__(self): self.entered = True\n    def __exit__(self, *error): pass",
+            "a, many, c = O(), [O(), O()], O()\nb = a\nb.v = 1\nfor i, one in enumerate(many):\n    one.v = i",
+            "with c:\n    pass",
+            "def f(): return a.v, [one.v for one in many], c.entered",
+        ],
+        ["f"],
+        ["f()"],
+    ),
     "iterator that has been moved on": (
         ["import itertools\nnumbers = itertools.count()\nnext(numbers)\nsecond = next(numbers)", "def f(): return next(numbers)"],
         ["f"],
