@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from elasticdl_nb import launch
 from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.client import connect, current_status, scale_job, watch_job
-from elasticdl_nb.runtime.errors import JobCancelled, JobFailed, JobNotFound
+from elasticdl_nb.runtime.errors import ClusterError, JobCancelled, JobFailed, JobNotFound
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # After a job is over its master has these many seconds to be gone, before it is asked, and then made, to go.
 _PATIENCE_SECONDS = 10.0
+# The same on a cluster, which has pods to remove.
+_CLUSTER_PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.01
 # After an interrupt, another one within these many seconds cancels the job.
 _SECOND_THOUGHTS_SECONDS = 2.0
@@ -37,7 +39,7 @@ _RENDERER = "elasticdl_nb.widgets.render"
 
 
 class Job:
-    """A job of this machine. `train`, `evaluate`, `predict`, `attach` and `jobs` return them.
+    """A job, on this machine or on a cluster. `train`, `evaluate`, `predict`, `attach` and `jobs` return them.
 
     `foreground` says that the job is to end with those who wait for it: an interrupt of `wait` cancels it, and its
     master cancels it once nobody has waited for a minute.
@@ -166,6 +168,9 @@ class Job:
         """Ask the job to end, without waiting until it has."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while self.folder.is_alive():
+            if self.folder.cluster() and not self.folder.living_master():
+                self._end_on_cluster()
+                return
             try:
                 client = connect(self.folder)
                 if client is not None:
@@ -175,14 +180,33 @@ class Job:
             except (ConnectionError, TimeoutError):
                 pass  # it may have died: then another master is on its way
             if time.monotonic() > deadline:
-                launch.terminate(self.folder)
+                if self.folder.cluster():
+                    self._end_on_cluster()
+                else:
+                    launch.terminate(self.folder)
                 return
             time.sleep(_POLL_SECONDS)
 
+    def _end_on_cluster(self) -> None:
+        from elasticdl_nb.clusterjobs import end
+
+        end(self.folder)
+
+    def delete(self) -> None:
+        """Remove the job: end it if it runs, delete what it has on its cluster, and its folder on this machine.
+
+        Its output stays, unless that is in the folder; so does what a job of a cluster has on its volume.
+        """
+        self.request_cancel("deleted by its user")
+        self.settle()
+        self._end_on_cluster()
+        self.folder.remove()
+
     def settle(self) -> None:
         """Return once the processes of a job that is over are gone; those that do not go by themselves are ended."""
+        patience = _CLUSTER_PATIENCE_SECONDS if self.folder.cluster() else _PATIENCE_SECONDS
         for end in (launch.terminate, launch.kill):
-            deadline = time.monotonic() + _PATIENCE_SECONDS
+            deadline = time.monotonic() + patience
             while self.folder.is_alive():
                 if time.monotonic() > deadline:
                     end(self.folder)
@@ -284,6 +308,34 @@ def raise_for(job: Job, status: pb.JobStatus) -> None:
         )
 
 
-def attach(name: str) -> Job:
-    """Return the job of that name, running or ended; raise JobNotFound."""
-    return Job(JobFolder.find(name))
+def attach(name: str, *, kube_context: str = "", namespace: str = "") -> Job:
+    """Return the job of that name, running or ended, of this machine or of a Kubernetes cluster; raise JobNotFound.
+
+    With a namespace or a context of the kube-config it is looked for there; without, on this machine, and then in the
+    namespace of the current context, if there is one.
+    """
+    if kube_context or namespace:
+        return _attach_on_cluster(name, kube_context, namespace)
+    try:
+        folder = JobFolder.find(name)
+    except JobNotFound as unknown:
+        try:
+            return _attach_on_cluster(name, "", "")
+        except (ClusterError, JobNotFound):
+            raise unknown from None
+    return Job(_linked(folder))
+
+
+def _attach_on_cluster(name: str, kube_context: str, namespace: str) -> Job:
+    from elasticdl_nb.clusterjobs import find
+
+    return Job(_linked(find(name, kube_context, namespace)))
+
+
+def _linked(folder: JobFolder) -> JobFolder:
+    """See that a job of a cluster has its link to this machine."""
+    if folder.cluster():
+        from elasticdl_nb.clusterjobs import link
+
+        link(folder)
+    return folder

@@ -91,6 +91,17 @@ def table(statuses: Iterable[pb.JobStatus]) -> Table:
     return made
 
 
-def jobs() -> JobList:
-    """Return all jobs of this machine, running and ended, the newest first."""
-    return JobList([Job(folder) for folder in JobFolder.all()])
+def jobs(*, kube_context: str = "", namespace: str = "") -> JobList:
+    """Return all jobs known on this machine, running and ended, the newest first.
+
+    With a namespace or a context of the kube-config: all jobs there; raises ClusterError.
+    """
+    if kube_context or namespace:
+        from elasticdl_nb.clusterjobs import known_jobs, link
+
+        folders = list(known_jobs(kube_context, namespace))
+        for folder in folders:
+            link(folder)
+    else:
+        folders = JobFolder.all()
+    return JobList([Job(folder) for folder in folders])

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.checks import check_code, check_inputs_and_output
 from elasticdl_nb.frames import is_frame, write_frame
-from elasticdl_nb.launch import launch
+from elasticdl_nb.launch import dismiss, launch
 from elasticdl_nb.objects import CAPTURED_MODULE, NamedObjects, name_objects
-from elasticdl_nb.paths import check_output, with_absolute_paths
-from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.paths import with_absolute_paths
+from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 
@@ -41,9 +41,28 @@ def submit(
     `early` is what `launch` takes.
     """
     with prepared(kind, given, tell) as folder:
-        tell("starting the master")
-        launch(folder, early)
+        if folder.spec().on_kubernetes:
+            from elasticdl_nb.clusterjobs import start
+
+            if early is not None:
+                dismiss(early)
+            start(folder, tell)
+        else:
+            tell("starting the master")
+            launch(folder, early)
     return folder
+
+
+def write_manifests(kind: JobKind, given: Mapping[str, Any]) -> str:
+    """Write what this job would be on a cluster into the file that its option `yaml` names; return the file's path."""
+    with prepared(kind, given) as folder:
+        if not folder.spec().on_kubernetes:
+            raise OptionError("yaml", "is for jobs on Kubernetes; say platform='kubernetes', too")
+        from elasticdl_nb.clusterjobs import write_yaml
+
+        path = write_yaml(folder)
+        folder.remove()
+    return path
 
 
 @contextmanager
@@ -58,23 +77,44 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     named = name_objects(kind, given)
     options, frames = _set_frames_aside(kind, named.options)
     stated = JobSpec.create(kind, **options)
+    stated = stated.replace(job_name=stated.job_name or make_name(stated, time.localtime(), random.SystemRandom()))
+    if stated.on_kubernetes:
+        with _prepared_for_cluster(stated, named, frames, tell) as folder:
+            yield folder
+        return
     spec = with_absolute_paths(stated)
-    spec = spec.replace(job_name=spec.job_name or make_name(spec, time.localtime(), random.SystemRandom()))
     with JobFolder.prepare(_for_keeping(spec)) as folder:
         tell("packaging and checking the model")
-        if reader := _check_code(spec, named, folder):
+        if kind == "train":
+            _fetch_code(spec, named, folder)
+        if reader := check_code(spec, folder.zoo):
             # What the data's names mean is the reader's business: they need not be paths.
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
         tell("checking the data")
         spec = _write_frames(spec, frames, folder)
-        if not reader:
-            spec = _with_trained_reader_params(spec)
-            _check_data(spec)
-        _check_checkpoint(spec)
-        Network.of()
-        check_output(spec)
+        spec = check_inputs_and_output(spec, reads_files=not reader)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
+        folder.write_spec(_for_keeping(spec))
+        yield folder
+
+
+@contextmanager
+def _prepared_for_cluster(
+    stated: JobSpec, named: NamedObjects, frames: Mapping[str, Any], tell: Tell
+) -> Iterator[JobFolder]:
+    """See `prepared`. What only pods can see, the master's pod checks before anything else."""
+    from elasticdl_nb.clusterpaths import as_pods_see_it, check_visible
+
+    if frames:
+        raise OptionError("data", "frames stay on this machine; write them to a volume or an object store of the pods")
+    spec = as_pods_see_it(stated)
+    check_visible(spec)
+    with JobFolder.prepare(_for_keeping(spec)) as folder:
+        if spec.kind == "train" and not spec.image_name:
+            tell("packaging and checking the model")
+            _fetch_code(spec, named, folder)
+            check_code(spec, folder.zoo, installed_here=False)
         folder.write_spec(_for_keeping(spec))
         yield folder
 
@@ -96,34 +136,6 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 
 
 # ------------------------------------------------------------------ the model's code
-
-
-def _check_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> str:
-    """Check the model's code, after it was brought into the job's folder; or that of the trained model.
-
-    Returns the name of its custom_data_reader, if it has one.
-    """
-    from elasticdl_nb.runtime.model.static import check_model, check_requirements, data_reader_of
-
-    if spec.kind == "train":
-        zoo = os.fspath(folder.zoo)
-        _fetch_code(spec, named, folder)
-    else:
-        zoo, spec = _trained_code(spec)
-    check_requirements(zoo)
-    check_model(zoo, spec)
-    return data_reader_of(zoo, spec)
-
-
-def _trained_code(spec: JobSpec) -> tuple[str, JobSpec]:
-    """Return the zoo of the job's trained model, and the job with the model's own names filled in."""
-    from elasticdl_nb.runtime.model.contract import CLASS_NAMES
-    from elasticdl_nb.runtime.model.trained import read_trained_model
-
-    _, trained = read_trained_model(spec.trained_model)
-    trained = trained.overridden(spec)
-    names = {role: getattr(trained, role) for role in CLASS_NAMES}
-    return trained.zoo, spec.replace(model_def=trained.model_def, params=trained.params, **names)
 
 
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
@@ -177,39 +189,3 @@ def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -
         data=tuple(files.get(path, path) for path in spec.data),
         validation_data=tuple(files.get(path, path) for path in spec.validation_data),
     )
-
-
-def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
-    """Return the job with the data_reader_params of its trained model, unless it has its own."""
-    if spec.kind == "train" or spec.data_reader_params:
-        return spec
-    from elasticdl_nb.readerparams import inherited
-    from elasticdl_nb.runtime.literals import parse_arguments
-    from elasticdl_nb.runtime.model.trained import read_trained_model
-
-    trained = parse_arguments(read_trained_model(spec.trained_model)[0].data_reader_params)
-    if not trained:
-        return spec
-    return spec.replace(data_reader_params=inherited(spec.data, trained, labels_may_lack=spec.kind == "predict"))
-
-
-def _check_data(spec: JobSpec) -> None:
-    from elasticdl_nb.runtime.data.reader import open_reader
-
-    for option in ("data", "validation_data"):
-        paths = getattr(spec, option)
-        try:
-            if paths:
-                open_reader(paths, spec.data_reader_params, option).check()
-        except DataError as error:
-            raise DataError(f"{option}: {error}") from None
-
-
-def _check_checkpoint(spec: JobSpec) -> None:
-    from elasticdl_nb.runtime.checkpoint import folders
-
-    try:
-        if spec.checkpoint_dir_for_init:
-            folders.find(spec.checkpoint_dir_for_init)
-    except DataError as error:
-        raise OptionError("checkpoint_dir_for_init", str(error)) from None

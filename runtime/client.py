@@ -22,11 +22,12 @@ _CALL_SECONDS = 10.0
 class MasterClient:
     """Calls to the master of one job; a context manager.
 
+    `dashboard` is the dashboard's URL as this machine sees it, if that is not the master's own.
     Every method raises ConnectionError when the master cannot be reached or turns the call down, and TimeoutError
     when it takes too long.
     """
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, dashboard: str = "") -> None:
         # Here and not above: importing gRPC takes longer than everything else that clients import together.
         import grpc.experimental
 
@@ -42,7 +43,7 @@ class MasterClient:
         self._channel = channels.connect(address, token, options)
         self._stub = MasterStub(self._channel)  # type: ignore[no-untyped-call]
         self._metadata = (("authorization", f"Bearer {token}"),)
-        self._address = address
+        self._address, self._dashboard = address, dashboard
 
     def watch(
         self, waiting: bool = False, timeout: float | None = None, interval: float = 0.0
@@ -61,6 +62,8 @@ class MasterClient:
         try:
             for update in stream:
                 status = merge(status, update)
+                if status.dashboard_url:
+                    status.dashboard_url = self._dashboard or status.dashboard_url
                 yield status
         except grpc.RpcError as error:
             raise self._translate(error) from None
@@ -114,7 +117,9 @@ class MasterClient:
 def connect(folder: JobFolder) -> MasterClient | None:
     """Return a client of the job's living master, or None: it lives no more, or does not listen yet."""
     address = folder.living_master()
-    return MasterClient(address, folder.token()) if address else None
+    if not address:
+        return None
+    return MasterClient(address, folder.token(), (folder.master() or {}).get("dashboard", ""))
 
 
 def current_status(folder: JobFolder) -> pb.JobStatus:
@@ -161,6 +166,7 @@ def watch_job(
     job is not over after `timeout` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
+    told = ""
     while True:
         client = connect(folder)
         if client is not None:
@@ -177,6 +183,9 @@ def watch_job(
         if is_over(status):
             yield status
             return
+        if folder.cluster() and status.detail != told:  # what the master's pod waits for
+            told = status.detail
+            yield status
         if deadline is not None and time.monotonic() >= deadline:
             raise TimeoutError(f"job {folder.name} is not over after {timeout:g} seconds")
         time.sleep(_RETRY_SECONDS)

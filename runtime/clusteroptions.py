@@ -17,7 +17,8 @@ _RESOURCES = "cpu=1,memory=4096Mi,gpu=1"
 def _request(role: str, title: str, jobs: tuple[JobKind, ...]) -> Any:
     return option(
         f"What each {title} asks of its node.", group="Kubernetes", parse=clusterforms.resources, form=_RESOURCES,
-        default={"cpu": "1", "memory": "1024Mi"} if role == "master" else {"cpu": "1", "memory": "4096Mi"}, jobs=jobs,
+        default={"cpu": "100m", "memory": "1024Mi"} if role == "master" else {"cpu": "1", "memory": "4096Mi"},
+        jobs=jobs,
     )  # fmt: skip
 
 
@@ -82,8 +83,8 @@ class ClusterOptions:
         group="Kubernetes", parse=clusterforms.volumes, form="VOLUME[;VOLUME…]", default=(),
     )  # fmt: skip
     job_directory: str = option(
-        "The folder on one of the volumes where jobs keep what their pods share; by default .elasticdl/jobs on the "
-        "first volume that can be written.",
+        "The folder on one of the volumes below which jobs keep what their pods share, in jobs/NAME; by default "
+        ".elasticdl on the first volume that can be written.",
         group="Kubernetes", parse=clusterforms.folder("a folder"), form="DIR",
     )  # fmt: skip
     master_resource_request: dict[str, str] = _request("master", "master", _ALL)

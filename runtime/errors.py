@@ -6,6 +6,7 @@
     ├── OptionError        an option of a job is wrong: says which, what was given, what would do
     ├── DataError          data is missing, corrupt or of another form than declared
     ├── ModelError         the model's code does not keep the model contract
+    ├── ClusterError       the Kubernetes cluster cannot be reached, or turns a request down
     ├── CaptureError       what a notebook or script defines cannot be packaged; lists every problem
     ├── ImageError         a Docker image cannot be built or pushed
     ├── JobError           a job ended without a result
@@ -49,6 +50,22 @@ class DataError(ElasticDLError):
 
 class ModelError(ElasticDLError):
     """The model's code does not keep the model contract."""
+
+
+class ClusterError(ElasticDLError):
+    """The Kubernetes cluster cannot be reached, or turns a request down; `status` is HTTP's, 0 without an answer."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def __reduce__(self) -> tuple[type[ClusterError], tuple[str, int]]:
+        return type(self), (str(self), self.status)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may well be granted a little later."""
+        return self.status in (0, 408, 429) or self.status >= 500
 
 
 class CaptureError(ElasticDLError):

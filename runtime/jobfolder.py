@@ -20,6 +20,8 @@
       logs/           a file per process
       checkpoints/    unless the job says otherwise
       tensorboard/    event files
+      cluster.json    on the client's machine, where on a cluster the job is
+      shared          exists if the folder is on a volume that the job's pods share
       parts/          predictions of tasks, until they are put together
 """
 
@@ -90,8 +92,10 @@ class JobFolder:
 
     @classmethod
     @contextlib.contextmanager
-    def prepare(cls, spec: JobSpec) -> Iterator[JobFolder]:
+    def prepare(cls, spec: JobSpec, token: str = "") -> Iterator[JobFolder]:
         """Make the folder of a new job, as `create` does, marked as in preparation until the block ends.
+
+        The job gets a new secret, unless it has a `token` already.
 
         An exception in the block removes the folder, and gives the name back to the job that had it before.
         """
@@ -106,7 +110,7 @@ class JobFolder:
             try:
                 for part in (aside.zoo, aside.data, aside.logs):
                     part.mkdir()
-                write_aside(aside.path / "token", secrets.token_hex(32).encode(), mode=0o600)
+                write_aside(aside.path / "token", (token or secrets.token_hex(32)).encode(), mode=0o600)
                 aside.write_spec(spec)
                 former = aside._take_name(folder)
             except BaseException:
@@ -219,6 +223,16 @@ class JobFolder:
         """Name what draws the job's dashboard."""
         write_aside(self.path / "dashboard", renderer.encode())
 
+    def cluster(self) -> dict[str, str] | None:
+        """{"context": …, "namespace": …, "name": of the objects, "uid": …} of a job on a cluster; None for others."""
+        with contextlib.suppress(FileNotFoundError):
+            return dict(json.loads((self.path / "cluster.json").read_text()))
+        return None
+
+    def write_cluster(self, place: dict[str, str]) -> None:
+        """Note where on a cluster the job is."""
+        write_aside(self.path / "cluster.json", json.dumps(place).encode())
+
     def publishing(self) -> Path | None:
         """Where a worker has begun to write the job's result aside, or None before."""
         with contextlib.suppress(FileNotFoundError):
@@ -254,9 +268,23 @@ class JobFolder:
         """The id of the master's process; 0 if there is none."""
         return holder(self.path / "master.lock")
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the folder is shared by pods, to which locks and process ids of others say nothing."""
+        return (self.path / "shared").exists()
+
+    def mark_shared(self) -> None:
+        """Note that the folder is shared by pods."""
+        (self.path / "shared").touch()
+
     def living_master(self) -> str:
-        """The address of the master that lives and listens now; empty if there is none."""
+        """The address of the master that lives and listens now; empty if there is none.
+
+        In a shared folder that of the last master that did.
+        """
         master = self.master()
+        if self.is_shared:
+            return str(master["address"]) if master else ""
         return str(master["address"]) if master and master["pid"] == self.master_pid() else ""
 
     def has_master(self) -> bool:
@@ -278,11 +306,17 @@ class JobFolder:
 
     def is_alive(self) -> bool:
         """Whether the job's master lives, or will be started again."""
+        if self.is_shared or self.cluster():
+            return not self.is_over()
         return self.has_master() or self.has_supervisor()
 
     def mark_over(self) -> None:
         """Note that the job has come to its end: its master is not started again."""
         (self.path / "over").touch()
+
+    def is_over(self) -> bool:
+        """Whether the job has come to its end."""
+        return (self.path / "over").exists()
 
     def is_in_preparation(self) -> bool:
         """Whether a client is at work on the job, before it has a master."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 from collections import deque
@@ -23,6 +24,9 @@ from elasticdl_nb.runtime.protocol.auth import metadata
 
 RECONNECT_LIMIT = 60.0
 """Seconds without a master after which a process ends."""
+
+SHARED_RECONNECT_LIMIT = 600.0
+"""The same in a cluster, which may have to find a node and fetch the image for another one."""
 
 ORPHAN_LIMIT = 0.5
 """The same, once neither a master nor anyone who would start one lives."""
@@ -59,7 +63,8 @@ class MasterStream:
         self._all_acknowledged = threading.Event()
         self._all_acknowledged.set()
         self._leaving = False
-        self._welcomed_at = time.monotonic()
+        self._connected_at = time.monotonic()
+        self._is_connected = False
         self._thread = threading.Thread(target=self._run, args=(address,), name="master-link", daemon=True)
         self._thread.start()
 
@@ -128,6 +133,8 @@ class MasterStream:
             if not self._leaving:
                 logger.warning("the stream to the master broke: %s", error)
         finally:
+            if self._is_connected:
+                self._connected_at, self._is_connected = time.monotonic(), False
             with self._lock:
                 self._outbox = None
             outbox.put(None)
@@ -147,7 +154,7 @@ class MasterStream:
 
     def _welcomed(self, welcome: pb.Welcome, outbox: queue.SimpleQueue[pb.WorkerMessage | None]) -> None:
         self._acknowledged(welcome.acknowledged)
-        self._welcomed_at = time.monotonic()
+        self._is_connected = True
         with self._lock:
             self._hello.again = True
             for message in self._unacknowledged:
@@ -163,8 +170,9 @@ class MasterStream:
 
     def _find_master(self) -> str | None:
         """Wait for a master that listens; None if there is none to come."""
-        alive_at = broken_at = time.monotonic()
-        while (now := time.monotonic()) < broken_at + RECONNECT_LIMIT:
+        limit = SHARED_RECONNECT_LIMIT if self._folder.is_shared else RECONNECT_LIMIT
+        alive_at = time.monotonic()
+        while (now := time.monotonic()) < self._connected_at + limit:
             time.sleep(RETRY_INTERVAL)
             if self._folder.is_alive():
                 alive_at = now
@@ -173,6 +181,15 @@ class MasterStream:
             if address := self._folder.living_master():
                 return address
         return None
+
+
+def end_when_told(folder: JobFolder) -> None:
+    """In a pod: have this process end when its pod is to, at once, so that its work is done elsewhere the sooner.
+
+    It is the first process there, which the system spares signals that it has not asked for.
+    """
+    if folder.is_shared:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 def result_of(message: pb.WorkerMessage) -> pb.TaskKey | None:

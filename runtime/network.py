@@ -6,6 +6,8 @@ them over machines sets these variables in the environment of each, the client's
 ``ELASTICDL_BIND``       the address to listen at; 0.0.0.0 or :: for all addresses of the machine
 ``ELASTICDL_ADVERTISE``  the host that is named to the others, if it is not the one that is bound
 ``ELASTICDL_ENCRYPT``    1 encrypts on loopback too; what listens elsewhere is always encrypted
+``ELASTICDL_PORT``       the port that the master listens at; any that is free without it
+``ELASTICDL_DASHBOARD_PORT``  the same for its dashboard, which is on the loopback address
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ class Network:
     bind: str = "127.0.0.1"
     advertise: str = "127.0.0.1"
     encrypted: bool = False
+    port: int = 0
+    dashboard_port: int = 0
 
     @classmethod
-    def at(cls, bind: str, advertise: str = "", *, encrypt: bool = False) -> Network:
+    def at(
+        cls, bind: str, advertise: str = "", *, encrypt: bool = False, port: int = 0, dashboard_port: int = 0
+    ) -> Network:
         """Return how a process listens at `bind`; raises OptionError for what is no address, or cannot be reached."""
         try:
             address = ipaddress.ip_address(bind)
@@ -45,7 +51,7 @@ class Network:
             raise OptionError(
                 "ELASTICDL_ADVERTISE", f"is needed with ELASTICDL_BIND={bind}: nobody can connect to that"
             )
-        return cls(bind, advertise or bind, encrypt or not address.is_loopback)
+        return cls(bind, advertise or bind, encrypt or not address.is_loopback, port, dashboard_port)
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Network:
@@ -54,6 +60,8 @@ class Network:
             environment.get("ELASTICDL_BIND") or cls.bind,
             environment.get("ELASTICDL_ADVERTISE", ""),
             encrypt=environment.get("ELASTICDL_ENCRYPT", "") not in ("", "0"),
+            port=int(environment.get("ELASTICDL_PORT") or 0),
+            dashboard_port=int(environment.get("ELASTICDL_DASHBOARD_PORT") or 0),
         )
 
     def listens_at(self, port: int | str) -> str:

@@ -18,6 +18,7 @@ _OTHERS = {
     "jobs": "List the jobs of this machine.",
     "attach": "Show how a job goes until it has ended.",
     "cancel": "End a job.",
+    "delete": "Remove a job and what it has left.",
     "scale": "Go on with more or fewer workers.",
     "chaos": "Kill a job's processes, to see it recover.",
     "logs": "Print the logs of a job's processes.",
@@ -95,6 +96,7 @@ def _find(name: str) -> _Command:
         return {
             "jobs": managing.run_jobs,
             "cancel": managing.run_cancel,
+            "delete": managing.run_delete,
             "scale": managing.run_scale,
             "chaos": managing.run_chaos,
             "logs": managing.run_logs,

@@ -1,4 +1,4 @@
-"""`elasticdl jobs`, `cancel`, `scale`, `chaos` and `logs`."""
+"""`elasticdl jobs`, `cancel`, `delete`, `scale`, `chaos` and `logs`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from elasticdl_nb.cli.output import as_json, say, say_json, tell
-from elasticdl_nb.cli.parser import Parser
+from elasticdl_nb.cli.parser import Parser, add_cluster_options, add_job, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.jobtable import jobs
@@ -19,11 +19,13 @@ _LOG_POLL_SECONDS = 0.2
 
 def run_jobs(arguments: Sequence[str]) -> int:
     """Run `elasticdl jobs`."""
-    parser = Parser(prog="elasticdl jobs", description="List the jobs of this machine, the newest first.")
+    parser = Parser(prog="elasticdl jobs", description="List the jobs known on this machine, the newest first.")
+    add_cluster_options(parser)
     parser.add_argument("--json", action="store_true", help="Print one line of JSON, a list.")
     parser.add_argument("--running", action="store_true", help="Only jobs that have not ended.")
     parsed = parser.parse(arguments)
-    found = [(job, status) for job in jobs() for status in [job.status()] if not (parsed.running and is_over(status))]
+    known = jobs(kube_context=parsed.kube_context, namespace=parsed.namespace)
+    found = [(job, status) for job in known for status in [job.status()] if not (parsed.running and is_over(status))]
     if parsed.json:
         say_json([as_json(job, status) for job, status in found])
     elif not found:
@@ -40,8 +42,8 @@ def run_jobs(arguments: Sequence[str]) -> int:
 def run_cancel(arguments: Sequence[str]) -> int:
     """Run `elasticdl cancel NAME`: return once the job's processes are gone."""
     parser = Parser(prog="elasticdl cancel", description="End a job, and return once its processes are gone.")
-    parser.add_argument("name", metavar="NAME")
-    job = attach(parser.parse(arguments).name)
+    add_job(parser)
+    job = the_job(parser.parse(arguments))
     status = job.status()
     if is_over(status):
         tell(f"Job {job.name} has ended already: {phase_name(status)}.")
@@ -52,13 +54,27 @@ def run_cancel(arguments: Sequence[str]) -> int:
     return 0
 
 
+def run_delete(arguments: Sequence[str]) -> int:
+    """Run `elasticdl delete NAME`."""
+    parser = Parser(
+        prog="elasticdl delete",
+        description="Remove a job: end it if it runs, and delete its folder and what it has on its cluster.",
+    )
+    add_job(parser)
+    job = the_job(parser.parse(arguments))
+    with interruptible():
+        job.delete()
+    say(f"Job {job.name} is deleted.")
+    return 0
+
+
 def run_scale(arguments: Sequence[str]) -> int:
     """Run `elasticdl scale NAME --workers=N`."""
     parser = Parser(prog="elasticdl scale", description="Go on with more or fewer workers, while the job runs.")
-    parser.add_argument("name", metavar="NAME")
+    add_job(parser)
     parser.add_argument("--workers", metavar="N", type=int, required=True, help="How many workers there shall be.")
     parsed = parser.parse(arguments)
-    job = attach(parsed.name).scale(parsed.workers)
+    job = the_job(parsed).scale(parsed.workers)
     say(f"Job {job.name} goes on with {parsed.workers} worker(s).")
     return 0
 
@@ -96,14 +112,14 @@ def run_chaos(arguments: Sequence[str]) -> int:
 def run_logs(arguments: Sequence[str]) -> int:
     """Run `elasticdl logs NAME`."""
     parser = Parser(prog="elasticdl logs", description="Print the logs of a job's processes.")
-    parser.add_argument("name", metavar="NAME")
+    add_job(parser)
     parser.add_argument("--role", metavar="ROLE", help="Only processes of this role: master, worker or ps.")
     parser.add_argument("--index", metavar="N", type=int, help="Only the process of this number.")
     parser.add_argument("--tail", metavar="N", type=int, help="Only the last lines of each log.")
     parser.add_argument("-f", "--follow", action="store_true", help="Go on as they grow, until the job has ended.")
     parsed = parser.parse(arguments)
     role = parsed.role or ("worker" if parsed.index is not None else None)
-    job = attach(parsed.name)
+    job = the_job(parsed)
     with interruptible():
         try:
             sizes = {path: path.stat().st_size for path in job.log_paths(role, parsed.index)}

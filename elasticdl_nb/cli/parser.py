@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from elasticdl_nb.job import Job, attach
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import JobKind, Option, find_option, options
 
@@ -129,6 +130,23 @@ def add_output_options(group: argparse._ActionsContainer) -> None:
     """Add the options that say what is printed."""
     group.add_argument("--json", action="store_true", help="End stdout with one line of JSON about the job.")
     group.add_argument("--quiet", action="store_true", help="Do not show how it goes, only the result.")
+
+
+def add_cluster_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that say in which cluster to look for jobs."""
+    parser.add_argument("--namespace", metavar="NAME", default="", help="Look in this namespace of the cluster.")
+    parser.add_argument("--kube_context", metavar="NAME", default="", help="Look in the cluster of this context.")
+
+
+def add_job(parser: argparse._ActionsContainer) -> None:
+    """Add the arguments that name a job."""
+    parser.add_argument("name", metavar="NAME")
+    add_cluster_options(parser)
+
+
+def the_job(parsed: argparse.Namespace) -> Job:
+    """Return the job that these arguments name; raise JobNotFound or ClusterError."""
+    return attach(parsed.name, kube_context=parsed.kube_context, namespace=parsed.namespace)
 
 
 def _with_underscores(argument: str) -> str:

@@ -8,11 +8,11 @@ import warnings
 from collections.abc import Sequence
 
 from elasticdl_nb.cli.output import as_json, failure, say, say_json, success, tell
-from elasticdl_nb.cli.parser import JobParser, Parser, add_output_options
+from elasticdl_nb.cli.parser import JobParser, Parser, add_job, add_output_options, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.images.showing import shown
-from elasticdl_nb.job import Job, attach
-from elasticdl_nb.prepare import prepared, submit
+from elasticdl_nb.job import Job
+from elasticdl_nb.prepare import prepared, submit, write_manifests
 from elasticdl_nb.runtime.client import watch_job
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobKind
@@ -30,6 +30,10 @@ def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
         if parsed.dry_run:
             return _dry_run(kind, parsed)
         with shown(not parsed.quiet and not parsed.json):
+            if parsed.given.get("yaml"):
+                path = write_manifests(kind, parsed.given)
+                say(f"What would be submitted is in {path}; nothing was.")
+                return 0
             folder = submit(kind, parsed.given)
         job = Job(folder, foreground=not parsed.detach)
         if parsed.detach:
@@ -96,10 +100,10 @@ def _say_end(job: Job, status: pb.JobStatus, parsed: argparse.Namespace) -> None
 def run_attach(arguments: Sequence[str]) -> int:
     """Run `elasticdl attach NAME`: show a job until its end, or until an interrupt, which leaves the job alone."""
     parser = Parser(prog="elasticdl attach", description="Show how a job goes until it has ended; Ctrl-C only leaves.")
-    parser.add_argument("name", metavar="NAME")
+    add_job(parser)
     add_output_options(parser)
     parsed = parser.parse(arguments)
-    job = attach(parsed.name)
+    job = the_job(parsed)
     with interruptible():
         try:
             with progress_for(not parsed.quiet) as show:

@@ -115,6 +115,23 @@ class Crew:
 
     def exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
         """A process has ended; a negative code is the signal that ended it."""
+        cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self._gone(key, cause, now, by_signal=code < 0, log_tail=log_tail)
+
+    def lost(self, key: Key, reason: str, counts: bool, log_tail: str, now: float) -> None:
+        """A process has ended for a reason that its platform knows; it `counts` if that was the process's own doing."""
+        self._gone(key, reason, now, by_signal=not counts, counts=counts, log_tail=log_tail)
+
+    def stuck(self, key: Key, reason: str, now: float) -> None:
+        """A process cannot start, for this reason; it can again if that is empty."""
+        member = self.member(key)
+        if member is None:
+            return
+        if reason and reason != member.obstacle:
+            self._event(now, "warning", f"{member.name} {reason}")
+        member.obstacle = reason
+
+    def _gone(self, key: Key, cause: str, now: float, *, by_signal: bool, log_tail: str, counts: bool = True) -> None:
         member = self.member(key)
         if member is None:
             return
@@ -126,15 +143,16 @@ class Crew:
             group.ended(member, "stopped")
             self._worker_gone(member)
         else:
-            cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            self._replace(member, cause, now, by_signal=code < 0, log_tail=log_tail)
+            self._replace(member, cause, now, by_signal=by_signal, counts=counts, log_tail=log_tail)
         self._advance(now)
 
     def _group(self, member: Member) -> Membership:
         return self._groups[member.role == "ps"]
 
-    def _replace(self, member: Member, cause: str, now: float, *, by_signal: bool, log_tail: str = "") -> None:
-        if not self._group(member).died(member, by_signal=by_signal):
+    def _replace(
+        self, member: Member, cause: str, now: float, *, by_signal: bool, counts: bool = True, log_tail: str = ""
+    ) -> None:
+        if not self._group(member).died(member, by_signal=by_signal, counts=counts):
             message = f"{member.name} {cause}, and so did the processes before it without finishing a task; giving up"
             self.fail(pb.Failure(message=message, traceback=log_tail), now)
             return

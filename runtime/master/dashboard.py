@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import importlib
 import logging
 import secrets
@@ -59,24 +60,31 @@ def load_renderer(name: str) -> Renderer:
     return renderer
 
 
-class Dashboard:
-    """Serves the page until it is closed; `status` returns the job's present status."""
+def url_secret(token: str) -> str:
+    """Return the secret in the URL of the dashboard of the job that has this token; it does not give the token away."""
+    return hashlib.blake2b(token.encode(), digest_size=18, person=b"elasticdl page").hexdigest()
 
-    def __init__(self, renderer: str, status: Callable[[], pb.JobStatus]) -> None:
+
+class Dashboard:
+    """Serves the page until it is closed; `status` returns the job's present status.
+
+    With a token the page's address is the same whichever master of the job serves it on the `port`.
+    """
+
+    def __init__(self, renderer: str, status: Callable[[], pb.JobStatus], token: str = "", port: int = 0) -> None:
         self._renderer_name = renderer
         self._renderer: Renderer | None = None
         self._status = status
-        self._secret = secrets.token_urlsafe(18)
+        self._secret = url_secret(token or secrets.token_hex(16))
+        self._port = port
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self._hosts: set[str] = set()
         self._closing = asyncio.Event()
 
     async def start(self) -> str:
         """Listen, and return the page's URL."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=_REQUEST_BYTES)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port, limit=_REQUEST_BYTES)
         port = self._server.sockets[0].getsockname()[1]
-        self._hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
         return f"http://127.0.0.1:{port}/{self._secret}/"
 
     async def close(self) -> None:
@@ -114,7 +122,8 @@ class Dashboard:
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
         }
         secret, _, page = path.lstrip("/").partition("/")
-        if headers.get("host", "") not in self._hosts:
+        # Any port will do: the page may be reached through another one, which is forwarded to this machine.
+        if headers.get("host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
             await _send(writer, "421 Misdirected Request", b"This is not the host you are looking for.")
         elif not secrets.compare_digest(secret.encode("latin-1"), self._secret.encode()) or page not in ("", "events"):
             await _send(writer, "404 Not Found", b"There is nothing here. The whole address is needed, secret and all.")

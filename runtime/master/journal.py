@@ -35,13 +35,18 @@ def _worker_message(serialized: bytes) -> pb.WorkerMessage:
 
 
 class Journal:
-    """The journal of one job."""
+    """The journal of one job; a `shared` one is in a folder that other machines use, too."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # Written to the file at once, to the disk when the system likes: it is to survive the process, not the machine.
-        self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+        mode = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+        if shared:
+            # The next master may be on another machine. File systems of networks have no memory to share: SQLite needs
+            # none where only one process may open the file.
+            mode = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+        self._database.executescript(mode + _SCHEMA)
         self._since = self._state_size = 0
         self._pending: list[tuple[bytes]] = []
 

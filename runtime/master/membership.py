@@ -57,6 +57,7 @@ class Member:
     state: MemberState = "starting"
     incarnation: str = "0"
     activity: str = "starting"
+    obstacle: str = ""
     pid: int = 0
     restarts: int = 0
     last_heard: float = 0.0
@@ -121,7 +122,7 @@ class Membership:
         member = self.current(index, incarnation)
         if member is None or (member.state == "running" and member.pid != pid):
             return None
-        member.pid, member.last_heard, member.state = pid, now, "running"
+        member.pid, member.last_heard, member.state, member.obstacle = pid, now, "running", ""
         return member
 
     def task_done(self, member: Member) -> None:
@@ -129,10 +130,13 @@ class Membership:
         member.tasks_done += 1
         member.deaths_in_a_row = member.kills_in_a_row = 0
 
-    def died(self, member: Member, *, by_signal: bool) -> bool:
-        """A member's process is gone; return whether another one may be started, which is its next incarnation then."""
-        member.deaths_in_a_row += not by_signal
-        member.kills_in_a_row += by_signal
+    def died(self, member: Member, *, by_signal: bool, counts: bool = True) -> bool:
+        """A member's process is gone; return whether another one may be started, which is its next incarnation then.
+
+        One that its platform took away does not count.
+        """
+        member.deaths_in_a_row += counts and not by_signal
+        member.kills_in_a_row += counts and by_signal
         if member.deaths_in_a_row >= MAX_CRASHES or member.kills_in_a_row >= MAX_KILLS:
             self.ended(member, "failed")
             return False
@@ -163,7 +167,7 @@ class Membership:
     def _clear(self, member: Member) -> None:
         member.records_before, member.records_now = member.records, 0
         member.pid, member.room, member.acknowledged, member.leave_by = 0, 0, 0, 0.0
-        member.address, member.generation = "", 0
+        member.address, member.generation, member.obstacle = "", 0, ""
 
     def hung(self, now: float) -> list[Member]:
         """Members that have been silent for too long."""

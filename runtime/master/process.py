@@ -46,7 +46,7 @@ from elasticdl_nb.runtime.master.served import ServedCoordinator
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.platform import supervisor
-from elasticdl_nb.runtime.platform.base import InstanceId, Platform
+from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Stuck
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.platform.local import WORKER_ENVS, LocalPlatform
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
@@ -67,7 +67,7 @@ class Master:
     def __init__(self, folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
         self._folder, self._platform, self._supervised = folder, platform, supervised
         self._spec = folder.spec()
-        self._journal = Journal(folder.path / "journal.db")
+        self._journal = Journal(folder.path / "journal.db", shared=folder.is_shared)
         recovered = self._journal.recover()
         self._is_new = recovered is None
         self._coordinator = recovered or coordinator_of(self._spec, time.time())
@@ -75,7 +75,8 @@ class Master:
             self._journal.replace(self._coordinator)
         self._service = MasterService(self)
         renderer = folder.dashboard()
-        self._dashboard = Dashboard(renderer, lambda: self.update(Mark())[0].status) if renderer else None
+        self._network = Network.of()
+        self._dashboard = self._make_dashboard(renderer) if renderer else None
         self._dashboard_url = ""
         self._over = asyncio.Event()
         self._to_do: deque[Action] = deque()
@@ -96,9 +97,9 @@ class Master:
             options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
         )
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
-        self._address = channels.listen(server, Network.of(), self._folder.token())
+        self._address = channels.listen(server, self._network, self._folder.token())
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.cancel, "the master was told to end")
+            asyncio.get_running_loop().add_signal_handler(number, self._told_to_end)
         # Before anyone is let in, so that processes that live still are known to do so.
         living = [] if self._is_new else [_key(instance) for instance in await self._platform.adopt()]
         await server.start()
@@ -109,7 +110,7 @@ class Master:
             self._happened("start")
         else:
             self._happened("recovered", living)
-        for job in (self._watch_exits(), self._count_data(), self._tick()):
+        for job in (self._watch_platform(), self._count_data(), self._tick()):
             self._spawn(job)
         try:
             await self._over.wait()
@@ -126,6 +127,17 @@ class Master:
             await server.stop(grace=2.0)
             self._journal.remove()
             checkpoints.discard_unfinished(self._checkpoint_directory())
+
+    def _make_dashboard(self, renderer: str) -> Dashboard:
+        return Dashboard(
+            renderer, lambda: self.update(Mark())[0].status, self._folder.token(), self._network.dashboard_port
+        )
+
+    def _told_to_end(self) -> None:
+        if self._folder.is_shared:  # another pod takes its place
+            logger.warning("the master's pod is to end")
+            os._exit(128 + signal.SIGTERM)
+        self.cancel("the master was told to end")
 
     def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guard(job))
@@ -200,11 +212,22 @@ class Master:
 
     # ------------------------------------------------------------ events of the platform, the data and the clock
 
-    async def _watch_exits(self) -> None:
-        async for exited in self._platform.exits():
-            instance = exited.instance
-            logger.info("%s-%d (%s) exited: %d", instance.role, instance.index, instance.incarnation, exited.code)
-            self._happened("exited", _key(instance), exited.code, exited.log_tail)
+    async def _watch_platform(self) -> None:
+        async for event in self._platform.events():
+            instance, key = event.instance, _key(event.instance)
+            name = f"{instance.role}-{instance.index}"
+            if isinstance(event, Stuck):
+                logger.info("%s (%s): %s", name, instance.incarnation, event.reason or "starts")
+                if event.hopeless:
+                    self._happened("fail", pb.Failure(message=f"{name}: {event.reason}"))
+                else:
+                    self._happened("stuck", key, event.reason)
+                continue
+            logger.info("%s (%s) exited: %d %s", name, instance.incarnation, event.code, event.reason)
+            if event.reason:
+                self._happened("lost", key, event.reason, event.counts, event.log_tail)
+            else:
+                self._happened("exited", key, event.code, event.log_tail)
 
     async def _count_data(self) -> None:
         if self._coordinator.data_is_counted:

@@ -21,8 +21,9 @@ def update(coordinator: Coordinator, now: float, mark: Mark, *, name: str, pid: 
     status.instances.add(role="master", state="running" if not coordinator.is_over else "finished", pid=pid)
     for member in coordinator.members():
         status.instances.add(
-            role=member.role, index=member.index, state=member.state, activity=member.activity, pid=member.pid,
-            tasks_done=member.tasks_done, records_done=member.records, restarts=member.restarts,
+            role=member.role, index=member.index, state=member.state, pid=member.pid,
+            activity=member.obstacle or member.activity, restarts=member.restarts,
+            tasks_done=member.tasks_done, records_done=member.records,
             records_per_second=member.rate.per_second(now), rows=member.rows, bytes=member.bytes,
         )  # fmt: skip
     full, mark = coordinator.picture.fill(status, mark)
@@ -79,9 +80,11 @@ def _progress(job: Coordinator) -> float:
 def _detail(job: Coordinator) -> str:
     if job.phase == pb.FAILED and job.failure:
         return job.failure.message
-    activities = [worker.activity for worker in job.workers.live() if worker.activity]
-    if job.is_over or not activities:
+    activities = [worker.activity for worker in job.workers.live() if worker.activity and not worker.obstacle]
+    if job.is_over:
         return ""
+    if not activities:
+        return next((f"{member.name} {member.obstacle}" for member in job.members() if member.obstacle), "")
     if job.waits_for:
         return f"waiting for {job.waits_for}"
     # What one of them works on says more than that others still start.

@@ -18,11 +18,29 @@ class InstanceId:
 
 @dataclass(frozen=True)
 class Exited:
-    """An instance has ended; a negative code is the signal that ended it. `log_tail` is the end of what it printed."""
+    """An instance has ended; a negative code is the signal that ended it. `log_tail` is the end of what it printed.
+
+    A platform that knows more than the code gives a `reason`, "was evicted: …", and says with `counts` whether the end
+    was the process's own doing.
+    """
 
     instance: InstanceId
     code: int
     log_tail: str = ""
+    reason: str = ""
+    counts: bool = True
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """An instance cannot start yet: what it waits for, or an empty string once it waits no more.
+
+    A `hopeless` one will not start unless the job is changed.
+    """
+
+    instance: InstanceId
+    reason: str
+    hopeless: bool = False
 
 
 class Platform(Protocol):
@@ -40,8 +58,8 @@ class Platform(Protocol):
         """End an instance and everything it has started, at once. Not an error if it is gone."""
         ...
 
-    def exits(self) -> AsyncIterator[Exited]:
-        """Every instance's end, as it happens; never ends by itself."""
+    def events(self) -> AsyncIterator[Exited | Stuck]:
+        """Every instance's end, and what keeps it from starting, as it happens; never ends by itself."""
         ...
 
     async def close(self) -> None:

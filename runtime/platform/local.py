@@ -107,7 +107,7 @@ class LocalPlatform:
         if process is not None:
             process.kill()
 
-    async def exits(self) -> AsyncIterator[Exited]:
+    async def events(self) -> AsyncIterator[Exited]:
         """Every process's end."""
         while True:
             yield await self._exits.get()

@@ -23,8 +23,8 @@ _NAME = "master.elasticdl.internal"
 
 
 def listen(server: Any, network: Network, token: str) -> str:
-    """Have a gRPC server listen on a port of its own choice; return the address for `connect`."""
-    place = network.listens_at(0)
+    """Have a gRPC server listen, on any free port unless the network names one; return the address for `connect`."""
+    place = network.listens_at(network.port)
     if not network.encrypted:
         return network.reached_at(server.add_insecure_port(place))
     port = server.add_secure_port(place, grpc.ssl_server_credentials([_master_certificate(token)]))

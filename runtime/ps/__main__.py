@@ -6,6 +6,7 @@ import os
 import sys
 
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.masterlink import end_when_told
 from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.process import ServerProcess
 
@@ -15,6 +16,7 @@ def main(path: str, address: str, index: str, incarnation: str) -> None:
     faulthandler.enable()
     keep_freed_buffers()
     folder = JobFolder(path)
+    end_when_told(folder)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     code = 0
     try:

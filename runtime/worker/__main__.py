@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.masterlink import end_when_told
 from elasticdl_nb.runtime.platform.early import WAITS, arguments_when_told
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
@@ -33,6 +34,7 @@ class Part:
 def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
     """Say hello to the job's master."""
     folder = JobFolder(path)
+    end_when_told(folder)
     spec = folder.spec()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listener = Listener(folder.token()) if spec.uses_allreduce else None

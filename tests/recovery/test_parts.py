@@ -155,10 +155,10 @@ def test_a_platform_takes_over_what_another_has_started(tmp_path):
         second = platform()
         assert sorted(await second.adopt(), key=str) == sorted([one, two], key=str)
         await second.kill(one)
-        exits = [await anext(second.exits())]
+        exits = [await anext(second.events())]
         assert sorted(path.name for path in (tmp_path / "processes").iterdir()) == ["ps-1-3"]
         await second.close()
-        exits.append(await anext(second.exits()))
+        exits.append(await anext(second.events()))
         await first.close()
         return exits
 
