@@ -15,7 +15,7 @@ help:  ## Show this list
 
 install: $(STAMP)  ## Install everything into .venv
 
-$(STAMP): pyproject.toml setup.py
+$(STAMP):
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'

@@ -24,7 +24,8 @@ _POLL_SECONDS = 0.05
 def start(folder: JobFolder, tell: Callable[[str], object]) -> None:
     """Start the prepared job on its cluster: its image is made if need be, then its objects, then the link to it.
 
-    `tell` hears what is being done. Raises OptionError, ImageError and ClusterError; nothing is left in the cluster then.
+    `tell` hears what is being done. Raises OptionError, ImageError and ClusterError; nothing is left in the cluster
+    then.
     """
     spec = folder.spec()
     cluster = Cluster(spec.kube_context, spec.namespace)
