@@ -128,12 +128,13 @@ def tensorflow_process(rank: int, world: int, length: int, rounds: int, ports: l
     @tf.function
     def add(values: Any) -> Any:
         def in_replica() -> Any:
-            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+            placed = tf.identity(values)  # on the replica's device, as gradients are
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, placed)
 
         return strategy.run(in_replica)
 
     def call() -> None:
-        assert add(values)[0].numpy() == world
+        assert strategy.experimental_local_results(add(values))[0][0].numpy() == world
 
     ends.send(median(call, call, rounds))
     call()
@@ -147,8 +148,9 @@ def tensorflow(world: int, length: int, rounds: int) -> float:
         context.Process(target=tensorflow_process, args=(rank, world, length, rounds, ports, pipes[rank][1]))
         for rank in range(world)
     ]
-    for process in processes:
+    for process, (_, end) in zip(processes, pipes, strict=True):
         process.start()
+        end.close()  # so that its death shows
     seconds = max(float(pipe[0].recv()) for pipe in pipes)
     for process in processes:  # they do not leave their cluster by themselves
         process.join(5)

@@ -251,12 +251,10 @@ def _installer(variables: list[Any], iterations: Any) -> Callable[[Array, np.int
     shapes = [tuple(variable.shape) for variable in variables]
     sizes = [math.prod(shape) for shape in shapes]
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([], tf.int64)], autograph=False
-    )
     def install(values: tf.Tensor, version: tf.Tensor) -> None:
         iterations.assign(tf.cast(version, iterations.dtype))
         for variable, shape, part in zip(variables, shapes, tf.split(values, sizes) if sizes else [], strict=True):
             variable.assign(tf.cast(tf.reshape(part, shape), variable.dtype))
 
-    return install  # type: ignore[no-any-return]
+    signature = [tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([], tf.int64)]
+    return tf.function(install, input_signature=signature, autograph=False)  # type: ignore[no-any-return]
