@@ -1,4 +1,4 @@
-"""Where a job's model code comes from: a directory, a Git repository, or the models that come with this package."""
+"""Where a job's model code comes from: a directory, a notebook, a Git repository, or the models of this package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.static import built_in_zoo
-from elasticdl_nb.runtime.model.zoofiles import copy_zoo
+from elasticdl_nb.runtime.model.zoofiles import copy_zoo, zoo_digest
 
 _URL = re.compile(r"(?:git\+)?(?P<scheme>https?|ssh|git|file)://(?P<rest>.+)")
 _SCP = re.compile(r"(?P<host>[\w.-]+@[\w.-]+):(?P<path>(?!//).+)")
@@ -51,19 +51,24 @@ class GitAddress:
 def fetch_zoo(model_zoo: str, into: Path) -> ZooSource:
     """Copy a model zoo into the folder `into`.
 
-    `model_zoo` is a directory, a Git URL (https, ssh, git, file or user@host:path; `URL@REF` for a branch, tag or
-    commit), or empty for the models that come with elasticdl_nb. Hidden files, byte code, virtual environments and
-    files above 50 MB stay behind, so that naming a working folder with more than models in it does no harm; a folder
-    of more than 500 MB or 20,000 files is refused. Raises OptionError("model_zoo", …). The credentials of a URL are
-    handed to git through its environment and appear in no message, argument or file.
+    `model_zoo` is a directory, a notebook's file (its functions and classes become a module of its name), a Git URL
+    (https, ssh, git, file or user@host:path; `URL@REF` for a branch, tag or commit), or empty for the models that come
+    with elasticdl_nb. Hidden files, byte code, virtual environments and files above 50 MB stay behind, so that naming a
+    working folder with more than models in it does no harm; a folder of more than 500 MB or 20,000 files is refused.
+    Raises OptionError("model_zoo", …), and CaptureError for a notebook. The credentials of a URL are handed to git
+    through its environment and appear in no message, argument or file.
     """
     address = parse_git_url(model_zoo)
     if address is not None:
         return _clone(address, into)
     source = model_zoo or built_in_zoo()
+    if source.endswith(".ipynb") and os.path.isfile(source):
+        return _package(source, into)
     if not os.path.isdir(source):
         kind = "is a file, not a directory" if os.path.exists(source) else "does not exist"
-        raise OptionError("model_zoo", f"{source} {kind}; a directory or the URL of a Git repository is needed")
+        raise OptionError(
+            "model_zoo", f"{source} {kind}; a directory, a notebook or the URL of a Git repository is needed"
+        )
     try:
         copy = copy_zoo(source, into)
     except OSError as error:
@@ -95,6 +100,17 @@ def parse_git_url(text: str) -> GitAddress | None:
         path, _, ref = match["path"].partition("@")
         return GitAddress(f"{match['host']}:{path}", ref, "")
     return None
+
+
+def _package(notebook: str, into: Path) -> ZooSource:
+    from elasticdl_nb.capture import capture_notebook, write_zoo
+
+    module = os.path.basename(notebook).removesuffix(".ipynb")
+    if not module.isidentifier():
+        raise OptionError("model_zoo", f"{notebook} becomes a module, so its name must be one: {module!r} is none")
+    captured = capture_notebook(notebook)
+    write_zoo(captured, into, module)
+    return ZooSource(into, os.path.abspath(notebook), zoo_digest(into), notes=tuple(captured.warnings))
 
 
 def _clone(address: GitAddress, into: Path) -> ZooSource:

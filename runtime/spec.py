@@ -44,9 +44,9 @@ class JobSpec(ClusterOptions):
 
     # ------------------------------------------------------------ the model
     model_zoo: str = option(
-        "Where the model's code is: a directory, or the URL of a Git repository (URL@BRANCH for a branch or tag). "
-        "Without it, the models that come with elasticdl_nb.",
-        group="Model", parse=forms.path, form="DIR|URL", jobs=("train",),
+        "Where the model's code is: a directory, a notebook's file (models.ipynb is the module models), or the URL of "
+        "a Git repository (URL@BRANCH for a branch or tag). Without it, the models that come with elasticdl_nb.",
+        group="Model", parse=forms.path, form="DIR|FILE|URL", jobs=("train",),
     )  # fmt: skip
     model_def: str = option(
         "The model, as a dotted name from the zoo's root: a keras.Model subclass, a function that returns a model "

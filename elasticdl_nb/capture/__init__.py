@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from elasticdl_nb.capture.captured import Captured, check, verify, write_zoo
 from elasticdl_nb.capture.cells import Cell, split_options
+from elasticdl_nb.capture.notebookfile import capture_notebook
 from elasticdl_nb.capture.objects import capture_objects
 from elasticdl_nb.capture.package import capture_cells
 
@@ -15,6 +16,7 @@ __all__ = [
     "Captured",
     "Cell",
     "capture_cells",
+    "capture_notebook",
     "capture_objects",
     "check",
     "split_options",

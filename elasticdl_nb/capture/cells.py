@@ -202,7 +202,7 @@ class _Reader:
         with open(path, encoding="utf-8") as file:
             source = file.read()
         place = f"{cell.place}, %run {os.path.basename(path)}"
-        for part in _notebook_cells(source) if path.endswith(".ipynb") else [source]:
+        for part in notebook_cells(source) if path.endswith(".ipynb") else [source]:
             if path.endswith(".py"):
                 self.read(Cell(cell.number, part, None, None, place), doubtful)
             else:
@@ -295,7 +295,8 @@ def _pip_arguments(line: str) -> Iterator[str]:
             yield word
 
 
-def _notebook_cells(text: str) -> list[str]:
+def notebook_cells(text: str) -> list[str]:
+    """Return the sources of the code cells of a notebook's file; none if it is no such file."""
     try:
         cells = json.loads(text).get("cells", [])
     except ValueError:

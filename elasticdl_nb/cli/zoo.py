@@ -56,7 +56,13 @@ def _build(arguments: Sequence[str]) -> int:
 
     parser = Parser(prog="elasticdl zoo build", description=_SUMMARIES["build"])
     add = parser.add_argument
-    add("model_zoo", metavar="DIR|URL", nargs="?", default=".", help="A folder, or the URL of a Git repository.")
+    add(
+        "model_zoo",
+        metavar="DIR|FILE|URL",
+        nargs="?",
+        default=".",
+        help="A folder, a notebook's file, or the URL of a Git repository.",
+    )
     add("--image", metavar="NAME", default="", help="Its name, such as registry.example.com/me/zoo:1.")
     base = f"The image to build upon: any with Python 3.11 or later and pip (default: {DEFAULT_BASE_IMAGE})."
     add("--docker_base_image", "--image_base", metavar="IMAGE", default="", help=base)

@@ -45,3 +45,10 @@ def kubernetes(docker_engine: None) -> Iterator[Path]:
     with kubernetes_cluster.cluster() as kubeconfig, pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", os.fspath(kubeconfig))
         yield kubeconfig
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the first test wait for what is still being built."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(1500))

@@ -24,6 +24,10 @@ FRAMEWORK_IMAGE = "elasticdl-test/framework:3.11"
 REGISTRY = "127.0.0.1:5000"
 _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 _SITE = "usr/local/lib/python3.11/dist-packages"
+# What the machine trusts, the image does, so that pip works in it as outside.
+_TRUST = "ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt"
+# A fifth of all that is installed: headers, tests, and a compiler's library.
+_UNNEEDED = re.compile(r"(^|/)(include|tests|clang/native)/")
 # What programs in pods need of elasticdl_nb's extras.
 _EXTRAS = ("kubernetes", "tls", "s3", "gs")
 
@@ -102,7 +106,8 @@ def python_image() -> str:
         if not _exists(PYTHON_IMAGE):
             with tempfile.TemporaryDirectory(prefix="elasticdl-debian-") as root:
                 _install_debian(Path(root))
-                _import(Path(root), PYTHON_IMAGE)
+                with _import(PYTHON_IMAGE) as archive:
+                    archive.add(root, ".")
     return PYTHON_IMAGE
 
 
@@ -120,8 +125,9 @@ def framework_image() -> str:
         if _label(FRAMEWORK_IMAGE, "packages") != wanted:
             container = output("docker", "create", base, "true").strip()
             try:
-                _copy_packages(container)
-                output("docker", "commit", "--change", f'LABEL packages="{wanted}"', container, FRAMEWORK_IMAGE)
+                with _import(FRAMEWORK_IMAGE, f'LABEL packages="{wanted}"') as archive:
+                    _copy_base(container, archive)
+                    _copy_packages(archive)
             finally:
                 output("docker", "rm", container)
     return FRAMEWORK_IMAGE
@@ -138,23 +144,47 @@ def _label(image: str, name: str) -> str:
 
 
 def _install_debian(root: Path) -> None:
-    format = ["--format", "$(REPO_URI)", "Created-By: Packages", "Codename: bookworm", "Label: Debian"]
-    mirrors = output("apt-get", "indextargets", *format, "Component: main").split()
+    asked = [
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+        "Codename: bookworm",
+        "Label: Debian",
+        "Component: main",
+    ]
+    mirrors = output("apt-get", "indextargets", *asked).split()
     if not mirrors:
         raise RuntimeError("apt-get knows no Debian bookworm mirror: run apt-get update first")
     output("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", "bookworm", root, mirrors[0])
     for unneeded in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
         shutil.rmtree(root / unneeded, ignore_errors=True)
-    # What the machine trusts, so that pip works in the image as it does outside.
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
 
 
-def _import(root: Path, image: str) -> None:
-    setting = "ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt"
-    archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
-    subprocess.run(["docker", "import", "--change", setting, "-", image], stdin=archive.stdout, check=True, stdout=-3)
-    if archive.wait():
-        raise RuntimeError(f"tar of {root} fails")
+@contextlib.contextmanager
+def _import(image: str, *changes: str) -> Iterator[tarfile.TarFile]:
+    """Make an image of one layer of what the block adds to the archive; faster than any other way."""
+    settings = [f"--change={change}" for change in (_TRUST, *changes)]
+    docker = subprocess.Popen(
+        ["docker", "import", *settings, "-", image], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert docker.stdin
+    try:
+        with docker.stdin, tarfile.open(fileobj=docker.stdin, mode="w|") as archive:
+            yield archive
+    finally:
+        failed = docker.wait()
+    if failed:
+        raise RuntimeError(f"docker import of {image} fails")
+
+
+def _copy_base(container: str, archive: tarfile.TarFile) -> None:
+    export = subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE)
+    with tarfile.open(fileobj=export.stdout, mode="r|") as base:
+        for entry in base:
+            archive.addfile(entry, base.extractfile(entry) if entry.isreg() else None)
+    if export.wait():
+        raise RuntimeError("docker export fails")
 
 
 def _dependencies() -> dict[str, str]:
@@ -173,19 +203,12 @@ def _dependencies() -> dict[str, str]:
     return found
 
 
-def _copy_packages(container: str) -> None:
-    copy = subprocess.Popen(["docker", "cp", "-", f"{container}:/"], stdin=subprocess.PIPE)
-    assert copy.stdin
-    with copy.stdin, tarfile.open(fileobj=copy.stdin, mode="w|") as archive:
-        for name in _dependencies():
-            for file in metadata.files(name) or ():
-                path = os.path.normpath(file.locate())
-                # Headers and tests of TensorFlow and Arrow are a fifth of the whole.
-                if ".." in file.parts or re.search(r"(^|/)(include|tests)/", str(file)) or not os.path.isfile(path):
-                    continue
+def _copy_packages(archive: tarfile.TarFile) -> None:
+    for name in _dependencies():
+        for file in metadata.files(name) or ():
+            path = os.path.normpath(file.locate())
+            if ".." not in file.parts and not _UNNEEDED.search(str(file)) and os.path.isfile(path):
                 archive.add(path, f"{_SITE}/{file}", filter=_as_root)
-    if copy.wait():
-        raise RuntimeError("docker cp fails")
 
 
 def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
