@@ -1,7 +1,26 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from requirements_of_tests import is_required, why_missing
+
+# What takes longest begins first, so that at the end no process is still at one of these while the others have none
+# left. Folders and files, below this folder.
+LONGEST_FIRST = (
+    "notebooks/test_batch.py", "allreduce/test_allreduce_jobs.py", "recovery", "sql/test_sql_jobs.py", "notebooks",
+    "jobs", "client/test_whole_path.py", "sql/test_faces.py", "servers",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    below = Path(__file__).parent
+    ranks = {below / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+
+    def rank(item: pytest.Item) -> int:
+        return min(ranks.get(place, len(ranks)) for place in (item.path, *item.path.parents))
+
+    items.sort(key=rank)
 
 
 def pytest_configure(config: pytest.Config) -> None:

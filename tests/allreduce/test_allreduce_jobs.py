@@ -54,7 +54,7 @@ def eval_metrics_fn():
 class Held(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if os.path.exists(os.environ["TEST_HOLD"]):
-            time.sleep(0.1)
+            time.sleep(0.3)
 
 
 def callbacks():
@@ -64,7 +64,7 @@ def callbacks():
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Callable[[], None]:
-    """Steps take a tenth of a second each, however fast the machine is, until this is called."""
+    """Steps take a third of a second each, however fast the machine is, until this is called."""
     (tmp_path / "hold").touch()
     return (tmp_path / "hold").unlink
 
@@ -135,8 +135,8 @@ def test_the_same_seed_and_workers_give_the_same_losses(start: Callable[..., Job
 
 
 def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., Job], hold: Callable[[], None]) -> None:
-    epochs = 14 + 2 * EVENTS
-    job = start(num_workers=2, num_epochs=epochs, checkpoint_steps=200)
+    epochs = 6 + EVENTS
+    job = start(num_workers=2, num_epochs=epochs, checkpoint_steps=60)
     wait_until(lambda: together(job) == 2, "both train")
     send(job, "worker-0", signal.SIGKILL)
     step = job.status().step
@@ -159,21 +159,21 @@ def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., 
 def test_when_all_workers_die_the_job_goes_back_to_a_checkpoint(
     start: Callable[..., Job], hold: Callable[[], None]
 ) -> None:
-    job = start(num_workers=2, num_epochs=4, checkpoint_steps=20)
+    job = start(num_workers=2, num_epochs=2, checkpoint_steps=20)
     wait_until(lambda: job.status().checkpoint_step > 0, "there is a checkpoint")
     for number in range(2):
         send(job, f"worker-{number}", signal.SIGSTOP)
     for number in range(2):
         send(job, f"worker-{number}", signal.SIGKILL)
     hold()
-    status = check_end(job, 4 * RECORDS)
+    status = check_end(job, 2 * RECORDS)
     assert status.rollbacks == 1
 
 
 def test_below_min_workers_it_says_what_it_waits_for(start: Callable[..., Job], hold: Callable[[], None]) -> None:
-    job = start(num_workers=2, min_workers=2, num_epochs=4)
+    job = start(num_workers=2, min_workers=2, num_epochs=2)
     wait_until(lambda: together(job) == 2, "both train")
     send(job, "worker-1", signal.SIGKILL)
     wait_until(lambda: "waiting for 1 more worker" in job.status().detail, "it says so")
     hold()
-    check_end(job, 4 * RECORDS)
+    check_end(job, 2 * RECORDS)

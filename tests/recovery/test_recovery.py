@@ -22,7 +22,7 @@ SERVED = {"distribution_strategy": "ParameterServerStrategy", "num_ps": 2, "num_
 EPOCHS = 4
 """Minutes of training while it is held, seconds afterwards."""
 
-KILLS = int(os.environ.get("ELASTICDL_TEST_KILLS", "10"))
+KILLS = int(os.environ.get("ELASTICDL_TEST_KILLS", "7"))
 
 
 def wait_until(condition: Callable[[], object], job: Job | None = None, seconds: float = 200.0) -> None:

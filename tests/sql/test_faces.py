@@ -67,8 +67,13 @@ def test_in_a_shell(database: str, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["sql", "-f", str(script), "--connect", database]) == 0
     said = capsys.readouterr()
     assert "train job train-mymodel" in said.err and "succeeded" in said.err
-    assert "salary" in said.out and "52 rows predicted" in said.out
+    assert "label: salary, the last column" in said.out
+    assert "52 rows predicted into testdata.predicted_salary (new column)" in said.out
     check(database)
+    assert main(["sql", "-e", "SHOW MODELS; SHOW TRAIN mymodel; DROP MODEL mymodel; SHOW MODELS"]) == 0
+    said = capsys.readouterr()
+    assert "regressor.DNN" in said.out and re.search(r"label\s+salary", said.out)
+    assert "dropped model mymodel" in said.out and "0 rows" in said.out
 
 
 def test_through_the_server(database: str) -> None:

@@ -15,13 +15,6 @@ import elasticdl_nb
 from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.session import Session
 
-TRAIN = """SELECT name, role, salary FROM employee
-TRAIN regressor.DNN
-WITH hidden_units=[10, 100, 20, 5], learning_rate=0.01
-INTO my_trained_model;"""
-PREDICT = """SELECT name, role FROM testdata
-PREDICT testdata.predicted_salary
-USING my_trained_model;"""
 PAY = "SELECT age, role, born, fee, member, same, pay FROM people"
 
 
@@ -33,27 +26,6 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 def rows(session: Session, query: str) -> list[tuple[Any, ...]]:
     return session.engine.rows(query)
-
-
-def test_the_guide_s_statements(session: Session) -> None:
-    session.run(
-        "CREATE TABLE employee AS SELECT 'n' || i AS name, CASE i % 2 WHEN 0 THEN 'clerk' ELSE 'chief' END AS role, "
-        "1000.0 * (1 + i % 2) AS salary FROM range(64) r(i);"
-        "CREATE TABLE testdata AS SELECT i AS id, 'x' || i AS name, CASE i % 3 WHEN 0 THEN 'clerk' WHEN 1 THEN 'chief' "
-        "END AS role FROM range(30) r(i)"
-    )
-    before = rows(session, "SELECT id, name, role FROM testdata ORDER BY id")
-    jobs = []
-    trained, predicted = session.run(f"{TRAIN}\n{PREDICT}", on_job=jobs.append)
-    assert [job.status().kind for job in jobs] == ["train", "predict"]
-    assert "label: salary" in trained.messages[0]
-    assert "30 rows predicted into testdata.predicted_salary (new column)" in predicted.messages
-    assert rows(session, "SELECT id, name, role FROM testdata ORDER BY id") == before
-    assert rows(session, "SELECT COUNT(predicted_salary) FROM testdata") == [(30,)]
-    assert session.models() == ["my_trained_model"]
-    facts = session.run("SHOW TRAIN my_trained_model")[0].arrow().to_pylist()
-    assert {"fact": "label", "value": "salary"} in facts
-    assert session.run("DROP MODEL my_trained_model; SHOW MODELS")[1].arrow().num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -76,10 +48,7 @@ def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.
         said = "\n".join(result.messages)
         assert "same has one value in all rows and is left out" in said
         assert "age is NULL in 6 of 60 rows" in said
-        session.run(
-            "SELECT * FROM people WHERE id <= 30 PREDICT people.guess USING pay_model;"
-            "SELECT * FROM people PREDICT fresh.guess USING pay_model"
-        )
+        session.run("SELECT * FROM people WHERE id <= 30 PREDICT people.guess USING pay_model")
         errors = rows(session, "SELECT ABS(guess - pay) FROM people WHERE id <= 30")
         assert len(errors) == 30
         assert sum(float(error) for (error,) in errors) / 30 < 250  # of 1000 to 3000
@@ -87,6 +56,9 @@ def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.
         columns = list(session.columns("people"))
         assert [row[:-1] for row in rows(session, "SELECT * FROM people ORDER BY id")] == before
         assert columns[-1] == "guess"
+        if kind != "postgresql":  # what is written does not depend on the predictions: see test_targets
+            return
+        session.run("SELECT * FROM people PREDICT fresh.guess USING pay_model")
         # The label is not among the columns of a new table.
         assert list(session.columns("fresh")) == [name for name in columns[:-1] if name != "pay"] + ["guess"]
         assert rows(session, "SELECT COUNT(guess) FROM fresh") == [(60,)]
@@ -108,12 +80,11 @@ def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
     table = iris()
     session.engine.main._cursor.register("frame", table)  # type: ignore[attr-defined]
     session.run("CREATE TABLE iris AS SELECT * FROM frame")
-    trained, evaluated, _, explained, attributed = session.run(
+    trained, evaluated, _, explained = session.run(
         "SELECT * FROM iris TRAIN DNNClassifier WITH hidden_units=[10], learning_rate=0.05, train.epoch=20, "
         "train.batch_size=16, validation.select='SELECT * FROM iris' LABEL variety INTO iris_model;"
         "SELECT * FROM iris EVALUATE iris_model INTO scores;"
         "SELECT a, b, c, d FROM iris PREDICT iris.guess USING iris_model;"
-        "SELECT * FROM iris EXPLAIN iris_model WITH repeats=2;"
         "SELECT * FROM iris EXPLAIN iris_model USING integrated_gradients"
     )
     assert trained.job is not None
@@ -123,9 +94,8 @@ def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
     right = rows(session, "SELECT AVG(CASE WHEN guess = variety THEN 1.0 ELSE 0.0 END) FROM iris")
     assert float(right[0][0]) == pytest.approx(accuracy)
     assert explained.arrow()["feature"].to_pylist()[0] in ("c", "d")
+    assert min(explained.arrow()["importance"].to_pylist()) > 0
     assert explained.plot.startswith("<svg")
-    assert attributed.arrow()["feature"].to_pylist()[0] in ("c", "d")
-    assert min(attributed.arrow()["importance"].to_pylist()) > 0
     python = elasticdl_nb.train(
         model_def="DNNClassifier", data=table, validation_data=table, output=str(tmp_path / "python"), num_epochs=20,
         minibatch_size=16, wait=True,
