@@ -150,8 +150,11 @@ class ElasticDLMagics(Magics):
     def _run_body(self, body: str) -> list[str]:
         """Run the cell's Python in the notebook; return the names it binds at its top level."""
         __tracebackhide__ = True
-        source = self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
-        tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]
+        try:
+            source = self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
+            tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]
+        except SyntaxError as error:  # which IPython would show with every frame from here up
+            raise MagicError(f"line {error.lineno} below the options: {error.msg}\n  {error.text}") from None
         code = self.shell.compile(tree, self.shell.compile.cache(source, raw_code=body), "exec")
         exec(code, self.shell.user_ns)  # noqa: S102  the user's own cell
         return list(_bound(tree))

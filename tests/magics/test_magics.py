@@ -56,6 +56,11 @@ def test_the_cells_python_runs_first_and_its_error_is_its_own(shell, data):
     assert shell.names["x"] == 1
 
 
+def test_a_syntax_error_in_the_cells_python_is_one_message(shell):
+    with pytest.raises(MagicError, match=r"line 2 below the options: unexpected indent\n +y = 2"):
+        shell.run("%%elasticdl_train --data data.parquet\n--num_epochs 2\nx = 1\n    y = 2")
+
+
 def test_a_mistake_in_the_options_is_found_before_the_cell_runs(shell):
     with pytest.raises(OptionError, match=r"no such option of train\. Did you mean 'data'"):
         shell.run("%%elasticdl_train --date data.parquet\nran = True")
