@@ -34,6 +34,7 @@ _EXTRAS = ("kubernetes", "tls", "s3", "gs")
 _dockerd = Daemon("dockerd")
 _registry = Daemon("docker-registry")
 _RULES = RUN / "iptables-before-docker"
+_EMPTY_TABLES = ("*nat", "*filter\n:FORWARD ACCEPT [0:0]")
 
 
 def answers() -> bool:
@@ -64,8 +65,10 @@ def _stop_engine() -> None:
     if not _RULES.exists():
         return
     _dockerd.stop()
-    with _RULES.open() as rules:
-        subprocess.run(["iptables-restore"], stdin=rules, check=True)
+    rules = _RULES.read_text()
+    # A table that had never been used is not in there; it is emptied.
+    rules += "".join(f"{start}\nCOMMIT\n" for start in _EMPTY_TABLES if start.splitlines()[0] not in rules)
+    subprocess.run(["iptables-restore"], input=rules, text=True, check=True)
     subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True)
     _RULES.unlink()
 
