@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, UsageError, add_output_options
+from elasticdl_nb.cli.parser import Parser, UsageError
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.runtime.errors import did_you_mean
 
@@ -67,7 +67,7 @@ def _build(arguments: Sequence[str]) -> int:
     base = f"The image to build upon: any with Python 3.11 or later and pip (default: {DEFAULT_BASE_IMAGE})."
     add("--docker_base_image", "--image_base", metavar="IMAGE", default="", help=base)
     add("--push", action="store_true", help="Push it, too.")
-    add_output_options(parser)
+    _add_output_options(parser)
     parsed = parser.parse(arguments)
     for option in ("image", "docker_base_image"):
         if name := getattr(parsed, option):
@@ -91,13 +91,18 @@ def _push(arguments: Sequence[str]) -> int:
 
     parser = Parser(prog="elasticdl zoo push", description=_SUMMARIES["push"])
     parser.add_argument("image", metavar="IMAGE", help="The name it was built with.")
-    add_output_options(parser)
+    _add_output_options(parser)
     parsed = parser.parse(arguments)
     started = time.monotonic()
     with shown(not parsed.quiet):
         image = push_image(check_name("image", parsed.image))
     _say_image(image, parsed.json, started)
     return 0
+
+
+def _add_output_options(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="End stdout with one line of JSON about the image.")
+    parser.add_argument("--quiet", action="store_true", help="Do not show how it goes, only the result.")
 
 
 def _say_image(image: str, json: bool, started: float) -> None:

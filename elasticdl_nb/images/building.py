@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -105,15 +106,10 @@ def _engine() -> Iterator[APIClient]:
     except docker.errors.APIError as error:
         raise ImageError(f"the Docker engine refuses: {secrets.scrub(error.explanation or str(error))}") from None
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise ImageError(
-            f"no Docker engine can be reached: {secrets.scrub(str(error))}. Start Docker, set DOCKER_HOST, or name a "
-            "ready image as image_name"
-        ) from None
+        raise ImageError(_no_engine(str(error))) from None
 
 
 def _connect(from_env: Callable[..., Any]) -> APIClient:
-    import os
-
     from docker.context import ContextAPI
 
     settings: dict[str, Any] = {}
@@ -122,6 +118,15 @@ def _connect(from_env: Callable[..., Any]) -> APIClient:
         settings["environment"] = {**os.environ, "DOCKER_HOST": context.Host}
     client: APIClient = from_env(timeout=_TIMEOUT_SECONDS, **settings).api
     return client
+
+
+def _no_engine(said: str) -> str:
+    if "Permission denied" in said:
+        return "you may not use this machine's Docker engine: it takes membership of the group docker, as a rule"
+    where = f" at {os.environ['DOCKER_HOST']}" if os.environ.get("DOCKER_HOST") else ""
+    if not any(word in said for word in ("refused", "No such file", "not known", "resolve")):
+        where += f": {secrets.scrub(said)}"
+    return f"no Docker engine answers{where}. Start Docker, set DOCKER_HOST, or name a ready image as image_name"
 
 
 def _build_error(log: BuildLog, base: str) -> Exception:
@@ -133,6 +138,8 @@ def _build_error(log: BuildLog, base: str) -> Exception:
 
 def _push_error(name: str, said: str) -> ImageError:
     host = host_of(name)
+    if "does not exist locally" in said:
+        return ImageError(f"there is no image {name} to push; elasticdl zoo build makes one")
     if any(word in said.lower() for word in ("denied", "unauthorized", "no basic auth", "authentication required")):
         return ImageError(f"{host} does not let you push {name}: {said}. Log in first: docker login {host}")
     if any(word in said for word in ("connection refused", "no such host", "timeout", "server gave HTTP response")):

@@ -169,8 +169,17 @@ def test_a_registry_that_wants_a_login_says_so(built: tuple[str, list[ImageStatu
 
 
 def test_an_image_that_is_not_there_is_not_pushed(registry: str) -> None:
-    with pytest.raises(ImageError, match="nothing-here"):
+    with pytest.raises(ImageError, match=f"no image {registry}/nothing-here:1"):
         images.push_image(f"{registry}/nothing-here:1")
+
+
+def test_a_registry_that_does_not_answer_is_named(python_image: str) -> None:
+    docker("tag", python_image, "127.0.0.1:1/zoo:1")
+    try:
+        with pytest.raises(ImageError, match=r"the registry 127\.0\.0\.1:1 cannot be reached"):
+            images.push_image("127.0.0.1:1/zoo:1")
+    finally:
+        docker("rmi", "127.0.0.1:1/zoo:1")
 
 
 def test_a_zoo_in_git_becomes_an_image_from_the_command_line(

@@ -53,7 +53,7 @@ def test_mistakes_are_said_at_once(arguments: list[str], said: str, capfd: pytes
 
 def test_without_an_engine_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
-    with pytest.raises(ImageError, match=r"no Docker engine can be reached.*image_name"):
+    with pytest.raises(ImageError, match=r"no Docker engine answers at tcp://127\.0\.0\.1:1\. Start.*image_name"):
         images.push_image("127.0.0.1:5000/zoo")
 
 
