@@ -17,7 +17,7 @@ help:  ## Show this list
 
 install: $(STAMP)  ## Install everything into .venv
 
-$(STAMP):
+$(STAMP): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
