@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from elasticdl_nb.clusterpaths import path_here
+from elasticdl_nb.paths import is_remote
 from elasticdl_nb.runtime.errors import ClusterError, JobError, JobNotFound, OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.platform import bridge, manifests
@@ -57,7 +59,14 @@ def _with_image(folder: JobFolder) -> JobSpec:
     from elasticdl_nb.images import image_for
 
     spec = folder.spec()
-    spec = spec.replace(image_name=image_for(spec, folder.zoo))
+    seen = spec.replace(trained_model=path_here(spec, spec.trained_model))
+    hidden = not is_remote(seen.trained_model) and not os.path.exists(seen.trained_model)
+    if spec.kind != "train" and not spec.image_name and hidden:
+        raise OptionError(
+            "image_name",
+            f"needed: the model in {spec.trained_model} was trained in an image, but this machine cannot see which",
+        )
+    spec = spec.replace(image_name=image_for(seen, folder.zoo))
     folder.write_spec(spec)
     return spec
 

@@ -34,11 +34,18 @@ def check_visible(spec: JobSpec) -> None:
         )
     for option, path in _paths(spec):
         _check(spec, option, path)
-    if spec.output:
-        _check(spec, "output", spec.output, writes=True)
-    for option in ("checkpoint_dir", "job_directory"):
+    for option in ("job_directory", "checkpoint_dir", "output"):
         if getattr(spec, option):
             _check(spec, option, getattr(spec, option), writes=True)
+
+
+def path_here(spec: JobSpec, path: str) -> str:
+    """Return where this machine may have what pods see at this path, if it happens to be their node."""
+    for volume in spec.volume:
+        if "host_path" in volume and _inside(path, volume["mount_path"]):
+            inside = os.path.relpath(path, volume["mount_path"])
+            return os.path.normpath(os.path.join(volume["host_path"], volume.get("sub_path", "").lstrip("/"), inside))
+    return path
 
 
 def _paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
