@@ -152,10 +152,11 @@ class _Reader:
 
     def read(self, cell: Cell, doubtful: bool) -> None:
         for node, text in _statements(cell.source):
-            ran = _ran(cell, node)
+            ran, magic = _ran(cell, node), _magic(node)
+            if ran is False and magic is not None and _stopped_in(cell, node):
+                ran = None  # it may have run its Python, and refused something else afterwards
             if ran is False:
                 continue
-            magic = _magic(node)
             if magic is not None:
                 self._run_magic(magic, cell, doubtful or ran is None)
                 if isinstance(node, ast.Expr):
@@ -264,8 +265,14 @@ def _ran(cell: Cell, node: ast.stmt) -> bool | None:
     """Whether the statement ran to its end: None if the cell stopped somewhere inside it."""
     if cell.stopped_at is None or (node.end_lineno or node.lineno) < cell.stopped_at:
         return True
-    inside = first_line(node) <= cell.stopped_at
-    return None if inside and isinstance(node, (ast.For, ast.While, ast.If, ast.With, ast.Try)) else False
+    return (
+        None if _stopped_in(cell, node) and isinstance(node, (ast.For, ast.While, ast.If, ast.With, ast.Try)) else False
+    )
+
+
+def _stopped_in(cell: Cell, node: ast.stmt) -> bool:
+    """Whether the cell stopped at the statement; asked of one that did not end before."""
+    return cell.stopped_at is not None and first_line(node) <= cell.stopped_at
 
 
 def _magic(node: ast.stmt) -> tuple[str, ...] | None:

@@ -152,3 +152,14 @@ def test_tab_offers_no_names_of_python_where_a_number_is_wanted(shell):
 def test_tab_in_the_cells_python_is_left_alone(shell):
     shell.run("number_of_things = 1")
     assert shell.complete("%%elasticdl_train\n--data x\nnumber_of_th")[-1].endswith("number_of_things")
+
+
+def test_what_a_refused_cell_has_defined_can_be_trained_by_the_next_one(shell, data, capsys):
+    with pytest.raises(ElasticDLError):
+        shell.run(f"%%elasticdl_train --data missing.parquet\n{HELPERS}{MODEL}")
+    shell.run("%elasticdl_train --model_def custom_model --data data.parquet --dry_run")
+    assert "return keras.Sequential" in capsys.readouterr().out
+    with pytest.raises(ZeroDivisionError):
+        shell.run(f"%%elasticdl_train --data data.parquet --dry_run\nUNITS = 8\n1 / 0\nUNITS = 9\n{MODEL}")
+    shell.run("%elasticdl_train --model_def custom_model --data data.parquet --dry_run")
+    assert "UNITS = 8" in capsys.readouterr().out
