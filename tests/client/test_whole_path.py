@@ -116,8 +116,13 @@ def train_flags(**more: object) -> list[str]:
 
 
 def processes_of(folder: JobFolder) -> list[psutil.Process]:
+    """The processes of the test's jobs: they may have been started before they were told which."""
+    home = str(folder.path.parent.parent)
     return [
-        process for process in psutil.process_iter(["cmdline"]) if str(folder.path) in (process.info["cmdline"] or ())
+        process
+        for process in psutil.process_iter(["cmdline", "environ"])
+        if any(argument.startswith("elasticdl_nb.runtime.") for argument in process.info["cmdline"] or ())
+        and (process.info["environ"] or {}).get("ELASTICDL_HOME") == home
     ]
 
 

@@ -138,9 +138,13 @@ def kill(pid: int) -> None:
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
-    """Processes that were started with a path in this folder."""
+    """Processes of jobs in this folder, which they may have been told late, and others started with a path in it."""
     return [
         process
-        for process in psutil.process_iter(["cmdline"])
+        for process in psutil.process_iter(["cmdline", "environ"])
         if any(str(folder) in argument for argument in process.info["cmdline"] or ())
+        or (
+            any(argument.startswith("elasticdl_nb.runtime.") for argument in process.info["cmdline"] or ())
+            and (process.info["environ"] or {}).get("ELASTICDL_HOME", "").startswith(str(folder))
+        )
     ]
