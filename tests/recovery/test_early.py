@@ -88,10 +88,10 @@ def test_a_platform_gives_it_the_first_part_that_needs_nothing_else(talker, tmp_
     async def play() -> Exited:
         platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "notes", early)
         await platform.start(InstanceId("ps", 0, "0"), [sys.executable, "-c", "pass"], {})
-        assert (await anext(aiter(platform.exits()))).code == 0
+        assert (await anext(aiter(platform.events()))).code == 0
         await platform.start(instance, [sys.executable, "-m", talker, "0", "x"], envs)
         assert (tmp_path / "notes" / "worker-0-0").exists()
-        exited = await anext(aiter(platform.exits()))
+        exited = await anext(aiter(platform.events()))
         await platform.close()
         return exited
 
