@@ -24,6 +24,8 @@ from elasticdl_nb.sql.training import describe
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
 
+_AT_ONCE = 1024
+"""Rows in a batch of a prediction where the statement does not say: more than in training, as nothing is learned."""
 _ARROW = {"integer": pa.int64(), "float": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 
 
@@ -133,6 +135,7 @@ def start(model: StoredModel, reader: pa.RecordBatchReader, output: str, options
     """Start the job that predicts these rows."""
     from elasticdl_nb.api import predict
 
+    options = {"minibatch_size": _AT_ONCE, **options}
     return predict(trained_model=model.path, data=reader, output=output, wait=False, **options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,8 @@ def test_a_class_of_the_session_with_features_of_every_kind(session: Session) ->
     assert result[0].job is not None
     assert "mae" in " ".join(result[0].job.metrics).lower()
     assert rows(session, "SELECT COUNT(guess) FROM t") == [(100,)]
+    assert result[1].job is not None
+    assert json.loads((result[1].job.folder.path / "spec.json").read_text())["minibatch_size"] == 1024
 
 
 def test_wide_and_deep_with_columns_for_each_part_and_deepfm(session: Session) -> None:
