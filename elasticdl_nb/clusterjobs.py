@@ -20,6 +20,9 @@ from elasticdl_nb.runtime.spec import JobSpec
 
 _BRIDGE_SECONDS = 30.0
 _ROOM_SECONDS = 60.0
+_MASTER_SECONDS = 5.0
+"""How long a new link is given to find a master that runs already."""
+
 _POLL_SECONDS = 0.05
 
 
@@ -157,6 +160,16 @@ def _wait_for_ports(folder: JobFolder, process: subprocess.Popen[bytes]) -> None
             raise JobError(f"the link to the job's cluster ended at once: {text.splitlines()[-1] if text else '?'}")
         if time.monotonic() > deadline:
             raise JobError(f"the link to the job's cluster does not work; see {folder.path / 'bridge.log'}")
+        time.sleep(_POLL_SECONDS)
+
+
+def link_again(folder: JobFolder) -> None:
+    """See that this machine has a link to a job that was started before; the master can be reached, if it runs."""
+    if folder.cluster() is None or folder.has_supervisor():
+        return
+    link(folder)
+    deadline = time.monotonic() + _MASTER_SECONDS
+    while not (folder.is_over() or folder.living_master()) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
 
 

@@ -335,7 +335,7 @@ def _attach_on_cluster(name: str, kube_context: str, namespace: str) -> Job:
 def _linked(folder: JobFolder) -> JobFolder:
     """See that a job of a cluster has its link to this machine."""
     if folder.cluster():
-        from elasticdl_nb.clusterjobs import link
+        from elasticdl_nb.clusterjobs import link_again
 
-        link(folder)
+        link_again(folder)
     return folder

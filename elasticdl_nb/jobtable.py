@@ -97,11 +97,11 @@ def jobs(*, kube_context: str = "", namespace: str = "") -> JobList:
     With a namespace or a context of the kube-config: all jobs there; raises ClusterError.
     """
     if kube_context or namespace:
-        from elasticdl_nb.clusterjobs import known_jobs, link
+        from elasticdl_nb.clusterjobs import known_jobs, link_again
 
         folders = list(known_jobs(kube_context, namespace))
         for folder in folders:
-            link(folder)
+            link_again(folder)
     else:
         folders = JobFolder.all()
     return JobList([Job(folder) for folder in folders])

@@ -41,6 +41,8 @@ def submit(
     `early` is what `launch` takes.
     """
     with prepared(kind, given, tell) as folder:
+        if folder.spec().yaml:
+            raise OptionError("yaml", f"submits nothing, and is for the command line: elasticdl {kind} --yaml=FILE …")
         if folder.spec().on_kubernetes:
             from elasticdl_nb.clusterjobs import start
 

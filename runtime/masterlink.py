@@ -32,6 +32,7 @@ ORPHAN_LIMIT = 0.5
 """The same, once neither a master nor anyone who would start one lives."""
 
 RETRY_INTERVAL = 0.1
+SHARED_RETRY_INTERVAL = 0.5
 LOST_MASTER = 75
 """Exit code of a process whose master is gone, or has no use for it (EX_TEMPFAIL)."""
 
@@ -173,7 +174,7 @@ class MasterStream:
         limit = SHARED_RECONNECT_LIMIT if self._folder.is_shared else RECONNECT_LIMIT
         alive_at = time.monotonic()
         while (now := time.monotonic()) < self._connected_at + limit:
-            time.sleep(RETRY_INTERVAL)
+            time.sleep(SHARED_RETRY_INTERVAL if self._folder.is_shared else RETRY_INTERVAL)
             if self._folder.is_alive():
                 alive_at = now
             elif now > alive_at + ORPHAN_LIMIT:

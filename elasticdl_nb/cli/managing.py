@@ -12,6 +12,7 @@ from elasticdl_nb.cli.parser import Parser, add_cluster_options, add_job, the_jo
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.jobtable import jobs
+from elasticdl_nb.runtime.errors import JobError
 from elasticdl_nb.runtime.status import is_over, phase_name
 
 _LOG_POLL_SECONDS = 0.2
@@ -96,6 +97,8 @@ def run_chaos(arguments: Sequence[str]) -> int:
     parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: whom it may hit.")
     parsed = parser.parse(arguments)
     job = attach(parsed.name)
+    if job.folder.cluster():
+        raise JobError(f"job {job.name} is on a cluster; kubectl delete pod does there what chaos does here")
     if parsed.schedule is not None:
         events: Iterable[chaos.Event] = chaos.parse_schedule(parsed.schedule)
     else:
