@@ -39,7 +39,12 @@ def start(folder: JobFolder, tell: Callable[[str], object]) -> None:
     spec = _with_image(folder)
     tell("starting the master")
     _create(cluster, spec, folder)
-    link(folder)
+    try:
+        link(folder)
+    except BaseException:
+        with contextlib.suppress(ClusterError):
+            end(folder)
+        raise
 
 
 def write_yaml(folder: JobFolder) -> str:

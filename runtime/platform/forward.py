@@ -1,9 +1,14 @@
-"""A local port whose connections are carried to a port of a pod, through the cluster's API server."""
+"""A local port whose connections are carried to a port of a pod, through the cluster's API server.
+
+Each connection is a WebSocket of its own, to the pod's `portforward`. Its messages begin with the number of a channel,
+0 for data, 1 for what went wrong; the first message of each channel only repeats the port's number.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import selectors
 import socket
 import threading
 from typing import Any
@@ -11,7 +16,8 @@ from typing import Any
 from elasticdl_nb.runtime.platform.kubeapi import Cluster
 
 _CHUNK = 1 << 16
-_PATIENCE = 20.0
+_PROTOCOL = "v4.channel.k8s.io"
+_DATA = 0
 logger = logging.getLogger(__name__)
 
 
@@ -28,39 +34,70 @@ class Forward:
     def _accept(self) -> None:
         while True:
             connection, _ = self._listener.accept()
-            threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _carry(self, local: socket.socket) -> None:
+    def _serve(self, local: socket.socket) -> None:
         with contextlib.closing(local):
             if not self.pod:
                 return
             try:
-                forward = self._open(self.pod)
-            except Exception as error:  # of the client, of its WebSockets, of TLS: the connection ends, whoever wants
-                logger.warning("cannot reach port %d of %s: %s", self._remote_port, self.pod, error)  # it tries again
+                remote = self._open(self.pod)
+            except (
+                Exception
+            ) as error:  # of the client, of WebSockets, of TLS: the connection ends, who wants tries again
+                logger.warning("cannot reach port %d of %s: %s", self._remote_port, self.pod, error)
                 return
-            remote = forward.socket(self._remote_port)
-            back = threading.Thread(target=_pump, args=(remote, local), daemon=True)
-            back.start()
-            _pump(local, remote)
-            back.join(_PATIENCE)
-            remote.close()
+            try:
+                _carry(local, remote)
+            except Exception as error:  # the same
+                logger.info("a connection to %s broke: %s", self.pod, error)
+            finally:
+                remote.shutdown()
 
     def _open(self, pod: str) -> Any:
-        import kubernetes.client
-        from kubernetes.stream import portforward
+        from kubernetes.stream import ws_client
 
-        # Of its own: while it opens a connection, the client can do nothing else.
-        api = kubernetes.client.CoreV1Api(self._cluster.sibling())
-        return portforward(
-            api.connect_get_namespaced_pod_portforward, pod, self._cluster.namespace, ports=str(self._remote_port)
-        )
+        configuration = self._cluster.sibling().configuration
+        headers = {"sec-websocket-protocol": _PROTOCOL}
+        headers |= {one["key"]: one["value"] for one in configuration.auth_settings().values() if one["in"] == "header"}
+        path = f"/api/v1/namespaces/{self._cluster.namespace}/pods/{pod}/portforward"
+        url = ws_client.get_websocket_url(self._cluster.host + path, [("ports", str(self._remote_port))])
+        return ws_client.create_websocket(configuration, url, headers)
 
 
-def _pump(source: Any, target: Any) -> None:
-    """Carry what comes until the source ends, and tell the target so."""
-    with contextlib.suppress(OSError):
-        while data := source.recv(_CHUNK):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_RDWR)
+def _carry(local: socket.socket, remote: Any) -> None:
+    """Carry what comes in either direction, until one end closes."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(local, selectors.EVENT_READ)
+        selector.register(remote.sock, selectors.EVENT_READ)
+        greeted: set[int] = set()
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is local:
+                    data = local.recv(_CHUNK)
+                    if not data:
+                        return
+                    remote.send_binary(bytes([_DATA]) + data)
+                elif not _take_all(local, remote, greeted):
+                    return
+
+
+def _take_all(local: socket.socket, remote: Any, greeted: set[int]) -> bool:
+    """Pass on the messages that are there; return whether there may be more later."""
+    from websocket import ABNF
+
+    while True:
+        opcode, frame = remote.recv_data_frame(True)
+        if opcode == ABNF.OPCODE_CLOSE:
+            return False
+        if opcode == ABNF.OPCODE_BINARY and frame.data:
+            channel, payload = frame.data[0], frame.data[1:]
+            if channel not in greeted:
+                greeted.add(channel)
+            elif channel == _DATA:
+                local.sendall(payload)
+            else:
+                raise ConnectionError(payload.decode(errors="replace"))
+        # What TLS has decrypted already does not show as something to read.
+        if not getattr(remote.sock, "pending", int)():
+            return True

@@ -256,13 +256,15 @@ def _configured(context: str) -> tuple[Any, str, str]:
             kubernetes.config.load_incluster_config(client_configuration=configuration)
             name, namespace = "", _NAMESPACE_FILE.read_text().strip()
         else:
-            contexts, current = kubernetes.config.list_kube_config_contexts()
+            # Named here, as the client looks at the variable only once, when it is imported.
+            path = os.environ.get("KUBECONFIG") or "~/.kube/config"
+            contexts, current = kubernetes.config.list_kube_config_contexts(path)
             chosen = next((one for one in contexts if one["name"] == context), None) if context else current
             if chosen is None:
                 known = ", ".join(one["name"] for one in contexts)
                 raise ClusterError(f"the kube-config has no context {context!r}; it has: {known}")
             name, namespace = chosen["name"], chosen["context"].get("namespace") or "default"
-            kubernetes.config.load_kube_config(context=name, client_configuration=configuration)
+            kubernetes.config.load_kube_config(path, context=name, client_configuration=configuration)
     except (kubernetes.config.ConfigException, OSError, KeyError) as error:
         where = os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise ClusterError(f"no cluster is known: the kube-config {where} cannot be used: {error}") from None

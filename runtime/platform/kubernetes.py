@@ -20,8 +20,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 KILL_SECONDS = 1
 """What a pod gets to end by itself that is to end at once; without any the cluster would not wait for its end."""
 
-CLOSE_SECONDS = 30.0
-"""After so long pods that are not gone, as their node does not answer, are forgotten by force."""
+CLOSE_SECONDS = 10.0
+"""After so long pods that are not gone, as their node is slow or does not answer, are forgotten by force."""
 
 RETRY_SECONDS = 1.0
 REFUSED_SECONDS = 10.0

@@ -75,6 +75,8 @@ def state_of(pod: Mapping[str, Any], *, gone: bool = False, events: Iterable[Map
     container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or []), {})
     terminated = (container.get("state") or {}).get("terminated")
     leaves = bool(pod["metadata"].get("deletionTimestamp")) or gone
+    # One that is to go and has not begun to run will not; nodes may take a minute to say that it is gone.
+    gone = gone or (leaves and "running" not in (container.get("state") or {}))
     if terminated and terminated.get("reason") == "OOMKilled":
         return _out_of_memory(pod, terminated)
     if terminated or gone or status.get("phase") in ("Failed", "Succeeded"):

@@ -56,6 +56,11 @@ def test_a_pod_that_is_to_leave_runs_until_it_has_ended():
     assert state_of(pod(RUNS, leaves=True)).stage == "runs"
 
 
+def test_a_pod_that_is_to_leave_before_it_runs_has_ended():
+    assert state_of(pod(waits("ContainerCreating"), leaves=True)).stage == "ended"
+    assert state_of(pod({"phase": "Pending"}, leaves=True)).stage == "ended"
+
+
 def test_without_room_the_schedulers_own_words_are_shown():
     state = state_of(pod(unscheduled("0/1 nodes are available: 1 Insufficient cpu.")))
     assert state.stage == "waits" and not state.hopeless and not state.trouble
