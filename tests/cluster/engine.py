@@ -44,6 +44,12 @@ def answers() -> bool:
     return subprocess.run(["docker", "version"], capture_output=True).returncode == 0
 
 
+def can_run() -> bool:
+    """Whether engine and registry run here, or can be started."""
+    startable = shutil.which("dockerd") is not None and os.geteuid() == 0
+    return (answers() or startable) and shutil.which("docker-registry") is not None
+
+
 @contextlib.contextmanager
 def docker_engine() -> Iterator[None]:
     """Have a Docker engine: the machine's own if it runs, else one that ends with its last user."""

@@ -47,7 +47,7 @@ def is_built() -> bool:
 def build() -> None:
     """Build the programs, unless they are there; takes minutes. If another process does so already, wait for it."""
     with locked("build-kubernetes"):
-        subprocess.run(["nice", "-n", "19", Path(__file__).with_name("build-kubernetes"), BIN], check=True)
+        subprocess.run(["nice", "-n", "10", Path(__file__).with_name("build-kubernetes"), BIN], check=True)
 
 
 @contextlib.contextmanager
