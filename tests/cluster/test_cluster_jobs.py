@@ -181,7 +181,7 @@ def test_a_preempted_worker_comes_back_when_there_is_room(
 ) -> None:
     priorities(cluster)
     volume.hold()
-    given = options(volume, image, job_name=name, worker_pod_priority="low", num_workers=2)
+    given = options(volume, image, job_name=name, worker_pod_priority="low", num_workers=2, num_epochs=8)
     job = elasticdl_nb.train(**{**given, "worker_resource_request": "cpu=300m,memory=100Mi"}, wait=False)
     until(lambda: job.status().step > 2, "training has begun")
     intruder = {
@@ -202,7 +202,7 @@ def test_a_preempted_worker_comes_back_when_there_is_room(
 
     until(lambda: workers() == ["running"] * 2, "it is back")
     volume.release()
-    assert job.wait(timeout=240).status().records_done == RECORDS
+    assert job.wait(timeout=240).status().records_done == 8 * RECORDS
 
 
 def test_manifests_are_written_and_nothing_is_submitted(
