@@ -68,13 +68,19 @@ def this_framework() -> Framework:
     From the package index where it came from there; otherwise, as from a source tree, as a wheel that is made once for
     every state of the source. Raises ImageError if that fails.
     """
-    distribution = metadata.distribution(NAME)
+    distribution = _installed()
     source = _source(distribution)
     wheel = _wheel(source) if source else None
     # Those of the wheel: an editable installation's own may be older than its source.
     declared = _declared(wheel) if wheel else distribution.requires or ()
     extras = [*_EXTRAS, *(extra for extra, package in _OPTIONAL.items() if _is_installed(package))]
     return Framework(tuple(sorted(_requirements(declared, extras))), wheel, distribution.version)
+
+
+def _installed() -> metadata.Distribution:
+    # In a source tree Python also finds what the build has left there, which does not tell where it is installed from.
+    found = list(metadata.distributions(name=NAME))
+    return next((one for one in found if one.read_text("direct_url.json")), None) or metadata.distribution(NAME)
 
 
 def _declared(wheel: Path) -> list[str]:

@@ -85,5 +85,5 @@ def test_the_framework_is_a_wheel_of_this_source_made_once() -> None:
 
 def test_pods_get_tensorflow_and_what_clusters_need_and_no_tools_of_developers() -> None:
     names = " ".join(this_framework().requirements)
-    assert "tensorflow-cpu>=" in names and "kubernetes>=" in names and "cryptography>=" in names
+    assert "tensorflow-cpu>=" in names and "kubernetes<" in names and "cryptography>=" in names
     assert not any(name in names for name in ("pytest", "ruff", "jupyterlab", "duckdb", "extra", "elasticdl"))

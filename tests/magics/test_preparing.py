@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import psutil
 import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
@@ -26,6 +28,15 @@ def outputs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, obj
     return publisher.outputs
 
 
+def processes_of_jobs() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if any("elasticdl_nb.runtime" in argument for argument in process.cmdline()):
+                found.append(process)
+    return found
+
+
 @pytest.mark.parametrize(
     ("cell", "error"),
     [
@@ -41,7 +52,7 @@ def test_a_picture_is_there_at_once_and_gone_when_the_job_is_refused(shell, outp
     assert "starting" in pictures[0]["text/plain"] and "running the cell" in pictures[0]["text/html"]
     assert not outputs[0]["update"] and all(output["update"] for output in outputs[1:])
     assert pictures[-1] == {}
-    assert not psutil.wait_procs(psutil.Process().children(recursive=True), timeout=60)[1]
+    assert not psutil.wait_procs(processes_of_jobs(), timeout=60)[1]
 
 
 @pytest.mark.parametrize("cell", ["%%elasticdl_train --date x.csv\n1", "%%elasticdl_train --data x.csv --dry_run\n1/0"])

@@ -113,11 +113,13 @@ with engine.connect() as connection:
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_a_client_that_is_killed_leaves_all_or_nothing(sent: signal.Signals, mariadb_url: str) -> None:
+@pytest.mark.parametrize(("sent", "seconds_a_row"), [(signal.SIGKILL, 0.1), (signal.SIGINT, 5)])
+def test_a_client_that_is_killed_leaves_all_or_nothing(
+    sent: signal.Signals, seconds_a_row: float, mariadb_url: str
+) -> None:
     engine = engines.connect(mariadb_url)
     fill_people(engine, 12)
-    slow_down(engine, "SET @waited = SLEEP(0.1)")
+    slow_down(engine, f"SET @waited = SLEEP({seconds_a_row})")
     before = structure(engine)
     with subprocess.Popen([sys.executable, "-c", CLIENT, mariadb_url], stderr=subprocess.DEVNULL) as client:
         conversation = updating(engine)
