@@ -8,8 +8,8 @@ from requirements_of_tests import is_required, why_missing
 # What takes longest begins first, so that at the end no process is still at one of these while the others have none
 # left. Folders and files, below this folder.
 LONGEST_FIRST = (
-    "notebooks/test_batch.py", "allreduce/test_allreduce_jobs.py", "recovery", "sql/test_sql_jobs.py", "notebooks",
-    "jobs", "client/test_whole_path.py", "sql/test_faces.py", "servers",
+    "notebooks/test_batch.py", "allreduce/test_allreduce_jobs.py", "recovery", "cluster/test_cluster_jobs.py",
+    "sql/test_sql_jobs.py", "notebooks", "jobs", "client/test_whole_path.py", "sql/test_faces.py", "servers",
 )  # fmt: skip
 
 
