@@ -52,7 +52,7 @@ def callbacks():
     return [Held()]
 """
 RECORDS = 3000
-WAIT_SECONDS = 150.0
+WAIT_SECONDS = 400.0
 
 
 class Volume:

@@ -22,7 +22,7 @@ from elasticdl_nb.runtime.platform.kubeapi import Cluster
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
-pytestmark = [pytest.mark.needs("kubernetes"), pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.needs("kubernetes"), pytest.mark.timeout(1500)]
 RIGHTS = Path(__file__).parents[2] / "docs" / "kubernetes-rbac.yaml"
 
 
