@@ -49,7 +49,7 @@ class ClusterOptions:
         group="Image", form="IMAGE",
     )  # fmt: skip
     docker_image_repository: str = option(
-        "Where the image that is built is pushed to, such as gcr.io/project or 127.0.0.1:5000/me.",
+        "Where the image that is built is pushed to, such as registry.example.com/me or 127.0.0.1:5000/me.",
         group="Image", form="REPOSITORY",
     )  # fmt: skip
     docker_base_image: str = option(

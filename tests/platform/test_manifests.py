@@ -145,9 +145,9 @@ def test_priorities_of_workers(priority, classes):
 
 
 def test_the_jobs_folder_is_on_the_first_volume_that_can_be_written():
-    volumes = "host_path=/a,mount_path=/in,read_only=true; host_path=/b,mount_path=/work/"
-    assert manifests.job_folder(job(volume=volumes, data="/in/x")) == "/work/.elasticdl/jobs/job"
-    assert manifests.job_folder(job(job_directory="/work/mine")) == "/work/mine/jobs/job"
+    volumes = "host_path=/a,mount_path=/in,read_only=true; host_path=/b,mount_path=/out/"
+    assert manifests.job_folder(job(volume=volumes, data="/in/x")) == "/out/.elasticdl/jobs/job"
+    assert manifests.job_folder(job(job_directory="/out/mine")) == "/out/mine/jobs/job"
     assert job().output == "/data/.elasticdl/jobs/job/trained_model"
 
 
@@ -174,10 +174,10 @@ def test_what_pods_cannot_see_is_refused(given, message):
 
 
 def test_an_output_on_a_read_only_volume_is_refused():
-    volumes = "host_path=/b,mount_path=/work; host_path=/a,mount_path=/work/in,read_only=true"
+    volumes = "host_path=/b,mount_path=/out; host_path=/a,mount_path=/out/in,read_only=true"
     with pytest.raises(OptionError, match=r"output: .*read-only"):
-        check_visible(job(volume=volumes, data="/work/in/x", output="/work/in/out"))
-    check_visible(job(volume=volumes, data="/work/in/x", output="/work/out"))
+        check_visible(job(volume=volumes, data="/out/in/x", output="/out/in/out"))
+    check_visible(job(volume=volumes, data="/out/in/x", output="/out/out"))
 
 
 def test_what_pods_see_is_accepted():
