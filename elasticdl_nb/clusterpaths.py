@@ -25,7 +25,7 @@ def as_pods_see_it(spec: JobSpec) -> JobSpec:
 
 
 def check_visible(spec: JobSpec) -> None:
-    """Raise OptionError for a path that the job's pods cannot see, or not write to, and for workers that cannot meet."""
+    """Raise OptionError for a path that the pods cannot see, or not write to, and for workers that could not meet."""
     if spec.uses_allreduce:
         raise OptionError(
             "distribution_strategy",
