@@ -25,12 +25,7 @@ def as_pods_see_it(spec: JobSpec) -> JobSpec:
 
 
 def check_visible(spec: JobSpec) -> None:
-    """Raise OptionError for a path that the pods cannot see, or not write to, and for workers that could not meet."""
-    if spec.uses_allreduce:
-        raise OptionError(
-            "distribution_strategy",
-            "AllreduceStrategy works on one machine only as yet; give ParameterServerStrategy with platform=kubernetes",
-        )
+    """Raise OptionError for a path that the pods cannot see, or not write to."""
     if not job_directory(spec):
         raise OptionError(
             "volume",

@@ -1,7 +1,8 @@
 """How a ring comes about: each rank dials its right neighbour and is dialled by its left one.
 
 Both ends show that they know the job's token, without sending it: each answers the other's random number with its
-HMAC-SHA256 under a key made from the token. Whoever cannot, or speaks of another generation, is turned away.
+HMAC-SHA256 under a key made from the token. Whoever cannot, or speaks of another generation, is turned away. Between
+machines that, too, is encrypted. An address is "HOST:PORT", or "tls://HOST:PORT".
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from collections.abc import Callable, Sequence
 
 from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
 from elasticdl_nb.runtime.allreduce.ring import WAIT_LIMIT, Ring
+from elasticdl_nb.runtime.allreduce.tls import Tls
+from elasticdl_nb.runtime.network import Network
 
 CONNECT_LIMIT = 20.0
 """Seconds that the neighbours may take, who are told at the same time, to connect."""
@@ -28,6 +31,7 @@ _POLL = 0.1
 _NONCE, _PROOF = 16, 32
 _CALLER = struct.Struct("<qi")
 _BACKLOG = 64
+_TLS = "tls://"
 logger = logging.getLogger(__name__)
 
 GivenUp = Callable[[], bool]
@@ -36,11 +40,14 @@ GivenUp = Callable[[], bool]
 class Listener:
     """Where a worker can be reached by its left neighbour, from its start to its end."""
 
-    def __init__(self, token: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, token: str, network: Network | None = None) -> None:
+        network = network or Network()
         self._key = hashlib.blake2b(token.encode(), digest_size=32, person=b"elasticdl ring").digest()
-        self._socket = socket.create_server((host, 0), backlog=_BACKLOG)
+        self._tls = Tls(token) if network.encrypted else None
+        family = socket.AF_INET6 if ":" in network.bind else socket.AF_INET
+        self._socket = socket.create_server((network.bind, 0), family=family, backlog=_BACKLOG)
         self._socket.settimeout(_POLL)
-        self.address = f"{host}:{self._socket.getsockname()[1]}"
+        self.address = (_TLS if self._tls else "") + network.reached_at(self._socket.getsockname()[1])
 
     def close(self) -> None:
         """Listen no more."""
@@ -79,12 +86,13 @@ class Listener:
         return hmac.new(self._key, purpose + b"".join(parts), hashlib.sha256).digest()
 
     def _dial(self, address: str, generation: int, rank: int, clock: _Clock) -> socket.socket:
-        host, _, port = address.rpartition(":")
+        host, _, port = address.removeprefix(_TLS).rpartition(":")
         try:
-            peer = socket.create_connection((host, int(port)), timeout=max(clock.left(), 0.001))
+            peer = socket.create_connection((host.strip("[]"), int(port)), timeout=max(clock.left(), 0.001))
         except OSError as error:
             raise RingBroken(f"{address} cannot be reached: {error}") from None
         try:
+            peer = self._encrypted(peer, False, clock)
             challenge = _read(peer, _NONCE, clock)
             caller, nonce = _CALLER.pack(generation, rank), secrets.token_bytes(_NONCE)
             peer.sendall(caller + nonce + self._proof(b"caller", challenge, caller, nonce))
@@ -103,28 +111,31 @@ class Listener:
                 continue
             except OSError as error:
                 raise RingBroken(str(error)) from None
-            if self._admit(peer, generation, rank, clock):
-                return peer
+            brief = clock.at_most(HANDSHAKE_LIMIT)
+            try:
+                peer = self._encrypted(peer, True, brief)
+                if self._admits(peer, generation, rank, brief):
+                    return peer
+            except (OSError, RingBroken) as error:
+                logger.info("%s: %s", where, error)
             logger.info("turned away %s", where)
             peer.close()
         raise RingBroken("the left neighbour does not come")
 
-    def _admit(self, peer: socket.socket, generation: int, rank: int, clock: _Clock) -> bool:
-        brief = clock.at_most(HANDSHAKE_LIMIT)
+    def _encrypted(self, peer: socket.socket, is_called: bool, clock: _Clock) -> socket.socket:
+        peer.settimeout(_POLL)
+        return peer if self._tls is None else self._tls.wrap(peer, is_called, lambda: clock.left() <= 0)
+
+    def _admits(self, peer: socket.socket, generation: int, rank: int, clock: _Clock) -> bool:
         challenge = secrets.token_bytes(_NONCE)
-        try:
-            peer.settimeout(_POLL)
-            peer.sendall(challenge)
-            caller, nonce = _read(peer, _CALLER.size, brief), _read(peer, _NONCE, brief)
-            proof = _read(peer, _PROOF, brief)
-            if not hmac.compare_digest(proof, self._proof(b"caller", challenge, caller, nonce)):
-                return False
-            if _CALLER.unpack(caller) != (generation, rank):
-                return False
-            peer.sendall(self._proof(b"called", challenge, nonce))
-            return True
-        except (OSError, RingBroken):
+        peer.sendall(challenge)
+        caller, nonce, proof = (_read(peer, size, clock) for size in (_CALLER.size, _NONCE, _PROOF))
+        if not hmac.compare_digest(proof, self._proof(b"caller", challenge, caller, nonce)):
             return False
+        if _CALLER.unpack(caller) != (generation, rank):
+            return False
+        peer.sendall(self._proof(b"called", challenge, nonce))
+        return True
 
 
 class _Clock:

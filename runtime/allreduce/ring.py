@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import ssl
 import struct
 import threading
 from typing import Any
@@ -30,7 +31,7 @@ COMPRESSIONS: dict[str, Any] = {"none": None, "float16": np.float16, "bfloat16":
 
 
 class Ring:
-    """See `collective.Collective`; `left` and `right` are connected sockets, which it owns."""
+    """See `collective.Collective`; `left` and `right` are connected sockets, encrypted or not, which it owns."""
 
     def __init__(
         self, rank: int, world: int, left: socket.socket, right: socket.socket, *, compression: str = "none",
@@ -41,12 +42,16 @@ class Ring:
         self._compressed = COMPRESSIONS[compression]
         self._aborted = False
         self._spare = np.empty(0, np.uint8)
+        self._flags = 0 if isinstance(left, ssl.SSLSocket) else socket.MSG_WAITALL
         for one in (left, right):
-            one.settimeout(None)
-            # The kernel keeps the deadlines: Python's own would cost another system call each time.
-            time_value = struct.pack("@ll", int(limit), int(limit % 1 * 1_000_000))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_value)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, time_value)
+            if isinstance(one, ssl.SSLSocket):
+                one.settimeout(limit)
+            else:
+                # The kernel keeps the deadlines: Python's own would cost another system call each time.
+                one.settimeout(None)
+                time_value = struct.pack("@ll", int(limit), int(limit % 1 * 1_000_000))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_value)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, time_value)
             with contextlib.suppress(OSError):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sender = _Sender(right)
@@ -126,7 +131,8 @@ class Ring:
         self._aborted = True
         for one in (self._left, self._right):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                # Not SSLSocket's own, which would have a call under way read what is left as if it were plain.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """See `Collective.close`."""
@@ -162,7 +168,7 @@ class Ring:
         have, wanted = 0, len(view)
         while have < wanted:
             try:
-                count = self._left.recv_into(view[have:], wanted - have, socket.MSG_WAITALL)
+                count = self._left.recv_into(view[have:], wanted - have, self._flags)
             except OSError as error:
                 raise self._broken(error) from None
             if not count:
@@ -172,7 +178,7 @@ class Ring:
     def _broken(self, error: OSError) -> RingBroken:
         if self._aborted:
             return RingBroken("the round was abandoned")
-        if isinstance(error, BlockingIOError):
+        if isinstance(error, BlockingIOError | TimeoutError):
             return RingBroken("a neighbour is silent for too long")
         return RingBroken(str(error))
 

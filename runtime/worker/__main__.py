@@ -14,6 +14,7 @@ from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.masterlink import end_when_told
+from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.platform.early import WAITS, arguments_when_told
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
@@ -37,7 +38,7 @@ def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
     end_when_told(folder)
     spec = folder.spec()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    listener = Listener(folder.token()) if spec.uses_allreduce else None
+    listener = Listener(folder.token(), Network.of()) if spec.uses_allreduce else None
     link = MasterLink(folder, address, int(number), incarnation, listener.address if listener else "")
     link.activity("importing")
     return Part(folder, int(number), link, listener)

@@ -9,6 +9,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.allreduce.collective import Collective
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.network import Network
 
 TOKEN = "secret"
 
@@ -20,9 +21,9 @@ def at_once(calls: list[Callable[[], Any]]) -> list[Any]:
 
 
 @contextmanager
-def ring(world: int, **options: Any) -> Iterator[list[Collective]]:
+def ring(world: int, network: Network | None = None, **options: Any) -> Iterator[list[Collective]]:
     """Connected collectives, one for each rank."""
-    listeners = [Listener(TOKEN) for _ in range(world)]
+    listeners = [Listener(TOKEN, network) for _ in range(world)]
     addresses = [listener.address for listener in listeners]
     ranks = at_once(
         [lambda r=r: listeners[r].connect(1, r, addresses, **options) for r in range(world)]  # type: ignore[misc]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import ml_dtypes
 import numpy as np
@@ -16,15 +18,21 @@ from rings import TOKEN, at_once, ring
 from elasticdl_nb.runtime.allreduce import ring as ring_module
 from elasticdl_nb.runtime.allreduce.collective import RingBroken
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.network import Network
+
+
+@pytest.fixture(scope="module", params=[{}, {"encrypt": True}, {"bind": "::1"}], ids=["plain", "encrypted", "IPv6"])
+def network(request: pytest.FixtureRequest) -> Network:
+    return Network.at(**{"bind": "127.0.0.1", **request.param})
 
 
 @pytest.fixture(scope="module")
-def rings_of() -> object:
+def rings_of(network: Network) -> object:
     made: dict[int, tuple[object, list[object]]] = {}
 
     def of(world: int) -> list[object]:
         if world not in made:
-            context = ring(world)
+            context = ring(world, network)
             made[world] = (context, context.__enter__())
         return made[world][1]
 
@@ -104,8 +112,8 @@ def test_nobody_leaves_a_barrier_before_all_have_come(rings_of) -> None:
     assert at_once([lambda: early(0), lambda: early(1), late])[:2] == [[2], [2]]
 
 
-def test_abandoning_a_round_makes_it_fail_everywhere() -> None:
-    with ring(3) as ranks:
+def test_abandoning_a_round_makes_it_fail_everywhere(network: Network) -> None:
+    with ring(3, network) as ranks:
         values = [np.ones(1_000_000, np.float32) for _ in range(3)]
 
         def call(rank: int) -> str:
@@ -124,34 +132,33 @@ def test_abandoning_a_round_makes_it_fail_everywhere() -> None:
     assert reasons[2] == "the round was abandoned"
 
 
-def test_a_neighbour_that_is_silent_is_given_up() -> None:
-    with ring(2, wait_limit=0.2) as ranks:
+def test_a_neighbour_that_is_silent_is_given_up(network: Network) -> None:
+    with ring(2, network, wait_limit=0.2) as ranks:
         with pytest.raises(RingBroken, match="silent"):
             ranks[0].gather(b"x")
 
 
-def test_a_neighbour_that_takes_nothing_is_given_up() -> None:
-    with ring(2, wait_limit=0.5) as ranks:
+def test_a_neighbour_that_takes_nothing_is_given_up(network: Network) -> None:
+    with ring(2, network, wait_limit=0.5) as ranks:
         with pytest.raises(RingBroken):
             ranks[0].broadcast(np.zeros(100_000_000, np.uint8), 0)
 
 
-def refused(listener: Listener, generation: int, addresses: list[str]) -> None:
+def refused(listener: Listener, generation: int, addresses: list[str], rank: int = 0) -> None:
     with pytest.raises(RingBroken):
-        listener.connect(generation, 0, addresses, limit=3.0)
+        listener.connect(generation, rank, addresses, limit=3.0)
     listener.close()
 
 
-def test_strangers_older_generations_and_idlers_are_turned_away() -> None:
-    a, b, stranger = Listener(TOKEN), Listener(TOKEN), Listener("another secret")
+def test_strangers_older_generations_and_idlers_are_turned_away(network: Network) -> None:
+    a, b, stranger = (Listener(token, network) for token in (TOKEN, TOKEN, "another secret"))
     addresses = [a.address, b.address]
-    host, _, port = b.address.rpartition(":")
-    with socket.create_connection((host, int(port))) as idler:
+    with socket.create_connection((network.bind, int(b.address.rpartition(":")[2]))) as idler:
         idler.sendall(b"\0" * 100)
         short = {"limit": 10.0}
         ghosts = [
             threading.Thread(target=lambda: refused(stranger, 5, addresses)),
-            threading.Thread(target=lambda: refused(Listener(TOKEN), 4, addresses)),
+            threading.Thread(target=lambda: refused(Listener(TOKEN, network), 4, addresses)),
         ]
         for ghost in ghosts:
             ghost.start()
@@ -177,6 +184,56 @@ def test_connecting_ends_when_it_is_given_up_or_takes_too_long() -> None:
     with pytest.raises(RingBroken, match="cannot be reached"):
         a.connect(2, 0, addresses)
     a.close()
+
+
+@pytest.mark.parametrize("plain", [0, 1])
+def test_who_encrypts_does_not_meet_who_does_not(plain: int) -> None:
+    encrypted = Network.at("127.0.0.1", encrypt=True)
+    listeners = [Listener(TOKEN, Network() if rank == plain else encrypted) for rank in range(2)]
+    addresses = [listener.address for listener in listeners]
+    at_once([lambda r=r: refused(listeners[r], 1, addresses, r) for r in range(2)])
+
+
+def test_nothing_can_be_read_on_the_way(network: Network) -> None:
+    """A tap between the two: what it sees is not what was sent, where it is encrypted."""
+    secret = b"the gradient of a private model" * 10
+    listeners = [Listener(TOKEN, network) for _ in range(2)]
+    with tap(listeners[1].address, network.bind) as (address, seen):
+        addresses = [listeners[0].address, address]
+        ranks = at_once([lambda r=r: listeners[r].connect(1, r, addresses) for r in range(2)])
+        assert at_once([lambda r=r: ranks[r].gather(secret) for r in range(2)]) == [[secret, secret]] * 2
+        for one in (*ranks, *listeners):
+            one.close()
+    assert (secret in b"".join(seen)) != network.encrypted
+
+
+@contextmanager
+def tap(address: str, host: str) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield the address of something that passes everything on to another, and what came to pass."""
+    before, _, port = address.rpartition(":")
+    seen: list[bytes] = []
+
+    def pass_on(source: socket.socket, target: socket.socket) -> None:
+        while data := source.recv(1 << 16):
+            seen.append(data)
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+    def meet() -> None:
+        caller, _ = server.accept()
+        with caller, socket.create_connection((host, int(port))) as called:
+            back = threading.Thread(target=pass_on, args=(called, caller))
+            back.start()
+            pass_on(caller, called)
+            back.join()
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as server:
+        thread = threading.Thread(target=meet)
+        thread.start()
+        yield f"{before}:{server.getsockname()[1]}", seen
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_one_alone_needs_no_socket() -> None:

@@ -173,11 +173,6 @@ def test_what_pods_cannot_see_is_refused(given, message):
         check_visible(job(**given))
 
 
-def test_a_strategy_of_one_machine_is_refused():
-    with pytest.raises(OptionError, match="AllreduceStrategy works on one machine only"):
-        check_visible(job(data="/data/x", distribution_strategy="AllreduceStrategy"))
-
-
 def test_an_output_on_a_read_only_volume_is_refused():
     volumes = "host_path=/b,mount_path=/out; host_path=/a,mount_path=/out/in,read_only=true"
     with pytest.raises(OptionError, match=r"output: .*read-only"):
