@@ -16,7 +16,7 @@ from elasticdl_nb.magics.models import is_model
 from elasticdl_nb.magics.options import JOB_OPTIONS, Own
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.model.keras_names import LOSSES, OPTIMIZERS
+from elasticdl_nb.runtime.model.keras_names import LOSSES, METRICS, OPTIMIZERS
 from elasticdl_nb.runtime.spec import KINDS, JobKind, Option, find_option, options
 
 _MAGIC = re.compile(r"\s*%{1,2}elasticdl_(\w+)")
@@ -27,7 +27,11 @@ _OWN: dict[str, tuple[Own, ...]] = {
 
 
 # Those that people write: Keras has most of them under a second and third name, too.
-_KERAS = {"loss": [name for name in LOSSES if "_" in name or name in ("mae", "mse")], "optimizer": OPTIMIZERS}
+_KERAS = {
+    "loss": [name for name in LOSSES if "_" in name or name in ("mae", "mse")],
+    "optimizer": OPTIMIZERS,
+    "eval_metrics_fn": [name for name in METRICS if name.islower()],
+}
 
 
 def make_matcher(namespace: Mapping[str, Any]) -> Callable[[CompletionContext], SimpleMatcherResult]:

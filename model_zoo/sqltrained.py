@@ -4,11 +4,13 @@ import importlib
 import json
 
 import keras
+from sqlmetrics import make_metric
 from tablefeatures import FeatureModel, TableInput
 
 from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.calls import attribute_of, positional
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
+from elasticdl_nb.runtime.model.keras_names import METRICS
 from elasticdl_nb.runtime.model.parts import OptimizerSource, as_loss
 from elasticdl_nb.runtime.model.trained import read_trained_model
 from elasticdl_nb.runtime.model.weights import load_weights
@@ -78,30 +80,29 @@ class SqlModel:
 
     @property
     def eval_metrics_fn(self):
-        """A function without arguments that gives the statement's metrics, or the model's own in either form.
-
-        A model without any gets the share of right answers, if there are classes.
-        """
+        """The model's own metrics, in either form of a function; without any, the share of right answers of classes."""
         names = CLASS_NAMES["eval_metrics_fn"]
         own = next((getattr(self.model_class, name) for name in names if hasattr(self.model_class, name)), None)
         own = own or next((getattr(self.module, name) for name in names if hasattr(self.module, name)), None)
         arguments = [parameter.name for parameter in positional(own) if parameter.name != "self"] if own else []
-        if len(arguments) < 2 or self.record["metrics"]:
+        if len(arguments) < 2:
             return self._metrics
         if arguments[0] in LABELS_FIRST:
             return lambda labels, predictions: self._part("eval_metrics_fn")(labels, predictions)
         return lambda predictions, labels: self._part("eval_metrics_fn")(predictions, labels)
 
     def _metrics(self):
-        if self.record["metrics"]:
-            return {name: self._named_metric(name) for name in self.record["metrics"]}
         found = self._part("eval_metrics_fn")
         if found is None:
-            return {"accuracy": accuracy} if self.record["label"]["classes"] else {}
+            return [make_metric("accuracy")] if self.record["label"]["classes"] else {}
         return found() if callable(found) else found
 
-    def _named_metric(self, name):
-        return accuracy if name.lower() in ("accuracy", "acc") else name
+    @staticmethod
+    def metric(name):
+        """Return a new metric, fitted to these models, by its name; raises AttributeError for any other name."""
+        if name != "accuracy" and name not in METRICS:
+            raise AttributeError(name)
+        return make_metric(name)
 
     def callbacks(self):
         """The model's own callbacks."""
@@ -114,12 +115,3 @@ class SqlModel:
         if value is not None:
             return value
         return next((getattr(self.module, name) for name in MODULE_NAMES[role] if hasattr(self.module, name)), None)
-
-
-def accuracy(labels, outputs):
-    """The share of rows whose class is found; of two classes, the second's probability may stand alone."""
-    if outputs.shape[-1] == 1:
-        found = keras.ops.convert_to_numpy(outputs)[:, 0] > 0.5
-    else:
-        found = keras.ops.convert_to_numpy(outputs).argmax(axis=-1)
-    return (found == keras.ops.convert_to_numpy(labels)[:, 0]).mean()

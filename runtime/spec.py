@@ -83,7 +83,8 @@ class JobSpec(ClusterOptions):
         group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
     eval_metrics_fn: str = option(
-        "Function that gives the evaluation metrics, instead of the model's or module's eval_metrics_fn.",
+        "Function that gives the evaluation metrics, or names of Keras metrics as in AUC,Recall, instead of the "
+        "model's or module's eval_metrics_fn.",
         group="Model", form="NAME", jobs=("train", "evaluate"),
     )  # fmt: skip
     callbacks: str = option(

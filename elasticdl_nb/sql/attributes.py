@@ -10,8 +10,9 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model import keras_names
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option, options
 from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.metrics import read_metrics
 from elasticdl_nb.sql.models import Model
-from elasticdl_nb.sql.statements import Attribute, Name
+from elasticdl_nb.sql.statements import Attribute, Name, Position
 
 _SHORT = {
     "batch_size": "minibatch_size", "epoch": "num_epochs", "epochs": "num_epochs", "steps": "max_step",
@@ -33,8 +34,9 @@ class Attributes:
     job: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
     loss: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
-    metrics: list[str] = field(default_factory=list)
     validation_select: str = ""
+    metrics: list[str] = field(default_factory=list)
+    metrics_position: Position | None = None
     own: dict[str, Any] = field(default_factory=dict)
     """Values of the keys that the statement's own verb knows, such as `replace`."""
 
@@ -59,8 +61,8 @@ def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> l
         names = model.arguments().names
         keys += [*names, *(f"model.{name}" for name in names)]
         keys += [f"optimizer.{name}" for name in sorted(keras_names.OPTIMIZER_ARGUMENTS)]
-        keys += ["optimizer", "loss", "validation.select", "validation.metrics"]
-    return keys
+        keys += ["optimizer", "loss", "validation.select"]
+    return [*keys, "validation.metrics"] if kind != "predict" else keys
 
 
 def read_attributes(
@@ -86,6 +88,8 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
     prefix, dot, name = key.partition(".")
     if key in own:
         read.own[key] = value
+    elif key == "validation.metrics" and kind != "predict":
+        read.metrics, read.metrics_position = read_metrics(value, attribute.value_position), attribute.value_position
     elif dot and prefix in ("train", "engine"):
         _job_option(read, attribute, kind, name, value)
     elif model is None or model.own_input or not _features_key(read, attribute, key, value):
@@ -111,10 +115,6 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any) 
         return True
     if key == "validation.select":
         read.validation_select = str(value)
-        return True
-    if key == "validation.metrics":
-        listed = value if isinstance(value, list) else str(value).split(",")
-        read.metrics = [str(item).strip() for item in listed]
         return True
     return False
 

@@ -15,7 +15,7 @@ from elasticdl_nb.sql.models import Model
 from elasticdl_nb.sql.store import RECORD
 
 MODULE = "sql_model"
-_COPIED = ("tablefeatures.py", "sqltrained.py", "attributions.py")
+_COPIED = ("tablefeatures.py", "sqltrained.py", "sqlmetrics.py", "attributions.py")
 _GENERATED = '''"""The model of a SQL statement, which stands in sql_model.json beside this file."""
 
 from pathlib import Path
@@ -29,6 +29,10 @@ loss = _model.loss
 optimizer = _model.optimizer
 eval_metrics_fn = _model.eval_metrics_fn
 callbacks = _model.callbacks
+
+
+def __getattr__(name):
+    return _model.metric(name)
 '''
 
 

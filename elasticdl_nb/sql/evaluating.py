@@ -12,6 +12,7 @@ from elasticdl_nb.sql.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.columns import find_column
 from elasticdl_nb.sql.engines.base import Engine, Table
 from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.metrics import check_metrics, metrics_option
 from elasticdl_nb.sql.predicting import wait_for
 from elasticdl_nb.sql.statements import Evaluate, Name
 from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
@@ -41,6 +42,7 @@ def prepare(statement: Evaluate, engine: Engine, store: ModelStore) -> Evaluatio
         query, kinds = _renamed(engine, statement.select, kinds, statement.label, model.record["label"]["column"])
     columns = needed_columns(model, kinds, statement.select_position, statement.model, label=True)
     label = "" if model.record["own_input"] else model.record["label"]["column"]
+    check_metrics(attributes.metrics, attributes.metrics_position, model.record)
     check_result_table(engine, statement.into, attributes)
     return Evaluation(model, pull_query(engine, query, kinds, columns, label), attributes)
 
@@ -64,6 +66,7 @@ def run(evaluation: Evaluation, engine: Engine, on_job: Callable[[Job], None] | 
         trained_model=evaluation.model.path,
         data=engine.stream(evaluation.query),
         wait=False,
+        **metrics_option(evaluation.attributes.metrics),
         **evaluation.attributes.job,
     )
     if on_job is not None:

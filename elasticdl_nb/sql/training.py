@@ -31,6 +31,7 @@ from elasticdl_nb.sql.features import (
     kind_of,
     to_json,
 )
+from elasticdl_nb.sql.metrics import check_metrics, metrics_option
 from elasticdl_nb.sql.models import DEEP, FIELDS, LINEAR, Model, find_model
 from elasticdl_nb.sql.statements import Columns, Name, Position, Train
 from elasticdl_nb.sql.statistics import collect, values
@@ -64,6 +65,7 @@ class Training:
             given["model_def"] = self.model.model_def or code
         else:
             given["model_def"] = f"{MODULE}.custom_model"
+        given |= metrics_option(self.record["metrics"])
         return {**given, "overwrite": True, "job_name": _job_name(self.into), **self.job}
 
 
@@ -126,6 +128,7 @@ def _own_input(
     statement: Train, model: Model, attributes: Attributes, kinds: dict[str, str], engine: Engine, store: ModelStore
 ) -> Training:
     record = _record(statement, model, attributes, kinds)
+    check_metrics(attributes.metrics, attributes.metrics_position, record)
     described = tuple(f"{name}: as it is" for name in kinds)
     message = f"{model.name} reads the query's columns itself, the label included"
     record["described"] = list(described)
@@ -160,6 +163,7 @@ def _with_features(
     record["label"] = {
         "column": label, "kind": kinds[label], "task": model.task, "classes": classes, "scale": scale,
     }  # fmt: skip
+    check_metrics(attributes.metrics, attributes.metrics_position, record)
     record["features"] = to_json(features)
     described = tuple(
         f"{feature.describe()}{f' (for {target})' if target else ''}"
@@ -191,6 +195,7 @@ def _going_on(
     attributes.params = {**former.record["params"], **attributes.params}
     record = _record(statement, model, attributes, kinds)
     record |= {key: former.record[key] for key in ("label", "features", "described", "kinds")}
+    check_metrics(attributes.metrics, attributes.metrics_position, record)
     record["initial"] = former.path
     return Training(
         model, statement.into.text, store, pull_query(engine, statement.select, kinds, used, label),

@@ -53,6 +53,11 @@ def batched(function: Function) -> Function:
     return function
 
 
+def names_in(given: str) -> list[str]:
+    """Return the names that an option of the contract gives: one, none, or several metrics separated by commas."""
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
 def is_batched(function: object) -> bool:
     """Whether `function` was marked with `batched`."""
     return bool(getattr(function, _BATCHED, False))

@@ -1,4 +1,4 @@
-"""Names that Keras knows losses and optimizers by, for checks in processes that do not load it."""
+"""Names that Keras knows losses, optimizers and metrics by, for checks in processes that do not load it."""
 
 _LOSSES = """
     BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy CategoricalFocalCrossentropy
@@ -14,6 +14,32 @@ _LOSSES = """
 # Keras compares these without regard to case.
 _OPTIMIZERS = "adadelta adafactor adagrad adam adamax adamw ftrl lion muon nadam rmsprop schedulefreeadamw sgd"
 
+# Those that need no arguments; not "accuracy", which takes its meaning from the loss.
+_METRICS = """
+    AUC BCE BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy CategoricalCrossentropy CategoricalHinge
+    ConcordanceCorrelation CosineSimilarity F1Score FBetaScore FalseNegatives FalsePositives Hinge KLDivergence
+    LogCoshError MAE MAPE MSE MSLE Mean MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError
+    MeanSquaredLogarithmicError PearsonCorrelation Poisson Precision R2Score Recall RootMeanSquaredError
+    SparseCategoricalAccuracy SparseCategoricalCrossentropy SparseTopKCategoricalAccuracy SquaredHinge Sum
+    TopKCategoricalAccuracy TrueNegatives TruePositives auc bce binary_accuracy binary_crossentropy binary_io_u
+    categorical_accuracy categorical_crossentropy categorical_hinge concordance_correlation cosine_similarity f1_score
+    f_beta_score false_negatives false_positives hinge kl_divergence log_cosh_error mae mape mean mean_absolute_error
+    mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error mse msle pearson_correlation
+    poisson precision r2_score recall root_mean_squared_error sparse_categorical_accuracy
+    sparse_categorical_crossentropy sparse_top_k_categorical_accuracy squared_hinge sum top_k_categorical_accuracy
+    true_negatives true_positives
+"""
+
+_METRICS_OF_TWO_CLASSES = """
+    AUC BinaryAccuracy BinaryIoU FalseNegatives FalsePositives Precision Recall TrueNegatives TruePositives auc
+    binary_accuracy binary_io_u false_negatives false_positives precision recall true_negatives true_positives
+"""
+
+_METRICS_OF_ONE_HOT = """
+    CategoricalAccuracy CategoricalCrossentropy F1Score FBetaScore TopKCategoricalAccuracy categorical_accuracy
+    categorical_crossentropy f1_score f_beta_score top_k_categorical_accuracy
+"""
+
 _OPTIMIZER_ARGUMENTS = """
     learning_rate weight_decay clipnorm clipvalue global_clipnorm use_ema ema_momentum ema_overwrite_frequency
     loss_scale_factor gradient_accumulation_steps name momentum nesterov rho epsilon centered beta beta_1 beta_2
@@ -25,4 +51,19 @@ _OPTIMIZER_ARGUMENTS = """
 
 LOSSES = frozenset(_LOSSES.split())
 OPTIMIZERS = frozenset(_OPTIMIZERS.split())
+METRICS = frozenset(_METRICS.split())
+METRICS_OF_TWO_CLASSES = frozenset(_METRICS_OF_TWO_CLASSES.split())
+METRICS_OF_ONE_HOT = frozenset(_METRICS_OF_ONE_HOT.split())
+"""Those that want the labels as one-hot vectors."""
 OPTIMIZER_ARGUMENTS = frozenset(_OPTIMIZER_ARGUMENTS.split())
+_OF_ROLES = {"loss": LOSSES, "optimizer": OPTIMIZERS, "eval_metrics_fn": METRICS}
+
+
+def names_for(role: str) -> frozenset[str]:
+    """Return the names that may stand for a role of the model contract; none for most."""
+    return _OF_ROLES.get(role, frozenset())
+
+
+def is_name_for(role: str, name: str) -> bool:
+    """Whether Keras has something of that name for the role."""
+    return name in names_for(role) or (role == "optimizer" and name.lower() in OPTIMIZERS)

@@ -18,7 +18,7 @@ from elasticdl_nb.runtime.errors import ModelError, OptionError, did_you_mean
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model import keras_names
 from elasticdl_nb.runtime.model.calls import attribute_of, takes_by_name
-from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, ModelDefinition
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, ModelDefinition, names_in
 from elasticdl_nb.runtime.model.customreader import CustomReader
 from elasticdl_nb.runtime.model.features import FeatureForm
 from elasticdl_nb.runtime.model.imports import find, import_from_zoo, user_code
@@ -149,10 +149,10 @@ def _optimizer_names_before_model(target: Any, definition: ModelDefinition, zoo:
 
 
 def _named(name: str, role: str, zoo: Zoo, module: ModuleType) -> Any:
-    """The object an option names; Keras' own losses and optimizers stay names."""
-    built_in = {"loss": keras_names.LOSSES, "optimizer": keras_names.OPTIMIZERS}.get(role, frozenset())
-    known = name in built_in or (role == "optimizer" and name.lower() in built_in)
-    if known and not hasattr(module, name):
+    """The object an option names, or a list of several metrics; what is of Keras stays a name."""
+    if role == "eval_metrics_fn" and "," in name:
+        return [_named(one, role, zoo, module) for one in names_in(name)]
+    if keras_names.is_name_for(role, name) and not hasattr(module, name):
         return name
     return find(zoo, name, role, module)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model import keras_names
-from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, names_in
 from elasticdl_nb.runtime.model.requirements import check_requirements
 from elasticdl_nb.runtime.model.shapes import Arguments, arguments_of, class_attribute, constructor_of, is_model
 from elasticdl_nb.runtime.model.source import UNKNOWN, Defined, External, Found, Location, Module, ModuleName, Zoo
@@ -38,16 +38,17 @@ def check_model(zoo: str, spec: JobSpec) -> None:
     source = Zoo(zoo)
     if not spec.model_def:
         for role in CLASS_NAMES:
-            if "." in getattr(spec, role):
-                _check_named(source, None, role, getattr(spec, role))
+            for name in names_in(getattr(spec, role)):
+                if "." in name:
+                    _check_named(source, None, role, name)
         return
     location = source.locate(spec.model_def)
     module = source.module(location.module)
     model = _find_model(source, module, location, spec.model_def)
     _check_is_model(source, module, model, spec.model_def)
     for role in CLASS_NAMES:
-        if getattr(spec, role):
-            _check_named(source, module, role, getattr(spec, role))
+        for name in names_in(getattr(spec, role)):
+            _check_named(source, module, role, name)
     _check_parts(source, module, model, spec)
     _check_params(source, module, model, spec)
 
@@ -144,12 +145,13 @@ def _check_named(zoo: Zoo, module: Module | None, role: str, dotted: str) -> Non
     if module is not None and zoo.lookup(module, first) is not None and not (rest and zoo.has(first)):
         return
     if not rest:
-        if _is_builtin(role, dotted):
+        if keras_names.is_name_for(role, dotted):
             return
         known = [] if module is None else zoo.names(module)
-        near = did_you_mean(dotted, [*known, *_builtins(role)])
+        near = did_you_mean(dotted, [*known, *keras_names.names_for(role)])
         where = "the model's module" if module is None else zoo.relative(module.path)
-        also = f" and Keras has no {role} of that name" if _builtins(role) else ""
+        what = "metric" if role == "eval_metrics_fn" else role
+        also = f" and Keras has no {what} of that name" if keras_names.names_for(role) else ""
         raise OptionError(role, f"{where} defines no {dotted!r}{also}.{near}")
     if zoo.has(first):
         location = zoo.locate(dotted, role)
@@ -196,14 +198,6 @@ def _is_installed(name: str) -> bool:
         return importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _builtins(role: str) -> Iterable[str]:
-    return {"loss": keras_names.LOSSES, "optimizer": keras_names.OPTIMIZERS}.get(role, frozenset())
-
-
-def _is_builtin(role: str, name: str) -> bool:
-    return name in keras_names.LOSSES if role == "loss" else role == "optimizer" and name.lower() in _builtins(role)
 
 
 # ------------------------------------------------------------------ what the model brings along
@@ -331,7 +325,7 @@ def _optimizer_arguments(zoo: Zoo, module: Module, model: Found, spec: JobSpec) 
     found = zoo.lookup(module, spec.optimizer.partition(".")[0])
     if found is not None:
         return arguments_of(found) if "." not in spec.optimizer else None
-    if _is_builtin("optimizer", spec.optimizer):
+    if keras_names.is_name_for("optimizer", spec.optimizer):
         return Arguments(tuple(sorted(keras_names.OPTIMIZER_ARGUMENTS)), ())
     if not zoo.has(spec.optimizer.partition(".")[0]):
         return None

@@ -107,6 +107,36 @@ def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
     assert accuracy == pytest.approx(python.metrics["accuracy"], abs=0.04)
 
 
+def test_metrics_by_name_in_training_and_evaluation(session: Session) -> None:
+    fill_people(session.engine)
+    session.run("CREATE TABLE t AS SELECT age, role, pay, IF(age > 40, 'old', 'young') AS kind FROM people")
+    trained, evaluated, _ = session.run(
+        "SELECT * FROM t TRAIN DNNClassifier WITH hidden_units=[8], train.epoch=20, train.batch_size=8, "
+        "learning_rate=0.05, validation.select='SELECT * FROM t', validation.metrics='Accuracy,AUC' INTO kinds;"
+        "SELECT * FROM t EVALUATE kinds WITH validation.metrics=[AUC, Recall, TruePositives, CategoricalAccuracy, "
+        "accuracy] LABEL kind INTO scores;"
+        "SELECT * FROM t PREDICT t.guess USING kinds"
+    )
+    assert trained.job is not None
+    assert set(trained.job.metrics) == {"loss", "accuracy", "AUC"}
+    scores = {name: values[0] for name, values in evaluated.arrow().to_pydict().items()}
+    assert list(scores) == ["loss", "AUC", "CategoricalAccuracy", "Recall", "TruePositives", "accuracy"]
+    assert scores["AUC"] == pytest.approx(trained.job.metrics["AUC"], abs=1e-6) and 0.5 < scores["AUC"] <= 1
+    pairs = rows(session, "SELECT kind, guess, COUNT(*) FROM t GROUP BY ALL")
+    counts = {(kind, guess): count for kind, guess, count in pairs}
+    found, young = counts.get(("young", "young"), 0), sum(n for (kind, _), n in counts.items() if kind == "young")
+    assert scores["TruePositives"] == found and scores["Recall"] == pytest.approx(found / young)
+    right = sum(count for (kind, guess), count in counts.items() if kind == guess) / sum(counts.values())
+    assert scores["accuracy"] == pytest.approx(right) and scores["CategoricalAccuracy"] == pytest.approx(right)
+    for statement, message in (
+        ("SELECT * FROM t EVALUATE kinds WITH validation.metrics='AUK' LABEL kind", "Keras has no metric named 'AUK'"),
+        ("SELECT age, pay FROM t TRAIN DNNRegressor WITH validation.metrics=[mae, AUC] INTO x", "AUC is for models"),
+        ("SELECT age, role FROM t TRAIN DNNClassifier WITH validation.metrics=Recall INTO x", "the label has 3"),
+    ):
+        with pytest.raises(SqlError, match=message):
+            session.plan(statement)
+
+
 class Steps(keras.Model):
     """A model as a notebook defines it."""
 
