@@ -23,6 +23,7 @@
       cluster.json    on the client's machine, where on a cluster the job is
       shared          exists if the folder is on a volume that the job's pods share
       parts/          predictions of tasks, until they are put together
+      temporary/      temporary files of workers, until the job ends
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,7 @@ class JobFolder:
         self.tensorboard = self.path / "tensorboard"
         self.parts = self.path / "parts"
         self.processes = self.path / "processes"
+        self.temporary = self.path / "temporary"
 
     # ------------------------------------------------------------ making and finding
 
@@ -242,6 +245,16 @@ class JobFolder:
     def write_publishing(self, path: Path) -> None:
         """Remember where the job's result is being written aside."""
         write_aside(self.path / "publishing", os.fspath(path).encode())
+
+    def take_temporary_files(self) -> None:
+        """Have this process, and those it starts, put temporary files where they are removed however it ends.
+
+        TensorFlow's own, one for each function that it compiles, stay where a process is killed. Pods have a place of
+        their own that goes with them.
+        """
+        if not self.is_shared:
+            self.temporary.mkdir(exist_ok=True)
+            os.environ["TMPDIR"] = tempfile.tempdir = os.fspath(self.temporary)
 
     def log_path(self, role: str, index: int | None = None) -> Path:
         """The log file of one process: logs/master.log, logs/worker-0.log."""

@@ -62,13 +62,8 @@ def run(evaluation: Evaluation, engine: Engine, on_job: Callable[[Job], None] | 
     """Evaluate; return the job and its metrics, a column for each, the loss first."""
     from elasticdl_nb.api import evaluate
 
-    job = evaluate(
-        trained_model=evaluation.model.path,
-        data=engine.stream(evaluation.query),
-        wait=False,
-        **metrics_option(evaluation.attributes.metrics),
-        **evaluation.attributes.job,
-    )
+    options = {**metrics_option(evaluation.attributes.metrics), **evaluation.attributes.job}
+    job = evaluate(trained_model=evaluation.model.path, data=engine.stream(evaluation.query), wait=False, **options)
     if on_job is not None:
         on_job(job)
     metrics = wait_for(job).metrics

@@ -117,6 +117,7 @@ class Master:
         finally:
             await self._platform.close()
             publish.discard(self._folder.publishing())  # of a worker that was killed while it wrote
+            shutil.rmtree(self._folder.temporary, ignore_errors=True)
             for task in self._background:
                 task.cancel()
             self._write_status()

@@ -36,6 +36,7 @@ def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
     """Say hello to the job's master."""
     folder = JobFolder(path)
     end_when_told(folder)
+    folder.take_temporary_files()
     spec = folder.spec()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listener = Listener(folder.token(), Network.of()) if spec.uses_allreduce else None

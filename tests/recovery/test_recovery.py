@@ -58,6 +58,7 @@ def check_nothing_is_left(job: Job) -> None:
     assert str(job.folder.path) not in commands
     assert not list(job.folder.path.glob("journal*"))
     assert not list(job.folder.checkpoints.glob(".*"))
+    assert not job.folder.temporary.exists()
 
 
 def kill(job: Job, *names: str) -> Callable[[], bool]:
@@ -93,13 +94,17 @@ def test_a_job_survives_the_death_of_each_role(start, hold):
     }  # fmt: skip
 
 
-def test_random_deaths_every_few_seconds(start, hold):
+def test_random_deaths_every_few_seconds(start, hold, tmp_path, monkeypatch):
+    usual = tmp_path / "usual"
+    usual.mkdir()
+    monkeypatch.setenv("TMPDIR", str(usual))
     epochs = 3 + KILLS // 3
     job = start(**SERVED, num_epochs=epochs)
     wait_for_records(job, 0)
     assert chaos.unleash(job.folder, chaos.poisson(3.0, kills=KILLS, seed=5, roles=chaos.ROLES)) > KILLS // 2
     hold()
     check_end(job, epochs * RECORDS)
+    assert not list(usual.iterdir())
 
 
 def test_a_local_job_goes_on_under_another_master_with_the_worker_it_had(start, hold):
