@@ -130,6 +130,26 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
     until(lambda: not left_of(cluster, job), "the cluster has nothing of the job")
 
 
+def test_workers_average_gradients_between_pods_and_go_on_without_the_oldest(
+    image: str, volume: Volume, name: str, cluster: Cluster
+) -> None:
+    volume.hold()
+    given = options(
+        volume, image, job_name=name, num_workers=2, min_workers=2, distribution_strategy="AllreduceStrategy"
+    )
+    job = elasticdl_nb.train(**given, num_epochs=2, output="/data/out", wait=False)
+    until(lambda: job.status().step > 2, "both train")
+    cluster.delete("Pod", pods(cluster, job, "worker")[0]["metadata"]["name"])
+    until(lambda: any(instance.restarts for instance in job.status().instances), "a worker is replaced")
+    step = job.status().step
+    until(lambda: job.status().step > step + 2, "both train again")
+    volume.release()
+    job.wait(timeout=240)
+    status = job.status()
+    assert status.records_done == status.records_total == 2 * RECORDS
+    assert status.rollbacks == 0
+
+
 def test_a_request_that_is_too_large_is_shown_and_can_be_cancelled_by_a_user_with_the_documented_rights(
     image: str, volume: Volume, name: str, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
