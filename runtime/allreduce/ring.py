@@ -8,13 +8,12 @@ import socket
 import ssl
 import struct
 import threading
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.allreduce.collective import Array, RingBroken
+from elasticdl_nb.runtime.allreduce.halves import Form, form_of
 from elasticdl_nb.runtime.allreduce.schedule import bounds, first_chunk, hops, segments
 
 WAIT_LIMIT = 600.0
@@ -27,8 +26,6 @@ SEGMENT = 1 << 18
 SMALL = 32 << 10
 """Bytes that surely fit into a socket's buffer, and so need no thread to send them."""
 
-COMPRESSIONS: dict[str, Any] = {"none": None, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-
 
 class Ring:
     """See `collective.Collective`; `left` and `right` are connected sockets, encrypted or not, which it owns."""
@@ -39,7 +36,7 @@ class Ring:
     ) -> None:  # fmt: skip
         self.rank, self.world = rank, world
         self._left, self._right = left, right
-        self._compressed = COMPRESSIONS[compression]
+        self._form = form_of(compression)
         self._aborted = False
         self._spare = np.empty(0, np.uint8)
         self._flags = 0 if isinstance(left, ssl.SSLSocket) else socket.MSG_WAITALL
@@ -61,38 +58,41 @@ class Ring:
     def allreduce(self, values: Array, *, exact: bool = False) -> None:
         """See `Collective.allreduce`."""
         limits = bounds(len(values), self.world)
-        wire = values.dtype if exact or self._compressed is None else np.dtype(self._compressed)
+        form = None if exact or values.dtype != np.float32 else self._form
         small = values.nbytes <= SMALL
         mine = first_chunk(self.rank, self.world)
         for start, stop in segments(limits[mine], limits[mine + 1], SEGMENT):
-            self._send(_as(values[start:stop], wire), small)
+            part = values[start:stop]
+            self._send(part if form is None else form.encode(part), small)
         for hop in hops(self.rank, self.world):
             for start, stop in segments(limits[hop.chunk], limits[hop.chunk + 1], SEGMENT):
-                self._hop(values[start:stop], wire, hop.is_sum, hop.passes_on, small)
+                self._hop(values[start:stop], form, hop.is_sum, hop.passes_on, small)
         if not small:
             self._drain()
 
-    def _hop(self, part: Array, wire: np.dtype[Any], is_sum: bool, passes_on: bool, small: bool) -> None:
-        if wire == part.dtype:
+    def _hop(self, part: Array, form: Form | None, is_sum: bool, passes_on: bool, small: bool) -> None:
+        if form is None:
             if is_sum:
                 self._receive(_bytes(part))
             else:
-                received = self._room(part.nbytes).view(wire)
+                received = self._room(part.nbytes).view(part.dtype)
                 self._receive(_bytes(received))
                 np.add(part, received, out=part)
             if passes_on:
                 self._send(part, small)
             return
         # What is being sent must not be overwritten: each part has memory of its own.
-        received = np.empty(len(part), wire)
-        self._receive(_bytes(received))
+        halves = np.empty(len(part), np.uint16)
+        self._receive(_bytes(halves))
         if not is_sum:
-            np.add(part, received, out=part, casting="unsafe")
-            received = _as(part, wire)
+            received = self._room(part.nbytes).view(part.dtype)
+            form.decode(halves, received)
+            np.add(part, received, out=part)
+            halves = form.encode(part)
         # A sum is rounded where it is complete, so that all ranks have the same.
-        part[:] = received
+        form.decode(halves, part)
         if passes_on:
-            self._send(received, small)
+            self._send(halves, small)
 
     def gather(self, data: bytes) -> list[bytes]:
         """See `Collective.gather`."""
@@ -221,13 +221,6 @@ class _Sender:
                     self._target.sendall(item)
                 except OSError as error:
                     self._error = error
-
-
-def _as(values: Array, wire: np.dtype[Any]) -> Array:
-    if values.dtype == wire:
-        return values
-    with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite
-        return values.astype(wire)
 
 
 def _bytes(values: Array) -> memoryview:

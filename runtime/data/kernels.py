@@ -6,29 +6,15 @@ Python: slower, with the same results.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdl_nb.runtime.compiled import compiled
+
 Bytes = NDArray[np.uint8]
 Offsets = NDArray[np.int64]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-try:
-    import numba
-
-    def compiled(function: F) -> F:
-        """Compile on first use; the machine code is kept on disk for the next process."""
-        return cast(F, numba.njit(nogil=True, cache=True)(function))
-
-except ImportError:  # pragma: no cover
-
-    def compiled(function: F) -> F:
-        """Leave the function as it is: numba is not installed."""
-        return function
 
 
 def as_bytes(data: bytes | memoryview) -> Bytes:

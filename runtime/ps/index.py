@@ -6,8 +6,9 @@ from types import ModuleType
 
 import numpy as np
 
+from elasticdl_nb.runtime import compiled
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.ps import compiled, kernels, kernels_numpy, memory
+from elasticdl_nb.runtime.ps import kernels, kernels_numpy, memory
 from elasticdl_nb.runtime.ps.kernels import Ids, Rows
 
 SMALLEST = 1024

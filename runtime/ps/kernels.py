@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.ps.compiled import compiled
+from elasticdl_nb.runtime.compiled import compiled
 
 Slots = NDArray[np.int32]
 Ids = NDArray[np.int64]

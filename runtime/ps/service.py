@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.runtime.compiled import give_back_compiler
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.ps.api import Array
-from elasticdl_nb.runtime.ps.compiled import give_back_compiler
 from elasticdl_nb.runtime.ps.generic import generic_optimizer
 from elasticdl_nb.runtime.ps.localcheckpoint import checkpoint_version, read_checkpoint
 from elasticdl_nb.runtime.ps.partition import Slice

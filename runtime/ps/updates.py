@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.ps.compiled import ENABLED, compiled, plain
+from elasticdl_nb.runtime.compiled import ENABLED, compiled, plain
 from elasticdl_nb.runtime.ps.kernels import Rows
 
 Array = NDArray[np.float32]

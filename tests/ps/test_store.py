@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elasticdl_nb.runtime.compiled import ENABLED
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.ps import kernels, partition, updates
-from elasticdl_nb.runtime.ps.compiled import ENABLED
 from elasticdl_nb.runtime.ps.localcheckpoint import read_checkpoint
 from elasticdl_nb.runtime.ps.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.ps.rules import optimizer_from_config

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elasticdl_nb.runtime.compiled import ENABLED, plain
 from elasticdl_nb.runtime.ps import kernels, kernels_numpy, updates
-from elasticdl_nb.runtime.ps.compiled import ENABLED, plain
 
 UPDATES = {name: value for name, value in vars(updates).items() if isinstance(value, updates.Update)}
 numba_only = pytest.mark.skipif(not ENABLED, reason="numba is not installed or switched off")
