@@ -16,7 +16,7 @@ from elasticdl_nb.sql.statements import Attribute, Name, Position
 
 _SHORT = {
     "batch_size": "minibatch_size", "epoch": "num_epochs", "epochs": "num_epochs", "steps": "max_step",
-    "eval_steps": "evaluation_steps",
+    "eval_steps": "evaluation_steps", "save_checkpoints_steps": "checkpoint_steps",
 }  # fmt: skip
 # What the statement itself says, and what would undo what it says.
 _OURS = frozenset({
@@ -92,13 +92,15 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
         read.metrics, read.metrics_position = read_metrics(value, attribute.value_position), attribute.value_position
     elif dot and prefix in ("train", "engine"):
         _job_option(read, attribute, kind, name, value)
-    elif model is None or model.own_input or not _features_key(read, attribute, key, value):
+    elif model is None or model.own_input or not _features_key(read, attribute, key, value, model):
         _argument(read, attribute, model, key, kind, own, value)
 
 
-def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any) -> bool:
+def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, model: Model) -> bool:
     """Take what is about the optimizer, the loss or the validation; return whether it was."""
     prefix, dot, name = key.partition(".")
+    if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
+        prefix, dot = name, ""  # as SQLFlow writes it
     if prefix in ("optimizer", "loss") and (dot or isinstance(value, str)):
         chosen = read.optimizer if prefix == "optimizer" else read.loss
         known = keras_names.OPTIMIZERS if prefix == "optimizer" else keras_names.LOSSES

@@ -48,8 +48,10 @@ def test_the_last_column_is_the_label_unless_another_is_named(session: Session) 
 def test_attributes_become_options_of_the_job(session: Session) -> None:
     made = plan(
         session, "DNNClassifier WITH model.hidden_units=[3], train.batch_size=5, train.epoch=2, train.num_ps=2, "
-        "engine.num_workers=3 LABEL role INTO m",
+        "engine.num_workers=3, train.save_checkpoints_steps=9, model.optimizer=RMSprop LABEL role INTO m",
     )  # fmt: skip
+    assert made.job["checkpoint_steps"] == 9
+    assert "'RMSprop'" in made.program
     assert made.job["params"] == {"hidden_units": [3], "n_classes": 3}
     assert (made.job["minibatch_size"], made.job["num_epochs"], made.job["num_ps"]) == (5, 2, 2)
     assert made.job["distribution_strategy"] == "ParameterServerStrategy"
