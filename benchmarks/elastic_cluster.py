@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, os.fspath(ROOT / "tests" / "cluster"))
+sys.path[:0] = [os.fspath(ROOT / "tests"), os.fspath(ROOT / "tests" / "cluster")]
 
 import engine  # noqa: E402
 import kubernetes_cluster  # noqa: E402
 from cluster_jobs import MODEL, RECORDS, Volume, options  # noqa: E402
+from requirements_of_tests import why_missing  # noqa: E402
 
 import elasticdl_nb  # noqa: E402
 from elasticdl_nb import images  # noqa: E402
@@ -73,6 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=3, help="Of each job: 120 steps each.")
     parsed = parser.parse_args()
+    if problem := why_missing("docker") or (kubernetes_cluster.is_built() and why_missing("kubernetes")):
+        print(f"left out: {problem}")
+        return
     with tempfile.TemporaryDirectory() as temporary, engine.docker_engine():
         os.environ["ELASTICDL_HOME"] = os.path.join(temporary, "home")
         if not kubernetes_cluster.is_built():
