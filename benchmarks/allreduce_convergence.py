@@ -47,7 +47,7 @@ def custom_model():
     x = image
     for filters in (16, 32):
         x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
         x = keras.layers.MaxPooling2D()(x)
     x = keras.layers.Dropout(0.2)(keras.layers.Flatten()(x))
     return keras.Model(image, keras.layers.Dense(10)(x))

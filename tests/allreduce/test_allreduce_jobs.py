@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
+from sklearn import datasets
 
 import elasticdl_nb
 from elasticdl_nb import launch
@@ -177,3 +180,35 @@ def test_below_min_workers_it_says_what_it_waits_for(start: Callable[..., Job], 
     wait_until(lambda: "waiting for 1 more worker" in job.status().detail, "it says so")
     hold()
     check_end(job, 2 * RECORDS)
+
+
+def example(image: np.ndarray, label: int) -> bytes:
+    """A tf.Example as the zoo's image models read it."""
+    features = {
+        "image": tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel().tolist())),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("model_def", "compression"),
+    [("mnist_functional_api.mnist_functional_api", "none"), ("mnist_subclass.mnist_subclass.MnistModel", "float16")],
+)
+def test_two_workers_learn_handwritten_digits_with_models_of_the_zoo(
+    model_def: str, compression: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
+    images, labels = datasets.load_digits(return_X_y=True)
+    images = np.pad(images.reshape(-1, 8, 8).repeat(3, axis=1).repeat(3, axis=2) * 16.0, [(0, 0), (2, 2), (2, 2)])
+    for name, part in (("train", slice(0, 1440)), ("valid", slice(1440, None))):
+        with tf.io.TFRecordWriter(str(tmp_path / f"{name}.tfrecord")) as writer:
+            for image, label in zip(images[part], labels[part], strict=True):
+                writer.write(example(image=image, label=label))
+    job = elasticdl_nb.train(
+        model_def=model_def, data=tmp_path / "train.tfrecord", validation_data=tmp_path / "valid.tfrecord",
+        output=tmp_path / "out", distribution_strategy="AllreduceStrategy", num_workers=2, min_workers=2,
+        num_epochs=3, minibatch_size=48, fixed_global_batch=True, compression=compression, saved_model=False, wait=True,
+    )  # fmt: skip
+    assert job.status().records_done == 3 * 1440
+    assert job.metrics["accuracy"] > 0.85
