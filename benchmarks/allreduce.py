@@ -1,9 +1,10 @@
 """Milliseconds for the sum of an array over several processes: ours, torch's gloo, TensorFlow's collectives.
 
-    python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--gloo-python /path/to/python]
+    python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--repeats 3] [--gloo-python /path/to/python]
 
 Gloo needs torch, in this Python or in the one that `--gloo-python` names; it is left out where there is none. Each
-figure is the median of several rounds, each begun by all processes together; ratios are to ours.
+figure is the median of several rounds, each begun by all processes together, and the best of some repeats, which take
+turns; ratios are to ours.
 """
 
 from __future__ import annotations
@@ -162,21 +163,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=int, nargs="+", default=[4, 100])
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--gloo-python", default=sys.executable if importlib.util.find_spec("torch") else "")
     parser.add_argument("--no-tensorflow", action="store_true")
     given = parser.parse_args()
     for world in given.processes:
         for size in given.megabytes:
             length, rounds = size * 1_000_000 // 4, ROUNDS.get(size, 10)
-            mine = ours(world, length, rounds)
-            line = f"{world} processes, {size:3} MB: ours {mine * 1e3:8.2f} ms"
-            line += f"   bfloat16 {ours(world, length, rounds, 'bfloat16') * 1e3:8.2f} ms"
+            ways = {"ours": lambda w=world, n=length, r=rounds: ours(w, n, r)}
+            ways["bfloat16"] = lambda w=world, n=length, r=rounds: ours(w, n, r, "bfloat16")
             if given.gloo_python:
-                other = gloo(given.gloo_python, world, length, rounds)
-                line += f"   gloo {other * 1e3:8.2f} ms ({other / mine:.2f}x)"
+                ways["gloo"] = lambda w=world, n=length, r=rounds: gloo(given.gloo_python, w, n, r)
             if not given.no_tensorflow:
-                other = tensorflow(world, length, rounds)
-                line += f"   TensorFlow {other * 1e3:8.2f} ms ({other / mine:.2f}x)"
+                ways["TensorFlow"] = lambda w=world, n=length, r=rounds: tensorflow(w, n, r)
+            turns = [{name: way() for name, way in ways.items()} for _ in range(given.repeats)]
+            best = {name: min(turn[name] for turn in turns) for name in ways}
+            line = f"{world} processes, {size:3} MB:"
+            for name, seconds in best.items():
+                line += f"   {name} {seconds * 1e3:8.2f} ms ({seconds / best['ours']:.2f}x)"
             print(line, flush=True)
 
 
