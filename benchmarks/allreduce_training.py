@@ -3,8 +3,8 @@
     python benchmarks/allreduce_training.py [--models resnet mobilenet] [--steps 60] [--workers 1 2] [--rounds 3]
 
 Images have the shape of CIFAR-10's. Every worker is bound to one core and TensorFlow to one thread, so that the second
-worker brings a second core, as a second machine would. Rates are taken from the first tenth of the steps to the end; each number of workers has its turn
-in every round, and its best one counts, as others may be using the cores.
+worker brings a second core, as a second machine would. Rates are taken from the first tenth of the steps to the end;
+each number of workers has its turn in every round, and its best one counts, as others may be using the cores.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def bind(job: elasticdl_nb.Job) -> None:
 def records_per_second(folder: Path, model: str, workers: int, steps: int) -> float:
     job = elasticdl_nb.train(
         model_zoo=folder / "zoo", model_def=f"models.{model}", data=folder / "data.tfrecord", wait=False, detach=True,
-        output=folder / f"{model}-{workers}", overwrite=True, minibatch_size=BATCH, num_minibatches_per_task=4, num_epochs=10_000,
-        max_step=steps, distribution_strategy="AllreduceStrategy", num_workers=workers, min_workers=workers,
-        saved_model=False, log_loss_steps=1,
+        output=folder / f"{model}-{workers}", overwrite=True, minibatch_size=BATCH, num_minibatches_per_task=4,
+        num_epochs=10_000, max_step=steps, distribution_strategy="AllreduceStrategy", num_workers=workers,
+        min_workers=workers, saved_model=False, log_loss_steps=1,
     )  # fmt: skip
     try:
         while not (status := job.status()).step and not status.finished_at:
