@@ -23,7 +23,7 @@
       cluster.json    on the client's machine, where on a cluster the job is
       shared          exists if the folder is on a volume that the job's pods share
       parts/          predictions of tasks, until they are put together
-      temporary/      temporary files of workers, until the job ends
+      temporary       where temporary files of its workers are, until the job ends
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ class JobFolder:
         self.tensorboard = self.path / "tensorboard"
         self.parts = self.path / "parts"
         self.processes = self.path / "processes"
-        self.temporary = self.path / "temporary"
 
     # ------------------------------------------------------------ making and finding
 
@@ -175,6 +174,7 @@ class JobFolder:
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""
+        self.remove_temporary()
         shutil.rmtree(self.path, ignore_errors=True)
 
     # ------------------------------------------------------------ small files
@@ -246,15 +246,30 @@ class JobFolder:
         """Remember where the job's result is being written aside."""
         write_aside(self.path / "publishing", os.fspath(path).encode())
 
-    def take_temporary_files(self) -> None:
-        """Have this process, and those it starts, put temporary files where they are removed however it ends.
+    # TensorFlow writes a file for each function that it compiles, and leaves them where a process is killed. The folder
+    # is not in the job's own, as paths of sockets in it have to be short.
 
-        TensorFlow's own, one for each function that it compiles, stay where a process is killed. Pods have a place of
-        their own that goes with them.
-        """
-        if not self.is_shared:
-            self.temporary.mkdir(exist_ok=True)
-            os.environ["TMPDIR"] = tempfile.tempdir = os.fspath(self.temporary)
+    def temporary(self) -> Path | None:
+        """Where the temporary files of the job's workers are; None for pods, which have a place that goes with them."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path((self.path / "temporary").read_text())
+        return None
+
+    def make_temporary(self) -> None:
+        """Make a folder for temporary files, unless there is one or pods need none."""
+        if not self.is_shared and self.temporary() is None:
+            write_aside(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
+
+    def use_temporary(self) -> None:
+        """Have this process, and those that it starts, put temporary files there."""
+        if (folder := self.temporary()) is not None:
+            os.environ["TMPDIR"] = tempfile.tempdir = os.fspath(folder)
+
+    def remove_temporary(self) -> None:
+        """Delete the folder for temporary files, and all in it."""
+        if (folder := self.temporary()) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            (self.path / "temporary").unlink(missing_ok=True)
 
     def log_path(self, role: str, index: int | None = None) -> Path:
         """The log file of one process: logs/master.log, logs/worker-0.log."""

@@ -110,6 +110,8 @@ class MasterStream:
             found = None if refused else self._find_master()
             if found is None:
                 logger.error("the master %s", f"has no use for this process: {refused}" if refused else "is gone")
+                if not refused:
+                    self._folder.remove_temporary()  # as the master would have
                 os._exit(LOST_MASTER)
             address = found
 

@@ -67,6 +67,7 @@ class Master:
     def __init__(self, folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
         self._folder, self._platform, self._supervised = folder, platform, supervised
         self._spec = folder.spec()
+        folder.make_temporary()
         self._journal = Journal(folder.path / "journal.db", shared=folder.is_shared)
         recovered = self._journal.recover()
         self._is_new = recovered is None
@@ -117,7 +118,7 @@ class Master:
         finally:
             await self._platform.close()
             publish.discard(self._folder.publishing())  # of a worker that was killed while it wrote
-            shutil.rmtree(self._folder.temporary, ignore_errors=True)
+            self._folder.remove_temporary()
             for task in self._background:
                 task.cancel()
             self._write_status()

@@ -36,8 +36,9 @@ def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
     """Say hello to the job's master."""
     folder = JobFolder(path)
     end_when_told(folder)
-    folder.take_temporary_files()
     spec = folder.spec()
+    if "TMPDIR" not in spec.envs:
+        folder.use_temporary()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     listener = Listener(folder.token(), Network.of()) if spec.uses_allreduce else None
     link = MasterLink(folder, address, int(number), incarnation, listener.address if listener else "")

@@ -58,7 +58,7 @@ def check_nothing_is_left(job: Job) -> None:
     assert str(job.folder.path) not in commands
     assert not list(job.folder.path.glob("journal*"))
     assert not list(job.folder.checkpoints.glob(".*"))
-    assert not job.folder.temporary.exists()
+    assert job.folder.temporary() is None
 
 
 def kill(job: Job, *names: str) -> Callable[[], bool]:
@@ -123,6 +123,7 @@ def test_workers_and_servers_end_by_themselves_when_nobody_comes_back(start):
     kill(job, "supervisor", "master")
     wait_until(lambda: not chaos.processes(job.folder))
     assert job.status().phase == pb.FAILED
+    assert job.folder.temporary() is None
 
 
 def test_workers_join_and_leave_and_cancelling_ends_all(start):
