@@ -69,7 +69,7 @@ def loss(labels, output):
 
 
 def optimizer():
-    return keras.optimizers.SGD(0.05, momentum=0.9)
+    return keras.optimizers.Adam(0.002)
 
 
 def eval_metrics_fn():

@@ -10,6 +10,7 @@ each number of workers has its turn in every round, and its best one counts, as 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
@@ -91,8 +92,9 @@ def bind(job: elasticdl_nb.Job) -> None:
     for name, process in chaos.processes(job.folder).items():
         if name.startswith("worker-"):
             core = cores[int(name.partition("-")[2]) % len(cores)]
-            for thread in Path(f"/proc/{process.pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), {core})
+            with contextlib.suppress(OSError):  # some end meanwhile
+                for thread in Path(f"/proc/{process.pid}/task").iterdir():
+                    os.sched_setaffinity(int(thread.name), {core})
 
 
 def records_per_second(folder: Path, model: str, workers: int, steps: int) -> float:
@@ -103,10 +105,9 @@ def records_per_second(folder: Path, model: str, workers: int, steps: int) -> fl
         min_workers=workers, saved_model=False, log_loss_steps=1,
     )  # fmt: skip
     try:
-        while not (status := job.status()).step and not status.finished_at:
+        while not job.status().finished_at:  # threads that come later are bound, too
             bind(job)
-            time.sleep(0.2)
-        bind(job)
+            time.sleep(0.5)
         job.wait()
         points = list(job.status().losses)
         first = next(point for point in points if point.step >= max(2, steps // 10))
@@ -134,6 +135,8 @@ def main() -> None:
                 [records_per_second(folder, model, workers, given.steps) for workers in given.workers]
                 for _ in range(given.rounds)
             ]
+            for number, rates in enumerate(rounds, start=1):
+                print(f"{model:<10} round {number}: {', '.join(f'{rate:.1f}' for rate in rates)} records/s", flush=True)
             rates = [max(rates) for rates in zip(*rounds, strict=True)]
             for workers, rate in zip(given.workers, rates, strict=True):
                 print(f"{model:<10} {workers} worker(s) {rate:8.1f} records/s   {rate / rates[0]:.2f}x", flush=True)
