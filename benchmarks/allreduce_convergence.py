@@ -69,7 +69,7 @@ def loss(labels, output):
 
 
 def optimizer():
-    return keras.optimizers.Adam(0.002)
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.003, {steps}))
 
 
 def eval_metrics_fn():
@@ -105,9 +105,11 @@ def shapes(count: int = 2400) -> tuple[np.ndarray, np.ndarray]:
     return image.clip(0, 255).astype(np.uint8), labels
 
 
-def write(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+def write(folder: Path, images: np.ndarray, labels: np.ndarray, epochs: int) -> None:
     (folder / "zoo").mkdir(parents=True)
-    (folder / "zoo" / "images.py").write_text(MODEL.replace("{shape}", repr(images.shape[1:])))
+    steps = len(labels) * 4 // 5 // BATCH * epochs
+    code = MODEL.replace("{shape}", repr(images.shape[1:])).replace("{steps}", str(steps))
+    (folder / "zoo" / "images.py").write_text(code)
     chosen = np.random.default_rng(1).permutation(len(labels))
     for name, part in (("train", chosen[len(chosen) // 5 :]), ("valid", chosen[: len(chosen) // 5])):
         with tf.io.TFRecordWriter(str(folder / f"{name}.tfrecord")) as writer:
@@ -149,7 +151,7 @@ def main() -> None:
         os.environ["ELASTICDL_HOME"] = f"{root}/home"
         for task in options.tasks:
             folder = Path(root) / task
-            write(folder, *(digits() if task == "digits" else shapes()))
+            write(folder, *(digits() if task == "digits" else shapes()), options.epochs)
             found = {}
             for way in WAYS:
                 every = np.stack([curves(folder, way, seed, options.epochs) for seed in range(options.seeds)])
