@@ -18,7 +18,8 @@ class Tls:
     """Both ends' settings, made once from a job's token. Only TLS 1.3 is spoken."""
 
     def __init__(self, token: str) -> None:
-        self._calling = ssl.create_default_context(cadata=certificates.authority(token).decode())
+        self._calling = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificates and names
+        self._calling.load_verify_locations(cadata=certificates.authority(token).decode())
         self._called = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._called.num_tickets = 0  # nobody resumes, and nothing shall arrive that is not the ring's
         with tempfile.NamedTemporaryFile() as file:  # readable by its owner only; the module takes nothing but files
