@@ -35,6 +35,7 @@ class Attributes:
     optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
     loss: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
     validation_select: str = ""
+    validation_position: Position | None = None
     metrics: list[str] = field(default_factory=list)
     metrics_position: Position | None = None
     own: dict[str, Any] = field(default_factory=dict)
@@ -116,7 +117,7 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
             chosen["name"] = value
         return True
     if key == "validation.select":
-        read.validation_select = str(value)
+        read.validation_select, read.validation_position = str(value), attribute.value_position
         return True
     return False
 
@@ -149,7 +150,7 @@ def _argument(
 ) -> None:
     name = key.removeprefix("model.")
     if key == "validation.select" and model is not None:
-        read.validation_select = str(value)
+        read.validation_select, read.validation_position = str(value), attribute.value_position
         return
     arguments = model.arguments() if model is not None else None
     if arguments is None or (name not in arguments.names and not arguments.takes_any) or "." in name:

@@ -16,7 +16,7 @@ from elasticdl_nb.sql.metrics import check_metrics, metrics_option
 from elasticdl_nb.sql.predicting import wait_for
 from elasticdl_nb.sql.statements import Evaluate, Name
 from elasticdl_nb.sql.store import ModelStore, StoredModel, needed_columns
-from elasticdl_nb.sql.training import describe, pull_query
+from elasticdl_nb.sql.training import check_classes, describe, pull_query
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
@@ -43,6 +43,7 @@ def prepare(statement: Evaluate, engine: Engine, store: ModelStore) -> Evaluatio
     columns = needed_columns(model, kinds, statement.select_position, statement.model, label=True)
     label = "" if model.record["own_input"] else model.record["label"]["column"]
     check_metrics(attributes.metrics, attributes.metrics_position, model.record)
+    check_classes(engine, query, model.record["label"], "the query", statement.select_position)
     check_result_table(engine, statement.into, attributes)
     return Evaluation(model, pull_query(engine, query, kinds, columns, label), attributes)
 

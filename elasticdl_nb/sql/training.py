@@ -114,10 +114,13 @@ def _check_validation(engine: Engine, attributes: Attributes, kinds: Mapping[str
     try:
         there = describe(engine, attributes.validation_select, None)
     except SqlError as error:
-        raise SqlError(f"validation.select: {error.problem}") from None
+        raise SqlError(f"validation.select: {error.problem}", attributes.validation_position) from None
     missing = [name for name in kinds if name not in there]
     if missing:
-        raise SqlError(f"validation.select gives no column {missing[0]!r}, which the training query gives")
+        raise SqlError(
+            f"validation.select gives no column {missing[0]!r}, which the training query gives",
+            attributes.validation_position,
+        )
 
 
 def _place_of(columns: Sequence[Columns]) -> Position:
@@ -164,6 +167,10 @@ def _with_features(
         "column": label, "kind": kinds[label], "task": model.task, "classes": classes, "scale": scale,
     }  # fmt: skip
     check_metrics(attributes.metrics, attributes.metrics_position, record)
+    if attributes.validation_select:
+        check_classes(
+            engine, attributes.validation_select, record["label"], "validation.select", attributes.validation_position
+        )
     record["features"] = to_json(features)
     described = tuple(
         f"{feature.describe()}{f' (for {target})' if target else ''}"
@@ -196,6 +203,11 @@ def _going_on(
     record = _record(statement, model, attributes, kinds)
     record |= {key: former.record[key] for key in ("label", "features", "described", "kinds")}
     check_metrics(attributes.metrics, attributes.metrics_position, record)
+    check_classes(engine, statement.select, record["label"], "the query", statement.select_position)
+    if attributes.validation_select:
+        check_classes(
+            engine, attributes.validation_select, record["label"], "validation.select", attributes.validation_position
+        )
     record["initial"] = former.path
     return Training(
         model, statement.into.text, store, pull_query(engine, statement.select, kinds, used, label),
@@ -350,6 +362,24 @@ def _classes(
             raise SqlError(f"n_classes: {wanted!r} does not do: the label {label!r} has {len(found)} different values")
         attributes.params["n_classes"] = max(wanted, 2)
     return found
+
+
+def check_classes(
+    engine: Engine, query: str, label: Mapping[str, Any] | None, what: str, place: Position | None = None
+) -> None:
+    """Raise SqlError if a query gives a value of the label that is none of the classes which a model tells apart."""
+    if not label or not label["classes"]:
+        return
+    kind = describe(engine, query, None)[label["column"]]
+    if (kind == "text") != (label["kind"] == "text"):
+        raise SqlError(f"{what} gives {label['column']} as {kind}; the model is trained with {label['kind']}", place)
+    found = values(engine, query, label["column"], kind, MOST_CLASSES + 1)
+    unknown = [value for value in found if value not in label["classes"]]
+    if unknown:
+        raise SqlError(
+            f"{what} gives {label['column']} = {unknown[0]!r}, which is none of the {len(label['classes'])} classes "
+            "that the model is trained with", place,
+        )  # fmt: skip
 
 
 # ------------------------------------------------------------------ the data

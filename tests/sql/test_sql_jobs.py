@@ -129,6 +129,10 @@ def test_metrics_by_name_in_training_and_evaluation(session: Session) -> None:
     right = sum(count for (kind, guess), count in counts.items() if kind == guess) / sum(counts.values())
     assert scores["accuracy"] == pytest.approx(right) and scores["CategoricalAccuracy"] == pytest.approx(right)
     for statement, message in (
+        (
+            "SELECT age, role, pay, 'aged' AS kind FROM t EVALUATE kinds",
+            "kind = 'aged', which is none of the 2 classes",
+        ),
         ("SELECT * FROM t EVALUATE kinds WITH validation.metrics='AUK' LABEL kind", "Keras has no metric named 'AUK'"),
         ("SELECT age, pay FROM t TRAIN DNNRegressor WITH validation.metrics=[mae, AUC] INTO x", "AUC is for models"),
         ("SELECT age, role FROM t TRAIN DNNClassifier WITH validation.metrics=Recall INTO x", "the label has 3"),
