@@ -20,7 +20,7 @@ WAIT_LIMIT = 600.0
 """Seconds without a byte after which a neighbour is given up. The master finds out far earlier if it is dead or hangs;
 one that only computes for a long time is waited for."""
 
-SEGMENT = 1 << 18
+SEGMENT = 1 << 19
 """Values that are added at a time while the next ones are on their way."""
 
 SMALL = 32 << 10
