@@ -17,6 +17,8 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
 from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.process import policy_of
+from elasticdl_nb.runtime.ps.store import UpdatePolicy
 from elasticdl_nb.runtime.spec import JobSpec
 
 
@@ -189,3 +191,13 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(master, tmp_path):
     client.initialize(SGD, DENSE, TABLES)
     assert step(client) == 1
     client.close()
+
+
+def test_options_of_the_job_say_how_gradients_are_taken():
+    def policy(**options):
+        served = {"distribution_strategy": "ParameterServerStrategy", "num_ps": 1, "num_workers": 3}
+        return policy_of(JobSpec.create("train", model_def="m", data="d", output="o", **served, **options))
+
+    assert policy() == UpdatePolicy()
+    assert policy(lr_staleness_modulation=True) == UpdatePolicy(staleness_modulation=True)
+    assert policy(use_async=False, grads_to_wait=2, sync_version_tolerance=1) == UpdatePolicy(2, 1)
