@@ -89,6 +89,8 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
     prefix, dot, name = key.partition(".")
     if key in own:
         read.own[key] = value
+    elif key == "validation.select" and model is not None:
+        read.validation_select, read.validation_position = str(value), attribute.value_position
     elif key == "validation.metrics" and kind != "predict":
         read.metrics, read.metrics_position = read_metrics(value, attribute.value_position), attribute.value_position
     elif dot and prefix in ("train", "engine"):
@@ -98,7 +100,7 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
 
 
 def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, model: Model) -> bool:
-    """Take what is about the optimizer, the loss or the validation; return whether it was."""
+    """Take what is about the optimizer or the loss; return whether it was."""
     prefix, dot, name = key.partition(".")
     if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
         prefix, dot = name, ""  # as SQLFlow writes it
@@ -115,9 +117,6 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
             raise SqlError(f"Keras has no {prefix} named {value!r}.{near}", attribute.value_position)
         else:
             chosen["name"] = value
-        return True
-    if key == "validation.select":
-        read.validation_select, read.validation_position = str(value), attribute.value_position
         return True
     return False
 
@@ -149,9 +148,6 @@ def _argument(
     value: Any,
 ) -> None:
     name = key.removeprefix("model.")
-    if key == "validation.select" and model is not None:
-        read.validation_select, read.validation_position = str(value), attribute.value_position
-        return
     arguments = model.arguments() if model is not None else None
     if arguments is None or (name not in arguments.names and not arguments.takes_any) or "." in name:
         known = known_keys(kind, model, own)

@@ -21,7 +21,7 @@ from elasticdl_nb.sql.errors import SqlError
 from elasticdl_nb.sql.statements import Name, Position
 
 RECORD = "sql_model.json"
-"""The file, in a model's zoo, that says how the model was made; see `record.py`."""
+"""The file, in a model's zoo, that says how the model was made; see `training.py`."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
