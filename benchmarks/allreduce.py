@@ -64,7 +64,7 @@ def median(call: Callable[[], None], prepare: Callable[[], None], rounds: int) -
 
 def ring_process(rank: int, world: int, length: int, rounds: int, compression: str, ends: Any) -> None:
     from elasticdl_nb.runtime.allreduce.connect import Listener
-    from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+    from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 
     keep_freed_buffers()
     listener = Listener("benchmark")

@@ -22,11 +22,11 @@ from multiprocessing.connection import Connection
 import grpc
 import numpy as np
 
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
+from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.client import ParameterClient
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.service import StoreService
-from elasticdl_nb.runtime.ps.table import TableSpec
 from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message
 

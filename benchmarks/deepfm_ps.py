@@ -27,13 +27,13 @@ import tensorflow as tf
 
 import elasticdl_nb.model_zoo
 from elasticdl_nb.runtime.model.contract import ModelDefinition
-from elasticdl_nb.runtime.model.loader import LoadedModel, load
-from elasticdl_nb.runtime.model.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.client import ParameterClient
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
-from elasticdl_nb.runtime.worker.table_trainer import TableTrainer
+from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
+from elasticdl_nb.runtime.worker.training.tables import TableTrainer
 
 VOCABULARY = 100_000
 FORM = (
@@ -42,9 +42,9 @@ FORM = (
 )
 SERVER = """
 import sys
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.service import StoreService
+from elasticdl_nb.runtime.parameters.generations import StoreService
 keep_freed_buffers()
 server = ParameterServer(StoreService(server=int(sys.argv[1]), servers=int(sys.argv[2])), "benchmark")
 print(server.address, flush=True)

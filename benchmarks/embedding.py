@@ -21,11 +21,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.runtime.ps import kernels, kernels_numpy
-from elasticdl_nb.runtime.ps.index import RowIndex, deduplicate
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
-from elasticdl_nb.runtime.ps.rules import optimizer_from_config
-from elasticdl_nb.runtime.ps.table import EmbeddingTable, TableSpec
+from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
+from elasticdl_nb.runtime.parameters.rows import kernels, kernels_numpy
+from elasticdl_nb.runtime.parameters.rows.index import RowIndex, deduplicate
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
+from elasticdl_nb.runtime.parameters.table import EmbeddingTable, TableSpec
 
 OPTIMIZERS: dict[str, Callable[[], Any]] = {
     "SGD": lambda: keras.optimizers.SGD(0.01),

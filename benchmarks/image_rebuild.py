@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from elasticdl_nb import images
-from elasticdl_nb.images.skeleton import write_skeleton
+from elasticdl_nb.skeleton import write_skeleton
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "cluster"))
 import engine

@@ -24,7 +24,7 @@ import tensorflow as tf
 from elasticdl_nb.runtime.data import recordio, tfrecord
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.data.tensors import record_dataset
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 
 TARGETS = {100: 1.0, 3000: 0.65}
 

@@ -40,10 +40,10 @@ def fill(url: str) -> None:
 
 def pull(url: str, target: str) -> None:
     """What TRAIN does: the query's rows, batch by batch, into the job's Parquet file."""
-    from elasticdl_nb.frames import write_frame
+    from elasticdl_nb.given.frames import write_frame
     from elasticdl_nb.sql import engines
-    from elasticdl_nb.sql.features import kind_of
-    from elasticdl_nb.sql.training import pull_query
+    from elasticdl_nb.sql.features.drafts import kind_of
+    from elasticdl_nb.sql.verbs.training import pull_query
 
     engine = engines.connect(url)
     kinds = {field.name: kind_of(field.type) for field in engine.describe(QUERY)}
@@ -85,7 +85,7 @@ def measured(side: str, url: str) -> dict[str, float]:
 def run_side(side: str, url: str) -> None:
     import resource
 
-    for name in ("pyarrow.parquet", "elasticdl_nb.frames", "elasticdl_nb.sql.training"):
+    for name in ("pyarrow.parquet", "elasticdl_nb.given.frames", "elasticdl_nb.sql.verbs.training"):
         importlib.import_module(name)  # what both sides load is part of the baseline
     with tempfile.TemporaryDirectory() as folder:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

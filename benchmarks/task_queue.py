@@ -21,13 +21,13 @@ from pathlib import Path
 import grpc
 import uvloop
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.master.process import Master
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
 from elasticdl_nb.runtime.protocol.auth import metadata
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 CLIENTS = 2
 CONNECTIONS = 2

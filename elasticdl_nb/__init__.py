@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elasticdl_nb import sql
     from elasticdl_nb.api import evaluate, predict, train
-    from elasticdl_nb.job import Job, attach
-    from elasticdl_nb.jobtable import jobs
+    from elasticdl_nb.job import Job, attach, jobs
     from elasticdl_nb.runtime.errors import (
         DataError,
         ElasticDLError,
@@ -32,9 +31,9 @@ if TYPE_CHECKING:
     )
     from elasticdl_nb.runtime.mode import Mode
     from elasticdl_nb.runtime.model import batched
-    from elasticdl_nb.runtime.model.embedding import Embedding
+    from elasticdl_nb.runtime.model.embeddings.embedding import Embedding
     from elasticdl_nb.runtime.spec import JobSpec
-    from elasticdl_nb.sql.errors import SqlError
+    from elasticdl_nb.sql.language.errors import SqlError
 
     __version__: str
 
@@ -65,17 +64,16 @@ __all__ = [
 
 _HOMES = {
     "api": ("evaluate", "predict", "train"),
-    "job": ("Job", "attach"),
-    "jobtable": ("jobs",),
+    "job": ("Job", "attach", "jobs"),
     "runtime.errors": (
         "DataError", "ElasticDLError", "ImageError", "JobCancelled", "JobError", "JobFailed", "JobNotFound",
         "ModelError", "OptionError",
     ),
     "runtime.mode": ("Mode",),
     "runtime.model": ("batched",),
-    "runtime.model.embedding": ("Embedding",),
+    "runtime.model.embeddings.embedding": ("Embedding",),
     "runtime.spec": ("JobSpec",),
-    "sql.errors": ("SqlError",),
+    "sql.language.errors": ("SqlError",),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

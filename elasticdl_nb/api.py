@@ -10,7 +10,7 @@ from typing import Any
 
 from elasticdl_nb.images.showing import shown
 from elasticdl_nb.job import Job
-from elasticdl_nb.prepare import submit
+from elasticdl_nb.job.prepare import submit
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobKind, Option, options
 

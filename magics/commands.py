@@ -12,16 +12,16 @@ from IPython.display import display
 from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.capture import split_options
 from elasticdl_nb.job import Job, attach
-from elasticdl_nb.jobtable import JobList, jobs
+from elasticdl_nb.job.listing import JobList, jobs
 from elasticdl_nb.magics import running
 from elasticdl_nb.magics.dryrun import dry_run
 from elasticdl_nb.magics.models import fill_in
 from elasticdl_nb.magics.options import AS, HELP, JOB_OPTIONS, WAIT, MagicError, Own, Request, read_request, split
 from elasticdl_nb.magics.preparing import Preparation
 from elasticdl_nb.magics.tables import config_table, help_table
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import KINDS, JobKind, find_option
-from elasticdl_nb.runtime.status import is_over
 
 RESET = Own("reset", "Forget all session defaults.")
 RUNNING = Own("running", "Only jobs that have not ended.")

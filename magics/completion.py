@@ -10,14 +10,14 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from elasticdl_nb.frames import is_frame
+from elasticdl_nb.given.frames import is_frame
 from elasticdl_nb.magics.commands import ATTACH_OPTIONS, CONFIG_OPTIONS, JOBS_OPTIONS
 from elasticdl_nb.magics.models import is_model
 from elasticdl_nb.magics.options import JOB_OPTIONS, Own
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.model.keras_names import LOSSES, METRICS, OPTIMIZERS
+from elasticdl_nb.runtime.model.reading.keras_names import LOSSES, METRICS, OPTIMIZERS
 from elasticdl_nb.runtime.spec import KINDS, JobKind, Option, find_option, options
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 _MAGIC = re.compile(r"\s*%{1,2}elasticdl_(\w+)")
 _VALUE = re.compile(r"--(?P<name>[A-Za-z][\w-]*)(?:=|\s+)(?P<value>\S*)$")

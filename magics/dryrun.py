@@ -9,10 +9,10 @@ from typing import Any
 from IPython.display import Code, display
 
 from elasticdl_nb.capture import Captured, verify
+from elasticdl_nb.given.objects import CAPTURED_MODULE
+from elasticdl_nb.job.prepare import prepared
 from elasticdl_nb.magics.running import notes, say
 from elasticdl_nb.magics.tables import spec_table
-from elasticdl_nb.objects import CAPTURED_MODULE
-from elasticdl_nb.prepare import prepared
 from elasticdl_nb.runtime.spec import JobKind
 
 

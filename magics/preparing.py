@@ -8,15 +8,15 @@ from typing import Any, Self
 
 from IPython.display import display
 
-from elasticdl_nb import launch
 from elasticdl_nb.images import ImageStatus, listening
 from elasticdl_nb.images.showing import print_lines
+from elasticdl_nb.job import launch
+from elasticdl_nb.job.prepare import submit
 from elasticdl_nb.magics.running import say
-from elasticdl_nb.prepare import submit
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobKind
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.widgets.image import ImageView
 
 

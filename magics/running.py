@@ -14,10 +14,10 @@ from IPython.display import display
 
 from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.job import Job
+from elasticdl_nb.job.terminal import PlainLines
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.status import is_over
-from elasticdl_nb.terminal import PlainLines
 from elasticdl_nb.widgets.render import mimebundle
 
 _VIEW_SECONDS = 10.0

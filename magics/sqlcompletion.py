@@ -11,8 +11,8 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from elasticdl_nb.magics.sqlline import OPTIONS
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.spec import JobKind
-from elasticdl_nb.sql.clauses import FUNCTIONS, KEYWORDS, VERBS
-from elasticdl_nb.sql.lexical import Token, dialect_of
+from elasticdl_nb.sql.language.clauses import FUNCTIONS, KEYWORDS, VERBS
+from elasticdl_nb.sql.language.lexical import Token, dialect_of
 
 if TYPE_CHECKING:
     from elasticdl_nb.magics.sqlflow import SQLFlowMagics
@@ -152,16 +152,16 @@ def _with_columns(catalog: Session, fragment: str, names: list[str]) -> list[str
 
 
 def _trainable(catalog: Session) -> list[str]:
-    from elasticdl_nb.sql.models import model_names
+    from elasticdl_nb.sql.models.finding import model_names
 
     return model_names(catalog.namespace)
 
 
 def _attributes(verb: str, tokens: Sequence[Token], catalog: Session) -> list[str]:
     """Keys of WITH, those of the model that is named after TRAIN among them."""
-    from elasticdl_nb.sql.attributes import known_keys
-    from elasticdl_nb.sql.models import find_model
-    from elasticdl_nb.sql.statements import Name, Position
+    from elasticdl_nb.sql.language.statements import Name, Position
+    from elasticdl_nb.sql.models.attributes import known_keys
+    from elasticdl_nb.sql.models.finding import find_model
 
     model = None
     if verb == "TRAIN":

@@ -19,8 +19,8 @@ from elasticdl_nb.magics.options import MagicError
 from elasticdl_nb.magics.sqlline import OPTIONS, SqlLine, filled, read_line
 from elasticdl_nb.magics.tables import Shown, help_table
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.sql.lexical import dialect_of, placeholders
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
+from elasticdl_nb.sql.language.parser import parse
 
 if TYPE_CHECKING:
     from elasticdl_nb.sql.result import Result

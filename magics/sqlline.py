@@ -10,7 +10,7 @@ from typing import Any
 from elasticdl_nb.magics.expand import expand
 from elasticdl_nb.magics.options import AS, HELP, WAIT, Own
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
-from elasticdl_nb.sql.parameters import read_parameters
+from elasticdl_nb.sql.engines.parameters import read_parameters
 
 CONNECT = Own("connect", "The database, from here on: a DuckDB file, a URL such as postgresql://user@host/name, or "
               "$name of an open connection. At first it is DuckDB in memory.", "URL")  # fmt: skip

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from elasticdl_nb.runtime.client import scale_job
+from elasticdl_nb.runtime.control.masterclient import scale_job
 from elasticdl_nb.runtime.errors import JobError, OptionError
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.locks import Process
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.locks import Process
 
 ROLES = ("worker", "ps", "master", "supervisor")
 _SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "continue": signal.SIGCONT}

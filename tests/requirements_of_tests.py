@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from elasticdl_nb.runtime.locks import is_locked
+from elasticdl_nb.runtime.storage.locks import is_locked
 
 CACHE = Path.home() / ".cache" / "elasticdl-nb"
 

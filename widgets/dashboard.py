@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.runtime.status import is_over
 from elasticdl_nb.widgets.changes import Changes
 from elasticdl_nb.widgets.page import OVER_EVENT, content_security_policy, page_event, render_page
 

@@ -6,7 +6,7 @@ import math
 import re
 from html import escape as _escape
 
-from elasticdl_nb.runtime.status import format_count, format_duration
+from elasticdl_nb.runtime.control.status import format_count, format_duration
 
 DASH = "–"
 

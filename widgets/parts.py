@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from elasticdl_nb.runtime.control.status import format_value
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.runtime.status import format_value
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.charts import chart, plot, sparkline
 from elasticdl_nb.widgets.format import safe

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from elasticdl_nb.runtime.status import format_count
+from elasticdl_nb.runtime.control.status import format_count
 
 # Beyond this ratio between values, or between the largest and the middle one, a linear scale hides what matters.
 _WIDE_RANGE = 50.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from elasticdl_nb.runtime.control.status import format_value, is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.runtime.status import format_value, is_over
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.charts import CHART_HEIGHT, SPARK_HEIGHT, chart, plot, sparkline
 from elasticdl_nb.widgets.format import safe

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from elasticdl_nb.runtime.control.status import elapsed, format_count, format_value, is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import (
     CANCELLED,
     FAILED,
@@ -19,7 +20,6 @@ from elasticdl_nb.runtime.protocol.master_pb2 import (
     Instance,
     JobStatus,
 )
-from elasticdl_nb.runtime.status import elapsed, format_count, format_value, is_over
 from elasticdl_nb.widgets.format import clock, duration, middle_out, percent, plain, rate, short, size
 
 MAX_METRICS = 12

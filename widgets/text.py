@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from elasticdl_nb.runtime.control.status import format_value
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.runtime.status import format_value
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.summary import Curve
 

@@ -9,8 +9,8 @@ from typing import Any
 import ipywidgets
 from IPython.display import display
 
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.runtime.status import is_over
 from elasticdl_nb.widgets.changes import Changes
 from elasticdl_nb.widgets.controls import LOG_SECONDS, Controls, ShownJob
 from elasticdl_nb.widgets.parts import PARTS

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from elasticdl_nb.cli.output import say, say_json, tell
 from elasticdl_nb.cli.parser import Parser, UsageError
-from elasticdl_nb.runtime import literals
+from elasticdl_nb.runtime.control.status import format_count, format_duration
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
-from elasticdl_nb.runtime.status import format_count, format_duration
+from elasticdl_nb.runtime.spec import literals
 
 
 def run_data(arguments: Sequence[str]) -> int:

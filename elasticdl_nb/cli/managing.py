@@ -11,9 +11,9 @@ from elasticdl_nb.cli.output import as_json, say, say_json, tell
 from elasticdl_nb.cli.parser import Parser, add_cluster_options, add_job, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job, attach
-from elasticdl_nb.jobtable import jobs
+from elasticdl_nb.job.listing import jobs
+from elasticdl_nb.runtime.control.status import is_over, phase_name
 from elasticdl_nb.runtime.errors import JobError
-from elasticdl_nb.runtime.status import is_over, phase_name
 
 _LOG_POLL_SECONDS = 0.2
 
@@ -34,7 +34,7 @@ def run_jobs(arguments: Sequence[str]) -> int:
     else:
         from rich.console import Console
 
-        from elasticdl_nb.jobtable import table
+        from elasticdl_nb.job.listing import table
 
         Console(highlight=False, width=None if os.isatty(1) else 160).print(table([status for _, status in found]))
     return 0

@@ -12,9 +12,8 @@ from typing import Any
 import elasticdl_nb
 from elasticdl_nb import runtime
 from elasticdl_nb.job import Job
-from elasticdl_nb.report import columns, predict_command
-from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.status import (
+from elasticdl_nb.job.report import columns, predict_command
+from elasticdl_nb.runtime.control.status import (
     elapsed,
     format_count,
     format_duration,
@@ -22,6 +21,7 @@ from elasticdl_nb.runtime.status import (
     latest_metrics,
     phase_name,
 )
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 # Four spaces are AutoGraph's.
 _FRAME = re.compile(r' {2,4}File "(?P<file>[^"]+)", line \d+')

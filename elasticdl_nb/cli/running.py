@@ -12,12 +12,12 @@ from elasticdl_nb.cli.parser import JobParser, Parser, add_job, add_output_optio
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.images.showing import shown
 from elasticdl_nb.job import Job
-from elasticdl_nb.prepare import prepared, submit, write_manifests
-from elasticdl_nb.runtime.client import watch_job
+from elasticdl_nb.job.prepare import prepared, submit, write_manifests
+from elasticdl_nb.job.terminal import Progress, progress_for
+from elasticdl_nb.runtime.control.masterclient import watch_job
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobKind
-from elasticdl_nb.runtime.status import is_over
-from elasticdl_nb.terminal import Progress, progress_for
 
 EXIT_CODES = {pb.SUCCEEDED: 0, pb.FAILED: 1, pb.CANCELLED: 130}
 

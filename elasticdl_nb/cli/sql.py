@@ -15,7 +15,7 @@ from elasticdl_nb.cli.running import see_through
 from elasticdl_nb.cli.signals import interruptible
 from elasticdl_nb.job import Job
 from elasticdl_nb.runtime.errors import JobCancelled, OptionError
-from elasticdl_nb.sql.parameters import read_parameters
+from elasticdl_nb.sql.engines.parameters import read_parameters
 from elasticdl_nb.sql.result import ROWS_SHOWN, Result
 from elasticdl_nb.sql.session import Session
 

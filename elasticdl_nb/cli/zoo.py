@@ -37,7 +37,7 @@ def run_zoo(arguments: Sequence[str]) -> int:
 
 
 def _init(arguments: Sequence[str]) -> int:
-    from elasticdl_nb.images.skeleton import write_skeleton
+    from elasticdl_nb.skeleton import write_skeleton
 
     parser = Parser(prog="elasticdl zoo init", description=_SUMMARIES["init"])
     parser.add_argument("model_zoo", metavar="DIR", nargs="?", default=".", help="The folder (default: this one).")
@@ -48,11 +48,11 @@ def _init(arguments: Sequence[str]) -> int:
 
 
 def _build(arguments: Sequence[str]) -> int:
+    from elasticdl_nb.given.zoo import fetch_zoo
     from elasticdl_nb.images import build_image, push_image
     from elasticdl_nb.images.names import check_name
     from elasticdl_nb.images.recipe import DEFAULT_BASE_IMAGE
     from elasticdl_nb.images.showing import shown
-    from elasticdl_nb.zoo import fetch_zoo
 
     parser = Parser(prog="elasticdl zoo build", description=_SUMMARIES["build"])
     add = parser.add_argument

@@ -23,7 +23,7 @@ def image_for(spec: JobSpec, zoo: Path, progress: ImageProgress | None = None) -
     if spec.image_name:
         return check_name("image_name", image_of(spec.image_name))
     if spec.kind != "train" and not spec.docker_base_image and not spec.docker_image_repository:
-        from elasticdl_nb.runtime.model.trained import read_trained_model
+        from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 
         trained = image_of(read_trained_model(spec.trained_model)[0].docker_commit_id)
         if trained:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from elasticdl_nb.images.recipe import Recipe
 from elasticdl_nb.images.secrets import refuse_credentials
-from elasticdl_nb.runtime.model.zoofiles import IGNORE_FILE, zoo_files
+from elasticdl_nb.runtime.model.saving.zoofiles import IGNORE_FILE, zoo_files
 
 _REQUIREMENTS = re.compile(r"(requirements|constraints)[\w.-]*\.txt")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model.trained import PULLABLE
+from elasticdl_nb.runtime.model.saving.trained import PULLABLE
 
 _NAME = re.compile(
     r"((?P<host>[A-Za-z0-9.-]+(:\d+)?)/)?(?P<path>[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*)"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from elasticdl_nb.images.progress import ImageProgress, ImageStatus, listening
-from elasticdl_nb.runtime.status import format_duration
+from elasticdl_nb.runtime.control.status import format_duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

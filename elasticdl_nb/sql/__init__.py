@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from elasticdl_nb.api import Progress
     from elasticdl_nb.sql.calling import run
-    from elasticdl_nb.sql.errors import SqlError
-    from elasticdl_nb.sql.parser import parse
+    from elasticdl_nb.sql.language.errors import SqlError
+    from elasticdl_nb.sql.language.parser import parse
     from elasticdl_nb.sql.result import Result
     from elasticdl_nb.sql.session import Session
 
 __all__ = ["Result", "Session", "SqlError", "parse", "run"]
 
-_HOMES = {"Result": "result", "Session": "session", "SqlError": "errors", "parse": "parser", "run": "calling"}
+_HOMES = {
+    "Result": "result",
+    "Session": "session",
+    "SqlError": "language.errors",
+    "parse": "language.parser",
+    "run": "calling",
+}
 
 
 class _Callable(types.ModuleType):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from elasticdl_nb.sql import evaluating, explaining, predicting, submitter, training
+from elasticdl_nb.sql import submitter
 from elasticdl_nb.sql.engines.base import Engine
+from elasticdl_nb.sql.language.statements import Evaluate, Explain, Predict, Train
+from elasticdl_nb.sql.models.store import ModelStore
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.result import Result
-from elasticdl_nb.sql.statements import Evaluate, Explain, Predict, Train
-from elasticdl_nb.sql.store import ModelStore
+from elasticdl_nb.sql.verbs import evaluating, explaining, predicting, training
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from elasticdl_nb.sql.statements import Statement
+from elasticdl_nb.sql.language.statements import Statement
 
 
 @dataclass(frozen=True)

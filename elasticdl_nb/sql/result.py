@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from elasticdl_nb.sql.statements import Statement
+from elasticdl_nb.sql.language.statements import Statement
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,13 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from elasticdl_nb.sql import engines
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.engines.parameters import bind
 from elasticdl_nb.sql.execution import Execution, WithJob
-from elasticdl_nb.sql.parameters import bind
-from elasticdl_nb.sql.parser import parse
-from elasticdl_nb.sql.plan import Plan
-from elasticdl_nb.sql.result import Result
-from elasticdl_nb.sql.statements import (
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import (
     DropModel,
     Evaluate,
     Explain,
@@ -25,7 +23,9 @@ from elasticdl_nb.sql.statements import (
     Statement,
     Train,
 )
-from elasticdl_nb.sql.store import ModelStore
+from elasticdl_nb.sql.models.store import ModelStore
+from elasticdl_nb.sql.plan import Plan
+from elasticdl_nb.sql.result import Result
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job

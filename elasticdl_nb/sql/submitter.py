@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elasticdl_nb.sql.code import class_files, copy_code, write_record
 from elasticdl_nb.sql.engines.base import Engine
-from elasticdl_nb.sql.features import MOST_TERMS
-from elasticdl_nb.sql.statistics import values
-from elasticdl_nb.sql.store import ModelStore
-from elasticdl_nb.sql.training import Training
+from elasticdl_nb.sql.features.drafts import MOST_TERMS
+from elasticdl_nb.sql.features.statistics import values
+from elasticdl_nb.sql.models.code import class_files, copy_built_in, write_record
+from elasticdl_nb.sql.models.store import ModelStore
+from elasticdl_nb.sql.verbs.training import Training
 
 _TERMS_SHOWN = 20
 _SECRET = re.compile(r"://[^/@]*:[^@]*@")
@@ -68,7 +68,8 @@ def write_zoo(
     """Write the zoo of a model that a statement trains, its vocabularies completed by the database."""
     for name, content in (files or {}).items():
         (Path(folder) / name).write_text(content)
-    copy_code(Path(folder), built_in=not files)
+    if not files:
+        copy_built_in(Path(folder))
     write_record(Path(folder), _mapped(record, lambda source: _completed(source, engine, select, record["kinds"])))
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
 from elasticdl_nb.runtime.allreduce.ring import WAIT_LIMIT, Ring
 from elasticdl_nb.runtime.allreduce.tls import Tls
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.protocol.network import Network
 
 CONNECT_LIMIT = 20.0
 """Seconds that the neighbours may take, who are told at the same time, to connect."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import importlib
 import logging
 import secrets
@@ -17,8 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.status import is_over
+from elasticdl_nb.runtime.protocol.auth import url_secret
 
 INTERVAL = 0.5
 """Seconds between two looks at the job for a stream."""
@@ -58,11 +58,6 @@ def load_renderer(name: str) -> Renderer:
     module, _, attribute = name.partition(":")
     renderer: Renderer = getattr(importlib.import_module(module), attribute)()
     return renderer
-
-
-def url_secret(token: str) -> str:
-    """Return the secret in the URL of the dashboard of the job that has this token; it does not give the token away."""
-    return hashlib.blake2b(token.encode(), digest_size=18, person=b"elasticdl page").hexdigest()
 
 
 class Dashboard:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 BYTES_KEPT = 4 << 20

@@ -21,13 +21,11 @@ from typing import Any
 import grpc
 import uvloop
 
-from elasticdl_nb.runtime import publish
-from elasticdl_nb.runtime.checkpoint import folders as checkpoints
 from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
 from elasticdl_nb.runtime.errors import ElasticDLError
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.master import report
-from elasticdl_nb.runtime.master.actions import (
+from elasticdl_nb.runtime.master.dashboard import Dashboard
+from elasticdl_nb.runtime.master.decisions.actions import (
     Action,
     BeginCheckpoint,
     CommitCheckpoint,
@@ -36,15 +34,13 @@ from elasticdl_nb.runtime.master.actions import (
     Send,
     Start,
 )
-from elasticdl_nb.runtime.master.coordinator import Coordinator
-from elasticdl_nb.runtime.master.dashboard import Dashboard
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.master.decisions.picture import Mark
+from elasticdl_nb.runtime.master.decisions.ring_coordinator import RingCoordinator
+from elasticdl_nb.runtime.master.decisions.server_coordinator import ServedCoordinator
 from elasticdl_nb.runtime.master.journal import Journal
-from elasticdl_nb.runtime.master.membership import Key
-from elasticdl_nb.runtime.master.picture import Mark
-from elasticdl_nb.runtime.master.ringed import RingCoordinator
-from elasticdl_nb.runtime.master.served import ServedCoordinator
 from elasticdl_nb.runtime.master.service import MasterService
-from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.platform import supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Stuck
 from elasticdl_nb.runtime.platform.early import EarlyProcess
@@ -52,7 +48,10 @@ from elasticdl_nb.runtime.platform.local import WORKER_ENVS, LocalPlatform
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import RequireToken
+from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import checkpoints, publish
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 CLIENT_LIMIT = 60.0
 """Seconds that a job goes on after the last client that waited for it has gone."""

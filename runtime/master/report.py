@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from elasticdl_nb.runtime.master.coordinator import Coordinator
-from elasticdl_nb.runtime.master.picture import Mark
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 _DETAILS = {

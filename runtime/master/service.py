@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import grpc
 
-from elasticdl_nb.runtime.master.membership import Key
-from elasticdl_nb.runtime.master.picture import Mark
+from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
 

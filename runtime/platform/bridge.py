@@ -16,17 +16,17 @@ import threading
 import time
 from pathlib import Path
 
+from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import ClusterError
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.locks import hold_lock
-from elasticdl_nb.runtime.master.dashboard import url_secret
 from elasticdl_nb.runtime.platform import manifests
 from elasticdl_nb.runtime.platform.forward import Forward
 from elasticdl_nb.runtime.platform.kubeapi import Change, Cluster, Listing, Object
 from elasticdl_nb.runtime.platform.podstate import PodState, state_of
 from elasticdl_nb.runtime.platform.podtracker import INDEX, ROLE, TROUBLE_SECONDS
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.status import is_over
+from elasticdl_nb.runtime.protocol.auth import url_secret
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.locks import hold_lock
 
 POLL_SECONDS = 1.0
 JOB_POLL_SECONDS = 10.0

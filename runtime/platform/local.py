@@ -15,9 +15,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from elasticdl_nb.runtime.locks import Process
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
 from elasticdl_nb.runtime.platform.early import EarlyProcess
+from elasticdl_nb.runtime.storage.locks import Process
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.1

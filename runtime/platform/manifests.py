@@ -92,7 +92,7 @@ def master_job(spec: JobSpec, *, paused: bool) -> Object:
     """Return the batch Job that is the job's master, and owns everything; a `paused` one starts no pod yet."""
     pod = _pod(
         spec, "master", spec.master_resource_request, spec.master_resource_limit, _priority(spec.master_pod_priority),
-        ["python3", "-m", "elasticdl_nb.inpod"],
+        ["python3", "-m", "elasticdl_nb.job.inpod"],
         {"PYTHONUNBUFFERED": "1", "ELASTICDL_HOME": job_directory(spec)},
     )  # fmt: skip
     name = object_name(spec.job_name)

@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from elasticdl_nb.runtime.locks import Process, hold_lock
 from elasticdl_nb.runtime.platform.early import WAITS, EarlyProcess, arguments_when_told
+from elasticdl_nb.runtime.storage.locks import Process, hold_lock
 
 POLL_SECONDS = 0.5
 HUNG_SECONDS = 30.0

@@ -1,7 +1,8 @@
-"""The job's token on every call."""
+"""The job's token: on every call, and as the secret in the dashboard's URL."""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -13,6 +14,11 @@ KEY = "authorization"
 def metadata(token: str) -> tuple[tuple[str, str], ...]:
     """What a caller adds to a call."""
     return ((KEY, f"Bearer {token}"),)
+
+
+def url_secret(token: str) -> str:
+    """Return the secret in the URL of the dashboard of the job that has this token; it does not give the token away."""
+    return hashlib.blake2b(token.encode(), digest_size=18, person=b"elasticdl page").hexdigest()
 
 
 class RequireToken(grpc.aio.ServerInterceptor):  # type: ignore[misc]

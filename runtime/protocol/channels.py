@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.protocol import certificates
+from elasticdl_nb.runtime.protocol.network import Network
 
 _TLS = "tls://"
 _NAME = "master.elasticdl.internal"

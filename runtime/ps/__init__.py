@@ -1,12 +1,7 @@
-"""The pure core of a parameter server: tables, update rules, partition, store and checkpoint files.
+"""Parameter servers: the processes, and what travels between them and workers.
 
-::
-
-    store ── table ── index ── kernels (numba) or kernels_numpy
-      │        └───── rules ── updates; or generic, the user's own Keras optimizer
-      ├── partition   which server owns what
-      └── snapshot    the checkpoint file of one server
-
-Nothing here opens sockets or starts threads. A store and its tables have a single writer: all calls come from one
-thread (kernels release the GIL, so other threads of the process keep running).
+`process` is a server's life and `server` answers requests; `client` asks several servers as if they were one, over
+`transport`, in the messages of `requests` and `wire`, encrypted by `security`; `writer` saves checkpoints in the
+background. `inprocess` is a server without a socket, for jobs of one worker. What the numbers are and how they change
+belongs in `runtime.parameters`.
 """

@@ -5,10 +5,10 @@ import logging
 import os
 import sys
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.masterlink import end_when_told
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.control.masterstream import end_when_told
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.process import ServerProcess
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 def main(path: str, address: str, index: str, incarnation: str) -> None:

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from elasticdl_nb.runtime.parameters.api import Array, Dense, RowGradients, StepResult
+from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.store import Gradients
+from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
-from elasticdl_nb.runtime.ps.api import Array, Dense, RowGradients, StepResult
-from elasticdl_nb.runtime.ps.kernels import Ids
-from elasticdl_nb.runtime.ps.partition import DensePartition, split_ids
-from elasticdl_nb.runtime.ps.store import Gradients
-from elasticdl_nb.runtime.ps.table import TableSpec
 from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message
 

@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from elasticdl_nb.runtime.checkpoint import folders as checkpoints
+from elasticdl_nb.runtime.control.masterstream import MasterStream
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.imports import only_what_computes
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.masterlink import MasterStream
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.service import StoreService
-from elasticdl_nb.runtime.ps.snapshot import file_name
-from elasticdl_nb.runtime.ps.store import UpdatePolicy
 from elasticdl_nb.runtime.ps.writer import write_in_background
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import checkpoints
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 HEARTBEAT = 1.0
 logger = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ def policy_of(spec: JobSpec) -> UpdatePolicy:
 def users_optimizer(folder: JobFolder, _config: Mapping[str, Any]) -> Any:
     """Return the optimizer object of the job's model definition (imports TensorFlow and the user's code)."""
     with only_what_computes():
-        from elasticdl_nb.runtime.model.loader import load
-        from elasticdl_nb.runtime.worker.modelsource import ModelSource
+        from elasticdl_nb.runtime.model.loading.loader import load
+        from elasticdl_nb.runtime.model.modelsource import ModelSource
 
     return load(ModelSource.of(folder.spec(), folder).definition).make_optimizer()
 

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.ps.api import Array, RowGradients
-from elasticdl_nb.runtime.ps.kernels import Ids
-from elasticdl_nb.runtime.ps.service import StoreService
-from elasticdl_nb.runtime.ps.store import Gradients
-from elasticdl_nb.runtime.ps.table import RowBlock, TableSpec
+from elasticdl_nb.runtime.parameters.api import Array, RowGradients
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.store import Gradients
+from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
 from elasticdl_nb.runtime.ps.wire import Kind, Message, WireError
 
 Content = tuple[dict[str, Any], list[NDArray[Any]]]

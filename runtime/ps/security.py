@@ -16,7 +16,7 @@ import threading
 import zmq
 from zmq.utils import z85
 
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.protocol.network import Network
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 import zmq
 
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError, ModelError
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps.requests import Answers
 from elasticdl_nb.runtime.ps.security import Gatekeeper, listen
-from elasticdl_nb.runtime.ps.service import StoreService
 from elasticdl_nb.runtime.ps.wire import LIMITS, Buffer, Kind, Limits, Message, WireError, decode, encode, frame_key
 
 logger = logging.getLogger(__name__)

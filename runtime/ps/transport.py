@@ -20,8 +20,8 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed, ModelError
-from elasticdl_nb.runtime.network import is_loopback
-from elasticdl_nb.runtime.ps.api import ServersLost
+from elasticdl_nb.runtime.parameters.api import ServersLost
+from elasticdl_nb.runtime.protocol.network import is_loopback
 from elasticdl_nb.runtime.ps.requests import Content
 from elasticdl_nb.runtime.ps.security import connect
 from elasticdl_nb.runtime.ps.server import LOST

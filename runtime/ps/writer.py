@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 
-from elasticdl_nb.runtime.ps.snapshot import Frame, save
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame, save
 
 _AHEAD = 2  # frames drawn and not yet written
 

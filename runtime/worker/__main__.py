@@ -11,13 +11,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.control.masterstream import end_when_told
 from elasticdl_nb.runtime.imports import only_what_computes
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.masterlink import end_when_told
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.platform.early import WAITS, arguments_when_told
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.ps.memory import keep_freed_buffers
+from elasticdl_nb.runtime.protocol.network import Network
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.link import MasterLink
 

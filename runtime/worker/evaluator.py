@@ -7,11 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from elasticdl_nb.runtime.model.loader import LoadedModel
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
 from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.trainer import batch_size, with_own_losses
+from elasticdl_nb.runtime.worker.training.base import batch_size, with_own_losses
 
 
 class Evaluator:

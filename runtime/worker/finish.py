@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from elasticdl_nb.runtime import publish
 from elasticdl_nb.runtime.data.writers import concatenate
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.model.loader import LoadedModel
-from elasticdl_nb.runtime.model.trained import MESSAGE, write_trained_model
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, write_trained_model
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import publish
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.predictor import FORMS, part_form, part_path
 
 

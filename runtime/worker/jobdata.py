@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elasticdl_nb.runtime.data.reader import Reader, open_reader
-from elasticdl_nb.runtime.model.loader import LoadedModel
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 

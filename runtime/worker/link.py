@@ -10,9 +10,9 @@ import queue
 import threading
 import time
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.masterlink import MasterStream
+from elasticdl_nb.runtime.control.masterstream import MasterStream
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.orders import RingOrders
 
 HEARTBEAT = 1.0

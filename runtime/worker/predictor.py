@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.data.writers import OutputForm, open_writer
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.model.loader import LoadedModel
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.trainer import batch_size
+from elasticdl_nb.runtime.worker.training.base import batch_size
 
 FORMS: dict[str, OutputForm] = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
 

@@ -20,28 +20,28 @@ from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.data.reader import Reader
 from elasticdl_nb.runtime.data.tensors import original_error
 from elasticdl_nb.runtime.errors import ElasticDLError
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model.loader import LoadedModel, load
-from elasticdl_nb.runtime.model.served import ServedLayers, serving
-from elasticdl_nb.runtime.model.weights import load_weights
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
+from elasticdl_nb.runtime.model.modelsource import ModelSource
+from elasticdl_nb.runtime.model.saving.weights import load_weights
+from elasticdl_nb.runtime.parameters.api import ServersLost
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.client import TIMEOUT, ParameterClient
-from elasticdl_nb.runtime.worker.allreduce_trainer import AllreduceTrainer
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
-from elasticdl_nb.runtime.worker.events import EventFiles
+from elasticdl_nb.runtime.worker.eventfiles import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import BatchSource, Feed, StreamSource, TaskSource, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
 from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.modelsource import ModelSource
 from elasticdl_nb.runtime.worker.orders import Dismissed, TaskVoid
 from elasticdl_nb.runtime.worker.predictor import Predictor
-from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
-from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
-from elasticdl_nb.runtime.worker.trainer import LocalTrainer
+from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
+from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
+from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
 
 logger = logging.getLogger(__name__)
 MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
-from elasticdl_nb.runtime.master.actions import CommitCheckpoint, Kill, Send, Start
-from elasticdl_nb.runtime.master.membership import Key
-from elasticdl_nb.runtime.master.ringed import RingCoordinator
+from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.master.decisions.ring_coordinator import RingCoordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec

@@ -9,7 +9,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.allreduce.collective import Collective
 from elasticdl_nb.runtime.allreduce.connect import Listener
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.protocol.network import Network
 
 TOKEN = "secret"
 

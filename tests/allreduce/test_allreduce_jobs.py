@@ -16,8 +16,7 @@ import tensorflow as tf
 from sklearn import datasets
 
 import elasticdl_nb
-from elasticdl_nb import launch
-from elasticdl_nb.job import Job
+from elasticdl_nb.job import Job, launch
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 

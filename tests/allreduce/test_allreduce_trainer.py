@@ -13,13 +13,13 @@ import tensorflow as tf
 from rings import TOKEN, at_once
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
-from elasticdl_nb.runtime.model.loader import ModelDefinition, load
-from elasticdl_nb.runtime.model.static import built_in_zoo
+from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
+from elasticdl_nb.runtime.model.reading.static import built_in_zoo
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.allreduce_trainer import AllreduceTrainer
 from elasticdl_nb.runtime.worker.orders import RingOrders
-from elasticdl_nb.runtime.worker.trainer import LocalTrainer
+from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 
 MODEL = """
 import keras

@@ -18,7 +18,7 @@ from rings import TOKEN, at_once, ring
 from elasticdl_nb.runtime.allreduce import ring as ring_module
 from elasticdl_nb.runtime.allreduce.collective import RingBroken
 from elasticdl_nb.runtime.allreduce.connect import Listener
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.protocol.network import Network
 
 
 @pytest.fixture(scope="module", params=[{}, {"encrypt": True}, {"bind": "::1"}], ids=["plain", "encrypted", "IPv6"])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from elasticdl_nb.capture import capture_notebook
+from elasticdl_nb.given.zoo import fetch_zoo
 from elasticdl_nb.runtime.errors import CaptureError, OptionError
-from elasticdl_nb.zoo import fetch_zoo
 
 CELLS = [
     "%load_ext elasticdl_nb\nimport numpy as np, json\nimport pandas as pd",

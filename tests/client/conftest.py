@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from scripted_master import ScriptedMaster, make_folder
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 END = object()
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elasticdl_nb.frames import ROWS_PER_GROUP, is_frame, write_frame
+from elasticdl_nb.given.frames import ROWS_PER_GROUP, is_frame, write_frame
 from elasticdl_nb.runtime.errors import OptionError
 
 COLUMNS = {"number": [1, 2, 3], "text": ["a", "b", None], "real": [0.5, 1.5, 2.5]}

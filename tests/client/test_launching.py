@@ -12,13 +12,13 @@ import pytest
 from scripted_master import make_folder
 
 from elasticdl_nb.api import in_live_notebook
-from elasticdl_nb.launch import launch, tail
-from elasticdl_nb.prepare import make_name
+from elasticdl_nb.job.launch import launch, tail
+from elasticdl_nb.job.prepare import make_name
 from elasticdl_nb.runtime.errors import JobFailed, OptionError
-from elasticdl_nb.runtime.forms import JOB_NAME
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.spec.forms import JOB_NAME
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 def test_a_master_that_dies_at_once_is_told_with_the_end_of_its_log(folder):
@@ -82,7 +82,7 @@ def test_a_job_that_cannot_be_prepared_gives_its_name_back(folder):
 def test_only_one_of_many_at_once_gets_a_name(home):
     code = (
         "import sys\n"
-        "from elasticdl_nb.runtime.jobfolder import JobFolder\n"
+        "from elasticdl_nb.runtime.storage.jobfolder import JobFolder\n"
         "from elasticdl_nb.runtime.spec import JobSpec\n"
         "try:\n"
         "    with JobFolder.prepare(JobSpec.create('train', model_def='m', data='x', job_name='job')):\n"
@@ -153,7 +153,7 @@ def test_nothing_is_left_of_a_launch_that_was_interrupted(folder):
         "import sys\n"
         "from elasticdl_nb import launch\n"
         "from elasticdl_nb.cli.signals import interruptible\n"
-        "from elasticdl_nb.runtime.jobfolder import JobFolder\n"
+        "from elasticdl_nb.runtime.storage.jobfolder import JobFolder\n"
         "def never(folder, supervisor, log): print(supervisor.process.pid, flush=True); supervisor.process.wait()\n"
         "launch._wait_until_it_listens = never\n"
         "with interruptible():\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from elasticdl_nb.paths import absolute, check_output, with_absolute_paths
+from elasticdl_nb.given.paths import absolute, check_output, with_absolute_paths
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import JobSpec
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.literals import format_arguments, parse_arguments, parse_value
 from elasticdl_nb.runtime.spec import KINDS, JobSpec, find_option, options
+from elasticdl_nb.runtime.spec.literals import format_arguments, parse_arguments, parse_value
 
 # The option strings of ElasticDL's own documents.
 PARAMS = "hidden_units=[10, 100, 20, 5], learning_rate=0.01"

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.status import (
+from elasticdl_nb.runtime.control.status import (
     elapsed,
     format_count,
     format_duration,
@@ -17,6 +16,7 @@ from elasticdl_nb.runtime.status import (
     merge,
     phase_name,
 )
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
 def losses(*steps: int) -> list[pb.LossPoint]:

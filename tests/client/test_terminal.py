@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
+from elasticdl_nb.job.terminal import PlainLines, progress_for, render
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.terminal import PlainLines, progress_for, render
 
 
 def running(progress: float, **fields: object) -> pb.JobStatus:

@@ -7,10 +7,10 @@ import pytest
 from scripted_master import ScriptedMaster, make_folder
 
 from elasticdl_nb.job import Job
-from elasticdl_nb.runtime.client import MasterClient, current_status, watch_job
+from elasticdl_nb.runtime.control.masterclient import MasterClient, current_status, watch_job
 from elasticdl_nb.runtime.errors import JobCancelled, JobFailed, JobNotFound
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 def in_background(function, *arguments, **options) -> threading.Thread:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import elasticdl_nb
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 ZOO = """
 import keras

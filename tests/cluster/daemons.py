@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from elasticdl_nb.runtime.locks import Process
+from elasticdl_nb.runtime.storage.locks import Process
 
 CACHE = Path.home() / ".cache" / "elasticdl-nb"
 RUN = CACHE / "run"

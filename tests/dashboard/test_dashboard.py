@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from elasticdl_nb.launch import DASHBOARD
+from elasticdl_nb.job.launch import DASHBOARD
 from elasticdl_nb.runtime.master.dashboard import Dashboard, load_renderer
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from job_tools import Commands, processes_in
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 PATIENCE_SECONDS = 20.0
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from elasticdl_nb.runtime.client import current_status
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.control.masterclient import current_status
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 REPOSITORY = Path(__file__).parents[2]
 LIMIT = 300.0

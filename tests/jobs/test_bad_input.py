@@ -10,8 +10,8 @@ import pytest
 from job_tools import flags
 
 import elasticdl_nb
-from elasticdl_nb import launch
 from elasticdl_nb.cli import main
+from elasticdl_nb.job import launch
 from elasticdl_nb.runtime.errors import ElasticDLError
 
 Options = dict[str, object]

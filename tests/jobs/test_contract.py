@@ -16,7 +16,7 @@ from job_tools import flags
 from safetensors.numpy import load_file
 
 import elasticdl_nb
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 ZOO = """
 import os

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 import elasticdl_nb
 from elasticdl_nb.runtime.data import reader
 from elasticdl_nb.runtime.errors import JobFailed
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 ZOO = '''
 import os

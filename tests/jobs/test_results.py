@@ -21,7 +21,7 @@ from tensorflow.core.util.event_pb2 import Event
 import elasticdl_nb
 from elasticdl_nb.model_zoo.odps_iris_dnn_model import odps_iris_dnn_model as iris_model
 from elasticdl_nb.runtime.data import recordio
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 DIGITS = """
 import keras

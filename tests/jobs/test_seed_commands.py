@@ -13,7 +13,7 @@ import tensorflow as tf
 from iris_data import READER, write_iris
 from job_tools import REPOSITORY, status_of, wait_for_status, workers
 
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 ELASTICDL = (str(Path(sys.executable).with_name("elasticdl")),)
 

@@ -8,7 +8,7 @@ from magic_shell import Shell
 
 from elasticdl_nb.magics.options import MagicError
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError, OptionError
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 HELPERS = """
 UNITS = 7

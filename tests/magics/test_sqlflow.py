@@ -13,7 +13,7 @@ import elasticdl_nb
 from elasticdl_nb.magics.options import MagicError
 from elasticdl_nb.magics.sqlline import read_line
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.result import Result
 
 

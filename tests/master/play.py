@@ -3,8 +3,8 @@
 from collections import Counter
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
-from elasticdl_nb.runtime.master.actions import CommitCheckpoint, Kill, Send, Start
-from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec

@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.network import Network
 from elasticdl_nb.runtime.protocol import channels
+from elasticdl_nb.runtime.protocol.network import Network
 
 TOKEN = "t" * 64
 

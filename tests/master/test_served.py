@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 from play import every_record
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
-from elasticdl_nb.runtime.master.actions import BeginCheckpoint, CommitCheckpoint, DiscardCheckpoint, Kill, Send, Start
-from elasticdl_nb.runtime.master.served import ServedCoordinator
+from elasticdl_nb.runtime.master.decisions.actions import (
+    BeginCheckpoint,
+    CommitCheckpoint,
+    DiscardCheckpoint,
+    Kill,
+    Send,
+    Start,
+)
+from elasticdl_nb.runtime.master.decisions.server_coordinator import ServedCoordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec

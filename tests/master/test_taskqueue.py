@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
-from elasticdl_nb.runtime.master.taskqueue import IllegalTransitionError, TaskQueue, TrainingPlan
+from elasticdl_nb.runtime.master.decisions.taskqueue import IllegalTransitionError, TaskQueue, TrainingPlan
 
 
 def queue_of(records=10, per_task=3, **plan):

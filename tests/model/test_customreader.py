@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from elasticdl_nb.runtime.data.chunks import FileRecords, Records
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.errors import DataError, ModelError, OptionError
-from elasticdl_nb.runtime.model.customreader import CHUNK_BYTES, CHUNK_RECORDS, CustomReader
-from elasticdl_nb.runtime.model.imports import import_from_zoo
-from elasticdl_nb.runtime.model.source import Zoo
+from elasticdl_nb.runtime.model.loading.customreader import CHUNK_BYTES, CHUNK_RECORDS, CustomReader
+from elasticdl_nb.runtime.model.loading.modules import import_from_zoo
+from elasticdl_nb.runtime.model.reading.source import Zoo
 from elasticdl_nb.runtime.worker.failures import failure
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model.loader import LoadedModel, ModelDefinition, load
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel, ModelDefinition, load
 
 IMPORTS = """
 import numpy as np

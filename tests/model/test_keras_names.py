@@ -6,7 +6,7 @@ import inspect
 
 import keras
 
-from elasticdl_nb.runtime.model import keras_names
+from elasticdl_nb.runtime.model.reading import keras_names
 
 
 def test_every_known_loss_is_one_of_keras() -> None:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model.loader import LoadedModel, ModelDefinition, load, load_function
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel, ModelDefinition, load, load_function
 
 CLASS = """
     import keras

@@ -14,10 +14,10 @@ import pytest
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError, OptionError
-from elasticdl_nb.runtime.model.loader import ModelDefinition, load
-from elasticdl_nb.runtime.model.trained import read_trained_model, write_trained_model
-from elasticdl_nb.runtime.model.weights import load_optimizer, load_weights, save_optimizer, save_weights
-from elasticdl_nb.runtime.model.zoofiles import zoo_digest
+from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
+from elasticdl_nb.runtime.model.saving.trained import read_trained_model, write_trained_model
+from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, save_optimizer, save_weights
+from elasticdl_nb.runtime.model.saving.zoofiles import zoo_digest
 from elasticdl_nb.runtime.spec import JobSpec
 
 MODEL = """
@@ -207,7 +207,8 @@ def test_an_incomplete_directory_is_refused(zoo: Path, tmp_path: Path) -> None:
 
 def test_reading_and_checking_load_no_tensorflow() -> None:
     code = (
-        "import sys, elasticdl_nb.runtime.model.trained, elasticdl_nb.runtime.model.static, elasticdl_nb.zoo;"
+        "import sys, elasticdl_nb.runtime.model.saving.trained, elasticdl_nb.runtime.model.reading.static;"
+        "import elasticdl_nb.given.zoo;"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from elasticdl_nb.given.zoo import fetch_zoo, parse_git_url, without_credentials
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model import zoofiles
-from elasticdl_nb.runtime.model.static import built_in_zoo, check_requirements
-from elasticdl_nb.zoo import fetch_zoo, parse_git_url, without_credentials
+from elasticdl_nb.runtime.model.reading.static import built_in_zoo, check_requirements
+from elasticdl_nb.runtime.model.saving import zoofiles
 
 
 def names(folder: Path) -> set[str]:

@@ -13,8 +13,8 @@ import pytest
 from jupyterlab import Lab, cell, chromium_page, open_notebook, press_run, running_lab, write_notebook
 
 from elasticdl_nb.runtime.chaos import processes
-from elasticdl_nb.runtime.jobfolder import JobFolder
-from elasticdl_nb.runtime.locks import Process
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.locks import Process
 
 pytestmark = [pytest.mark.needs("browser"), pytest.mark.timeout(600)]
 

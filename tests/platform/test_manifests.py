@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdl_nb.clusterpaths import as_pods_see_it, check_visible, path_here
-from elasticdl_nb.runtime import clusterforms
+from elasticdl_nb.given.clusterpaths import as_pods_see_it, check_visible, path_here
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.forms import JOB_NAME
 from elasticdl_nb.runtime.platform import manifests
 from elasticdl_nb.runtime.platform.base import InstanceId
 from elasticdl_nb.runtime.platform.podtracker import instance_of
-from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.spec import JobSpec, clusterforms
+from elasticdl_nb.runtime.spec.forms import JOB_NAME
 
 COMMAND = [
     "/usr/bin/python3.11",
@@ -61,7 +60,7 @@ def test_the_master_is_a_job_that_the_cluster_restarts():
     assert made["spec"]["backoffLimit"] > 0
     assert manifests.master_job(job(restart_policy="never"), paused=False)["spec"]["backoffLimit"] == 0
     (container,) = made["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["python3", "-m", "elasticdl_nb.inpod"]
+    assert container["command"] == ["python3", "-m", "elasticdl_nb.job.inpod"]
     assert container["resources"] == {"requests": {"cpu": "2", "memory": "1Gi"}}
     assert {"name": "ELASTICDL_HOME", "value": "/data/.elasticdl"} in container["env"]
 

@@ -9,10 +9,10 @@ import threading
 
 import numpy as np
 
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.service import StoreService
-from elasticdl_nb.runtime.ps.table import TableSpec
 
 TOKEN = "t" * 64
 SGD = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.0, "nesterov": False}}
@@ -22,7 +22,7 @@ TABLES = [TableSpec("t", 2, "zeros"), TableSpec("u", 4, "uniform")]
 SCRIPT = """
 import sys
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.service import StoreService
+from elasticdl_nb.runtime.parameters.generations import StoreService
 server = ParameterServer(StoreService(server=int(sys.argv[1]), servers=int(sys.argv[2])), "t" * 64)
 print(server.address, flush=True)
 server.run()

@@ -12,14 +12,14 @@ import pytest
 from running_servers import DENSE, SGD, TABLES
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.jobfolder import JobFolder
+from elasticdl_nb.runtime.parameters.api import ServersLost
+from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
-from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.ps.process import policy_of
-from elasticdl_nb.runtime.ps.store import UpdatePolicy
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 class Master(master_pb2_grpc.MasterServicer):

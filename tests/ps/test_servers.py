@@ -14,16 +14,16 @@ import zmq
 from running_servers import DENSE, SGD, TABLES, TOKEN, ServerProcess, client_of, running
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed
-from elasticdl_nb.runtime.network import Network
+from elasticdl_nb.runtime.parameters.api import ServersLost
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.parameters.store import UpdatePolicy
+from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps import requests
-from elasticdl_nb.runtime.ps.api import ServersLost
 from elasticdl_nb.runtime.ps.client import ParameterClient
-from elasticdl_nb.runtime.ps.local import InProcessServers
-from elasticdl_nb.runtime.ps.partition import Slice
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.ps.security import connect
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.service import StoreService
-from elasticdl_nb.runtime.ps.store import UpdatePolicy
 from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Limits, Message, encode, frame_key
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import elasticdl_nb
-from elasticdl_nb import launch
-from elasticdl_nb.job import Job
+from elasticdl_nb.job import Job, launch
 
 MODEL = """
 import os

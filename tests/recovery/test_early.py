@@ -13,13 +13,13 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from elasticdl_nb import launch
+from elasticdl_nb.job import launch
 from elasticdl_nb.runtime.errors import JobFailed
-from elasticdl_nb.runtime.jobfolder import JobFolder
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 TALKER = """
 import os, sys

@@ -18,13 +18,13 @@ from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.chaos import Scale, Signal, choose, parse_schedule, poisson
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.locks import Process, hold_lock, holder, is_locked
-from elasticdl_nb.runtime.master.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.journal import Journal
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.locks import Process, hold_lock, holder, is_locked
 
 # ------------------------------------------------------------ chaos
 

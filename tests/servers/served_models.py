@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.model.contract import ModelDefinition
-from elasticdl_nb.runtime.model.loader import LoadedModel, load
-from elasticdl_nb.runtime.model.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 
 ROWS = 1000
 FORM = (

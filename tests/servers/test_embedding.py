@@ -12,9 +12,9 @@ import tensorflow as tf
 
 import elasticdl_nb
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.served import ServedLayers, serving
-from elasticdl_nb.runtime.model.weights import load_weights, save_weights
-from elasticdl_nb.runtime.ps.local import InProcessServers
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.saving.weights import load_weights, save_weights
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 
 SGD = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.0, "nesterov": False}}
 IDS = [[1, -5, 1 << 60], [7, 7, 1]]

@@ -12,9 +12,9 @@ import tensorflow as tf
 from served_models import FORM, NAMES, ROWS, batches, loaded
 
 from elasticdl_nb.runtime.errors import DataError, ModelError
-from elasticdl_nb.runtime.model.served import ServedLayers, serving
-from elasticdl_nb.runtime.model.served_step import ServedStep
-from elasticdl_nb.runtime.worker.rows import BatchRows
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
+from elasticdl_nb.runtime.worker.training.rows import BatchRows
 
 
 def step_of(model: Any, layers: ServedLayers) -> ServedStep:

@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 from served_models import FORM, NAMES, ROWS, batches, loaded
 
-from elasticdl_nb.runtime.checkpoint import folders
 from elasticdl_nb.runtime.errors import DataError, ModelError
-from elasticdl_nb.runtime.model.served import ServedLayers
-from elasticdl_nb.runtime.ps.local import InProcessServers
-from elasticdl_nb.runtime.ps.store import UpdatePolicy
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
+from elasticdl_nb.runtime.parameters.store import UpdatePolicy
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.ps_trainer import ServerTrainer
-from elasticdl_nb.runtime.worker.table_trainer import TableTrainer, tables_misfit
-from elasticdl_nb.runtime.worker.trainer import LocalTrainer
+from elasticdl_nb.runtime.storage import checkpoints as folders
+from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
+from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
 
 OPTIMIZERS = [
     {"class_name": "SGD", "config": {"learning_rate": 0.1}},

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from elasticdl_nb.runtime.model.trained import MESSAGE, ZOO
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
-from elasticdl_nb.sql import engines, training
-from elasticdl_nb.sql.code import write_zoo
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql import engines
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import Train
+from elasticdl_nb.sql.models.code import write_zoo
 from elasticdl_nb.sql.session import Session
-from elasticdl_nb.sql.statements import Train
+from elasticdl_nb.sql.verbs import training
 
 ENGINES = [
     "duckdb",

@@ -58,7 +58,7 @@ def test_what_the_database_refuses_is_pointed_at(marked: str) -> None:
 def test_the_package_can_be_called_whatever_was_imported_first() -> None:
     for first in (
         "import elasticdl_nb",
-        "import elasticdl_nb.sql.parser, elasticdl_nb",
+        "import elasticdl_nb.sql.language.parser, elasticdl_nb",
         "from elasticdl_nb import sql",
     ):
         code = f"{first}\nimport elasticdl_nb\nassert callable(elasticdl_nb.sql) and elasticdl_nb.sql.Session"

@@ -10,9 +10,9 @@ from engine_tables import ENGINES, fill_people, url_of
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql import engines
-from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.features import kind_of
-from elasticdl_nb.sql.statistics import collect, values
+from elasticdl_nb.sql.features.drafts import kind_of
+from elasticdl_nb.sql.features.statistics import collect, values
+from elasticdl_nb.sql.language.errors import SqlError
 
 
 @pytest.fixture(params=ENGINES)

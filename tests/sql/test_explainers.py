@@ -14,19 +14,15 @@ import tensorflow as tf
 from engine_tables import fill_people, store_untrained
 
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model.imports import use_zoo
-from elasticdl_nb.runtime.model.static import built_in_zoo
-from elasticdl_nb.sql import explaining, shapley
-from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.explainers import Explainer, Permutation
-from elasticdl_nb.sql.features import Category, Feature, Number, Source, Statistics
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.features.drafts import Category, Feature, Number, Source, Statistics
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import Explain
 from elasticdl_nb.sql.session import Session
-from elasticdl_nb.sql.statements import Explain
-
-use_zoo(built_in_zoo())
-from attributions import AttributionModel  # type: ignore[import-not-found]  # noqa: E402
-from tablefeatures import FeatureModel, TableInput  # type: ignore[import-not-found]  # noqa: E402
+from elasticdl_nb.sql.verbs import explaining, shapley
+from elasticdl_nb.sql.verbs.explainers import Explainer, Permutation
+from elasticdl_nb.sql.zoo.attributions import AttributionModel
+from elasticdl_nb.sql.zoo.features import FeatureModel, TableInput
 
 FEATURES = pa.table({
     "x": np.linspace(-1, 1, 40), "word": ["a", "b"] * 20, "idle": [None, 3] * 20, "y": np.linspace(2, -2, 40) ** 2,

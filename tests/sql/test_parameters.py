@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from elasticdl_nb.sql.engines import connect
-from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.parameters import bind
+from elasticdl_nb.sql.engines.parameters import bind
+from elasticdl_nb.sql.language.errors import SqlError
 
 VALUES = {"low": 1, "name": "it's", "ids": [1, 2], "none": None, "v": 9}
 

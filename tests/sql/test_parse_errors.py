@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import parse
 
 # `^` marks the character that is to be pointed at.
 MISTAKES = [

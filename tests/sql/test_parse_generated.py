@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.parser import parse
-from elasticdl_nb.sql.statements import Name, Query, Statement, Train
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import Name, Query, Statement, Train
 
 RESERVED = {"WITH", "USING", "INTO", "FOR", "TO", "TRUE", "FALSE", "NULL", "NONE"}
 words = st.from_regex(r"[A-Za-zäΩ名_][A-Za-z0-9_é]{0,6}", fullmatch=True).filter(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from elasticdl_nb.sql.parser import parse
-from elasticdl_nb.sql.statements import Query, Train
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import Query, Train
 
 PLAIN = [
     "SELECT * FROM train",

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from elasticdl_nb.sql.parser import parse
-from elasticdl_nb.sql.statements import (
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import (
     DropModel,
     Evaluate,
     Explain,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from engine_tables import fill_people, store_untrained
 
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.session import Session
 

@@ -8,8 +8,8 @@ import decimal
 import polars
 import pyarrow as pa
 
-from elasticdl_nb.frames import is_frame
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.given.frames import is_frame
+from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.result import COLUMNS_SHOWN, ROWS_SHOWN, Result
 
 (STATEMENT,) = parse("SELECT 1")

@@ -18,7 +18,7 @@ from google.protobuf import wrappers_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from elasticdl_nb.cli.serving import session_opener
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.protocol.sqlflow_pb2_grpc import SQLFlowStub
 from elasticdl_nb.sql.result import Result

@@ -13,7 +13,7 @@ import pytest
 from engine_tables import fill_people, url_of
 
 import elasticdl_nb
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.session import Session
 
 PAY = "SELECT age, role, born, fee, member, same, pay FROM people"

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from engine_tables import fill_people
 
-from elasticdl_nb.sql import engines, stepwise
+from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.engines.alchemy import MySqlEngine
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.writing import stepwise
 
 pytestmark = pytest.mark.needs("mariadb")
 PEOPLE = engines.Table(("people",))

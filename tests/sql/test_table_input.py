@@ -11,12 +11,8 @@ import pytest
 import tensorflow as tf
 
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model.imports import use_zoo
-from elasticdl_nb.runtime.model.static import built_in_zoo
-from elasticdl_nb.sql.features import Category, Feature, Number, Source, Statistics
-
-use_zoo(built_in_zoo())
-from tablefeatures import FeatureModel, TableInput  # type: ignore[import-not-found]  # noqa: E402
+from elasticdl_nb.sql.features.drafts import Category, Feature, Number, Source, Statistics
+from elasticdl_nb.sql.zoo.features import FeatureModel, TableInput
 
 NOTHING: dict[str, Statistics] = {}
 

@@ -12,11 +12,12 @@ import pytest
 import sqlalchemy as sa
 from engine_tables import ENGINES, fill_people, store_untrained, url_of
 
-from elasticdl_nb.sql import predicting, targets
-from elasticdl_nb.sql.errors import SqlError
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import Predict
 from elasticdl_nb.sql.session import Session
-from elasticdl_nb.sql.statements import Predict
+from elasticdl_nb.sql.verbs import predicting
+from elasticdl_nb.sql.writing import targets
 
 PREDICT = "SELECT age, role FROM people PREDICT {} USING model"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 
 
 def is_installed() -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.engines import arrowtypes
 from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 
 _INSERTED_AT_ONCE = 1000
 _LOOKED_AT = 1000

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 
 BATCH_ROWS = 65_536
 

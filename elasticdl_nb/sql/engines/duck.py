@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 
 _EXCERPT = re.compile(r"^(?P<label>LINE \d+: )(?P<line>.*)\n(?P<caret> *)\^", re.MULTILINE)
 

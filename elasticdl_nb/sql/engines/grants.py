@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from elasticdl_nb.sql.engines.base import Connection
-from elasticdl_nb.sql.errors import SqlError
+from elasticdl_nb.sql.language.errors import SqlError
 
 _NAME = r"`(?:``|[^`])+`"
 _GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?:TABLE )?(?P<database>{_NAME}|\*)\.(?P<table>{_NAME}|\*) TO ")

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from elasticdl_nb.job import Job
+from elasticdl_nb.job.terminal import PlainLines
 from elasticdl_nb.runtime.errors import JobCancelled
 from elasticdl_nb.runtime.protocol import master_pb2
-from elasticdl_nb.sql.parser import parse
+from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.server.encoding import end_of, message, responses
 from elasticdl_nb.sql.session import Session
-from elasticdl_nb.terminal import PlainLines
 
 _WAITING_RESPONSES = 1024
 _POLL_SECONDS = 0.1

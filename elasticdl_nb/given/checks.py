@@ -1,0 +1,91 @@
+"""What can be found wrong with a job without starting its workers: in its code, its data, its output.
+
+The client asks before it starts a job, and the master's pod on a cluster, where alone the job's paths can be seen.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from elasticdl_nb.given.paths import check_output
+from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.runtime.protocol.network import Network
+from elasticdl_nb.runtime.spec import JobSpec
+
+
+def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
+    """Check the model's code in its zoo, or that of the trained model; with its requirements if they are needed here.
+
+    Returns the name of its custom_data_reader, if it has one. Raises ModelError and OptionError.
+    """
+    from elasticdl_nb.runtime.model.reading.static import check_model, check_requirements, data_reader_of
+
+    folder = os.fspath(zoo)
+    if spec.kind != "train":
+        folder, spec = _trained_code(spec)
+    if installed_here:
+        check_requirements(folder)
+    check_model(folder, spec)
+    return data_reader_of(folder, spec)
+
+
+def check_inputs_and_output(spec: JobSpec, *, reads_files: bool) -> JobSpec:
+    """Check the job's paths; return it with what its trained model says of the data, if it `reads_files` itself.
+
+    Raises OptionError and DataError.
+    """
+    if reads_files:
+        spec = _with_trained_reader_params(spec)
+        _check_data(spec)
+    _check_checkpoint(spec)
+    Network.of()
+    check_output(spec)
+    return spec
+
+
+def _trained_code(spec: JobSpec) -> tuple[str, JobSpec]:
+    """Return the zoo of the job's trained model, and the job with the model's own names filled in."""
+    from elasticdl_nb.runtime.model.contract import CLASS_NAMES
+    from elasticdl_nb.runtime.model.saving.trained import read_trained_model
+
+    _, trained = read_trained_model(spec.trained_model)
+    trained = trained.overridden(spec)
+    names = {role: getattr(trained, role) for role in CLASS_NAMES}
+    return trained.zoo, spec.replace(model_def=trained.model_def, params=trained.params, **names)
+
+
+def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
+    """Return the job with the data_reader_params of its trained model, unless it has its own."""
+    if spec.kind == "train" or spec.data_reader_params:
+        return spec
+    from elasticdl_nb.given.readerparams import inherited
+    from elasticdl_nb.runtime.model.saving.trained import read_trained_model
+    from elasticdl_nb.runtime.spec.literals import parse_arguments
+
+    trained = parse_arguments(read_trained_model(spec.trained_model)[0].data_reader_params)
+    if not trained:
+        return spec
+    return spec.replace(data_reader_params=inherited(spec.data, trained, labels_may_lack=spec.kind == "predict"))
+
+
+def _check_data(spec: JobSpec) -> None:
+    from elasticdl_nb.runtime.data.reader import open_reader
+
+    for option in ("data", "validation_data"):
+        paths = getattr(spec, option)
+        try:
+            if paths:
+                open_reader(paths, spec.data_reader_params, option).check()
+        except DataError as error:
+            raise DataError(f"{option}: {error}") from None
+
+
+def _check_checkpoint(spec: JobSpec) -> None:
+    from elasticdl_nb.runtime.storage import checkpoints as folders
+
+    try:
+        if spec.checkpoint_dir_for_init:
+            folders.find(spec.checkpoint_dir_for_init)
+    except DataError as error:
+        raise OptionError("checkpoint_dir_for_init", str(error)) from None

@@ -1,0 +1,341 @@
+"""`Job`: the handle of one job, running or ended."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from elasticdl_nb.job import launch
+from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, watch_job
+from elasticdl_nb.runtime.control.status import (
+    format_count,
+    format_metrics,
+    is_over,
+    latest_metrics,
+    phase_name,
+)
+from elasticdl_nb.runtime.errors import ClusterError, JobCancelled, JobFailed, JobNotFound
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import publish
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+
+if TYPE_CHECKING:
+    from elasticdl_nb.job.terminal import Progress
+
+# After a job is over its master has these many seconds to be gone, before it is asked, and then made, to go.
+_PATIENCE_SECONDS = 10.0
+# The same on a cluster, which has pods to remove.
+_CLUSTER_PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.01
+# After an interrupt, another one within these many seconds cancels the job.
+_SECOND_THOUGHTS_SECONDS = 2.0
+# The job view is a layer above this one and loaded where it is shown.
+_RENDERER = "elasticdl_nb.widgets.render"
+
+
+class Job:
+    """A job, on this machine or on a cluster. `train`, `evaluate`, `predict`, `attach` and `jobs` return them.
+
+    `foreground` says that the job is to end with those who wait for it: an interrupt of `wait` cancels it, and its
+    master cancels it once nobody has waited for a minute.
+    """
+
+    def __init__(self, folder: JobFolder, *, foreground: bool = False) -> None:
+        self.folder = folder
+        self._foreground = foreground
+        self._waiting = 0
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody is in `wait` now, through this very object."""
+        return self._waiting > 0
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return self.folder.name
+
+    @property
+    def spec(self) -> JobSpec:
+        """What the job does."""
+        return self.folder.spec()
+
+    # ------------------------------------------------------------ how it goes
+
+    def status(self) -> pb.JobStatus:
+        """Return how the job stands now: from its master, or what that left when it ended.
+
+        A job whose master died before the job's end counts as failed.
+        """
+        return current_status(self.folder)
+
+    def watch(self, interval: float = 0.0) -> Iterator[pb.JobStatus]:
+        """Yield the job's status whenever it changes, a few times a second; the last one is the job's end.
+
+        With an `interval` there are at least so many seconds between two.
+        """
+        return watch_job(self.folder, interval=interval)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Values of the latest evaluation, by name; empty before the first."""
+        return latest_metrics(self.status())
+
+    @property
+    def evaluations(self) -> list[pb.Evaluation]:
+        """Every evaluation so far, in order: `step`, `time`, `records` and `metrics`."""
+        return list(self.status().evaluations)
+
+    @property
+    def losses(self) -> list[tuple[int, float]]:
+        """The loss curve as (step, loss) pairs, at most about 500 of them."""
+        return [(point.step, point.loss) for point in self.status().losses]
+
+    @property
+    def output(self) -> str:
+        """Where the result goes: the trained model's directory, or the predictions."""
+        return self.spec.output
+
+    @property
+    def dashboard_url(self) -> str:
+        """The address of the job's live page on this machine; empty once the job has ended."""
+        master = self.folder.master()
+        return str(master.get("dashboard", "")) if master and self.folder.is_alive() else ""
+
+    def dashboard_note(self) -> str:
+        """Return a line that says where the dashboard is, newline first; empty once the job has ended."""
+        url = self.dashboard_url
+        return f"\nDashboard: {url}" if url else ""
+
+    # ------------------------------------------------------------ waiting for it, and ending it
+
+    def wait(self, timeout: float | None = None, progress: bool | Callable[[pb.JobStatus], None] | None = None) -> Job:
+        """Wait until the job has ended, and return it.
+
+        `progress` shows how it goes on stderr: by default if that is a terminal, with True anywhere; or it is a
+        function that gets each status. Raises JobFailed with the failing process's own message, JobCancelled, or
+        TimeoutError if the job is not over after `timeout` seconds (it goes on).
+        """
+        from elasticdl_nb.job.terminal import progress_for
+
+        self._waiting += 1
+        try:
+            with progress_for(progress) as show:
+                status = self._follow(show, timeout)
+        finally:
+            self._waiting -= 1
+        self.settle()
+        raise_for(self, status)
+        return self
+
+    def _follow(self, show: Progress, timeout: float | None) -> pb.JobStatus:
+        status = pb.JobStatus()
+        try:
+            # With a timeout the caller may well come back later: nobody to end the job for.
+            for status in watch_job(self.folder, waiting=self._foreground and timeout is None, timeout=timeout):
+                show(status)
+        except KeyboardInterrupt as interrupt:
+            if self._foreground:
+                self.request_cancel("interrupted")
+            else:
+                self._let_go(interrupt)
+            raise
+        return status
+
+    def _let_go(self, interrupt: KeyboardInterrupt) -> None:
+        """Leave the job alone, unless there is a second interrupt at once: that one cancels it."""
+        note = f"Job {self.name} goes on. To end it: job.cancel(), or elasticdl cancel {self.name}"
+        print(f"{note}. Interrupting once more now ends it, too.", file=sys.stderr, flush=True)  # noqa: T201
+        try:
+            time.sleep(_SECOND_THOUGHTS_SECONDS)
+        except KeyboardInterrupt:
+            self.request_cancel("interrupted twice")
+            note = f"Job {self.name} is being cancelled"
+        interrupt.add_note(note)
+
+    def cancel(self, reason: str = "cancelled by its user") -> Job:
+        """End the job and return it once its processes are gone; does nothing to a job that has ended."""
+        self.request_cancel(reason)
+        self.settle()
+        return self
+
+    def request_cancel(self, reason: str) -> None:
+        """Ask the job to end, without waiting until it has."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while self.folder.is_alive():
+            if self.folder.cluster() and not self.folder.living_master():
+                self._end_on_cluster()
+                return
+            try:
+                client = connect(self.folder)
+                if client is not None:
+                    with client:
+                        client.cancel(reason)
+                    return
+            except (ConnectionError, TimeoutError):
+                pass  # it may have died: then another master is on its way
+            if time.monotonic() > deadline:
+                if self.folder.cluster():
+                    self._end_on_cluster()
+                else:
+                    launch.terminate(self.folder)
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def _end_on_cluster(self) -> None:
+        from elasticdl_nb.job.clusterjobs import end
+
+        end(self.folder)
+
+    def delete(self) -> None:
+        """Remove the job: end it if it runs, delete what it has on its cluster, and its folder on this machine.
+
+        Its output stays, unless that is in the folder; so does what a job of a cluster has on its volume.
+        """
+        self.request_cancel("deleted by its user")
+        self.settle()
+        self._end_on_cluster()
+        self.folder.remove()
+
+    def settle(self) -> None:
+        """Return once the processes of a job that is over are gone; those that do not go by themselves are ended."""
+        patience = _CLUSTER_PATIENCE_SECONDS if self.folder.cluster() else _PATIENCE_SECONDS
+        for end in (launch.terminate, launch.kill):
+            deadline = time.monotonic() + patience
+            while self.folder.is_alive():
+                if time.monotonic() > deadline:
+                    end(self.folder)
+                    break
+                time.sleep(_POLL_SECONDS)
+        publish.discard(self.folder.publishing())  # of a master that was killed while its worker wrote
+        launch.join(self.folder)
+
+    def scale(self, workers: int) -> Job:
+        """Go on with this many workers, while the job runs; return the job at once, its status tells how it goes.
+
+        Raises OptionError if the job cannot have that many, and JobError if it is over.
+        """
+        scale_job(self.folder, workers)
+        return self
+
+    # ------------------------------------------------------------ looking into it
+
+    def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
+        """Return the logs of the job's processes, or of one: `logs("master")`, `logs("worker", 0)`.
+
+        Several logs come one after the other, each under its name; `tail` gives the last lines of each.
+        Raises JobNotFound if the job has no such process.
+        """
+        paths = self.log_paths(role, index)
+        if len(paths) == 1:
+            return launch.tail(paths[0], tail)
+        return "\n".join(f"==> {path.name} <==\n{launch.tail(path, tail)}" for path in paths)
+
+    def log_paths(self, role: str | None = None, index: int | None = None) -> list[Path]:
+        """Return the log files of the job's processes, the master's first."""
+        name = "*" if role is None else role
+        patterns = [f"{name}-{index}.log"] if index is not None else [f"{name}.log", f"{name}-*.log"]
+        paths = {path for pattern in patterns for path in self.folder.logs.glob(pattern)}
+        if not paths and role is not None:
+            known = ", ".join(path.stem for path in self.log_paths()) or "none yet"
+            wanted = role if index is None else f"{role}-{index}"
+            raise JobNotFound(f"job {self.name} has no log of {wanted}; it has: {known}")
+        return sorted(paths, key=lambda path: (path.stem != "master", path.stem))
+
+    def report(self) -> Report:
+        """Return a summary of the job: plain text, which a notebook shows as the job's picture."""
+        from elasticdl_nb.job.report import text_report
+
+        status = self.status()
+        return Report(text_report(self.spec, status, self.folder), _picture(status)["text/html"])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Return the job's picture for a notebook."""
+        return _picture(self.status())
+
+    def __repr__(self) -> str:
+        return f"<{describe(self.status())}>"
+
+
+class Report(str):
+    """A text that notebooks show as HTML."""
+
+    html: str
+
+    def __new__(cls, text: str, html: str) -> Report:
+        """Return the text, with the form that notebooks show."""
+        report = super().__new__(cls, text)
+        report.html = html
+        return report
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def _picture(status: pb.JobStatus) -> dict[str, str]:
+    bundle: dict[str, str] = importlib.import_module(_RENDERER).mimebundle(status)
+    return bundle
+
+
+def describe(status: pb.JobStatus) -> str:
+    """Return a job in one line: "train job NAME: running 45%, 1.2M of 2.6M records, accuracy 0.91"."""
+    parts = [phase_name(status)]
+    if not is_over(status):
+        parts[0] += f" {status.progress:.0%}"
+        if status.records_total:
+            parts.append(f"{format_count(status.records_done)} of {format_count(status.records_total)} records")
+    if status.evaluations:
+        parts.append(format_metrics(latest_metrics(status)))
+    if status.phase == pb.FAILED and status.failure.message:
+        parts.append(status.failure.message.splitlines()[0])
+    return f"{status.kind} job {status.name}: {', '.join(parts)}"
+
+
+def raise_for(job: Job, status: pb.JobStatus) -> None:
+    """Raise JobFailed or JobCancelled if that is how the job ended."""
+    if status.phase == pb.CANCELLED:
+        raise JobCancelled(f"job {job.name} was cancelled" + (f": {status.detail}" if status.detail else ""))
+    if status.phase == pb.FAILED:
+        message = status.failure.message or status.detail or "no reason given"
+        raise JobFailed(
+            f"job {job.name} failed: {message}\nIts logs: {job.folder.logs} (elasticdl logs {job.name})",
+            status.failure.traceback,
+        )
+
+
+def attach(name: str, *, kube_context: str = "", namespace: str = "") -> Job:
+    """Return the job of that name, running or ended, of this machine or of a Kubernetes cluster; raise JobNotFound.
+
+    With a namespace or a context of the kube-config it is looked for there; without, on this machine, and then in the
+    namespace of the current context, if there is one.
+    """
+    if kube_context or namespace:
+        return _attach_on_cluster(name, kube_context, namespace)
+    try:
+        folder = JobFolder.find(name)
+    except JobNotFound as unknown:
+        try:
+            return _attach_on_cluster(name, "", "")
+        except (ClusterError, JobNotFound):
+            raise unknown from None
+    return Job(_linked(folder))
+
+
+def _attach_on_cluster(name: str, kube_context: str, namespace: str) -> Job:
+    from elasticdl_nb.job.clusterjobs import find
+
+    return Job(_linked(find(name, kube_context, namespace)))
+
+
+def _linked(folder: JobFolder) -> JobFolder:
+    """See that a job of a cluster has its link to this machine."""
+    if folder.cluster():
+        from elasticdl_nb.job.clusterjobs import link_again
+
+        link_again(folder)
+    return folder

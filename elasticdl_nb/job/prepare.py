@@ -1,0 +1,193 @@
+"""From the options of a call to the folder of a job that is ready to run.
+
+Everything that can be found wrong without starting a process is found here, in one order: the options, the model's
+code, the data, the output. Nothing is left behind when something is.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.given.checks import check_code, check_inputs_and_output
+from elasticdl_nb.given.frames import is_frame, write_frame
+from elasticdl_nb.given.objects import CAPTURED_MODULE, NamedObjects, name_objects
+from elasticdl_nb.given.paths import with_absolute_paths
+from elasticdl_nb.job.launch import dismiss, launch
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.platform.early import EarlyProcess
+from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+
+_NAME_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+Tell = Callable[[str], object]
+"""Told what is being done now, for people who wait."""
+
+
+def submit(
+    kind: JobKind, given: Mapping[str, Any], early: EarlyProcess | None = None, tell: Tell = lambda doing: None
+) -> JobFolder:
+    """Start the job that these options describe; raise an ElasticDLError, and leave nothing behind, if it cannot be.
+
+    `early` is what `launch` takes.
+    """
+    with prepared(kind, given, tell) as folder:
+        if folder.spec().yaml:
+            raise OptionError("yaml", f"submits nothing, and is for the command line: elasticdl {kind} --yaml=FILE …")
+        if folder.spec().on_kubernetes:
+            from elasticdl_nb.job.clusterjobs import start
+
+            if early is not None:
+                dismiss(early)
+            start(folder, tell)
+        else:
+            tell("starting the master")
+            launch(folder, early)
+    return folder
+
+
+def write_manifests(kind: JobKind, given: Mapping[str, Any]) -> str:
+    """Write what this job would be on a cluster into the file that its option `yaml` names; return the file's path."""
+    with prepared(kind, given) as folder:
+        if not folder.spec().on_kubernetes:
+            raise OptionError("yaml", "is for jobs on Kubernetes; say platform='kubernetes', too")
+        from elasticdl_nb.job.clusterjobs import write_yaml
+
+        path = write_yaml(folder)
+        folder.remove()
+    return path
+
+
+@contextmanager
+def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing: None) -> Iterator[JobFolder]:
+    """Yield the folder of the job, checked and complete but for its master; remove it if the block fails.
+
+    Raises OptionError, DataError or ModelError.
+    """
+    tell("checking the options")
+    for name in given:
+        find_option(kind, name)
+    named = name_objects(kind, given)
+    options, frames = _set_frames_aside(kind, named.options)
+    stated = JobSpec.create(kind, **options)
+    stated = stated.replace(job_name=stated.job_name or make_name(stated, time.localtime(), random.SystemRandom()))
+    if stated.on_kubernetes:
+        with _prepared_for_cluster(stated, named, frames, tell) as folder:
+            yield folder
+        return
+    spec = with_absolute_paths(stated)
+    with JobFolder.prepare(_for_keeping(spec)) as folder:
+        tell("packaging and checking the model")
+        if kind == "train":
+            _fetch_code(spec, named, folder)
+        if reader := check_code(spec, folder.zoo):
+            # What the data's names mean is the reader's business: they need not be paths.
+            spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
+        tell("checking the data")
+        spec = _write_frames(spec, frames, folder)
+        spec = check_inputs_and_output(spec, reads_files=not reader)
+        if kind == "train" and not spec.output:
+            spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
+        folder.write_spec(_for_keeping(spec))
+        yield folder
+
+
+@contextmanager
+def _prepared_for_cluster(
+    stated: JobSpec, named: NamedObjects, frames: Mapping[str, Any], tell: Tell
+) -> Iterator[JobFolder]:
+    """See `prepared`. What only pods can see, the master's pod checks before anything else."""
+    from elasticdl_nb.given.clusterpaths import as_pods_see_it, check_visible
+
+    if frames:
+        raise OptionError("data", "frames stay on this machine; write them to a volume or an object store of the pods")
+    spec = as_pods_see_it(stated)
+    check_visible(spec)
+    with JobFolder.prepare(_for_keeping(spec)) as folder:
+        if spec.kind == "train" and not spec.image_name:
+            tell("packaging and checking the model")
+            _fetch_code(spec, named, folder)
+            check_code(spec, folder.zoo, installed_here=False)
+        folder.write_spec(_for_keeping(spec))
+        yield folder
+
+
+def make_name(spec: JobSpec, when: time.struct_time, choice: random.Random) -> str:
+    """Return a name for a job without one, such as `train-wide_and_deep-20261122-0418-x7k2`."""
+    parts = [part for part in spec.model_def.split(".") if part not in ("", "custom_model", "model", CAPTURED_MODULE)]
+    subject = parts[-1] if parts else os.path.basename(spec.trained_model.rstrip("/"))
+    subject = re.sub(r"[^A-Za-z0-9_]+", "_", subject).strip("_")[:30] or "model"
+    ending = "".join(choice.choices(_NAME_LETTERS, k=4))
+    return f"{spec.kind}-{subject}-{time.strftime('%Y%m%d-%H%M', when)}-{ending}"
+
+
+def _for_keeping(spec: JobSpec) -> JobSpec:
+    """Return the job as it may stand in a file: without the credentials of its zoo's URL."""
+    from elasticdl_nb.given.zoo import without_credentials
+
+    return spec.replace(model_zoo=without_credentials(spec.model_zoo))
+
+
+# ------------------------------------------------------------------ the model's code
+
+
+def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
+    if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
+        from elasticdl_nb.given.zoo import fetch_zoo
+
+        for note in fetch_zoo(spec.model_zoo, folder.zoo).notes:
+            warnings.warn(note, stacklevel=2)
+    if named.captured:
+        _write_captured(named.captured, folder.zoo)
+
+
+def _write_captured(objects: dict[str, object], zoo: Path) -> None:
+    from elasticdl_nb.capture import capture_objects, write_zoo
+
+    captured = capture_objects(objects)
+    for warning in captured.warnings:
+        warnings.warn(warning, stacklevel=2)
+    requirements = zoo / "requirements.txt"
+    before = requirements.read_text().splitlines() if requirements.exists() else []
+    write_zoo(captured, zoo, CAPTURED_MODULE)
+    requirements.write_text("".join(f"{line}\n" for line in [*before, *captured.requirements]))
+
+
+# ------------------------------------------------------------------ data
+
+
+def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Replace frames by the names of the Parquet files they will be written to; return these with their frames."""
+    replaced, frames = dict(options), {}
+    for name, value in options.items():
+        option = find_option(kind, name).name
+        if option not in ("data", "validation_data"):
+            continue
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+        if not any(is_frame(item) for item in items):
+            continue
+        for place, item in enumerate(items):
+            if is_frame(item):
+                items[place] = f"{option}-{place}.parquet"
+                frames[items[place]] = item
+        replaced[name] = items
+    return replaced, frames
+
+
+def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -> JobSpec:
+    files = {given: os.fspath(folder.data / name) for name in frames for given in (name, os.path.abspath(name))}
+    for name, frame in frames.items():
+        write_frame(frame, folder.data / name, name.partition("-")[0])
+    return spec.replace(
+        data=tuple(files.get(path, path) for path in spec.data),
+        validation_data=tuple(files.get(path, path) for path in spec.validation_data),
+    )

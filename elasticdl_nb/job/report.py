@@ -1,0 +1,85 @@
+"""A job's summary as plain text, and what to do next with its result."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from datetime import datetime
+
+from elasticdl_nb.runtime.control.status import (
+    elapsed,
+    format_count,
+    format_duration,
+    format_evaluation,
+    format_value,
+    is_over,
+    phase_name,
+)
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+
+
+def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
+    """Return everything worth knowing about a job, a subject a line."""
+    facts = [
+        ("state", _state(status)),
+        ("model", spec.model_def or spec.trained_model),
+        ("data", ", ".join(spec.data)),
+        ("records", _records(status)),
+        ("loss", _loss(status)),
+        *((_evaluation_name(item), format_evaluation(item)) for item in status.evaluations[-5:]),
+        ("failure", status.failure.message),
+        *((f"{item.level}, {item.source}", item.text) for item in status.events if item.level != "info"),
+        ("output", ", ".join(status.outputs) or spec.output),
+        ("logs", str(folder.logs)),
+    ]  # fmt: skip
+    return f"{spec.kind} job {folder.name}\n" + columns([(subject, text) for subject, text in facts if text])
+
+
+def columns(facts: list[tuple[str, str]]) -> str:
+    """Return one indented line per (subject, text), the texts below each other."""
+    width = max((len(subject) for subject, _ in facts), default=0)
+    return "\n".join(f"  {subject:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for subject, text in facts)
+
+
+def _evaluation_name(evaluation: pb.Evaluation) -> str:
+    return f"evaluation at step {evaluation.step}" if evaluation.step else "evaluation"
+
+
+def _state(status: pb.JobStatus) -> str:
+    text = phase_name(status)
+    if not is_over(status):
+        text += f", {status.progress:.0%} done"
+    if status.detail:
+        text += f" ({status.detail})"
+    if status.started_at:
+        started = datetime.fromtimestamp(status.started_at).strftime("%Y-%m-%d %H:%M:%S")
+        text += f"; started {started}, ran {format_duration(elapsed(status, time.time()))}"
+    return text
+
+
+def _records(status: pb.JobStatus) -> str:
+    if not status.records_total:
+        return ""
+    text = f"{format_count(status.records_done)} of {format_count(status.records_total)}"
+    if status.num_epochs > 1:
+        text += f", epoch {status.epoch} of {status.num_epochs}"
+    if status.records_per_second:
+        text += f", {format_count(status.records_per_second)} a second"
+    return text
+
+
+def _loss(status: pb.JobStatus) -> str:
+    if not status.losses:
+        return ""
+    first, last = status.losses[0], status.losses[-1]
+    return f"{format_value(first.loss)} at step {first.step} → {format_value(last.loss)} at step {last.step}"
+
+
+def predict_command(spec: JobSpec) -> str:
+    """Return the command that predicts with the model a training job wrote; empty if it wrote none."""
+    if spec.kind != "train" or not spec.output:
+        return ""
+    data = shlex.quote((spec.validation_data or spec.data)[0])
+    return f"elasticdl predict --trained_model={shlex.quote(spec.output)} --data={data} --output=predictions.parquet"

@@ -1,0 +1,238 @@
+"""COLUMN's functions, as drafts of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.sql.features.drafts import MOMENTS, NUMBERS, SPANS, Category, Draft, Feature, Number, Source, derive
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Columns, Function, Name, Position
+
+_DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t", "COLON": ":", "PIPE": "|"}
+_TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "double", "string", "str")
+_COMBINERS = ("sum", "mean", "sqrtn")
+
+
+def compile_columns(clauses: Sequence[Columns], kinds: Mapping[str, str]) -> list[Draft]:
+    """Return the drafts that COLUMN clauses ask for; `kinds` are those of the query's columns.
+
+    Raises SqlError, at its place, for an unknown function or column, or arguments of another form.
+    """
+    reader = _Reader(kinds)
+    return [
+        Draft("" if clause.target is None else clause.target.text, feature, item.position)
+        for clause in clauses
+        for item in clause.items
+        for feature in reader.features(item)
+    ]
+
+
+class _Reader:
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        self.kinds = kinds
+        self._functions: dict[str, Callable[[Function], Feature]] = {
+            "DENSE": self._dense, "NUMERIC": self._dense, "EMBEDDING": self._embedding, "INDICATOR": self._indicator,
+            **dict.fromkeys(_SOURCES, lambda function: Category(self.source(function))),
+        }  # fmt: skip
+
+    def features(self, item: Any) -> list[Feature]:
+        if isinstance(item, Function):
+            if item.name not in self._functions:
+                near = did_you_mean(item.name, self._functions)
+                raise SqlError(f"there is no COLUMN function {item.name}.{near}", item.position)
+            return [self._functions[item.name](item)]
+        column = self.column(item, item.position)
+        found = derive(column, self.kinds[column])
+        if not found:
+            raise SqlError(f"column {column!r} is of a type that makes no feature", item.position)
+        return found
+
+    # ------------------------------------------------------------ arguments
+
+    def column(self, value: Any, place: Position) -> str:
+        """Return the column that an argument names."""
+        name = value.text if isinstance(value, Name) else value
+        at = value.position if isinstance(value, Name) else place
+        if not isinstance(name, str):
+            raise SqlError("a column is needed here", at)
+        if name not in self.kinds and isinstance(value, Name):
+            name = value.parts[-1]  # the query's columns have no table any more
+        return find_column(name, self.kinds, at)
+
+    def _numeric_column(self, value: Any, place: Position) -> str:
+        column = self.column(value, place)
+        if self.kinds[column] not in (*NUMBERS, *MOMENTS, *SPANS, "empty"):
+            raise SqlError(f"column {column!r} is {self.kinds[column]}, not a number", place)
+        return column
+
+    def _dense(self, function: Function) -> Number:
+        sizes, words, _ = self._sorted(function, function.arguments[1:])
+        size = 1
+        for value in sizes:
+            size *= value if isinstance(value, int) else 0
+        if size < 1:
+            raise SqlError(f"{function.name} takes a column, how many numbers it has, and what is between them",
+                           function.position)  # fmt: skip
+        column = self.column(self._first(function), function.position)
+        if self.kinds[column] == "text":
+            return Number(column, size=size, delimiter=(words[:1] or [","])[0] if size > 1 or words else "")
+        return Number(self._numeric_column(self._first(function), function.position), size=size)
+
+    def _first(self, function: Function) -> Any:
+        if not function.arguments:
+            raise SqlError(f"{function.name} needs a column", function.position)
+        return function.arguments[0]
+
+    def _sorted(self, function: Function, values: Sequence[Any]) -> tuple[list[Any], list[str], list[Any]]:
+        """Return sizes, delimiters, and lists of more than one value; names of types say nothing new."""
+        sizes: list[Any] = []
+        words: list[str] = []
+        lists: list[Any] = []
+        for value in values:
+            text = value.text if isinstance(value, Name) else value
+            if isinstance(text, str) and text.upper() in _DELIMITERS:
+                words.append(_DELIMITERS[text.upper()])
+            elif isinstance(text, str) and text.lower() in _TYPES:
+                continue
+            elif isinstance(value, str) and value:
+                words.append(value)
+            elif isinstance(value, list) and len(value) == 1:
+                sizes.append(value[0])
+            elif isinstance(value, list):
+                lists.append(value)
+            elif isinstance(value, int) and not isinstance(value, bool):
+                sizes.append(value)
+            elif value not in (None, ""):
+                raise SqlError(f"{function.name} cannot do with {text!r} here", function.position)
+        return sizes, words, lists
+
+    def _buckets(self, function: Function, sizes: Sequence[Any]) -> int:
+        if not sizes or not isinstance(sizes[0], int) or sizes[0] < 1:
+            raise SqlError(f"{function.name} needs the number of ids: {function.name}(column, 1000)", function.position)
+        return sizes[0]
+
+    # ------------------------------------------------------------ categories
+
+    def source(self, value: Any, place: Position | None = None) -> Source:
+        """Return the ids that a column or a nested function gives."""
+        if not isinstance(value, Function):
+            at = value.position if isinstance(value, Name) else place
+            assert at is not None
+            column = self.column(value, at)
+            kind = self.kinds[column]
+            if kind not in ("text", "integer", "boolean", "empty"):
+                raise SqlError(f"column {column!r} is {kind}; put BUCKET around it to make categories of it", at)
+            return Source("vocabulary", column)
+        if value.name not in _SOURCES:
+            near = did_you_mean(value.name, _SOURCES)
+            raise SqlError(f"{value.name} gives no categories.{near} These do: {', '.join(_SOURCES)}", value.position)
+        return _SOURCES[value.name](self, value)
+
+    def _identity(self, function: Function) -> Source:
+        inner = self._first(function)
+        if isinstance(inner, Function):
+            return replace(self.source(inner), ids="identity")
+        column = self.column(inner, function.position)
+        sizes, words, _ = self._sorted(function, function.arguments[1:])
+        listed = words or (function.name in ("SPARSE", "SEQ_CATEGORY_ID") and self.kinds[column] == "text")
+        pair = words[1] if len(words) > 1 else ""
+        if self.kinds[column] not in ("integer", "boolean", "text", "empty"):
+            raise SqlError(f"column {column!r} is {self.kinds[column]}; ids are whole numbers", function.position)
+        return Source(
+            "identity", column, self._buckets(function, sizes), delimiter=(words or [","])[0] if listed else "",
+            pair_delimiter=pair,
+        )  # fmt: skip
+
+    def _hash(self, function: Function) -> Source:
+        inner = self._first(function)
+        sizes, words, _ = self._sorted(function, function.arguments[1:])
+        if isinstance(inner, Function):
+            source = self.source(inner)
+            return replace(source, ids="hash", buckets=sizes[0] if sizes else source.buckets)
+        column = self.column(inner, function.position)
+        return Source("hash", column, self._buckets(function, sizes), delimiter=(words or [""])[0])
+
+    def _weighted(self, function: Function) -> Source:
+        inner = self._first(function)
+        rest = function.arguments[1:]
+        sizes, words, _ = self._sorted(function, rest)
+        if isinstance(inner, Function):
+            source = self.source(inner)
+        else:
+            source = Source("identity", self.column(inner, function.position), self._buckets(function, sizes))
+        delimiter = (words or [source.delimiter or ","])[0]
+        pair = words[1] if len(words) > 1 else source.pair_delimiter or ":"
+        return replace(source, delimiter=delimiter, pair_delimiter=pair)
+
+    def _bucket(self, function: Function) -> Source:
+        inner = self._first(function)
+        if isinstance(inner, Function):
+            number = self.features(inner)[0]
+            if not isinstance(number, Number) or number.size != 1:
+                raise SqlError("BUCKET takes a number, or NUMERIC of one", inner.position)
+            column = self._numeric_column(number.column, inner.position)
+        else:
+            column = self._numeric_column(inner, function.position)
+        sizes, _, lists = self._sorted(function, function.arguments[1:])
+        if lists or (sizes and isinstance(function.arguments[1], list)):
+            boundaries = lists[0] if lists else sizes
+            if sorted(set(boundaries)) != boundaries:
+                raise SqlError("BUCKET's boundaries have to be numbers in rising order", function.position)
+            return Source("bucket", column, boundaries=tuple(float(value) for value in boundaries))
+        return Source("bucket", column, self._buckets(function, sizes))
+
+    def _cross(self, function: Function) -> Source:
+        inner = self._first(function)
+        items = inner if isinstance(inner, list) else [inner]
+        sizes, _, _ = self._sorted(function, function.arguments[1:])
+        if len(items) < 2:
+            raise SqlError("CROSS takes a list of columns: CROSS([a, b], 1000)", function.position)
+        sources = tuple(self.source(item, function.position) for item in items)
+        if any(source.delimiter for source in sources):
+            raise SqlError("CROSS takes columns with one value a row", function.position)
+        return Source("cross", buckets=self._buckets(function, sizes), sources=sources)
+
+    # ------------------------------------------------------------ what becomes of them
+
+    def _embedding(self, function: Function) -> Category:
+        source = self.source(self._first(function), function.position)
+        dimension, combiner = 0, "mean"
+        for value in function.arguments[1:]:
+            text = value.text if isinstance(value, Name) else value
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                dimension = value
+            elif isinstance(text, str) and text.lower() in _COMBINERS:
+                combiner = text.lower()
+            elif value not in (None, ""):
+                raise SqlError(
+                    f"EMBEDDING takes a category, a dimension, and {', '.join(_COMBINERS)}; not {text!r}",
+                    function.position,
+                )
+        return Category(source, "embedding", dimension, combiner)
+
+    def _indicator(self, function: Function) -> Category:
+        if len(function.arguments) > 1:
+            raise SqlError("INDICATOR takes a category and nothing else", function.position)
+        return Category(self.source(self._first(function), function.position), "indicator", combiner="sum")
+
+
+_SOURCES: dict[str, Callable[[_Reader, Function], Source]] = {
+    "SPARSE": _Reader._identity, "CATEGORY_ID": _Reader._identity, "SEQ_CATEGORY_ID": _Reader._identity,
+    "CATEGORY_HASH": _Reader._hash, "WEIGHTED_CATEGORY": _Reader._weighted, "BUCKET": _Reader._bucket,
+    "CROSS": _Reader._cross,
+}  # fmt: skip
+
+
+def find_column(name: str, kinds: Mapping[str, str], place: Position | None) -> str:
+    """Return the query's column of that name, in whatever case; raise SqlError with the nearest if there is none."""
+    if name in kinds:
+        return name
+    found = [column for column in kinds if column.lower() == name.lower()]
+    if len(found) == 1:
+        return found[0]
+    near = did_you_mean(name, kinds)
+    listed = "" if near else f" It gives {', '.join(kinds)}."
+    raise SqlError(f"the query gives no column {name!r}.{near}{listed}", place)

@@ -1,0 +1,168 @@
+"""What WITH says: arguments of the model, and options of the job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.model.reading import keras_names
+from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option, options
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Attribute, Name, Position
+from elasticdl_nb.sql.models.finding import Model
+from elasticdl_nb.sql.models.metrics import read_metrics
+
+_SHORT = {
+    "batch_size": "minibatch_size", "epoch": "num_epochs", "epochs": "num_epochs", "steps": "max_step",
+    "eval_steps": "evaluation_steps", "save_checkpoints_steps": "checkpoint_steps",
+}  # fmt: skip
+# What the statement itself says, and what would undo what it says.
+_OURS = frozenset({
+    "model_zoo", "model_def", "params", "data", "validation_data", "data_reader_params", "output", "output_format",
+    "overwrite", "trained_model", "input_fn", "dataset_fn", "custom_data_reader", "loss", "optimizer",
+    "eval_metrics_fn", "callbacks", "prediction_outputs_processor", "saved_model",
+})  # fmt: skip
+
+
+@dataclass
+class Attributes:
+    """WITH, sorted: `job` holds options of JobSpec by their own names."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+    job: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
+    loss: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
+    validation_select: str = ""
+    validation_position: Position | None = None
+    metrics: list[str] = field(default_factory=list)
+    metrics_position: Position | None = None
+    own: dict[str, Any] = field(default_factory=dict)
+    """Values of the keys that the statement's own verb knows, such as `replace`."""
+
+
+def plain(value: Any) -> Any:
+    """Return a value with bare names as text."""
+    if isinstance(value, Name):
+        return value.text
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def job_options(kind: JobKind) -> list[str]:
+    """Return the options that `train.*` and `engine.*` may give, in short and in full."""
+    names = [name for option in options(kind) if option.name not in _OURS for name in option.names(kind)]
+    return [*names, *(short for short, name in _SHORT.items() if name in names)]
+
+
+def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> list[str]:
+    """Return all keys that WITH may have."""
+    keys = [*own, *(f"{prefix}.{name}" for prefix in ("train", "engine") for name in job_options(kind))]
+    if model is not None:
+        names = model.arguments().names
+        keys += [*names, *(f"model.{name}" for name in names)]
+        keys += [f"optimizer.{name}" for name in sorted(keras_names.OPTIMIZER_ARGUMENTS)]
+        keys += ["optimizer", "loss", "validation.select"]
+    return [*keys, "validation.metrics"] if kind != "predict" else keys
+
+
+def read_attributes(
+    given: Sequence[Attribute], kind: JobKind, model: Model | None = None, own: Sequence[str] = ()
+) -> Attributes:
+    """Sort attributes; raise SqlError at the place of one that is unknown or has a value that does not do."""
+    read = Attributes()
+    for attribute in given:
+        _read(read, attribute, kind, model, own)
+    if model is not None:
+        missing = [name for name in model.arguments().required if name not in read.params]
+        if missing:
+            raise SqlError(f"{model.name} needs {' and '.join(missing)}: WITH {missing[0]} = …")
+    if kind == "train" and "distribution_strategy" not in read.job:
+        several = read.job.get("num_workers", 1) > 1 or "num_ps" in read.job
+        if several:
+            read.job["distribution_strategy"] = "ParameterServerStrategy"
+    return read
+
+
+def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | None, own: Sequence[str]) -> None:
+    key, value = attribute.key, plain(attribute.value)
+    prefix, dot, name = key.partition(".")
+    if key in own:
+        read.own[key] = value
+    elif key == "validation.select" and model is not None:
+        read.validation_select, read.validation_position = str(value), attribute.value_position
+    elif key == "validation.metrics" and kind != "predict":
+        read.metrics, read.metrics_position = read_metrics(value, attribute.value_position), attribute.value_position
+    elif dot and prefix in ("train", "engine"):
+        _job_option(read, attribute, kind, name, value)
+    elif model is None or model.own_input or not _features_key(read, attribute, key, value, model):
+        _argument(read, attribute, model, key, kind, own, value)
+
+
+def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, model: Model) -> bool:
+    """Take what is about the optimizer or the loss; return whether it was."""
+    prefix, dot, name = key.partition(".")
+    if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
+        prefix, dot = name, ""  # as SQLFlow writes it
+    if prefix in ("optimizer", "loss") and (dot or isinstance(value, str)):
+        chosen = read.optimizer if prefix == "optimizer" else read.loss
+        known = keras_names.OPTIMIZERS if prefix == "optimizer" else keras_names.LOSSES
+        if dot and prefix == "optimizer" and name not in keras_names.OPTIMIZER_ARGUMENTS:
+            near = did_you_mean(name, keras_names.OPTIMIZER_ARGUMENTS)
+            raise SqlError(f"attribute {key!r}: Keras' optimizers take no {name!r}.{near}", attribute.position)
+        if dot:
+            chosen["arguments"][name] = value
+        elif value not in known and value.lower() not in known:
+            near = did_you_mean(value, known)
+            raise SqlError(f"Keras has no {prefix} named {value!r}.{near}", attribute.value_position)
+        else:
+            chosen["name"] = value
+        return True
+    return False
+
+
+def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str, value: Any) -> None:
+    known = job_options(kind)
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise SqlError(f"attribute {attribute.key!r}: there is no such option of a job.{near}", attribute.position)
+    full = _SHORT.get(name, name)
+    option = find_option(kind, full)
+    if option.name in read.job:
+        raise SqlError(f"attribute {attribute.key!r}: {option.name} is given twice", attribute.position)
+    try:
+        read.job[option.name] = option.parse(value)
+    except (ValueError, TypeError) as error:
+        raise SqlError(
+            f"attribute {attribute.key!r}: {value!r} does not do: {error}", attribute.value_position
+        ) from None
+
+
+def _argument(
+    read: Attributes,
+    attribute: Attribute,
+    model: Model | None,
+    key: str,
+    kind: JobKind,
+    own: Sequence[str],
+    value: Any,
+) -> None:
+    name = key.removeprefix("model.")
+    arguments = model.arguments() if model is not None else None
+    if arguments is None or (name not in arguments.names and not arguments.takes_any) or "." in name:
+        known = known_keys(kind, model, own)
+        what = f"attribute of {model.name}" if model is not None else "attribute of this statement"
+        near = did_you_mean(key, known) or did_you_mean(key.rpartition(".")[2], known)
+        taken = "" if near else f" It takes {', '.join(arguments.names if arguments else own) or 'none'}."
+        raise SqlError(f"{key!r} is no {what}.{near}{taken}", attribute.position)
+    if name in read.params:
+        raise SqlError(f"attribute {key!r} is given twice", attribute.position)
+    read.params[name] = value
+
+
+def check_job(kind: JobKind, job: dict[str, Any], **needed: Any) -> None:
+    """Raise SqlError if the options do not fit each other."""
+    try:
+        JobSpec.create(kind, **needed, **job)
+    except OptionError as error:
+        raise SqlError(str(error)) from None

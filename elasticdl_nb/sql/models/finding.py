@@ -1,0 +1,129 @@
+"""Models by name: the pre-built ones, and classes that are defined where the statement runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
+from elasticdl_nb.runtime.model.reading.shapes import Arguments, arguments_of, constructor_of
+from elasticdl_nb.runtime.model.reading.source import Defined, Zoo
+from elasticdl_nb.runtime.model.reading.static import built_in_zoo
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Name
+
+Task = Literal["regression", "classification", "probability", ""]
+"""What the label is: a number, one of several classes, one of two; or whatever the model's own loss makes of it."""
+
+LINEAR, DEEP, FIELDS = "linear_feature_columns", "dnn_feature_columns", "field_feature_columns"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that TRAIN may name.
+
+    `targets` are its inputs ("" alone for a single one). A model that reads the query's columns itself, by an input
+    function of its own, has no features; `model_def` names it to the job, and `value` is the object to capture if its
+    source has to be.
+    """
+
+    name: str
+    module: str = ""
+    class_name: str = ""
+    task: Task = ""
+    targets: tuple[str, ...] = ("",)
+    own_input: bool = False
+    model_def: str = ""
+    value: Any = None
+    hidden: tuple[str, ...] = ()
+
+    def arguments(self) -> Arguments:
+        """Return the arguments that WITH may give to the constructor."""
+        if self.value is not None:
+            found = _signature(self.value)
+        else:
+            zoo = Zoo(built_in_zoo())
+            module = zoo.module(self.module)
+            defined = zoo.lookup(module, self.class_name)
+            assert isinstance(defined, Defined)
+            made = constructor_of(zoo, defined) if self.class_name[:1].isupper() else None
+            found = made or _of_function(zoo, defined)
+        names = tuple(name for name in found.names if name not in self.hidden)
+        return Arguments(names, tuple(name for name in found.required if name in names), found.takes_any)
+
+
+_TABLE_ARGUMENTS = ("features", "label", "classes", "name", "trainable", "dtype")
+_TABLES = [
+    Model("DNNClassifier", "DNNClassifier", "DNNClassifier", "classification", hidden=_TABLE_ARGUMENTS),
+    Model("DNNRegressor", "DNNRegressor", "DNNRegressor", "regression", hidden=_TABLE_ARGUMENTS),
+    Model("regressor.DNN", "regressor", "DNN", "regression", hidden=_TABLE_ARGUMENTS),
+    Model("regressor.wide_and_deep.MagicalWAD", "regressor.wide_and_deep", "MagicalWAD", "regression",
+          (LINEAR, DEEP), hidden=_TABLE_ARGUMENTS),
+    Model("DeepFM", "deepfm.tables", "DeepFM", "probability", (LINEAR, FIELDS, DEEP), hidden=_TABLE_ARGUMENTS),
+]  # fmt: skip
+_OWN = [
+    Model(name, name, "custom_model", own_input=True, model_def=f"{name}.custom_model")
+    for name in ("flights.wide_and_deep", "deepfm.deepfm")
+]
+PREBUILT: Mapping[str, Model] = {model.name: model for model in (*_TABLES, *_OWN)}
+
+
+def find_model(name: Name, namespace: Mapping[str, Any]) -> Model:
+    """Return the model of that name, a pre-built one or a class in `namespace`; raise SqlError with the near ones.
+
+    The name is looked up, never evaluated.
+    """
+    if name.text in PREBUILT:
+        return PREBUILT[name.text]
+    value = namespace.get(name.text)
+    if inspect.isclass(value) and is_model_class(value):
+        return _of_class(name.text, value)
+    classes = [other for other, candidate in list(namespace.items()) if is_model_class(candidate)]
+    known = [*PREBUILT, *classes]
+    if value is not None:
+        raise SqlError(f"{name.text} is a {type(value).__name__}, not a subclass of keras.Model", name.position)
+    by_last = [other for other in known if other.rpartition(".")[2].lower() == name.text.rpartition(".")[2].lower()]
+    near = f" Did you mean {by_last[0]!r}?" if by_last else did_you_mean(name.text, known)
+    raise SqlError(f"there is no model {name.text!r}.{near} There are: {', '.join(known)}", name.position)
+
+
+def model_names(namespace: Mapping[str, Any]) -> list[str]:
+    """Return the names that TRAIN may use."""
+    return [*PREBUILT, *(name for name, value in list(namespace.items()) if is_model_class(value))]
+
+
+def is_model_class(value: Any) -> bool:
+    """Whether the value is a class that derives from keras.Model; Keras is not loaded to find out."""
+    return inspect.isclass(value) and any(
+        base.__name__ == "Model" and base.__module__.startswith("keras.") for base in value.__mro__[1:]
+    )
+
+
+def _of_class(name: str, value: type) -> Model:
+    own = (*CLASS_NAMES["input_fn"], *CLASS_NAMES["dataset_fn"])
+    reads_itself = any(attribute in vars(base) for base in value.__mro__ for attribute in own)
+    targets = ("",)
+    return Model(name, value.__module__, value.__qualname__, "", targets, own_input=reads_itself, value=value)
+
+
+def _signature(value: type) -> Arguments:
+    names, required, takes_any = [], [], False
+    for parameter in inspect.signature(value).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            takes_any = True
+        elif parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            names.append(parameter.name)
+            if parameter.default is parameter.empty:
+                required.append(parameter.name)
+    return Arguments(tuple(names), tuple(required), takes_any)
+
+
+def _of_function(zoo: Zoo, found: Defined) -> Arguments:
+    arguments = arguments_of(found)
+    assert arguments is not None
+    optimizer = zoo.lookup(found.module, MODULE_NAMES["optimizer"][0])
+    also = arguments_of(optimizer) if isinstance(optimizer, Defined) else None
+    return Arguments((*arguments.names, *(also.names if also else ())), arguments.required, arguments.takes_any)

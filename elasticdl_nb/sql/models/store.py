@@ -1,0 +1,184 @@
+"""The model store: trained models by name, each the directory that its training job wrote, with how it was made."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from elasticdl_nb.runtime.control.status import format_metrics
+from elasticdl_nb.runtime.data import files
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.runtime.storage.jobfolder import jobs_root
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Name, Position
+
+RECORD = "sql_model.json"
+"""The file, in a model's zoo, that says how the model was made; see `training.py`."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A trained model: its name, its directory's path or URL, what training left, and how it was made."""
+
+    name: str
+    path: str
+    message: pb.TrainedModel
+    record: dict[str, Any]
+
+    @property
+    def created(self) -> datetime.datetime:
+        """When its training ended, in this machine's time zone."""
+        return datetime.datetime.fromtimestamp(self.message.created_at).astimezone()
+
+    def facts(self) -> pa.Table:
+        """Return what is known of the model, a fact a row."""
+        facts = [
+            ("model", self.record["model"]),
+            ("statement", self.record["statement"]),
+            ("created", self.created.strftime("%Y-%m-%d %H:%M:%S %Z")),
+            *(("feature", line) for line in self.record["described"]),
+            ("label", self.record["label"]["column"] if self.record["label"] else ""),
+            *((f"params.{key}", json.dumps(value)) for key, value in self.record["params"].items()),
+            *((f"train.{key}", json.dumps(value)) for key, value in self.record["job"].items()),
+            *((f"metrics.{key}", f"{value:.6g}") for key, value in sorted(self.message.metrics.items())),
+            ("steps", str(self.message.step)),
+            ("directory", self.path),
+        ]
+        return pa.table({"fact": [fact for fact, _ in facts], "value": [str(value) for _, value in facts]})
+
+
+class ModelStore:
+    """Trained models in the directories below a path or fsspec URL."""
+
+    def __init__(self, path: str | None = None) -> None:
+        """Raise OptionError("store", …) for a URL that cannot be reached or a path that is a file."""
+        given = os.fspath(path or "") or os.fspath(jobs_root().parent / "models")
+        self.path = files.plain(given).rstrip("/")
+        self._fs, self._root = files.file_system(self.path, "store")
+        try:
+            is_file = self._fs.isfile(self._root)
+        except OSError as error:
+            raise OptionError("store", f"{given} cannot be reached: {error}") from None
+        if is_file:
+            raise OptionError("store", f"{given} is a file; models are stored in a directory")
+
+    def names(self) -> list[str]:
+        """Return the names of the models."""
+        found = self._fs.glob(f"{self._root}/*/{MESSAGE}")
+        names = sorted(os.path.basename(os.path.dirname(path)) for path in found)
+        return [name for name in names if _NAME.fullmatch(name) and not name.endswith((".partial", ".old"))]
+
+    def location(self, name: Name) -> str:
+        """Return where the model of that name is or will be; raise SqlError for a name that a directory cannot have."""
+        if not _NAME.fullmatch(name.text):
+            raise SqlError(
+                f"{name.text!r} cannot be the name of a stored model: letters, digits, '_', '-' and '.' can",
+                name.position,
+            )
+        return f"{self.path}/{name.text}"
+
+    def has(self, name: Name) -> bool:
+        """Whether a model of that name is stored."""
+        self.location(name)
+        return bool(self._fs.exists(f"{self._root}/{name.text}/{MESSAGE}"))
+
+    def find(self, name: Name) -> StoredModel:
+        """Return the model of that name; raise SqlError, with the nearest names, if there is none."""
+        self.location(name)
+        if not self.has(name):
+            known = self.names()
+            near = did_you_mean(name.text, known)
+            listed = f" There are: {', '.join(known[:10])}" if known and not near else ""
+            raise SqlError(f"there is no trained model {name.text!r} in {self.path}.{near}{listed}", name.position)
+        return self._read(name.text)
+
+    def _read(self, name: str) -> StoredModel:
+        root = f"{self._root}/{name}"
+        message = pb.TrainedModel.FromString(self._fs.cat_file(f"{root}/{MESSAGE}"))
+        try:
+            record = json.loads(self._fs.cat_file(f"{root}/{ZOO}/{RECORD}"))
+        except FileNotFoundError:
+            raise SqlError(f"{self.path}/{name} was not trained in SQL; it can be used in Python only") from None
+        return StoredModel(name, f"{self.path}/{name}", message, record)
+
+    def table(self) -> pa.Table:
+        """Return all models, a model a row."""
+        rows = []
+        for name in self.names():
+            try:
+                model = self._read(name)
+            except SqlError:
+                continue
+            metrics = format_metrics(dict(model.message.metrics))
+            rows.append((name, model.record["model"], metrics, model.created, model.record["statement"]))
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        types = (pa.string(), pa.string(), pa.string(), pa.timestamp("s"), pa.string())
+        names = ("name", "model", "metrics", "created", "statement")
+        columns[3] = tuple(when.replace(tzinfo=None) for when in columns[3])
+        return pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=names)
+
+    def drop(self, name: Name, *, missing_ok: bool = False) -> str:
+        """Delete a model and return what was done; raise SqlError if there is none, unless that does not matter."""
+        if missing_ok and not self.has(name):
+            return f"there was no model {name.text}"
+        if not self.has(name):
+            self.find(name)
+        # The message first: without it the rest is no model, should this be interrupted.
+        self._fs.rm_file(f"{self._root}/{name.text}/{MESSAGE}")
+        self._fs.rm(f"{self._root}/{name.text}", recursive=True)
+        return f"dropped model {name.text}"
+
+
+# ------------------------------------------------------------------ what a model needs
+
+
+def needed_columns(
+    model: StoredModel, kinds: dict[str, str], place: Position, name: Name, *, label: bool = False
+) -> tuple[str, ...]:
+    """Return the query's columns that the model needs; raise SqlError for one that is missing or of another kind."""
+    if model.record["own_input"]:
+        return tuple(kinds)
+    trained: dict[str, str] = model.record["kinds"]
+    wanted = list(feature_columns(model.record))
+    if label:
+        wanted.append(model.record["label"]["column"])
+    for column in wanted:
+        if column not in kinds:
+            raise SqlError(f"the query gives no column {column!r}, which the model {name} was trained with", place)
+        if _family(kinds[column]) != _family(trained[column]) and "empty" not in (kinds[column], trained[column]):
+            raise SqlError(
+                f"column {column!r} is {kinds[column]}, but the model {name} was trained with {trained[column]}", place
+            )
+    return tuple(wanted)
+
+
+def _family(kind: str) -> str:
+    return "number" if kind in ("integer", "float", "decimal", "boolean") else kind
+
+
+def feature_columns(record: dict[str, Any]) -> list[str]:
+    """Return the columns that a model's features are made of."""
+    found: dict[str, None] = {}
+
+    def visit(source: dict[str, Any]) -> None:
+        for inner in source["sources"]:
+            visit(inner)
+        if not source["sources"]:
+            found[source["column"]] = None
+
+    for listed in record["features"].values():
+        for feature in listed:
+            if feature["kind"] == "number":
+                found[feature["column"]] = None
+            else:
+                visit(feature["source"])
+    return list(found)

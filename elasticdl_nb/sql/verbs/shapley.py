@@ -1,0 +1,115 @@
+"""SHAP values (Lundberg and Lee, 2017) by the package `shap`, of any model.
+
+The package asks for predictions of rows whose values come partly from the row that is explained and partly from others.
+Which these are does not depend on the predictions. So it is run twice, with the same chance: first to hear what it asks
+for, which one job then predicts, and then with the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from elasticdl_nb.sql.verbs.explainers import Explainer, Importances, Numbers, mean_sizes
+
+PLOTS = ("dot", "bar", "violin")
+
+
+def missing_package() -> str:
+    """Return the name of a package that is needed and not installed, or an empty string."""
+    return next((name for name in ("shap", "matplotlib") if importlib.util.find_spec(name) is None), "")
+
+
+class Shap(Explainer):
+    """The package's permutation explainer. What it gets as rows are, for each column, the number of the row whose value
+    is meant, so that columns may have values of any type.
+    """
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that the package asks for."""
+        asked: list[Numbers] = []
+
+        def hear(places: Numbers) -> Numbers:
+            asked.append(places.astype(np.int64))
+            return np.zeros(len(places))
+
+        self._explain(hear)
+        for places in asked:
+            columns = [
+                self.features.column(number).take(pa.array(places[:, number])).combine_chunks()
+                for number in range(self.features.num_columns)
+            ]
+            yield from pa.Table.from_arrays(columns, schema=self.features.schema).to_batches()
+
+    def importances(self, outputs: Numbers) -> Importances:
+        """Return the values' mean size, and the package's own picture of them."""
+        given = 0
+
+        def answer(places: Numbers) -> Numbers:
+            nonlocal given
+            given += len(places)
+            return outputs[given - len(places) : given]
+
+        values, explained = self._explain(answer)
+        measure = f"mean size of the SHAP values of {len(explained)} rows"
+        if values.ndim == 3:  # several outputs, of which one has a picture: that which moves most
+            measure += " and all outputs"
+            sizes, values = np.abs(values), values[:, :, int(np.abs(values).sum(axis=(0, 1)).argmax())]
+        else:
+            sizes = values
+        found = mean_sizes(self.features.schema.names, sizes.reshape(len(values), values.shape[1], -1).mean(2), measure)
+        return Importances(found.rows, measure, self._picture(values, explained))
+
+    def _explain(self, model: Any) -> tuple[Numbers, Numbers]:
+        """Return SHAP values [n, columns] or [n, columns, outputs], and the numbers of the rows that they are of."""
+        import shap
+
+        state = np.random.get_state()
+        try:
+            random = np.random.default_rng(self.settings["seed"])
+            count, width = self.features.num_rows, self.features.num_columns
+            background = np.sort(random.permutation(count)[: self.settings["background"]])
+            explained = np.arange(count)
+            explainer = shap.explainers.Permutation(
+                model, shap.maskers.Independent(_places(background, width)), seed=self.settings["seed"]
+            )
+            evaluations = self.settings["repeats"] * (2 * width + 1)
+            with contextlib.redirect_stderr(io.StringIO()):  # it shows how far it is
+                found = explainer(_places(explained, width), max_evals=evaluations, silent=True)
+            return np.asarray(found.values), explained
+        finally:
+            np.random.set_state(state)
+
+    def _picture(self, values: Numbers, explained: Numbers) -> str:
+        import matplotlib
+        import shap
+
+        if "matplotlib.pyplot" not in sys.modules:
+            matplotlib.use("agg")
+        from matplotlib import pyplot
+
+        settings = {key.partition(".")[2]: value for key, value in self.settings.items() if key.startswith("summary.")}
+        shown = self.features.take(pa.array(explained)).to_pandas()
+        picture = io.StringIO()
+        with pyplot.ioff(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            figure = pyplot.figure()
+            try:
+                shap.summary_plot(values, shown, show=False, **settings)
+                pyplot.gcf().savefig(picture, format="svg", bbox_inches="tight")
+            finally:
+                pyplot.close(pyplot.gcf())
+                pyplot.close(figure)
+        return picture.getvalue()
+
+
+def _places(rows: Numbers, width: int) -> Numbers:
+    return np.repeat(rows[:, np.newaxis].astype(float), width, axis=1)

@@ -1,0 +1,117 @@
+"""A model that a SQL statement trains: the model it names on top of the features it asks for."""
+
+import importlib
+import json
+
+import keras
+
+from elasticdl_nb.runtime.model import batched
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
+from elasticdl_nb.runtime.model.loading.calls import attribute_of, positional
+from elasticdl_nb.runtime.model.loading.parts import OptimizerSource, as_loss
+from elasticdl_nb.runtime.model.reading.keras_names import METRICS
+from elasticdl_nb.runtime.model.saving.trained import read_trained_model
+from elasticdl_nb.runtime.model.saving.weights import load_weights
+from elasticdl_nb.sql.zoo.features import FeatureModel, TableInput
+from elasticdl_nb.sql.zoo.metrics import make_metric
+
+
+class SqlModel:
+    """Everything the model contract asks for, by what a statement's JSON file says."""
+
+    def __init__(self, path):
+        with open(path) as file:
+            self.record = json.load(file)
+        self.module = importlib.import_module(self.record["module"])
+        self.model_class = getattr(self.module, self.record["class"])
+        self._input = TableInput(self.record["features"], self.record["kinds"], self.record["label"])
+        self._model = None
+        self._whole = None
+        self._loss = None
+        self._initial = self.record["initial"]
+
+    def custom_model(self, **params):
+        """Return the model, made with the statement's attributes."""
+        self._model = self.model_class(**params)
+        features, scale = self.record["features"], self.record["label"]["scale"]
+        if "attributions" in self.record:
+            from elasticdl_nb.sql.zoo.attributions import AttributionModel
+
+            return AttributionModel(self._model, features, scale, **self.record["attributions"])
+        self._whole = FeatureModel(self._model, features, scale)
+        return self._whole
+
+    @batched
+    def input_fn(self, columns, mode):
+        """Turn the query's columns into features and label."""
+        return self._input(columns, mode)
+
+    def loss(self, labels, outputs):
+        """The model's own loss, or the one that the statement names."""
+        if self._loss is None:
+            self._loss = self._find_loss()
+        return self._loss(labels, outputs)
+
+    def _find_loss(self):
+        wanted = self.record["loss"]
+        if wanted["name"]:
+            made = keras.losses.get(wanted["name"])
+            if not isinstance(made, keras.losses.Loss):
+                return made
+            return type(made).from_config({**made.get_config(), **wanted["arguments"]})
+        loss = as_loss(self._part("loss"), "the model's loss")
+        if wanted["arguments"] and isinstance(loss, keras.losses.Loss):
+            loss = type(loss).from_config({**loss.get_config(), **wanted["arguments"]})
+        return loss
+
+    def optimizer(self):
+        """The model's own optimizer, or the one that the statement names; with the statement's arguments.
+
+        It is asked for when the model has its variables, which get their values here if another model is gone on from.
+        """
+        if self._initial and self._whole.built:
+            message, definition = read_trained_model(self._initial)
+            load_weights(self._whole, definition.weights, message.variables)
+            self._initial = ""
+        wanted = self.record["optimizer"]
+        source = OptimizerSource(wanted["name"] or self._part("optimizer") or "Adam", "the model's optimizer")
+        made = source.make({})
+        return type(made).from_config({**made.get_config(), **wanted["arguments"]})
+
+    @property
+    def eval_metrics_fn(self):
+        """The model's own metrics, in either form of a function; without any, the share of right answers of classes."""
+        names = CLASS_NAMES["eval_metrics_fn"]
+        own = next((getattr(self.model_class, name) for name in names if hasattr(self.model_class, name)), None)
+        own = own or next((getattr(self.module, name) for name in names if hasattr(self.module, name)), None)
+        arguments = [parameter.name for parameter in positional(own) if parameter.name != "self"] if own else []
+        if len(arguments) < 2:
+            return self._metrics
+        if arguments[0] in LABELS_FIRST:
+            return lambda labels, predictions: self._part("eval_metrics_fn")(labels, predictions)
+        return lambda predictions, labels: self._part("eval_metrics_fn")(predictions, labels)
+
+    def _metrics(self):
+        found = self._part("eval_metrics_fn")
+        if found is None:
+            return [make_metric("accuracy")] if self.record["label"]["classes"] else {}
+        return found() if callable(found) else found
+
+    @staticmethod
+    def metric(name):
+        """Return a new metric, fitted to these models, by its name; raises AttributeError for any other name."""
+        if name != "accuracy" and name not in METRICS:
+            raise AttributeError(name)
+        return make_metric(name)
+
+    def callbacks(self):
+        """The model's own callbacks."""
+        found = self._part("callbacks")
+        made = found() if callable(found) else found
+        return list(made or [])
+
+    def _part(self, role):
+        value = attribute_of(self._model, CLASS_NAMES[role])
+        if value is not None:
+            return value
+        return next((getattr(self.module, name) for name in MODULE_NAMES[role] if hasattr(self.module, name)), None)

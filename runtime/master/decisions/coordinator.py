@@ -1,0 +1,341 @@
+"""What the master does about everything that happens: events in, actions out.
+
+A plain object without clock, threads, sockets or files, so that any sequence of joins, deaths and results can be tried
+in a test, and so that a master that is started again can be told everything again. `process.py` feeds it what happens
+and carries out the actions it collects. `served.py` adds parameter servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from elasticdl_nb.runtime.data.tasks import cut
+from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint
+from elasticdl_nb.runtime.master.decisions.crew import Crew
+from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations, steps_between
+from elasticdl_nb.runtime.master.decisions.membership import Key, Member
+from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
+from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
+from elasticdl_nb.runtime.master.decisions.taskqueue import MAX_RETRIES, Task, TaskQueue, TrainingPlan
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+
+SCALE_LIMIT = 60.0
+"""Seconds that a worker that is no longer wanted gets to finish the tasks in its hands."""
+
+_KEPT_CHECKPOINTS = 3
+
+
+class Coordinator(Crew):
+    """One job's decisions. Every event is a method; the actions it asks for are added to `actions`."""
+
+    def __init__(self, spec: JobSpec, now: float) -> None:
+        super().__init__(spec, now)
+        self.running_since = 0.0
+        self.outputs: list[str] = []
+        self.queue = TaskQueue()
+        self.step = 0
+        self.rollbacks = 0
+        self.tasks_total = self.records_total = self.steps_total = 0
+        self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
+        self.checkpoints: list[CommitCheckpoint] = []
+        self.data_is_counted = False
+        self._stragglers = Stragglers()
+        self._finish_added = False
+        self._parts = 0
+        self._committing: CommitCheckpoint | None = None
+        # Workers that may take another task; looking at all of them at every word of one would take too long.
+        self._hungry: dict[int, Member] = {}
+
+    # ------------------------------------------------------------ the job begins
+
+    def data_counted(self, data: Sequence[Any], validation: Sequence[Any], now: float) -> None:
+        """The files' numbers of records are known (sequences of FileRecords): cut them into tasks."""
+        if self.data_is_counted:
+            return
+        spec = self.spec
+        self.data_is_counted = True
+        marks = (spec.evaluation_steps, spec.checkpoint_steps) if spec.kind == "train" else ()
+        steps = steps_between(task_steps=spec.num_minibatches_per_task, marks=marks)
+        pieces = cut(data, steps * spec.minibatch_size)
+        if not pieces:
+            self.fail(pb.Failure(message="data: the files hold no records"), now)
+            return
+        if spec.kind == "train":
+            self._plan(TrainingPlan(
+                pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed
+            ))  # fmt: skip
+            self.evaluations.pieces = cut(validation, spec.num_minibatches_per_task * spec.minibatch_size)
+            self.evaluations.schedule.enabled = bool(self.evaluations.pieces)
+        else:
+            self.tasks_total = self._parts = len(pieces)
+            self.records_total = sum(file.records for file in data)
+            if spec.kind == "evaluate":
+                self.tasks_total += 1  # the one that puts the others' results together
+                self.evaluations.pieces = pieces
+                self.evaluations.start(self.queue)
+            else:
+                for index, spans in enumerate(pieces):
+                    self.queue.add("predict", spans, index=index)
+        self._advance(now)
+
+    def _plan(self, plan: TrainingPlan) -> None:
+        self.queue.plan = plan
+        self.tasks_total, self.records_total, self.steps_total = plan.totals()
+
+    @property
+    def waits_for(self) -> str:
+        """What the job cannot go on without, for people; empty if it goes on."""
+        return ""
+
+    # ------------------------------------------------------------ processes say something
+
+    def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
+        if self.workers.joined(member.index, member.incarnation, hello.pid, now) is None:
+            return False
+        newest = self.checkpoints[-1].path if self.checkpoints and self.worker_holds_model and not hello.again else ""
+        welcome = pb.Welcome(restore_from=newest, acknowledged=member.acknowledged)
+        self._send(member, pb.MasterMessage(welcome=welcome))
+        return True
+
+    def _send_missing(self, worker: Member, held: Collection[tuple[int, int]]) -> None:
+        for task in self.queue.held(worker.index):
+            if (task.id, task.attempt) not in held:
+                self._send_task(worker, task)
+
+    def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
+        self._hungry[member.index] = member
+        match message.WhichOneof("body"):
+            case "want":
+                member.room = message.want.tasks
+            case "progress":
+                self._progress(member, message.progress, now)
+            case "task_done":
+                self._task_done(member, message.task_done, now)
+            case "task_failed":
+                self._task_failed(member, message.task_failed, now)
+            case "worker_failed":
+                self._member_failed(member, message.worker_failed.failure, now)
+            case "data_counted":
+                self.data_counted(message.data_counted.data, message.data_counted.validation, now)
+            case "checkpoint_ready":
+                ready = message.checkpoint_ready
+                self._commit(ready.path, ready.step, self._state(skips(ready.places)), sealed=True)
+            case "stop_training" if not self.queue.is_stopped:
+                self._event(now, "info", f"training stops: {message.stop_training.reason}", member)
+                self.queue.stop_training()
+                if not self.evaluations:
+                    # Callbacks may have put back the best weights, which are not the ones evaluated last.
+                    self.evaluations.schedule.model_changed()
+            case "note":
+                self._event(now, message.note.level, message.note.text, member)
+
+    def _progress(self, worker: Member, progress: pb.Progress, now: float) -> None:
+        worker.activity, worker.records_now = progress.activity, progress.records
+        worker.rate.add(now, worker.records)
+        if progress.generation == self._generation():  # rather than from before the job went back
+            self.step = max(self.step, progress.step)
+            self.picture.add_losses(progress.losses)
+
+    def _task_done(self, worker: Member, done: pb.TaskDone, now: float) -> None:
+        self._stragglers.done(done.id, worker.index, now)
+        if self.queue.shared(done.id):  # others have room then, too
+            self._everyone_may_be_hungry()
+        task = self.queue.done(done.id, done.attempt, done.records)
+        if task is None:
+            return
+        self.workers.task_done(worker)
+        self.step = max(self.step, done.step)
+        if task.kind == "evaluate":
+            if evaluation := self.evaluations.task_done(task, done, self.queue, now):
+                self._evaluated(evaluation, now)
+        elif task.kind == "finish":
+            self.outputs = list(done.outputs)
+            self._end(pb.SUCCEEDED, now)
+
+    def _evaluated(self, evaluation: pb.Evaluation, now: float) -> None:
+        self.picture.evaluations.append(evaluation)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(evaluation.metrics.items()))
+        where = f" at step {evaluation.step}" if self.spec.kind == "train" else ""
+        self._event(now, "info", f"evaluation{where}: {values}")
+
+    def _task_failed(self, worker: Member, failed: pb.TaskFailed, now: float) -> None:
+        task = self.queue.failed(failed.id, failed.attempt, failed.records)
+        if task is None:
+            return
+        if not failed.failure.transient or task.failures > MAX_RETRIES:
+            self.fail(failed.failure, now)
+            return
+        self._event(now, "warning", f"try {task.failures} of a task failed: {failed.failure.message}", worker)
+        if failed.steps_applied and self.worker_holds_model:
+            self._kill(worker)
+            self._replace(worker, "is started again", now, by_signal=True)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _state(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
+        return {"queue": self.queue.snapshot(skips), **self.evaluations.snapshot()}
+
+    def _commit(self, path: str, step: int, state: dict[str, Any], *, sealed: bool, number: int = 0) -> None:
+        self._committing = CommitCheckpoint(path, step, state, sealed, number)
+        self.actions.append(self._committing)
+
+    def checkpoint_committed(self, path: str, final: str, now: float) -> None:
+        """The checkpoint that was written at `path` is complete, and has its final name."""
+        commit, self._committing = self._committing, None
+        if commit is None or commit.path != path:
+            return
+        self.checkpoints.append(CommitCheckpoint(final, commit.step, commit.state, sealed=True))
+        del self.checkpoints[: -(self.spec.keep_checkpoint_max or _KEPT_CHECKPOINTS)]
+
+    def checkpoint_failed(self, path: str, problem: str, now: float) -> None:
+        """A checkpoint could not be completed; the one before it still counts."""
+        if self._committing and self._committing.path == path:
+            self._committing = None
+        self._event(now, "warning", f"a checkpoint could not be written: {problem}")
+
+    def _roll_back(self) -> str:
+        last = self.checkpoints[-1] if self.checkpoints else None
+        saved = last.state if last else {}
+        self.rollbacks += 1
+        self.step = last.step if last else 0
+        self.queue.restore(saved.get("queue"))
+        self._everyone_may_be_hungry()
+        self.evaluations.restore(saved, self.queue)
+        self._stragglers.clear()
+        self._finish_added = False
+        self.picture.roll_back(self.step if last else -1)
+        return f"the checkpoint of step {self.step}" if last else "the beginning (no checkpoint yet)"
+
+    # ------------------------------------------------------------ processes die
+
+    def _after_death(self, member: Member) -> str:
+        self._worker_gone(member)
+        return f"; training goes on from {self._roll_back()}" if self.worker_holds_model else ""
+
+    def _worker_gone(self, worker: Member) -> None:
+        self.queue.lost(worker.index)
+        self._stragglers.gone(worker.index)
+
+    def tick(self, now: float) -> bool:
+        """See `Crew`; look also for tasks that take too long."""
+        changed = super().tick(now)
+        if self._ending or not self._share_late_tasks(now):
+            return changed
+        self._advance(now)
+        return True
+
+    def _share_late_tasks(self, now: float) -> bool:
+        if sum(worker.state == "running" and not worker.leave_by for worker in self.workers) < 2:
+            return False
+        in_use = [(held[0], worker.index) for worker in self.workers if (held := self.queue.held(worker.index))]
+        return self._stragglers.look([(task, worker) for task, worker in in_use if not self.queue.shared(task.id)], now)
+
+    def recovered(self, living: Collection[Key], now: float) -> None:
+        """See `Crew`."""
+        if self._committing:
+            self.actions.append(self._committing)
+        super().recovered(living, now)
+
+    # ------------------------------------------------------------ more or fewer workers
+
+    def scale(self, workers: int, now: float) -> str:
+        """Go on with this many workers; return why that cannot be, or an empty string."""
+        if self.worker_holds_model:
+            return "a Local training has one worker; the other strategies take any number"
+        if workers < 1:
+            return f"{workers} workers cannot do the job; one at least is needed"
+        if self._ending:
+            return "the job is over"
+        wanted = [worker for worker in self.workers if worker.is_wanted]
+        self._event(now, "info", f"the job goes on with {workers} worker(s) instead of {len(wanted)}")
+        for worker in wanted[workers:]:
+            if worker.state == "starting":
+                self._kill(worker)
+            else:
+                self._let_go(worker)
+            worker.leave_by = now + SCALE_LIMIT
+        for _ in range(workers - len(wanted)):
+            self._start(self.workers.add())
+        return ""
+
+    def _let_go(self, worker: Member) -> None:
+        self._dismiss(worker, "the job goes on with fewer workers")
+
+    # ------------------------------------------------------------ the job goes on, and ends
+
+    def _go_on(self, now: float) -> None:
+        if self.data_is_counted and self.queue.idle and not self.evaluations:
+            self._next_stage(now)
+        self._hand_out_tasks(now)
+
+    def _may_work(self) -> bool:
+        """Whether tasks may be handed out now."""
+        return True
+
+    def _hand_out_tasks(self, now: float) -> None:
+        """Give every worker with room a task, then another, so that all get their share."""
+        handed_out = True
+        while handed_out and not self._ending and self._may_work():
+            handed_out = False
+            for worker in list(self._hungry.values()):
+                if worker.state != "running" or worker.leave_by or worker.room <= self.queue.count_held(worker.index):
+                    del self._hungry[worker.index]
+                elif task := self._next_task(worker):
+                    self._hand_out(worker, task, now)
+                    handed_out = True
+                elif not self._stragglers.to_share:  # nor is there one for anybody else
+                    return
+
+    def _next_task(self, worker: Member) -> Task | None:
+        # The one model of a Local training is evaluated as it is, before it is trained further.
+        held_up = self.worker_holds_model and bool(self.evaluations)
+        shared = self._stragglers.share(self.queue, worker.index)
+        return shared or self.queue.next(worker.index, new_training=not held_up)
+
+    def _everyone_may_be_hungry(self) -> None:
+        self._hungry = {worker.index: worker for worker in self.workers}
+
+    def _hand_out(self, worker: Member, task: Task, now: float) -> None:
+        if self.phase == pb.STARTING:
+            self.phase, self.running_since = pb.RUNNING, now
+        if task.kind == "finish":
+            self.phase = pb.FINISHING
+        shared = self.queue.shared(task.id)
+        self._stragglers.handed_out(task, worker.index, now)
+        self._send_task(worker, task)
+        if shared:
+            self._event(now, "info", f"a task that takes long elsewhere was given to {worker.name} too")
+        else:
+            self._evaluate_if_due(task)
+
+    def _evaluate_if_due(self, task: Task) -> None:
+        """A task is used for the first time: look whether an evaluation comes after it."""
+        if task.kind != "train" or task.attempt > 1 or self.queue.plan is None:
+            return
+        if self.evaluations.schedule.task_handed_out(self._steps_of(task), task.ends_epoch):
+            if self.worker_holds_model or not self.queue.plan_is_exhausted:
+                self.evaluations.start(self.queue)
+            else:  # others still train: the final evaluation waits for them
+                self.evaluations.schedule.model_changed()
+
+    def _steps_of(self, task: Task) -> int:
+        return self.queue.plan.steps(task.spans) if self.queue.plan else 0
+
+    def _send_task(self, worker: Member, task: Task) -> None:
+        states = self.evaluations.states(task)
+        message = task_message(task, states=states, parts=self._parts, generation=self._generation())
+        self._send(worker, pb.MasterMessage(task=message))
+
+    def _generation(self) -> int:
+        return 0
+
+    def _next_stage(self, now: float) -> None:
+        if self.spec.kind == "train" and self.evaluations.schedule.training_over():
+            self.evaluations.start(self.queue)
+        elif self.spec.kind == "evaluate":
+            self._end(pb.SUCCEEDED, now)
+        elif not self._finish_added:
+            self._finish_added = True
+            self.queue.add("finish")

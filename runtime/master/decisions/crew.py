@@ -1,0 +1,262 @@
+"""The processes of a job: who there is, who says hello, who dies and is replaced, and how they end together.
+
+A plain object, the base of `coordinator.Coordinator`, which says what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from elasticdl_nb.runtime.master.decisions.actions import Action, Kill, Send, Start
+from elasticdl_nb.runtime.master.decisions.membership import Key, Member, Membership
+from elasticdl_nb.runtime.master.decisions.picture import Picture
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+
+LEAVE_LIMIT = 15.0
+"""Seconds that processes get to leave by themselves when a job is over."""
+
+
+class Crew:
+    """A job's processes and its life, from its start to its end."""
+
+    def __init__(self, spec: JobSpec, now: float) -> None:
+        self.spec = spec
+        self.actions: list[Action] = []
+        self.phase: pb.JobPhase = pb.STARTING
+        self.started_at, self.finished_at = now, 0.0
+        self.failure: pb.Failure | None = None
+        self.picture = Picture()
+        # The model lives in the one worker of a Local training: its death takes the job back to the last checkpoint.
+        self.worker_holds_model = spec.trains_alone
+        self.workers = Membership("worker", 1 if self.worker_holds_model else spec.num_workers)
+        self._groups = [self.workers]
+        self._ending: tuple[pb.JobPhase, float] | None = None
+
+    # ------------------------------------------------------------ what the job's strategy says
+
+    def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
+        """A process says hello: tell it what it must know; return whether it belongs to the job."""
+        raise NotImplementedError
+
+    def _send_missing(self, worker: Member, held: Collection[tuple[int, int]]) -> None:
+        """A worker has come back with these tasks (number and attempt): send it the others that it was given."""
+        raise NotImplementedError
+
+    def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
+        """A process says something for the first time, and the job is not over."""
+        raise NotImplementedError
+
+    def _after_death(self, member: Member) -> str:
+        """A process has died, and another will take its place; return what follows, for people."""
+        raise NotImplementedError
+
+    def _worker_gone(self, worker: Member) -> None:
+        """A worker's process is gone."""
+        raise NotImplementedError
+
+    def _go_on(self, now: float) -> None:
+        """Something has happened: do what can be done next."""
+        raise NotImplementedError
+
+    def _after_workers(self) -> None:
+        """The job is over, and all workers are gone."""
+
+    # ------------------------------------------------------------ processes come
+
+    def start(self, now: float) -> None:
+        """Ask for the processes."""
+        for group in self._groups:
+            for member in group:
+                self._start(member)
+        processes = f"{len(self.workers.live())} worker process(es)"
+        if self.spec.uses_servers:
+            processes += f" and {self.spec.num_ps} parameter server(s)"
+        self._event(now, "info", f"{self.spec.kind} job started with {processes}")
+
+    def member(self, key: Key) -> Member | None:
+        """The member whose part this process plays, if it does."""
+        role, index, incarnation = key
+        for group in self._groups:
+            if group.role == role:
+                return group.current(index, incarnation)
+        return None
+
+    def hello(self, hello: pb.Hello, now: float) -> bool:
+        """A process says hello, perhaps not for the first time; return whether it belongs to the job."""
+        key = (hello.role or "worker", hello.worker, hello.incarnation)
+        member = self.member(key)
+        if member is None or not self._welcome(member, hello, now):
+            return False
+        if self._ending and (member.role == "worker" or member.leave_by):
+            self._dismiss(member, "the job is over")
+        elif member.leave_by:
+            self._dismiss(member, "the job goes on with fewer workers")
+        elif member.role == "worker" and not self._ending:
+            self._send_missing(member, {(task.id, task.attempt) for task in hello.held})
+            self._advance(now)
+        return True
+
+    def message(self, key: Key, message: pb.WorkerMessage, now: float) -> None:
+        """A process says something; ignored if it no longer plays its part, or has said it before."""
+        member = self.member(key)
+        if member is None:
+            return
+        member.last_heard = now
+        if message.sequence:
+            if message.sequence <= member.acknowledged:
+                return
+            member.acknowledged = message.sequence
+        if not self._ending:
+            self._said(member, message, now)
+            self._advance(now)
+
+    # ------------------------------------------------------------ processes die
+
+    def exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
+        """A process has ended; a negative code is the signal that ended it."""
+        cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self._gone(key, cause, now, by_signal=code < 0, log_tail=log_tail)
+
+    def lost(self, key: Key, reason: str, counts: bool, log_tail: str, now: float) -> None:
+        """A process has ended for a reason that its platform knows; it `counts` if that was the process's own doing."""
+        self._gone(key, reason, now, by_signal=not counts, counts=counts, log_tail=log_tail)
+
+    def stuck(self, key: Key, reason: str, now: float) -> None:
+        """A process cannot start, for this reason; it can again if that is empty."""
+        member = self.member(key)
+        if member is None:
+            return
+        if reason and reason != member.obstacle:
+            self._event(now, "warning", f"{member.name} {reason}")
+        member.obstacle = reason
+
+    def _gone(self, key: Key, cause: str, now: float, *, by_signal: bool, log_tail: str, counts: bool = True) -> None:
+        member = self.member(key)
+        if member is None:
+            return
+        group = self._group(member)
+        if self._ending:
+            # The exit code of a process that an earlier master has started cannot be known.
+            group.ended(member, "finished" if self._ending[0] == pb.SUCCEEDED else "stopped")
+        elif member.leave_by:
+            group.ended(member, "stopped")
+            self._worker_gone(member)
+        else:
+            self._replace(member, cause, now, by_signal=by_signal, counts=counts, log_tail=log_tail)
+        self._advance(now)
+
+    def _group(self, member: Member) -> Membership:
+        return self._groups[member.role == "ps"]
+
+    def _replace(
+        self, member: Member, cause: str, now: float, *, by_signal: bool, counts: bool = True, log_tail: str = ""
+    ) -> None:
+        if not self._group(member).died(member, by_signal=by_signal, counts=counts):
+            message = f"{member.name} {cause}, and so did the processes before it without finishing a task; giving up"
+            self.fail(pb.Failure(message=message, traceback=log_tail), now)
+            return
+        back = self._after_death(member)
+        self._event(now, "warning", f"{member.name} {cause}; a new process is started{back}")
+        self._start(member)
+
+    def _member_failed(self, member: Member, failure: pb.Failure, now: float) -> None:
+        if failure.transient:
+            self._kill(member)
+            self._replace(member, failure.message, now, by_signal=False)
+        else:
+            self.fail(failure, now)
+
+    def tick(self, now: float) -> bool:
+        """Time passes: look for what hangs, and for what does not leave; return whether anything changed."""
+        if self._ending:
+            late = self._live() if now > self._ending[1] else []
+        else:
+            late = [worker for worker in self.workers if worker.leave_by and now > worker.leave_by]
+        for member in late:
+            self._kill(member)
+        hung = [] if self._ending else [member for group in self._groups for member in group.hung(now)]
+        for member in hung:
+            self._kill(member)
+            self._replace(member, "has been silent for too long", now, by_signal=True)
+        if hung:
+            self._advance(now)
+        return bool(late or hung)
+
+    # ------------------------------------------------------------ a master is started again
+
+    def recovered(self, living: Collection[Key], now: float) -> None:
+        """The master was started again, and these processes live; what they did meanwhile, they will say."""
+        self._event(now, "warning", "the master was started again")
+        wanted = {member.key for member in self._live()}
+        self.actions += [Kill(key) for key in living if key not in wanted]
+        for member in self._live():
+            member.last_heard = now
+            if member.key not in living:
+                self.exited(member.key, -9, "", now)
+            elif self._ending and self._ending[0] != pb.SUCCEEDED:
+                self._kill(member)
+        self._advance(now)
+
+    # ------------------------------------------------------------ the job ends
+
+    def _advance(self, now: float) -> None:
+        if not self._ending:
+            self._go_on(now)
+        if self._ending:
+            if not self.workers.live():
+                self._after_workers()
+            if not self._live():
+                self.phase, self.finished_at = self._ending[0], now
+
+    def cancel(self, reason: str, now: float) -> None:
+        """Somebody wants the job to end."""
+        if not self._ending:
+            self._event(now, "warning", f"cancelled: {reason}")
+            self._end(pb.CANCELLED, now)
+
+    def fail(self, failure: pb.Failure, now: float) -> None:
+        """The job cannot go on."""
+        if not self._ending:
+            self.failure = failure
+            self._event(now, "error", failure.message)
+            self._end(pb.FAILED, now)
+
+    def _end(self, phase: pb.JobPhase, now: float) -> None:
+        self._ending = (phase, now + (LEAVE_LIMIT if phase == pb.SUCCEEDED else 0.0))
+        for member in self._live():
+            if phase != pb.SUCCEEDED or member.state == "starting":
+                # One that has not joined has nothing to lose, and would only be waited for.
+                self._kill(member)
+            elif member.role == "worker":
+                self._dismiss(member, "the job is over")
+        self._advance(now)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended and its processes are gone."""
+        return self.finished_at > 0
+
+    # ------------------------------------------------------------ small things
+
+    def members(self) -> list[Member]:
+        """Every worker and server, live or not."""
+        return [member for group in self._groups for member in group]
+
+    def _live(self) -> list[Member]:
+        return [member for member in self.members() if member.is_live]
+
+    def _start(self, member: Member) -> None:
+        self.actions.append(Start(member.key))
+
+    def _kill(self, member: Member) -> None:
+        self.actions.append(Kill(member.key))
+
+    def _send(self, member: Member, message: pb.MasterMessage) -> None:
+        self.actions.append(Send(member.key, message))
+
+    def _dismiss(self, member: Member, reason: str) -> None:
+        self._send(member, pb.MasterMessage(leave=pb.Leave(reason=reason)))
+
+    def _event(self, now: float, level: str, text: str, member: Member | None = None) -> None:
+        self.picture.add_event(now, level, member.name if member else "master", text)

@@ -1,0 +1,39 @@
+"""Tasks as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from elasticdl_nb.runtime.master.decisions.taskqueue import Task
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.protocol.states import state_messages
+
+_KINDS = {"train": pb.TRAIN, "evaluate": pb.EVALUATE, "predict": pb.PREDICT, "finish": pb.FINISH}
+
+
+def task_message(
+    task: Task, *, states: Mapping[str, Sequence[np.ndarray]] | None = None, parts: int = 0, generation: int = 0
+) -> pb.Task:
+    """Return the task as a worker gets it."""
+    return pb.Task(
+        id=task.id,
+        attempt=task.attempt,
+        kind=_KINDS[task.kind],
+        ranges=[pb.Range(path=path, start=start, end=end) for path, start, end in task.spans],
+        epoch=task.epoch,
+        index=task.index,
+        evaluation=task.evaluation,
+        summarize=task.summarize,
+        states=state_messages(states) if states else None,
+        parts=parts,
+        ends_epoch=task.ends_epoch,
+        generation=generation,
+        skip=task.skip,
+    )
+
+
+def skips(places: Iterable[pb.Place]) -> dict[int, int]:
+    """Return how many records of each task are in the model, by its number."""
+    return {place.task: place.records for place in places}

@@ -1,0 +1,237 @@
+"""The coordinator of a job whose model lives in parameter servers.
+
+A worker's death puts its tasks back, and nobody waits. A server's death takes the whole job back to its last
+checkpoint, in a new generation: workers and the other servers live on. `checkpointing.Round` says how checkpoints are
+taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from elasticdl_nb.runtime.master.decisions import checkpoint_round as checkpointing
+from elasticdl_nb.runtime.master.decisions.actions import BeginCheckpoint, DiscardCheckpoint
+from elasticdl_nb.runtime.master.decisions.checkpoint_round import Round
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.membership import Key, Member
+from elasticdl_nb.runtime.master.decisions.server_group import ServerGroup
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+
+
+class ServedCoordinator(Coordinator):
+    """See the module's docstring."""
+
+    def __init__(self, spec: JobSpec, now: float) -> None:
+        super().__init__(spec, now)
+        self.servers = ServerGroup(spec.num_ps, spec.checkpoint_dir_for_init)
+        self._groups = [self.workers, self.servers.members]
+        self._round: Round | None = None
+        self._rounds_of_checkpoints = 0
+        self._saved_step, self._saved_at = 0, now
+
+    # ------------------------------------------------------------ processes say something
+
+    def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
+        if member.role == "worker":
+            if not super()._welcome(member, hello, now):
+                return False
+            if not self._ending:
+                self._send(member, self.servers.servers_message())
+                if not self._pauses():
+                    self._send(member, pb.MasterMessage(resume=pb.Resume()))
+            return True
+        if self.servers.members.joined(member.index, member.incarnation, hello.pid, now) is None:
+            return False
+        member.address = hello.data_address
+        self._send(member, pb.MasterMessage(welcome=pb.Welcome(acknowledged=member.acknowledged)))
+        if member.generation != self.servers.generation and not self._ending:
+            self._send(member, self.servers.restore_message())
+        return True
+
+    def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
+        body = message.WhichOneof("body")
+        if body == "paused":
+            if self._round and self._round.number == message.paused.number and self._round.worker_paused(member.index):
+                self._all_paused()
+        elif member.role == "worker":
+            super()._said(member, message, now)
+            if body == "task_done":
+                for server in self.servers.members:
+                    server.deaths_in_a_row = server.kills_in_a_row = 0
+                self._checkpoint_if_due(now)
+        else:
+            self._server_said(member, message, now)
+
+    def _server_said(self, server: Member, message: pb.WorkerMessage, now: float) -> None:
+        match message.WhichOneof("body"):
+            case "progress":
+                server.activity = message.progress.activity
+                server.rows, server.bytes = message.progress.rows, message.progress.bytes
+            case "restore_done":
+                self._restored(server, message.restore_done, now)
+            case "snapshot_captured":
+                if self._round and self._round.number == message.snapshot_captured.number:
+                    self._captured(server)
+            case "snapshot_written":
+                if self._round and self._round.number == message.snapshot_written.number:
+                    self._written(server, message.snapshot_written, now)
+            case "worker_failed":
+                self._member_failed(server, message.worker_failed.failure, now)
+            case "note":
+                self._event(now, message.note.level, message.note.text, server)
+
+    # ------------------------------------------------------------ generations
+
+    def _may_work(self) -> bool:
+        return self.servers.are_up and not self._pauses()
+
+    def _generation(self) -> int:
+        return self.servers.generation
+
+    def _restored(self, server: Member, done: pb.RestoreDone, now: float) -> None:
+        if done.generation != self.servers.generation:
+            return
+        if done.HasField("failure"):
+            self._not_restored(server, done.failure, now)
+        elif self.servers.restored(server, done.generation):
+            self._saved_at = now
+            self._tell_workers(self.servers.servers_message())
+
+    def _not_restored(self, server: Member, failure: pb.Failure, now: float) -> None:
+        damaged = self.checkpoints.pop() if self.checkpoints else None
+        if damaged is None:
+            self.fail(failure, now)
+            return
+        self.actions.append(DiscardCheckpoint(damaged.path))
+        self._event(now, "warning", f"the checkpoint of step {damaged.step} is of no use: {failure.message}", server)
+        self._event(now, "warning", f"training goes on from {self._begin_generation()}")
+
+    def _begin_generation(self) -> str:
+        self._give_up_round()
+        where = self._roll_back()
+        last = self.checkpoints[-1].path if self.checkpoints else ""
+        self.servers.begin_generation(last, initial=self.spec.checkpoint_dir_for_init)
+        self._saved_step = self.step
+        for server in self.servers.members.running():
+            self._send(server, self.servers.restore_message())
+        self._tell_workers(self.servers.servers_message())
+        return where
+
+    def _after_death(self, member: Member) -> str:
+        if member.role == "ps":
+            return f"; training goes on from {self._begin_generation()}"
+        return super()._after_death(member)
+
+    def _worker_gone(self, worker: Member) -> None:
+        super()._worker_gone(worker)
+        if self._round and self._round.worker_paused(worker.index):
+            self._all_paused()
+
+    def _tell_workers(self, message: pb.MasterMessage) -> None:
+        for worker in self.workers.running():
+            self._send(worker, message)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def _pauses(self) -> bool:
+        return self._round is not None and self._round.stops_work
+
+    def _checkpoint_if_due(self, now: float) -> bool:
+        if self._round or self._ending or self._finish_added or not self.servers.are_up or self.queue.idle:
+            return False
+        every = self.spec.checkpoint_steps
+        aged = now - self._saved_at > checkpointing.INTERVAL and self.step > self._saved_step
+        due = self.step // every > self._saved_step // every if every else aged
+        if due:
+            self._rounds_of_checkpoints += 1
+            workers = self.workers.running()
+            self._round = Round(self._rounds_of_checkpoints, now, {worker.index for worker in workers})
+            self._tell_workers(pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
+        return due
+
+    def _all_paused(self) -> None:
+        if self._round:
+            self._round.all_paused(self.step, self._state())
+            self.actions.append(BeginCheckpoint(self._round.number, self._round.step))
+
+    def checkpoint_begun(self, number: int, path: str, now: float) -> None:
+        """The folder for the checkpoint is there."""
+        if self._round is None or self._round.number != number or self._ending:
+            self.actions.append(DiscardCheckpoint(path))
+            return
+        servers = self.servers.members.running()
+        self._round.begun(path, [server.index for server in servers])
+        snapshot = pb.Snapshot(number=number, generation=self.servers.generation, path=path)
+        for server in servers:
+            self._send(server, pb.MasterMessage(snapshot=snapshot))
+
+    def _captured(self, server: Member) -> None:
+        if self._round and self._round.captured(server.index):
+            self._saved_step = self._round.step
+            self._tell_workers(pb.MasterMessage(resume=pb.Resume()))
+
+    def _written(self, server: Member, written: pb.SnapshotWritten, now: float) -> None:
+        round = self._round
+        if round is None:
+            return
+        if written.HasField("failure"):
+            problem = f"{server.name}: {written.failure.message}; the one before it still counts"
+            self.checkpoint_failed(round.path, problem, now)
+        elif round.written(server.index):
+            self._commit(round.path, round.step, round.state, sealed=False, number=round.number)
+
+    def checkpoint_committed(self, path: str, final: str, now: float) -> None:
+        """See `Coordinator`."""
+        if self._round is None or self._round.path != path:
+            # A server has died since: what comes next has another history.
+            self._committing = None
+            self.actions.append(DiscardCheckpoint(final))
+            return
+        self._round, self._saved_at = None, now
+        super().checkpoint_committed(path, final, now)
+
+    def checkpoint_failed(self, path: str, problem: str, now: float) -> None:
+        """See `Coordinator`."""
+        if self._round and self._round.path == path:
+            self._give_up_round()
+            self._saved_at, self._saved_step = now, self.step
+            super().checkpoint_failed(path, problem, now)
+            self._advance(now)
+
+    def _give_up_round(self) -> None:
+        round, self._round = self._round, None
+        if round is None:
+            return
+        if round.path and round.stage != "committing":
+            self.actions.append(DiscardCheckpoint(round.path))
+        if round.stops_work:
+            self._tell_workers(pb.MasterMessage(resume=pb.Resume()))
+
+    # ------------------------------------------------------------ time, recovery, the end
+
+    def tick(self, now: float) -> bool:
+        """See `Coordinator`."""
+        due = super().tick(now)
+        if self._ending:
+            return due
+        if self._round and self._round.stage == "pausing" and now - self._round.begun_at > checkpointing.PAUSE_LIMIT:
+            self._event(now, "warning", "a checkpoint was put off: a worker takes too long over its task")
+            self._give_up_round()
+            self._saved_at, self._saved_step = now, self.step
+            self._advance(now)
+            return True
+        return self._checkpoint_if_due(now) or due
+
+    def _after_workers(self) -> None:
+        for server in self.servers.members.running():
+            if not server.leave_by:
+                server.leave_by = server.last_heard
+                self._dismiss(server, "the job is over")
+
+    def recovered(self, living: Collection[Key], now: float) -> None:
+        """See `Coordinator`."""
+        # What its members have said and what they were told of it may be lost.
+        if self._round and self._round.stage != "committing":
+            self._give_up_round()
+        super().recovered(living, now)

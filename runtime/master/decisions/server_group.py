@@ -1,0 +1,46 @@
+"""The parameter servers of a job: which generation of their contents is in force, and when it is served.
+
+A plain object. A generation begins with the job, and whenever a server has died: all servers then take the contents of
+the last checkpoint, the surviving ones too, and are up once all have.
+"""
+
+from __future__ import annotations
+
+from elasticdl_nb.runtime.master.decisions.membership import Member, Membership
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+
+class ServerGroup:
+    """All servers of a job; `initial` is a checkpoint to start from, if any."""
+
+    def __init__(self, count: int, initial: str = "") -> None:
+        self.members = Membership("ps", count)
+        self.generation = 1
+        self.restore_from = initial
+        self._keep_step = False
+
+    def begin_generation(self, checkpoint: str, *, initial: str) -> None:
+        """Go back to a checkpoint, or, without one, to what the job began with."""
+        self.generation += 1
+        self.restore_from, self._keep_step = (checkpoint, True) if checkpoint else (initial, False)
+
+    def restored(self, server: Member, generation: int) -> bool:
+        """A server has this generation's contents; return whether that makes all of them be up."""
+        was_up = self.are_up
+        server.generation = generation
+        return self.are_up and not was_up
+
+    @property
+    def are_up(self) -> bool:
+        """Whether every server has the contents of this generation."""
+        return all(server.state == "running" and server.generation == self.generation for server in self.members)
+
+    def restore_message(self) -> pb.MasterMessage:
+        """What makes a server take this generation's contents."""
+        restore = pb.Restore(generation=self.generation, path=self.restore_from, keep_step=self._keep_step)
+        return pb.MasterMessage(restore=restore)
+
+    def servers_message(self) -> pb.MasterMessage:
+        """What workers are told: where all servers are, or to wait."""
+        addresses = [server.address for server in self.members] if self.are_up else []
+        return pb.MasterMessage(servers=pb.Servers(generation=self.generation, addresses=addresses))

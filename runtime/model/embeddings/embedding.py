@@ -1,0 +1,193 @@
+"""`elasticdl_nb.Embedding`: rows for any ids, without saying how many there are.
+
+For models: importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.embeddings.served import Ids, Rows, ServedLayer, ServedLayers, active
+from elasticdl_nb.runtime.parameters.table import TableSpec
+
+COMBINERS = (None, "sum", "mean", "sqrtn")
+BUCKETS = 1 << 16
+
+
+@keras.saving.register_keras_serializable(package="elasticdl_nb")
+class Embedding(keras.layers.Layer):  # type: ignore[misc]
+    """Turns int64 ids of any value, negative ones too, into rows of `output_dim` values.
+
+    Input: integers [n, …], dense, ragged [n, None] or sparse [n, m]. Without a `combiner` the output is
+    float32 [n, …, output_dim], ragged for ragged input; sparse input needs one. With "sum", "mean" or "sqrtn" (the sum
+    divided by the square root of their number) the rows of the last dimension's ids become one; of no ids, zeros.
+
+    In a training job rows are in tables, in the worker or on parameter servers, and come into being when an id is first
+    seen. The trained model has the ids and their rows as weights; other ids have zeros then. In Keras without a job,
+    ids share `buckets` rows by their hash.
+    """
+
+    def __init__(
+        self,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        combiner: str | None = None,
+        buckets: int = BUCKETS,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if combiner not in COMBINERS:
+            raise ModelError(f"Embedding {self.name}: combiner={combiner!r}; use 'sum', 'mean', 'sqrtn' or None")
+        self.output_dim = output_dim
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.combiner = combiner
+        self.buckets = buckets
+        self.autocast = False
+        self._served: ServedRows | None = None
+        self._ids: Any = None
+        self._rows: Any = None
+
+    def build(self, input_shape: Any = None) -> None:
+        """See `keras.layers.Layer`."""
+        layers = active()
+        if layers is not None and self.trainable:
+            self._served = ServedRows(layers, self)
+        else:
+            self._hash()
+
+    def call(self, inputs: Any) -> Any:
+        """See the class."""
+        if isinstance(inputs, tf.RaggedTensor):
+            rows = self._look_up(inputs.flat_values)
+            if self.combiner is None:
+                return inputs.with_flat_values(rows)
+            return self._combined(rows, inputs.value_rowids(), inputs.nrows())
+        if isinstance(inputs, tf.SparseTensor):
+            if self.combiner is None:
+                raise ModelError(f"Embedding {self.name}: sparse ids need a combiner: 'sum', 'mean' or 'sqrtn'")
+            return self._combined(self._look_up(inputs.values), inputs.indices[:, 0], inputs.dense_shape[0])
+        rows = self._look_up(tf.convert_to_tensor(inputs))
+        if self.combiner is None:
+            return rows
+        number = tf.cast(tf.shape(rows)[-2], tf.float32)
+        return tf.math.divide_no_nan(tf.reduce_sum(rows, axis=-2), self._divisor(number))
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        """See `keras.layers.Layer`."""
+        shape = inputs.shape if self.combiner is None else inputs.shape[:-1]
+        ragged = self.combiner is None and getattr(inputs, "ragged", False)
+        return keras.KerasTensor((*shape, self.output_dim), dtype="float32", ragged=ragged)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `keras.layers.Layer`."""
+        return {
+            **super().get_config(),
+            "output_dim": self.output_dim,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            "combiner": self.combiner,
+            "buckets": self.buckets,
+        }
+
+    # ------------------------------------------------------------ rows
+
+    def _look_up(self, ids: tf.Tensor) -> tf.Tensor:
+        ids = tf.cast(ids, tf.int64)
+        if self._served is not None:
+            return self._served.rows(ids)
+        if self._ids is None:
+            return tf.gather(self._rows, tf.strings.to_hash_bucket_fast(tf.strings.as_string(ids), self.buckets))
+        flat = tf.reshape(ids, [-1])
+        known = tf.concat([self._ids, [tf.int64.max]], 0)
+        places = tf.searchsorted(known[:-1], flat)
+        found = tf.equal(tf.gather(known, places), flat) & (places < tf.size(known) - 1)
+        rows = tf.gather(tf.concat([self._rows, tf.zeros([1, self.output_dim])], 0), places)
+        rows = tf.where(found[:, tf.newaxis], rows, 0.0)
+        return tf.reshape(rows, tf.concat([tf.shape(ids), [self.output_dim]], 0))
+
+    def _combined(self, rows: tf.Tensor, owners: tf.Tensor, count: Any) -> tf.Tensor:
+        total = tf.math.unsorted_segment_sum(rows, owners, count)
+        numbers = tf.math.unsorted_segment_sum(tf.ones_like(owners, tf.float32), owners, count)
+        return tf.math.divide_no_nan(total, self._divisor(numbers)[:, tf.newaxis])
+
+    def _divisor(self, numbers: tf.Tensor) -> tf.Tensor:
+        if self.combiner == "sum":
+            return tf.ones_like(numbers)
+        return numbers if self.combiner == "mean" else tf.sqrt(numbers)
+
+    # ------------------------------------------------------------ weights
+
+    def _hash(self) -> None:
+        self._rows = self.add_weight(
+            shape=(self.buckets, self.output_dim), initializer=self.embeddings_initializer, name="rows"
+        )
+
+    def hold(self, ids: Ids, rows: Rows) -> None:
+        """Have these rows as weights from now on, and zeros for other ids; ids int64 [n], sorted and all different."""
+        self._served = None
+        self._tracker.unlock()
+        if self._rows is not None:
+            self._untrack_variable(self._rows)
+        if self._ids is not None:
+            self._untrack_variable(self._ids)
+        with tf.init_scope(), self._open_name_scope():
+            self._ids = self.add_weight(
+                shape=ids.shape, dtype="int64", initializer="zeros", trainable=False, name="ids"
+            )  # fmt: skip
+            self._rows = self.add_weight(shape=rows.shape, initializer="zeros", name="rows")
+        self._tracker.lock()
+        self._ids.assign(ids)
+        self._rows.assign(rows)
+
+    def make_room(self, saved: Mapping[str, tuple[int, ...]]) -> None:
+        """Make the weights those of a trained model, whose variables have these shapes by path."""
+        shape = saved.get(f"{self.path}/ids")
+        if shape is not None:
+            self.hold(np.zeros(shape, np.int64), np.zeros((shape[0], self.output_dim), np.float32))
+
+    def load_own_variables(self, store: Any) -> None:
+        """See `keras.layers.Layer`."""
+        if len(store.keys()) == 2:
+            first, second = np.asarray(store["0"]), np.asarray(store["1"])
+            ids, rows = (first, second) if first.ndim == 1 else (second, first)
+            self.hold(ids, rows)
+        else:
+            super().load_own_variables(store)
+
+
+class ServedRows(ServedLayer):
+    """An `Embedding` whose rows are in a table."""
+
+    def __init__(self, layers: ServedLayers, layer: Embedding) -> None:
+        initializer = keras.initializers.serialize(layer.embeddings_initializer)
+        super().__init__(
+            layers, layer, TableSpec(layers.name_for(layer), layer.output_dim, initializer, None, layers.seed)
+        )
+
+    def unserving(self) -> Callable[[], None]:
+        """Give the layer the rows of the table; without training, it has hashed ones."""
+        if self.layers.source is None:
+            return self._hash
+        blocks = list(self.exported())
+        ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in blocks)])
+        rows = np.concatenate([np.empty((0, self.dim), np.float32), *(rows for _, rows in blocks)])
+        order = np.argsort(ids)
+
+        def put_back() -> None:
+            self.layers.layers.remove(self)
+            self.layer.hold(ids[order], rows[order])
+
+        return put_back
+
+    def _hash(self) -> None:
+        self.layers.layers.remove(self)
+        self.layer._served = None
+        self.layer._tracker.unlock()
+        with tf.init_scope(), self.layer._open_name_scope():
+            self.layer._hash()
+        self.layer._tracker.lock()

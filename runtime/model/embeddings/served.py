@@ -1,0 +1,296 @@
+"""Large Keras Embedding layers whose rows live outside the model: in tables of this process, or on parameter servers.
+
+Within `serving()` the `build` of `keras.layers.Embedding` is replaced: a large layer allocates nothing, and its `call`
+takes rows from wherever they are. Models need no change. Training goes through `served_step`, which knows the ids of a
+batch before its step; everywhere else (evaluation, a user's own calls) a layer fetches its rows while the graph runs.
+
+For workers: importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.errors import DataError, ModelError
+from elasticdl_nb.runtime.parameters.initializers import row_initializer
+from elasticdl_nb.runtime.parameters.table import TableSpec
+
+THRESHOLD = 2 << 20
+"""Bytes from which on a layer's matrix is served; the environment variable ELASTICDL_SERVE_FROM_BYTES wins over it."""
+
+Ids = NDArray[np.int64]
+Rows = NDArray[np.float32]
+
+_BLOCK = 1 << 16
+_patch_lock = threading.Lock()
+_active: list[ServedLayers] = []
+
+
+class RowSource(Protocol):
+    """Where rows are: a parameter store of this process, or the servers."""
+
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Rows:
+        """Return the rows of `ids`, int64 [n] and all different, as float32 [n, dim]."""
+
+    def export(self, table: str) -> Iterator[tuple[Ids, Rows]]:
+        """Return all rows of a table, block by block."""
+
+
+class CallTrace(Protocol):
+    """What stands in for tables while a graph is traced; see `served_step`."""
+
+    def rows(self, layer: ServedLayer, ids: tf.Tensor) -> tf.Tensor:
+        """Return the rows of `ids`, int64 [n], as float32 [n, dim], for the next call of a layer."""
+
+
+class ServedLayers:
+    """The served layers of a model, in the order in which they were built, and where their rows are."""
+
+    def __init__(self, threshold: int | None = None, seed: int = 0) -> None:
+        self.threshold = threshold or int(os.environ.get("ELASTICDL_SERVE_FROM_BYTES", THRESHOLD))
+        self.seed = seed
+        self.layers: list[ServedLayer] = []
+        self.source: RowSource | None = None
+        self.trace: CallTrace | None = None
+
+    def specs(self) -> list[TableSpec]:
+        """Return what the tables of all layers are like."""
+        return [layer.spec for layer in self.layers]
+
+    def add(self, layer: ServedLayer) -> None:
+        """Take a layer, whose table gets the layer's path as its name."""
+        self.layers.append(layer)
+
+    def name_for(self, layer: keras.layers.Layer) -> str:
+        """Return a name for the table of a layer that is being built; no other layer has it."""
+        taken = {served.name for served in self.layers}
+        base = str(layer.path or layer.name)
+        return next(name for n in range(1, len(taken) + 2) if (name := base if n == 1 else f"{base}#{n}") not in taken)
+
+    @contextlib.contextmanager
+    def tracing(self, trace: CallTrace) -> Iterator[None]:
+        """Have all layers take their rows from `trace` within the block."""
+        self.trace = trace
+        try:
+            yield
+        finally:
+            self.trace = None
+
+    def unserve(self) -> None:
+        """Make ordinary layers of all, with the rows that training has given them; of none if rows cannot be had."""
+        for put_back in [layer.unserving() for layer in self.layers]:
+            put_back()
+
+
+class ServedLayer:
+    """A layer whose rows are in a table: what all kinds of them share."""
+
+    def __init__(self, layers: ServedLayers, layer: keras.layers.Layer, spec: TableSpec) -> None:
+        self.layers, self.layer, self.spec = layers, layer, spec
+        self.name = spec.name
+        layers.add(self)
+
+    @property
+    def dim(self) -> int:
+        """The number of values in a row."""
+        return self.spec.dim
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Return the rows of `ids`, an integer tensor of any shape, as float32 [*shape, dim]."""
+        flat = tf.reshape(tf.cast(ids, tf.int64), [-1])
+        trace = self.layers.trace
+        rows = self._fetched(flat) if trace is None else trace.rows(self, flat)
+        shaped = tf.reshape(rows, tf.concat([tf.shape(ids), [self.dim]], 0))
+        return tf.ensure_shape(shaped, [*ids.shape, self.dim])
+
+    def _fetched(self, ids: tf.Tensor) -> tf.Tensor:
+        unique, places = tf.unique(ids)
+        rows = tf.numpy_function(self._lookup, [unique], tf.float32, stateful=True)
+        rows.set_shape([None, self.dim])
+        return tf.gather(rows, places)
+
+    def _lookup(self, ids: Ids) -> Rows:
+        self.check(ids)
+        if self.layers.source is None:  # before training has begun: all rows have their initial values
+            return self._initial(ids)
+        return np.ascontiguousarray(self.layers.source.lookup(self.name, ids, create=False), np.float32)
+
+    def check(self, ids: Ids) -> None:
+        """Raise DataError for an id that the layer does not have."""
+        size = self.spec.input_dim
+        if size is None or not ids.size:
+            return
+        low, high = ids.min(), ids.max()
+        if low < 0 or high >= size:
+            raise DataError(
+                f"embedding {self.name}: id {low if low < 0 else high} is not one of its {size} (0 to {size - 1}); "
+                "give the layer a larger input_dim, or fold the ids into its range"
+            )
+
+    def _initial(self, ids: Ids) -> Rows:
+        spec = self.spec
+        initial = row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
+        out = np.empty((ids.size, spec.dim), np.float32)
+        initial(ids, out)
+        return out
+
+    def exported(self) -> Iterator[tuple[Ids, Rows]]:
+        """Return all rows that the table holds, block by block."""
+        return iter(()) if self.layers.source is None else self.layers.source.export(self.name)
+
+    def unserve(self) -> None:
+        """Give the layer its rows back and take no further part in it."""
+        self.unserving()()
+
+    def unserving(self) -> Callable[[], None]:
+        """Take the rows; return what does the rest of `unserve`."""
+        raise NotImplementedError
+
+
+class ServedEmbedding(ServedLayer):
+    """An ordinary Keras Embedding, served."""
+
+    def __init__(self, layers: ServedLayers, layer: Any, build: Any) -> None:
+        spec = TableSpec(
+            name=layers.name_for(layer),
+            dim=layer.output_dim,
+            initializer=_initializer_config(layer),
+            input_dim=layer.input_dim,
+            seed=layers.seed,
+        )
+        super().__init__(layers, layer, spec)
+        self._build = build
+        for name in _REPLACED:
+            setattr(layer, name, MethodType(getattr(self, f"_{name}"), self.layer))
+
+    def matrix(self) -> Rows:
+        """Return all rows, float32 [input_dim, dim]; one that nobody has asked for yet has its initial value."""
+        size = self.layer.input_dim
+        values = np.empty((size, self.dim), np.float32)
+        for start in range(0, size, _BLOCK):
+            ids = np.arange(start, min(start + _BLOCK, size))
+            values[start : start + ids.size] = self._initial(ids)
+        for ids, rows in self.exported():
+            values[ids] = rows
+        return values
+
+    def unserving(self) -> Callable[[], None]:
+        """Make an ordinary layer of it again."""
+        values = self.matrix()
+
+        def put_back() -> None:
+            self._give_back()
+            self.layer._embeddings.assign(values)
+
+        return put_back
+
+    def _give_back(self) -> None:
+        """Let the layer make its variable after all, whose path is that of an ordinary layer."""
+        for name in _REPLACED:
+            delattr(self.layer, name)
+        self.layers.layers.remove(self)
+        self.layer._tracker.unlock()
+        self.layer.built = False
+        with tf.init_scope(), self.layer._open_name_scope():
+            self._build(self.layer)
+        self.layer._tracker.lock()
+
+    # ------------------------------------------------------------ what replaces the layer's own methods
+
+    def _call(self, layer: Any, inputs: Any) -> Any:
+        if inputs.dtype not in ("int32", "int64"):
+            inputs = keras.ops.cast(inputs, "int32")
+        return keras.ops.cast(self.rows(tf.convert_to_tensor(inputs)), layer.compute_dtype)
+
+    def _set_weights(self, layer: Any, weights: Any) -> None:
+        self._must_be_idle()
+        self._give_back()
+        layer.set_weights(weights)
+
+    def _load_own_variables(self, layer: Any, store: Mapping[str, Any]) -> None:
+        self._must_be_idle()
+        self._give_back()
+        layer.load_own_variables(store)
+
+    def _save_own_variables(self, layer: Any, store: Any) -> None:
+        store["0"] = self.matrix()
+
+    def _must_be_idle(self) -> None:
+        if self.layers.source is not None:
+            raise ModelError(
+                f"embedding {self.name}: its weights cannot be set during training, as its rows are in tables; set "
+                "them where the model is made"
+            )
+
+
+def active() -> ServedLayers | None:
+    """The layers of the `serving` block that this is called in, if it is."""
+    return _active[-1] if _active else None
+
+
+_REPLACED = ("call", "set_weights", "load_own_variables", "save_own_variables")
+
+
+def _initializer_config(layer: Any) -> Any:
+    return keras.initializers.serialize(layer.embeddings_initializer)
+
+
+def can_be_served(layer: Any) -> bool:
+    """Whether an Embedding layer is of the plain kind: whatever needs its whole matrix in one place is not."""
+    return (
+        type(layer) is keras.layers.Embedding
+        and layer.trainable
+        and layer.embeddings_regularizer is None
+        and layer.embeddings_constraint is None
+        and not layer.lora_rank
+        and not layer.quantization_mode
+        and layer.variable_dtype == "float32"
+        and _rows_can_be_initialized(layer)
+    )
+
+
+def _rows_can_be_initialized(layer: Any) -> bool:
+    try:
+        row_initializer(_initializer_config(layer), "", layer.output_dim, input_dim=layer.input_dim)
+    except ModelError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def serving(layers: ServedLayers) -> Iterator[None]:
+    """Within the block, large Embedding layers that are made go into `layers`, whenever they are built.
+
+    A layer that cannot be served (regularized, constrained, quantized, frozen, of a derived class, with an initializer
+    that makes whole matrices) stays as it is.
+    """
+    with _patch_lock:
+        original = keras.layers.Embedding.build
+
+        def build(layer: Any, input_shape: Any = None) -> None:
+            if layer.built:
+                return
+            if layer.input_dim * layer.output_dim * 4 < layers.threshold or not can_be_served(layer):
+                original(layer, input_shape)
+                return
+            ServedEmbedding(layers, layer, original)
+            layer.built = True
+
+        # Keras keeps, in every layer, the `build` that its class had when it was made.
+        keras.layers.Embedding.build = build
+        _active.append(layers)
+        try:
+            yield
+        finally:
+            _active.pop()
+            keras.layers.Embedding.build = original

@@ -1,0 +1,183 @@
+"""The graphs of a training step with served layers: one finds the ids of a batch, the other computes with their rows.
+
+As rows come in as arguments, a step is the same wherever they are, can be computed again from newer ones, and the rows
+of the next batch can be on their way while this one is computed. What has rows of one length travels as one tensor.
+
+For workers: importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+
+
+class Call(NamedTuple):
+    """One call of a served layer while the graph of ids is traced."""
+
+    layer: ServedLayer
+    ids: tf.Tensor
+    rows: tf.Tensor
+
+
+class Group(NamedTuple):
+    """The calls whose rows have `dim` values: their layers, those of one layer next to each other."""
+
+    dim: int
+    places: tuple[int, ...]
+    """Where the calls stand among all calls of a step."""
+    layers: tuple[ServedLayer, ...]
+
+
+class ServedStep:
+    """The graphs for batches of the form `element_spec`.
+
+    `finish(loss, gradients)` is called inside the graph of `compute` with the gradients of the model's trainable
+    variables; its results are passed on. `notes` says which layers had to be made ordinary ones, and why.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        layers: ServedLayers,
+        element_spec: Any,
+        finish: Callable[[tf.Tensor, list[Any]], Any],
+    ) -> None:
+        self._loaded, self._layers, self._finish, self._spec = loaded, layers, finish, element_spec
+        self.notes: list[str] = []
+        self.groups: tuple[Group, ...] = ()
+        self._find_ids = self._ids_graph()
+        self._compute = tf.function(self._step, reduce_retracing=True)
+
+    # ------------------------------------------------------------ ids
+
+    def ids(self, features: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Return, for each group, the ids int64 [n] of all its calls, and how many each call has, int32 [calls]."""
+        if not self.groups:
+            return []
+        flat = tf.nest.flatten(features, expand_composites=True)
+        return self._find_ids(*flat)  # type: ignore[no-any-return]
+
+    def _ids_graph(self) -> Any:
+        """Trace a forward step and keep what leads to ids; layers whose ids come too late are made ordinary ones."""
+        specs = tf.nest.flatten(self._spec[0], expand_composites=True)
+        while True:
+            trace = _IdsTrace()
+            wrapped = tf.compat.v1.wrap_function(self._forward_with(trace), specs)
+            hindered = _hindered(wrapped.graph, trace.calls)
+            if not hindered:
+                break
+            for layer, reason in hindered.items():
+                layer.unserve()
+                self.notes.append(f"embedding {layer.name} is trained as an ordinary layer: {reason}")
+        self.groups = _grouped([call.layer for call in trace.calls])
+        with wrapped.graph.as_default():
+            fetches = []
+            for group in self.groups:
+                ids = [trace.calls[place].ids for place in group.places]
+                fetches.append((tf.concat(ids, 0), tf.stack([tf.size(one) for one in ids])))
+        if not fetches:
+            return None
+        pruned = wrapped.prune(wrapped.inputs[: len(specs)], fetches)
+        # Called by itself, such a function first tries its arguments as another signature, which costs milliseconds.
+        return tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False)
+
+    def _forward_with(self, trace: _IdsTrace) -> Callable[..., tf.Tensor]:
+        def forward(*flat: tf.Tensor) -> tf.Tensor:
+            features = tf.nest.pack_sequence_as(self._spec[0], flat, expand_composites=True)
+            with self._layers.tracing(trace):
+                self._loaded.call_model(features, training=True)
+            return tf.constant(0)
+
+        return forward
+
+    # ------------------------------------------------------------ computing
+
+    def compute(self, features: Any, labels: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
+        """Compute a step; `rows` has for each group (rows [m, dim], places int32 [n] among them, sizes as in `ids`).
+
+        Returns what `finish` did and the gradient of each group's n rows, float32 [n, dim].
+        """
+        return self._compute(features, labels, rows)  # type: ignore[no-any-return]
+
+    def _step(self, features: Any, labels: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
+        values = [tf.gather(tf.ensure_shape(table, [None, g.dim]), places)
+                  for g, (table, places, _) in zip(self.groups, rows, strict=True)]  # fmt: skip
+        variables = self._loaded.model.trainable_variables
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            parts: dict[int, tf.Tensor] = {}
+            for group, value, (_, _, sizes) in zip(self.groups, values, rows, strict=True):
+                split = tf.split(value, sizes, num=len(group.places))
+                parts.update(zip(group.places, split, strict=True))
+            with self._layers.tracing(_StepTrace([parts[place] for place in range(len(parts))])):
+                outputs = self._loaded.call_model(features, training=True)
+            loss = self._loaded.compute_loss(labels, outputs)
+            if extra := self._loaded.model.losses:
+                loss += tf.add_n([tf.cast(one, loss.dtype) for one in extra])
+        gradients = tape.gradient(loss, variables + values)
+        of_rows = [
+            tf.zeros_like(value) if gradient is None else gradient
+            for value, gradient in zip(values, gradients[len(variables) :], strict=True)
+        ]
+        return self._finish(loss, gradients[: len(variables)]), of_rows
+
+
+class _IdsTrace:
+    """Notes the ids of every call; the rows it gives are zeros."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def rows(self, layer: ServedLayer, ids: tf.Tensor) -> tf.Tensor:
+        rows = tf.zeros([tf.size(ids), layer.dim])
+        self.calls.append(Call(layer, ids, rows))
+        return rows
+
+
+class _StepTrace:
+    """Gives the calls the rows that came with the step, one after the other."""
+
+    def __init__(self, parts: Sequence[tf.Tensor]) -> None:
+        self._parts = iter(parts)
+
+    def rows(self, layer: ServedLayer, ids: tf.Tensor) -> tf.Tensor:
+        return next(self._parts)
+
+
+def _grouped(calls: Sequence[ServedLayer]) -> tuple[Group, ...]:
+    groups = []
+    for dim in dict.fromkeys(layer.dim for layer in calls):
+        tables = list(dict.fromkeys(layer for layer in calls if layer.dim == dim))
+        places = [place for table in tables for place, layer in enumerate(calls) if layer is table]
+        groups.append(Group(dim, tuple(places), tuple(calls[place] for place in places)))
+    return tuple(groups)
+
+
+def _hindered(graph: Any, calls: Sequence[Call]) -> dict[ServedLayer, str]:
+    """The layers whose ids cannot be found before the step is computed, each with the reason."""
+    hindered: dict[ServedLayer, str] = {}
+    for call in calls:
+        if call.ids.graph is not graph:
+            hindered[call.layer] = "it is called within a loop, a condition or a function of the model's own"
+        elif _depends(call.ids, {other.rows.ref() for other in calls if other.rows.graph is graph}):
+            hindered[call.layer] = "its ids depend on the rows of another embedding"
+    return hindered
+
+
+def _depends(tensor: tf.Tensor, sources: set[Any]) -> bool:
+    seen: set[str] = set()
+    waiting = [tensor]
+    while waiting:
+        current = waiting.pop()
+        if current.ref() in sources:
+            return True
+        if current.op.name not in seen:
+            seen.add(current.op.name)
+            waiting.extend(current.op.inputs)
+    return False

@@ -1,0 +1,146 @@
+"""From chunks of records to batches of features and labels, by the user's input function or dataset_fn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.mode import Mode
+from elasticdl_nb.runtime.model.contract import is_batched
+from elasticdl_nb.runtime.model.loading.calls import parameters, positional
+from elasticdl_nb.runtime.model.loading.modules import user_code
+from elasticdl_nb.runtime.model.loading.unlabelled import without_labels
+
+PARSED_AT_ONCE = 4096
+"""Records that a batched input function is given at a time, if the task has as many."""
+
+
+def make_batches(
+    chunks: tf.data.Dataset,
+    mode: Mode,
+    metadata: Any,
+    *,
+    input_fn: Callable[..., Any] | None,
+    dataset_fn: Callable[..., Any] | None,
+    root: str,
+    batch_size: int,
+    shuffle_seed: int | None,
+    task_records: int,
+    number: Any = None,
+) -> tf.data.Dataset:
+    """Return the batches of one task as a dataset that can be iterated again and again.
+
+    Elements are (features, labels), or features alone when predicting. With `shuffle_seed`, the records of the task
+    are mixed, in another order for every `number` (for every iteration, without one), except before a dataset_fn that
+    takes single records: shuffling is the user's there. Raises ModelError if the user's function fails or returns
+    something else.
+    """
+    function = input_fn if input_fn is not None else dataset_fn
+    assert function is not None
+    if shuffle_seed is not None and (input_fn is not None or is_batched(function)):
+        chunks = _mixed(chunks, shuffle_seed, task_records, number)
+    if not is_batched(function):
+        records = chunks.unbatch()
+    elif input_fn is None:
+        records = chunks.rebatch(batch_size)
+    else:
+        # A call costs the same for one batch as for many small ones.
+        records = chunks.rebatch(max(1, min(PARSED_AT_ONCE, task_records) // batch_size) * batch_size)
+    name = getattr(function, "__name__", "input_fn")
+    if input_fn is not None:
+        call = _record_function(input_fn, mode, metadata)
+        if mode is Mode.PREDICTION:
+            with user_code(f"{name} (predicting)", root):
+                call = without_labels(call, records.element_spec, takes_mode=_takes_mode(input_fn))
+        with user_code(name, root):
+            dataset = records.map(
+                lambda *parts: _normal(call(*parts), mode, name),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+    else:
+        dataset = _apply_dataset_fn(function, records, mode, metadata, name, root)
+    if not is_batched(function):
+        dataset = dataset.batch(batch_size)
+    elif input_fn is not None:
+        dataset = dataset.rebatch(batch_size)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _mixed(chunks: tf.data.Dataset, seed: int, task_records: int, number: Any) -> tf.data.Dataset:
+    """The task's records in random order, as one element; several if there are more than `task_records`."""
+
+    def mix(records: Any, number: Any) -> Any:
+        count = tf.shape(tf.nest.flatten(records)[0])[0]
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([number, seed]))
+        return tf.nest.map_structure(lambda tensor: tf.gather(tensor, order), records)
+
+    if number is None:
+        numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    else:
+        numbers = tf.data.Dataset.from_tensors(number).repeat()
+    return tf.data.Dataset.zip((chunks.rebatch(max(task_records, 1)), numbers)).map(mix)
+
+
+def _takes_mode(function: Callable[..., Any]) -> bool:
+    return any(parameter.name == "mode" for parameter in parameters(function)) or len(positional(function)) >= 2
+
+
+def _record_function(function: Callable[..., Any], mode: Mode, metadata: Any) -> Callable[[Any], Any]:
+    """The input function with mode and metadata given, where it takes them."""
+    named = {parameter.name for parameter in parameters(function)}
+    extra: dict[str, Any] = {}
+    if "metadata" in named:
+        extra["metadata"] = metadata
+    if "mode" in named:
+        extra["mode"] = mode
+        return lambda record: function(record, **extra)
+    others = [parameter for parameter in positional(function)[1:] if parameter.name not in extra]
+    if any(parameter.default is parameter.empty for parameter in others):
+        return lambda record: function(record, mode, **extra)
+    return lambda record: function(record, **extra)
+
+
+def _normal(result: Any, mode: Mode, name: str) -> Any:
+    """Return (features, labels), or the features when predicting, from what the user's function returned."""
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    if mode is Mode.PREDICTION:
+        if isinstance(result, (tuple, list)) and len(result) == 1:
+            return result[0]
+        return result[0] if pair else result
+    if not pair:
+        raise ModelError(f"{name} must return (features, label) in {mode.value}; it returned {_form(result)}")
+    return result[0], result[1]
+
+
+def _form(result: Any) -> str:
+    if isinstance(result, dict):
+        return f"a dict of {', '.join(map(str, result))}"
+    if isinstance(result, (tuple, list)):
+        return f"{len(result)} values"
+    return f"a {type(result).__name__}"
+
+
+def _apply_dataset_fn(
+    function: Callable[..., Any], records: tf.data.Dataset, mode: Mode, metadata: Any, name: str, root: str
+) -> tf.data.Dataset:
+    variadic = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters(function))
+    count = 3 if variadic else max(1, min(3, len(positional(function))))
+    with user_code(name, root):
+        dataset = function(*(records, mode, metadata)[:count])
+    if not isinstance(dataset, tf.data.Dataset):
+        raise ModelError(f"{name} must return a tf.data.Dataset; it returned {_form(dataset)}")
+    spec = dataset.element_spec
+    pair = isinstance(spec, tuple) and len(spec) == 2
+    if mode is Mode.PREDICTION:
+        if isinstance(spec, tuple) and 1 <= len(spec) <= 2:
+            return dataset.map(lambda features, *_: features)
+        return dataset
+    if not pair:
+        raise ModelError(
+            f"{name} must give a dataset of (features, label) in {mode.value}; its elements are {_form(spec)}"
+        )
+    return dataset

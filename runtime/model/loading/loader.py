@@ -1,0 +1,369 @@
+"""Loading a user's model, with everything that belongs to it, in every form of the model contract.
+
+For workers: importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError, OptionError, did_you_mean
+from elasticdl_nb.runtime.mode import Mode
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, ModelDefinition, names_in
+from elasticdl_nb.runtime.model.loading.calls import attribute_of, takes_by_name
+from elasticdl_nb.runtime.model.loading.customreader import CustomReader
+from elasticdl_nb.runtime.model.loading.features import FeatureForm
+from elasticdl_nb.runtime.model.loading.inputs import make_batches
+from elasticdl_nb.runtime.model.loading.metrics import MetricSet, make_metrics
+from elasticdl_nb.runtime.model.loading.modules import find, import_from_zoo, user_code
+from elasticdl_nb.runtime.model.loading.parts import OptimizerSource, as_loss, scalar_loss
+from elasticdl_nb.runtime.model.reading import keras_names
+from elasticdl_nb.runtime.model.reading.source import Zoo
+
+__all__ = ["LoadedModel", "MetricSet", "ModelDefinition", "load", "load_function"]
+
+
+def load(definition: ModelDefinition) -> LoadedModel:
+    """Import the model's module from its zoo and make the model.
+
+    Set `keras.utils.set_random_seed` before, for the same initial weights every time. Raises OptionError for a name
+    that is not there or parameters nobody takes, ModelError where the user's code fails or keeps another contract.
+    """
+    zoo = Zoo(definition.zoo)
+    location = zoo.locate(definition.model_def)
+    module = import_from_zoo(zoo, location.module)
+    target = _target(module, location.attributes, definition.model_def)
+    arguments, left = _constructor_arguments(target, definition, zoo, module)
+    model = target
+    if not isinstance(target, keras.Model):
+        with user_code(f"making {definition.model_def}", definition.zoo):
+            model = target(**arguments)
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"{definition.model_def} gives {type(model).__name__}, which is not a keras.Model")
+    return LoadedModel(definition, zoo, module, model, left)
+
+
+def load_function(zoo: str, name: str, option: str, *, model_def: str = "") -> Any:
+    """Import a function of a zoo by its dotted name, without making a model.
+
+    A bare name is looked up in the module of `model_def`. Raises OptionError(option, …) if it is not there.
+    """
+    source = Zoo(zoo)
+    module = import_from_zoo(source, source.locate(model_def).module) if model_def else None
+    return find(source, name, option, module)
+
+
+# ------------------------------------------------------------------ finding the model
+
+
+def _target(module: ModuleType, attributes: tuple[str, ...], dotted: str) -> Any:
+    """The class, function or model object that `model_def` stands for."""
+    target: Any = module
+    for attribute in attributes:
+        if not hasattr(target, attribute):
+            near = did_you_mean(attribute, dir(target))
+            raise OptionError("model_def", f"{target.__name__} has no {attribute!r}, asked for as {dotted}.{near}")
+        target = getattr(target, attribute)
+    if isinstance(target, ModuleType):
+        target = _model_of_module(target)
+    if inspect.isclass(target) and not issubclass(target, keras.Model):
+        bases = ", ".join(base.__name__ for base in target.__mro__[1:-1]) or "nothing"
+        raise OptionError("model_def", f"{dotted} is not a keras.Model: the class derives from {bases}")
+    if not isinstance(target, keras.Model) and not callable(target):
+        raise OptionError(
+            "model_def",
+            f"{dotted} is a {type(target).__name__}, which is neither a keras.Model class, nor a function that returns "
+            "a model, nor a model",
+        )
+    return target
+
+
+def _model_of_module(module: ModuleType) -> Any:
+    own_name = module.__name__.rpartition(".")[2]
+    for name in (*MODEL_NAMES, own_name):
+        value = getattr(module, name, None)
+        if value is not None and not isinstance(value, ModuleType):
+            return value
+    models = [
+        value for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, keras.Model) and value.__module__ == module.__name__
+    ]  # fmt: skip
+    if len(models) == 1:
+        return models[0]
+    if models:
+        names = ", ".join(f"{module.__name__}.{value.__name__}" for value in models)
+        raise OptionError("model_def", f"{module.__name__} has several models; name one of {names}")
+    raise OptionError(
+        "model_def",
+        f"{module.__name__} has no model: looked for 'model' (a keras.Model object), 'custom_model' (a function that "
+        f"returns one) and a keras.Model subclass.{did_you_mean('custom_model', vars(module))}",
+    )
+
+
+def _constructor_arguments(
+    target: Any, definition: ModelDefinition, zoo: Zoo, module: ModuleType
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide `params` into those for the model and those left for the optimizer.
+
+    A parameter goes to the model if its constructor names it; else to the optimizer if its function does; else to a
+    `**kwargs` of the constructor.
+    """
+    if isinstance(target, keras.Model):
+        return {}, dict(definition.params)
+    names, any_other = takes_by_name(target)
+    if any_other:
+        wanted = _optimizer_names_before_model(target, definition, zoo, module)
+        mine = {name for name in definition.params if name in names or name not in wanted}
+    else:
+        mine = set(names) & set(definition.params)
+    required = [
+        parameter.name for parameter in inspect.signature(target).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and parameter.name not in definition.params
+    ]  # fmt: skip
+    if required:
+        raise OptionError("params", f"{definition.model_def} needs {' and '.join(required)}, which params lacks")
+    return (
+        {name: value for name, value in definition.params.items() if name in mine},
+        {name: value for name, value in definition.params.items() if name not in mine},
+    )
+
+
+def _optimizer_names_before_model(target: Any, definition: ModelDefinition, zoo: Zoo, module: ModuleType) -> list[str]:
+    """Names of the arguments of the optimizer's function, asked for before there is a model."""
+    if definition.optimizer:
+        given = _named(definition.optimizer, "optimizer", zoo, module)
+        return OptimizerSource(given, f"optimizer={definition.optimizer}").arguments()[0]
+    candidates = [getattr(target, name, None) for name in CLASS_NAMES["optimizer"]] if inspect.isclass(target) else []
+    candidates += [getattr(module, name, None) for name in MODULE_NAMES["optimizer"]]
+    function = next((item for item in candidates if callable(item)), None)
+    return [] if function is None else [name for name in takes_by_name(function)[0] if name != "self"]
+
+
+def _named(name: str, role: str, zoo: Zoo, module: ModuleType) -> Any:
+    """The object an option names, or a list of several metrics; what is of Keras stays a name."""
+    if role == "eval_metrics_fn" and "," in name:
+        return [_named(one, role, zoo, module) for one in names_in(name)]
+    if keras_names.is_name_for(role, name) and not hasattr(module, name):
+        return name
+    return find(zoo, name, role, module)
+
+
+# ------------------------------------------------------------------ what was loaded
+
+
+class LoadedModel:
+    """A model with its loss, optimizer, input, metrics and callbacks, all in one form; see `load`."""
+
+    def __init__(
+        self, definition: ModelDefinition, zoo: Zoo, module: ModuleType, model: keras.Model, left: dict[str, Any]
+    ) -> None:
+        self.definition = definition
+        self.model = model
+        self._zoo = zoo
+        self._module = module
+        self._root = os.fspath(zoo.root)
+        self._form = FeatureForm(model)
+        self._loss: Callable[[Any, Any], Any] | None = None
+        self._optimizer: OptimizerSource | None = None
+        self._optimizer_params = left
+        optimizer = self._part("optimizer")
+        if optimizer is not None:
+            self._optimizer = OptimizerSource(*optimizer)
+        self._check_left_over()
+        processor = self._part("prediction_outputs_processor")
+        self.prediction_outputs_processor = None if processor is None else self._make_processor(*processor)
+
+    # ------------------------------------------------------------ training
+
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
+        """Return a new optimizer, made with those `params` that the model's constructor does not take."""
+        if self._optimizer is None:
+            compiled = getattr(self.model, "optimizer", None)
+            if compiled is not None:
+                return type(compiled).from_config(compiled.get_config())
+            raise OptionError("optimizer", self._absent("optimizer"))
+        with user_code(self._optimizer.where, self._root):
+            return self._optimizer.make(self._optimizer_params)
+
+    def compute_loss(self, labels: Any, outputs: Any) -> Any:
+        """Return the mean loss of a batch as a scalar tensor, without the model's own `losses`.
+
+        Works eagerly and inside a tf.function. Raises ModelError where the user's function fails.
+        """
+        if self._loss is None:
+            self._loss = self._find_loss()
+        with user_code("the loss", self._root):
+            return scalar_loss(self._loss, labels, outputs)
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Return new callbacks, as the model's `callbacks()` gives them; none if it has no such function."""
+        found = self._part("callbacks")
+        if found is None:
+            return []
+        given, where = found
+        with user_code(where, self._root):
+            made = given() if callable(given) else given
+        made = [made] if isinstance(made, keras.callbacks.Callback) else list(made or [])
+        for callback in made:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise ModelError(f"{where} gave {callback!r}, which is not a keras.callbacks.Callback")
+        return made
+
+    def metrics(self) -> MetricSet:
+        """Return a new set of the model's metrics; it has at least the mean loss."""
+        found = self._part("eval_metrics_fn")
+        if found is None:
+            return MetricSet()
+        with user_code(found[1], self._root):
+            return make_metrics(found[0])
+
+    # ------------------------------------------------------------ data
+
+    def batches(
+        self,
+        chunks: tf.data.Dataset,
+        mode: Mode,
+        metadata: Any,
+        *,
+        form: str,
+        batch_size: int,
+        shuffle_seed: int | None,
+        task_records: int,
+        number: Any = None,
+    ) -> tf.data.Dataset:
+        """Return the batches of whatever records `chunks` yields, each time it is iterated.
+
+        Elements of `chunks` are chunks of records: string [n] (form "bytes"), string [n, columns] ("strings") or a
+        dict of name to tensor [n, …] ("columns"). Elements of the result are (features, labels), or the features
+        alone when predicting. `shuffle_seed` mixes the records within a task of up to `task_records`; None keeps
+        their order; the order depends on `number` (a scalar int64 tensor), or else on the iteration. Raises ModelError
+        where the user's function fails or returns something else.
+        """
+        input_fn, dataset_fn = self._input()
+        return make_batches(
+            chunks,
+            mode,
+            metadata,
+            input_fn=input_fn,
+            dataset_fn=dataset_fn,
+            root=self._root,
+            batch_size=batch_size,
+            shuffle_seed=shuffle_seed,
+            task_records=task_records,
+            number=number,
+        )
+
+    @property
+    def has_custom_data_reader(self) -> bool:
+        """Whether the model brings a reader of its own; raises OptionError if the job's options do not know of it."""
+        found = self._part("custom_data_reader")
+        if found is not None and not self.definition.custom_data_reader:
+            raise OptionError(
+                "custom_data_reader",
+                f"{found[1]} shows only when the module is imported; say so: custom_data_reader={found[1]}",
+            )
+        return found is not None
+
+    def open_custom_data(self, data: Sequence[str], params: Mapping[str, Any], records_per_task: int) -> CustomReader:
+        """Return the model's own reader for one of the job's data options; see `CustomReader`."""
+        found = self._part("custom_data_reader")
+        assert found is not None, "asked for what has_custom_data_reader denies"
+        name = self.definition.custom_data_reader
+        where = name if "." in name else f"{self._module.__name__}.{name}"
+        return CustomReader(found[0], where, self._root, data, params, records_per_task)
+
+    @property
+    def maps_records(self) -> bool:
+        """Whether an input function turns records into features, rather than a dataset_fn a dataset into another."""
+        return self._input()[0] is not None
+
+    def build(self, features_spec: Any) -> None:
+        """Create the model's variables for features of this form (the `element_spec` of `batches`' features)."""
+        with user_code(f"calling {self.definition.model_def}", self._root):
+            self._form.build(features_spec)
+
+    @property
+    def signature(self) -> Any:
+        """The TensorSpecs of the features that the built model takes; None if it declares its inputs itself."""
+        return self._form.signature()
+
+    def call_model(self, features: Any, training: bool) -> Any:
+        """Return the model's outputs for a batch; eagerly or inside a tf.function.
+
+        A model that wants a tensor gets the only value of a dict with one key.
+        """
+        with user_code(f"calling {self.definition.model_def}", self._root):
+            return self._form.call(features, training)
+
+    # ------------------------------------------------------------ finding the parts
+
+    def _part(self, role: str) -> tuple[Any, str] | None:
+        """What fills a role and where it was found: the option, the model's class, the model's module."""
+        name = getattr(self.definition, role)
+        if name:
+            return _named(name, role, self._zoo, self._module), f"{role}={name}"
+        value = attribute_of(self.model, CLASS_NAMES[role])
+        if value is not None:
+            return value, f"{type(self.model).__name__}.{getattr(value, '__name__', CLASS_NAMES[role][0])}"
+        for name in MODULE_NAMES[role]:
+            value = getattr(self._module, name, None)
+            if value is not None and not isinstance(value, ModuleType):
+                return value, f"{self._module.__name__}.{name}"
+        return None
+
+    def _find_loss(self) -> Callable[[Any, Any], Any]:
+        found = self._part("loss")
+        if found is None:
+            compiled = getattr(self.model, "loss", None)
+            if compiled is None or isinstance(compiled, (dict, list)):
+                raise OptionError("loss", self._absent("loss"))
+            found = compiled, "the loss given to compile()"
+        with user_code(found[1], self._root):
+            return as_loss(*found)
+
+    def _input(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+        """The input function or the dataset_fn; a function that an option names wins over the model's own."""
+        order = ("dataset_fn", "input_fn") if self.definition.dataset_fn else ("input_fn", "dataset_fn")
+        if not self.definition.input_fn and attribute_of(self.model, CLASS_NAMES["input_fn"]) is None:
+            order = ("dataset_fn", "input_fn")
+        for role in order:
+            found = self._part(role)
+            if found is not None:
+                if not callable(found[0]):
+                    raise ModelError(f"{found[1]} is a {type(found[0]).__name__}, not a function")
+                return (found[0], None) if role == "input_fn" else (None, found[0])
+        raise OptionError("input_fn", self._absent("input_fn"))
+
+    def _absent(self, role: str) -> str:
+        return (
+            f"{self.definition.model_def} comes without; looked for {CLASS_NAMES[role][0]} in the class "
+            f"{type(self.model).__name__} and {' or '.join(MODULE_NAMES[role])} in {self._module.__name__}"
+        )
+
+    def _check_left_over(self) -> None:
+        if self._optimizer is None:
+            return
+        names, any_other = self._optimizer.arguments()
+        for name in self._optimizer_params:
+            if name not in names and not any_other:
+                raise OptionError(
+                    "params",
+                    f"{name}: neither {self.definition.model_def} nor {self._optimizer.where} takes it."
+                    f"{did_you_mean(name, names)}",
+                )
+
+    def _make_processor(self, given: Any, where: str) -> Any:
+        with user_code(where, self._root):
+            processor = given() if inspect.isclass(given) else given
+        if not callable(getattr(processor, "process", None)):
+            raise ModelError(f"{where} has no method process(predictions, worker_id)")
+        return processor

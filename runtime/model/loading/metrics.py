@@ -1,0 +1,184 @@
+"""Evaluation metrics whose states can be added up over tasks and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.loading.calls import outputs_first, parameters, positional
+from elasticdl_nb.runtime.model.loading.parts import flattening
+
+States = dict[str, list[np.ndarray]]
+_LOSS = "loss"
+
+
+class MetricSet:
+    """The model's metrics and the mean loss over any number of batches.
+
+    States are additive: those of disjoint records, added by name, give the metrics over all the records. A metric
+    object of Keras keeps its own variables; a metric function's values, and the loss, are averaged over records.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, keras.metrics.Metric] | None = None,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        table: Callable[..., Any] | None = None,
+    ) -> None:
+        self._objects = dict(objects or {})
+        self._functions = dict(functions or {})
+        self._table = table
+        self._means: dict[str, np.ndarray] = {}
+        self._update_objects = tf.function(self._update_each_object, reduce_retracing=True)
+        if _LOSS in (*self._objects, *self._functions):
+            raise ModelError(f"eval_metrics_fn: {_LOSS!r} is the name of the mean loss; call the metric otherwise")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all records seen."""
+        for metric in self._objects.values():
+            metric.reset_state()
+        self._means = {_LOSS: np.zeros(2)}
+
+    def update(self, labels: Any, outputs: Any, loss: Any, records: int) -> None:
+        """Take in one batch of `records` records; `loss` is the batch's mean loss."""
+        self._add(_LOSS, float(loss), records)
+        if self._objects:
+            self._update_objects(labels, outputs)
+        if not self._functions and self._table is None:
+            return
+        as_arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), labels)
+        for name, function in self._functions.items():
+            self._add(name, _call(function, as_arrays, outputs, default_outputs_first=False), records)
+        if self._table is not None:
+            values = _call(self._table, as_arrays, outputs, default_outputs_first=True)
+            if not isinstance(values, Mapping):
+                raise ModelError(f"eval_metrics_fn returned {type(values).__name__}, not a dict of name to value")
+            for name, value in values.items():
+                self._add(str(name), value, records)
+
+    def _update_each_object(self, labels: Any, outputs: Any) -> None:
+        for metric in self._objects.values():
+            first = next((parameter.name for parameter in parameters(metric.update_state)), "")
+            # keras.metrics.Mean and its like take values, not labels and outputs.
+            if first == "values":
+                metric.update_state(outputs)
+            else:
+                metric.update_state(labels, outputs)
+
+    def _add(self, name: str, value: Any, records: int) -> None:
+        mean = float(np.mean(np.asarray(value, dtype=np.float64)))
+        self._means[name] = self._means.get(name, np.zeros(2)) + np.array([mean * records, records])
+
+    def states(self) -> States:
+        """Everything seen so far, as arrays that may be added to those of other records."""
+        states = {name: [np.array(mean)] for name, mean in self._means.items()}
+        for name, metric in self._objects.items():
+            states[name] = [keras.ops.convert_to_numpy(variable).astype(np.float64) for variable in metric.variables]
+        return states
+
+    def load(self, states: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Replace everything seen so far by these states."""
+        self.reset()
+        self.merge(states)
+
+    def merge(self, states: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Add the states of other records.
+
+        Raises ModelError if the metrics are not the ones the states are of. Metric objects that learn their shape from
+        data (F1Score) must have seen a batch before.
+        """
+        for name, arrays in states.items():
+            if name not in self._objects:
+                self._means[name] = self._means.get(name, np.zeros(2)) + np.asarray(arrays[0])
+                continue
+            variables = self._objects[name].variables
+            shapes = [tuple(variable.shape) for variable in variables]
+            if shapes != [np.shape(array) for array in arrays]:
+                raise ModelError(f"metric {name!r} has variables of shapes {shapes}, its states are of other shapes")
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(keras.ops.convert_to_numpy(variable) + np.asarray(array, dtype=variable.dtype))
+
+    def results(self) -> dict[str, float]:
+        """The value of every metric, `loss` first; a metric with several values has one entry for each."""
+        values: dict[str, float] = {}
+        for name, (total, records) in self._means.items():
+            values[name] = float(total / records) if records else float("nan")
+        for name, metric in self._objects.items():
+            result = metric.result()
+            parts = result if isinstance(result, Mapping) else {"": result}
+            for key, part in parts.items():
+                array = np.asarray(part, dtype=np.float64)
+                full = f"{name}_{key}" if key else name
+                if array.ndim == 0:
+                    values[full] = float(array)
+                else:
+                    values.update({f"{full}_{index}": float(item) for index, item in enumerate(array.ravel())})
+        return values
+
+
+def _call(function: Callable[..., Any], labels: Any, outputs: Any, *, default_outputs_first: bool) -> Any:
+    with flattening():
+        if outputs_first(function, default_outputs_first):
+            return function(outputs, labels)
+        return function(labels, outputs)
+
+
+def make_metrics(given: Any) -> MetricSet:
+    """Return the metrics that `eval_metrics_fn` (or a class's attribute of that name) describes, in any form.
+
+    Forms: a function (predictions, labels) that returns a dict of values; a function without arguments that returns,
+    or directly: a dict of, or a list of, metric objects, functions (labels, outputs) and names of Keras metrics.
+    """
+    if given is None:
+        return MetricSet()
+    if callable(given) and not isinstance(given, keras.metrics.Metric):
+        if len(positional(given)) >= 2:
+            return MetricSet(table=given)
+        given = given()
+    if isinstance(given, (keras.metrics.Metric, str)) or callable(given):
+        given = [given]
+    if isinstance(given, (list, tuple)):
+        given = _named(given)
+    if not isinstance(given, Mapping):
+        raise ModelError(f"eval_metrics_fn gave {type(given).__name__}: a dict or list of metrics is needed")
+    objects: dict[str, keras.metrics.Metric] = {}
+    functions: dict[str, Callable[..., Any]] = {}
+    for name, metric in given.items():
+        metric = _get(metric) if isinstance(metric, str) else metric
+        if isinstance(metric, type) and issubclass(metric, keras.metrics.Metric):
+            metric = metric()
+        if isinstance(metric, keras.metrics.Metric):
+            objects[str(name)] = metric
+        elif callable(metric):
+            functions[str(name)] = metric
+        else:
+            raise ModelError(f"eval_metrics_fn: {name!r} is {metric!r}, neither a Keras metric nor a function")
+    return MetricSet(objects, functions)
+
+
+def _named(metrics: Sequence[Any]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for metric in metrics:
+        name = metric if isinstance(metric, str) else getattr(metric, "name", None) or metric.__name__
+        if name in named:
+            raise ModelError(f"eval_metrics_fn: two metrics are named {name!r}; give one another name")
+        named[name] = metric
+    return named
+
+
+def _get(name: str) -> Any:
+    if name.lower() in ("accuracy", "acc"):
+        raise ModelError(
+            f"eval_metrics_fn: {name!r} depends on the loss; name 'binary_accuracy', 'categorical_accuracy' or "
+            "'sparse_categorical_accuracy'"
+        )
+    try:
+        return keras.metrics.get(name)
+    except ValueError:
+        raise ModelError(f"eval_metrics_fn: Keras has no metric named {name!r}") from None

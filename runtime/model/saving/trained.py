@@ -1,0 +1,228 @@
+"""The directory a training job leaves: `trained_model.pb`, the parameters, the zoo, a SavedModel.
+
+Reading it needs no TensorFlow; writing does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fsspec
+from google.protobuf.message import DecodeError
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.model.contract import ModelDefinition
+from elasticdl_nb.runtime.model.saving.zoofiles import copy_zoo
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec, literals
+
+if TYPE_CHECKING:
+    from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+
+MESSAGE = "trained_model.pb"
+PARAMETERS = "parameters.safetensors"
+ZOO = "model_zoo"
+SAVED_MODEL = "saved_model"
+# How Kubernetes tells images that can be pulled from those that only one machine has.
+PULLABLE = "docker-pullable://"
+_PACKAGES = ("elasticdl_nb", "tensorflow", "tensorflow-cpu", "keras", "numpy")
+
+
+# ------------------------------------------------------------------ writing
+
+
+def write_trained_model(
+    directory: str | os.PathLike[str],
+    *,
+    spec: JobSpec,
+    loaded: LoadedModel,
+    zoo: str,
+    metrics: Mapping[str, float],
+    step: int,
+    job_name: str,
+    saved_model: bool,
+) -> list[str]:
+    """Write a trained model into `directory`, a path or fsspec URL; returns notes for people.
+
+    `trained_model.pb` comes last, so that a directory that has it is complete. The caller sees to a local directory
+    being new (write aside, then rename). A SavedModel that cannot be exported is a note, not an error.
+    """
+    url = os.fspath(directory)
+    if not is_remote(url):
+        return _write(Path(url), spec, loaded, zoo, metrics, step, job_name, saved_model)
+    with tempfile.TemporaryDirectory(prefix="elasticdl-") as temporary:
+        local = Path(temporary) / "trained"
+        notes = _write(local, spec, loaded, zoo, metrics, step, job_name, saved_model)
+        filesystem, root = fsspec.core.url_to_fs(url)
+        names = [path.relative_to(local).as_posix() for path in sorted(local.rglob("*")) if path.is_file()]
+        for name in sorted(names, key=lambda name: name == MESSAGE):
+            target = f"{root.rstrip('/')}/{name}"
+            filesystem.makedirs(os.path.dirname(target), exist_ok=True)
+            filesystem.put_file(os.fspath(local / name), target)
+        return notes
+
+
+def _write(
+    directory: Path,
+    spec: JobSpec,
+    loaded: LoadedModel,
+    zoo: str,
+    metrics: Mapping[str, float],
+    step: int,
+    job_name: str,
+    saved_model: bool,
+) -> list[str]:
+    from elasticdl_nb.runtime.model.saving.weights import save_weights
+
+    directory.mkdir(parents=True, exist_ok=True)
+    copy = copy_zoo(zoo, directory / ZOO)
+    notes = list(copy.notes)
+    variables = save_weights(loaded.model, os.fspath(directory / PARAMETERS))
+    exported = ""
+    if saved_model:
+        problem = _export(loaded, directory / SAVED_MODEL)
+        exported = "" if problem else SAVED_MODEL
+        notes += [f"no SavedModel was exported: {problem}"] if problem else []
+    message = pb.TrainedModel(
+        docker_commit_id=_commit_id(spec),
+        model_def=spec.model_def,
+        model_def_params=literals.format_arguments(spec.params),
+        params_filename=PARAMETERS,
+        input_function=spec.input_fn,
+        loss=spec.loss,
+        optimizer=spec.optimizer,
+        dataset_function=spec.dataset_fn,
+        eval_metrics_function=spec.eval_metrics_fn,
+        data_reader_params=literals.format_arguments(spec.data_reader_params),
+        model_zoo=ZOO,
+        model_zoo_digest=copy.digest,
+        metrics=dict(metrics),
+        step=step,
+        versions=_versions(),
+        job_name=job_name,
+        created_at=time.time(),
+        variables=variables,
+        minibatch_size=spec.minibatch_size,
+        saved_model=exported,
+        custom_data_reader=spec.custom_data_reader,
+    )
+    (directory / MESSAGE).write_bytes(message.SerializeToString(deterministic=True))
+    return notes
+
+
+def _export(loaded: LoadedModel, target: Path) -> str:
+    """Export a SavedModel without a word on the terminal; returns why it failed, or an empty string."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            signature = None if loaded.signature is None else [loaded.signature]
+            loaded.model.export(os.fspath(target), format="tf_saved_model", verbose=False, input_signature=signature)
+    except Exception as error:  # Keras and the user's model may raise anything here; the trained model stands without.
+        shutil.rmtree(target, ignore_errors=True)
+        return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+    finally:
+        logger.setLevel(level)
+    return ""
+
+
+def _commit_id(spec: JobSpec) -> str:
+    """The image that the job runs in, for predictions to run in the same; empty outside of a cluster."""
+    if not spec.on_kubernetes:
+        return ""
+    return f"{PULLABLE}{spec.image_name}" if "@sha256:" in spec.image_name else spec.image_name
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+# ------------------------------------------------------------------ reading
+
+
+def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, ModelDefinition]:
+    """Read what `write_trained_model` wrote; the definition's `zoo` and `weights` are paths on this machine.
+
+    A remote directory (an fsspec URL) is downloaded into a temporary one, removed when the process ends; its SavedModel
+    stays where it is. Raises OptionError("trained_model", …) for a directory that is missing or incomplete.
+    """
+    given = os.fspath(path)
+    directory = _download(given) if is_remote(given) else Path(given)
+    file = directory / MESSAGE
+    if not file.is_file():
+        raise OptionError("trained_model", _no_message(given, directory))
+    try:
+        message = pb.TrainedModel.FromString(file.read_bytes())
+    except DecodeError:
+        raise OptionError("trained_model", f"{given}/{MESSAGE} is damaged: it cannot be decoded") from None
+    for name, what in ((message.params_filename, "the parameters file"), (message.model_zoo, "the model zoo")):
+        if not name or not (directory / name).exists():
+            raise OptionError("trained_model", f"{given} is incomplete: {what} {name!r} is missing")
+    return message, definition_of(message, directory)
+
+
+def definition_of(message: pb.TrainedModel, directory: Path) -> ModelDefinition:
+    """Return the model that a trained model's message describes, its files in `directory`."""
+    return ModelDefinition(
+        zoo=os.fspath(directory / message.model_zoo),
+        model_def=message.model_def,
+        params=literals.parse_arguments(message.model_def_params),
+        input_fn=message.input_function,
+        dataset_fn=message.dataset_function,
+        custom_data_reader=message.custom_data_reader,
+        loss=message.loss,
+        optimizer=message.optimizer,
+        eval_metrics_fn=message.eval_metrics_function,
+        weights=os.fspath(directory / message.params_filename),
+    )
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an fsspec URL of something else than this machine's files."""
+    return "://" in path and not path.startswith(("file://", "local://"))
+
+
+def _no_message(given: str, directory: Path) -> str:
+    if not is_remote(given) and not directory.exists():
+        return f"no such directory: {given}"
+    return f"{given} holds no trained model: there is no {MESSAGE} in it. Name the output of a training job"
+
+
+def _download(url: str) -> Path:
+    filesystem, root = fsspec.core.url_to_fs(url)
+    root = root.rstrip("/")
+    local = Path(tempfile.mkdtemp(prefix="elasticdl-"))
+    atexit.register(shutil.rmtree, local, ignore_errors=True)
+    try:
+        found = filesystem.find(root)
+    except FileNotFoundError:
+        found = []
+    for name in found:
+        relative = name[len(root) :].lstrip("/") if name.startswith(root) else name
+        if relative.startswith(f"{SAVED_MODEL}/"):
+            continue
+        target = local / relative
+        if not target.resolve().is_relative_to(local.resolve()):
+            raise OptionError("trained_model", f"{url} has a file of an impossible name: {relative!r}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.get_file(name, os.fspath(target))
+    return local

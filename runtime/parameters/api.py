@@ -1,0 +1,130 @@
+"""What workers ask of parameter servers, wherever those are: in processes of their own, or in the worker's.
+
+`client.ParameterClient` and `local.InProcessServers` both do what `ParameterServers` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.table import TableSpec
+
+Array = NDArray[np.float32]
+Dense = Mapping[str, Array]
+RowGradients = Mapping[str, tuple[Ids, Array]]
+
+
+class ServersLost(ElasticDLError):
+    """A parameter server is gone, does not answer, or has been rolled back to a checkpoint.
+
+    The master knows or will hear of it: what the worker has in its hands is void, and the master says when there are
+    servers again.
+    """
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came of a step.
+
+    `accepted`: the gradients count. If not, `reason` says why, and they are to be computed again from `dense`.
+    `version` is the parameters' after the step, `dense` all dense values (None if they were not asked for), `rows` the
+    rows that were asked for, float32 [n, dim] by table. Arrays may be read-only.
+    """
+
+    accepted: bool
+    version: int
+    dense: dict[str, Array] | None = None
+    rows: dict[str, Array] = field(default_factory=dict)
+    reason: str = ""
+
+
+class ParameterServers(Protocol):
+    """The parameters of a model. Every method may be called from any thread.
+
+    All raise ServersLost when servers are gone and DataError when what was given does not fit what they hold. Arrays
+    that are given must not change before the result is there.
+    """
+
+    def initialize(self, optimizer: Mapping[str, Any], dense: Dense, tables: Sequence[TableSpec]) -> dict[str, Array]:
+        """Declare the model; return the dense values in force.
+
+        `optimizer` is what `keras.optimizers.serialize` gives; `dense` has the worker's own initial values, float32 of
+        any shape, of all variables that are not rows of tables, trainable or not. They count only where there are none
+        yet, from another worker or a checkpoint. Comes first; may be said again. Raises ModelError for an optimizer
+        that cannot be had, and DataError for a checkpoint of another model.
+        """
+        ...
+
+    def pull(self) -> tuple[dict[str, Array], int]:
+        """Return all dense values, and their version."""
+        ...
+
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
+        """Return the rows of `ids`, int64 [n], as float32 [n, dim].
+
+        Rows that are absent get their initial value; they are kept if `create`, and only shown otherwise.
+        """
+        ...
+
+    def step(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None = None,
+        lookup: Mapping[str, Ids] | None = None,
+        pull: bool = True,
+    ) -> StepResult:
+        """Push the gradients that were computed from parameters of `version`; take what comes next along.
+
+        Gradients are clipped already, those of rows are (ids int64 [n], float32 [n, dim]) by table. `learning_rate`
+        wins over the optimizer's own. `lookup` asks for rows (creating them), `pull` for all dense values, both as they
+        are after the push.
+        """
+        ...
+
+    def step_async(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None = None,
+        lookup: Mapping[str, Ids] | None = None,
+        pull: bool = True,
+    ) -> Future[StepResult]:
+        """Do as `step` does, without waiting. Pushes arrive in the order of the calls."""
+        ...
+
+    def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
+        """Take rows of several tables (creating them), and all dense values if `pull`, without a step or waiting."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until every `step_async` is done; raises what the first that failed raised."""
+        ...
+
+    def settle(self) -> int:
+        """Apply gradients that wait for those of others (synchronous mode), however few; return the version."""
+        ...
+
+    def assign(self, values: Dense) -> None:
+        """Replace dense values without a step: variables that are not trained, such as moving averages."""
+        ...
+
+    def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
+        """Yield all rows of a table in blocks, ids int64 [n] and rows float32 [n, dim], as of this call."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the servers."""
+        ...

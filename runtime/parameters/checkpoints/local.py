@@ -1,0 +1,90 @@
+"""The checkpoint of a Local job, whose model and optimizer are safetensors files, read as if a single server's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, checkpoint_files, load
+from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.storage.checkpoints import verify
+
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+
+
+def is_local(directory: Path) -> bool:
+    """Whether a checkpoint was written by a Local job."""
+    return (directory / MODEL).exists()
+
+
+def checkpoint_version(directory: Path) -> int:
+    """Return the version of a checkpoint of either kind; raises DataError if it is none."""
+    if is_local(directory):
+        return verify(directory)
+    return max(_version(path) for path in checkpoint_files(directory))
+
+
+def read_checkpoint(directory: Path, slots: Sequence[str], server: int, servers: int) -> list[Iterator[Frame]]:
+    """Return the frames of every server's file of a checkpoint of either kind, for one of `servers` servers.
+
+    `slots` names what the optimizer keeps for every weight. Raises DataError if it is no checkpoint.
+    """
+    if is_local(directory):
+        return [_frames(directory, slots)]
+    files = checkpoint_files(directory)
+    if len(files) != servers:
+        return [load(path) for path in files]
+    # Its own file has all that a server needs but the state of the others.
+    return [load(path) if number == server else islice(load(path), 1) for number, path in enumerate(files)]
+
+
+def state_name(variable: str, slot: str) -> str:
+    """How Keras calls an optimizer's state of a variable, after the optimizer's own name."""
+    return f"{variable.replace('/', '_')}_{slot}"
+
+
+def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
+    tables = checkpoint_files(directory) if any(FILE.fullmatch(path.name) for path in directory.iterdir()) else []
+    kept = {name.partition("/")[2]: array for name, array in _arrays(directory / OPTIMIZER).items()}
+    own: dict[str, Any] = {"optimizer": "", "slots": list(slots)}
+    for path in tables:
+        own = next(load(path)).meta
+    step = checkpoint_version(directory)
+    yield Frame(
+        {**own, "kind": "state", "server": 0, "servers": 1, "version": step, "earlier_steps": _steps(kept) - step}
+    )
+    for name, weights in _arrays(directory / MODEL).items():
+        if weights.dtype == np.float32:
+            states = [kept.get(state_name(name, slot)) for slot in slots]
+            # Variables that are not trained have no states.
+            trained = [state.reshape(-1) for state in states if state is not None and state.shape == weights.shape]
+            arrays = [weights.reshape(-1), *(trained if len(trained) == len(slots) else [])]
+            yield Frame({"kind": "dense", "key": Slice(name, 0, weights.size, weights.size).key}, arrays)
+    for path in tables:
+        yield from (frame for frame in load(path) if frame.meta["kind"] in ("table", "rows"))
+
+
+def _steps(kept: Mapping[str, NDArray[Any]]) -> int:
+    return int(kept["iteration"]) if "iteration" in kept else 0
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"cannot read {path}: {error}") from None
+
+
+def _version(file: Path) -> int:
+    state = next(load(file), None)
+    if state is None or state.meta.get("kind") != "state":
+        raise DataError(f"{file} does not begin with a server's state; take another checkpoint")
+    return int(state.meta["version"])

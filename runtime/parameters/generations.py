@@ -1,0 +1,134 @@
+"""The store of one server through the generations of a job: declared by workers, rolled back by the master."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.runtime.compiled import give_back_compiler
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.api import Array
+from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
+from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer, keras_optimizer
+from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer, has_compiled_rule, optimizer_from_config
+from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.parameters.store import ParameterStore, UpdatePolicy, warm_up
+from elasticdl_nb.runtime.parameters.table import TableSpec
+
+MakeOptimizer = Callable[[Mapping[str, Any]], Any]
+
+
+class StoreService:
+    """A `ParameterStore` that comes into being when a worker has declared the model.
+
+    `make_optimizer` gives the user's own optimizer object where there is no compiled rule for it. Calls come from one
+    thread.
+    """
+
+    def __init__(
+        self,
+        policy: UpdatePolicy | None = None,
+        *,
+        server: int = 0,
+        servers: int = 1,
+        make_optimizer: MakeOptimizer = keras_optimizer,
+    ) -> None:
+        self.server = server
+        self.servers = servers
+        self.generation = 0
+        self._policy = policy
+        self._make_optimizer = make_optimizer
+        self._config: dict[str, Any] | None = None
+        self._checkpoint = ""
+        self._keep_version = True
+        self._restored = False
+        self._store: ParameterStore | None = None
+
+    @property
+    def store(self) -> ParameterStore:
+        """The store; raises DataError before a model was declared."""
+        if self._store is None:
+            raise DataError(f"parameter server {self.server} holds no model yet: a worker has to declare it first")
+        return self._store
+
+    @property
+    def declared(self) -> bool:
+        """Whether there is a model."""
+        return self._store is not None
+
+    def begin(self, generation: int, checkpoint: str | os.PathLike[str] = "", *, keep_version: bool = True) -> int:
+        """Forget everything; go on from a checkpoint's folder, or from nothing. Return the version then.
+
+        Without `keep_version`, versions count from 0 again. A server that does not know the optimizer yet reads the
+        checkpoint when a worker declares the model. Raises DataError for a checkpoint that cannot be used; the server
+        then holds no model.
+        """
+        self._store = None
+        self._restored = False
+        self.generation = generation
+        self._checkpoint = os.fspath(checkpoint)
+        self._keep_version = keep_version
+        if not self._checkpoint:
+            return 0
+        version = checkpoint_version(Path(self._checkpoint))
+        if self._config is not None:
+            self._start(self._config)
+        return version if keep_version else 0
+
+    def initialize(
+        self, optimizer: Mapping[str, Any], dense: Mapping[str, Array], tables: Sequence[TableSpec]
+    ) -> ParameterStore:
+        """Take a worker's declaration, with initial values by slice key; see `ParameterServers.initialize`."""
+        if self._store is None:
+            self._start(dict(optimizer))
+        if self._restored:
+            self._check_same_model(dense, tables)
+        self.store.initialize(dense)
+        for spec in tables:
+            self.store.add_table(spec)
+        return self.store
+
+    def snapshot(self) -> Iterator[Frame]:
+        """Return the state as of this call; see `ParameterStore.snapshot`."""
+        return self.store.snapshot()
+
+    def _start(self, config: dict[str, Any]) -> None:
+        optimizer = self._optimizer(config)
+        store = ParameterStore(optimizer, self._policy, server=self.server, servers=self.servers)
+        if self._checkpoint:
+            slots = [slot.name for slot in optimizer.rule.slots]
+            store.restore(read_checkpoint(Path(self._checkpoint), slots, self.server, self.servers))
+            if not self._keep_version:
+                store.count_from_zero()
+            self._restored = True
+        self._store, self._config = store, config
+
+    def _optimizer(self, config: dict[str, Any]) -> ServerOptimizer:
+        if not has_compiled_rule(config):
+            return generic_optimizer(lambda: self._make_optimizer(config))
+        optimizer = optimizer_from_config(config)
+        if config != self._config:
+            warm_up(optimizer)
+            give_back_compiler()
+        return optimizer
+
+    def _check_same_model(self, dense: Mapping[str, Array], tables: Sequence[TableSpec]) -> None:
+        held = {Slice.parse(key).name: Slice.parse(key).size for key in self.store.pull()}
+        for spec in tables:
+            if spec.name not in self.store.tables and f"{spec.name}/embeddings" in held:
+                raise DataError(
+                    f"the checkpoint {self._checkpoint} has the embedding {spec.name} as an ordinary layer, which "
+                    "cannot be read into a table; start without the checkpoint"
+                )
+        for key in dense:
+            piece = Slice.parse(key)
+            size = held.get(piece.name)
+            if size != piece.size:
+                has = "does not have it" if size is None else f"has {size}"
+                raise DataError(
+                    f"the checkpoint {self._checkpoint} is of another model: variable {piece.name} has {piece.size} "
+                    f"values in this one, the checkpoint {has}. Use the checkpoint's model, or start without it"
+                )

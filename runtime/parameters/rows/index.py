@@ -1,0 +1,80 @@
+"""From ids to rows: the first id ever seen is row 0, the next new one row 1, and so on."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+from elasticdl_nb.runtime import compiled
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.rows import kernels, kernels_numpy, memory
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids, Rows
+
+SMALLEST = 1024
+MOST_ROWS = 2**31 - 2
+
+KERNELS: ModuleType = kernels if compiled.ENABLED else kernels_numpy
+
+
+class RowIndex:
+    """The ids of a table; any int64 is an id, negative ones too. `use` names the kernels module, for tests."""
+
+    def __init__(self, use: ModuleType = KERNELS) -> None:
+        self._kernels = use
+        self._known = memory.GrowableArray((), np.int64)
+        self._slots = memory.zeros(SMALLEST, np.int32)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def ids(self) -> Ids:
+        """The ids by row, int64 [rows]; a view that the next insertion may outdate."""
+        return self._known.data[: self._count]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return self._count * 8 + int(self._slots.nbytes)
+
+    def find(self, ids: Ids) -> Rows:
+        """Return the rows of `ids`, int32 [n]; -1 where an id is unknown."""
+        rows = np.empty(ids.size, np.int32)
+        self._kernels.find(self._slots, self._known.data, ids, rows)
+        return rows
+
+    def find_or_insert(self, ids: Ids) -> Rows:
+        """Return the rows of `ids`, int32 [n], entering the unknown ones in the order of their appearance.
+
+        Raises DataError when a table would have more than 2^31 rows on one server.
+        """
+        rows = np.empty(ids.size, np.int32)
+        if self._count + ids.size > MOST_ROWS:
+            raise DataError(
+                f"an embedding table would grow beyond {MOST_ROWS} rows on one parameter server; use more of them"
+            )
+        self._known.grow(self._count + ids.size)
+        position = 0
+        while True:
+            self._count, position = self._kernels.find_or_insert(
+                self._slots, self._known.data, self._count, ids, rows, position
+            )
+            if position == ids.size:
+                return rows
+            self._double()
+
+    def _double(self) -> None:
+        size = 2 * self._slots.size
+        del self._slots
+        self._slots = memory.zeros(size, np.int32)
+        self._kernels.rebuild(self._slots, self._known.data, self._count)
+
+
+def deduplicate(ids: Ids, use: ModuleType = KERNELS) -> tuple[Ids, Rows]:
+    """Return the different ids, int64 [m], as they first appear, and the place of each id among them, int32 [n]."""
+    slots = np.zeros(max(8, 1 << (2 * ids.size - 1).bit_length()), np.int32)
+    unique, inverse = np.empty(ids.size, np.int64), np.empty(ids.size, np.int32)
+    count, _ = use.find_or_insert(slots, unique, 0, ids, inverse, 0)
+    return unique[:count], inverse

@@ -1,0 +1,91 @@
+"""The functions of `kernels` in NumPy, for where there is no numba; same arguments, same results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids, Rows, Slots
+
+_SHIFT = np.uint64(33)
+_FIRST = np.uint64(0xFF51AFD7ED558CCD)
+_SECOND = np.uint64(0xC4CEB9FE1A85EC53)
+
+
+def mix(value: NDArray[Any]) -> NDArray[np.uint64]:
+    """Hash 64 bits to 64 bits, elementwise (the finalizer of MurmurHash3)."""
+    bits = np.array(value).view(np.uint64)
+    bits ^= bits >> _SHIFT
+    bits *= _FIRST
+    bits ^= bits >> _SHIFT
+    bits *= _SECOND
+    bits ^= bits >> _SHIFT
+    return bits
+
+
+def _home(slots: Slots, ids: Ids) -> NDArray[np.int64]:
+    return (mix(ids) & np.uint64(slots.size - 1)).view(np.int64)
+
+
+def find(slots: Slots, known: Ids, query: Ids, rows: Rows) -> None:
+    """See `kernels.find`."""
+    seeking = np.arange(query.size)
+    place = _home(slots, query)
+    while seeking.size:
+        row = slots[place] - 1
+        rows[seeking] = row
+        onward = (row >= 0) & (known[row] != query[seeking])
+        seeking, place = seeking[onward], (place[onward] + 1) & (slots.size - 1)
+
+
+def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows, start: int) -> tuple[int, int]:
+    """See `kernels.find_or_insert`."""
+    asked, out = query[start:], rows[start:]
+    find(slots, known, asked, out)
+    absent = np.flatnonzero(out < 0)
+    if not absent.size:
+        return count, query.size
+    _, first, inverse = np.unique(asked[absent], return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    room = max(0, slots.size // 8 * 5 - count)
+    stop = asked.size if order.size <= room else int(absent[first[order[room]]])
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    out[absent] = count + rank[inverse]
+    new = asked[absent[first[order[:room]]]]
+    known[count : count + new.size] = new
+    _place(slots, new, count)
+    return count + new.size, start + stop
+
+
+def rebuild(slots: Slots, known: Ids, count: int) -> None:
+    """See `kernels.rebuild`."""
+    _place(slots, known[:count], 0)
+
+
+def _place(slots: Slots, ids: Ids, row: int) -> None:
+    """Enter ids, all different and new, as rows from `row` on."""
+    rows = np.arange(row + 1, row + 1 + ids.size, dtype=np.int32)
+    place = _home(slots, ids)
+    while rows.size:
+        free = slots[place] == 0
+        slots[place[free]] = rows[free]
+        onward = slots[place] != rows
+        rows, place = rows[onward], (place[onward] + 1) & (slots.size - 1)
+
+
+def gather(source: NDArray[np.float32], rows: Rows, out: NDArray[np.float32]) -> None:
+    """See `kernels.gather`."""
+    np.take(source, rows, axis=0, out=out)
+
+
+def scatter(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+    """See `kernels.scatter`."""
+    target[rows] = values
+
+
+def add_rows(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+    """See `kernels.add_rows`."""
+    np.add.at(target, rows, values)

@@ -1,0 +1,357 @@
+"""The parameters of one server, and what pushes, pulls and lookups do to them.
+
+Pure: events in, results out; the caller owns sockets, clocks and files. All calls come from one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.errors import DataError, did_you_mean
+from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
+from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
+from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
+
+Array = NDArray[np.float32]
+
+_ROW_ZERO = np.zeros(1, np.int32)
+
+
+@dataclass(frozen=True)
+class UpdatePolicy:
+    """When pushed gradients are applied.
+
+    With `grads_to_wait` 0 (asynchronous), at once; `staleness_modulation` divides the learning rate of a gradient
+    that was computed n > 1 versions ago by n. Otherwise (synchronous) the mean of `grads_to_wait` pushes is applied,
+    and pushes computed more than `version_tolerance` versions ago are rejected, to be computed again.
+    """
+
+    grads_to_wait: int = 0
+    version_tolerance: int = 0
+    staleness_modulation: bool = False
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What a worker pushes to one server: flat gradients by slice key, and (ids, gradients of rows) by table."""
+
+    dense: Mapping[str, Array] = field(default_factory=dict)
+    rows: Mapping[str, tuple[Ids, Array]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """`accepted`: the gradients count, now or once others have come. `version` is the parameters' afterwards."""
+
+    accepted: bool
+    version: int
+    reason: str = ""
+
+
+@dataclass
+class _Dense:
+    """One slice of a dense variable: a table with a single row, in which updates run as one long loop."""
+
+    piece: Slice
+    weights: Array
+    slots: tuple[Array, ...] | None = None
+
+
+class ParameterStore:
+    """Server number `server` of `servers`: its slices of dense variables, its rows of tables, and their version.
+
+    `version` counts the updates applied; `earlier_steps` those of the job from whose checkpoint this one began. Their
+    sum is the optimizer's step; both go into checkpoints.
+    """
+
+    def __init__(
+        self,
+        optimizer: ServerOptimizer,
+        policy: UpdatePolicy | None = None,
+        *,
+        server: int = 0,
+        servers: int = 1,
+    ) -> None:
+        self.optimizer = optimizer
+        self.policy = policy or UpdatePolicy()
+        self.server = server
+        self.servers = servers
+        self.version = 0
+        self.earlier_steps = 0
+        self.tables: dict[str, EmbeddingTable] = {}
+        self._dense: dict[str, _Dense] = {}
+        self._waiting: list[tuple[Gradients, float | None]] = []
+        self._sequences: dict[str, tuple[int, PushResult]] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values, slots and indices."""
+        dense = sum(
+            dense.weights.nbytes * (1 + len(self.optimizer.rule.slots if dense.slots else ()))
+            for dense in self._dense.values()
+        )
+        return dense + sum(table.nbytes for table in self.tables.values())
+
+    # ------------------------------------------------------------ declaring
+
+    def initialize(self, values: Mapping[str, Array]) -> list[str]:
+        """Take initial values, flat float32 by slice key, of slices that are not here yet; return the keys taken.
+
+        Whoever comes first wins, so that all workers may send theirs. Raises DataError, before taking any, for a value
+        of another type or size.
+        """
+        for key, value in values.items():
+            self._check_values(key, Slice.parse(key), value)
+        new = [key for key in values if key not in self._dense]
+        for key in new:
+            self._dense[key] = _Dense(Slice.parse(key), np.array(values[key], np.float32).reshape(1, -1))
+        return new
+
+    def assign(self, values: Mapping[str, Array]) -> None:
+        """Replace values, flat float32 by slice key, without a step: for variables that are not trained."""
+        for key, value in values.items():
+            self._check_values(key, self._slice(key).piece, value)
+        for key, value in values.items():
+            self._dense[key].weights[0] = value
+
+    def add_table(self, spec: TableSpec) -> None:
+        """Declare a table; the first declaration stays. Raises DataError if this one has rows of another size."""
+        known = self.tables.get(spec.name)
+        if known is None:
+            self.tables[spec.name] = EmbeddingTable(spec, self.optimizer.rule)
+        elif known.spec.dim != spec.dim:
+            raise DataError(f"embedding {spec.name} has rows of {known.spec.dim} values, not of {spec.dim}")
+
+    # ------------------------------------------------------------ reading
+
+    def pull(self, keys: Iterable[str] | None = None) -> dict[str, Array]:
+        """Return copies of slices, flat float32 by key: those named, or all. Raises DataError for an unknown key."""
+        wanted = self._dense if keys is None else keys
+        return {key: self._slice(key).weights[0].copy() for key in wanted}
+
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
+        """Return rows of a table, float32 [n, dim]; see `EmbeddingTable.lookup`. Raises DataError."""
+        return self._table(table).lookup(ids, create=create)
+
+    def export(self, table: str) -> Iterator[RowBlock]:
+        """Return all rows of a table as they are at this call; see `EmbeddingTable.export`. Raises DataError."""
+        return self._table(table).export()
+
+    # ------------------------------------------------------------ learning
+
+    def push(
+        self,
+        gradients: Gradients,
+        version: int,
+        *,
+        learning_rate: float | None = None,
+        source: str = "",
+        sequence: int = 0,
+    ) -> PushResult:
+        """Take the gradients that a worker computed from parameters of `version`.
+
+        The arrays are kept until they are applied and must not change. `learning_rate` wins over the optimizer's own.
+        A sender that names itself as `source` and counts its pushes in `sequence` may send one again when it does not
+        know whether it arrived: it counts once. Raises DataError for gradients that do not fit; nothing is changed
+        then.
+        """
+        if source and source in self._sequences:
+            last, result = self._sequences[source]
+            if sequence == last:
+                return result
+            if sequence < last:
+                return PushResult(False, self.version, f"push {sequence} of {source} is older than its last, {last}")
+        checked = self._checked(gradients)
+        result = self._take(checked, version, learning_rate)
+        if source and result.accepted:
+            self._sequences[source] = (sequence, result)
+        return result
+
+    def _take(self, gradients: Gradients, version: int, learning_rate: float | None) -> PushResult:
+        behind = self.version - version
+        if not self.policy.grads_to_wait:
+            modulated = 1.0 / behind if self.policy.staleness_modulation and behind > 1 else 1.0
+            self._apply(gradients, learning_rate, modulated)
+            return PushResult(True, self.version)
+        if behind > self.policy.version_tolerance:
+            reason = f"computed from version {version}, {behind} behind; {self.policy.version_tolerance} is tolerated"
+            return PushResult(False, self.version, reason)
+        self._waiting.append((gradients, learning_rate))
+        if len(self._waiting) >= self.policy.grads_to_wait:
+            self.flush()
+        return PushResult(True, self.version)
+
+    @property
+    def waiting(self) -> int:
+        """How many accepted pushes are not applied yet."""
+        return len(self._waiting)
+
+    def flush(self) -> int:
+        """Apply the mean of the pushes that are waiting, however few; return the version."""
+        if self._waiting:
+            mean = _mean([gradients for gradients, _ in self._waiting])
+            rates = [rate for _, rate in self._waiting if rate is not None]
+            self._waiting = []
+            self._apply(mean, rates[-1] if rates else None, 1.0)
+        return self.version
+
+    def _apply(self, gradients: Gradients, learning_rate: float | None, modulated: float) -> None:
+        done = self.earlier_steps + self.version
+        rate = self.optimizer.learning_rate(done) if learning_rate is None else np.float32(learning_rate)
+        if modulated != 1.0:
+            rate = rate * np.float32(modulated)
+        step = done + 1
+        rule = self.optimizer.rule
+        for key, gradient in gradients.dense.items():
+            dense = self._dense[key]
+            if dense.slots is None:
+                dense.slots = self._new_slots(dense.piece)
+            rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step)
+        for table, (ids, values) in gradients.rows.items():
+            self.tables[table].apply(ids, values, rate, step)
+        self.version += 1
+
+    def _new_slots(self, piece: Slice) -> tuple[Array, ...]:
+        shape = (1, piece.stop - piece.start)
+        return tuple(np.full(shape, slot.initial, np.float32) for slot in self.optimizer.rule.slots)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def snapshot(self) -> Iterator[Frame]:
+        """Return the whole state as it is at this call, in frames for `snapshot.save`.
+
+        Pushes that are waiting are applied first. The frames may be drawn one by one between other calls: what
+        happens in between does not show in them.
+        """
+        self.flush()
+        state = {
+            "kind": "state",
+            "server": self.server,
+            "servers": self.servers,
+            "version": self.version,
+            "earlier_steps": self.earlier_steps,
+            "optimizer": self.optimizer.name,
+            "slots": [slot.name for slot in self.optimizer.rule.slots],
+        }
+        frames: list[Frame] = [Frame(state)]
+        for key, dense in self._dense.items():
+            arrays = [dense.weights[0].copy(), *(slot[0].copy() for slot in dense.slots or ())]
+            frames.append(Frame({"kind": "dense", "key": key}, arrays))
+        exports = [(table.spec, table.export()) for table in self.tables.values()]
+        return _frames(frames, exports)
+
+    def restore(self, files: Iterable[Iterable[Frame]]) -> None:
+        """Take this server's part of the frames of all servers of a checkpoint, however many those were.
+
+        Only for a store that is empty. Raises DataError as `repartition` does; the store must then be thrown away.
+        """
+        slots = [slot.name for slot in self.optimizer.rule.slots]
+        for frame in repartition(files, self.server, self.servers, slots):
+            kind, arrays = frame.meta["kind"], frame.arrays
+            if kind == "table":
+                self.add_table(TableSpec(**frame.meta["spec"]))
+            elif kind == "rows":
+                self._table(frame.meta["table"]).restore(RowBlock(arrays[0], arrays[1], tuple(arrays[2:])))
+            elif kind == "dense":
+                weights, *kept = (array.reshape(1, -1) for array in arrays)
+                self._dense[frame.meta["key"]] = _Dense(
+                    Slice.parse(frame.meta["key"]), weights, tuple(kept) if len(kept) == len(slots) else None
+                )
+            elif kind == "state":
+                self.version = int(frame.meta["version"])
+                self.earlier_steps = int(frame.meta.get("earlier_steps", 0))
+
+    def count_from_zero(self) -> None:
+        """Begin another job from what was restored: versions count from 0, the optimizer's steps go on."""
+        self.earlier_steps, self.version = self.earlier_steps + self.version, 0
+
+    # ------------------------------------------------------------ checks
+
+    def _slice(self, key: str) -> _Dense:
+        try:
+            return self._dense[key]
+        except KeyError:
+            raise DataError(
+                f"parameter server {self.server} does not hold {key}.{did_you_mean(key, self._dense)}"
+            ) from None
+
+    def _table(self, name: str) -> EmbeddingTable:
+        try:
+            return self.tables[name]
+        except KeyError:
+            raise DataError(f"no embedding named {name} was declared.{did_you_mean(name, self.tables)}") from None
+
+    @staticmethod
+    def _check_values(key: str, piece: Slice, value: Array) -> None:
+        if value.dtype != np.float32 or value.size != piece.stop - piece.start:
+            raise DataError(
+                f"{key}: {piece.stop - piece.start} values of float32 are needed, not {value.size} of {value.dtype}"
+            )
+
+    def _checked(self, gradients: Gradients) -> Gradients:
+        dense = {}
+        for key, value in gradients.dense.items():
+            self._check_values(key, self._slice(key).piece, value)
+            dense[key] = np.require(value, np.float32, ALIGNED).reshape(1, -1)
+        rows = {}
+        for name, (ids, values) in gradients.rows.items():
+            table = self._table(name)
+            rows[name] = (table.checked_ids(ids), table.checked_gradients(ids, values))
+        return Gradients(dense, rows)
+
+
+def warm_up(optimizer: ServerOptimizer) -> None:
+    """Compile, or load from numba's cache, all that a store with this optimizer runs, so that its first push is fast.
+
+    Arrays out of messages are read-only, which makes them another type to numba.
+    """
+    store = ParameterStore(optimizer)
+    store.initialize({"warm@0:1/1": np.zeros(1, np.float32)})
+    store.add_table(TableSpec("warm", 1, "zeros"))
+    for writeable in (True, False):
+        ids, values = np.array([1, 1, 2]), np.zeros((3, 1), np.float32)
+        for array in (ids, values):
+            array.flags.writeable = writeable
+        for count in (slice(0, 2), slice(1, 3)):  # with ids that are equal, and with different ones
+            store.push(Gradients({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}), 0)
+        store.lookup("warm", ids)
+        store.lookup("warm", ids, create=False)
+        table = store.tables["warm"]
+        table.restore(RowBlock(ids[1:], values[1:], tuple(values[1:] for _ in optimizer.rule.slots)))
+    store.lookup("warm", np.arange(1000))  # enough for the index to grow
+
+
+def _mean(pushes: list[Gradients]) -> Gradients:
+    """Return the mean over pushes; a push without a gradient for something counts as zero there."""
+    if len(pushes) == 1:
+        return pushes[0]
+    share = np.float32(1 / len(pushes))
+    dense: dict[str, Array] = {}
+    rows: dict[str, list[tuple[Ids, Array]]] = {}
+    for push in pushes:
+        for key, value in push.dense.items():
+            dense[key] = dense[key] + value if key in dense else value
+        for name, pair in push.rows.items():
+            rows.setdefault(name, []).append(pair)
+    return Gradients(
+        {key: value * share for key, value in dense.items()},
+        {
+            name: (np.concatenate([ids for ids, _ in pairs]), np.concatenate([values for _, values in pairs]) * share)
+            for name, pairs in rows.items()
+        },
+    )
+
+
+def _frames(first: list[Frame], exports: list[tuple[TableSpec, Iterator[RowBlock]]]) -> Iterator[Frame]:
+    yield from first
+    for spec, blocks in exports:
+        yield Frame({"kind": "table", "spec": spec.to_json()})
+        for block in blocks:
+            yield Frame({"kind": "rows", "table": spec.name}, [block.ids, block.weights, *block.slots])

@@ -1,0 +1,177 @@
+"""An embedding table: rows that exist from the first time anyone asks for them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.initializers import row_initializer
+from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
+from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
+from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids, Rows
+from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
+
+Array = NDArray[np.float32]
+
+# What kernels are compiled for; parts of messages may begin anywhere.
+ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")
+
+# Bytes of weights and slots in one exported block, about.
+EXPORT_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """What workers declare about a table; `initializer` is a Keras initializer's name or serialized form."""
+
+    name: str
+    dim: int
+    initializer: str | Mapping[str, Any] = "uniform"
+    input_dim: int | None = None
+    seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the specification as plain JSON values."""
+        return asdict(self)
+
+
+class RowBlock(NamedTuple):
+    """Some rows of a table: ids int64 [n], weights float32 [n, dim], and each slot, float32 [n, dim]."""
+
+    ids: Ids
+    weights: Array
+    slots: tuple[Array, ...]
+
+
+class EmbeddingTable:
+    """Rows of `spec.dim` float32 by int64 id, with the optimizer's slots.
+
+    Calls come from one thread; exports may be read out between other calls.
+    """
+
+    def __init__(self, spec: TableSpec, rule: Rule, use: ModuleType = KERNELS) -> None:
+        if spec.dim < 1:
+            raise DataError(f"embedding {spec.name}: rows of {spec.dim} values; at least 1 is needed")
+        self.spec = spec
+        self.rule = rule
+        self._kernels = use
+        self._index = RowIndex(use)
+        self._initial = row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
+        self._weights = GrowableArray((spec.dim,), np.float32)
+        self._slots = tuple(GrowableArray((spec.dim,), np.float32, slot.initial) for slot in rule.slots)
+        self._frozen: weakref.WeakSet[FrozenRows] = weakref.WeakSet()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows, slots and index."""
+        return self._index.nbytes + sum(array.nbytes for array in (self._weights, *self._slots))
+
+    def lookup(self, ids: Ids, *, create: bool = True) -> Array:
+        """Return the rows of `ids`, int64 [n], as float32 [n, dim].
+
+        Rows that are absent get their initial value; they are kept if `create`, and only shown otherwise.
+        """
+        ids = self.checked_ids(ids)
+        out = np.empty((ids.size, self.spec.dim), np.float32)
+        if create:
+            self._kernels.gather(self._weights.data, self._rows(ids), out)
+            return out
+        rows = self._index.find(ids)
+        absent = np.flatnonzero(rows < 0)
+        if not absent.size:
+            self._kernels.gather(self._weights.data, rows, out)
+            return out
+        present = np.flatnonzero(rows >= 0)
+        out[present] = self._weights.data[rows[present]]
+        initial = np.empty((absent.size, self.spec.dim), np.float32)
+        self._initial(ids[absent], initial)
+        out[absent] = initial
+        return out
+
+    def apply(self, ids: Ids, gradients: Array, learning_rate: np.float32 | float, step: int) -> None:
+        """Update the rows of `ids`, int64 [n], by `gradients`, float32 [n, dim]; those of equal ids are summed first.
+
+        `step` counts from 1. Raises DataError if the shapes do not fit; nothing is changed then.
+        """
+        ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
+        if not ids.size:
+            return
+        unique, inverse = deduplicate(ids, self._kernels)
+        if unique.size < ids.size:
+            total = np.zeros((unique.size, self.spec.dim), np.float32)
+            self._kernels.add_rows(total, inverse, gradients)
+            gradients = total
+        rows = self._rows(unique)
+        for frozen in self._frozen:
+            frozen.before_write(rows)
+        slots = [slot.data for slot in self._slots]
+        self.rule.apply(self._weights.data, slots, rows, gradients, np.float32(learning_rate), step)
+
+    def checked_ids(self, ids: Ids) -> Ids:
+        """Return `ids` as aligned, contiguous int64 [n] or raise DataError."""
+        if ids.ndim != 1 or ids.dtype.kind not in "iu":
+            raise DataError(
+                f"embedding {self.spec.name}: ids must be a vector of integers, not {ids.dtype} {list(ids.shape)}"
+            )
+        return np.require(ids, np.int64, ALIGNED)
+
+    def checked_gradients(self, ids: Ids, gradients: Array) -> Array:
+        """Return `gradients` as aligned, contiguous float32 [n, dim] or raise DataError."""
+        if gradients.shape != (len(ids), self.spec.dim):
+            raise DataError(
+                f"embedding {self.spec.name}: gradients of shape {list(gradients.shape)} for {len(ids)} ids and rows "
+                f"of {self.spec.dim}"
+            )
+        return np.require(gradients, np.float32, ALIGNED)
+
+    def export(self) -> Iterator[RowBlock]:
+        """Return all rows as they are at this call, block by block, in the order of their creation.
+
+        Blocks are copies, and what is applied between two of them does not show.
+        """
+        arrays = (self._weights, *self._slots)
+        block = max(1, EXPORT_BYTES // (4 * self.spec.dim * len(arrays)))
+        frozen = FrozenRows(arrays, block)
+        self._frozen.add(frozen)
+        return self._export(frozen)
+
+    def _export(self, frozen: FrozenRows) -> Iterator[RowBlock]:
+        for start, (weights, *slots) in frozen.blocks():
+            yield RowBlock(self._index.ids[start : start + len(weights)].copy(), weights, tuple(slots))
+
+    def restore(self, block: RowBlock) -> None:
+        """Set rows to what was exported, creating those that are absent; raises DataError if the shapes do not fit."""
+        values: Sequence[Array] = (block.weights, *block.slots)
+        if len(block.slots) != len(self._slots) or any(v.shape != (len(block.ids), self.spec.dim) for v in values):
+            raise DataError(
+                f"embedding {self.spec.name}: rows of {self.spec.dim} with {len(self._slots)} slots are needed, not "
+                f"shapes {[list(value.shape) for value in values]} for {len(block.ids)} ids"
+            )
+        rows = self._rows(self.checked_ids(block.ids), initialize=False)
+        for frozen in self._frozen:
+            frozen.before_write(rows)
+        for array, value in zip((self._weights, *self._slots), values, strict=True):
+            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
+
+    def _rows(self, ids: Ids, *, initialize: bool = True) -> Rows:
+        """Return the rows of `ids`, with those that are new made, and initialized unless they will be overwritten."""
+        before = len(self._index)
+        rows = self._index.find_or_insert(ids)
+        after = len(self._index)
+        if after > before:
+            for array in (self._weights, *self._slots):
+                array.grow(after)
+            if initialize:
+                self._initial(self._index.ids[before:after], self._weights.data[before:after])
+        return rows

@@ -1,0 +1,150 @@
+"""Parameter servers inside the worker's own process: the same tables, without sockets."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.parameters.api import Array, Dense, RowGradients, StepResult
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save
+from elasticdl_nb.runtime.parameters.generations import MakeOptimizer, StoreService
+from elasticdl_nb.runtime.parameters.optimizers.generic import keras_optimizer
+from elasticdl_nb.runtime.parameters.partition import DensePartition
+from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.store import Gradients, UpdatePolicy
+from elasticdl_nb.runtime.parameters.table import TableSpec
+
+
+class InProcessServers:
+    """One server as an object; see `ParameterServers`. Steps are taken at once, `step_async` included."""
+
+    def __init__(self, policy: UpdatePolicy | None = None, make_optimizer: MakeOptimizer = keras_optimizer) -> None:
+        self._service = StoreService(policy, make_optimizer=make_optimizer)
+        self._partition = DensePartition({}, 1)
+        self._lock = threading.Lock()
+
+    # ------------------------------------------------------------ see ParameterServers
+
+    def initialize(self, optimizer: Mapping[str, Any], dense: Dense, tables: Sequence[TableSpec]) -> dict[str, Array]:
+        """See `ParameterServers.initialize`."""
+        with self._lock:
+            self._partition = DensePartition({name: value.shape for name, value in dense.items()}, 1)
+            store = self._service.initialize(optimizer, self._partition.split(dense)[0], tables)
+            return self._partition.join(store.pull())
+
+    def pull(self) -> tuple[dict[str, Array], int]:
+        """See `ParameterServers.pull`."""
+        with self._lock:
+            store = self._service.store
+            return self._partition.join(store.pull()), store.version
+
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
+        """See `ParameterServers.lookup`."""
+        with self._lock:
+            return self._service.store.lookup(table, ids, create=create)
+
+    def step(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None = None,
+        lookup: Mapping[str, Ids] | None = None,
+        pull: bool = True,
+    ) -> StepResult:
+        """See `ParameterServers.step`."""
+        with self._lock:
+            store = self._service.store
+            gradients = Gradients(self._partition.split(dense_gradients)[0], row_gradients)
+            pushed = store.push(gradients, version, learning_rate=learning_rate)
+            rows = {table: store.lookup(table, ids) for table, ids in (lookup or {}).items()}
+            dense = self._partition.join(store.pull()) if pull else None
+            return StepResult(pushed.accepted, pushed.version, dense, rows, pushed.reason)
+
+    def step_async(
+        self,
+        dense_gradients: Dense,
+        row_gradients: RowGradients,
+        *,
+        version: int,
+        learning_rate: float | None = None,
+        lookup: Mapping[str, Ids] | None = None,
+        pull: bool = True,
+    ) -> Future[StepResult]:
+        """See `ParameterServers.step_async`."""
+        future: Future[StepResult] = Future()
+        try:
+            future.set_result(
+                self.step(
+                    dense_gradients, row_gradients,
+                    version=version, learning_rate=learning_rate, lookup=lookup, pull=pull,
+                )
+            )  # fmt: skip
+        except ElasticDLError as error:
+            future.set_exception(error)
+        return future
+
+    def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
+        """See `ParameterServers.fetch`."""
+        future: Future[StepResult] = Future()
+        try:
+            with self._lock:
+                store = self._service.store
+                rows = {table: store.lookup(table, ids) for table, ids in lookup.items()}
+                dense = self._partition.join(store.pull()) if pull else None
+                future.set_result(StepResult(True, store.version, dense, rows))
+        except ElasticDLError as error:
+            future.set_exception(error)
+        return future
+
+    def flush(self) -> None:
+        """See `ParameterServers.flush`: nothing is ever under way."""
+
+    def settle(self) -> int:
+        """See `ParameterServers.settle`."""
+        with self._lock:
+            return self._service.store.flush()
+
+    def assign(self, values: Dense) -> None:
+        """See `ParameterServers.assign`."""
+        with self._lock:
+            self._service.store.assign(self._partition.split(values)[0])
+
+    def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
+        """See `ParameterServers.export`."""
+        with self._lock:
+            blocks = self._service.store.export(table)
+        return self._export(blocks)
+
+    def _export(self, blocks: Iterator[Any]) -> Iterator[tuple[Ids, Array]]:
+        while True:
+            with self._lock:
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block.ids, block.weights
+
+    def close(self) -> None:
+        """See `ParameterServers.close`."""
+
+    # ------------------------------------------------------------ checkpoints
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the servers' part of a checkpoint into a folder; raises OSError, and leaves nothing behind then."""
+        with self._lock:
+            save(Path(directory) / file_name(0, 1), self._service.snapshot())
+
+    def restore(self, directory: str | os.PathLike[str], *, keep_version: bool = True) -> int:
+        """Go on from the servers' part of a checkpoint, of however many servers, once the model is declared (anew).
+
+        Returns the version then, which is 0 without `keep_version`. Raises DataError for a checkpoint that cannot be
+        used.
+        """
+        with self._lock:
+            return self._service.begin(self._service.generation + 1, directory, keep_version=keep_version)

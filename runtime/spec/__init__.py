@@ -1,0 +1,31 @@
+"""The declaration of a job: `JobSpec`, its options, and the forms in which their values may be written.
+
+`jobspec` declares every option with its help text, and `clusteroptions` those of Kubernetes jobs; `option` is what a
+declaration consists of, `forms` and `literals` parse what people write. Python arguments, flags, magics, SQL, help
+texts and validation are all derived from these fields. Whatever needs to look at a model, at data or at the network
+to decide whether a value is valid belongs in `elasticdl_nb.given`, not here.
+"""
+
+from elasticdl_nb.runtime.spec.jobspec import (
+    COMPRESSIONS,
+    KINDS,
+    LOG_LEVELS,
+    STRATEGIES,
+    JobKind,
+    JobSpec,
+    Option,
+    find_option,
+    options,
+)
+
+__all__ = [
+    "COMPRESSIONS",
+    "KINDS",
+    "LOG_LEVELS",
+    "STRATEGIES",
+    "JobKind",
+    "JobSpec",
+    "Option",
+    "find_option",
+    "options",
+]

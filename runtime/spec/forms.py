@@ -1,0 +1,95 @@
+"""The forms of options' values: each turns what people write into a plain value, or raises ValueError."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.runtime.spec import literals
+
+JOB_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+def text(value: Any) -> str:
+    """A string, without blanks around it."""
+    if not isinstance(value, str):
+        raise ValueError("a string is needed")
+    return value.strip()
+
+
+def path(value: Any) -> str:
+    """A path or URL, ~ and $VARIABLES replaced."""
+    return os.path.expanduser(os.path.expandvars(text(os.fspath(value) if isinstance(value, os.PathLike) else value)))
+
+
+def paths(value: Any) -> tuple[str, ...]:
+    """Paths: a list of them, text of such a list, or text with commas between them."""
+    if isinstance(value, (list, tuple)):
+        return tuple(path(item) for item in value)
+    one = path(value)
+    if one.startswith("["):
+        return tuple(path(item) for item in literals.parse_value(one))
+    if "," in one and not os.path.exists(one):
+        return tuple(path(part) for part in one.split(",") if part.strip())
+    return (one,) if one else ()
+
+
+def whole(minimum: int) -> Callable[[Any], int]:
+    """A whole number, not below the minimum."""
+
+    def parse(value: Any) -> int:
+        number = int(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or number != math.floor(number) or number < minimum:
+            raise ValueError(f"a whole number of at least {minimum} is needed")
+        return int(number)
+
+    return parse
+
+
+def switch(value: Any) -> bool:
+    """True or false, in words or digits."""
+    if isinstance(value, bool):
+        return value
+    answers = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).strip().lower() not in answers:
+        raise ValueError("true or false is needed")
+    return answers[str(value).strip().lower()]
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
+    """One of the choices, in upper or lower case."""
+
+    def parse(value: Any) -> str:
+        for choice in choices:
+            if str(value).lower() == choice.lower():
+                return choice
+        raise ValueError(f"one of {', '.join(choices)} is needed.{did_you_mean(str(value), choices)}")
+
+    return parse
+
+
+def arguments(value: Any) -> dict[str, Any]:
+    """Keyword arguments: a dictionary or text, see `literals.parse_arguments`."""
+    return dict(value) if isinstance(value, Mapping) else literals.parse_arguments(text(value))
+
+
+def pairs(value: Any) -> dict[str, str]:
+    """Names and values: a dictionary, or NAME=VALUE,NAME=VALUE."""
+    if isinstance(value, Mapping):
+        return {str(name): str(item) for name, item in value.items()}
+    parts = [part.partition("=") for part in text(value).split(",") if part.strip()]
+    if not all(name.strip() and separator for name, separator, _ in parts):
+        raise ValueError("NAME=VALUE,NAME=VALUE is needed")
+    return {name.strip(): one.strip() for name, _, one in parts}
+
+
+def job_name(value: Any) -> str:
+    """The name of a job."""
+    name = text(value)
+    if name and not JOB_NAME.fullmatch(name):
+        raise ValueError("up to 63 letters, digits, '.', '_' and '-' are needed, a letter or digit at both ends")
+    return name

@@ -1,0 +1,363 @@
+"""The one declaration of a job: `JobSpec`.
+
+Python arguments, command-line flags, notebook options, their help texts and their validation all come from the fields
+below, and the master and its workers read the same object from the job's folder. To add an option, add a field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.spec import forms
+from elasticdl_nb.runtime.spec.clusteroptions import ClusterOptions
+from elasticdl_nb.runtime.spec.option import KINDS, JobKind, Option, option
+
+__all__ = [
+    "COMPRESSIONS",
+    "KINDS",
+    "LOG_LEVELS",
+    "STRATEGIES",
+    "JobKind",
+    "JobSpec",
+    "Option",
+    "find_option",
+    "options",
+]
+
+STRATEGIES = ("Local", "ParameterServerStrategy", "AllreduceStrategy")
+COMPRESSIONS = ("none", "float16", "bfloat16")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec(ClusterOptions):
+    """Everything that says what a job does. Build one with `JobSpec.create`, which validates.
+
+    All values are plain JSON values; paths are as the processes of the job will open them.
+    """
+
+    kind: JobKind
+
+    # ------------------------------------------------------------ the model
+    model_zoo: str = option(
+        "Where the model's code is: a directory, a notebook's file (models.ipynb is the module models), or the URL of "
+        "a Git repository (URL@BRANCH for a branch or tag). Without it, the models that come with elasticdl_nb.",
+        group="Model", parse=forms.path, form="DIR|FILE|URL", jobs=("train",),
+    )  # fmt: skip
+    model_def: str = option(
+        "The model, as a dotted name from the zoo's root: a keras.Model subclass, a function that returns a model "
+        "(usually custom_model), a model object, or a module that has one of these.",
+        group="Model", form="NAME", jobs=("train",), required=True, aliases={"train": ("model", "model_class")},
+    )  # fmt: skip
+    params: dict[str, Any] = option(
+        'Arguments for the model\'s constructor: "hidden_units=[10, 100], learning_rate=0.01". Those it does not take '
+        "are offered to the optimizer function.",
+        group="Model", parse=forms.arguments, form="ARGS", default={}, jobs=("train",),
+        aliases={"train": ("model_params",)},
+    )  # fmt: skip
+    input_fn: str = option(
+        "Function that turns one record into features and label, instead of the model's default_input.",
+        group="Model", form="NAME",
+    )  # fmt: skip
+    dataset_fn: str = option(
+        "Function (dataset, mode[, metadata]) that turns a dataset of records into one of features and labels, "
+        "instead of the module's dataset_fn or feed.",
+        group="Model", form="NAME", aliases={"train": ("feed",), "evaluate": ("feed",), "predict": ("feed",)},
+    )  # fmt: skip
+    custom_data_reader: str = option(
+        "Function (data, records_per_task[, …]) that returns a reader of other data than files, instead of the "
+        "module's custom_data_reader.",
+        group="Model", form="NAME",
+    )  # fmt: skip
+    loss: str = option(
+        "Function (labels, outputs) or name of a Keras loss, instead of the model's default_loss or module's loss.",
+        group="Model", form="NAME", jobs=("train",),
+    )  # fmt: skip
+    optimizer: str = option(
+        "Function that returns an optimizer, or name of a Keras one, instead of the model's default_optimizer or "
+        "module's optimizer.",
+        group="Model", form="NAME", jobs=("train",),
+    )  # fmt: skip
+    eval_metrics_fn: str = option(
+        "Function that gives the evaluation metrics, or names of Keras metrics as in AUC,Recall, instead of the "
+        "model's or module's eval_metrics_fn.",
+        group="Model", form="NAME", jobs=("train", "evaluate"),
+    )  # fmt: skip
+    callbacks: str = option(
+        "Function that returns a list of Keras callbacks, instead of the module's callbacks.",
+        group="Model", form="NAME", jobs=("train",),
+    )  # fmt: skip
+    prediction_outputs_processor: str = option(
+        "Class whose process(predictions, worker_id) gets every batch of predictions, instead of the module's "
+        "PredictionOutputsProcessor.",
+        group="Model", form="NAME", jobs=("predict",),
+    )  # fmt: skip
+    trained_model: str = option(
+        "The directory that a training job wrote to its output.",
+        group="Model", parse=forms.path, form="DIR", jobs=("evaluate", "predict"), required=True,
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ data
+    data: tuple[str, ...] = option(
+        "Files to use: a path, glob or URL, or several of them (RecordIO, TFRecord, CSV, Parquet, Arrow).",
+        group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), required=True,
+        aliases={"train": ("training_data",), "evaluate": ("validation_data",), "predict": ("prediction_data",)},
+    )  # fmt: skip
+    validation_data: tuple[str, ...] = option(
+        "Files to evaluate on during training and at its end.",
+        group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), jobs=("train",),
+    )  # fmt: skip
+    data_reader_params: dict[str, Any] = option(
+        "How to read the data: \"columns=['a', 'b']; sep=','\". See docs/data.md.",
+        group="Data", parse=forms.arguments, form="ARGS", default={},
+    )  # fmt: skip
+    minibatch_size: int = option(
+        "Records in a batch.", group="Data", parse=forms.whole(1), form="N", default=64,
+    )  # fmt: skip
+    num_minibatches_per_task: int = option(
+        "Batches in a task, the piece of work that one worker takes at a time.",
+        group="Data", parse=forms.whole(1), form="N", default=32,
+    )  # fmt: skip
+    num_epochs: int = option(
+        "How often to use every record.", group="Data", parse=forms.whole(1), form="N", default=1, jobs=("train",),
+    )  # fmt: skip
+    max_step: int = option(
+        "Stop after this many steps (batches), even if epochs are left; 0 for no limit.",
+        group="Data", parse=forms.whole(0), form="N", default=0, jobs=("train",), aliases={"train": ("max_steps",)},
+    )  # fmt: skip
+    shuffle: bool = option(
+        "Hand out the tasks of each epoch in another order, and mix the records in each.",
+        group="Data", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
+    )  # fmt: skip
+    seed: int = option(
+        "Seed of everything random: the same seed and data give the same model from a single worker, and from a fixed "
+        "number of them with AllreduceStrategy.",
+        group="Data", parse=forms.whole(0), form="N", default=0, jobs=("train",),
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ results
+    output: str = option(
+        "Where the result goes: training writes a directory with the trained model; prediction writes a .recordio, "
+        ".parquet or .csv file, or a directory (one part per task).",
+        group="Result", parse=forms.path, form="PATH", jobs=("train", "predict"),
+    )  # fmt: skip
+    output_format: str = option(
+        "Form of the parts when a prediction's output is a directory.",
+        group="Result", parse=forms.one_of(("parquet", "csv", "recordio")), form="FORM", default="parquet",
+        jobs=("predict",), choices=("parquet", "csv", "recordio"),
+    )  # fmt: skip
+    overwrite: bool = option(
+        "Replace an output that exists, once the new one is complete.",
+        group="Result", parse=forms.switch, form="BOOL", default=False, jobs=("train", "predict"),
+    )  # fmt: skip
+    saved_model: bool = option(
+        "Also export a TensorFlow SavedModel (for serving) into the output's saved_model/.",
+        group="Result", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
+    )  # fmt: skip
+    evaluation_steps: int = option(
+        "Evaluate on the validation data every this many steps and at the end; 0 for every epoch.",
+        group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
+    )  # fmt: skip
+    log_loss_steps: int = option(
+        "Report the loss every this many steps; 0 for a few times a second.",
+        group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ checkpoints
+    checkpoint_steps: int = option(
+        "Write a checkpoint every this many steps; 0 for about every 30 seconds.",
+        group="Checkpoints", parse=forms.whole(0), form="N", default=0, jobs=("train",),
+    )  # fmt: skip
+    checkpoint_dir: str = option(
+        "Where checkpoints go; by default into the job's folder.",
+        group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
+    )  # fmt: skip
+    keep_checkpoint_max: int = option(
+        "How many checkpoints to keep; 0 for all.",
+        group="Checkpoints", parse=forms.whole(0), form="N", default=3, jobs=("train",),
+    )  # fmt: skip
+    checkpoint_dir_for_init: str = option(
+        "Start from the model and optimizer of the last checkpoint in this directory (or of this checkpoint).",
+        group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ running
+    distribution_strategy: str = option(
+        "Local trains in one worker process; ParameterServerStrategy trains in num_workers processes that share "
+        "their model through num_ps parameter servers; AllreduceStrategy in num_workers processes that each have the "
+        "whole model and average their gradients in every step.",
+        group="Running", parse=forms.one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES,
+        jobs=("train",),
+    )  # fmt: skip
+    num_workers: int = option(
+        "Worker processes. Local training uses one, everything else all of them.",
+        group="Running", parse=forms.whole(1), form="N", default=1,
+    )  # fmt: skip
+    job_name: str = option(
+        "Name of the job; made up when absent.", group="Running", parse=forms.job_name, form="NAME",
+    )  # fmt: skip
+    envs: dict[str, str] = option(
+        "Environment variables for the workers: NAME=VALUE,NAME=VALUE.",
+        group="Running", parse=forms.pairs, form="ENVS", default={},
+    )  # fmt: skip
+    log_level: str = option(
+        "How much the job's processes write to their logs.",
+        group="Running", parse=forms.one_of(LOG_LEVELS), form="LEVEL", default="INFO", choices=LOG_LEVELS,
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ parameter servers
+    num_ps: int = option(
+        "Parameter server processes.",
+        group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
+        aliases={"train": ("num_ps_pods",)},
+    )  # fmt: skip
+    use_async: bool = option(
+        "Apply every worker's gradients as they come; otherwise grads_to_wait of them at a time.",
+        group="Parameter servers", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
+    )  # fmt: skip
+    grads_to_wait: int = option(
+        "Synchronous training: how many workers' gradients make one step.",
+        group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
+    )  # fmt: skip
+    sync_version_tolerance: int = option(
+        "Synchronous training: gradients are computed anew if the model has moved on by more steps than this.",
+        group="Parameter servers", parse=forms.whole(0), form="N", default=0, jobs=("train",),
+    )  # fmt: skip
+    get_model_steps: int = option(
+        "Asynchronous training: a worker takes the model's dense values anew after this many of its steps.",
+        group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
+    )  # fmt: skip
+    lr_staleness_modulation: bool = option(
+        "Asynchronous training: divide the learning rate by the number of steps that gradients come late.",
+        group="Parameter servers", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ all-reduce
+    min_workers: int = option(
+        "Training waits while fewer workers than this are there.",
+        group="All-reduce", parse=forms.whole(1), form="N", default=1, jobs=("train",),
+    )  # fmt: skip
+    fixed_global_batch: bool = option(
+        "All workers together use minibatch_size records in a step, however many they are; otherwise each of them "
+        "does, so that the batch grows with their number. The learning rate is never changed.",
+        group="All-reduce", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
+    )  # fmt: skip
+    compression: str = option(
+        "Form in which gradients travel between workers: as they are, or at half the size.",
+        group="All-reduce", parse=forms.one_of(COMPRESSIONS), form="FORM", default="none", choices=COMPRESSIONS,
+        jobs=("train",),
+    )  # fmt: skip
+
+    # ------------------------------------------------------------ construction
+
+    @classmethod
+    def create(cls, kind: JobKind, /, **given: Any) -> JobSpec:
+        """Return the job that these options describe.
+
+        Values may be strings, as they come from command lines, or the Python values they stand for; `None` and the
+        empty string mean 'not given'. Raises `OptionError` for an unknown, misplaced, missing or malformed option.
+        """
+        values: dict[str, Any] = {}
+        named: dict[str, str] = {}
+        for name, value in given.items():
+            known = find_option(kind, name)
+            if value is None or (isinstance(value, str) and not value.strip()):
+                continue
+            if known.name in values:
+                raise OptionError(name, f"given together with {named[known.name]}; they are the same option")
+            named[known.name] = name
+            values[known.name] = _parse(known, name, value)
+        for needed in options(kind):
+            if needed.required and not values.get(needed.name):
+                also = "".join(f" (also called {alias})" for alias in needed.names(kind)[1:2])
+                raise OptionError(needed.name, f"needed{also}. {needed.help}")
+        spec = cls(kind=kind, **values)
+        spec._check_together()
+        return spec
+
+    def _check_together(self) -> None:
+        if self.kind == "predict" and not self.output and not self.prediction_outputs_processor:
+            raise OptionError("output", "needed: where shall the predictions go?")
+        if self.input_fn and self.dataset_fn:
+            raise OptionError("input_fn", "given together with dataset_fn; one of them reads the data")
+        if self.use_async and self.grads_to_wait > 1:
+            raise OptionError("grads_to_wait", "given for asynchronous training; with it, say use_async=False")
+        if self.uses_allreduce and self.min_workers > self.num_workers:
+            raise OptionError(
+                "min_workers", f"{self.min_workers}, but num_workers={self.num_workers}: training would never begin"
+            )
+
+    @property
+    def uses_servers(self) -> bool:
+        """Whether the job has parameter server processes."""
+        return self.kind == "train" and self.distribution_strategy == "ParameterServerStrategy"
+
+    @property
+    def uses_allreduce(self) -> bool:
+        """Whether the job's workers average their gradients."""
+        return self.kind == "train" and self.distribution_strategy == "AllreduceStrategy"
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether the job trains in a single worker."""
+        return self.kind == "train" and not self.uses_servers and not self.uses_allreduce
+
+    def replace(self, **changes: Any) -> JobSpec:
+        """Return a copy with some values changed; they are taken as they are."""
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Return the job as JSON text that `from_json` reads back."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> JobSpec:
+        """Read back what `to_json` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        for name, value in values.items():
+            values[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**values)
+
+
+def _parse(option: Option, name: str, value: Any) -> Any:
+    try:
+        parsed = option.parse(value)
+        json.dumps(parsed)
+        return parsed
+    except (ValueError, TypeError) as error:
+        raise OptionError(name, f"{value!r} does not do: {error}") from None
+
+
+_INHERITED = {item.name for item in dataclasses.fields(ClusterOptions)}
+_OPTIONS = tuple(
+    Option(
+        name=item.name,
+        default=item.default if item.default is not dataclasses.MISSING else {},
+        **item.metadata,
+    )
+    for item in sorted(dataclasses.fields(JobSpec), key=lambda item: item.name in _INHERITED)
+    if item.name != "kind"
+)
+
+
+def options(kind: JobKind) -> tuple[Option, ...]:
+    """The options that jobs of this kind take, in the order of their declaration."""
+    return tuple(one for one in _OPTIONS if kind in one.jobs)
+
+
+def find_option(kind: JobKind, name: str) -> Option:
+    """Return the option of that name or alias; raise `OptionError` if this kind of job takes none such."""
+    known: dict[str, Option] = {}
+    for one in options(kind):
+        for known_name in one.names(kind):
+            known.setdefault(known_name, one)
+    if name in known:
+        return known[name]
+    elsewhere = [other for other in KINDS for one in options(other) if name in one.names(other)]
+    if elsewhere:
+        raise OptionError(name, f"not an option of {kind}, only of {' and '.join(dict.fromkeys(elsewhere))}")
+    raise OptionError(name, f"no such option of {kind}.{did_you_mean(name, known)}")

@@ -1,0 +1,355 @@
+"""The folder that holds everything about one job on this machine.
+
+::
+
+    NAME/
+      spec.json       the JobSpec
+      token           the secret that every call carries (mode 0600)
+      zoo/            the model zoo, as copied or cloned at submission
+      data/           frames handed over by the client, as Parquet
+      master.json     address, dashboard and process id of the running master
+      master.lock     locked by the master while it lives
+      supervisor.lock locked, while it lives, by the process that starts the master again when it dies
+      over            exists once the job has ended
+      journal.db      what the master must know when it is started again
+      processes/      a file per process of the job that lives
+      client.lock     locked by the client while it prepares the job
+      status.pb       the last JobStatus
+      dashboard       what draws the job's dashboard
+      publishing      where the result is being written aside
+      logs/           a file per process
+      checkpoints/    unless the job says otherwise
+      tensorboard/    event files
+      cluster.json    on the client's machine, where on a cluster the job is
+      shared          exists if the folder is on a volume that the job's pods share
+      parts/          predictions of tasks, until they are put together
+      temporary       where temporary files of its workers are, until the job ends
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elasticdl_nb.runtime.errors import JobNotFound, OptionError, did_you_mean
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.locks import hold_lock, holder, is_locked
+
+
+def jobs_root() -> Path:
+    """Where the folders of this user's jobs are: $ELASTICDL_HOME/jobs, by default under the XDG state directory."""
+    home = os.environ.get("ELASTICDL_HOME")
+    if not home:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        home = os.fspath(Path(state) / "elasticdl")
+    return Path(home) / "jobs"
+
+
+def write_aside(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step: readers see the old content or the new, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+class JobFolder:
+    """Paths and small files of one job; see the module's docstring."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.name = self.path.name
+        self.zoo = self.path / "zoo"
+        self.data = self.path / "data"
+        self.logs = self.path / "logs"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.parts = self.path / "parts"
+        self.processes = self.path / "processes"
+
+    # ------------------------------------------------------------ making and finding
+
+    @classmethod
+    def create(cls, spec: JobSpec) -> JobFolder:
+        """Make the folder of a new job.
+
+        A job that has ended makes room for another of its name: its folder is kept as NAME~1, NAME~2, …
+        Raises OptionError if a job of that name is running.
+        """
+        with cls.prepare(spec) as folder:
+            return folder
+
+    @classmethod
+    @contextlib.contextmanager
+    def prepare(cls, spec: JobSpec, token: str = "") -> Iterator[JobFolder]:
+        """Make the folder of a new job, as `create` does, marked as in preparation until the block ends.
+
+        The job gets a new secret, unless it has a `token` already.
+
+        An exception in the block removes the folder, and gives the name back to the job that had it before.
+        """
+        root = jobs_root()
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = cls(root / spec.job_name)
+        folder._refuse_if_in_use()
+        # Built aside, so that it appears complete, and marked.
+        aside = cls(root / f".{spec.job_name}.{secrets.token_hex(4)}")
+        aside.path.mkdir(mode=0o700)
+        with hold_lock(aside.path / "client.lock"):
+            try:
+                for part in (aside.zoo, aside.data, aside.logs):
+                    part.mkdir()
+                write_aside(aside.path / "token", (token or secrets.token_hex(32)).encode(), mode=0o600)
+                aside.write_spec(spec)
+                former = aside._take_name(folder)
+            except BaseException:
+                aside.remove()
+                raise
+            try:
+                yield folder
+            except BaseException:
+                folder.remove()
+                if former is not None:
+                    former.rename(folder.path)
+                raise
+
+    def _take_name(self, target: JobFolder) -> Path | None:
+        """Move this folder to the place of `target`; return where an ended job that was there is now."""
+        former = None
+        for _ in range(100):
+            try:
+                self.path.rename(target.path)
+                return former
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                target._refuse_if_in_use()
+                former = target._make_room()
+        raise OptionError("job_name", f"{target.name!r} is wanted by too many jobs at once")
+
+    def _refuse_if_in_use(self) -> None:
+        if self.is_alive() or self.is_in_preparation():
+            raise OptionError(
+                "job_name",
+                f"{self.name!r} is in use by a job that is running; choose another name, wait for it "
+                f"(elasticdl attach {self.name}) or end it (elasticdl cancel {self.name})",
+            )
+
+    def _make_room(self) -> Path | None:
+        taken = {path.name for path in self.path.parent.glob(f"{self.name}~*")}
+        number = next(n for n in range(1, len(taken) + 2) if f"{self.name}~{n}" not in taken)
+        with contextlib.suppress(FileNotFoundError):
+            return self.path.rename(self.path.with_name(f"{self.name}~{number}"))
+        return None
+
+    @classmethod
+    def find(cls, name: str) -> JobFolder:
+        """Return the folder of a job of that name, running or ended; raise JobNotFound."""
+        folder = cls(jobs_root() / name)
+        if "/" in name or not _is_job(folder.path):
+            known = [other.name for other in cls.all()]
+            raise JobNotFound(f"no job named {name!r} on this machine.{did_you_mean(name, known)} See: elasticdl jobs")
+        return folder
+
+    @classmethod
+    def all(cls) -> list[JobFolder]:
+        """Every job known on this machine, the newest first."""
+        with contextlib.suppress(FileNotFoundError):
+            folders = [path for path in jobs_root().iterdir() if _is_job(path)]
+            return [cls(path) for path in sorted(folders, key=lambda path: -(path / "spec.json").stat().st_mtime)]
+        return []
+
+    def remove(self) -> None:
+        """Delete the folder and everything in it."""
+        self.remove_temporary()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    # ------------------------------------------------------------ small files
+
+    @property
+    def _status_path(self) -> Path:
+        return self.path / "status.pb"
+
+    def token(self) -> str:
+        """The secret that every call to the job's master carries."""
+        return (self.path / "token").read_text()
+
+    def spec(self) -> JobSpec:
+        """The job's declaration."""
+        return JobSpec.from_json((self.path / "spec.json").read_text())
+
+    def write_spec(self, spec: JobSpec) -> None:
+        """Replace the job's declaration."""
+        write_aside(self.path / "spec.json", spec.to_json().encode())
+
+    def status(self) -> pb.JobStatus | None:
+        """The last status that the master wrote, or None before the first."""
+        with contextlib.suppress(FileNotFoundError):
+            return pb.JobStatus.FromString(self._status_path.read_bytes())
+        return None
+
+    def write_status(self, status: pb.JobStatus) -> None:
+        """Keep this status for those who look later."""
+        write_aside(self._status_path, status.SerializeToString())
+
+    def master(self) -> dict[str, Any] | None:
+        """{"address": see `protocol.channels`, "pid": …, "dashboard": URL} of the master, or None before it listens."""
+        with contextlib.suppress(FileNotFoundError):
+            return dict(json.loads((self.path / "master.json").read_text()))
+        return None
+
+    def write_master(self, address: str, dashboard: str = "") -> None:
+        """Tell clients where the master listens, and at which URL its dashboard is."""
+        values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
+        write_aside(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
+
+    def dashboard(self) -> str:
+        """What draws the job's dashboard, as package.module:name; empty if nothing does."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.path / "dashboard").read_text()
+        return ""
+
+    def write_dashboard(self, renderer: str) -> None:
+        """Name what draws the job's dashboard."""
+        write_aside(self.path / "dashboard", renderer.encode())
+
+    def cluster(self) -> dict[str, str] | None:
+        """{"context": …, "namespace": …, "name": of the objects, "uid": …} of a job on a cluster; None for others."""
+        with contextlib.suppress(FileNotFoundError):
+            return dict(json.loads((self.path / "cluster.json").read_text()))
+        return None
+
+    def write_cluster(self, place: dict[str, str]) -> None:
+        """Note where on a cluster the job is."""
+        write_aside(self.path / "cluster.json", json.dumps(place).encode())
+
+    def publishing(self) -> Path | None:
+        """Where a worker has begun to write the job's result aside, or None before."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path((self.path / "publishing").read_text())
+        return None
+
+    def write_publishing(self, path: Path) -> None:
+        """Remember where the job's result is being written aside."""
+        write_aside(self.path / "publishing", os.fspath(path).encode())
+
+    # TensorFlow writes a file for each function that it compiles, and leaves them where a process is killed. The folder
+    # is not in the job's own, as paths of sockets in it have to be short.
+
+    def temporary(self) -> Path | None:
+        """Where the temporary files of the job's workers are; None for pods, which have a place that goes with them."""
+        with contextlib.suppress(FileNotFoundError):
+            return Path((self.path / "temporary").read_text())
+        return None
+
+    def make_temporary(self) -> None:
+        """Make a folder for temporary files, unless there is one or pods need none."""
+        if not self.is_shared and self.temporary() is None:
+            write_aside(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
+
+    def use_temporary(self) -> None:
+        """Have this process, and those that it starts, put temporary files there."""
+        if (folder := self.temporary()) is not None:
+            os.environ["TMPDIR"] = tempfile.tempdir = os.fspath(folder)
+
+    def remove_temporary(self) -> None:
+        """Delete the folder for temporary files, and all in it."""
+        if (folder := self.temporary()) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            (self.path / "temporary").unlink(missing_ok=True)
+
+    def log_path(self, role: str, index: int | None = None) -> Path:
+        """The log file of one process: logs/master.log, logs/worker-0.log."""
+        return self.logs / (f"{role}.log" if index is None else f"{role}-{index}.log")
+
+    # ------------------------------------------------------------ is the job alive?
+
+    @contextlib.contextmanager
+    def hold_master_lock(self) -> Iterator[None]:
+        """Mark the job as having a master, until the block ends or the process dies in whatever way.
+
+        Raises BlockingIOError if it has one already.
+        """
+        with hold_lock(self.path / "master.lock"):
+            yield
+
+    @contextlib.contextmanager
+    def hold_supervisor_lock(self) -> Iterator[None]:
+        """Mark the job as having someone who starts its master again, as `hold_master_lock` does for the master."""
+        with hold_lock(self.path / "supervisor.lock"):
+            yield
+
+    def master_pid(self) -> int:
+        """The id of the master's process; 0 if there is none."""
+        return holder(self.path / "master.lock")
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the folder is shared by pods, to which locks and process ids of others say nothing."""
+        return (self.path / "shared").exists()
+
+    def mark_shared(self) -> None:
+        """Note that the folder is shared by pods."""
+        (self.path / "shared").touch()
+
+    def living_master(self) -> str:
+        """The address of the master that lives and listens now; empty if there is none.
+
+        In a shared folder that of the last master that did.
+        """
+        master = self.master()
+        if self.is_shared:
+            return str(master["address"]) if master else ""
+        return str(master["address"]) if master and master["pid"] == self.master_pid() else ""
+
+    def has_master(self) -> bool:
+        """Whether the job's master lives."""
+        return is_locked(self.path / "master.lock")
+
+    def has_supervisor(self) -> bool:
+        """Whether the process lives that starts the master again."""
+        return is_locked(self.path / "supervisor.lock")
+
+    def supervisor(self) -> int:
+        """The id of the process that starts the master again; 0 if there is none."""
+        return holder(self.path / "supervisor.lock")
+
+    def show_life(self) -> None:
+        """Note that the master, which has written where it listens, does not hang."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self.path / "master.json")
+
+    def is_alive(self) -> bool:
+        """Whether the job's master lives, or will be started again."""
+        if self.is_shared or self.cluster():
+            return not self.is_over()
+        return self.has_master() or self.has_supervisor()
+
+    def mark_over(self) -> None:
+        """Note that the job has come to its end: its master is not started again."""
+        (self.path / "over").touch()
+
+    def is_over(self) -> bool:
+        """Whether the job has come to its end."""
+        return (self.path / "over").exists()
+
+    def is_in_preparation(self) -> bool:
+        """Whether a client is at work on the job, before it has a master."""
+        return is_locked(self.path / "client.lock")
+
+
+def _is_job(path: Path) -> bool:
+    return not path.name.startswith(".") and (path / "spec.json").exists()

@@ -1,0 +1,341 @@
+"""Training steps that all workers make together, each with its own part of the batch.
+
+Every worker has the whole model, and it is the same everywhere after every step. What a worker does between two steps
+is its own; before each, all tell each other what they bring (`Entry`), perhaps nothing. A worker without a batch is
+asleep until a neighbour begins.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
+from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.allreduce.places import NOWHERE, Entry, Place
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.state import ModelState
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.orders import TaskVoid
+from elasticdl_nb.runtime.worker.training.base import LocalTrainer, batch_size
+from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
+from elasticdl_nb.runtime.worker.training.exchange import Exchange
+from elasticdl_nb.runtime.worker.training.ring_step import RingStep
+from elasticdl_nb.runtime.worker.training.slices import slices
+
+GRACE = 0.05
+"""Seconds that a worker whose neighbour begins gives the master to send it a task too: others have just got theirs."""
+
+
+ANSWER_SECONDS = 0.5
+"""How long a worker that has reports to make waits for an answer to earlier ones."""
+
+
+class AllreduceTrainer(LocalTrainer):
+    """A LocalTrainer that is one of many. `on_step` is called after each step, in the oldest worker.
+
+    Callbacks are called in the oldest worker only; the learning rate and the end of training that they cause are
+    everyone's. Every method that makes steps raises Dismissed when the worker is let go, and TaskVoid when the job has
+    gone back to a checkpoint.
+    """
+
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        on_loss: Callable[[int, float], None], *, number: int, listener: Listener,
+    ) -> None:  # fmt: skip
+        super().__init__(spec, loaded, link, element_spec, on_loss)
+        self.on_step: Callable[[], None] = lambda: None
+        self._number, self._listener, self._orders = number, listener, link.orders
+        self._element_spec = element_spec
+        self._state = ModelState(self.model, self.optimizer)
+        self._rate_is_set = not isinstance(keras.optimizers.serialize(self.optimizer)["config"]["learning_rate"], dict)
+        self._halves: tuple[RingStep, Exchange] | None = None
+        self._collective: Collective = Alone()
+        self._ring = pb.Ring()
+        self._is_in_ring = False
+        self._has_model = False
+        self._places: dict[int, tuple[Place, ...]] = {}
+        self._task = pb.Task()
+        self._here, self._earlier = NOWHERE, NOWHERE
+        self._unsafe: list[Callable[[], None]] = []
+        self._orders.on_regroup = self._leave_if_told
+
+    def _make_callbacks(self) -> Callbacks:
+        return Callbacks([], self.model, self._spec.num_epochs)  # until it is the oldest
+
+    # ------------------------------------------------------------ the halves of a step
+
+    @property
+    def _step_and_exchange(self) -> tuple[RingStep, Exchange]:
+        if self._halves is None:
+            step = RingStep(self._loaded, self.optimizer, self._element_spec, self._push)
+            self._halves = step, Exchange(step.buckets)
+        return self._halves
+
+    def _push(self, number: int, values: Any) -> None:
+        if self._halves is not None:
+            self._halves[1].push(number, values)
+
+    def warm_up(self) -> None:
+        """Compile what the first step needs, so that nobody has to wait for it."""
+        kept = self._state.read()
+        self._step_and_exchange[0].warm_up(self._spec.minibatch_size)
+        self._state.write(kept)
+
+    # ------------------------------------------------------------ the ring
+
+    @property
+    def is_oldest(self) -> bool:
+        """Whether this worker is the one that speaks for all."""
+        return self._collective.rank == 0
+
+    def _leave_if_told(self) -> None:
+        """In the link's thread: end what waits for neighbours, who may wait for this worker no longer."""
+        if self._is_in_ring and self._orders.is_to_leave(self._ring.generation):
+            self._collective.abort()
+
+    def _leave(self) -> None:
+        self._is_in_ring = False
+        self._collective.close()
+
+    def _be_in_ring(self) -> None:
+        if not self._is_in_ring or self._is_to_leave:
+            self._rejoin()
+
+    def _rejoin(self) -> bool:
+        """Leave the ring, take part in the next; return whether the step under way is in the model already."""
+        step = self.step
+        self._link.activity("waiting")
+        while True:
+            self._leave()
+            self._link.send(halted=pb.Halted(
+                generation=self._ring.generation, has_model=self._has_model, step=self.step, places=self.places(),
+            ))  # fmt: skip
+            self._ring = self._orders.next_ring(after=self._ring.generation)
+            try:
+                self._enter()
+                break
+            except RingBroken:
+                continue
+        self._link.activity("training")
+        if self._here.task and self._here.task < self._ring.first_task:
+            raise TaskVoid
+        return self.step > step
+
+    def _enter(self) -> None:
+        ring = self._ring
+        rank = list(ring.workers).index(self._number)
+        self._collective = self._listener.connect(
+            ring.generation, rank, ring.addresses, compression=self._spec.compression,
+            given_up=lambda: self._orders.is_to_leave(ring.generation) or self._orders.dismissed,
+        )  # fmt: skip
+        if rank == ring.donor:
+            if ring.restore_from:
+                self.restore(ring.restore_from, keep_step=True)
+            self._has_model = True
+        if ring.hand_over:
+            self._hand_over(rank == ring.donor, ring.donor)
+        self._has_model = self._is_in_ring = True
+        if rank == 0 and not self.callbacks.any:
+            self.callbacks = super()._make_callbacks()
+
+    def _hand_over(self, gives: bool, donor: int) -> None:
+        """Give the model to all, or take it over: all of it, or nothing."""
+        told = {"step": self.step, "places": {n: list(map(asdict, p)) for n, p in self._places.items()}}
+        text = json.dumps(told).encode()
+        forms = self._collective.gather(f"{self._state.form}{len(text):16}".encode())
+        if any(form[:-16] != forms[0][:-16] for form in forms):
+            raise ModelError("the model is not built alike in all workers; does its form depend on anything random?")
+        size = int(forms[donor][-16:])
+        message = np.frombuffer(text, np.uint8).copy() if gives else np.empty(size, np.uint8)
+        values = self._state.read() if gives else np.empty(self._state.nbytes, np.uint8)
+        self._collective.broadcast(message, donor)
+        self._collective.broadcast(values, donor)
+        if gives:
+            return
+        told = json.loads(message.tobytes())
+        self._state.write(values)
+        self._state.diversify((self._ring.generation << 16) + self._collective.rank)
+        self.step = told["step"]
+        self._places = {int(n): tuple(Place(**place) for place in places) for n, places in told["places"].items()}
+
+    def places(self) -> list[pb.Place]:
+        """How far each worker was with its tasks after the last step."""
+        return [
+            pb.Place(
+                worker=number, task=place.task, attempt=place.attempt, records=place.records, complete=place.complete
+            )
+            for number, places in self._places.items() for place in places
+        ]  # fmt: skip
+
+    # ------------------------------------------------------------ tasks
+
+    def begins(self, task: pb.Task) -> None:
+        """See `LocalTrainer`."""
+        self._task = task
+
+    def train(self, epoch: int, batches: Iterator[Any]) -> int:
+        """See `LocalTrainer.train`; counts also the records of the task that were in the model before."""
+        self._here = Place(self._task.id, self._task.attempt, self._task.skip)
+        complete = False
+        self.callbacks.task_begins(epoch)
+        try:
+            for features, labels in slices(batches, self._task.skip, self._share):
+                self.callbacks.batch_begins()
+                loss = self._step(features, labels)
+                if loss is not None:
+                    self.callbacks.batch_ended(loss)
+                if self.should_stop():
+                    break
+            else:
+                complete = True
+        finally:
+            self._earlier, self._here = replace(self._here, complete=complete), NOWHERE
+        return self.records_kept
+
+    @property
+    def records_kept(self) -> int:
+        """See `LocalTrainer`."""
+        return self._earlier.records
+
+    def _share(self, records: int) -> int:
+        """How many records of a batch this worker uses in its next step."""
+        if not self._spec.fixed_global_batch:
+            return records
+        self._be_in_ring()
+        rank, world = self._collective.rank, self._collective.world
+        return max(1, self._spec.minibatch_size // world + (rank < self._spec.minibatch_size % world))
+
+    def when_safe(self, call: Callable[[], None]) -> None:
+        """See `LocalTrainer`. That is so once all have begun the next step, and so have made this one."""
+        self._unsafe.append(call)
+        if self._collective.world == 1:
+            self._report()
+
+    def take_part(self, until: Callable[[], bool]) -> None:
+        """Make the steps of others with them, until there is something to do; `RingOrders.wake` says to look."""
+        asleep = True
+        while not until() and not self._orders.dismissed:
+            if not self._is_in_ring or self._is_to_leave:
+                self._rejoin()
+            elif self._collective.world == 1 and self._unsafe:
+                self._report()
+            elif not (self._orders.no_work or self._has_waited(until)):
+                continue  # there may be a task on its way, and then the others shall not go on without it
+            elif self._unsafe:
+                self._step_without_batch()
+            elif self._orders.wait_for(self._collective.fileno()):
+                if asleep:
+                    self._wait_for(until)
+                if not until():
+                    self._step_without_batch()
+                asleep = False
+
+    def _has_waited(self, ready: Callable[[], bool]) -> bool:
+        """Wait for what the master says next; return whether it can say nothing as it has not heard of all yet."""
+        heard = self._orders.wait(timeout=ANSWER_SECONDS if self._unsafe else None)
+        return bool(self._unsafe) and not (heard or ready())
+
+    def _wait_for(self, ready: Callable[[], bool]) -> None:
+        if self._orders.no_work and not ready():
+            self._orders.wait(timeout=GRACE)
+        while not self._orders.no_work and not (ready() or self._orders.dismissed or self._is_to_leave):
+            self._orders.wait()
+
+    @property
+    def _is_to_leave(self) -> bool:
+        return self._orders.is_to_leave(self._ring.generation)
+
+    # ------------------------------------------------------------ steps
+
+    def _step(self, features: Any, labels: Any) -> Any:
+        """Make a step with all others; return its mean loss, or None if it was made without this worker's hearing."""
+        self._be_in_ring()
+        size = batch_size(features)
+        after = replace(self._here, records=self._here.records + size)
+        if self._collective.world == 1:
+            loss = self._apply_batch(features, labels)
+            self._made([Entry(size, after, self._earlier)], loss)
+            self.on_step()
+        else:
+            loss = self._step_together(features, labels, size, after)
+        if not self.stopped or loss is not None:
+            self._here = after
+            self._link.progress(self.step, size)
+        return loss
+
+    def _step_together(self, features: Any, labels: Any, size: int, after: Place) -> Any:
+        step, exchange = self._step_and_exchange
+        computed = False
+        while True:
+            exchange.begin(self._collective, self._entry(size, after), again=computed)
+            try:
+                if not computed:
+                    self._compute(step, exchange, features, labels)
+                computed = True
+                entries = exchange.result()
+            except RingBroken:
+                if self._rejoin():
+                    return None
+                continue
+            return self._follow(entries)
+
+    def _compute(self, step: RingStep, exchange: Exchange, features: Any, labels: Any) -> None:
+        try:
+            step.compute(features, labels)
+        except BaseException:
+            # The others wait for this worker's part in vain.
+            exchange.cancel()
+            self._leave()
+            raise
+
+    def _step_without_batch(self) -> None:
+        _, exchange = self._step_and_exchange
+        exchange.begin(self._collective, self._entry(0, self._here))
+        try:
+            self._follow(exchange.result())
+        except RingBroken:
+            self._rejoin()
+
+    def _entry(self, records: int, after: Place) -> Entry:
+        rate = float(self.optimizer.learning_rate) if self._rate_is_set else 0.0
+        return Entry(records, after, self._earlier, rate, bool(self.stopped))
+
+    def _follow(self, entries: list[Entry]) -> Any:
+        """All have brought what they have: make the step, if it is one; return its loss."""
+        loss = None
+        oldest = entries[0]
+        if oldest.stops:
+            self.stopped = self.stopped or f"a callback ended it after step {self.step}"
+        elif any(entry.records for entry in entries):
+            if self._rate_is_set and float(self.optimizer.learning_rate) != oldest.rate:
+                self.optimizer.learning_rate = oldest.rate
+            step, exchange = self._step_and_exchange
+            loss = step.apply(*exchange.averages)
+            self._made(entries, loss)
+        self._report()
+        if loss is not None and self.is_oldest:
+            self.on_step()
+        return loss
+
+    def _report(self) -> None:
+        """All have begun a step: what was made before it is safe."""
+        calls, self._unsafe = self._unsafe, []
+        for call in calls:
+            call()
+
+    def _made(self, entries: list[Entry], loss: Any) -> None:
+        self.step += 1
+        self._places = {number: entry.places for number, entry in zip(self._ring.workers, entries, strict=True)}
+        if self.is_oldest:
+            self._losses.append(loss)
+            if self._loss_is_due():
+                self.report_loss()

@@ -1,0 +1,260 @@
+"""Training steps of a model whose parameters are on servers.
+
+Asynchronous: while a batch is computed, the gradients of the one before are on their way to the servers, which send
+back the rows of the one after. Synchronous: every step waits for its answer, and is computed again if too late.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
+from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.weights import variable_names
+from elasticdl_nb.runtime.parameters.api import Array, Dense, ParameterServers, RowGradients, StepResult
+from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
+from elasticdl_nb.runtime.parameters.optimizers.schedules import SCHEDULES
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.training.rows import BatchRows
+from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_optimizer
+
+
+@dataclass(frozen=True)
+class _Batch:
+    features: Any
+    labels: Any
+    rows: BatchRows
+
+
+@dataclass(frozen=True)
+class _Computed:
+    loss: tf.Tensor
+    dense: dict[str, Array]
+    rows: RowGradients
+
+
+class ServerTrainer(LocalTrainer):
+    """A LocalTrainer whose updates happen on servers; `step` is their version. Call `connect` before anything else.
+
+    Every method that talks to servers raises ServersLost when they are gone: connect again to those that the master
+    names, and forget the task.
+    """
+
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        on_loss: Callable[[int, float], None], layers: ServedLayers,
+    ) -> None:  # fmt: skip
+        check_callbacks(loaded.callbacks())
+        self._layers = layers
+        self._served = ServedStep(loaded, layers, element_spec, self._give_out)
+        for note in self._served.notes:
+            link.note("warning", note)
+        super().__init__(spec, loaded, link, element_spec, on_loss)
+        self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
+        self._clipping = Clipping.from_config(self._config["config"])
+        names = dict(zip(map(id, self.model.weights), variable_names(self.model.weights), strict=True))
+        self._trainable = {names[id(variable)]: variable for variable in self.model.trainable_variables}
+        # Counters and the states of random generators are every worker's own.
+        self._others = {
+            names[id(variable)]: variable for variable in self.model.non_trainable_variables
+            if id(variable) in names and np.issubdtype(np.dtype(variable.dtype), np.floating)
+        }  # fmt: skip
+        self._install = _installer([*self._trainable.values()], self.optimizer.iterations)
+        self._servers: ParameterServers | None = None
+        self._ahead: deque[_Batch] = deque()
+        self._under_way: Future[StepResult] | None = None
+        self._rows: dict[str, Array] = {}
+        self._since_pull = 0
+        self.finished = False
+
+    def _build_optimizer(self) -> None:
+        """Its slots are on the servers."""
+
+    # ------------------------------------------------------------ servers
+
+    def connect(self, servers: ParameterServers) -> None:
+        """Go on with these servers: declare the model to them, and take over the values that they have."""
+        if self._servers is not None:
+            self._servers.close()
+        self._servers, self._layers.source = servers, servers
+        self.stopped = ""
+        self._forget()
+        values = {name: _numpy(variable) for name, variable in (self._trainable | self._others).items()}
+        servers.initialize(self._config, values, self._layers.specs())
+        self.refresh()
+
+    @property
+    def servers(self) -> ParameterServers:
+        """The servers in use."""
+        assert self._servers is not None
+        return self._servers
+
+    def refresh(self) -> None:
+        """Take over all dense values of the servers, as they are now."""
+        dense, version = self.servers.pull()
+        for name, variable in self._others.items():
+            variable.assign(dense[name])
+        self._at(version, dense)
+
+    def _at(self, version: int, dense: Dense) -> None:
+        self.step = version
+        flat = [np.zeros(0, np.float32), *(dense[name].reshape(-1) for name in self._trainable)]
+        self._install(np.concatenate(flat), np.int64(version))
+
+    def _forget(self) -> None:
+        self._ahead.clear()
+        self._under_way, self._rows, self._since_pull = None, {}, 0
+
+    # ------------------------------------------------------------ steps
+
+    def train(self, epoch: int, batches: Iterator[Any]) -> int:
+        """See `LocalTrainer.train`. All gradients are with the servers when it returns."""
+        self._forget()
+        self.refresh()
+        records = super().train(epoch, self._looking_ahead(batches))
+        if self._under_way is not None:
+            self._take(self._under_way.result())
+        self.servers.flush()
+        self._forget()
+        if self._others:
+            self.servers.assign({name: _numpy(variable) for name, variable in self._others.items()})
+        return records
+
+    def _looking_ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """Yield the batches; `_ahead` holds the one yielded and the two after it."""
+        while True:
+            while len(self._ahead) < 3 and (batch := next(batches, None)) is not None:
+                self._ahead.append(self._prepared(*batch))
+            if not self._ahead:
+                return
+            yield self._ahead[0].features, self._ahead[0].labels
+            self._ahead.popleft()
+
+    def _prepared(self, features: Any, labels: Any) -> _Batch:
+        return _Batch(features, labels, BatchRows(self._served.groups, self._served.ids(features)))
+
+    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
+        return self._asynchronous_step if self._spec.use_async else self._synchronous_step
+
+    def _stepped(self) -> None:
+        """The servers count."""
+
+    def _asynchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
+        batch = self._ahead[0]
+        if self._under_way is None:  # the first of a task
+            self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
+            self._under_way = self.servers.fetch(self._ids_ahead(1), pull=False)
+        computed = self._compute(batch)
+        self._take(self._under_way.result())
+        self._since_pull = (self._since_pull + 1) % self._spec.get_model_steps
+        self._under_way = self.servers.step_async(
+            computed.dense, computed.rows, version=self.step, learning_rate=self._rate(),
+            lookup=self._ids_ahead(2), pull=self._since_pull == 0,
+        )  # fmt: skip
+        return computed.loss
+
+    def _synchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
+        batch = self._ahead[0]
+        if not self._rows:
+            self._take(self.servers.fetch(batch.rows.ids).result())
+        while True:
+            computed = self._compute(batch)
+            result = self.servers.step(
+                computed.dense, computed.rows, version=self.step, learning_rate=self._rate(),
+                lookup=self._ids_ahead(1),
+            )  # fmt: skip
+            if result.accepted:
+                self._take(result)
+                return computed.loss
+            # Others were faster: the same batch again, with the model as it is by now.
+            self._take(self.servers.fetch(batch.rows.ids).result())
+
+    def _ids_ahead(self, number: int) -> dict[str, Any]:
+        return self._ahead[number].rows.ids if number < len(self._ahead) else {}
+
+    def _take(self, result: StepResult) -> None:
+        """Make the next step one with these values; without a pull, the dense ones stay those of an earlier version."""
+        self._rows = result.rows
+        if result.dense is not None:
+            self._at(result.version, result.dense)
+
+    def _compute(self, batch: _Batch) -> _Computed:
+        (loss, gradients), of_rows = self._served.compute(
+            batch.features, batch.labels, batch.rows.inputs(self._rows)
+        )  # fmt: skip
+        names = list(self._trainable)
+        dense = {names[place]: np.asarray(gradient, np.float32) for place, gradient in gradients.items()}
+        rows = batch.rows.gradients(of_rows)
+        if self._clipping:
+            return _Computed(loss, *self._clip(dense, rows))
+        return _Computed(loss, dense, rows)
+
+    def _clip(self, dense: dict[str, Array], rows: RowGradients) -> tuple[dict[str, Array], RowGradients]:
+        clipped = self._clipping([*dense.values(), *(values for _, values in rows.values())])
+        return (
+            dict(zip(dense, clipped, strict=False)),
+            {t: (ids, new) for (t, (ids, _)), new in zip(rows.items(), clipped[len(dense) :], strict=True)},
+        )
+
+    def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
+        """Within the graph of a step: the gradients of those variables that have some, by their place."""
+        given = {place: tf.convert_to_tensor(one) for place, one in enumerate(gradients) if one is not None}
+        return loss, given
+
+    def _rate(self) -> float | None:
+        return float(self.optimizer.learning_rate) if self._sends_rate else None
+
+    # ------------------------------------------------------------ the end
+
+    def finish(self) -> None:
+        """See `LocalTrainer.finish`."""
+        self.servers.settle()
+        self.refresh()
+        self._layers.unserve()
+        self.finished = True
+
+
+def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Return the optimizer's configuration for servers, and whether workers have to tell them the learning rate.
+
+    They do unless it follows one of Keras' own schedules, which servers evaluate by their own version.
+    """
+    rate = config["config"]["learning_rate"]
+    if not isinstance(rate, dict):
+        return config, True
+    if rate["class_name"] in SCHEDULES and not rate.get("registered_name"):
+        return config, False
+    return {**config, "config": {**config["config"], "learning_rate": 0.0}}, True
+
+
+def _numpy(variable: Any) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+
+
+def _installer(variables: list[Any], iterations: Any) -> Callable[[Array, np.int64], None]:
+    """Return what gives variables their values, all in one vector, and the optimizer its count.
+
+    One graph instead of an assignment for each saves milliseconds a step.
+    """
+    shapes = [tuple(variable.shape) for variable in variables]
+    sizes = [math.prod(shape) for shape in shapes]
+
+    def install(values: tf.Tensor, version: tf.Tensor) -> None:
+        iterations.assign(tf.cast(version, iterations.dtype))
+        for variable, shape, part in zip(variables, shapes, tf.split(values, sizes) if sizes else [], strict=True):
+            variable.assign(tf.cast(tf.reshape(part, shape), variable.dtype))
+
+    signature = [tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([], tf.int64)]
+    return tf.function(install, input_signature=signature, autograph=False)  # type: ignore[no-any-return]

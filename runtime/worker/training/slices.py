@@ -1,0 +1,35 @@
+"""Parts of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.worker.training.base import batch_size
+
+
+def slices(batches: Iterator[Any], skip: int, share: Callable[[int], int]) -> Iterator[Any]:
+    """Yield the records of batches after the first `skip`, at most `share(records of the batch)` at a time."""
+    for batch in batches:
+        records = batch_size(batch)
+        start = min(skip, records)
+        skip -= start
+        while start < records:
+            stop = min(records, start + share(records))
+            yield (
+                batch
+                if (start, stop) == (0, records)
+                else tf.nest.map_structure(lambda values, start=start, stop=stop: _rows(values, start, stop), batch)
+            )
+            start = stop
+
+
+def _rows(values: Any, start: int, stop: int) -> Any:
+    if isinstance(values, tf.SparseTensor):
+        rest = values.dense_shape[1:]
+        return tf.sparse.slice(
+            values, tf.concat([[start], tf.zeros_like(rest)], 0), tf.concat([[stop - start], rest], 0)
+        )
+    return values[start:stop]

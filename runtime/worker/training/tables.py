@@ -1,0 +1,149 @@
+"""Training steps of a model in this process whose large embeddings are in tables beside it.
+
+The tables change only in the rows that a batch has, where Keras would go over the whole matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
+from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.parameters.api import Array
+from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
+from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer
+from elasticdl_nb.runtime.parameters.optimizers.rules import check_supported, has_compiled_rule
+from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.training.rows import BatchRows
+
+_Declaration = tuple[dict[str, Any], dict[str, Array], list[TableSpec]]
+
+
+def check_optimizer(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Return an optimizer as `keras.optimizers.serialize` gives it; raises ModelError if tables cannot do that."""
+    config: dict[str, Any] = keras.optimizers.serialize(optimizer)
+    check_supported(config)
+    excluded = getattr(optimizer, "_exclude_from_weight_decay_pattern", None) or getattr(
+        optimizer, "_exclude_from_weight_decay", None
+    )
+    if config["config"].get("weight_decay") and excluded:
+        raise ModelError(
+            "optimizer: exclude_from_weight_decay does not work with embeddings in tables or on parameter servers; "
+            "leave it out, or set weight_decay to None"
+        )
+    return config
+
+
+def check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Raise ModelError for a callback that keeps the model's weights by itself, as rows are not among them."""
+    for callback in callbacks:
+        if getattr(callback, "restore_best_weights", False):
+            raise ModelError(
+                f"callbacks: {type(callback).__name__}(restore_best_weights=True) works neither with embeddings in "
+                "tables nor on parameter servers; leave it out"
+            )
+
+
+def tables_misfit(loaded: LoadedModel) -> str:
+    """Return why a model's large embeddings cannot be trained in tables, or an empty string."""
+    try:
+        config = check_optimizer(loaded.make_optimizer())
+        if not has_compiled_rule(config):
+            generic_optimizer(loaded.make_optimizer)
+        check_callbacks(loaded.callbacks())
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+class TableTrainer(LocalTrainer):
+    """A LocalTrainer for a model with served layers: Keras updates the dense variables, the tables their rows."""
+
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        on_loss: Callable[[int, float], None], layers: ServedLayers,
+    ) -> None:  # fmt: skip
+        self._layers = layers
+        # Layers that turn out not to be fit become ordinary ones here, before the optimizer looks for variables.
+        self._served = ServedStep(loaded, layers, element_spec, self._use)
+        for note in self._served.notes:
+            link.note("warning", note)
+        super().__init__(spec, loaded, link, element_spec, on_loss)
+        config = check_optimizer(self.optimizer)
+        self._clipping = Clipping.from_config(config["config"])
+        if self._clipping:
+            self.optimizer.clipnorm = self.optimizer.global_clipnorm = self.optimizer.clipvalue = None
+            self._apply_clipped = tf.function(self._apply_dense)
+        self._declaration: _Declaration = (config, {}, layers.specs())
+        self._tables = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
+        self._tables.initialize(*self._declaration)
+        layers.source = self._tables
+
+    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
+        return self._apply_with_rows
+
+    # ------------------------------------------------------------ steps
+
+    def _apply_with_rows(self, features: Any, labels: Any) -> tf.Tensor:
+        batch = BatchRows(self._served.groups, self._served.ids(features))
+        rows = {table: self._tables.lookup(table, ids) for table, ids in batch.ids.items()}
+        (loss, rate, dense), of_rows = self._served.compute(features, labels, batch.inputs(rows))
+        gradients = batch.gradients(of_rows)
+        if self._clipping:
+            gradients = self._clip(dense, gradients)
+        self._tables.step({}, gradients, version=self.step, learning_rate=float(rate), pull=False)
+        return loss
+
+    def _use(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """Within the graph of a step: apply the dense gradients, or give them out to be clipped with those of rows."""
+        rate = tf.identity(tf.convert_to_tensor(self.optimizer.learning_rate))
+        if self._clipping:
+            return loss, rate, [_dense(*pair) for pair in zip(gradients, self.model.trainable_variables, strict=True)]
+        self._apply_dense(gradients)
+        return loss, rate, []
+
+    def _apply_dense(self, gradients: list[Any]) -> None:
+        variables = self.model.trainable_variables
+        if variables:
+            self.optimizer.apply(gradients, variables)
+        else:  # Keras counts no step that changes nothing
+            self.optimizer.iterations.assign_add(1)
+
+    def _clip(self, dense: list[Any], rows: dict[str, Any]) -> dict[str, Any]:
+        clipped = self._clipping([np.asarray(one) for one in dense] + [values for _, values in rows.values()])
+        self._apply_clipped([tf.constant(one) for one in clipped[: len(dense)]])
+        return {
+            table: (ids, values)
+            for (table, (ids, _)), values in zip(rows.items(), clipped[len(dense) :], strict=True)
+        }  # fmt: skip
+
+    # ------------------------------------------------------------ checkpoints, the end
+
+    def _write(self, path: Path) -> None:
+        super()._write(path)
+        self._tables.save(path)
+
+    def _read(self, path: Path) -> None:
+        super()._read(path)
+        self._tables.restore(path)
+        self._tables.initialize(*self._declaration)
+
+    def finish(self) -> None:
+        """See `LocalTrainer.finish`."""
+        self._layers.unserve()
+
+
+def _dense(gradient: Any, variable: Any) -> tf.Tensor:
+    return tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
