@@ -151,7 +151,7 @@ def test_on_a_terminal_the_picture_is_live(folder, master):
 def test_nothing_is_left_of_a_launch_that_was_interrupted(folder):
     code = (
         "import sys\n"
-        "from elasticdl_nb import launch\n"
+        "from elasticdl_nb.job import launch\n"
         "from elasticdl_nb.cli.signals import interruptible\n"
         "from elasticdl_nb.runtime.storage.jobfolder import JobFolder\n"
         "def never(folder, supervisor, log): print(supervisor.process.pid, flush=True); supervisor.process.wait()\n"

@@ -124,7 +124,7 @@ def test_nothing_is_left_of_processes_that_are_dismissed_or_whose_client_is_kill
     processes = family(early.process.pid)
     launch.dismiss(early)
     assert not psutil.wait_procs(processes, timeout=60)[1]
-    code = "from elasticdl_nb import launch; print(launch.begin().process.pid, flush=True); input()"
+    code = "from elasticdl_nb.job import launch; print(launch.begin().process.pid, flush=True); input()"
     client = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     processes = family(int(client.stdout.readline()))  # type: ignore[union-attr]
     client.kill()
