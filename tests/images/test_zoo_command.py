@@ -75,8 +75,8 @@ def test_the_framework_is_a_wheel_of_this_source_made_once() -> None:
     with zipfile.ZipFile(framework.wheel) as wheel:
         names = wheel.namelist()
     for needed in (
-        "elasticdl_nb/runtime/spec.py",
-        "elasticdl_nb/images/skeleton/dockerignore",
+        "elasticdl_nb/runtime/spec/jobspec.py",
+        "elasticdl_nb/skeleton/dockerignore",
         "elasticdl/__init__.py",
     ):
         assert needed in names
