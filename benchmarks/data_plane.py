@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 import grpc
 import numpy as np
 
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.parameters.table import TableSpec
@@ -160,7 +161,7 @@ def real_requests(address: str, seconds: float) -> None:
     value = np.zeros(2 << 18, np.float32)
     client.initialize(SGD, {"w": value}, [TableSpec("t", 16)])
     ids = np.random.default_rng(0).integers(0, 1_000_000, 26_624)
-    step = medians({"ours": lambda: client.step({"w": value}, {}, version=0)}, seconds)
+    step = medians({"ours": lambda: client.step(StepRequest(Push({"w": value})))}, seconds)
     line("step, 2 MiB", value.nbytes, step)
     lookup = medians({"ours": lambda: client.lookup("t", ids)}, seconds)
     line("lookup, 26,624 x 16", ids.nbytes // 2 + ids.size * 32, lookup)

@@ -30,6 +30,7 @@ from elasticdl_nb.runtime.model.contract import ModelDefinition
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
+from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
@@ -54,7 +55,7 @@ Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
 
 
 class Silent:
-    """The link of a worker without a master."""
+    """The session of a worker without a master."""
 
     def note(self, level: str, text: str) -> None:
         print(f"{level}: {text}")
@@ -106,7 +107,7 @@ def served(dim: int) -> tuple[LoadedModel, ServedLayers]:
 def with_tables(dim: int) -> Callable[[list[Batch]], object]:
     model, layers = served(dim)
     trainer = TableTrainer(JobSpec(kind="train", model_def="deepfm"), model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
-    return lambda batches: trainer.train(0, iter(batches))
+    return lambda batches: trainer.train(Task(), iter(batches))
 
 
 def with_servers(dim: int, addresses: list[str], use_async: bool) -> Callable[[list[Batch]], object]:
@@ -114,7 +115,7 @@ def with_servers(dim: int, addresses: list[str], use_async: bool) -> Callable[[l
     spec = JobSpec(kind="train", model_def="deepfm", use_async=use_async)
     trainer = ServerTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
     trainer.connect(ParameterClient(addresses, "benchmark", source=str(os.getpid()), synchronous=not use_async))
-    return lambda batches: trainer.train(0, iter(batches))
+    return lambda batches: trainer.train(Task(), iter(batches))
 
 
 def train_on_demand(options: argparse.Namespace) -> None:

@@ -33,8 +33,11 @@ ORPHAN_LIMIT = 0.5
 
 RETRY_INTERVAL = 0.1
 SHARED_RETRY_INTERVAL = 0.5
-LOST_MASTER = 75
-"""Exit code of a process whose master is gone, or has no use for it (EX_TEMPFAIL)."""
+MAKES_WAY = 75
+"""Exit status of a process that leaves though it has not failed (EX_TEMPFAIL).
+
+Its master is gone or has no use for it, or another process has to take its place.
+"""
 
 _OPTIONS = [
     ("grpc.max_send_message_length", 64 << 20),
@@ -48,7 +51,7 @@ class MasterStream:
     """The stream of one process. `receive` gets every message but acknowledgements, in order, on a thread of its own.
 
     `hello` is what the process says first; `held` gives the tasks in its hands, to be told to a master that comes back.
-    Ends the process, with LOST_MASTER, when it is not wanted or no master comes back.
+    Ends the process, with MAKES_WAY, when it is not wanted or no master comes back.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class MasterStream:
         self._leaving = False
         self._connected_at = time.monotonic()
         self._is_connected = False
-        self._thread = threading.Thread(target=self._run, args=(address,), name="master-link", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(address,), name="master-stream", daemon=True)
         self._thread.start()
 
     def send(self, **body: object) -> None:
@@ -112,7 +115,7 @@ class MasterStream:
                 logger.error("the master %s", f"has no use for this process: {refused}" if refused else "is gone")
                 if not refused:
                     self._folder.remove_temporary()  # as the master would have
-                os._exit(LOST_MASTER)
+                os._exit(MAKES_WAY)
             address = found
 
     def _converse(self, address: str) -> str:

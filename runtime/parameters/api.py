@@ -1,6 +1,6 @@
 """What workers ask of parameter servers, wherever those are: in processes of their own, or in the worker's.
 
-`client.ParameterClient` and `local.InProcessServers` both do what `ParameterServers` says.
+`ps.client.ParameterClient` and `ps.inprocess.InProcessServers` both do what `ParameterServers` says.
 """
 
 from __future__ import annotations
@@ -10,16 +10,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from elasticdl_nb.runtime.errors import ElasticDLError
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, RowGradients
 from elasticdl_nb.runtime.parameters.table import TableSpec
-
-Array = NDArray[np.float32]
-Dense = Mapping[str, Array]
-RowGradients = Mapping[str, tuple[Ids, Array]]
 
 
 class ServersLost(ElasticDLError):
@@ -28,6 +21,39 @@ class ServersLost(ElasticDLError):
     The master knows or will hear of it: what the worker has in its hands is void, and the master says when there are
     servers again.
     """
+
+
+@dataclass(frozen=True)
+class Push:
+    """Gradients on their way from a worker to the parameters, and what these must know of them.
+
+    Gradients are clipped already; `dense` are those of variables, `rows` those of rows. Every other field is a plain
+    value that reaches each server as it is: another one needs no more than its line here.
+    """
+
+    dense: Dense = field(default_factory=dict)
+    rows: RowGradients = field(default_factory=dict)
+    version: int = 0
+    """That of the parameters from which the gradients were computed."""
+    learning_rate: float | None = None
+    """Wins over the optimizer's own."""
+    source: str = ""
+    """Who sends it; with `sequence`, a number that it gives to no other push, it may be sent again: it counts once."""
+    sequence: int = 0
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """What a worker asks for at once: to take its gradients, if any, and to give what is there after that.
+
+    `lookup` asks for rows, int64 ids [n] by table (absent ones are kept if `create`, and only shown otherwise), `pull`
+    for all dense values.
+    """
+
+    push: Push | None = None
+    lookup: Mapping[str, Ids] = field(default_factory=dict)
+    create: bool = True
+    pull: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,34 +100,11 @@ class ParameterServers(Protocol):
         """
         ...
 
-    def step(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None = None,
-        lookup: Mapping[str, Ids] | None = None,
-        pull: bool = True,
-    ) -> StepResult:
-        """Push the gradients that were computed from parameters of `version`; take what comes next along.
-
-        Gradients are clipped already, those of rows are (ids int64 [n], float32 [n, dim]) by table. `learning_rate`
-        wins over the optimizer's own. `lookup` asks for rows (creating them), `pull` for all dense values, both as they
-        are after the push.
-        """
+    def step(self, request: StepRequest) -> StepResult:
+        """Do what the request says; what identifies its sender is filled in here."""
         ...
 
-    def step_async(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None = None,
-        lookup: Mapping[str, Ids] | None = None,
-        pull: bool = True,
-    ) -> Future[StepResult]:
+    def step_async(self, request: StepRequest) -> Future[StepResult]:
         """Do as `step` does, without waiting. Pushes arrive in the order of the calls."""
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.compiled import give_back_compiler
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.api import Array
+from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer, keras_optimizer

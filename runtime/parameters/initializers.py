@@ -17,10 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.rows.kernels_numpy import mix
-
-Values = NDArray[np.float32]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 1 << 16
@@ -35,7 +33,7 @@ class RowInitializer:
     key: int
     draw: Callable[[Bits], NDArray[np.float64]]
 
-    def __call__(self, ids: Ids, out: Values) -> None:
+    def __call__(self, ids: Ids, out: Array) -> None:
         """Fill `out`, float32 [n, dim], for `ids`, int64 [n]."""
         dim = out.shape[1]
         rows = max(1, _BLOCK // max(1, dim))

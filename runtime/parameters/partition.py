@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 
 # Elements of the slices into which larger variables are cut (1 MiB of float32).
 SLICE = 1 << 18
@@ -72,21 +72,21 @@ class DensePartition:
         self.servers = servers
         self._slices = {name: slices_of(name, math.prod(shape), servers) for name, shape in self.shapes.items()}
 
-    def split(self, values: Mapping[str, NDArray[np.float32]]) -> list[dict[str, NDArray[np.float32]]]:
+    def split(self, values: Mapping[str, Array]) -> list[dict[str, Array]]:
         """Return for every server its slices of `values`, by key, as flat views of contiguous arrays."""
-        parts: list[dict[str, NDArray[np.float32]]] = [{} for _ in range(self.servers)]
+        parts: list[dict[str, Array]] = [{} for _ in range(self.servers)]
         for name, value in values.items():
             flat = np.ascontiguousarray(value).reshape(-1)
             for server, piece in self._slices[name]:
                 parts[server][piece.key] = flat[piece.start : piece.stop]
         return parts
 
-    def join(self, parts: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def join(self, parts: Mapping[str, Array]) -> dict[str, Array]:
         """Return whole variables from all their slices by key; variables of which there is no slice are left out.
 
         Raises DataError if only some slices of a variable are there.
         """
-        values: dict[str, NDArray[np.float32]] = {}
+        values: dict[str, Array] = {}
         for name, shape in self.shapes.items():
             pieces = [parts.get(piece.key) for _, piece in self._slices[name]]
             present = [piece for piece in pieces if piece is not None]

@@ -6,20 +6,18 @@ Pure: events in, results out; the caller owns sockets, clocks and files. All cal
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
+from elasticdl_nb.runtime.parameters.api import Push
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
-
-Array = NDArray[np.float32]
 
 _ROW_ZERO = np.zeros(1, np.int32)
 
@@ -36,14 +34,6 @@ class UpdatePolicy:
     grads_to_wait: int = 0
     version_tolerance: int = 0
     staleness_modulation: bool = False
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What a worker pushes to one server: flat gradients by slice key, and (ids, gradients of rows) by table."""
-
-    dense: Mapping[str, Array] = field(default_factory=dict)
-    rows: Mapping[str, tuple[Ids, Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +77,7 @@ class ParameterStore:
         self.earlier_steps = 0
         self.tables: dict[str, EmbeddingTable] = {}
         self._dense: dict[str, _Dense] = {}
-        self._waiting: list[tuple[Gradients, float | None]] = []
+        self._waiting: list[Push] = []
         self._sequences: dict[str, tuple[int, PushResult]] = {}
 
     @property
@@ -146,44 +136,35 @@ class ParameterStore:
 
     # ------------------------------------------------------------ learning
 
-    def push(
-        self,
-        gradients: Gradients,
-        version: int,
-        *,
-        learning_rate: float | None = None,
-        source: str = "",
-        sequence: int = 0,
-    ) -> PushResult:
-        """Take the gradients that a worker computed from parameters of `version`.
+    def push(self, push: Push) -> PushResult:
+        """Take this server's part of a worker's gradients; the dense ones are flat, by slice key.
 
-        The arrays are kept until they are applied and must not change. `learning_rate` wins over the optimizer's own.
-        A sender that names itself as `source` and counts its pushes in `sequence` may send one again when it does not
-        know whether it arrived: it counts once. Raises DataError for gradients that do not fit; nothing is changed
-        then.
+        The arrays are kept until they are applied and must not change. Raises DataError for gradients that do not fit;
+        nothing is changed then.
         """
+        source, sequence = push.source, push.sequence
         if source and source in self._sequences:
             last, result = self._sequences[source]
             if sequence == last:
                 return result
             if sequence < last:
                 return PushResult(False, self.version, f"push {sequence} of {source} is older than its last, {last}")
-        checked = self._checked(gradients)
-        result = self._take(checked, version, learning_rate)
+        result = self._take(self._checked(push))
         if source and result.accepted:
             self._sequences[source] = (sequence, result)
         return result
 
-    def _take(self, gradients: Gradients, version: int, learning_rate: float | None) -> PushResult:
-        behind = self.version - version
+    def _take(self, push: Push) -> PushResult:
+        behind = self.version - push.version
         if not self.policy.grads_to_wait:
             modulated = 1.0 / behind if self.policy.staleness_modulation and behind > 1 else 1.0
-            self._apply(gradients, learning_rate, modulated)
+            self._apply(push, modulated)
             return PushResult(True, self.version)
         if behind > self.policy.version_tolerance:
-            reason = f"computed from version {version}, {behind} behind; {self.policy.version_tolerance} is tolerated"
+            tolerated = self.policy.version_tolerance
+            reason = f"computed from version {push.version}, {behind} behind; {tolerated} is tolerated"
             return PushResult(False, self.version, reason)
-        self._waiting.append((gradients, learning_rate))
+        self._waiting.append(push)
         if len(self._waiting) >= self.policy.grads_to_wait:
             self.flush()
         return PushResult(True, self.version)
@@ -196,25 +177,25 @@ class ParameterStore:
     def flush(self) -> int:
         """Apply the mean of the pushes that are waiting, however few; return the version."""
         if self._waiting:
-            mean = _mean([gradients for gradients, _ in self._waiting])
-            rates = [rate for _, rate in self._waiting if rate is not None]
+            mean = _mean(self._waiting)
             self._waiting = []
-            self._apply(mean, rates[-1] if rates else None, 1.0)
+            self._apply(mean, 1.0)
         return self.version
 
-    def _apply(self, gradients: Gradients, learning_rate: float | None, modulated: float) -> None:
+    def _apply(self, push: Push, modulated: float) -> None:
         done = self.earlier_steps + self.version
-        rate = self.optimizer.learning_rate(done) if learning_rate is None else np.float32(learning_rate)
+        given = push.learning_rate
+        rate = self.optimizer.learning_rate(done) if given is None else np.float32(given)
         if modulated != 1.0:
             rate = rate * np.float32(modulated)
         step = done + 1
         rule = self.optimizer.rule
-        for key, gradient in gradients.dense.items():
+        for key, gradient in push.dense.items():
             dense = self._dense[key]
             if dense.slots is None:
                 dense.slots = self._new_slots(dense.piece)
             rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step)
-        for table, (ids, values) in gradients.rows.items():
+        for table, (ids, values) in push.rows.items():
             self.tables[table].apply(ids, values, rate, step)
         self.version += 1
 
@@ -295,16 +276,16 @@ class ParameterStore:
                 f"{key}: {piece.stop - piece.start} values of float32 are needed, not {value.size} of {value.dtype}"
             )
 
-    def _checked(self, gradients: Gradients) -> Gradients:
+    def _checked(self, push: Push) -> Push:
         dense = {}
-        for key, value in gradients.dense.items():
+        for key, value in push.dense.items():
             self._check_values(key, self._slice(key).piece, value)
             dense[key] = np.require(value, np.float32, ALIGNED).reshape(1, -1)
         rows = {}
-        for name, (ids, values) in gradients.rows.items():
+        for name, (ids, values) in push.rows.items():
             table = self._table(name)
             rows[name] = (table.checked_ids(ids), table.checked_gradients(ids, values))
-        return Gradients(dense, rows)
+        return replace(push, dense=dense, rows=rows)
 
 
 def warm_up(optimizer: ServerOptimizer) -> None:
@@ -320,7 +301,7 @@ def warm_up(optimizer: ServerOptimizer) -> None:
         for array in (ids, values):
             array.flags.writeable = writeable
         for count in (slice(0, 2), slice(1, 3)):  # with ids that are equal, and with different ones
-            store.push(Gradients({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}), 0)
+            store.push(Push({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}))
         store.lookup("warm", ids)
         store.lookup("warm", ids, create=False)
         table = store.tables["warm"]
@@ -328,8 +309,8 @@ def warm_up(optimizer: ServerOptimizer) -> None:
     store.lookup("warm", np.arange(1000))  # enough for the index to grow
 
 
-def _mean(pushes: list[Gradients]) -> Gradients:
-    """Return the mean over pushes; a push without a gradient for something counts as zero there."""
+def _mean(pushes: list[Push]) -> Push:
+    """Return the mean over pushes (one without a gradient for something has zero there), at the latest given rate."""
     if len(pushes) == 1:
         return pushes[0]
     share = np.float32(1 / len(pushes))
@@ -340,12 +321,14 @@ def _mean(pushes: list[Gradients]) -> Gradients:
             dense[key] = dense[key] + value if key in dense else value
         for name, pair in push.rows.items():
             rows.setdefault(name, []).append(pair)
-    return Gradients(
+    rates = [push.learning_rate for push in pushes if push.learning_rate is not None]
+    return Push(
         {key: value * share for key, value in dense.items()},
         {
             name: (np.concatenate([ids for ids, _ in pairs]), np.concatenate([values for _, values in pairs]) * share)
             for name, pairs in rows.items()
         },
+        learning_rate=rates[-1] if rates else None,
     )
 
 

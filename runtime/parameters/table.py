@@ -9,17 +9,14 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids, Rows
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
-
-Array = NDArray[np.float32]
 
 # What kernels are compiled for; parts of messages may begin anywhere.
 ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")

@@ -6,15 +6,15 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.parameters.api import Array, Dense, RowGradients, StepResult
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest, StepResult
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
-from elasticdl_nb.runtime.parameters.store import Gradients
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
 from elasticdl_nb.runtime.ps.transport import Transport
@@ -74,44 +74,22 @@ class ParameterClient:
 
     def pull(self) -> tuple[dict[str, Array], int]:
         """See `ParameterServers.pull`."""
-        answers = self._ask_all(Kind.STEP, [requests.step(pull=True)] * self._servers)
-        return self._dense(answers), self._version(answers)
+        result = self._step(StepRequest()).result()
+        return result.dense or {}, result.version
 
     def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
         """See `ParameterServers.lookup`."""
         wanted = _Wanted({table: ids}, self._servers)
-        answers = self._ask_all(Kind.STEP, [requests.step(lookup=part, create=create) for part in wanted.parts])
+        answers = self._ask_all(Kind.STEP, [requests.step(part) for part in wanted.requests(create=create, pull=False)])
         return wanted.join(answers)[table]
 
-    def step(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None = None,
-        lookup: Mapping[str, Ids] | None = None,
-        pull: bool = True,
-    ) -> StepResult:
+    def step(self, request: StepRequest) -> StepResult:
         """See `ParameterServers.step`."""
-        return self._step(
-            dense_gradients, row_gradients, version=version, learning_rate=learning_rate, lookup=lookup, pull=pull
-        ).result()
+        return self._step(request).result()
 
-    def step_async(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None = None,
-        lookup: Mapping[str, Ids] | None = None,
-        pull: bool = True,
-    ) -> Future[StepResult]:
+    def step_async(self, request: StepRequest) -> Future[StepResult]:
         """See `ParameterServers.step_async`."""
-        future = self._step(
-            dense_gradients, row_gradients, version=version, learning_rate=learning_rate, lookup=lookup, pull=pull
-        )
+        future = self._step(request)
         with self._lock:
             # Those that failed stay for `flush` to tell.
             self._under_way = [
@@ -121,14 +99,7 @@ class ParameterClient:
 
     def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
         """See `ParameterServers.fetch`."""
-        wanted = _Wanted(lookup, self._servers)
-
-        def result(answers: Sequence[Message]) -> StepResult:
-            dense = self._dense(answers, len(wanted)) if pull else None
-            return StepResult(True, self._version(answers), dense, wanted.join(answers))
-
-        asked = [self._ask(i, Kind.STEP, requests.step(lookup=part, pull=pull)) for i, part in enumerate(wanted.parts)]
-        return _gathered(asked, result)
+        return self._step(StepRequest(lookup=lookup, pull=pull))
 
     def flush(self) -> None:
         """See `ParameterServers.flush`."""
@@ -166,51 +137,40 @@ class ParameterClient:
 
     # ------------------------------------------------------------ steps
 
-    def _step(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None,
-        lookup: Mapping[str, Ids] | None,
-        pull: bool,
-    ) -> Future[StepResult]:
-        pushes = self._split(dense_gradients, row_gradients)
-        wanted = _Wanted(lookup or {}, self._servers)
-        source, sequence = self._source, next(self._sequence)
-        versions = self._versions.get(version, (version,) * self._servers)
-
-        def content(server: int, version: int, push: bool = True) -> requests.Content:
-            return requests.step(
-                pushes[server] if push else None, version=version, learning_rate=learning_rate, source=source,
-                sequence=sequence, lookup=wanted.parts[server], pull=pull,
-            )  # fmt: skip
+    def _step(self, request: StepRequest) -> Future[StepResult]:
+        wanted = _Wanted(request.lookup, self._servers)
+        parts = wanted.requests(create=request.create, pull=request.pull)
 
         def result(answers: Sequence[Message]) -> StepResult:
             meta = answers[0].meta
-            dense = self._dense(answers, len(wanted)) if pull else None
+            dense = self._dense(answers, len(wanted)) if request.pull else None
             return StepResult(meta["accepted"], self._version(answers), dense, wanted.join(answers), meta["reason"])
 
+        if request.push is None:
+            return _gathered(self._ask_each(parts), result)
+        pushes = self._split(request.push)
         if not self._leader_first:
-            asked = [self._ask(i, Kind.STEP, content(i, versions[i])) for i in range(self._servers)]
-            return _gathered(asked, result)
+            versions = self._versions.get(request.push.version, (request.push.version,) * self._servers)
+            pushes = [replace(push, version=version) for push, version in zip(pushes, versions, strict=True)]
+            return _gathered(self._ask_each(_with_pushes(parts, pushes)), result)
 
         def follow(first: Message) -> Future[StepResult]:
-            accepted = first.meta["accepted"]
-            others = range(1, self._servers)
-            asked = [self._ask(i, Kind.STEP, content(i, requests.ANY_VERSION, accepted)) for i in others]
+            others = parts
+            if first.meta["accepted"]:
+                others = _with_pushes(parts, [replace(push, version=requests.ANY_VERSION) for push in pushes])
+            asked = self._ask_each(others, first=1)
             return _gathered(asked, lambda answers: result([first, *answers]))
 
-        return _then(self._ask(0, Kind.STEP, content(0, version)), follow)
+        return _then(self._ask_each(_with_pushes(parts[:1], pushes[:1]))[0], follow)
 
-    def _split(self, dense_gradients: Dense, row_gradients: RowGradients) -> list[Gradients]:
-        dense = self._partition.split(dense_gradients)
+    def _split(self, push: Push) -> list[Push]:
         rows: list[dict[str, tuple[Ids, Array]]] = [{} for _ in range(self._servers)]
-        for table, (ids, gradients) in row_gradients.items():
+        for table, (ids, gradients) in push.rows.items():
             for server, places in enumerate(_places(ids, self._servers)):
                 rows[server][table] = (ids[places], gradients[places]) if self._servers > 1 else (ids, gradients)
-        return [Gradients(*part) for part in zip(dense, rows, strict=True)]
+        whole = replace(push, source=self._source, sequence=next(self._sequence))
+        parts = zip(self._partition.split(push.dense), rows, strict=True)
+        return [replace(whole, dense=dense, rows=part) for dense, part in parts]
 
     def _dense(self, answers: Sequence[Message], first: int = 0) -> dict[str, Array]:
         parts: dict[str, Array] = {}
@@ -233,6 +193,12 @@ class ParameterClient:
     def _ask(self, server: int, kind: Kind, content: requests.Content, timeout: float = 0.0) -> Future[Message]:
         return self._transport.request(server, kind, content, timeout or self._timeout)
 
+    def _ask_each(self, parts: Sequence[StepRequest], first: int = 0) -> list[Future[Message]]:
+        """Ask each server, beginning with `first`, for its part of a step."""
+        return [
+            self._ask(server, Kind.STEP, requests.step(part)) for server, part in enumerate(parts) if server >= first
+        ]
+
     def _ask_all(self, kind: Kind, contents: Sequence[requests.Content], timeout: float = 0.0) -> list[Message]:
         asked = [self._ask(server, kind, content, timeout) for server, content in enumerate(contents)]
         return _gathered(asked, list).result()
@@ -244,13 +210,17 @@ class _Wanted:
     def __init__(self, lookup: Mapping[str, Ids], servers: int) -> None:
         self._lookup = lookup
         self._places = {table: _places(ids, servers) for table, ids in lookup.items()}
-        self.parts: list[dict[str, Ids]] = [
+        self._parts: list[dict[str, Ids]] = [
             {table: ids[self._places[table][i]] if servers > 1 else ids for table, ids in lookup.items()}
             for i in range(servers)
         ]
 
     def __len__(self) -> int:
         return len(self._lookup)
+
+    def requests(self, *, create: bool, pull: bool) -> list[StepRequest]:
+        """Return what to ask of each server, without gradients."""
+        return [StepRequest(lookup=part, create=create, pull=pull) for part in self._parts]
 
     def join(self, answers: Sequence[Message]) -> dict[str, Array]:
         """Return the rows by table, in the order of the ids."""
@@ -264,6 +234,10 @@ class _Wanted:
             for places, part in zip(self._places[table], found, strict=True):
                 rows[table][places] = part
         return rows
+
+
+def _with_pushes(parts: Sequence[StepRequest], pushes: Sequence[Push]) -> list[StepRequest]:
+    return [replace(part, push=push) for part, push in zip(parts, pushes, strict=True)]
 
 
 def _places(ids: Ids, servers: int) -> Places:

@@ -6,17 +6,18 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.runtime.errors import ElasticDLError
-from elasticdl_nb.runtime.parameters.api import Array, Dense, RowGradients, StepResult
+from elasticdl_nb.runtime.parameters.api import StepRequest, StepResult
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save
 from elasticdl_nb.runtime.parameters.generations import MakeOptimizer, StoreService
 from elasticdl_nb.runtime.parameters.optimizers.generic import keras_optimizer
 from elasticdl_nb.runtime.parameters.partition import DensePartition
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
-from elasticdl_nb.runtime.parameters.store import Gradients, UpdatePolicy
+from elasticdl_nb.runtime.parameters.store import PushResult, UpdatePolicy
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 
@@ -48,60 +49,30 @@ class InProcessServers:
         with self._lock:
             return self._service.store.lookup(table, ids, create=create)
 
-    def step(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None = None,
-        lookup: Mapping[str, Ids] | None = None,
-        pull: bool = True,
-    ) -> StepResult:
+    def step(self, request: StepRequest) -> StepResult:
         """See `ParameterServers.step`."""
+        push = request.push
         with self._lock:
             store = self._service.store
-            gradients = Gradients(self._partition.split(dense_gradients)[0], row_gradients)
-            pushed = store.push(gradients, version, learning_rate=learning_rate)
-            rows = {table: store.lookup(table, ids) for table, ids in (lookup or {}).items()}
-            dense = self._partition.join(store.pull()) if pull else None
-            return StepResult(pushed.accepted, pushed.version, dense, rows, pushed.reason)
+            done = PushResult(True, store.version)
+            if push is not None:
+                done = store.push(replace(push, dense=self._partition.split(push.dense)[0]))
+            rows = {table: store.lookup(table, ids, create=request.create) for table, ids in request.lookup.items()}
+            dense = self._partition.join(store.pull()) if request.pull else None
+            return StepResult(done.accepted, done.version, dense, rows, done.reason)
 
-    def step_async(
-        self,
-        dense_gradients: Dense,
-        row_gradients: RowGradients,
-        *,
-        version: int,
-        learning_rate: float | None = None,
-        lookup: Mapping[str, Ids] | None = None,
-        pull: bool = True,
-    ) -> Future[StepResult]:
+    def step_async(self, request: StepRequest) -> Future[StepResult]:
         """See `ParameterServers.step_async`."""
         future: Future[StepResult] = Future()
         try:
-            future.set_result(
-                self.step(
-                    dense_gradients, row_gradients,
-                    version=version, learning_rate=learning_rate, lookup=lookup, pull=pull,
-                )
-            )  # fmt: skip
+            future.set_result(self.step(request))
         except ElasticDLError as error:
             future.set_exception(error)
         return future
 
     def fetch(self, lookup: Mapping[str, Ids], *, pull: bool = True) -> Future[StepResult]:
         """See `ParameterServers.fetch`."""
-        future: Future[StepResult] = Future()
-        try:
-            with self._lock:
-                store = self._service.store
-                rows = {table: store.lookup(table, ids) for table, ids in lookup.items()}
-                dense = self._partition.join(store.pull()) if pull else None
-                future.set_result(StepResult(True, store.version, dense, rows))
-        except ElasticDLError as error:
-            future.set_exception(error)
-        return future
+        return self.step_async(StepRequest(lookup=lookup, pull=pull))
 
     def flush(self) -> None:
         """See `ParameterServers.flush`: nothing is ever under way."""

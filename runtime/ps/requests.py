@@ -7,24 +7,71 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, get_type_hints
 
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.parameters.api import Array, RowGradients
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
+from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.generations import StoreService
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids
-from elasticdl_nb.runtime.parameters.store import Gradients
+from elasticdl_nb.runtime.parameters.store import PushResult
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
 from elasticdl_nb.runtime.ps.wire import Kind, Message, WireError
 
 Content = tuple[dict[str, Any], list[NDArray[Any]]]
-T = TypeVar("T")
 
 ANY_VERSION = 1 << 62
 """The version of gradients that a server shall take however old they are: another server has decided."""
 
 _OPEN_EXPORTS = 16
+
+
+class _Reader:
+    """Takes a message apart, with types checked."""
+
+    def __init__(self, meta: Mapping[str, Any], arrays: Iterator[NDArray[Any]]) -> None:
+        self._meta, self._arrays = meta, arrays
+
+    def get(self, name: str, kind: type[Any] | tuple[type[Any], ...]) -> Any:
+        value = self._meta.get(name)
+        if not isinstance(value, kind):
+            raise WireError(f"{name}={str(value)[:80]!r}")
+        return value
+
+    def number(self, name: str) -> int:
+        value = self.get(name, int)
+        if not 0 <= value <= ANY_VERSION:
+            raise WireError(f"{name}={value}")
+        return int(value)
+
+    def names(self, name: str) -> list[str]:
+        values = self.get(name, list)
+        if not all(isinstance(value, str) for value in values) or len(set(values)) < len(values):
+            raise WireError(f"{name} must be different names")
+        return list(values)
+
+    def array(self) -> NDArray[Any]:
+        array = next(self._arrays, None)
+        if array is None:
+            raise WireError("fewer arrays than it names")
+        return array
+
+    def part(self, name: str) -> _Reader | None:
+        """Return what reads a part of the message that is there or None; its arrays come next."""
+        meta = self.get(name, (dict, type(None)))
+        return None if meta is None else _Reader(meta, self._arrays)
+
+    def named(self, name: str) -> dict[str, NDArray[Any]]:
+        return {key: self.array() for key in self.names(name)}
+
+
+_READ: dict[Any, Callable[[_Reader, str], Any]] = {
+    int: _Reader.number,
+    str: lambda asked, name: asked.get(name, str),
+    float | None: lambda asked, name: asked.get(name, (int, float, type(None))),
+}
+_PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in ("dense", "rows")}
+"""How each plain field of a push is read, by its type."""
 
 
 # ------------------------------------------------------------ asking
@@ -39,28 +86,29 @@ def initialize(
     return meta, list(dense.values())
 
 
-def step(
-    push: Gradients | None = None,
-    *,
-    version: int = 0,
-    learning_rate: float | None = None,
-    source: str = "",
-    sequence: int = 0,
-    lookup: Mapping[str, Ids] | None = None,
-    create: bool = True,
-    pull: bool = False,
-) -> Content:
-    """STEP: push, then look up, then pull, each only if wanted.
+def step(request: StepRequest) -> Content:
+    """STEP: answered with `accepted`, `reason`, `version`; the rows in the order of `lookup`; the slices of `dense`."""
+    push, lookup = request.push, request.lookup
+    meta: dict[str, Any] = {"push": None, "lookup": list(lookup), "create": request.create, "pull": request.pull}
+    arrays: list[NDArray[Any]] = []
+    if push is not None:
+        plain = {name: getattr(push, name) for name in _PLAIN}
+        meta["push"] = {**plain, "dense": list(push.dense), "rows": list(push.rows)}
+        arrays = [*push.dense.values(), *(array for pair in push.rows.values() for array in pair)]
+    return meta, [*arrays, *lookup.values()]
 
-    Answered with `accepted`, `reason`, `version`; the rows in the order of `lookup`; and the slices of `dense`.
-    """
-    dense, rows, wanted = push.dense if push else {}, push.rows if push else {}, lookup or {}
-    meta = {
-        "push": push is not None, "version": version, "rate": learning_rate, "source": source, "sequence": sequence,
-        "dense": list(dense), "rows": list(rows), "lookup": list(wanted), "create": create, "pull": pull,
-    }  # fmt: skip
-    pairs: list[NDArray[Any]] = [array for pair in rows.values() for array in pair]
-    return meta, [*dense.values(), *pairs, *wanted.values()]
+
+def _read_step(asked: _Reader) -> StepRequest:
+    return StepRequest(
+        push=None if (push := asked.part("push")) is None else _read_push(push),
+        lookup=asked.named("lookup"), create=asked.get("create", bool), pull=asked.get("pull", bool),
+    )  # fmt: skip
+
+
+def _read_push(asked: _Reader) -> Push:
+    dense = asked.named("dense")
+    rows = {table: (asked.array(), asked.array()) for table in asked.names("rows")}
+    return Push(dense, rows, **{name: read(asked, name) for name, read in _PLAIN.items()})
 
 
 def assign(values: Mapping[str, Array]) -> Content:
@@ -100,7 +148,7 @@ class Answers:
         answer = self._answers.get(message.kind)
         if answer is None:
             raise WireError(f"{message.kind.name} is not a request")
-        return answer(_Reader(message))
+        return answer(_Reader(message.meta, iter(message.arrays)))
 
     def _initialize(self, asked: _Reader) -> Content:
         place = asked.number("server"), asked.number("servers")
@@ -116,20 +164,11 @@ class Answers:
 
     def _step(self, asked: _Reader) -> Content:
         store = self._service.store
-        meta: dict[str, Any] = {"accepted": True, "reason": "", "version": store.version}
-        dense = asked.named("dense")
-        rows: RowGradients = {table: (asked.array(), asked.array()) for table in asked.names("rows")}
-        lookup = asked.named("lookup")
-        if asked.get("push", bool):
-            rate = asked.get("rate", (int, float, type(None)))
-            result = store.push(
-                Gradients(dense, rows), asked.number("version"),
-                learning_rate=rate, source=asked.get("source", str), sequence=asked.number("sequence"),
-            )  # fmt: skip
-            meta = {"accepted": result.accepted, "reason": result.reason, "version": result.version}
-        create = asked.get("create", bool)
-        found = [store.lookup(table, ids, create=create) for table, ids in lookup.items()]
-        return _dense(meta, store.pull() if asked.get("pull", bool) else {}, found)
+        request = _read_step(asked)
+        done = PushResult(True, store.version) if request.push is None else store.push(request.push)
+        found = [store.lookup(table, ids, create=request.create) for table, ids in request.lookup.items()]
+        meta = {"accepted": done.accepted, "reason": done.reason, "version": done.version}
+        return _dense(meta, store.pull() if request.pull else {}, found)
 
     def _assign(self, asked: _Reader) -> Content:
         self._service.store.assign(asked.named("dense"))
@@ -167,41 +206,6 @@ class Answers:
 
 def _dense(meta: dict[str, Any], dense: Mapping[str, Array], first: list[NDArray[Any]]) -> Content:
     return {**meta, "dense": list(dense)}, [*first, *dense.values()]
-
-
-class _Reader:
-    """Takes a message apart, with types checked."""
-
-    def __init__(self, message: Message) -> None:
-        self._meta = message.meta
-        self._arrays = iter(message.arrays)
-
-    def get(self, name: str, kind: type[T] | tuple[type[Any], ...]) -> Any:
-        value = self._meta.get(name)
-        if not isinstance(value, kind):
-            raise WireError(f"{name}={str(value)[:80]!r}")
-        return value
-
-    def number(self, name: str) -> int:
-        value = self.get(name, int)
-        if not 0 <= value <= ANY_VERSION:
-            raise WireError(f"{name}={value}")
-        return int(value)
-
-    def names(self, name: str) -> list[str]:
-        values = self.get(name, list)
-        if not all(isinstance(value, str) for value in values) or len(set(values)) < len(values):
-            raise WireError(f"{name} must be different names")
-        return list(values)
-
-    def array(self) -> NDArray[Any]:
-        array = next(self._arrays, None)
-        if array is None:
-            raise WireError("fewer arrays than it names")
-        return array
-
-    def named(self, name: str) -> dict[str, NDArray[Any]]:
-        return {key: self.array() for key in self.names(name)}
 
 
 def read_dense(answer: Message, first: int = 0) -> dict[str, Array]:

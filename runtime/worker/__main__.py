@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import replace
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.control.masterstream import end_when_told
@@ -19,17 +19,9 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.failures import failure
-from elasticdl_nb.runtime.worker.link import MasterLink
-
-
-@dataclass(frozen=True)
-class Part:
-    """What this process is in its job."""
-
-    folder: JobFolder
-    number: int
-    link: MasterLink
-    listener: Listener | None
+from elasticdl_nb.runtime.worker.part import Part
+from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.choosing import Choice
 
 
 def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
@@ -40,10 +32,11 @@ def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
     if "TMPDIR" not in spec.envs:
         folder.use_temporary()
     logging.basicConfig(level=spec.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    listener = Listener(folder.token(), Network.of()) if spec.uses_allreduce else None
-    link = MasterLink(folder, address, int(number), incarnation, listener.address if listener else "")
-    link.activity("importing")
-    return Part(folder, int(number), link, listener)
+    choice = Choice.of(spec)
+    listener = Listener(folder.token(), Network.of()) if choice.has_neighbours else None
+    session = WorkerSession(folder, address, int(number), incarnation, listener.address if listener else "")
+    session.activity("importing")
+    return Part(folder, spec, int(number), session, choice, listener)
 
 
 def take_part_when_told(part: Future[Part]) -> None:
@@ -69,13 +62,13 @@ def main(*arguments: str) -> None:
             from elasticdl_nb.runtime.worker.worker import Worker
 
         part = coming.result()
-        Worker(part.folder, part.link, part.number, part.link.welcome().restore_from, part.listener).run()
+        Worker(replace(part, restore_from=part.session.welcome().restore_from)).run()
     except Exception as error:  # whatever goes wrong before or between tasks is the master's to judge
-        link = coming.result().link
+        session = coming.result().session
         logging.exception("the worker failed")
-        link.send(worker_failed=pb.WorkerFailed(failure=failure(error)))
+        session.send(worker_failed=pb.WorkerFailed(failure=failure(error)))
         code = 1
-    coming.result().link.close()
+    coming.result().session.close()
     sys.stdout.flush()
     sys.stderr.flush()
     # TensorFlow's threads need not be wound up: everything this process owes has been sent or written.

@@ -10,15 +10,15 @@ import tensorflow as tf
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
-from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.training.base import batch_size, with_own_losses
+from elasticdl_nb.runtime.worker.batches import batch_size, with_own_losses
+from elasticdl_nb.runtime.worker.session import WorkerSession
 
 
 class Evaluator:
     """Evaluates a built model. Metric states of several tasks may be added up before their values are asked for."""
 
-    def __init__(self, loaded: LoadedModel, link: MasterLink) -> None:
-        self._loaded, self._link = loaded, link
+    def __init__(self, loaded: LoadedModel, session: WorkerSession) -> None:
+        self._loaded, self._session = loaded, session
         self._metrics = loaded.metrics()
         self._forward = tf.function(self._outputs_and_loss, reduce_retracing=True)
 
@@ -35,7 +35,7 @@ class Evaluator:
             size = batch_size(features)
             self._metrics.update(labels, outputs, loss, size)
             records += size
-            self._link.progress(step, size)
+            self._session.progress(step, size)
         return records, state_messages(self._metrics.states())
 
     def values(self, states: list[pb.MetricState]) -> dict[str, float]:

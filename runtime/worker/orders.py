@@ -1,4 +1,4 @@
-"""What the master says about the ring: heard by the link's thread, obeyed by the one that trains."""
+"""What the master says about the ring: heard by the session's thread, obeyed by the one that trains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TaskVoid(Exception):
 
 
 class RingOrders:
-    """The master's last words; `on_regroup` is called, in the link's thread, when the ring is to be left."""
+    """The master's last words; `on_regroup` is called, in the session's thread, when the ring is to be left."""
 
     def __init__(self) -> None:
         self.on_regroup: Callable[[], None] = lambda: None
@@ -33,7 +33,7 @@ class RingOrders:
         for end in (self._bell, self._clapper):
             end.setblocking(False)
 
-    # ------------------------------------------------------------ the link's thread
+    # ------------------------------------------------------------ the session's thread
 
     def receive(self, message: pb.MasterMessage) -> None:
         """Take note of a message."""

@@ -14,8 +14,8 @@ from elasticdl_nb.runtime.data.writers import OutputForm, open_writer
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
-from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.training.base import batch_size
+from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.session import WorkerSession
 
 FORMS: dict[str, OutputForm] = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
 
@@ -49,8 +49,10 @@ def columns(outputs: Any) -> dict[str, np.ndarray]:
 class Predictor:
     """Runs a built model over tasks' batches."""
 
-    def __init__(self, loaded: LoadedModel, link: MasterLink, *, worker: int, folder: JobFolder, spec: JobSpec) -> None:
-        self._loaded, self._link, self._worker = loaded, link, worker
+    def __init__(
+        self, loaded: LoadedModel, session: WorkerSession, *, worker: int, folder: JobFolder, spec: JobSpec
+    ) -> None:
+        self._loaded, self._session, self._worker = loaded, session, worker
         self._form = part_form(spec)
         self._folder, self._writes = folder, bool(spec.output)
         self._forward = tf.function(lambda features: loaded.call_model(features, training=False), reduce_retracing=True)
@@ -71,7 +73,7 @@ class Predictor:
                     writer.write(columns(outputs))
                 size = batch_size(features)
                 records += size
-                self._link.progress(0, size)
+                self._session.progress(0, size)
         except BaseException:
             if writer is not None:
                 writer.abort()

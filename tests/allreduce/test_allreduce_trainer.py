@@ -18,7 +18,6 @@ from elasticdl_nb.runtime.model.reading.static import built_in_zoo
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.orders import RingOrders
-from elasticdl_nb.runtime.worker.training.base import LocalTrainer
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 
 MODEL = """
@@ -51,8 +50,8 @@ IMAGES = {
 }
 
 
-class Link:
-    """A link to a master that the test plays."""
+class Session:
+    """A session with a master that the test plays."""
 
     def __init__(self) -> None:
         self.orders = RingOrders()
@@ -92,7 +91,7 @@ class Together:
         )  # fmt: skip
         self.zoo, self.model, self.form = zoo, model, form
         self.listeners: list[Listener] = []
-        self.links: list[Link] = []
+        self.sessions: list[Session] = []
         self.trainers: list[AllreduceTrainer] = []
         self.generation = 0
         for _ in range(count):
@@ -101,11 +100,11 @@ class Together:
     def add(self) -> AllreduceTrainer:
         keras.utils.set_random_seed(7 + len(self.trainers))  # so that only the hand-over makes them alike
         self.listeners.append(Listener(TOKEN))
-        self.links.append(Link())
+        self.sessions.append(Session())
         loaded = load(ModelDefinition(zoo=str(self.zoo), model_def=self.model))
         loaded.build(self.form[0])
         self.trainers.append(AllreduceTrainer(
-            self.spec, loaded, self.links[-1], self.form, lambda step, loss: None,  # type: ignore[arg-type]
+            self.spec, loaded, self.sessions[-1], self.form, lambda step, loss: None,  # type: ignore[arg-type]
             number=len(self.trainers), listener=self.listeners[-1],
         ))  # fmt: skip
         return self.trainers[-1]
@@ -117,13 +116,12 @@ class Together:
             donor=donor, step=self.trainers[numbers[donor]].step, hand_over=len(numbers) > 1,
         )  # fmt: skip
         for number in numbers:
-            self.links[number].orders.receive(pb.MasterMessage(ring=ring))
+            self.sessions[number].orders.receive(pb.MasterMessage(ring=ring))
 
     def train(self, batches: dict[int, list[Any]], skip: int = 0) -> None:
         def call(number: int) -> None:
             trainer = self.trainers[number]
-            trainer.begins(pb.Task(id=number + 1, attempt=1, skip=skip))
-            trainer.train(0, iter(batches[number]))
+            trainer.train(pb.Task(id=number + 1, attempt=1, skip=skip), iter(batches[number]))
 
         at_once([lambda n=n: call(n) for n in batches])
 
@@ -134,11 +132,11 @@ class Together:
             listener.close()
 
 
-def weights(trainer: LocalTrainer) -> list[np.ndarray]:
+def weights(trainer: AllreduceTrainer) -> list[np.ndarray]:
     return [np.asarray(one) for one in trainer.model.weights]
 
 
-def alike(*trainers: LocalTrainer) -> bool:
+def alike(*trainers: AllreduceTrainer) -> bool:
     return all(
         one.tobytes() == other.tobytes()
         for trainer in trainers[1:]
@@ -183,8 +181,8 @@ def test_two_workers_learn_what_one_learns_from_their_batches_together(together:
     assert alike(*two.trainers)
     for one, other in zip(weights(two.trainers[0]), weights(alone.trainers[0]), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(two.links[0].losses, alone.links[0].losses, rtol=1e-4)
-    assert two.trainers[0].step == two.trainers[1].step == 6 and not two.links[1].losses
+    np.testing.assert_allclose(two.sessions[0].losses, alone.sessions[0].losses, rtol=1e-4)
+    assert two.trainers[0].step == two.trainers[1].step == 6 and not two.sessions[1].losses
 
 
 def test_a_fixed_global_batch_is_divided(together: Any) -> None:
@@ -202,13 +200,13 @@ def test_a_newcomer_takes_over_the_model_with_the_optimizer_and_goes_on_alike(to
     newcomer = job.add()
     newcomer.warm_up()
     assert not alike(*job.trainers)
-    job.links[0].orders.receive(pb.MasterMessage(regroup=pb.Regroup(generation=1)))
+    job.sessions[0].orders.receive(pb.MasterMessage(regroup=pb.Regroup(generation=1)))
     job.form_ring(0, 1)
     job.train({0: [points(8, 10)], 1: [points(8, 11)]})
     assert alike(*job.trainers) and newcomer.step == 4
     for one, other in zip(job.trainers[0].optimizer.variables, newcomer.optimizer.variables, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
-    halted = job.links[0].said[-1]["halted"]
+    halted = job.sessions[0].said[-1]["halted"]
     assert (halted.generation, halted.has_model, halted.step) == (1, True, 3)
     assert [(place.worker, place.task, place.records) for place in halted.places] == [(0, 1, 24)]
 
@@ -257,7 +255,7 @@ def test_models_with_normalization_and_dropout_stay_alike_and_are_the_same_every
             [np.asarray(v) for v in t.model.variables if v.path.endswith("seed_generator_state")] for t in two.trainers
         ]
         assert all((a != b).any() for a, b in zip(*seeds, strict=True)), "each has random numbers of its own"
-        return two.links[0].losses
+        return two.sessions[0].losses
 
     first = losses()
     if name.startswith("mnist_functional"):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,13 +8,14 @@ from hypothesis import strategies as st
 from elasticdl_nb.runtime.compiled import ENABLED
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters import partition
+from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.checkpoints.local import read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, file_name, load, save, save_stepwise
 from elasticdl_nb.runtime.parameters.optimizers import updates
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.rows import kernels
-from elasticdl_nb.runtime.parameters.store import Gradients, ParameterStore, UpdatePolicy, warm_up
+from elasticdl_nb.runtime.parameters.store import ParameterStore, UpdatePolicy, warm_up
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
 
 SGD = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.0, "nesterov": False}}
@@ -41,11 +44,15 @@ def new_store(config=SGD, policy=None, **place):
 
 
 def dense(*values):
-    return Gradients({KEY: np.array(values, np.float32)})
+    return Push({KEY: np.array(values, np.float32)})
 
 
 def rows(ids, *values):
-    return Gradients(rows={"t": (np.array(ids), np.array(values, np.float32))})
+    return Push(rows={"t": (np.array(ids), np.array(values, np.float32))})
+
+
+def push(store, gradients, version=0, **more):
+    return store.push(replace(gradients, version=version, **more))
 
 
 @pytest.fixture
@@ -65,7 +72,7 @@ def sync(wait, tolerance=0):
 
 
 def test_a_push_is_applied_at_once(store):
-    result = store.push(Gradients(dense(1, 2, 3).dense, rows([4, 4], [1, 1], [2, 2]).rows), 0)
+    result = push(store, Push(dense(1, 2, 3).dense, rows([4, 4], [1, 1], [2, 2]).rows), 0)
     assert (result.accepted, result.version) == (True, 1)
     assert store.pull([KEY])[KEY].tolist() == [-0.5, -1, -1.5]
     assert store.lookup("t", np.array([4, 9])).tolist() == [[-1.5, -1.5], [0, 0]]
@@ -79,9 +86,9 @@ def test_the_first_initial_values_stay(store):
 def test_initial_values_are_copied():
     store, values = new_store(), np.zeros(3, np.float32)
     store.initialize({KEY: values})
-    store.push(dense(1, 1, 1), 0)
+    push(store, dense(1, 1, 1), 0)
     pulled = store.pull()[KEY]
-    store.push(dense(1, 1, 1), 0)
+    push(store, dense(1, 1, 1), 0)
     assert values.tolist() == [0, 0, 0]
     assert pulled.tolist() == [-0.5, -0.5, -0.5]
 
@@ -89,9 +96,9 @@ def test_initial_values_are_copied():
 def test_the_schedule_follows_the_version_and_a_given_rate_wins():
     store = new_store(DECAYING)
     store.initialize({KEY: np.zeros(3, np.float32)})
-    store.push(dense(1, 0, 0), 0)
-    store.push(dense(0, 1, 0), 0)
-    store.push(dense(0, 0, 1), 0, learning_rate=2.0)
+    push(store, dense(1, 0, 0), 0)
+    push(store, dense(0, 1, 0), 0)
+    push(store, dense(0, 0, 1), 0, learning_rate=2.0)
     assert store.pull()[KEY].tolist() == [-0.5, -0.25, -2]
 
 
@@ -99,10 +106,10 @@ def test_staleness_lowers_the_learning_rate():
     store = new_store(policy=UpdatePolicy(staleness_modulation=True))
     store.initialize({KEY: np.zeros(3, np.float32)})
     for _ in range(4):
-        store.push(dense(0, 0, 0), store.version)
-    store.push(dense(1, 0, 0), 4)
-    store.push(dense(0, 1, 0), 4)
-    store.push(dense(0, 0, 1), 2)
+        push(store, dense(0, 0, 0), store.version)
+    push(store, dense(1, 0, 0), 4)
+    push(store, dense(0, 1, 0), 4)
+    push(store, dense(0, 0, 1), 2)
     assert store.pull()[KEY].tolist() == [-0.5, -0.5, -0.125]
 
 
@@ -113,11 +120,11 @@ def test_values_can_be_assigned_without_a_step(store):
 
 
 def test_a_push_sent_twice_counts_once(store):
-    first = store.push(dense(1, 1, 1), 0, source="worker-0", sequence=1)
-    assert store.push(dense(1, 1, 1), 0, source="worker-0", sequence=1) == first
-    assert store.push(dense(1, 1, 1), 0, source="worker-1", sequence=1).version == 2
-    store.push(dense(1, 1, 1), 0, source="worker-0", sequence=2)
-    late = store.push(dense(1, 1, 1), 0, source="worker-0", sequence=1)
+    first = push(store, dense(1, 1, 1), 0, source="worker-0", sequence=1)
+    assert push(store, dense(1, 1, 1), 0, source="worker-0", sequence=1) == first
+    assert push(store, dense(1, 1, 1), 0, source="worker-1", sequence=1).version == 2
+    push(store, dense(1, 1, 1), 0, source="worker-0", sequence=2)
+    late = push(store, dense(1, 1, 1), 0, source="worker-0", sequence=1)
     assert not late.accepted and "older than its last" in late.reason
     assert store.pull()[KEY].tolist() == [-1.5] * 3
 
@@ -125,20 +132,20 @@ def test_a_push_sent_twice_counts_once(store):
 @pytest.mark.parametrize(
     ("gradients", "message"),
     [
-        (Gradients({"v@0:3/3": np.ones(3, np.float32)}), "does not hold v@0:3/3. Did you mean 'w@0:3/3'"),
-        (Gradients({KEY: np.ones(2, np.float32)}), "3 values of float32 are needed, not 2 of float32"),
-        (Gradients({KEY: np.ones(3)}), "not 3 of float64"),
+        (Push({"v@0:3/3": np.ones(3, np.float32)}), "does not hold v@0:3/3. Did you mean 'w@0:3/3'"),
+        (Push({KEY: np.ones(2, np.float32)}), "3 values of float32 are needed, not 2 of float32"),
+        (Push({KEY: np.ones(3)}), "not 3 of float64"),
         (rows([1], [1, 2, 3]), "embedding t: gradients of shape"),
-        (Gradients(rows={"u": (np.array([1]), np.ones((1, 2), np.float32))}), "no embedding named u"),
+        (Push(rows={"u": (np.array([1]), np.ones((1, 2), np.float32))}), "no embedding named u"),
     ],
 )
 def test_gradients_that_do_not_fit_change_nothing(store, gradients, message):
-    mixed = Gradients({KEY: np.ones(3, np.float32), **gradients.dense}, gradients.rows)
+    mixed = Push({KEY: np.ones(3, np.float32), **gradients.dense}, gradients.rows)
     with pytest.raises(DataError, match=message):
-        store.push(mixed, 0, source="worker-0", sequence=1)
+        push(store, mixed, 0, source="worker-0", sequence=1)
     assert store.version == 0
     assert store.pull()[KEY].tolist() == [0, 0, 0]
-    assert store.push(dense(1, 1, 1), 0, source="worker-0", sequence=1).accepted
+    assert push(store, dense(1, 1, 1), 0, source="worker-0", sequence=1).accepted
 
 
 def test_a_table_of_another_size_is_refused(store):
@@ -156,8 +163,8 @@ def from_message(array):
 
 def test_arrays_out_of_messages_do(store):
     ids, values = np.array([4, 4, -2]), np.array([[1, 1], [2, 2], [3, 3]], np.float32)
-    push = Gradients({KEY: from_message(np.ones(3, np.float32))}, {"t": (from_message(ids), from_message(values))})
-    store.push(push, 0)
+    gradients = Push({KEY: from_message(np.ones(3, np.float32))}, {"t": (from_message(ids), from_message(values))})
+    push(store, gradients)
     assert store.pull()[KEY].tolist() == [-0.5, -0.5, -0.5]
     assert store.lookup("t", from_message(ids)).tolist() == [[-1.5, -1.5], [-1.5, -1.5], [-1.5, -1.5]]
 
@@ -177,7 +184,7 @@ def test_nothing_is_compiled_after_the_warm_up():
     for wrap in (np.asarray, from_message):
         for ids in ([1, 1], [1, 2]):
             keys, values = wrap(np.array(ids)), wrap(np.ones((2, 2), np.float32))
-            store.push(Gradients({KEY: wrap(np.ones(3, np.float32))}, {"t": (keys, values)}), 0)
+            push(store, Push({KEY: wrap(np.ones(3, np.float32))}, {"t": (keys, values)}), 0)
             store.lookup("t", keys)
             store.lookup("t", keys, create=False)
     store.lookup("t", np.arange(10_000))
@@ -192,9 +199,9 @@ def test_nothing_is_compiled_after_the_warm_up():
 
 def test_the_mean_of_the_awaited_pushes_is_applied():
     store = sync(2)
-    first = store.push(Gradients(dense(1, 1, 1).dense, rows([5], [4, 4]).rows), 0)
+    first = push(store, Push(dense(1, 1, 1).dense, rows([5], [4, 4]).rows), 0)
     assert (first.accepted, first.version, store.waiting) == (True, 0, 1)
-    second = store.push(Gradients(dense(3, 3, 3).dense, rows([5, 6], [2, 2], [2, 2]).rows), 0)
+    second = push(store, Push(dense(3, 3, 3).dense, rows([5, 6], [2, 2], [2, 2]).rows), 0)
     assert (second.accepted, second.version, store.waiting) == (True, 1, 0)
     assert store.pull()[KEY].tolist() == [-1, -1, -1]
     assert store.lookup("t", np.array([5, 6])).tolist() == [[-1.5, -1.5], [-0.5, -0.5]]
@@ -202,31 +209,31 @@ def test_the_mean_of_the_awaited_pushes_is_applied():
 
 def test_old_gradients_are_rejected_with_the_reason():
     store = sync(1)
-    store.push(dense(1, 1, 1), 0)
-    late = store.push(dense(1, 1, 1), 0, source="w", sequence=1)
+    push(store, dense(1, 1, 1), 0)
+    late = push(store, dense(1, 1, 1), 0, source="w", sequence=1)
     assert (late.accepted, late.version) == (False, 1)
     assert late.reason == "computed from version 0, 1 behind; 0 is tolerated"
-    assert store.push(dense(1, 1, 1), 1, source="w", sequence=1).accepted
+    assert push(store, dense(1, 1, 1), 1, source="w", sequence=1).accepted
 
 
 def test_some_staleness_can_be_tolerated():
     store = sync(1, tolerance=1)
-    store.push(dense(1, 1, 1), 0)
-    assert store.push(dense(1, 1, 1), 0).accepted
-    assert not store.push(dense(1, 1, 1), 0).accepted
+    push(store, dense(1, 1, 1), 0)
+    assert push(store, dense(1, 1, 1), 0).accepted
+    assert not push(store, dense(1, 1, 1), 0).accepted
 
 
 def test_a_push_without_gradients_for_this_server_counts():
     store = sync(2)
-    store.push(Gradients(), 0)
-    assert store.push(dense(2, 2, 2), 0).version == 1
+    push(store, Push(), 0)
+    assert push(store, dense(2, 2, 2), 0).version == 1
     assert store.pull()[KEY].tolist() == [-0.5, -0.5, -0.5]
 
 
 def test_what_waits_is_not_lost_at_the_end():
     store = sync(3)
-    store.push(dense(1, 1, 1), 0)
-    store.push(dense(3, 3, 3), 0)
+    push(store, dense(1, 1, 1), 0)
+    push(store, dense(3, 3, 3), 0)
     assert store.flush() == 1
     assert store.flush() == 1
     assert store.pull()[KEY].tolist() == [-1, -1, -1]
@@ -251,7 +258,7 @@ class Fleet:
     def push(self, values, ids, gradients):
         places = split_ids(ids, len(self.stores))
         for store, part, place in zip(self.stores, self.partition.split(values), places, strict=True):
-            store.push(Gradients(part, {"t": (ids[place], gradients[place])}), store.version)
+            push(store, Push(part, {"t": (ids[place], gradients[place])}), store.version)
 
     def pull(self):
         return self.partition.join({key: value for store in self.stores for key, value in store.pull().items()})
@@ -321,7 +328,7 @@ def test_a_snapshot_is_of_its_moment(tmp_path):
 
 def test_a_snapshot_applies_what_waits():
     store = sync(2)
-    store.push(dense(1, 1, 1), 0)
+    push(store, dense(1, 1, 1), 0)
     frames = list(store.snapshot())
     assert frames[0].meta["version"] == 1
     other = new_store()

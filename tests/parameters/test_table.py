@@ -179,7 +179,7 @@ def test_rows_of_no_values_are_refused():
 MEMORY = """
 import numpy as np
 from elasticdl_nb.runtime.ps.process import StoreService
-from elasticdl_nb.runtime.parameters.store import Gradients
+from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.table import TableSpec
 config = dict(learning_rate=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-7, amsgrad=False)
 store = StoreService().initialize(dict(class_name="Adam", config=config), {}, [TableSpec("t", 16)])
@@ -189,7 +189,7 @@ start = memory("VmRSS")
 gradients = np.ones((50_000, 16), np.float32)
 for step in range(1, 102):
     ids = (np.arange(50_000) + step * 50_000) * -977
-    store.push(Gradients(rows={"t": (ids, gradients)}), 0)
+    store.push(Push(rows={"t": (ids, gradients)}))
 print(len(store.tables["t"]), start, memory("VmHWM"), store.nbytes)
 """
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 
@@ -17,26 +18,22 @@ def started():
 
 
 def test_a_step_applies_gradients_and_brings_what_comes_next():
-    result = started().step(
-        {"w": np.ones((2, 2), np.float32)},
-        {"t": (np.array([3]), np.ones((1, 2), np.float32))},
-        version=0,
-        lookup={"t": np.array([3, 4])},
-    )
+    push = Push({"w": np.ones((2, 2), np.float32)}, {"t": (np.array([3]), np.ones((1, 2), np.float32))})
+    result = started().step(StepRequest(push, lookup={"t": np.array([3, 4])}))
     assert (result.accepted, result.version) == (True, 1)
     assert result.dense["w"].tolist() == [[-0.5, -0.5], [-0.5, -0.5]] and result.dense["b"].tolist() == [0, 0, 0]
     assert result.rows["t"].tolist() == [[-0.5, -0.5], [0, 0]]
 
 
 def test_an_asynchronous_step_that_fails_says_so_in_its_future():
-    future = started().step_async({}, {"other": (np.array([3]), np.ones((1, 2), np.float32))}, version=0)
+    future = started().step_async(StepRequest(Push(rows={"other": (np.array([3]), np.ones((1, 2), np.float32))})))
     with pytest.raises(DataError, match="no embedding named other"):
         future.result()
 
 
 def test_a_checkpoint_brings_everything_back(tmp_path):
     servers = started()
-    servers.step({}, {"t": (np.array([3, 9]), np.ones((2, 2), np.float32))}, version=0)
+    servers.step(StepRequest(Push(rows={"t": (np.array([3, 9]), np.ones((2, 2), np.float32))})))
     servers.assign({"b": np.array([1, 2, 3], np.float32)})
     servers.save(tmp_path)
     again = InProcessServers()

@@ -12,7 +12,7 @@ import pytest
 from running_servers import DENSE, SGD, TABLES
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.api import ServersLost
+from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
@@ -100,7 +100,7 @@ def master(tmp_path, monkeypatch):
 
 def step(client, value=1.0):
     ids = np.arange(5)
-    return client.step({}, {"t": (ids, np.full((5, 2), value, np.float32))}, version=0).version
+    return client.step(StepRequest(Push(rows={"t": (ids, np.full((5, 2), value, np.float32))}))).version
 
 
 def row(client):

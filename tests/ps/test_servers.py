@@ -14,7 +14,7 @@ import zmq
 from running_servers import DENSE, SGD, TABLES, TOKEN, ServerProcess, client_of, running
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed
-from elasticdl_nb.runtime.parameters.api import ServersLost
+from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
@@ -45,6 +45,11 @@ def ones(*shape):
     return np.ones(shape, np.float32)
 
 
+def pushed(dense=None, rows=None, version=0):
+    """A request to push gradients: of the variable b, unless others are given."""
+    return StepRequest(Push({"b": ones(3)} if dense is None else dense, rows or {}, version))
+
+
 def trained(servers):
     """Some steps, and what is there afterwards."""
     rng = np.random.default_rng(0)
@@ -53,12 +58,8 @@ def trained(servers):
     for _ in range(5):
         ids = np.unique(rng.integers(-50, 200, 40))
         dense = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in DENSE.items()}
-        result = servers.step(
-            dense,
-            {"t": (ids, ones(len(ids), 2)), "u": (ids, rng.normal(size=(len(ids), 4)).astype(np.float32))},
-            version=version,
-            lookup={"u": ids[::-1].copy(), "t": ids[:0]},
-        )
+        rows = {"t": (ids, ones(len(ids), 2)), "u": (ids, rng.normal(size=(len(ids), 4)).astype(np.float32))}
+        result = servers.step(StepRequest(Push(dense, rows, version), lookup={"u": ids[::-1].copy(), "t": ids[:0]}))
         version = result.version
         seen += [result.dense["w"], result.dense["large"], result.rows["u"], result.rows["t"]]
     seen.append(servers.lookup("u", np.arange(-60, 300), create=False))
@@ -95,7 +96,7 @@ def test_values_can_be_assigned():
 
 def test_steps_under_way_end_with_flush():
     with running(2) as servers, client_of(servers) as client:
-        futures = [client.step_async({"b": ones(3)}, {}, version=0, pull=False) for _ in range(20)]
+        futures = [client.step_async(StepRequest(Push({"b": ones(3)}), pull=False)) for _ in range(20)]
         client.flush()
         assert [future.result().version for future in futures] == list(range(1, 21))
         assert client.pull()[0]["b"].tolist() == [-10] * 3
@@ -103,7 +104,7 @@ def test_steps_under_way_end_with_flush():
 
 def test_many_threads_share_a_client():
     with running(2) as servers, client_of(servers) as client, ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: client.step({"b": ones(3)}, {}, version=0), range(40)))
+        list(pool.map(lambda _: client.step(pushed()), range(40)))
         assert client.pull()[0]["b"].tolist() == [-20] * 3
 
 
@@ -112,8 +113,8 @@ def test_mistakes_come_back_as_the_errors_they_are():
         with pytest.raises(DataError, match="no embedding named v was declared"):
             client.lookup("v", np.arange(3))
         with pytest.raises(DataError, match="gradients of shape"):
-            client.step({}, {"t": (np.arange(4), ones(4, 3))}, version=0)
-        failed = client.step_async({}, {"t": (np.arange(4), ones(4, 3))}, version=0)
+            client.step(pushed({}, {"t": (np.arange(4), ones(4, 3))}))
+        failed = client.step_async(pushed({}, {"t": (np.arange(4), ones(4, 3))}))
         with pytest.raises(DataError, match="gradients of shape"):
             client.flush()
         assert failed.done()
@@ -137,7 +138,7 @@ def test_gradients_count_on_all_servers_or_on_none():
             def steps(client):
                 accepted, version = 0, 0
                 while accepted < 30:
-                    result = client.step({name: ones(*v.shape) for name, v in DENSE.items()}, {}, version=version)
+                    result = client.step(pushed({name: ones(*v.shape) for name, v in DENSE.items()}, version=version))
                     accepted += result.accepted
                     version = result.version
                 return accepted
@@ -150,7 +151,7 @@ def test_gradients_count_on_all_servers_or_on_none():
 
 def test_gradients_that_wait_for_others_are_settled():
     with running(2, UpdatePolicy(grads_to_wait=2)) as servers, client_of(servers, synchronous=True) as client:
-        result = client.step({"b": ones(3)}, {}, version=0)
+        result = client.step(pushed())
         assert (result.accepted, result.version, result.dense["b"].tolist()) == (True, 0, [0, 0, 0])
         assert client.settle() == 1
         assert client.pull()[0]["b"].tolist() == [-0.5] * 3
@@ -161,10 +162,10 @@ def test_staleness_is_counted_by_each_server_for_itself():
         stray = Transport([server.address for server in servers], TOKEN, 0)
         names = {Slice.parse(key).name for key in servers[1].service.store.pull()} & {"b", "w"}
         for _ in range(7):  # a worker that died between its pushes
-            stray.request(1, Kind.STEP, requests.step(requests.Gradients()), 10).result()
+            stray.request(1, Kind.STEP, requests.step(StepRequest(Push(), pull=False)), 10).result()
         stray.close()
         _, version = client.pull()
-        dense = client.step({name: ones(*DENSE[name].shape) for name in names}, {}, version=version).dense
+        dense = client.step(pushed({name: ones(*DENSE[name].shape) for name in names}, version=version)).dense
         assert names and all((dense[name] == -0.5).all() for name in names)
 
 
@@ -185,9 +186,9 @@ def test_a_killed_server_is_noticed_at_once():
     process = ServerProcess()
     try:
         with client_of([process]) as client:
-            client.step({"b": ones(3)}, {}, version=0)
+            client.step(pushed())
             process.signal(signal.SIGSTOP)
-            waiting = client.step_async({"b": ones(3)}, {}, version=1)
+            waiting = client.step_async(pushed(version=1))
             started = time.monotonic()
             process.signal(signal.SIGKILL)
             with pytest.raises(ServersLost, match=r"parameter server 0 at .* is lost: the connection broke"):
@@ -247,7 +248,7 @@ def test_between_machines_everything_is_encrypted(network):
     with running(2, network=network) as servers:
         assert all(server.address.startswith("curve://") for server in servers)
         with client_of(servers) as client:
-            assert client.step({"b": ones(3)}, {}, version=0).version == 1
+            assert client.step(pushed()).version == 1
         with client_of(servers, initialize=False, token="x" * 64, timeout=5) as client:
             with pytest.raises(ServersLost):
                 client.pull()
@@ -263,7 +264,7 @@ def test_between_machines_everything_is_encrypted(network):
 def test_nonsense_from_peers_does_no_harm(caplog):
     caplog.set_level(logging.WARNING)
     rng = random.Random(0)
-    good = encode(Message(Kind.STEP, 0, 1, *requests.step(pull=True)), frame_key(TOKEN))
+    good = encode(Message(Kind.STEP, 0, 1, *requests.step(StepRequest())), frame_key(TOKEN))
     context = zmq.Context()
     with running() as servers, client_of(servers) as client, context.socket(zmq.DEALER) as peer:
         peer.linger = 0
@@ -283,9 +284,15 @@ def test_nonsense_from_peers_does_no_harm(caplog):
             peer.send_multipart(frames)
         peer.send_multipart([b""] * 70_000)
         for kind in Kind:  # signed, but not what this kind needs
-            for meta in ({}, {"dense": 3}, {"dense": ["w"], "push": True}, {"tables": [{}], "optimizer": None}):
+            for meta in (
+                {},
+                {"dense": 3},
+                {"dense": ["w"], "push": True},
+                {"push": {"dense": [], "rows": [], "version": -1}},
+                {"tables": [{}], "optimizer": None},
+            ):
                 peer.send_multipart(encode(Message(kind, 0, 2, meta), frame_key(TOKEN)))
-        assert client.step({"b": ones(3)}, {}, version=0).version == 1
+        assert client.step(pushed()).version == 1
     context.term()
     assert caplog.text.count("dropped a message") == 1
     assert "Traceback" not in caplog.text

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.embeddings.served import Ids, Rows, ServedLayer, ServedLayers, active
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers, active
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 COMBINERS = (None, "sum", "mean", "sqrtn")
@@ -127,7 +128,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             shape=(self.buckets, self.output_dim), initializer=self.embeddings_initializer, name="rows"
         )
 
-    def hold(self, ids: Ids, rows: Rows) -> None:
+    def hold(self, ids: Ids, rows: Array) -> None:
         """Have these rows as weights from now on, and zeros for other ids; ids int64 [n], sorted and all different."""
         self._served = None
         self._tracker.unlock()

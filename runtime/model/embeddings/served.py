@@ -19,17 +19,14 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError, ModelError
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 THRESHOLD = 2 << 20
 """Bytes from which on a layer's matrix is served; the environment variable ELASTICDL_SERVE_FROM_BYTES wins over it."""
-
-Ids = NDArray[np.int64]
-Rows = NDArray[np.float32]
 
 _BLOCK = 1 << 16
 _patch_lock = threading.Lock()
@@ -39,10 +36,10 @@ _active: list[ServedLayers] = []
 class RowSource(Protocol):
     """Where rows are: a parameter store of this process, or the servers."""
 
-    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Rows:
+    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
         """Return the rows of `ids`, int64 [n] and all different, as float32 [n, dim]."""
 
-    def export(self, table: str) -> Iterator[tuple[Ids, Rows]]:
+    def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
         """Return all rows of a table, block by block."""
 
 
@@ -119,7 +116,7 @@ class ServedLayer:
         rows.set_shape([None, self.dim])
         return tf.gather(rows, places)
 
-    def _lookup(self, ids: Ids) -> Rows:
+    def _lookup(self, ids: Ids) -> Array:
         self.check(ids)
         if self.layers.source is None:  # before training has begun: all rows have their initial values
             return self._initial(ids)
@@ -137,14 +134,14 @@ class ServedLayer:
                 "give the layer a larger input_dim, or fold the ids into its range"
             )
 
-    def _initial(self, ids: Ids) -> Rows:
+    def _initial(self, ids: Ids) -> Array:
         spec = self.spec
         initial = row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
         out = np.empty((ids.size, spec.dim), np.float32)
         initial(ids, out)
         return out
 
-    def exported(self) -> Iterator[tuple[Ids, Rows]]:
+    def exported(self) -> Iterator[tuple[Ids, Array]]:
         """Return all rows that the table holds, block by block."""
         return iter(()) if self.layers.source is None else self.layers.source.export(self.name)
 
@@ -173,7 +170,7 @@ class ServedEmbedding(ServedLayer):
         for name in _REPLACED:
             setattr(layer, name, MethodType(getattr(self, f"_{name}"), self.layer))
 
-    def matrix(self) -> Rows:
+    def matrix(self) -> Array:
         """Return all rows, float32 [input_dim, dim]; one that nobody has asked for yet has its initial value."""
         size = self.layer.input_dim
         values = np.empty((size, self.dim), np.float32)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from elasticdl_nb.runtime.parameters.arrays import Array, RowGradients
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,12 @@ class Clipping:
             limit = np.float32(self.clipvalue)
             return [np.clip(gradient, -limit, limit) for gradient in gradients]
         return list(gradients)
+
+    def with_rows(self, dense: Sequence[Array], rows: RowGradients) -> tuple[list[Array], RowGradients]:
+        """Return a step's gradients, of dense variables and of rows, clipped together."""
+        clipped = self([*dense, *(values for _, values in rows.values())])
+        of_rows = zip(rows.items(), clipped[len(dense) :], strict=True)
+        return clipped[: len(dense)], {table: (ids, values) for (table, (ids, _)), values in of_rows}
 
 
 def _norm(gradients: Sequence[Array]) -> np.float32:

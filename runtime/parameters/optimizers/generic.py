@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.parameters.arrays import Array, Rows
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.rules import COMPILED, ServerOptimizer, Slot, check_supported
-from elasticdl_nb.runtime.parameters.optimizers.updates import Array
-from elasticdl_nb.runtime.parameters.rows.kernels import Rows
 
 _OPTIONS = (
     "use_ema", "gradient_accumulation_steps", "loss_scale_factor", "clipnorm", "global_clipnorm", "clipvalue",

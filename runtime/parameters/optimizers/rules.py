@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.parameters.arrays import Array, Rows
 from elasticdl_nb.runtime.parameters.optimizers import updates
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.schedules import Schedule, constant, schedule_from_config
-from elasticdl_nb.runtime.parameters.optimizers.updates import Array, Constants, Update
-from elasticdl_nb.runtime.parameters.rows.kernels import Rows
+from elasticdl_nb.runtime.parameters.optimizers.updates import Constants, Update
 
 F = np.float32
 _ONE = F(1)

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.compiled import ENABLED, compiled, plain
-from elasticdl_nb.runtime.parameters.rows.kernels import Rows
+from elasticdl_nb.runtime.parameters.arrays import Array, Rows
 
-Array = NDArray[np.float32]
 Constants = tuple[np.float32, ...]
 
 

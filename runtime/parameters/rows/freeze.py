@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.parameters.rows.kernels import Rows
+from elasticdl_nb.runtime.parameters.arrays import Rows
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from elasticdl_nb.runtime import compiled
 from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.arrays import Ids, Rows
 from elasticdl_nb.runtime.parameters.rows import kernels, kernels_numpy, memory
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids, Rows
 
 SMALLEST = 1024
 MOST_ROWS = 2**31 - 2

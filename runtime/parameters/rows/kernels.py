@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.compiled import compiled
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
 
 Slots = NDArray[np.int32]
-Ids = NDArray[np.int64]
-Rows = NDArray[np.int32]
 
 _SHIFT = np.uint64(33)
 _ONE = np.uint64(1)
@@ -89,7 +88,7 @@ def rebuild(slots: Slots, known: Ids, count: int) -> None:
 
 
 @compiled
-def gather(source: NDArray[np.float32], rows: Rows, out: NDArray[np.float32]) -> None:
+def gather(source: Array, rows: Rows, out: Array) -> None:
     """Copy row `rows[i]` of `source` to row i of `out`."""
     for i in range(rows.size):
         row = rows[i]
@@ -98,7 +97,7 @@ def gather(source: NDArray[np.float32], rows: Rows, out: NDArray[np.float32]) ->
 
 
 @compiled
-def scatter(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+def scatter(target: Array, rows: Rows, values: Array) -> None:
     """Copy row i of `values` to row `rows[i]` of `target`."""
     for i in range(rows.size):
         row = rows[i]
@@ -107,7 +106,7 @@ def scatter(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]
 
 
 @compiled
-def add_rows(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+def add_rows(target: Array, rows: Rows, values: Array) -> None:
     """Add row i of `values` to row `rows[i]` of `target`, in the order of i."""
     for i in range(rows.size):
         row = rows[i]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.parameters.rows.kernels import Ids, Rows, Slots
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
+from elasticdl_nb.runtime.parameters.rows.kernels import Slots
 
 _SHIFT = np.uint64(33)
 _FIRST = np.uint64(0xFF51AFD7ED558CCD)
@@ -76,16 +77,16 @@ def _place(slots: Slots, ids: Ids, row: int) -> None:
         rows, place = rows[onward], (place[onward] + 1) & (slots.size - 1)
 
 
-def gather(source: NDArray[np.float32], rows: Rows, out: NDArray[np.float32]) -> None:
+def gather(source: Array, rows: Rows, out: Array) -> None:
     """See `kernels.gather`."""
     np.take(source, rows, axis=0, out=out)
 
 
-def scatter(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+def scatter(target: Array, rows: Rows, values: Array) -> None:
     """See `kernels.scatter`."""
     target[rows] = values
 
 
-def add_rows(target: NDArray[np.float32], rows: Rows, values: NDArray[np.float32]) -> None:
+def add_rows(target: Array, rows: Rows, values: Array) -> None:
     """See `kernels.add_rows`."""
     np.add.at(target, rows, values)

@@ -23,24 +23,23 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.state import ModelState
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.link import MasterLink
+from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import TaskVoid
-from elasticdl_nb.runtime.worker.training.base import LocalTrainer, batch_size
+from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.exchange import Exchange
 from elasticdl_nb.runtime.worker.training.ring_step import RingStep
 from elasticdl_nb.runtime.worker.training.slices import slices
+from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
 GRACE = 0.05
 """Seconds that a worker whose neighbour begins gives the master to send it a task too: others have just got theirs."""
-
-
 ANSWER_SECONDS = 0.5
 """How long a worker that has reports to make waits for an answer to earlier ones."""
 
 
-class AllreduceTrainer(LocalTrainer):
-    """A LocalTrainer that is one of many. `on_step` is called after each step, in the oldest worker.
+class AllreduceTrainer(WholeModelTrainer):
+    """One of many that make the same steps. `on_step` is called after each step, in the oldest worker.
 
     Callbacks are called in the oldest worker only; the learning rate and the end of training that they cause are
     everyone's. Every method that makes steps raises Dismissed when the worker is let go, and TaskVoid when the job has
@@ -48,12 +47,13 @@ class AllreduceTrainer(LocalTrainer):
     """
 
     def __init__(
-        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None], *, number: int, listener: Listener,
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        super().__init__(spec, loaded, link, element_spec, on_loss)
-        self.on_step: Callable[[], None] = lambda: None
-        self._number, self._listener, self._orders = number, listener, link.orders
+        super().__init__(spec, loaded, session, element_spec, on_loss)
+        self._on_step = on_step
+        self._number, self._listener, self._orders = number, listener, session.orders
         self._element_spec = element_spec
         self._state = ModelState(self.model, self.optimizer)
         self._rate_is_set = not isinstance(keras.optimizers.serialize(self.optimizer)["config"]["learning_rate"], dict)
@@ -63,7 +63,6 @@ class AllreduceTrainer(LocalTrainer):
         self._is_in_ring = False
         self._has_model = False
         self._places: dict[int, tuple[Place, ...]] = {}
-        self._task = pb.Task()
         self._here, self._earlier = NOWHERE, NOWHERE
         self._unsafe: list[Callable[[], None]] = []
         self._orders.on_regroup = self._leave_if_told
@@ -98,7 +97,7 @@ class AllreduceTrainer(LocalTrainer):
         return self._collective.rank == 0
 
     def _leave_if_told(self) -> None:
-        """In the link's thread: end what waits for neighbours, who may wait for this worker no longer."""
+        """In the session's thread: end what waits for neighbours, who may wait for this worker no longer."""
         if self._is_in_ring and self._orders.is_to_leave(self._ring.generation):
             self._collective.abort()
 
@@ -113,10 +112,10 @@ class AllreduceTrainer(LocalTrainer):
     def _rejoin(self) -> bool:
         """Leave the ring, take part in the next; return whether the step under way is in the model already."""
         step = self.step
-        self._link.activity("waiting")
+        self._session.activity("waiting")
         while True:
             self._leave()
-            self._link.send(halted=pb.Halted(
+            self._session.send(halted=pb.Halted(
                 generation=self._ring.generation, has_model=self._has_model, step=self.step, places=self.places(),
             ))  # fmt: skip
             self._ring = self._orders.next_ring(after=self._ring.generation)
@@ -125,7 +124,7 @@ class AllreduceTrainer(LocalTrainer):
                 break
             except RingBroken:
                 continue
-        self._link.activity("training")
+        self._session.activity("training")
         if self._here.task and self._here.task < self._ring.first_task:
             raise TaskVoid
         return self.step > step
@@ -178,32 +177,19 @@ class AllreduceTrainer(LocalTrainer):
 
     # ------------------------------------------------------------ tasks
 
-    def begins(self, task: pb.Task) -> None:
-        """See `LocalTrainer`."""
-        self._task = task
-
-    def train(self, epoch: int, batches: Iterator[Any]) -> int:
-        """See `LocalTrainer.train`; counts also the records of the task that were in the model before."""
-        self._here = Place(self._task.id, self._task.attempt, self._task.skip)
+    def train(self, task: pb.Task, batches: Iterator[Any]) -> int:
+        """See `Trainer.train`; counts also the records of the task that were in the model before."""
+        self._here = Place(task.id, task.attempt, task.skip)
         complete = False
-        self.callbacks.task_begins(epoch)
         try:
-            for features, labels in slices(batches, self._task.skip, self._share):
-                self.callbacks.batch_begins()
-                loss = self._step(features, labels)
-                if loss is not None:
-                    self.callbacks.batch_ended(loss)
-                if self.should_stop():
-                    break
-            else:
-                complete = True
+            complete = self._make_steps(task.epoch, slices(batches, task.skip, self._share))
         finally:
             self._earlier, self._here = replace(self._here, complete=complete), NOWHERE
         return self.records_kept
 
     @property
     def records_kept(self) -> int:
-        """See `LocalTrainer`."""
+        """See `Trainer`."""
         return self._earlier.records
 
     def _share(self, records: int) -> int:
@@ -215,7 +201,7 @@ class AllreduceTrainer(LocalTrainer):
         return max(1, self._spec.minibatch_size // world + (rank < self._spec.minibatch_size % world))
 
     def when_safe(self, call: Callable[[], None]) -> None:
-        """See `LocalTrainer`. That is so once all have begun the next step, and so have made this one."""
+        """See `Trainer`. That is so once all have begun the next step, and so have made this one."""
         self._unsafe.append(call)
         if self._collective.world == 1:
             self._report()
@@ -256,7 +242,7 @@ class AllreduceTrainer(LocalTrainer):
 
     # ------------------------------------------------------------ steps
 
-    def _step(self, features: Any, labels: Any) -> Any:
+    def _make_step(self, features: Any, labels: Any) -> Any:
         """Make a step with all others; return its mean loss, or None if it was made without this worker's hearing."""
         self._be_in_ring()
         size = batch_size(features)
@@ -264,12 +250,12 @@ class AllreduceTrainer(LocalTrainer):
         if self._collective.world == 1:
             loss = self._apply_batch(features, labels)
             self._made([Entry(size, after, self._earlier)], loss)
-            self.on_step()
+            self._on_step()
         else:
             loss = self._step_together(features, labels, size, after)
         if not self.stopped or loss is not None:
             self._here = after
-            self._link.progress(self.step, size)
+            self._session.progress(self.step, size)
         return loss
 
     def _step_together(self, features: Any, labels: Any, size: int, after: Place) -> Any:
@@ -323,7 +309,7 @@ class AllreduceTrainer(LocalTrainer):
             self._made(entries, loss)
         self._report()
         if loss is not None and self.is_oldest:
-            self.on_step()
+            self._on_step()
         return loss
 
     def _report(self) -> None:
@@ -336,6 +322,4 @@ class AllreduceTrainer(LocalTrainer):
         self.step += 1
         self._places = {number: entry.places for number, entry in zip(self._ring.workers, entries, strict=True)}
         if self.is_oldest:
-            self._losses.append(loss)
-            if self._loss_is_due():
-                self.report_loss()
+            self._note_loss(loss)

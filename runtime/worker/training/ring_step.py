@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.allreduce.buckets import groups
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
-from elasticdl_nb.runtime.worker.training.base import as_graph, with_own_losses
+from elasticdl_nb.runtime.worker.batches import as_graph, with_own_losses
 from elasticdl_nb.runtime.worker.training.exchange import Bucket
 
 Push = Callable[[int, Any], None]

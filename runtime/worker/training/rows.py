@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.model.embeddings.served_step import Group
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, deduplicate
 
-Array = NDArray[np.float32]
-Ids = NDArray[np.int64]
 Places = NDArray[np.int32]
 
 

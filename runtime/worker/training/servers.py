@@ -21,12 +21,15 @@ from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.weights import variable_names
-from elasticdl_nb.runtime.parameters.api import Array, Dense, ParameterServers, RowGradients, StepResult
+from elasticdl_nb.runtime.parameters.api import ParameterServers, Push, StepRequest, StepResult
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, RowGradients
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.schedules import SCHEDULES
+from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_optimizer
 
@@ -38,30 +41,24 @@ class _Batch:
     rows: BatchRows
 
 
-@dataclass(frozen=True)
-class _Computed:
-    loss: tf.Tensor
-    dense: dict[str, Array]
-    rows: RowGradients
-
-
-class ServerTrainer(LocalTrainer):
-    """A LocalTrainer whose updates happen on servers; `step` is their version. Call `connect` before anything else.
+class ServerTrainer(Trainer):
+    """Has servers make the updates; `step` is their version. Call `connect` before anything else.
 
     Every method that talks to servers raises ServersLost when they are gone: connect again to those that the master
     names, and forget the task.
     """
 
     def __init__(
-        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None], layers: ServedLayers,
     ) -> None:  # fmt: skip
         check_callbacks(loaded.callbacks())
         self._layers = layers
         self._served = ServedStep(loaded, layers, element_spec, self._give_out)
         for note in self._served.notes:
-            link.note("warning", note)
-        super().__init__(spec, loaded, link, element_spec, on_loss)
+            session.note("warning", note)
+        super().__init__(spec, loaded, session, on_loss)
+        self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
         self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
         self._clipping = Clipping.from_config(self._config["config"])
         names = dict(zip(map(id, self.model.weights), variable_names(self.model.weights), strict=True))
@@ -78,9 +75,6 @@ class ServerTrainer(LocalTrainer):
         self._rows: dict[str, Array] = {}
         self._since_pull = 0
         self.finished = False
-
-    def _build_optimizer(self) -> None:
-        """Its slots are on the servers."""
 
     # ------------------------------------------------------------ servers
 
@@ -119,11 +113,11 @@ class ServerTrainer(LocalTrainer):
 
     # ------------------------------------------------------------ steps
 
-    def train(self, epoch: int, batches: Iterator[Any]) -> int:
-        """See `LocalTrainer.train`. All gradients are with the servers when it returns."""
+    def train(self, task: Task, batches: Iterator[Any]) -> int:
+        """See `Trainer.train`. All gradients are with the servers when it returns."""
         self._forget()
         self.refresh()
-        records = super().train(epoch, self._looking_ahead(batches))
+        records = super().train(task, self._looking_ahead(batches))
         if self._under_way is not None:
             self._take(self._under_way.result())
         self.servers.flush()
@@ -145,39 +139,34 @@ class ServerTrainer(LocalTrainer):
     def _prepared(self, features: Any, labels: Any) -> _Batch:
         return _Batch(features, labels, BatchRows(self._served.groups, self._served.ids(features)))
 
-    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
-        return self._asynchronous_step if self._spec.use_async else self._synchronous_step
-
-    def _stepped(self) -> None:
-        """The servers count."""
+    def _make_step(self, features: Any, labels: Any) -> Any:
+        loss = self._apply_batch(features, labels)
+        self._used(batch_size(features), loss)
+        return loss
 
     def _asynchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
         batch = self._ahead[0]
         if self._under_way is None:  # the first of a task
             self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
             self._under_way = self.servers.fetch(self._ids_ahead(1), pull=False)
-        computed = self._compute(batch)
+        loss, dense, rows = self._compute(batch)
         self._take(self._under_way.result())
         self._since_pull = (self._since_pull + 1) % self._spec.get_model_steps
         self._under_way = self.servers.step_async(
-            computed.dense, computed.rows, version=self.step, learning_rate=self._rate(),
-            lookup=self._ids_ahead(2), pull=self._since_pull == 0,
-        )  # fmt: skip
-        return computed.loss
+            StepRequest(self._push(dense, rows), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
+        )
+        return loss
 
     def _synchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
         batch = self._ahead[0]
         if not self._rows:
             self._take(self.servers.fetch(batch.rows.ids).result())
         while True:
-            computed = self._compute(batch)
-            result = self.servers.step(
-                computed.dense, computed.rows, version=self.step, learning_rate=self._rate(),
-                lookup=self._ids_ahead(1),
-            )  # fmt: skip
+            loss, dense, rows = self._compute(batch)
+            result = self.servers.step(StepRequest(self._push(dense, rows), lookup=self._ids_ahead(1)))
             if result.accepted:
                 self._take(result)
-                return computed.loss
+                return loss
             # Others were faster: the same batch again, with the model as it is by now.
             self._take(self.servers.fetch(batch.rows.ids).result())
 
@@ -190,36 +179,33 @@ class ServerTrainer(LocalTrainer):
         if result.dense is not None:
             self._at(result.version, result.dense)
 
-    def _compute(self, batch: _Batch) -> _Computed:
+    def _compute(self, batch: _Batch) -> tuple[tf.Tensor, Dense, RowGradients]:
+        """Return a batch's loss and gradients, clipped."""
         (loss, gradients), of_rows = self._served.compute(
             batch.features, batch.labels, batch.rows.inputs(self._rows)
         )  # fmt: skip
         names = list(self._trainable)
         dense = {names[place]: np.asarray(gradient, np.float32) for place, gradient in gradients.items()}
         rows = batch.rows.gradients(of_rows)
-        if self._clipping:
-            return _Computed(loss, *self._clip(dense, rows))
-        return _Computed(loss, dense, rows)
+        if not self._clipping:
+            return loss, dense, rows
+        clipped, of_tables = self._clipping.with_rows([*dense.values()], rows)
+        return loss, dict(zip(dense, clipped, strict=True)), of_tables
 
-    def _clip(self, dense: dict[str, Array], rows: RowGradients) -> tuple[dict[str, Array], RowGradients]:
-        clipped = self._clipping([*dense.values(), *(values for _, values in rows.values())])
-        return (
-            dict(zip(dense, clipped, strict=False)),
-            {t: (ids, new) for (t, (ids, _)), new in zip(rows.items(), clipped[len(dense) :], strict=True)},
-        )
+    def _push(self, dense: Dense, rows: RowGradients) -> Push:
+        """Gradients as they are sent now: by the version that the model has."""
+        rate = float(self.optimizer.learning_rate) if self._sends_rate else None
+        return Push(dense, rows, self.step, rate)
 
     def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
         """Within the graph of a step: the gradients of those variables that have some, by their place."""
         given = {place: tf.convert_to_tensor(one) for place, one in enumerate(gradients) if one is not None}
         return loss, given
 
-    def _rate(self) -> float | None:
-        return float(self.optimizer.learning_rate) if self._sends_rate else None
-
     # ------------------------------------------------------------ the end
 
     def finish(self) -> None:
-        """See `LocalTrainer.finish`."""
+        """See `Trainer.finish`."""
         self.servers.settle()
         self.refresh()
         self._layers.unserve()

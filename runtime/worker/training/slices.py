@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from elasticdl_nb.runtime.worker.training.base import batch_size
+from elasticdl_nb.runtime.worker.batches import batch_size
 
 
 def slices(batches: Iterator[Any], skip: int, share: Callable[[int], int]) -> Iterator[Any]:

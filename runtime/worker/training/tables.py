@@ -17,15 +17,16 @@ from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
-from elasticdl_nb.runtime.parameters.api import Array
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
+from elasticdl_nb.runtime.parameters.arrays import Array, RowGradients
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer
 from elasticdl_nb.runtime.parameters.optimizers.rules import check_supported, has_compiled_rule
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.link import MasterLink
-from elasticdl_nb.runtime.worker.training.base import LocalTrainer
+from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.local import LocalTrainer
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 
 _Declaration = tuple[dict[str, Any], dict[str, Array], list[TableSpec]]
@@ -69,18 +70,18 @@ def tables_misfit(loaded: LoadedModel) -> str:
 
 
 class TableTrainer(LocalTrainer):
-    """A LocalTrainer for a model with served layers: Keras updates the dense variables, the tables their rows."""
+    """For a model with served layers: Keras updates the dense variables, the tables their rows."""
 
     def __init__(
-        self, spec: JobSpec, loaded: LoadedModel, link: MasterLink, element_spec: Any,
+        self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None], layers: ServedLayers,
     ) -> None:  # fmt: skip
         self._layers = layers
         # Layers that turn out not to be fit become ordinary ones here, before the optimizer looks for variables.
         self._served = ServedStep(loaded, layers, element_spec, self._use)
         for note in self._served.notes:
-            link.note("warning", note)
-        super().__init__(spec, loaded, link, element_spec, on_loss)
+            session.note("warning", note)
+        super().__init__(spec, loaded, session, element_spec, on_loss)
         config = check_optimizer(self.optimizer)
         self._clipping = Clipping.from_config(config["config"])
         if self._clipping:
@@ -100,10 +101,11 @@ class TableTrainer(LocalTrainer):
         batch = BatchRows(self._served.groups, self._served.ids(features))
         rows = {table: self._tables.lookup(table, ids) for table, ids in batch.ids.items()}
         (loss, rate, dense), of_rows = self._served.compute(features, labels, batch.inputs(rows))
-        gradients = batch.gradients(of_rows)
+        gradients: RowGradients = batch.gradients(of_rows)
         if self._clipping:
-            gradients = self._clip(dense, gradients)
-        self._tables.step({}, gradients, version=self.step, learning_rate=float(rate), pull=False)
+            clipped, gradients = self._clipping.with_rows([np.asarray(one) for one in dense], gradients)
+            self._apply_clipped([tf.constant(one) for one in clipped])
+        self._tables.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
         return loss
 
     def _use(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -121,14 +123,6 @@ class TableTrainer(LocalTrainer):
         else:  # Keras counts no step that changes nothing
             self.optimizer.iterations.assign_add(1)
 
-    def _clip(self, dense: list[Any], rows: dict[str, Any]) -> dict[str, Any]:
-        clipped = self._clipping([np.asarray(one) for one in dense] + [values for _, values in rows.values()])
-        self._apply_clipped([tf.constant(one) for one in clipped[: len(dense)]])
-        return {
-            table: (ids, values)
-            for (table, (ids, _)), values in zip(rows.items(), clipped[len(dense) :], strict=True)
-        }  # fmt: skip
-
     # ------------------------------------------------------------ checkpoints, the end
 
     def _write(self, path: Path) -> None:
@@ -141,7 +135,7 @@ class TableTrainer(LocalTrainer):
         self._tables.initialize(*self._declaration)
 
     def finish(self) -> None:
-        """See `LocalTrainer.finish`."""
+        """See `Trainer.finish`."""
         self._layers.unserve()
 
 

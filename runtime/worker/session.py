@@ -1,4 +1,4 @@
-"""The worker's side of the control stream: tasks come in, results and heartbeats go out.
+"""What a worker makes of its stream to the master: tasks in hand, results, progress, heartbeats, pauses.
 
 Threads of its own, so that the worker is heard while TensorFlow is being imported or computes.
 """
@@ -19,8 +19,8 @@ HEARTBEAT = 1.0
 REPORT_INTERVAL = 0.25
 
 
-class MasterLink:
-    """What a worker process and the master say to each other.
+class WorkerSession:
+    """What a worker process and the master say to each other, over a `MasterStream`.
 
     `tasks` gives the master's tasks in order, then None when the worker shall leave. Around each task the worker calls
     `begin` and `end`, so that the master can pause it between tasks. `orders` has what it says of the ring of a job
@@ -112,10 +112,6 @@ class MasterLink:
             self._in_hand.pop((task.id, task.attempt), None)
             if self._paused:
                 self.send(paused=pb.Paused(number=self._paused))
-
-    def still_counts(self, task: pb.Task) -> bool:
-        """Whether the task's generation of servers is still the last one."""
-        return task.generation == self._servers.generation
 
     @property
     def sent_away(self) -> bool:

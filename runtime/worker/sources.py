@@ -1,0 +1,51 @@
+"""Where the batches of each kind of task come from."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.data.reader import Reader
+from elasticdl_nb.runtime.mode import Mode
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.feed import BatchSource, StreamSource, TaskSource
+from elasticdl_nb.runtime.worker.jobdata import JobData
+
+MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode.PREDICTION}
+
+
+class Sources:
+    """A source for each kind of task, made when it is first asked for, from any thread."""
+
+    def __init__(self, spec: JobSpec, loaded: LoadedModel, data: JobData) -> None:
+        self._spec, self._loaded, self._data = spec, loaded, data
+        self._sources: dict[pb.TaskKind, BatchSource] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, kind: pb.TaskKind) -> BatchSource:
+        with self._lock:
+            if kind not in self._sources:
+                self._sources[kind] = self._made(kind)
+            return self._sources[kind]
+
+    def _made(self, kind: pb.TaskKind) -> BatchSource:
+        is_validation = kind == pb.EVALUATE and self._spec.kind == "train"
+        reader = self._data.reader("validation_data" if is_validation else "data")
+        kinds = StreamSource if self._loaded.maps_records else TaskSource
+        return kinds(reader, partial(self._dataset, kind, reader))
+
+    def _dataset(
+        self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
+    ) -> tf.data.Dataset:
+        spec = self._spec
+        shuffles = kind == pb.TRAIN and spec.shuffle
+        return self._loaded.batches(
+            chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
+            shuffle_seed=spec.seed if shuffles else None,
+            task_records=spec.minibatch_size * spec.num_minibatches_per_task, number=number,
+        )  # fmt: skip

@@ -1,0 +1,44 @@
+"""The checkpoints that a worker makes of the model in its process."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.worker.part import Part
+from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
+
+CHECKPOINT_SECONDS = 30.0
+
+
+class Checkpoints:
+    """Makes a checkpoint every so many steps, if the job says so, and otherwise every 30 seconds."""
+
+    def __init__(self, part: Part) -> None:
+        self._session = part.session
+        self._every = part.spec.checkpoint_steps
+        self._directory = Path(part.spec.checkpoint_dir) if part.spec.checkpoint_dir else part.folder.checkpoints
+        self._saved_step, self._saved_at = 0, time.monotonic()
+
+    def begin(self, step: int) -> None:
+        """The first steps come after this one, of which there is no need to make a checkpoint."""
+        self._saved_step = step
+
+    def save_if_due(self, trainer: WholeModelTrainer) -> bool:
+        """Make a checkpoint, and tell the master of it, if it is time; return whether one was made."""
+        if not self._is_due(trainer.step):
+            return False
+        path = trainer.save(self._directory)
+        self._saved_step, self._saved_at = trainer.step, time.monotonic()
+        ready = pb.CheckpointReady(step=trainer.step, path=os.fspath(path), places=trainer.places())
+        self._session.send(checkpoint_ready=ready)
+        return True
+
+    def _is_due(self, step: int) -> bool:
+        if step == self._saved_step:
+            return False
+        if self._every:
+            return step // self._every != self._saved_step // self._every
+        return time.monotonic() - self._saved_at > CHECKPOINT_SECONDS

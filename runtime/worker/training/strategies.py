@@ -1,0 +1,180 @@
+"""What each strategy means for a worker, beside the steps that its trainer makes.
+
+A strategy's object is there from the beginning of a worker, its trainer once the model is built.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+
+from elasticdl_nb.runtime.control.masterstream import MAKES_WAY
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.worker.orders import Dismissed
+from elasticdl_nb.runtime.worker.part import Part
+from elasticdl_nb.runtime.worker.sources import Sources
+from elasticdl_nb.runtime.worker.training.base import Trainer
+from elasticdl_nb.runtime.worker.training.choosing import Choice
+from elasticdl_nb.runtime.worker.training.connecting import Connection
+from elasticdl_nb.runtime.worker.training.local import LocalTrainer
+from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
+from elasticdl_nb.runtime.worker.training.saving import Checkpoints
+from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
+from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
+
+SETTLE_SECONDS = 60.0
+"""How long training waits for the master to take note of a checkpoint."""
+logger = logging.getLogger(__name__)
+
+OnLoss = Callable[[int, float], None]
+
+
+class Strategy:
+    """The strategy of a job that does not train: what others differ in has its plain form here."""
+
+    serves_embeddings = False
+    """Whether large embeddings are in tables, beside the model. (A trained model has them as weights.)"""
+    builds_first = False
+    """Whether the model is built before there is any task, rather than for the first batch."""
+    may_finish_untrained = False
+    """Whether a worker that has seen no batch may have to write the trained model: others have done the work."""
+
+    trainer: Trainer | None = None
+
+    def __init__(self, part: Part) -> None:
+        self._part, self._spec, self._session = part, part.spec, part.session
+        self.layers = ServedLayers(seed=part.spec.seed)
+
+    def serving(self) -> contextlib.AbstractContextManager[None]:
+        """In this block the model is loaded and built."""
+        return serving(self.layers) if self.serves_embeddings else contextlib.nullcontext()
+
+    def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
+        """The model is built: make its trainer, if it has one."""
+
+    def before_task(self) -> None:
+        """A task, or the first batch of one, comes next."""
+
+    def after_task(self) -> None:
+        """The result of a task was sent."""
+
+    def while_idle(self, ready: Callable[[], bool]) -> None:
+        """There is nothing to do; return when `ready` says that there is, or earlier."""
+
+    def other_servers_come(self) -> bool:
+        """The task under way has lost its servers; return whether others replace them, with which it is void."""
+        return False
+
+
+class TrainingAlone(Strategy):
+    """One process, with tables for large embeddings if the optimizer bears it."""
+
+    serves_embeddings = True
+    trainer: LocalTrainer | None = None
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._checkpoints = Checkpoints(part)
+
+    def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
+        """See `Strategy`."""
+        layers, arguments = self.layers, (self._spec, loaded, self._session, sources[pb.TRAIN].element_spec, on_loss)
+        if layers.layers and (misfit := tables_misfit(loaded)):
+            self._session.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
+            layers.unserve()
+        self.trainer = TableTrainer(*arguments, layers) if layers.layers else LocalTrainer(*arguments)
+        if self._part.restore_from:
+            self.trainer.restore(self._part.restore_from, keep_step=True)
+        elif self._spec.checkpoint_dir_for_init:
+            self.trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+        self._checkpoints.begin(self.trainer.step)
+
+    def after_task(self) -> None:
+        """See `Strategy`. Checkpoints are made between tasks."""
+        if self.trainer is not None:
+            self._checkpoints.save_if_due(self.trainer)
+
+
+class TrainingWithServers(Strategy):
+    """Parameters are on servers; the master sees to their checkpoints."""
+
+    serves_embeddings = True
+    may_finish_untrained = True
+    trainer: ServerTrainer | None = None
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._connection = Connection(part)
+
+    def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
+        """See `Strategy`."""
+        form = sources[pb.TRAIN].element_spec
+        self.trainer = ServerTrainer(self._spec, loaded, self._session, form, on_loss, self.layers)
+
+    def before_task(self) -> None:
+        """See `Strategy`. The trainer must use the servers in force."""
+        if self.trainer is None or (servers := self._connection.other_servers()) is None:
+            return
+        if self.trainer.finished:
+            # The job goes back to a checkpoint, but this model is a plain one by now: another process is needed.
+            logger.warning("the job goes on after the model was finished; this worker makes way for another")
+            os._exit(MAKES_WAY)
+        self._session.activity("connecting")
+        self.trainer.connect(self._connection.to(servers))
+
+    def other_servers_come(self) -> bool:
+        """See `Strategy`. With other servers the job goes back to a checkpoint."""
+        return self._connection.wait_for_others()
+
+
+class TrainingInRing(Strategy):
+    """Every worker has the whole model, as ordinary layers, and all make the same steps."""
+
+    builds_first = True
+    trainer: AllreduceTrainer | None = None
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(part)
+        self._checkpoints = Checkpoints(part)
+
+    def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
+        """See `Strategy`."""
+        assert self._part.listener is not None
+        self.trainer = AllreduceTrainer(
+            self._spec, loaded, self._session, sources[pb.TRAIN].element_spec, on_loss,
+            number=self._part.number, listener=self._part.listener, on_step=self._save_if_due,
+        )  # fmt: skip
+        if self._spec.checkpoint_dir_for_init:
+            self.trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+        if self._spec.num_workers > 1:
+            self.trainer.warm_up()
+        self._checkpoints.begin(self.trainer.step)
+
+    def _save_if_due(self) -> None:
+        """Checkpoints are made between steps."""
+        if self.trainer is not None and self._checkpoints.save_if_due(self.trainer):
+            # The queue's state that belongs to it is that of now: no worker gets on meanwhile.
+            self._session.settle(SETTLE_SECONDS)
+
+    def while_idle(self, ready: Callable[[], bool]) -> None:
+        """See `Strategy`. Others may make steps, which are this worker's too."""
+        if self.trainer is not None:
+            with contextlib.suppress(Dismissed):
+                self.trainer.take_part(ready)
+
+
+_STRATEGIES: dict[Choice, type[Strategy]] = {
+    Choice.NOT_AT_ALL: Strategy,
+    Choice.ALONE: TrainingAlone,
+    Choice.SERVERS: TrainingWithServers,
+    Choice.RING: TrainingInRing,
+}
+
+
+def strategy_of(part: Part) -> Strategy:
+    """Return the strategy that was chosen for a worker."""
+    return _STRATEGIES[part.choice](part)

@@ -1,0 +1,94 @@
+"""Trainers that have the whole model, and the state of its optimizer, in their own process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, save_optimizer, save_weights
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.runtime.protocol.master_pb2 import Place
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import checkpoints
+from elasticdl_nb.runtime.worker.batches import as_graph, with_own_losses
+from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.base import Trainer
+from elasticdl_nb.runtime.worker.training.servercheckpoint import load_from_servers
+
+MODEL = "model"
+OPTIMIZER = "optimizer"
+
+
+class WholeModelTrainer(Trainer):
+    """Updates all variables by Keras' optimizer, and saves and restores them; `element_spec` is the form of batches."""
+
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
+        on_loss: Callable[[int, float], None],
+    ) -> None:  # fmt: skip
+        super().__init__(spec, loaded, session, on_loss)
+        self._apply_batch = self._compiled(element_spec)
+
+    def _build_optimizer(self) -> None:
+        self.optimizer.build(self.model.trainable_variables)
+
+    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
+        """Return what applies a batch: from features and labels to the loss."""
+        compiled: Callable[[Any, Any], Any] = as_graph(self._apply, element_spec)
+        return compiled
+
+    def _apply(self, features: Any, labels: Any) -> tf.Tensor:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self._loaded.call_model(features, training=True)
+            loss = with_own_losses(self._loaded.compute_loss(labels, outputs), self.model)
+            scaled = self.optimizer.scale_loss(loss)
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        return loss
+
+    # ------------------------------------------------------------ checkpoints
+
+    def restore(self, directory: str, *, keep_step: bool) -> None:
+        """Take model and optimizer from the newest intact checkpoint at a path, and its step if the job goes on."""
+        path = checkpoints.find(directory)
+        self._read(path)
+        if keep_step:
+            self.step = checkpoints.verify(path)
+
+    def _read(self, path: Path) -> None:
+        if not (path / f"{MODEL}.pb").exists():
+            load_from_servers(path, self.model, self.optimizer)
+            return
+        load_weights(self.model, *_saved(path, MODEL))
+        load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write a checkpoint's files; return its folder, sealed but not yet committed."""
+        path = checkpoints.begin(directory, self.step)
+        self._write(path)
+        checkpoints.seal(path, self.step)
+        return path
+
+    def _write(self, path: Path) -> None:
+        for name, variables in (
+            (MODEL, save_weights(self.model, _parameters(path, MODEL))),
+            (OPTIMIZER, save_optimizer(self.optimizer, _parameters(path, OPTIMIZER))),
+        ):
+            (path / f"{name}.pb").write_bytes(pb.Variables(variables=variables).SerializeToString())
+
+    def places(self) -> list[Place]:
+        """How far workers are with their tasks, if the model knows of more than those that were reported."""
+        return []
+
+
+def _parameters(path: Path, name: str) -> str:
+    return os.fspath(path / f"{name}.safetensors")
+
+
+def _saved(path: Path, name: str) -> tuple[str, Sequence[pb.Variable]]:
+    return _parameters(path, name), pb.Variables.FromString((path / f"{name}.pb").read_bytes()).variables
