@@ -212,7 +212,7 @@ class Job:
                     end(self.folder)
                     break
                 time.sleep(_POLL_SECONDS)
-        publish.discard(self.folder.publishing())  # of a master that was killed while its worker wrote
+        publish.clean(self.folder.path)  # of a master that was killed while its worker wrote
         launch.join(self.folder)
 
     def scale(self, workers: int) -> Job:

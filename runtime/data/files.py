@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import fsspec
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
 
 _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
@@ -162,10 +161,10 @@ class Source:
 
 
 @contextlib.contextmanager
-def write_aside(path: str) -> Iterator[BinaryIO]:
+def write_aside(path: str, *, flush: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name, complete, when the block ends; not at all if it fails.
 
-    Object stores do that by themselves; on this machine it is written under another name and renamed.
+    Object stores do that by themselves; on this machine see `durable.new_file`, which says what `flush` does.
     """
     path = plain(path)
     if not is_local(path):
@@ -180,15 +179,8 @@ def write_aside(path: str) -> Iterator[BinaryIO]:
         file.commit()
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = aside_name(path)
-    try:
-        with open(aside, "wb") as file:
-            yield file
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(aside)
-        raise
+    with durable.new_file(path, flush=flush) as file:
+        yield file
 
 
 def _discard(fs: Any, inner: str, file: Any) -> None:
@@ -213,27 +205,10 @@ def folder_aside(path: str) -> Iterator[str]:
             fs.rm(inner, recursive=True)
         yield path
         return
-    aside = aside_name(path)
+    aside = durable.aside_name(path)
     os.makedirs(aside)
     try:
         yield aside
-        replace(aside, path)
+        durable.put(aside, path)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def aside_name(path: str) -> str:
-    """Return a new hidden name in the same folder."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
-
-
-def replace(source: str, target: str) -> None:
-    """Move a file or folder of this machine to where another one may be, which goes away."""
-    if not os.path.isdir(target):
-        os.replace(source, target)
-        return
-    old = aside_name(target)
-    os.rename(target, old)
-    os.rename(source, target)
-    shutil.rmtree(old, ignore_errors=True)
+        durable.remove(aside)

@@ -36,9 +36,9 @@ class ColumnWriter:
     In a `with` statement, an exception leaves no file behind.
     """
 
-    def __init__(self, path: str, form: OutputForm) -> None:
+    def __init__(self, path: str, form: OutputForm, *, flush: bool = True) -> None:
         self._stack = contextlib.ExitStack()
-        self._format = _FORMATS[form](self._stack.enter_context(files.write_aside(path)))
+        self._format = _FORMATS[form](self._stack.enter_context(files.write_aside(path, flush=flush)))
         self.records = 0
 
     def write(self, columns: Columns) -> None:
@@ -76,14 +76,14 @@ class _Aborted(BaseException):
     pass
 
 
-def open_writer(path: str, form: OutputForm) -> ColumnWriter:
-    """Return a writer of columns into a new file; path or URL.
+def open_writer(path: str, form: OutputForm, *, flush: bool = True) -> ColumnWriter:
+    """Return a writer of columns into a new file; path or URL. For `flush` see `runtime.durable.new_file`.
 
     - parquet: a column per name; a value of shape [k] is a fixed-size list.
     - csv: a column per number: a value of shape [k] takes the columns name_0 … name_{k-1}.
     - recordio: a tf.train.Example per row.
     """
-    return ColumnWriter(path, form)
+    return ColumnWriter(path, form, flush=flush)
 
 
 # ------------------------------------------------------------------ the formats

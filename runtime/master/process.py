@@ -116,7 +116,7 @@ class Master:
             await self._over.wait()
         finally:
             await self._platform.close()
-            publish.discard(self._folder.publishing())  # of a worker that was killed while it wrote
+            publish.clean(self._folder.path)  # of a worker that was killed while it wrote
             self._folder.remove_temporary()
             for task in self._background:
                 task.cancel()

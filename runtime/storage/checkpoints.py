@@ -1,11 +1,12 @@
 """A directory of checkpoints: `step-000000120/` holds what the job was after step 120.
 
 A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state
-of the same instant, and only then its final name.
+of the same instant, is flushed to the disk, and only then gets its final name: one that has it survives a power loss.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -14,8 +15,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.storage.jobfolder import write_aside
 
 MANIFEST = "manifest.json"
 QUEUE = "queue.json"
@@ -32,7 +33,7 @@ def begin(directory: str | os.PathLike[str], step: int) -> Path:
 def seal(path: Path, step: int) -> None:
     """Write the manifest of a checkpoint whose files are complete."""
     files = {file.name: [file.stat().st_size, _crc(file)] for file in path.iterdir()}
-    write_aside(path / MANIFEST, json.dumps({"step": step, "files": files}).encode())
+    durable.write(path / MANIFEST, json.dumps({"step": step, "files": files}).encode(), flush=False)
 
 
 def commit(path: str | os.PathLike[str], queue: dict[str, Any]) -> str:
@@ -44,10 +45,8 @@ def commit(path: str | os.PathLike[str], queue: dict[str, Any]) -> str:
     final = unfinished.with_name(unfinished.name[1:].partition(".")[0])
     if final.exists() and not unfinished.exists():
         return os.fspath(final)  # by a master that died before it could take note
-    write_aside(unfinished / QUEUE, json.dumps(queue).encode())
-    if final.exists():
-        shutil.rmtree(final)
-    unfinished.rename(final)
+    durable.write(unfinished / QUEUE, json.dumps(queue).encode(), flush=False)
+    durable.put(unfinished, final)
     return os.fspath(final)
 
 
@@ -55,7 +54,8 @@ def prune(directory: str | os.PathLike[str], keep: int) -> None:
     """Remove all but the newest `keep` checkpoints; 0 keeps all."""
     complete = completed(directory)
     for path in complete[: max(0, len(complete) - keep)] if keep else []:
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            durable.take_away(path)
 
 
 def discard_unfinished(directory: str | os.PathLike[str]) -> None:

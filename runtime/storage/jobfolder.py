@@ -16,7 +16,7 @@
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
       dashboard       what draws the job's dashboard
-      publishing      where the result is being written aside
+      publication.json  where the result goes, and its digest; see `publish`
       logs/           a file per process
       checkpoints/    unless the job says otherwise
       tensorboard/    event files
@@ -39,6 +39,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import JobNotFound, OptionError, did_you_mean
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -52,18 +53,6 @@ def jobs_root() -> Path:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         home = os.fspath(Path(state) / "elasticdl")
     return Path(home) / "jobs"
-
-
-def write_aside(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file in one step: readers see the old content or the new, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 class JobFolder:
@@ -112,7 +101,7 @@ class JobFolder:
             try:
                 for part in (aside.zoo, aside.data, aside.logs):
                     part.mkdir()
-                write_aside(aside.path / "token", (token or secrets.token_hex(32)).encode(), mode=0o600)
+                durable.write(aside.path / "token", (token or secrets.token_hex(32)).encode(), mode=0o600)
                 aside.write_spec(spec)
                 former = aside._take_name(folder)
             except BaseException:
@@ -193,7 +182,7 @@ class JobFolder:
 
     def write_spec(self, spec: JobSpec) -> None:
         """Replace the job's declaration."""
-        write_aside(self.path / "spec.json", spec.to_json().encode())
+        durable.write(self.path / "spec.json", spec.to_json().encode())
 
     def status(self) -> pb.JobStatus | None:
         """The last status that the master wrote, or None before the first."""
@@ -203,7 +192,7 @@ class JobFolder:
 
     def write_status(self, status: pb.JobStatus) -> None:
         """Keep this status for those who look later."""
-        write_aside(self._status_path, status.SerializeToString())
+        durable.write(self._status_path, status.SerializeToString(), flush=False)
 
     def master(self) -> dict[str, Any] | None:
         """{"address": see `protocol.channels`, "pid": …, "dashboard": URL} of the master, or None before it listens."""
@@ -214,7 +203,7 @@ class JobFolder:
     def write_master(self, address: str, dashboard: str = "") -> None:
         """Tell clients where the master listens, and at which URL its dashboard is."""
         values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
-        write_aside(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
+        durable.write(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
 
     def dashboard(self) -> str:
         """What draws the job's dashboard, as package.module:name; empty if nothing does."""
@@ -224,7 +213,7 @@ class JobFolder:
 
     def write_dashboard(self, renderer: str) -> None:
         """Name what draws the job's dashboard."""
-        write_aside(self.path / "dashboard", renderer.encode())
+        durable.write(self.path / "dashboard", renderer.encode())
 
     def cluster(self) -> dict[str, str] | None:
         """{"context": …, "namespace": …, "name": of the objects, "uid": …} of a job on a cluster; None for others."""
@@ -234,17 +223,7 @@ class JobFolder:
 
     def write_cluster(self, place: dict[str, str]) -> None:
         """Note where on a cluster the job is."""
-        write_aside(self.path / "cluster.json", json.dumps(place).encode())
-
-    def publishing(self) -> Path | None:
-        """Where a worker has begun to write the job's result aside, or None before."""
-        with contextlib.suppress(FileNotFoundError):
-            return Path((self.path / "publishing").read_text())
-        return None
-
-    def write_publishing(self, path: Path) -> None:
-        """Remember where the job's result is being written aside."""
-        write_aside(self.path / "publishing", os.fspath(path).encode())
+        durable.write(self.path / "cluster.json", json.dumps(place).encode())
 
     # TensorFlow writes a file for each function that it compiles, and leaves them where a process is killed. The folder
     # is not in the job's own, as paths of sockets in it have to be short.
@@ -258,7 +237,7 @@ class JobFolder:
     def make_temporary(self) -> None:
         """Make a folder for temporary files, unless there is one or pods need none."""
         if not self.is_shared and self.temporary() is None:
-            write_aside(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
+            durable.write(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
 
     def use_temporary(self) -> None:
         """Have this process, and those that it starts, put temporary files there."""

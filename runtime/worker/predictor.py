@@ -63,7 +63,8 @@ class Predictor:
         writer = None
         if self._writes:
             self._folder.parts.mkdir(exist_ok=True)
-            writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form)
+            # The job's own: it need not outlive the machine, as the journal does not.
+            writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form, flush=False)
         try:
             for features in batches:
                 outputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._forward(features))

@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
-from elasticdl_nb.runtime.model.saving.trained import read_trained_model, write_trained_model
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, read_trained_model, write_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, save_optimizer, save_weights
 from elasticdl_nb.runtime.model.saving.zoofiles import zoo_digest
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.publish import Publication
 
 MODEL = """
 import keras
@@ -117,7 +118,7 @@ def write_one(directory: str, zoo: Path, saved_model: bool = True) -> list[str]:
     loaded = load(ModelDefinition.from_spec(spec, str(zoo)))
     filled(loaded.model)
     return write_trained_model(
-        directory, spec=spec, loaded=loaded, zoo=str(zoo), metrics={"loss": 0.5}, step=7, job_name="j",
+        Path(directory), spec=spec, loaded=loaded, zoo=str(zoo), metrics={"loss": 0.5}, step=7, job_name="j",
         saved_model=saved_model,
     )  # fmt: skip
 
@@ -149,7 +150,14 @@ def test_a_served_model_takes_the_types_that_it_was_trained_with(write: Any, tmp
     loaded.build({"id": tf.TensorSpec([None], tf.int64), "weight": tf.TensorSpec([8], tf.float32)})
     out = str(tmp_path / "out")
     notes = write_trained_model(
-        out, spec=spec, loaded=loaded, zoo=str(tmp_path / "zoo"), metrics={}, step=0, job_name="j", saved_model=True
+        Path(out),
+        spec=spec,
+        loaded=loaded,
+        zoo=str(tmp_path / "zoo"),
+        metrics={},
+        step=0,
+        job_name="j",
+        saved_model=True,
     )
     assert notes == []
     served = tf.saved_model.load(f"{out}/saved_model")
@@ -161,7 +169,10 @@ def test_a_served_model_takes_the_types_that_it_was_trained_with(write: Any, tmp
 @pytest.mark.parametrize("where", ["local", "memory"])
 def test_a_trained_model_is_complete_by_itself(zoo: Path, tmp_path: Path, where: str) -> None:
     directory = str(tmp_path / "out") if where == "local" else "memory://bucket/out"
-    assert write_one(directory, zoo) == []
+    output = Publication(tmp_path, directory, overwrite=False, marker=MESSAGE)
+    notes: list[str] = []
+    output.publish(lambda at: notes.extend(write_one(str(at), zoo)))
+    assert notes == []
     message, definition = read_trained_model(directory)
     assert (message.model_def, message.step, message.saved_model) == ("net.model", 7, "saved_model")
     assert message.model_zoo_digest == zoo_digest(definition.zoo) == zoo_digest(zoo)

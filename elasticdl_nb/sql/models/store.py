@@ -14,7 +14,7 @@ import pyarrow as pa
 from elasticdl_nb.runtime.control.status import format_metrics
 from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
-from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import jobs_root
 from elasticdl_nb.sql.language.errors import SqlError
@@ -105,7 +105,7 @@ class ModelStore:
         root = f"{self._root}/{name}"
         message = pb.TrainedModel.FromString(self._fs.cat_file(f"{root}/{MESSAGE}"))
         try:
-            record = json.loads(self._fs.cat_file(f"{root}/{ZOO}/{RECORD}"))
+            record = json.loads(self._fs.cat_file(f"{root}/{message.model_zoo}/{RECORD}"))
         except FileNotFoundError:
             raise SqlError(f"{self.path}/{name} was not trained in SQL; it can be used in Python only") from None
         return StoredModel(name, f"{self.path}/{name}", message, record)

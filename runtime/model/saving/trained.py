@@ -45,7 +45,7 @@ _PACKAGES = ("elasticdl_nb", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 
 
 def write_trained_model(
-    directory: str | os.PathLike[str],
+    directory: Path,
     *,
     spec: JobSpec,
     loaded: LoadedModel,
@@ -54,60 +54,39 @@ def write_trained_model(
     step: int,
     job_name: str,
     saved_model: bool,
+    tag: str = "",
 ) -> list[str]:
-    """Write a trained model into `directory`, a path or fsspec URL; returns notes for people.
+    """Write a trained model into `directory`, which is made; returns notes for people.
 
-    `trained_model.pb` comes last, so that a directory that has it is complete. The caller sees to a local directory
-    being new (write aside, then rename). A SavedModel that cannot be exported is a note, not an error.
+    `trained_model.pb` comes last, so that a directory that has it is complete. It names the other files, whose names
+    end in `tag`. A SavedModel that cannot be exported is a note, not an error.
     """
-    url = os.fspath(directory)
-    if not is_remote(url):
-        return _write(Path(url), spec, loaded, zoo, metrics, step, job_name, saved_model)
-    with tempfile.TemporaryDirectory(prefix="elasticdl-") as temporary:
-        local = Path(temporary) / "trained"
-        notes = _write(local, spec, loaded, zoo, metrics, step, job_name, saved_model)
-        filesystem, root = fsspec.core.url_to_fs(url)
-        names = [path.relative_to(local).as_posix() for path in sorted(local.rglob("*")) if path.is_file()]
-        for name in sorted(names, key=lambda name: name == MESSAGE):
-            target = f"{root.rstrip('/')}/{name}"
-            filesystem.makedirs(os.path.dirname(target), exist_ok=True)
-            filesystem.put_file(os.fspath(local / name), target)
-        return notes
-
-
-def _write(
-    directory: Path,
-    spec: JobSpec,
-    loaded: LoadedModel,
-    zoo: str,
-    metrics: Mapping[str, float],
-    step: int,
-    job_name: str,
-    saved_model: bool,
-) -> list[str]:
     from elasticdl_nb.runtime.model.saving.weights import save_weights
 
     directory.mkdir(parents=True, exist_ok=True)
-    copy = copy_zoo(zoo, directory / ZOO)
+    model_zoo = f"{ZOO}{tag}"
+    stem, suffix = os.path.splitext(PARAMETERS)
+    parameters = f"{stem}{tag}{suffix}"
+    copy = copy_zoo(zoo, directory / model_zoo)
     notes = list(copy.notes)
-    variables = save_weights(loaded.model, os.fspath(directory / PARAMETERS))
+    variables = save_weights(loaded.model, os.fspath(directory / parameters))
     exported = ""
     if saved_model:
-        problem = _export(loaded, directory / SAVED_MODEL)
-        exported = "" if problem else SAVED_MODEL
+        problem = _export(loaded, directory / f"{SAVED_MODEL}{tag}")
+        exported = "" if problem else f"{SAVED_MODEL}{tag}"
         notes += [f"no SavedModel was exported: {problem}"] if problem else []
     message = pb.TrainedModel(
         docker_commit_id=_commit_id(spec),
         model_def=spec.model_def,
         model_def_params=literals.format_arguments(spec.params),
-        params_filename=PARAMETERS,
+        params_filename=parameters,
         input_function=spec.input_fn,
         loss=spec.loss,
         optimizer=spec.optimizer,
         dataset_function=spec.dataset_fn,
         eval_metrics_function=spec.eval_metrics_fn,
         data_reader_params=literals.format_arguments(spec.data_reader_params),
-        model_zoo=ZOO,
+        model_zoo=model_zoo,
         model_zoo_digest=copy.digest,
         metrics=dict(metrics),
         step=step,
@@ -218,7 +197,7 @@ def _download(url: str) -> Path:
         found = []
     for name in found:
         relative = name[len(root) :].lstrip("/") if name.startswith(root) else name
-        if relative.startswith(f"{SAVED_MODEL}/"):
+        if relative.partition("/")[0].startswith(SAVED_MODEL):
             continue
         target = local / relative
         if not target.resolve().is_relative_to(local.resolve()):
