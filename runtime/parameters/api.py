@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, RowGradients
+from elasticdl_nb.runtime.parameters.effects import Part
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 
@@ -40,6 +41,10 @@ class Push:
     source: str = ""
     """Who sends it; with `sequence`, a number that it gives to no other push, it may be sent again: it counts once."""
     sequence: int = 0
+    part: Part | None = None
+    """The records that they were computed from: these have their effect once, whoever else sends them."""
+    oldest_epoch: int = 0
+    """All tasks of earlier epochs are complete."""
 
 
 @dataclass(frozen=True)
