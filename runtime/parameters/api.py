@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, RowGradients
-from elasticdl_nb.runtime.parameters.effects import Part
+from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 
@@ -41,7 +41,7 @@ class Push:
     source: str = ""
     """Who sends it; with `sequence`, a number that it gives to no other push, it may be sent again: it counts once."""
     sequence: int = 0
-    part: Part | None = None
+    part: TaskPart | None = None
     """The records that they were computed from: these have their effect once, whoever else sends them."""
     oldest_epoch: int = 0
     """All tasks of earlier epochs are complete."""
@@ -80,7 +80,7 @@ class StepResult:
 class ParameterServers(Protocol):
     """The parameters of a model. Every method may be called from any thread.
 
-    All raise ServersLost when servers are gone and DataError when what was given does not fit what they hold. Arrays
+    All raise ServersLost when servers are gone, or when a push cannot count because an earlier one was lost, and DataError when what was given does not fit what they hold. Arrays
     that are given must not change before the result is there.
     """
 
@@ -119,6 +119,10 @@ class ParameterServers(Protocol):
 
     def flush(self) -> None:
         """Wait until every `step_async` is done; raises what the first that failed raised."""
+        ...
+
+    def position(self, epoch: int, index: int) -> int | None:
+        """Return how many records of a task have had their effect on every server; None if all of them have."""
         ...
 
     def settle(self) -> int:

@@ -21,7 +21,7 @@ Positions = NDArray[np.int64]
 _FIRST_SIZE = 64
 
 
-class Part(NamedTuple):
+class TaskPart(NamedTuple):
     """Records [start, stop) of a task, in the order in which workers read them."""
 
     epoch: int
@@ -64,7 +64,7 @@ class Effects:
         positions = self._epochs.get(epoch)
         return int(positions[index]) if positions is not None and index < len(positions) else 0
 
-    def judge(self, part: Part) -> Verdict:
+    def judge(self, part: TaskPart) -> Verdict:
         """Say what is to become of the gradients of a part; changes nothing."""
         position = self.position(part.epoch, part.index)
         if position is None or part.stop <= position:
@@ -72,7 +72,7 @@ class Effects:
         # A part that begins before the position and ends behind it was cut in another way, which no worker does.
         return Verdict.APPLY if part.start == position else Verdict.GAP
 
-    def take(self, part: Part) -> None:
+    def take(self, part: TaskPart) -> None:
         """Note that the gradients of a part have had their effect, or will have it before the next checkpoint."""
         positions = self._epochs.get(part.epoch)
         if positions is None or part.index >= len(positions):

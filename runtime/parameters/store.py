@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
-from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Part, Verdict
+from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
