@@ -80,8 +80,8 @@ class StepResult:
 class ParameterServers(Protocol):
     """The parameters of a model. Every method may be called from any thread.
 
-    All raise ServersLost when servers are gone, or when a push cannot count because an earlier one was lost, and DataError when what was given does not fit what they hold. Arrays
-    that are given must not change before the result is there.
+    All raise ServersLost when servers are gone, or when a push cannot count as one before it was lost, and DataError
+    when what was given does not fit what they hold. Arrays that are given must not change before the result is there.
     """
 
     def initialize(self, optimizer: Mapping[str, Any], dense: Dense, tables: Sequence[TableSpec]) -> dict[str, Array]:

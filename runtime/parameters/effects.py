@@ -25,7 +25,7 @@ class TaskPart(NamedTuple):
     """Records [start, stop) of a task, in the order in which workers read them."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # rather than the method of tuples
     start: int
     stop: int
 

@@ -62,9 +62,8 @@ class _Reader:
         values = self.get(name, (list, type(None)))
         if values is None:
             return None
-        if len(values) != len(TaskPart._fields) or not all(
-            type(one) is int and 0 <= one <= ANY_VERSION for one in values
-        ):
+        numbers = all(type(one) is int and 0 <= one <= ANY_VERSION for one in values)
+        if len(values) != len(TaskPart._fields) or not numbers:
             raise WireError(f"{name}={str(values)[:80]!r}")
         return TaskPart(*values)
 
@@ -100,7 +99,7 @@ def initialize(
 
 
 def step(request: StepRequest) -> Content:
-    """STEP: answered with `accepted`, `gap`, `reason`, `version`; the rows in the order of `lookup`; the slices of `dense`."""
+    """STEP: answered with the push's result, then the rows in the order of `lookup`, then the slices of `dense`."""
     push, lookup = request.push, request.lookup
     meta: dict[str, Any] = {"push": None, "lookup": list(lookup), "create": request.create, "pull": request.pull}
     arrays: list[NDArray[Any]] = []

@@ -72,7 +72,7 @@ def server_trainer(zoo: Path, name: str, servers: Any, **options: Any) -> Server
     model = loaded(zoo, name, layers)
     with_optimizer(model, options.pop("optimizer", OPTIMIZERS[0]))
     trainer = ServerTrainer(spec(**options), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
-    trainer.connect(servers)
+    trainer.connect(servers, 0)
     return trainer
 
 
@@ -176,7 +176,7 @@ def test_servers_follow_the_learning_rate(embedded_zoo: Path, rate: str) -> None
     model = loaded(embedded_zoo, "functional", layers)
     model.make_optimizer = lambda: keras.optimizers.SGD(0.1 if rate == "callback" else schedule)  # type: ignore[method-assign]
     trainer = ServerTrainer(spec(use_async=False), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
-    trainer.connect(InProcessServers(UpdatePolicy(grads_to_wait=1)))
+    trainer.connect(InProcessServers(UpdatePolicy(grads_to_wait=1)), 0)
     trainer.train(Task(), batches(2))
     before = [layer.matrix() for layer in layers.layers] + [v.numpy() for v in trainer.model.weights]
     if rate == "callback":
