@@ -223,6 +223,11 @@ class ServedCoordinator(Coordinator):
             return True
         return self._checkpoint_if_due(now) or due
 
+    def _end(self, phase: pb.JobPhase, now: float) -> None:
+        if self._round and self._round.stage != "committing":  # nobody would see to its folder any more
+            self._give_up_round()
+        super()._end(phase, now)
+
     def _after_workers(self) -> None:
         for server in self.servers.members.running():
             if not server.leave_by:
