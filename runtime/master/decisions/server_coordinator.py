@@ -148,6 +148,8 @@ class ServedCoordinator(Coordinator):
             workers = self.workers.running()
             self._round = Round(self._rounds_of_checkpoints, now, {worker.index for worker in workers})
             self._tell_workers(pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
+            if not workers:  # those that are starting wait for the end of the round anyway
+                self._all_paused()
         return due
 
     def _all_paused(self) -> None:
