@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, RowGradients
+from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 
@@ -40,6 +41,10 @@ class Push:
     source: str = ""
     """Who sends it; with `sequence`, a number that it gives to no other push, it may be sent again: it counts once."""
     sequence: int = 0
+    part: TaskPart | None = None
+    """The records that they were computed from: these have their effect once, whoever else sends them."""
+    oldest_epoch: int = 0
+    """All tasks of earlier epochs are complete."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,8 @@ class StepResult:
 class ParameterServers(Protocol):
     """The parameters of a model. Every method may be called from any thread.
 
-    All raise ServersLost when servers are gone and DataError when what was given does not fit what they hold. Arrays
-    that are given must not change before the result is there.
+    All raise ServersLost when servers are gone, or when a push cannot count as one before it was lost, and DataError
+    when what was given does not fit what they hold. Arrays that are given must not change before the result is there.
     """
 
     def initialize(self, optimizer: Mapping[str, Any], dense: Dense, tables: Sequence[TableSpec]) -> dict[str, Array]:
@@ -114,6 +119,10 @@ class ParameterServers(Protocol):
 
     def flush(self) -> None:
         """Wait until every `step_async` is done; raises what the first that failed raised."""
+        ...
+
+    def position(self, epoch: int, index: int) -> int | None:
+        """Return how many records of a task have had their effect on every server; None if all of them have."""
         ...
 
     def settle(self) -> int:

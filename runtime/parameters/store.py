@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
+from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
@@ -38,11 +39,16 @@ class UpdatePolicy:
 
 @dataclass(frozen=True)
 class PushResult:
-    """`accepted`: the gradients count, now or once others have come. `version` is the parameters' afterwards."""
+    """`accepted`: the gradients count, now or once others have come, or have counted before.
+
+    `version` is the parameters' afterwards. `gap`: the gradients cannot count before those of earlier records of their
+    task do.
+    """
 
     accepted: bool
     version: int
     reason: str = ""
+    gap: bool = False
 
 
 @dataclass
@@ -76,6 +82,7 @@ class ParameterStore:
         self.version = 0
         self.earlier_steps = 0
         self.tables: dict[str, EmbeddingTable] = {}
+        self.effects = Effects()
         self._dense: dict[str, _Dense] = {}
         self._waiting: list[Push] = []
         self._sequences: dict[str, tuple[int, PushResult]] = {}
@@ -139,8 +146,9 @@ class ParameterStore:
     def push(self, push: Push) -> PushResult:
         """Take this server's part of a worker's gradients; the dense ones are flat, by slice key.
 
-        The arrays are kept until they are applied and must not change. Raises DataError for gradients that do not fit;
-        nothing is changed then.
+        The effect of each record of a task counts once, whoever sends it and however often; see `Effects`. The arrays
+        are kept until they are applied and must not change. Raises DataError for gradients that do not fit; nothing is
+        changed then.
         """
         source, sequence = push.source, push.sequence
         if source and source in self._sequences:
@@ -149,7 +157,15 @@ class ParameterStore:
                 return result
             if sequence < last:
                 return PushResult(False, self.version, f"push {sequence} of {source} is older than its last, {last}")
-        result = self._take(self._checked(push))
+        checked = self._checked(push)
+        part = push.part
+        self.effects.complete_before(push.oldest_epoch)
+        if part is not None and (verdict := self.effects.judge(part)) is not Verdict.APPLY:
+            gap = verdict is Verdict.GAP
+            return PushResult(not gap, self.version, f"{part}: {verdict.value}", gap)
+        result = self._take(checked)
+        if part is not None and result.accepted:
+            self.effects.take(part)
         if source and result.accepted:
             self._sequences[source] = (sequence, result)
         return result
@@ -222,6 +238,9 @@ class ParameterStore:
             "slots": [slot.name for slot in self.optimizer.rule.slots],
         }
         frames: list[Frame] = [Frame(state)]
+        for kept in self.effects.export():
+            meta = {"kind": "effects", "server": self.server, "epoch": kept.epoch, "oldest": self.effects.oldest}
+            frames.append(Frame(meta, [kept.positions]))
         for key, dense in self._dense.items():
             arrays = [dense.weights[0].copy(), *(slot[0].copy() for slot in dense.slots or ())]
             frames.append(Frame({"kind": "dense", "key": key}, arrays))
@@ -245,13 +264,20 @@ class ParameterStore:
                 self._dense[frame.meta["key"]] = _Dense(
                     Slice.parse(frame.meta["key"]), weights, tuple(kept) if len(kept) == len(slots) else None
                 )
+            elif kind == "effects":
+                self.effects.complete_before(int(frame.meta["oldest"]))
+                self.effects.restore(EpochPositions(int(frame.meta["epoch"]), arrays[0]))
             elif kind == "state":
                 self.version = int(frame.meta["version"])
                 self.earlier_steps = int(frame.meta.get("earlier_steps", 0))
 
     def count_from_zero(self) -> None:
-        """Begin another job from what was restored: versions count from 0, the optimizer's steps go on."""
+        """Begin another job from what was restored: versions count from 0, the optimizer's steps go on.
+
+        The tasks of the job before were others.
+        """
         self.earlier_steps, self.version = self.earlier_steps + self.version, 0
+        self.effects = Effects()
 
     # ------------------------------------------------------------ checks
 

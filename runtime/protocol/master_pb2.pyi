@@ -44,7 +44,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class Task(_message.Message):
     ENDS_EPOCH_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -71,7 +72,8 @@ class Task(_message.Message):
     ends_epoch: bool
     generation: int
     skip: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ...) -> None: ...
+    oldest_epoch: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ...) -> None: ...
 
 class MetricState(_message.Message):
     __slots__ = ("name", "arrays")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.parameters.api import Push, StepRequest, StepResult
+from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.table import TableSpec
@@ -108,6 +108,12 @@ class ParameterClient:
         for future in under_way:
             future.result()
 
+    def position(self, epoch: int, index: int) -> int | None:
+        """See `ParameterServers.position`."""
+        answers = self._ask_all(Kind.POSITION, [requests.position(epoch, index)] * self._servers)
+        found = [answer.meta["position"] for answer in answers]
+        return min((int(one) for one in found if one is not None), default=None)
+
     def settle(self) -> int:
         """See `ParameterServers.settle`."""
         return int(self._ask_all(Kind.SETTLE, [({}, [])] * self._servers)[0].meta["version"])
@@ -143,6 +149,8 @@ class ParameterClient:
 
         def result(answers: Sequence[Message]) -> StepResult:
             meta = answers[0].meta
+            if missing := next((answer.meta["reason"] for answer in answers if answer.meta["gap"]), ""):
+                raise ServersLost(f"an earlier push was lost: {missing}")
             dense = self._dense(answers, len(wanted)) if request.pull else None
             return StepResult(meta["accepted"], self._version(answers), dense, wanted.join(answers), meta["reason"])
 

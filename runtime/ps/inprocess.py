@@ -74,6 +74,11 @@ class InProcessServers:
         """See `ParameterServers.fetch`."""
         return self.step_async(StepRequest(lookup=lookup, pull=pull))
 
+    def position(self, epoch: int, index: int) -> int | None:
+        """See `ParameterServers.position`."""
+        with self._lock:
+            return self._service.store.effects.position(epoch, index)
+
     def flush(self) -> None:
         """See `ParameterServers.flush`: nothing is ever under way."""
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.arrays import Array
+from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.store import PushResult
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
@@ -56,6 +57,16 @@ class _Reader:
             raise WireError("fewer arrays than it names")
         return array
 
+    def records(self, name: str) -> TaskPart | None:
+        """Return the records of a task that are named."""
+        values = self.get(name, (list, type(None)))
+        if values is None:
+            return None
+        numbers = all(type(one) is int and 0 <= one <= ANY_VERSION for one in values)
+        if len(values) != len(TaskPart._fields) or not numbers:
+            raise WireError(f"{name}={str(values)[:80]!r}")
+        return TaskPart(*values)
+
     def part(self, name: str) -> _Reader | None:
         """Return what reads a part of the message that is there or None; its arrays come next."""
         meta = self.get(name, (dict, type(None)))
@@ -68,6 +79,7 @@ class _Reader:
 _READ: dict[Any, Callable[[_Reader, str], Any]] = {
     int: _Reader.number,
     str: lambda asked, name: asked.get(name, str),
+    TaskPart | None: _Reader.records,
     float | None: lambda asked, name: asked.get(name, (int, float, type(None))),
 }
 _PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in ("dense", "rows")}
@@ -87,7 +99,7 @@ def initialize(
 
 
 def step(request: StepRequest) -> Content:
-    """STEP: answered with `accepted`, `reason`, `version`; the rows in the order of `lookup`; the slices of `dense`."""
+    """STEP: answered with the push's result, then the rows in the order of `lookup`, then the slices of `dense`."""
     push, lookup = request.push, request.lookup
     meta: dict[str, Any] = {"push": None, "lookup": list(lookup), "create": request.create, "pull": request.pull}
     arrays: list[NDArray[Any]] = []
@@ -124,6 +136,11 @@ def export(table: str, number: int = 0) -> Content:
     return {"table": table, "export": number}, []
 
 
+def position(epoch: int, index: int) -> Content:
+    """POSITION: answered with `position`, the number of records of a task whose effect is there; None if complete."""
+    return {"epoch": epoch, "index": index}, []
+
+
 # ------------------------------------------------------------ answering
 
 
@@ -141,6 +158,7 @@ class Answers:
             Kind.EXPORT: self._export,
             Kind.SETTLE: self._settle,
             Kind.STATUS: self._status,
+            Kind.POSITION: self._position,
         }
 
     def answer(self, message: Message) -> Content:
@@ -167,7 +185,7 @@ class Answers:
         request = _read_step(asked)
         done = PushResult(True, store.version) if request.push is None else store.push(request.push)
         found = [store.lookup(table, ids, create=request.create) for table, ids in request.lookup.items()]
-        meta = {"accepted": done.accepted, "reason": done.reason, "version": done.version}
+        meta = {"accepted": done.accepted, "reason": done.reason, "version": done.version, "gap": done.gap}
         return _dense(meta, store.pull() if request.pull else {}, found)
 
     def _assign(self, asked: _Reader) -> Content:
@@ -194,6 +212,9 @@ class Answers:
 
     def _settle(self, asked: _Reader) -> Content:
         return {"version": self._service.store.flush()}, []
+
+    def _position(self, asked: _Reader) -> Content:
+        return {"position": self._service.store.effects.position(asked.number("epoch"), asked.number("index"))}, []
 
     def _status(self, asked: _Reader) -> Content:
         meta: dict[str, Any] = {"generation": self._service.generation, "declared": self._service.declared}

@@ -48,6 +48,7 @@ class Kind(enum.IntEnum):
     EXPORT = 4
     SETTLE = 5
     STATUS = 6
+    POSITION = 7
     REPLY = 64
     ERROR = 65
 

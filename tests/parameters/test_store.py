@@ -11,6 +11,7 @@ from elasticdl_nb.runtime.parameters import partition
 from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.checkpoints.local import read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, file_name, load, save, save_stepwise
+from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.optimizers import updates
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
@@ -352,3 +353,31 @@ def test_a_checkpoint_without_all_servers_is_refused(tmp_path):
     fleet.save(tmp_path)
     with pytest.raises(DataError, match=r"of 3 parameter servers was read from the files of servers \[0, 1\]"):
         new_store(ADAM).restore(load(path) for path in checkpoint_files(tmp_path)[:2])
+
+
+def test_the_records_of_a_task_have_their_effect_once() -> None:
+    store = ParameterStore(optimizer_from_config(SGD))
+    store.initialize({KEY: np.zeros(3, np.float32)})
+    one = Push({KEY: np.ones(3, np.float32)})
+    first, second = TaskPart(0, 3, 0, 4), TaskPart(0, 3, 4, 8)
+    assert store.push(replace(one, version=0, part=first)).accepted
+    assert store.push(replace(one, version=0, part=first)).accepted  # another worker has done the same again
+    assert store.version == 1
+    early = store.push(replace(one, version=0, part=TaskPart(0, 3, 8, 12)))
+    assert early.gap and not early.accepted
+    restored = ParameterStore(optimizer_from_config(SGD))
+    restored.restore([store.snapshot()])
+    for each in (store, restored):
+        assert each.push(replace(one, version=0, part=first)).accepted and each.version == 1
+        assert each.push(replace(one, version=0, part=second)).accepted and each.version == 2
+    restored.count_from_zero()
+    assert restored.push(replace(one, version=0, part=first)).accepted and restored.version == 1
+
+
+def test_a_gradient_that_is_too_old_has_no_effect_and_may_come_again() -> None:
+    store = ParameterStore(optimizer_from_config(SGD), UpdatePolicy(grads_to_wait=1))
+    store.initialize({KEY: np.zeros(3, np.float32)})
+    one, part = Push({KEY: np.ones(3, np.float32)}), TaskPart(0, 0, 0, 4)
+    store.push(replace(one, version=0, part=TaskPart(0, 1, 0, 4)))
+    assert not store.push(replace(one, version=0, part=part)).accepted
+    assert store.push(replace(one, version=1, part=part)).accepted and store.version == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ class Notes:
         assert np.isfinite(value)
 
 
+_indices = itertools.count()
+
+
+def a_task() -> Task:
+    """Another task of an epoch: servers know which of one's records they have used."""
+    return Task(index=next(_indices))
+
+
 def spec(**options: Any) -> JobSpec:
     return JobSpec(kind="train", model_def="embedded", **options)
 
@@ -72,7 +81,7 @@ def server_trainer(zoo: Path, name: str, servers: Any, **options: Any) -> Server
     model = loaded(zoo, name, layers)
     with_optimizer(model, options.pop("optimizer", OPTIMIZERS[0]))
     trainer = ServerTrainer(spec(**options), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
-    trainer.connect(servers)
+    trainer.connect(servers, 0)
     return trainer
 
 
@@ -106,7 +115,7 @@ def assert_close(mine: list[np.ndarray], theirs: list[np.ndarray]) -> None:
 def test_tables_learn_what_keras_learns(embedded_zoo: Path, name: str, config: dict[str, Any]) -> None:
     mine, plain = table_trainer(embedded_zoo, name, config), plain_trainer(embedded_zoo, name, config)
     for trainer in (mine, plain):
-        assert trainer.train(Task(), batches(8)) == 8 * 16
+        assert trainer.train(a_task(), batches(8)) == 8 * 16
     assert mine.step == 8 == int(mine.optimizer.iterations)
     assert_close(weights(mine), weights(plain))
 
@@ -120,7 +129,7 @@ def test_servers_learn_what_keras_learns(embedded_zoo: Path, options: dict[str, 
     data = list(batches(8))
     for one in data if options == {} else [None]:  # an asynchronous step sees the one before only in the next task
         for trainer in (mine, plain):
-            trainer.train(Task(), iter([one] if one else data))
+            trainer.train(a_task(), iter([one] if one else data))
     assert mine.step == 8
     assert_close(weights(mine), weights(plain))
 
@@ -144,16 +153,16 @@ def test_rejected_gradients_are_computed_again(embedded_zoo: Path) -> None:
         for number, batch in enumerate(batches(4)):
             yield batch
             if number == 1:
-                other.train(Task(), batches(3, seed=1))
+                other.train(a_task(), batches(3, seed=1))
 
-    assert one.train(Task(), interrupted()) == 4 * 16
+    assert one.train(a_task(), interrupted()) == 4 * 16
     assert one.step == 4 + 3
 
 
 def test_a_worker_that_comes_later_takes_over_the_servers_values(embedded_zoo: Path) -> None:
     servers = InProcessServers()
     first = server_trainer(embedded_zoo, "Subclassed", servers)
-    first.train(Task(), batches(3))
+    first.train(a_task(), batches(3))
     second = server_trainer(embedded_zoo, "Subclassed", servers)
     assert second.step == 3
     assert_close([v.numpy() for v in second.model.weights], [v.numpy() for v in first.model.weights])
@@ -176,12 +185,12 @@ def test_servers_follow_the_learning_rate(embedded_zoo: Path, rate: str) -> None
     model = loaded(embedded_zoo, "functional", layers)
     model.make_optimizer = lambda: keras.optimizers.SGD(0.1 if rate == "callback" else schedule)  # type: ignore[method-assign]
     trainer = ServerTrainer(spec(use_async=False), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
-    trainer.connect(InProcessServers(UpdatePolicy(grads_to_wait=1)))
-    trainer.train(Task(), batches(2))
+    trainer.connect(InProcessServers(UpdatePolicy(grads_to_wait=1)), 0)
+    trainer.train(a_task(), batches(2))
     before = [layer.matrix() for layer in layers.layers] + [v.numpy() for v in trainer.model.weights]
     if rate == "callback":
         trainer.optimizer.learning_rate = 0.0
-    trainer.train(Task(), batches(2, seed=4))
+    trainer.train(a_task(), batches(2, seed=4))
     after = [layer.matrix() for layer in layers.layers] + [v.numpy() for v in trainer.model.weights]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -191,13 +200,13 @@ def test_servers_follow_the_learning_rate(embedded_zoo: Path, rate: str) -> None
 def test_a_checkpoint_holds_tables_and_goes_on_as_if_nothing_had_been(embedded_zoo: Path, tmp_path: Path) -> None:
     config = {"class_name": "Adam", "config": {"learning_rate": 0.01}}
     first = table_trainer(embedded_zoo, "Subclassed", config)
-    first.train(Task(), batches(5))
+    first.train(a_task(), batches(5))
     saved = first.save(tmp_path)
-    first.train(Task(), batches(5, seed=2))
+    first.train(a_task(), batches(5, seed=2))
     second = table_trainer(embedded_zoo, "Subclassed", config)
     second.restore(str(saved), keep_step=True)
     assert second.step == 5
-    second.train(Task(), batches(5, seed=2))
+    second.train(a_task(), batches(5, seed=2))
     for one, other in zip(weights(first), weights(second), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -208,7 +217,7 @@ def test_a_checkpoint_of_servers_goes_on_in_one_process_and_back(
 ) -> None:
     servers = InProcessServers(UpdatePolicy(grads_to_wait=1))
     served = server_trainer(embedded_zoo, "functional", servers, optimizer=config, use_async=False)
-    served.train(Task(), batches(5))
+    served.train(a_task(), batches(5))
     path = folders.begin(tmp_path, 5)
     servers.save(path)
     folders.seal(path, 5)
@@ -221,14 +230,14 @@ def test_a_checkpoint_of_servers_goes_on_in_one_process_and_back(
     for plain in others:
         plain.restore(str(path), keep_step=False)
     for trainer in (served, alone, *others):
-        trainer.train(Task(), batches(3, seed=2))
+        trainer.train(a_task(), batches(3, seed=2))
 
     back = InProcessServers(UpdatePolicy(grads_to_wait=1))
     back.restore(alone.save(tmp_path), keep_version=False)
     again = server_trainer(embedded_zoo, "functional", back, optimizer=config, use_async=False)
     assert again.step == 0
     for trainer in (served, alone, again, *others):
-        trainer.train(Task(), batches(3, seed=3))
+        trainer.train(a_task(), batches(3, seed=3))
     expected = weights(served)
     for trainer in (alone, again, *others):
         assert_close(weights(trainer), expected)
@@ -256,7 +265,7 @@ def test_rows_nobody_asked_for_are_saved_with_their_initial_values(embedded_zoo:
     used = np.zeros(ROWS, bool)
     for features, labels in batches(3):
         used[np.concatenate([features["ids"].numpy().ravel(), features["other"].numpy().ravel()])] = True
-        trainer.train(Task(), iter([(features, labels)]))
+        trainer.train(a_task(), iter([(features, labels)]))
     table = weights(trainer)[0]
     assert table.shape == (ROWS, 8)
     np.testing.assert_array_equal(table[~used], initial[~used])
@@ -265,7 +274,7 @@ def test_rows_nobody_asked_for_are_saved_with_their_initial_values(embedded_zoo:
 
 def test_evaluating_between_steps_sees_the_rows_and_makes_none(embedded_zoo: Path) -> None:
     trainer = table_trainer(embedded_zoo, "functional")
-    trainer.train(Task(), batches(2))
+    trainer.train(a_task(), batches(2))
     features = {"ids": tf.constant([[ROWS - 1, ROWS - 2, 1]], tf.int64), "other": tf.constant([[1, 2]], tf.int32)}
     rows = sum(len(ids) for layer in trainer._layers.layers for ids, _ in layer.exported())
     served = tf.function(lambda: trainer._loaded.call_model(features, training=False))()

@@ -44,6 +44,7 @@ class Coordinator(Crew):
         self._stragglers = Stragglers()
         self._finish_added = False
         self._parts = 0
+        self._oldest_epoch = 0
         self._committing: CommitCheckpoint | None = None
         # Workers that may take another task; looking at all of them at every word of one would take too long.
         self._hungry: dict[int, Member] = {}
@@ -201,6 +202,7 @@ class Coordinator(Crew):
         self.rollbacks += 1
         self.step = last.step if last else 0
         self.queue.restore(saved.get("queue"))
+        self._oldest_epoch = self.queue.oldest_epoch
         self._everyone_may_be_hungry()
         self.evaluations.restore(saved, self.queue)
         self._stragglers.clear()
@@ -221,6 +223,8 @@ class Coordinator(Crew):
     def tick(self, now: float) -> bool:
         """See `Crew`; look also for tasks that take too long."""
         changed = super().tick(now)
+        # Not at every task: the queue is long. An earlier epoch than the oldest does no harm.
+        self._oldest_epoch = self.queue.oldest_epoch
         if self._ending or not self._share_late_tasks(now):
             return changed
         self._advance(now)
@@ -325,7 +329,9 @@ class Coordinator(Crew):
 
     def _send_task(self, worker: Member, task: Task) -> None:
         states = self.evaluations.states(task)
-        message = task_message(task, states=states, parts=self._parts, generation=self._generation())
+        message = task_message(
+            task, states=states, parts=self._parts, generation=self._generation(), oldest_epoch=self._oldest_epoch
+        )
         self._send(worker, pb.MasterMessage(task=message))
 
     def _generation(self) -> int:

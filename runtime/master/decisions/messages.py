@@ -14,7 +14,12 @@ _KINDS = {"train": pb.TRAIN, "evaluate": pb.EVALUATE, "predict": pb.PREDICT, "fi
 
 
 def task_message(
-    task: Task, *, states: Mapping[str, Sequence[np.ndarray]] | None = None, parts: int = 0, generation: int = 0
+    task: Task,
+    *,
+    states: Mapping[str, Sequence[np.ndarray]] | None = None,
+    parts: int = 0,
+    generation: int = 0,
+    oldest_epoch: int = 0,
 ) -> pb.Task:
     """Return the task as a worker gets it."""
     return pb.Task(
@@ -31,6 +36,7 @@ def task_message(
         ends_epoch=task.ends_epoch,
         generation=generation,
         skip=task.skip,
+        oldest_epoch=oldest_epoch,
     )
 
 

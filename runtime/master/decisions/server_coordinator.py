@@ -148,6 +148,8 @@ class ServedCoordinator(Coordinator):
             workers = self.workers.running()
             self._round = Round(self._rounds_of_checkpoints, now, {worker.index for worker in workers})
             self._tell_workers(pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
+            if not workers:  # those that are starting wait for the end of the round anyway
+                self._all_paused()
         return due
 
     def _all_paused(self) -> None:
@@ -222,6 +224,11 @@ class ServedCoordinator(Coordinator):
             self._advance(now)
             return True
         return self._checkpoint_if_due(now) or due
+
+    def _end(self, phase: pb.JobPhase, now: float) -> None:
+        if self._round and self._round.stage != "committing":  # nobody would see to its folder any more
+            self._give_up_round()
+        super()._end(phase, now)
 
     def _after_workers(self) -> None:
         for server in self.servers.members.running():

@@ -315,6 +315,13 @@ class TaskQueue:
         last = self.plan.num_epochs - 1 if self.plan else self._cursor.epoch
         return min([*doing, self._cursor.epoch, last])
 
+    @property
+    def oldest_epoch(self) -> int:
+        """The earliest epoch of which a training task is not done; looks at all tasks."""
+        waiting = [task.epoch for task in self._urgent if task.kind == "train"]
+        doing = [task.epoch for task, _ in self._doing.values() if task.kind == "train"]
+        return min([*waiting, *doing, self._cursor.epoch])
+
     # ------------------------------------------------------------ checkpoints
 
     def snapshot(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
 def repartition(files: Iterable[Iterable[Frame]], server: int, servers: int, slots: Sequence[str]) -> Iterator[Frame]:
     """Yield what belongs to server number `server` of `servers`, from the frames of all files of a checkpoint.
 
-    Rows come as they are read; dense slices and the state, with the highest version of all servers, at the end.
-    `slots` names what the optimizer keeps: raises DataError if the checkpoint's kept something else, or if the
-    checkpoint lacks a server's file or part of a variable.
+    Rows come as they are read; dense slices and the state, with the highest version of all servers, at the end. How far
+    tasks are is each server's own. `slots` names what the optimizer keeps: raises DataError if the checkpoint's kept
+    something else, or if the checkpoint lacks a server's file or part of a variable.
     """
     seen: list[int] = []
     expected = 0
@@ -41,7 +41,7 @@ def repartition(files: Iterable[Iterable[Frame]], server: int, servers: int, slo
                     yield frame
                 elif mine.any():
                     yield Frame(frame.meta, [array[mine] for array in frame.arrays])
-            else:
+            elif kind != "effects" or frame.meta["server"] == server:
                 yield frame
     if not expected or sorted(seen) != list(range(expected)):
         raise DataError(f"a checkpoint of {expected} parameter servers was read from the files of servers {seen}")

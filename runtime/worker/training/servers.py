@@ -23,14 +23,17 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.weights import variable_names
 from elasticdl_nb.runtime.parameters.api import ParameterServers, Push, StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, RowGradients
+from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.schedules import SCHEDULES
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
+from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_optimizer
 
 
@@ -39,6 +42,7 @@ class _Batch:
     features: Any
     labels: Any
     rows: BatchRows
+    part: TaskPart
 
 
 class ServerTrainer(Trainer):
@@ -74,12 +78,19 @@ class ServerTrainer(Trainer):
         self._under_way: Future[StepResult] | None = None
         self._rows: dict[str, Array] = {}
         self._since_pull = 0
+        self._generation = 0
+        self._task = Task()
+        self._read = 0
         self.finished = False
 
     # ------------------------------------------------------------ servers
 
-    def connect(self, servers: ParameterServers) -> None:
-        """Go on with these servers: declare the model to them, and take over the values that they have."""
+    def connect(self, servers: ParameterServers, generation: int) -> None:
+        """Go on with these servers: declare the model to them, and take over the values that they have.
+
+        Tasks of other generations are void from now on.
+        """
+        self._generation = generation
         if self._servers is not None:
             self._servers.close()
         self._servers, self._layers.source = servers, servers
@@ -114,10 +125,20 @@ class ServerTrainer(Trainer):
     # ------------------------------------------------------------ steps
 
     def train(self, task: Task, batches: Iterator[Any]) -> int:
-        """See `Trainer.train`. All gradients are with the servers when it returns."""
+        """See `Trainer.train`. All gradients are with the servers when it returns.
+
+        Begins where the effects of the task's records end: another worker may have got so far, or be at it, too.
+        Raises TaskVoid for a task of another generation.
+        """
+        if task.generation != self._generation:
+            raise TaskVoid
         self._forget()
         self.refresh()
-        records = super().train(task, self._looking_ahead(batches))
+        done = self.servers.position(task.epoch, task.index)
+        self._task, self._read = task, done or 0
+        if done is None:  # all records: by a worker that did not live to say so
+            return sum(batch_size(features) for features, _ in batches)
+        records = done + super().train(task, self._looking_ahead(slices(batches, done, lambda size: size)))
         if self._under_way is not None:
             self._take(self._under_way.result())
         self.servers.flush()
@@ -137,7 +158,9 @@ class ServerTrainer(Trainer):
             self._ahead.popleft()
 
     def _prepared(self, features: Any, labels: Any) -> _Batch:
-        return _Batch(features, labels, BatchRows(self._served.groups, self._served.ids(features)))
+        start, self._read = self._read, self._read + batch_size(features)
+        part = TaskPart(self._task.epoch, self._task.index, start, self._read)
+        return _Batch(features, labels, BatchRows(self._served.groups, self._served.ids(features)), part)
 
     def _make_step(self, features: Any, labels: Any) -> Any:
         loss = self._apply_batch(features, labels)
@@ -153,7 +176,7 @@ class ServerTrainer(Trainer):
         self._take(self._under_way.result())
         self._since_pull = (self._since_pull + 1) % self._spec.get_model_steps
         self._under_way = self.servers.step_async(
-            StepRequest(self._push(dense, rows), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
+            StepRequest(self._push(batch, dense, rows), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
         )
         return loss
 
@@ -163,7 +186,7 @@ class ServerTrainer(Trainer):
             self._take(self.servers.fetch(batch.rows.ids).result())
         while True:
             loss, dense, rows = self._compute(batch)
-            result = self.servers.step(StepRequest(self._push(dense, rows), lookup=self._ids_ahead(1)))
+            result = self.servers.step(StepRequest(self._push(batch, dense, rows), lookup=self._ids_ahead(1)))
             if result.accepted:
                 self._take(result)
                 return loss
@@ -192,10 +215,10 @@ class ServerTrainer(Trainer):
         clipped, of_tables = self._clipping.with_rows([*dense.values()], rows)
         return loss, dict(zip(dense, clipped, strict=True)), of_tables
 
-    def _push(self, dense: Dense, rows: RowGradients) -> Push:
-        """Gradients as they are sent now: by the version that the model has."""
+    def _push(self, batch: _Batch, dense: Dense, rows: RowGradients) -> Push:
+        """A batch's gradients as they are sent now: by the version that the model has."""
         rate = float(self.optimizer.learning_rate) if self._sends_rate else None
-        return Push(dense, rows, self.step, rate)
+        return Push(dense, rows, self.step, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch)
 
     def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
         """Within the graph of a step: the gradients of those variables that have some, by their place."""

@@ -124,7 +124,7 @@ class TrainingWithServers(Strategy):
             logger.warning("the job goes on after the model was finished; this worker makes way for another")
             os._exit(MAKES_WAY)
         self._session.activity("connecting")
-        self.trainer.connect(self._connection.to(servers))
+        self.trainer.connect(self._connection.to(servers), servers.generation)
 
     def other_servers_come(self) -> bool:
         """See `Strategy`. With other servers the job goes back to a checkpoint."""

@@ -1,0 +1,70 @@
+"""A model whose rows count their own uses, whatever strategy trains it.
+
+Each record has a row of its own, and each use of it adds exactly one to that row: the loss is the negative sum of the
+rows of a batch, and the optimizer plain SGD with a learning rate of one. So the trained model says how often each
+record was used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+
+MODEL = """
+import os
+import time
+
+import elasticdl_nb
+import keras
+
+
+def custom_model():
+    number = keras.Input((1,), dtype="int64", name="number")
+    rows = keras.layers.Embedding({records}, 1, embeddings_initializer="zeros", name="uses")(number)
+    return keras.Model({{"number": number}}, keras.layers.Flatten()(rows))
+
+
+def loss(labels, output):
+    return -keras.ops.sum(output)
+
+
+def optimizer():
+    return keras.optimizers.SGD(1.0)
+
+
+@elasticdl_nb.batched
+def input_fn(records, mode):
+    number = keras.ops.reshape(records["number"], (-1, 1))
+    return {{"number": number}}, keras.ops.zeros_like(records["number"])
+
+
+class Slow(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        time.sleep(float(os.environ.get("TEST_SLOW", "0")))
+
+
+def callbacks():
+    return [Slow()]
+"""
+
+
+def write(folder: Path, records: int) -> dict[str, object]:
+    """Write the model and its data; return the options of a job that trains it."""
+    (folder / "zoo").mkdir(parents=True)
+    (folder / "zoo" / "counting.py").write_text(MODEL.format(records=records))
+    pq.write_table(pa.table({"number": np.arange(records)}), folder / "data.parquet", row_group_size=1000)
+    return {
+        "model_zoo": folder / "zoo", "model_def": "counting.custom_model", "data": folder / "data.parquet",
+        "output": folder / "out", "saved_model": False,
+    }  # fmt: skip
+
+
+def uses(folder: Path) -> np.ndarray:
+    """How often each record was used, float [records], as the trained model says."""
+    arrays = safetensors.numpy.load_file(folder / "out" / "parameters.safetensors")
+    (rows,) = (array for name, array in arrays.items() if "uses" in name or array.ndim == 2)
+    return rows[:, 0]
