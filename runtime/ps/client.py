@@ -80,7 +80,9 @@ class ParameterClient:
     def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
         """See `ParameterServers.lookup`."""
         wanted = _Wanted({table: ids}, self._servers)
-        answers = self._ask_all(Kind.STEP, [requests.step(part) for part in wanted.requests(create=create, pull=False)])
+        answers = self._ask_all(
+            Kind.STEP, [requests.step(StepRequest(None, part, create, False)) for part in wanted.parts]
+        )
         return wanted.join(answers)[table]
 
     def step(self, request: StepRequest) -> StepResult:
@@ -145,7 +147,12 @@ class ParameterClient:
 
     def _step(self, request: StepRequest) -> Future[StepResult]:
         wanted = _Wanted(request.lookup, self._servers)
-        parts = wanted.requests(create=request.create, pull=request.pull)
+        push = request.push
+        pushes: Sequence[Push | None] = [None] * self._servers if push is None else self._split(push)
+
+        def ask(server: int, push: Push | None) -> Future[Message]:
+            part = StepRequest(push, wanted.parts[server], request.create, request.pull)
+            return self._ask(server, Kind.STEP, requests.step(part))
 
         def result(answers: Sequence[Message]) -> StepResult:
             meta = answers[0].meta
@@ -154,31 +161,31 @@ class ParameterClient:
             dense = self._dense(answers, len(wanted)) if request.pull else None
             return StepResult(meta["accepted"], self._version(answers), dense, wanted.join(answers), meta["reason"])
 
-        if request.push is None:
-            return _gathered(self._ask_each(parts), result)
-        pushes = self._split(request.push)
-        if not self._leader_first:
-            versions = self._versions.get(request.push.version, (request.push.version,) * self._servers)
-            pushes = [replace(push, version=version) for push, version in zip(pushes, versions, strict=True)]
-            return _gathered(self._ask_each(_with_pushes(parts, pushes)), result)
+        if push is None or not self._leader_first:
+            return _gathered([ask(server, push) for server, push in enumerate(pushes)], result)
 
         def follow(first: Message) -> Future[StepResult]:
-            others = parts
-            if first.meta["accepted"]:
-                others = _with_pushes(parts, [replace(push, version=requests.ANY_VERSION) for push in pushes])
-            asked = self._ask_each(others, first=1)
+            accepted = first.meta["accepted"]
+            asked = [ask(server, pushes[server] if accepted else None) for server in range(1, self._servers)]
             return _gathered(asked, lambda answers: result([first, *answers]))
 
-        return _then(self._ask_each(_with_pushes(parts[:1], pushes[:1]))[0], follow)
+        return _then(ask(0, pushes[0]), follow)
 
     def _split(self, push: Push) -> list[Push]:
+        """Return each server's part of a push, from this sender and of the version that the server counts."""
+        if self._leader_first:
+            versions: tuple[int, ...] = (push.version, *[requests.ANY_VERSION] * (self._servers - 1))
+        else:
+            versions = self._versions.get(push.version, (push.version,) * self._servers)
         rows: list[dict[str, tuple[Ids, Array]]] = [{} for _ in range(self._servers)]
         for table, (ids, gradients) in push.rows.items():
             for server, places in enumerate(_places(ids, self._servers)):
                 rows[server][table] = (ids[places], gradients[places]) if self._servers > 1 else (ids, gradients)
-        whole = replace(push, source=self._source, sequence=next(self._sequence))
-        parts = zip(self._partition.split(push.dense), rows, strict=True)
-        return [replace(whole, dense=dense, rows=part) for dense, part in parts]
+        source, sequence = self._source, next(self._sequence)
+        return [
+            replace(push, dense=dense, rows=part, version=version, source=source, sequence=sequence)
+            for dense, part, version in zip(self._partition.split(push.dense), rows, versions, strict=True)
+        ]
 
     def _dense(self, answers: Sequence[Message], first: int = 0) -> dict[str, Array]:
         parts: dict[str, Array] = {}
@@ -201,12 +208,6 @@ class ParameterClient:
     def _ask(self, server: int, kind: Kind, content: requests.Content, timeout: float = 0.0) -> Future[Message]:
         return self._transport.request(server, kind, content, timeout or self._timeout)
 
-    def _ask_each(self, parts: Sequence[StepRequest], first: int = 0) -> list[Future[Message]]:
-        """Ask each server, beginning with `first`, for its part of a step."""
-        return [
-            self._ask(server, Kind.STEP, requests.step(part)) for server, part in enumerate(parts) if server >= first
-        ]
-
     def _ask_all(self, kind: Kind, contents: Sequence[requests.Content], timeout: float = 0.0) -> list[Message]:
         asked = [self._ask(server, kind, content, timeout) for server, content in enumerate(contents)]
         return _gathered(asked, list).result()
@@ -218,17 +219,13 @@ class _Wanted:
     def __init__(self, lookup: Mapping[str, Ids], servers: int) -> None:
         self._lookup = lookup
         self._places = {table: _places(ids, servers) for table, ids in lookup.items()}
-        self._parts: list[dict[str, Ids]] = [
+        self.parts: list[dict[str, Ids]] = [
             {table: ids[self._places[table][i]] if servers > 1 else ids for table, ids in lookup.items()}
             for i in range(servers)
         ]
 
     def __len__(self) -> int:
         return len(self._lookup)
-
-    def requests(self, *, create: bool, pull: bool) -> list[StepRequest]:
-        """Return what to ask of each server, without gradients."""
-        return [StepRequest(lookup=part, create=create, pull=pull) for part in self._parts]
 
     def join(self, answers: Sequence[Message]) -> dict[str, Array]:
         """Return the rows by table, in the order of the ids."""
@@ -242,10 +239,6 @@ class _Wanted:
             for places, part in zip(self._places[table], found, strict=True):
                 rows[table][places] = part
         return rows
-
-
-def _with_pushes(parts: Sequence[StepRequest], pushes: Sequence[Push]) -> list[StepRequest]:
-    return [replace(part, push=push) for part, push in zip(parts, pushes, strict=True)]
 
 
 def _places(ids: Ids, servers: int) -> Places:
