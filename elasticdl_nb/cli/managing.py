@@ -36,7 +36,10 @@ def run_jobs(arguments: Sequence[str]) -> int:
 
         from elasticdl_nb.job.listing import table
 
-        Console(highlight=False, width=None if os.isatty(1) else 160).print(table([status for _, status in found]))
+        console = Console(highlight=False, width=None if os.isatty(1) else 160)
+        with console.capture() as captured:
+            console.print(table([status for _, status in found]))
+        say(captured.get().strip("\n"))
     return 0
 
 
