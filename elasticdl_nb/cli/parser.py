@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: Any = None) -> None:
         """Print what the options are; argparse would not notice that nobody reads it."""
-        print(self.format_help(), end="", file=file, flush=True)  # noqa: T201
+        print(self.format_help(), end="", file=file, flush=True)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Return the values of the arguments; raise UsageError for any that is not known."""

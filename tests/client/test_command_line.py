@@ -96,7 +96,7 @@ def test_help_goes_to_stdout(arguments, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["train", "--help"], ["zoo"], ["jobs"], ["sql", "-e", "SELECT 1"], ["train", "--json"]],
+    [["--help"], ["train", "--help"], ["jobs"], ["sql", "-e", "SELECT 1"], ["train", "--json"]],
     ids=" ".join,
 )
 def test_a_reader_that_leaves_ends_a_command_quietly(arguments, folder):
