@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elasticdl_nb.api import Progress
+    from elasticdl_nb.job.display import Progress
     from elasticdl_nb.sql.calling import run
     from elasticdl_nb.sql.language.errors import SqlError
     from elasticdl_nb.sql.language.parser import parse

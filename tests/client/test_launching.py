@@ -11,9 +11,9 @@ import time
 import pytest
 from scripted_master import make_folder
 
-from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.job.launch import launch, tail
-from elasticdl_nb.job.prepare import make_name
+from elasticdl_nb.job.naming import make_name, subject_of
+from elasticdl_nb.job.starting import in_live_notebook
 from elasticdl_nb.runtime.errors import JobFailed, OptionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -49,7 +49,7 @@ def test_tail(tmp_path):
 )
 def test_names_are_made_up_from_what_the_job_does(kind, given, start):
     when = time.struct_time((2026, 11, 22, 4, 18, 0, 0, 0, 0))
-    name = make_name(JobSpec.create(kind, data="x", **given), when, random.Random(1))
+    name = make_name(kind, subject_of(JobSpec.create(kind, data="x", **given)), when, random.Random(1))
     assert name.startswith(start)
     assert JOB_NAME.fullmatch(name)
 
