@@ -11,7 +11,7 @@ from magic_shell import Shell
 
 from elasticdl_nb.job import starting
 from elasticdl_nb.magics import commands, displays
-from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.runtime.errors import DataError, JobFailed, OptionError
 
 MODEL = """
 def custom_model(): return keras.Sequential([keras.layers.Dense(1)])
@@ -63,3 +63,15 @@ def test_mistakes_in_options_and_dry_runs_start_and_show_nothing(shell, outputs,
     with pytest.raises((OptionError, ZeroDivisionError)):
         shell.run(cell)
     assert not outputs
+
+
+def test_cells_start_jobs_the_way_everybody_does(shell, monkeypatch):
+    def submit(self: starting.Start, given: dict[str, object], *, detach: bool) -> None:
+        raise JobFailed(f"{given['data']}, {detach}")
+
+    monkeypatch.setattr(starting.Start, "submit", submit)
+    for wait, detached in (("--wait", False), ("--no_wait", True), ("", False)):
+        with pytest.raises(JobFailed, match=f"^x.csv, {detached}$"):
+            shell.run(f"%elasticdl_train {wait} --model_def a.b --data x.csv")
+    with pytest.raises(JobFailed, match="RecordBatchReader"):
+        shell.run("%sqlflow SELECT i AS x, i % 2 AS y FROM range(9) r(i) TO TRAIN DNNClassifier LABEL y INTO m")
