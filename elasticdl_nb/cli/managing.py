@@ -13,7 +13,6 @@ from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.job.listing import jobs
 from elasticdl_nb.runtime.control.status import is_over, phase_name
-from elasticdl_nb.runtime.errors import JobError
 
 _LOG_POLL_SECONDS = 0.2
 
@@ -85,7 +84,7 @@ def run_scale(arguments: Sequence[str]) -> int:
 
 def run_chaos(arguments: Sequence[str]) -> int:
     """Run `elasticdl chaos NAME`: until the job is over, or all that was to happen has."""
-    from elasticdl_nb.runtime import chaos
+    from elasticdl_nb import chaos
 
     parser = Parser(
         prog="elasticdl chaos",
@@ -100,8 +99,6 @@ def run_chaos(arguments: Sequence[str]) -> int:
     parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: whom it may hit.")
     parsed = parser.parse(arguments)
     job = attach(parsed.name)
-    if job.folder.cluster():
-        raise JobError(f"job {job.name} is on a cluster; kubectl delete pod does there what chaos does here")
     if parsed.schedule is not None:
         events: Iterable[chaos.Event] = chaos.parse_schedule(parsed.schedule)
     else:
@@ -109,7 +106,7 @@ def run_chaos(arguments: Sequence[str]) -> int:
         events = chaos.poisson(parsed.poisson, kills=parsed.kills, seed=parsed.seed, roles=roles)
     with interruptible():
         try:
-            chaos.unleash(job.folder, events, tell)
+            chaos.unleash(job, events, tell)
         except Interrupted as interrupt:
             return interrupt.exit_code
     return 0

@@ -21,6 +21,8 @@ from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.data.chunks import Records
 from elasticdl_nb.runtime.errors import DataError
 
+__all__ = ["Compressor", "Writer", "read_file", "verify", "write_file"]
+
 Compressor = Literal["none", "snappy", "gzip"]
 COMPRESSORS: tuple[Compressor, ...] = get_args(Compressor)
 MAGIC = 0x01020304
