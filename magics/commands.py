@@ -18,7 +18,7 @@ from elasticdl_nb.magics.displays import display_for, say
 from elasticdl_nb.magics.dryrun import show_dry_run
 from elasticdl_nb.magics.models import fill_in
 from elasticdl_nb.magics.options import AS, HELP, JOB_OPTIONS, WAIT, MagicError, Own, Request, read_request, split
-from elasticdl_nb.magics.tables import config_table, help_table
+from elasticdl_nb.magics.optiontables import config_table, help_table
 from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import KINDS, JobKind, find_option

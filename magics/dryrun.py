@@ -9,11 +9,11 @@ from typing import Any
 from IPython.display import Code, display
 
 from elasticdl_nb.capture import Captured, verify
-from elasticdl_nb.given.objects import CAPTURED_MODULE
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE
 from elasticdl_nb.job.display import notes
 from elasticdl_nb.job.starting import dry_run
 from elasticdl_nb.magics.displays import say
-from elasticdl_nb.magics.tables import spec_table
+from elasticdl_nb.magics.optiontables import spec_table
 from elasticdl_nb.runtime.spec import JobKind
 
 

@@ -1,5 +1,8 @@
 """The `elasticdl` command.
 
+`arguments` makes parsers from `JobSpec`, `signals` turns Ctrl-C into an exception, `output` prints; each other module
+has the commands of a subject. What Python callers could need as well belongs outside of this folder.
+
 Exit codes: 0 success, 1 the job failed, 2 a mistake in the command, 130 cancelled, 141 nobody reads its output any
 more (as in `elasticdl jobs | head -1`), 143 terminated.
 """
@@ -12,8 +15,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from elasticdl_nb.cli.arguments import SUMMARIES, UsageError
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import SUMMARIES, UsageError
 from elasticdl_nb.cli.signals import Interrupted
 from elasticdl_nb.runtime.errors import ElasticDLError, JobFailed, OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import KINDS, JobKind

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from elasticdl_nb.cli.arguments import Parser, add_cluster_options, add_job, the_job
 from elasticdl_nb.cli.output import as_json, say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, add_cluster_options, add_job, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.job.listing import jobs

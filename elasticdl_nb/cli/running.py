@@ -6,8 +6,8 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from elasticdl_nb.cli.arguments import JobParser, Parser, add_job, add_output_options, the_job
 from elasticdl_nb.cli.output import as_json, failure, say, say_json, success, tell
-from elasticdl_nb.cli.parser import JobParser, Parser, add_job, add_output_options, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job
 from elasticdl_nb.job.display import TerminalDisplay, notes

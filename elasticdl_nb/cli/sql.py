@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from elasticdl_nb.cli.arguments import Parser, UsageError
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, UsageError
 from elasticdl_nb.cli.running import CommandDisplay
 from elasticdl_nb.cli.signals import interruptible
 from elasticdl_nb.job.display import notes

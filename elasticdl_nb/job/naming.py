@@ -7,7 +7,7 @@ import random
 import re
 import time
 
-from elasticdl_nb.given.objects import CAPTURED_MODULE
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE
 from elasticdl_nb.runtime.spec import JobKind, JobSpec
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"

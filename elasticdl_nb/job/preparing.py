@@ -15,7 +15,7 @@ from typing import Any
 
 from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
-from elasticdl_nb.given.objects import CAPTURED_MODULE, NamedObjects, name_objects
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
 from elasticdl_nb.job.naming import make_name, subject_of
 from elasticdl_nb.runtime.errors import OptionError
@@ -82,7 +82,7 @@ def _prepared_for_cluster(
 
 def _for_keeping(spec: JobSpec) -> JobSpec:
     """Return the job as it may stand in a file: without the credentials of its zoo's URL."""
-    from elasticdl_nb.given.zoo import without_credentials
+    from elasticdl_nb.given.zoosource import without_credentials
 
     return spec.replace(model_zoo=without_credentials(spec.model_zoo))
 
@@ -92,7 +92,7 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
     if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
-        from elasticdl_nb.given.zoo import fetch_zoo
+        from elasticdl_nb.given.zoosource import fetch_zoo
 
         for note in fetch_zoo(spec.model_zoo, folder.zoo).notes:
             warnings.warn(note, stacklevel=2)

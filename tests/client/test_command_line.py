@@ -13,8 +13,8 @@ from scripted_master import make_folder
 
 from elasticdl_nb import runtime
 from elasticdl_nb.cli import main
+from elasticdl_nb.cli.arguments import JobParser
 from elasticdl_nb.cli.output import users_part
-from elasticdl_nb.cli.parser import JobParser
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 

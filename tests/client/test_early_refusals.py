@@ -9,7 +9,7 @@ import pytest
 
 import elasticdl_nb
 from elasticdl_nb.cli import main
-from elasticdl_nb.given.zoo import ZooSource
+from elasticdl_nb.given.zoosource import ZooSource
 from elasticdl_nb.job import starting
 from elasticdl_nb.runtime.errors import ElasticDLError, OptionError
 
@@ -155,7 +155,7 @@ def test_credentials_of_a_zoo_are_kept_nowhere(options, home, monkeypatch):
         (into / "net.py").write_text(MODEL)
         return ZooSource(into, "", "")
 
-    monkeypatch.setattr("elasticdl_nb.given.zoo.fetch_zoo", fetch)
+    monkeypatch.setattr("elasticdl_nb.given.zoosource.fetch_zoo", fetch)
     job = elasticdl_nb.train(**{**options, "model_zoo": "https://me:secret@git.company.com/models"}, wait=False)
     assert fetched == ["https://me:secret@git.company.com/models"]
     assert job.spec.model_zoo == "https://git.company.com/models"

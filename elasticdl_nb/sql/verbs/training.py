@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticdl_nb.given.objects import CAPTURED_MODULE
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE
 from elasticdl_nb.job.naming import make_name
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.features.columns import compile_columns, find_column

@@ -27,11 +27,11 @@ from elasticdl_nb.runtime.model.contract import (
 )
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, takes_by_name
 from elasticdl_nb.runtime.model.loading.customreader import CustomReader
-from elasticdl_nb.runtime.model.loading.features import FeatureForm
+from elasticdl_nb.runtime.model.loading.dictfeatures import FeatureForm
 from elasticdl_nb.runtime.model.loading.inputs import make_batches
-from elasticdl_nb.runtime.model.loading.metrics import MetricSet, make_metrics
+from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_loss, scalar_loss
+from elasticdl_nb.runtime.model.loading.metricstates import MetricSet, make_metrics
 from elasticdl_nb.runtime.model.loading.modules import find, import_from_zoo, user_code
-from elasticdl_nb.runtime.model.loading.parts import OptimizerSource, as_loss, scalar_loss
 from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.model.reading.source import Zoo
 

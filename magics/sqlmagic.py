@@ -17,8 +17,8 @@ from elasticdl_nb.job.display import notes
 from elasticdl_nb.job.starting import waits
 from elasticdl_nb.magics.displays import display_for, say
 from elasticdl_nb.magics.options import MagicError
+from elasticdl_nb.magics.optiontables import Shown, help_table
 from elasticdl_nb.magics.sqlline import OPTIONS, SqlLine, filled, read_line
-from elasticdl_nb.magics.tables import Shown, help_table
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
 from elasticdl_nb.sql.language.parser import parse
