@@ -8,22 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 from elasticdl_nb.job import Job
-from elasticdl_nb.job.display import Progress, TerminalDisplay
+from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
 from elasticdl_nb.job.starting import start_job
 from elasticdl_nb.runtime.spec import JobKind, Option, options
 
 
-def train(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+def train(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
     """Train a model."""
     return start_job("train", given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
-def evaluate(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+def evaluate(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
     """Evaluate a trained model."""
     return start_job("evaluate", given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
-def predict(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+def predict(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
     """Predict with a trained model."""
     return start_job("predict", given, TerminalDisplay(progress), wait=wait, detach=detach)
 

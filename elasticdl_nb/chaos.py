@@ -1,9 +1,11 @@
 """Trouble on purpose: kill a job's processes, or change their number, to see that the job recovers.
 
-from elasticdl_nb import chaos
+    from elasticdl_nb import chaos
 
-chaos.unleash(job, chaos.parse_schedule("10s kill worker-0; 20s scale 4"), print)
-chaos.unleash(job, chaos.poisson(5, kills=30))
+    chaos.unleash(job, chaos.parse_schedule("10s kill worker-0; 20s scale 4"), print)
+    chaos.unleash(job, chaos.poisson(5, kills=30))
+
+See docs/elasticity.md.
 """
 
 from __future__ import annotations

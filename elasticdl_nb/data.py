@@ -1,10 +1,12 @@
-"""Records in files, for programs: reading and writing them, and converting between formats. See docs/data.md.
+"""Records in files, for programs: reading and writing them, and converting between formats.
 
-from elasticdl_nb import data
+    from elasticdl_nb import data
 
-data.recordio.write_file("train.recordio", [b"one", b"two"])
-data.convert("raw/*.csv", "train.parquet")
-reader = data.open_reader("train.parquet")
+    data.recordio.write_file("train.recordio", [b"one", b"two"])
+    data.convert("raw/*.csv", "train.parquet")
+    reader = data.open_reader("train.parquet")
+
+See docs/data.md.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ _OTHERS = {
     "sqlflow-server": "Serve SQL to SQLFlow's clients.",
 }
 
+_STDOUT, _STDERR = 1, 2
 _Command = Callable[[Sequence[str]], int]
 
 
@@ -53,13 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _readers_have_left() -> bool:
     """Whether nobody reads stdout or stderr any more; what this process has yet to say there goes nowhere then."""
     left = False
-    for stream in (sys.stdout, sys.stderr):
+    for number in (_STDOUT, _STDERR):
         watched = select.poll()
-        watched.register(stream.fileno(), 0)
+        watched.register(number, 0)
         if watched.poll(0):
             left = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
+            os.dup2(nowhere, number)
             os.close(nowhere)
     return left
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from elasticdl_nb.job.handle import Job
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
-Progress = bool | Callable[[pb.JobStatus], None] | None
+ProgressChoice = bool | Callable[[pb.JobStatus], None] | None
 """Whether a job is shown: always, never, or where there is a terminal (None); or a function that gets each status."""
 
 
@@ -52,7 +52,7 @@ class Display:
 class TerminalDisplay(Display):
     """Shows a job on stderr, or hands each status to a function."""
 
-    def __init__(self, progress: Progress = None) -> None:
+    def __init__(self, progress: ProgressChoice = None) -> None:
         self._progress = progress
         self._visible = False if callable(progress) else progress
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elasticdl_nb.job.display import Progress, TerminalDisplay
+from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
 from elasticdl_nb.job.starting import waits
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.result import Result
@@ -23,7 +23,7 @@ def run(
     params: Mapping[str, Any] | None = None,
     namespace: Mapping[str, Any] | None = None,
     wait: bool | None = None,
-    progress: Progress = None,
+    progress: ProgressChoice = None,
 ) -> Result:
     """Run SQL statements in order, and return the last one's result.
 
