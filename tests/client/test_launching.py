@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from scripted_master import make_folder
@@ -109,20 +110,15 @@ def test_the_token_is_for_its_owner_only(folder):
 
 @pytest.mark.parametrize(("allow_stdin", "live"), [(True, True), (False, False), (None, False)])
 def test_a_notebook_is_live_if_somebody_could_answer(allow_stdin, live, monkeypatch):
-    from IPython.core.interactiveshell import InteractiveShell
+    import IPython
 
     class Kernel:
         def get_parent(self, channel: str) -> dict[str, object]:
             return {} if allow_stdin is None else {"content": {"allow_stdin": allow_stdin}}
 
-    assert not in_live_notebook()
-    shell = InteractiveShell.instance()
-    try:
-        assert not in_live_notebook()
-        shell.kernel = Kernel()
-        assert in_live_notebook() == live
-    finally:
-        InteractiveShell.clear_instance()
+    for shell, expected in ((None, False), (object(), False), (SimpleNamespace(kernel=Kernel()), live)):
+        monkeypatch.setattr(IPython, "get_ipython", lambda shell=shell: shell)
+        assert in_live_notebook() == expected
 
 
 # ------------------------------------------------------------------ terminals
