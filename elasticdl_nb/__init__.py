@@ -6,7 +6,9 @@
     elasticdl_nb.predict(trained_model="model", data="tomorrow.csv", output="late.csv")
     elasticdl_nb.sql("SELECT name, role, salary FROM employee TRAIN regressor.DNN INTO mymodel", connect="hr.duckdb")
 
-Importing this is cheap: each name below is loaded when it is first used, and TensorFlow only in a job's workers.
+Importing this is cheap: each name below is loaded when it is first used, as are the public modules `callbacks`,
+`capture`, `chaos`, `data` and `sql`. Jobs load TensorFlow only in their workers. docs/api.md lists every public name;
+everything else, `elasticdl_nb.runtime` above all, may change at any time.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from elasticdl_nb import callbacks as callbacks
+    from elasticdl_nb import capture as capture
+    from elasticdl_nb import chaos as chaos
+    from elasticdl_nb import data as data
     from elasticdl_nb import sql
     from elasticdl_nb.api import evaluate, predict, train
     from elasticdl_nb.job import Job, attach, jobs
@@ -75,6 +81,8 @@ _HOMES = {
     "runtime.spec": ("JobSpec",),
     "sql.language.errors": ("SqlError",),
 }  # fmt: skip
+# `sql` is a package that can be called.
+_MODULES = ("callbacks", "capture", "chaos", "data", "sql")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -85,8 +93,8 @@ def __getattr__(name: str) -> Any:
         value: Any = version("elasticdl_nb")
     elif name in _HOME_OF:
         value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    elif name == "sql":  # a package that can be called
-        value = importlib.import_module(f"{__name__}.sql")
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

@@ -3,57 +3,29 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from elasticdl_nb.images.showing import shown
 from elasticdl_nb.job import Job
-from elasticdl_nb.job.prepare import submit
-from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
+from elasticdl_nb.job.starting import start_job
 from elasticdl_nb.runtime.spec import JobKind, Option, options
 
-Progress = bool | Callable[[pb.JobStatus], None] | None
 
-
-def train(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+def train(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
     """Train a model."""
-    return _run("train", given, wait, detach, progress)
+    return start_job("train", given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
-def evaluate(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+def evaluate(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
     """Evaluate a trained model."""
-    return _run("evaluate", given, wait, detach, progress)
+    return start_job("evaluate", given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
-def predict(*, wait: bool | None = None, detach: bool = False, progress: Progress = None, **given: Any) -> Job:
+def predict(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
     """Predict with a trained model."""
-    return _run("predict", given, wait, detach, progress)
-
-
-def _run(kind: JobKind, given: dict[str, Any], wait: bool | None, detach: bool, progress: Progress) -> Job:
-    live = in_live_notebook()
-    if wait is None:
-        wait = not live and not detach
-    with shown(None if callable(progress) else progress):
-        folder = submit(kind, given)
-    job = Job(folder, foreground=not live and not detach)
-    if progress is True or (progress is None and sys.stderr.isatty()):
-        print(f"Job {job.name}.{job.dashboard_note()}", file=sys.stderr, flush=True)  # noqa: T201
-    return job.wait(progress=progress) if wait else job
-
-
-def in_live_notebook() -> bool:
-    """Whether this is a notebook kernel that a person works with, rather than a program or a notebook run in batch."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return False
-    # Those who run notebooks in batch say that nobody is there to answer.
-    parent: dict[str, Any] = kernel.get_parent("shell") or {}
-    return bool(parent.get("content", {}).get("allow_stdin", False))
+    return start_job("predict", given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
 # ------------------------------------------------------------------ what help() and editors show

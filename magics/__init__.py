@@ -1,4 +1,9 @@
-"""The notebook extension: `%load_ext elasticdl_nb` registers the magics, their completion, and the cell recorder."""
+"""The notebook extension: `%load_ext elasticdl_nb` registers the magics, their completion, and the cell recorder.
+
+`commands` has the magics of jobs and `sqlmagic` that of SQL; `options`, `expand` and `sqlline` read their lines,
+`models` finds the model that is meant among the notebook's objects, `capture` records cells, and `displays` shows a job
+in a notebook. What a program could do too belongs in `elasticdl_nb`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from elasticdl_nb.magics.capture import CellRecorder
 from elasticdl_nb.magics.commands import ElasticDLMagics
 from elasticdl_nb.magics.completion import make_matcher
 from elasticdl_nb.magics.sqlcompletion import make_sql_matcher
-from elasticdl_nb.magics.sqlflow import SQLFlowMagics
+from elasticdl_nb.magics.sqlmagic import SQLFlowMagics
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension"]
 

@@ -9,16 +9,16 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 from IPython.display import display
 
-from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.capture import split_options
-from elasticdl_nb.job import Job, attach
+from elasticdl_nb.job import attach
+from elasticdl_nb.job.display import notes
 from elasticdl_nb.job.listing import JobList, jobs
-from elasticdl_nb.magics import running
-from elasticdl_nb.magics.dryrun import dry_run
+from elasticdl_nb.job.starting import Start, waits
+from elasticdl_nb.magics.displays import display_for, say
+from elasticdl_nb.magics.dryrun import show_dry_run
 from elasticdl_nb.magics.models import fill_in
 from elasticdl_nb.magics.options import AS, HELP, JOB_OPTIONS, WAIT, MagicError, Own, Request, read_request, split
-from elasticdl_nb.magics.preparing import Preparation
-from elasticdl_nb.magics.tables import config_table, help_table
+from elasticdl_nb.magics.optiontables import config_table, help_table
 from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import KINDS, JobKind, find_option
@@ -86,8 +86,7 @@ class ElasticDLMagics(Magics):
             raise MagicError("%elasticdl_attach needs the name of one job; %elasticdl_jobs lists them")
         job = attach(request.words[0])
         self.shell.user_ns[self._variable(request)] = job
-        wait = request.own.get("wait")
-        running.show(self.shell, job, wait=not in_live_notebook() if wait is None else wait)
+        display_for(self.shell).show(job, wait=waits(request.own.get("wait")))
 
     @no_var_expand
     @line_magic
@@ -120,19 +119,16 @@ class ElasticDLMagics(Magics):
             return
         if "dry_run" in _check_names(kind, text):
             _, given = self._understood(kind, text, body)
-            dry_run(kind, given)
+            show_dry_run(kind, given)
             return
-        live = in_live_notebook()
-        with Preparation(kind, live=live) as preparation, running.notes():
+        cell_display = display_for(self.shell, kind)
+        with Start(kind, cell_display) as start, notes(say):
+            start.begin("running the cell")
             request, given = self._understood(kind, text, body)
             variable = self._variable(request)
-            wait = request.own.get("wait", self.own_defaults.get("wait"))
-            wait = not live if wait is None else wait
-            job = Job(preparation.submit(given), foreground=wait and not live)
-        self.shell.user_ns[variable] = job
-        if not live:
-            running.say(f"Job {job.name}.{job.dashboard_note()}")
-        running.show(self.shell, job, wait=wait, place=preparation.place)
+            wait = waits(request.own.get("wait", self.own_defaults.get("wait")))
+            self.shell.user_ns[variable] = job = start.submit(given, detach=not wait)
+        cell_display.show(job, wait=wait)
 
     def _understood(self, kind: JobKind, text: str, body: str) -> tuple[Request, dict[str, Any]]:
         """Run the cell's Python; return the request, and the job's options with the notebook's objects in them."""

@@ -9,19 +9,20 @@ from typing import Any
 from IPython.display import Code, display
 
 from elasticdl_nb.capture import Captured, verify
-from elasticdl_nb.given.objects import CAPTURED_MODULE
-from elasticdl_nb.job.prepare import prepared
-from elasticdl_nb.magics.running import notes, say
-from elasticdl_nb.magics.tables import spec_table
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE
+from elasticdl_nb.job.display import notes
+from elasticdl_nb.job.starting import dry_run
+from elasticdl_nb.magics.displays import say
+from elasticdl_nb.magics.optiontables import spec_table
 from elasticdl_nb.runtime.spec import JobKind
 
 
-def dry_run(kind: JobKind, given: Mapping[str, Any]) -> None:
+def show_dry_run(kind: JobKind, given: Mapping[str, Any]) -> None:
     """Show the packaged source, its requirements and the job; leave nothing behind.
 
     The source is imported in a fresh process. Raises what submitting would raise, and CaptureError.
     """
-    with notes(), prepared(kind, given) as folder:
+    with notes(say), dry_run(kind, given) as folder:
         spec = folder.spec()
         source = folder.zoo / f"{CAPTURED_MODULE}.py"
         if source.exists():
@@ -33,7 +34,6 @@ def dry_run(kind: JobKind, given: Mapping[str, Any]) -> None:
             others = [path for path in sorted(folder.zoo.rglob("*.py")) if path != source]
             modules = {path.relative_to(folder.zoo).as_posix(): path.read_text() for path in others}
             verify(Captured(text, requirements, modules, [], []), [])
-        folder.remove()
     display(spec_table(spec))  # type: ignore[no-untyped-call]
     say("Nothing was started: this was a dry run.")
 

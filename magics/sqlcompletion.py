@@ -15,7 +15,7 @@ from elasticdl_nb.sql.language.clauses import FUNCTIONS, KEYWORDS, VERBS
 from elasticdl_nb.sql.language.lexical import Token, dialect_of
 
 if TYPE_CHECKING:
-    from elasticdl_nb.magics.sqlflow import SQLFlowMagics
+    from elasticdl_nb.magics.sqlmagic import SQLFlowMagics
     from elasticdl_nb.sql.session import Session
 
 _MAGIC = re.compile(r"\s*(?P<magic>%{1,2})sqlflow(?:\s|$)")

@@ -5,7 +5,7 @@ import tensorflow as tf
 from regressor import DNN
 from tabular import tabular_input
 
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import batched
 
 
 class DNNClassifier(DNN):

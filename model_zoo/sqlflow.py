@@ -6,8 +6,7 @@ into (name, value) pairs.
 
 import tensorflow as tf
 
-from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import Mode, batched
 
 SLOTS = 256
 LABEL = "label"

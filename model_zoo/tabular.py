@@ -3,7 +3,7 @@
 import tensorflow as tf
 from sqlflow import decode_examples, hashed, number_of, text_of
 
-from elasticdl_nb.runtime.mode import Mode
+from elasticdl_nb import Mode
 
 BUCKETS = 10_000
 

@@ -6,7 +6,7 @@ import math
 
 from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.widgets.parts import PARTS
+from elasticdl_nb.widgets.liveform import PARTS
 
 
 class Changes:

@@ -10,7 +10,7 @@ from IPython.display import display
 from elasticdl_nb.images import ImageStatus
 from elasticdl_nb.images.showing import headline
 from elasticdl_nb.widgets.format import safe
-from elasticdl_nb.widgets.parts import bar
+from elasticdl_nb.widgets.liveform import bar
 from elasticdl_nb.widgets.theme import STYLE
 
 _INTERVAL_SECONDS = 0.25

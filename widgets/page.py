@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.format import safe
-from elasticdl_nb.widgets.parts import PARTS
+from elasticdl_nb.widgets.liveform import PARTS
 from elasticdl_nb.widgets.theme import PAGE_STYLE
 
 # Parts are made by this package with everything foreign escaped, and the policy allows no script but this one.

@@ -6,9 +6,9 @@ Pure functions; whatever the status holds, they return bounded and well-formed o
 from __future__ import annotations
 
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
+from elasticdl_nb.widgets.liveform import PARTS
 from elasticdl_nb.widgets.page import render_page
-from elasticdl_nb.widgets.parts import PARTS
-from elasticdl_nb.widgets.static import render_static
+from elasticdl_nb.widgets.savedform import render_static
 from elasticdl_nb.widgets.text import render_text
 from elasticdl_nb.widgets.theme import STYLE
 

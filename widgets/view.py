@@ -13,7 +13,7 @@ from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.widgets.changes import Changes
 from elasticdl_nb.widgets.controls import LOG_SECONDS, Controls, ShownJob
-from elasticdl_nb.widgets.parts import PARTS
+from elasticdl_nb.widgets.liveform import PARTS
 from elasticdl_nb.widgets.render import mimebundle
 from elasticdl_nb.widgets.theme import STYLE
 

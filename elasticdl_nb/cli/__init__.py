@@ -1,15 +1,22 @@
 """The `elasticdl` command.
 
-Exit codes: 0 success, 1 the job failed, 2 a mistake in the command, 130 cancelled, 143 terminated.
+`arguments` makes parsers from `JobSpec`, `signals` turns Ctrl-C into an exception, `output` prints; each other module
+has the commands of a subject. What Python callers could need as well belongs outside of this folder.
+
+Exit codes: 0 success, 1 the job failed, 2 a mistake in the command, 130 cancelled, 141 nobody reads its output any
+more (as in `elasticdl jobs | head -1`), 143 terminated.
 """
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from elasticdl_nb.cli.arguments import SUMMARIES, UsageError
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import SUMMARIES, UsageError
 from elasticdl_nb.cli.signals import Interrupted
 from elasticdl_nb.runtime.errors import ElasticDLError, JobFailed, OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import KINDS, JobKind
@@ -28,12 +35,37 @@ _OTHERS = {
     "sqlflow-server": "Serve SQL to SQLFlow's clients.",
 }
 
+_STDOUT, _STDERR = 1, 2
 _Command = Callable[[Sequence[str]], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (by default this process's own) and return its exit code."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _readers_have_left():
+            raise
+        return 128 + signal.SIGPIPE
+    return code
+
+
+def _readers_have_left() -> bool:
+    """Whether nobody reads stdout or stderr any more; what this process has yet to say there goes nowhere then."""
+    left = False
+    for number in (_STDOUT, _STDERR):
+        watched = select.poll()
+        watched.register(number, 0)
+        if watched.poll(0):
+            left = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+    return left
+
+
+def _run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         say(_help())
         return 0
@@ -55,9 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as interrupt:
         code = interrupt.exit_code if isinstance(interrupt, Interrupted) else 130
         return _refuse(arguments, "interrupted", code)
-    except BrokenPipeError:  # `elasticdl jobs | head`
-        sys.stdout = None
-        return 0
 
 
 def _refuse(arguments: Sequence[str], message: str, code: int) -> int:

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from elasticdl_nb.cli.arguments import Parser, UsageError
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, UsageError
 from elasticdl_nb.runtime.control.status import format_count, format_duration
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import literals

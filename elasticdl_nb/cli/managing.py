@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from elasticdl_nb.cli.arguments import Parser, add_cluster_options, add_job, the_job
 from elasticdl_nb.cli.output import as_json, say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, add_cluster_options, add_job, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.job.listing import jobs
 from elasticdl_nb.runtime.control.status import is_over, phase_name
-from elasticdl_nb.runtime.errors import JobError
 
 _LOG_POLL_SECONDS = 0.2
 
@@ -36,7 +35,10 @@ def run_jobs(arguments: Sequence[str]) -> int:
 
         from elasticdl_nb.job.listing import table
 
-        Console(highlight=False, width=None if os.isatty(1) else 160).print(table([status for _, status in found]))
+        console = Console(highlight=False, width=None if os.isatty(1) else 160)
+        with console.capture() as captured:
+            console.print(table([status for _, status in found]))
+        say(captured.get().strip("\n"))
     return 0
 
 
@@ -82,7 +84,7 @@ def run_scale(arguments: Sequence[str]) -> int:
 
 def run_chaos(arguments: Sequence[str]) -> int:
     """Run `elasticdl chaos NAME`: until the job is over, or all that was to happen has."""
-    from elasticdl_nb.runtime import chaos
+    from elasticdl_nb import chaos
 
     parser = Parser(
         prog="elasticdl chaos",
@@ -97,8 +99,6 @@ def run_chaos(arguments: Sequence[str]) -> int:
     parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: whom it may hit.")
     parsed = parser.parse(arguments)
     job = attach(parsed.name)
-    if job.folder.cluster():
-        raise JobError(f"job {job.name} is on a cluster; kubectl delete pod does there what chaos does here")
     if parsed.schedule is not None:
         events: Iterable[chaos.Event] = chaos.parse_schedule(parsed.schedule)
     else:
@@ -106,7 +106,7 @@ def run_chaos(arguments: Sequence[str]) -> int:
         events = chaos.poisson(parsed.poisson, kills=parsed.kills, seed=parsed.seed, roles=roles)
     with interruptible():
         try:
-            chaos.unleash(job.folder, events, tell)
+            chaos.unleash(job, events, tell)
         except Interrupted as interrupt:
             return interrupt.exit_code
     return 0

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from collections.abc import Sequence
 
+from elasticdl_nb.cli.arguments import JobParser, Parser, add_job, add_output_options, the_job
 from elasticdl_nb.cli.output import as_json, failure, say, say_json, success, tell
-from elasticdl_nb.cli.parser import JobParser, Parser, add_job, add_output_options, the_job
 from elasticdl_nb.cli.signals import Interrupted, interruptible
-from elasticdl_nb.images.showing import shown
 from elasticdl_nb.job import Job
-from elasticdl_nb.job.prepare import prepared, submit, write_manifests
+from elasticdl_nb.job.display import TerminalDisplay, notes
+from elasticdl_nb.job.starting import dry_run, start_job, write_manifests
 from elasticdl_nb.job.terminal import Progress, progress_for
 from elasticdl_nb.runtime.control.masterclient import watch_job
 from elasticdl_nb.runtime.control.status import is_over
@@ -25,31 +24,59 @@ EXIT_CODES = {pb.SUCCEEDED: 0, pb.FAILED: 1, pb.CANCELLED: 130}
 def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
     """Run `elasticdl train|evaluate|predict ARGUMENTS`; return the exit code."""
     parsed = JobParser(kind).parse(arguments)
-    with interruptible(), warnings.catch_warnings():
-        warnings.showwarning = lambda message, *rest, **options: tell(f"Note: {message}")
+    display = CommandDisplay(quiet=parsed.quiet, json=parsed.json)
+    with interruptible(), notes(tell):
         if parsed.dry_run:
             return _dry_run(kind, parsed)
-        with shown(not parsed.quiet and not parsed.json):
-            if parsed.given.get("yaml"):
-                path = write_manifests(kind, parsed.given)
-                say(f"What would be submitted is in {path}; nothing was.")
-                return 0
-            folder = submit(kind, parsed.given)
-        job = Job(folder, foreground=not parsed.detach)
-        if parsed.detach:
-            _say_detached(job, parsed)
+        if parsed.given.get("yaml"):
+            path = write_manifests(kind, parsed.given, display)
+            say(f"What would be submitted is in {path}; nothing was.")
             return 0
-        if not parsed.quiet and not parsed.json:
-            tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.{job.dashboard_note()}")
-        status, code = see_through(job, parsed.quiet)
-        _say_end(job, status, parsed)
-    return EXIT_CODES[status.phase] if code is None or status.phase == pb.SUCCEEDED else code
+        job = start_job(kind, parsed.given, display, wait=not parsed.detach, detach=parsed.detach)
+        if parsed.detach:
+            return 0
+        _say_end(job, display.status, parsed)
+    succeeded = display.status.phase == pb.SUCCEEDED
+    return EXIT_CODES[display.status.phase] if succeeded or not display.exit_code else display.exit_code
+
+
+class CommandDisplay(TerminalDisplay):
+    """Shows jobs on stderr unless `quiet`; an interrupt cancels the job that is followed.
+
+    `status` is that job's last one. `exit_code` is that of the interrupt, 0 without one.
+    """
+
+    def __init__(self, *, quiet: bool, json: bool) -> None:
+        super().__init__(not (quiet or json))
+        self._quiet, self._json = quiet, json
+        self.status = pb.JobStatus()
+        self.exit_code = 0
+
+    def leave(self, job: Job) -> None:
+        """Say how it can be found again."""
+        if self._json:
+            say_json(as_json(job, job.status()))
+        else:
+            say(f"{job.name}\nSee: elasticdl attach {job.name}. End it: elasticdl cancel {job.name}.")
+
+    def follow(self, job: Job) -> None:
+        """Show the job until its end, which an interrupt hastens; raise nothing for the way it ended."""
+        with progress_for(not self._quiet) as show:
+            try:
+                if not self._quiet and not self._json:
+                    tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.{job.dashboard_note()}")
+                self.status = _follow(job, show, waiting=True)
+            except Interrupted as interrupt:
+                self.exit_code = interrupt.exit_code
+                tell(f"Cancelling job {job.name} ({interrupt.reason}); once more to stop waiting for that.")
+                job.request_cancel(f"interrupted by {interrupt.reason}")
+                self.status = _follow(job, show, waiting=False)
+            job.settle()
 
 
 def _dry_run(kind: JobKind, parsed: argparse.Namespace) -> int:
-    with prepared(kind, parsed.given) as folder:
+    with dry_run(kind, parsed.given) as folder:
         spec = folder.spec()
-        folder.remove()
     if parsed.json:
         say_json(json.loads(spec.to_json()))
     else:
@@ -57,29 +84,7 @@ def _dry_run(kind: JobKind, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _say_detached(job: Job, parsed: argparse.Namespace) -> None:
-    if parsed.json:
-        say_json(as_json(job, job.status()))
-    else:
-        say(f"{job.name}\nSee: elasticdl attach {job.name}. End it: elasticdl cancel {job.name}.")
-
-
-def see_through(job: Job, quiet: bool) -> tuple[pb.JobStatus, int | None]:
-    """Show the job until its end, which an interrupt hastens; return its last status and the interrupt's exit code."""
-    code = None
-    with progress_for(not quiet) as show:
-        try:
-            status = _follow(job, show, waiting=True)
-        except Interrupted as interrupt:
-            code = interrupt.exit_code
-            tell(f"Cancelling job {job.name} ({interrupt.reason}); once more to stop waiting for that.")
-            job.request_cancel(f"interrupted by {interrupt.reason}")
-            status = _follow(job, show, waiting=False)
-        job.settle()
-    return status, code
-
-
-def _follow(job: Job, show: Progress, waiting: bool) -> pb.JobStatus:
+def _follow(job: Job, show: Progress, *, waiting: bool) -> pb.JobStatus:
     status = pb.JobStatus()
     for status in watch_job(job.folder, waiting=waiting):
         show(status)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import grpc
 
+from elasticdl_nb.cli.arguments import Parser
 from elasticdl_nb.cli.output import say, tell
-from elasticdl_nb.cli.parser import Parser
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.cli.sql import add_session_options
 from elasticdl_nb.runtime.errors import OptionError

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from elasticdl_nb.cli.arguments import Parser, UsageError
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, UsageError
-from elasticdl_nb.cli.running import see_through
+from elasticdl_nb.cli.running import CommandDisplay
 from elasticdl_nb.cli.signals import interruptible
-from elasticdl_nb.job import Job
+from elasticdl_nb.job.display import notes
 from elasticdl_nb.runtime.errors import JobCancelled, OptionError
 from elasticdl_nb.sql.engines.parameters import read_parameters
 from elasticdl_nb.sql.result import ROWS_SHOWN, Result
@@ -25,26 +24,17 @@ def run_sql(arguments: Sequence[str]) -> int:
     parsed = _parser().parse(arguments)
     params = read_parameters(parsed.param)
     text = _text(parsed)
-    interrupted: list[int] = []
-
-    def follow(job: Job) -> None:
-        if not parsed.quiet and not parsed.json:
-            tell(f"Job {job.name}, logs in {job.folder.logs}. Ctrl-C cancels it.{job.dashboard_note()}")
-        _, code = see_through(job, parsed.quiet or parsed.json)
-        if code is not None:
-            interrupted.append(code)
-
-    with interruptible(), warnings.catch_warnings(), Session(parsed.connect or None, parsed.store or None) as session:
-        warnings.showwarning = lambda message, *rest, **options: tell(f"Note: {message}")
+    display = CommandDisplay(quiet=parsed.quiet or parsed.json, json=parsed.json)
+    with interruptible(), notes(tell), Session(parsed.connect or None, parsed.store or None) as session:
         if parsed.dry_run or parsed.show_program:
             _show_plans(session, text, params, parsed)
             return 0
         try:
-            for result in session.results(text, params=params, on_job=follow):
+            for result in session.results(text, params=params, on_job=display.follow):
                 _show(result, parsed)
         except JobCancelled as error:
             tell(str(error))
-            return interrupted[0] if interrupted else 130
+            return display.exit_code or 130
     return 0
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from elasticdl_nb.cli.arguments import Parser, UsageError
 from elasticdl_nb.cli.output import say, say_json, tell
-from elasticdl_nb.cli.parser import Parser, UsageError
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.runtime.errors import did_you_mean
 
@@ -48,7 +48,7 @@ def _init(arguments: Sequence[str]) -> int:
 
 
 def _build(arguments: Sequence[str]) -> int:
-    from elasticdl_nb.given.zoo import fetch_zoo
+    from elasticdl_nb.given.zoosource import fetch_zoo
     from elasticdl_nb.images import build_image, push_image
     from elasticdl_nb.images.names import check_name
     from elasticdl_nb.images.recipe import DEFAULT_BASE_IMAGE

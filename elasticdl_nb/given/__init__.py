@@ -1,6 +1,6 @@
 """What a call gives, and whether it is any good: models, data, zoos and paths, before there is a job.
 
-`objects` names classes and functions given as objects, `frames` writes data frames, `zoo` fetches and makes model zoos,
+`namedobjects` turns classes and functions into names, `frames` writes data frames, `zoosource` fetches model zoos,
 `paths` and `clusterpaths` make paths mean the same to a job's processes, `readerparams` reads the parameters of data
 readers, `checks` opens what was named to see that it is there. Starting the job belongs in `elasticdl_nb.job`.
 """

@@ -19,7 +19,7 @@ def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
 
     Returns the name of its custom_data_reader, if it has one. Raises ModelError and OptionError.
     """
-    from elasticdl_nb.runtime.model.reading.static import check_model, check_requirements, data_reader_of
+    from elasticdl_nb.runtime.model.reading.modelcheck import check_model, check_requirements, data_reader_of
 
     folder = os.fspath(zoo)
     if spec.kind != "train":

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from elasticdl_nb.api import Progress
+    from elasticdl_nb.job.display import ProgressChoice
     from elasticdl_nb.sql.calling import run
     from elasticdl_nb.sql.language.errors import SqlError
     from elasticdl_nb.sql.language.parser import parse
@@ -40,7 +40,7 @@ class _Callable(types.ModuleType):
         params: Mapping[str, Any] | None = None,
         namespace: Mapping[str, Any] | None = None,
         wait: bool | None = None,
-        progress: Progress = None,
+        progress: ProgressChoice = None,
     ) -> Result:
         """Run statements and return the last one's result; see `run`."""
         from elasticdl_nb.sql.calling import run

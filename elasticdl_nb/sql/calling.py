@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from elasticdl_nb.api import Progress, in_live_notebook
-from elasticdl_nb.job import Job
+from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
+from elasticdl_nb.job.starting import waits
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.result import Result
 from elasticdl_nb.sql.session import Session
@@ -23,7 +23,7 @@ def run(
     params: Mapping[str, Any] | None = None,
     namespace: Mapping[str, Any] | None = None,
     wait: bool | None = None,
-    progress: Progress = None,
+    progress: ProgressChoice = None,
 ) -> Result:
     """Run SQL statements in order, and return the last one's result.
 
@@ -44,15 +44,10 @@ def run(
         OptionError: for a database or store that cannot be used, and for text without a statement.
         JobFailed, JobCancelled: for a job that ends otherwise.
     """
-    wait = not in_live_notebook() if wait is None else wait
+    wait, display = waits(wait), TerminalDisplay(progress)
     names = vars(sys.modules["__main__"]) if namespace is None else namespace
-
-    def show(job: Job) -> None:
-        if wait:
-            job.wait(progress=progress)
-
     with _session(connect, store, names) as session:
-        results = session.run(text, params=params, wait=wait, on_job=show)
+        results = session.run(text, params=params, wait=wait, on_job=lambda job: display.show(job, wait=wait))
     if not results:
         raise OptionError("text", "holds no statement")
     return results[-1]

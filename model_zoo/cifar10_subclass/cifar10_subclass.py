@@ -6,8 +6,7 @@ Records: serialized tf.Example with `image` (3072 floats, 0 to 255) and `label` 
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import Mode, batched
 
 
 class Block(keras.layers.Layer):

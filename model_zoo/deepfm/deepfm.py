@@ -7,8 +7,7 @@ I1 to I13, C1 to C26 and label of a table, where the C columns may be strings or
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import Mode, batched
 
 DENSE = 13
 SPARSE = 26

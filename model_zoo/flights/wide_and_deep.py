@@ -8,8 +8,7 @@ one (cancelled flights) have to be left out of the training data.
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import Mode, batched
 
 LATE_MINUTES = 15
 # Sizes of the code spaces. Strings are hashed, which needs no vocabulary: at most 16 carriers, 3 origins and 105

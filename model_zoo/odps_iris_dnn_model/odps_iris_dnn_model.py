@@ -7,8 +7,7 @@ the flower's name.
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import Mode, batched
 
 VARIETIES = ("setosa", "versicolor", "virginica")
 LABELS = ("variety", "class", "species", "label")

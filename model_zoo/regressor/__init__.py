@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from tabular import BUCKETS, tabular_input
 
-from elasticdl_nb.runtime.model import batched
+from elasticdl_nb import batched
 
 
 class TabularFeatures(keras.layers.Layer):

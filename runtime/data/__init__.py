@@ -1,4 +1,7 @@
 """Records from files: codecs, readers, cutting into tasks, conversion between formats.
 
-No TensorFlow here except in `tensors.py`, which feeds records to it.
+`reader` opens files of any format: `recordio` and `tfrecord` hold bytes, `columnar` and `csvfiles` columns, which
+`tablereader` reads and `columntypes` gives the types that models see; `bytescan` has the compiled loops. `tasks` cuts
+records into ranges. `writers` and `shards` write, and `convert` does both. Only `tensors`, which feeds records to
+TensorFlow, imports it. Opening what a job's options name belongs in `elasticdl_nb.given`.
 """

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from elasticdl_nb.runtime.data import columns, examples, files, preparation, shards
+from elasticdl_nb.runtime.data import columntypes, examples, files, preparation, shards
 from elasticdl_nb.runtime.data.chunks import Records
 from elasticdl_nb.runtime.data.reader import FORMATS, Reader, format_of, open_reader
 from elasticdl_nb.runtime.data.shards import Piece
@@ -165,7 +165,7 @@ class _Read:
 def _encode(table: pa.Table) -> list[bytes]:
     records = []
     for batch in table.combine_chunks().to_batches():
-        records += examples.encode({name: columns.to_numpy(batch.column(name)) for name in table.column_names})
+        records += examples.encode({name: columntypes.to_numpy(batch.column(name)) for name in table.column_names})
     return records
 
 

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from elasticdl_nb.runtime.data import files, kernels
-from elasticdl_nb.runtime.data.tables import missing_column, parallel
+from elasticdl_nb.runtime.data import bytescan, files
+from elasticdl_nb.runtime.data.tablereader import missing_column, parallel
 from elasticdl_nb.runtime.errors import DataError
 
 GROUP_ROWS = 4096
@@ -49,7 +49,7 @@ class RowIndex:
         self._quote = ord(dialect.quote) if dialect.quote else -1
         self._lock = threading.Lock()
         self._offset = len(_BOM) if source.read(0, 3) == _BOM else 0
-        self._state = kernels.ROW_START
+        self._state = bytescan.ROW_START
         self._rows = 0
         self._points: list[int] = []
 
@@ -61,7 +61,7 @@ class RowIndex:
         with self._lock:
             while self._offset < self._source.size and (rows is None or len(self._points) <= -(-rows // GROUP_ROWS)):
                 block = self._source.read(self._offset, _BLOCK)
-                self._state, self._rows, found = kernels.scan_csv(
+                self._state, self._rows, found = bytescan.scan_csv(
                     block, self._state, self._rows, GROUP_ROWS, self._separator, self._quote
                 )
                 self._points += (found + self._offset).tolist()
@@ -75,7 +75,7 @@ class RowIndex:
         while True:
             start = self._offset if not self._points else self._points[0]
             block = self._source.read(start, size)
-            _, rows, found = kernels.scan_csv(block, kernels.ROW_START, 0, 1, self._separator, self._quote)
+            _, rows, found = bytescan.scan_csv(block, bytescan.ROW_START, 0, 1, self._separator, self._quote)
             if rows > 1 or len(block) < size:
                 return block[found[0] : found[1] if rows > 1 else None] if rows else b""
             size *= 4

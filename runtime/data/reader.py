@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 from elasticdl_nb.runtime.data import files, recordio
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
-from elasticdl_nb.runtime.data.tables import TableReader, parallel
+from elasticdl_nb.runtime.data.tablereader import TableReader, parallel
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
 
 __all__ = ["Chunk", "FileRecords", "Metadata", "Reader", "Records", "open_reader"]

@@ -21,6 +21,8 @@ from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.data.chunks import Records
 from elasticdl_nb.runtime.errors import DataError
 
+__all__ = ["Compressor", "Writer", "read_file", "verify", "write_file"]
+
 Compressor = Literal["none", "snappy", "gzip"]
 COMPRESSORS: tuple[Compressor, ...] = get_args(Compressor)
 MAGIC = 0x01020304
@@ -175,17 +177,17 @@ def _read_header(source: files.Source, number: int, offset: int, first: int) -> 
 def load(source: files.Source, chunk: Chunk) -> Records:
     """Read, check and divide one chunk; raise DataError if anything about it is wrong."""
     # Imported here, as numba takes a while and processes that only count records can do without it.
-    from elasticdl_nb.runtime.data import kernels
+    from elasticdl_nb.runtime.data import bytescan
 
     stored = source.read(chunk.offset + _HEADER.size, chunk.size)
-    if zlib.crc32(stored) != chunk.checksum and kernels.crc32c(stored) != chunk.checksum:
+    if zlib.crc32(stored) != chunk.checksum and bytescan.crc32c(stored) != chunk.checksum:
         raise _bad(source.path, chunk.number, chunk.offset, "its checksum does not match its payload")
     try:
         payload = _decompress(stored, chunk.compressor)
     except (cramjam.DecompressionError, OSError, EOFError, zlib.error) as error:
         name = COMPRESSORS[chunk.compressor]
         raise _bad(source.path, chunk.number, chunk.offset, f"its payload is not valid {name} data ({error})") from None
-    boundaries = kernels.split_recordio(payload, chunk.records)
+    boundaries = bytescan.split_recordio(payload, chunk.records)
     if boundaries is None:
         problem = f"the lengths of its {chunk.records} records do not add up to its payload of {len(payload)} bytes"
         raise _bad(source.path, chunk.number, chunk.offset, problem)

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from elasticdl_nb.runtime.data import columns
+from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.chunks import Chunk, Records
 from elasticdl_nb.runtime.data.reader import Reader
 from elasticdl_nb.runtime.data.tasks import Range
@@ -149,11 +149,11 @@ def _arrays(form: str, chunk: Chunk) -> list[Any]:
         return [_stacked(chunk)]
     # In the order in which TensorFlow flattens dicts. Copies, as TensorFlow takes the memory over and may write to it
     # (x - y into that of x), but the chunk's belongs to the reader, which keeps it for the next task.
-    return [np.array(columns.to_numpy(chunk.column(name))) for name in sorted(chunk.schema.names)]
+    return [np.array(columntypes.to_numpy(chunk.column(name))) for name in sorted(chunk.schema.names)]
 
 
 def _stacked(batch: pa.RecordBatch) -> Any:
     texts = np.empty((batch.num_rows, batch.num_columns), object)
     for n, column in enumerate(batch.columns):
-        texts[:, n] = columns.to_numpy(column)
+        texts[:, n] = columntypes.to_numpy(column)
     return texts

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import BinaryIO
 
-from elasticdl_nb.runtime.data import files, kernels
+from elasticdl_nb.runtime.data import bytescan, files
 from elasticdl_nb.runtime.data.chunks import Records
 from elasticdl_nb.runtime.errors import DataError
 
@@ -19,13 +19,13 @@ _CRC = struct.Struct("<I")
 
 def looks_like_tfrecord(head: bytes) -> bool:
     """Whether the first 12 bytes of a file are a length and its checksum."""
-    return len(head) >= 12 and _CRC.unpack(head[8:12])[0] == kernels.masked_crc32c(head[:8])
+    return len(head) >= 12 and _CRC.unpack(head[8:12])[0] == bytescan.masked_crc32c(head[:8])
 
 
 def write_record(file: BinaryIO, record: bytes) -> None:
     """Write one record."""
     length = _LENGTH.pack(len(record))
-    parts = (length, _CRC.pack(kernels.masked_crc32c(length)), record, _CRC.pack(kernels.masked_crc32c(record)))
+    parts = (length, _CRC.pack(bytescan.masked_crc32c(length)), record, _CRC.pack(bytescan.masked_crc32c(record)))
     file.write(b"".join(parts))
 
 
@@ -59,7 +59,7 @@ class Index:
 
     def _next(self, number: int, offset: int) -> tuple[int, int]:
         block = self.source.read(offset, _BLOCK)
-        records, used, bad = kernels.scan_tfrecord(block)
+        records, used, bad = bytescan.scan_tfrecord(block)
         if records == 0 and not bad and len(block) >= 12:  # a record longer than the block
             records, used = 1, 16 + _LENGTH.unpack(block[:8])[0]
         if bad and records == 0:
@@ -84,7 +84,7 @@ class Index:
         for (first, offset), (after, until) in pairwise(self.extend(end)):
             if after > start and first < end:
                 data = self.source.read(offset, until - offset)
-                starts, ends, bad = kernels.split_tfrecord(data, after - first)
+                starts, ends, bad = bytescan.split_tfrecord(data, after - first)
                 if bad >= 0:
                     at = offset + (int(ends[bad - 1]) + 4 if bad else 0)
                     raise self._bad(first + bad, at, "its bytes do not match their checksum")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import JobSpec
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -34,8 +35,8 @@ MODULE_NAMES: Mapping[str, tuple[str, ...]] = {
     "callbacks": ("callbacks",),
     "prediction_outputs_processor": ("PredictionOutputsProcessor",),
 }
-# What a module is searched for when `model_def` names the module itself; a class follows.
-MODEL_NAMES = ("model", "custom_model")
+# What a module is searched for when `model_def` names the module itself; `names_of_model` adds the module's own name.
+_MODEL_NAMES = ("model", "custom_model")
 
 LABELS_FIRST = ("labels", "label", "y_true", "targets", "target", "true")
 OUTPUTS_FIRST = ("predictions", "prediction", "outputs", "output", "y_pred", "logits", "preds", "pred")
@@ -51,6 +52,26 @@ def batched(function: Function) -> Function:
     """
     setattr(function, _BATCHED, True)
     return function
+
+
+def names_of_model(module: str) -> tuple[str, ...]:
+    """Return the names that the model of a module may have, in order; a module's only model may have any."""
+    return (*_MODEL_NAMES, module.rpartition(".")[2])
+
+
+def several_models(module: str, names: Iterable[str]) -> OptionError:
+    """Return the error for a module that is named as the model, and has several by these names."""
+    listed = ", ".join(f"{module}.{name}" for name in names)
+    return OptionError("model_def", f"{module} has several models; name one of {listed}")
+
+
+def no_model(module: str, names: Iterable[str]) -> OptionError:
+    """Return the error for a module, or its file, that is named as the model and defines these names, but no model."""
+    return OptionError(
+        "model_def",
+        f"{module} has no model: looked for 'model' (a keras.Model object), 'custom_model' (a function that returns "
+        f"one) and a keras.Model subclass.{did_you_mean('custom_model', names)}",
+    )
 
 
 def names_in(given: str) -> list[str]:

@@ -14,7 +14,7 @@ from rings import TOKEN, at_once
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.orders import RingOrders

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from elasticdl_nb.capture import capture_notebook
-from elasticdl_nb.given.zoo import fetch_zoo
+from elasticdl_nb.given.zoosource import fetch_zoo
 from elasticdl_nb.runtime.errors import CaptureError, OptionError
 
 CELLS = [

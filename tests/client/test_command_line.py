@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from scripted_master import make_folder
 
 from elasticdl_nb import runtime
 from elasticdl_nb.cli import main
+from elasticdl_nb.cli.arguments import JobParser
 from elasticdl_nb.cli.output import users_part
-from elasticdl_nb.cli.parser import JobParser
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -91,6 +92,28 @@ def test_help_goes_to_stdout(arguments, capsys):
 
 
 # ------------------------------------------------------------------ jobs that run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["train", "--help"], ["jobs"], ["sql", "-e", "SELECT 1"], ["train", "--json"]],
+    ids=" ".join,
+)
+def test_a_reader_that_leaves_ends_a_command_quietly(arguments, folder):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-m", "elasticdl_nb", *arguments], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    refusal = b"elasticdl train: --model_def" if arguments == ["train", "--json"] else b""
+    assert (ended.returncode, ended.stderr.partition(b": needed")[0]) == (128 + signal.SIGPIPE, refusal)
+
+
+def test_a_reader_of_errors_that_leaves_does_no_harm(folder):
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([sys.executable, "-m", "elasticdl_nb", "trian"], stdout=subprocess.PIPE, stderr=writing)
+    os.close(writing)
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGPIPE, b"")
 
 
 def test_attach_shows_the_job_to_its_end(folder, master):

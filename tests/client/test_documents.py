@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from elasticdl_nb.cli import converting, managing, running, serving, sql, zoo
-from elasticdl_nb.cli.parser import JobParser, Parser
+from elasticdl_nb.cli.arguments import JobParser, Parser
 from elasticdl_nb.magics import commands, sqlline
 from elasticdl_nb.magics.options import JOB_OPTIONS
 from elasticdl_nb.runtime.spec import KINDS

@@ -9,8 +9,8 @@ import pytest
 
 import elasticdl_nb
 from elasticdl_nb.cli import main
-from elasticdl_nb.given.zoo import ZooSource
-from elasticdl_nb.job import prepare
+from elasticdl_nb.given.zoosource import ZooSource
+from elasticdl_nb.job import starting
 from elasticdl_nb.runtime.errors import ElasticDLError, OptionError
 
 MODEL = """
@@ -53,7 +53,7 @@ def no_process_is_started(monkeypatch):
     def launch(folder, early):
         raise AssertionError("a process would have been started")
 
-    monkeypatch.setattr(prepare, "launch", launch)
+    monkeypatch.setattr(starting, "launch", launch)
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_dry_run_checks_everything_and_leaves_nothing(options, home, capsys):
 
 def test_a_job_is_complete_before_its_master_starts(options, home, monkeypatch):
     started = []
-    monkeypatch.setattr(prepare, "launch", lambda folder, early: started.append(folder))
+    monkeypatch.setattr(starting, "launch", lambda folder, early: started.append(folder))
     frame = pd.DataFrame({"a": [1.0], "b": [2.0], "c": [3.0]})
     job = elasticdl_nb.train(**{**options, "data": [frame, frame], "params": {"units": 2}}, job_name="job", wait=False)
     assert [folder.name for folder in started] == ["job"]
@@ -147,7 +147,7 @@ def test_a_job_is_complete_before_its_master_starts(options, home, monkeypatch):
 
 
 def test_credentials_of_a_zoo_are_kept_nowhere(options, home, monkeypatch):
-    monkeypatch.setattr(prepare, "launch", lambda folder, early: None)
+    monkeypatch.setattr(starting, "launch", lambda folder, early: None)
     fetched = []
 
     def fetch(model_zoo: str, into: Path) -> ZooSource:
@@ -155,7 +155,7 @@ def test_credentials_of_a_zoo_are_kept_nowhere(options, home, monkeypatch):
         (into / "net.py").write_text(MODEL)
         return ZooSource(into, "", "")
 
-    monkeypatch.setattr("elasticdl_nb.given.zoo.fetch_zoo", fetch)
+    monkeypatch.setattr("elasticdl_nb.given.zoosource.fetch_zoo", fetch)
     job = elasticdl_nb.train(**{**options, "model_zoo": "https://me:secret@git.company.com/models"}, wait=False)
     assert fetched == ["https://me:secret@git.company.com/models"]
     assert job.spec.model_zoo == "https://git.company.com/models"

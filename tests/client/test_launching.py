@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from scripted_master import make_folder
 
-from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.job.launch import launch, tail
-from elasticdl_nb.job.prepare import make_name
+from elasticdl_nb.job.naming import make_name, subject_of
+from elasticdl_nb.job.starting import in_live_notebook
 from elasticdl_nb.runtime.errors import JobFailed, OptionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -49,7 +50,7 @@ def test_tail(tmp_path):
 )
 def test_names_are_made_up_from_what_the_job_does(kind, given, start):
     when = time.struct_time((2026, 11, 22, 4, 18, 0, 0, 0, 0))
-    name = make_name(JobSpec.create(kind, data="x", **given), when, random.Random(1))
+    name = make_name(kind, subject_of(JobSpec.create(kind, data="x", **given)), when, random.Random(1))
     assert name.startswith(start)
     assert JOB_NAME.fullmatch(name)
 
@@ -109,20 +110,15 @@ def test_the_token_is_for_its_owner_only(folder):
 
 @pytest.mark.parametrize(("allow_stdin", "live"), [(True, True), (False, False), (None, False)])
 def test_a_notebook_is_live_if_somebody_could_answer(allow_stdin, live, monkeypatch):
-    from IPython.core.interactiveshell import InteractiveShell
+    import IPython
 
     class Kernel:
         def get_parent(self, channel: str) -> dict[str, object]:
             return {} if allow_stdin is None else {"content": {"allow_stdin": allow_stdin}}
 
-    assert not in_live_notebook()
-    shell = InteractiveShell.instance()
-    try:
-        assert not in_live_notebook()
-        shell.kernel = Kernel()
-        assert in_live_notebook() == live
-    finally:
-        InteractiveShell.clear_instance()
+    for shell, expected in ((None, False), (object(), False), (SimpleNamespace(kernel=Kernel()), live)):
+        monkeypatch.setattr(IPython, "get_ipython", lambda shell=shell: shell)
+        assert in_live_notebook() == expected
 
 
 # ------------------------------------------------------------------ terminals

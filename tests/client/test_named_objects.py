@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from elasticdl_nb.given.objects import CAPTURED_MODULE, name_objects
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, name_objects
 from elasticdl_nb.runtime.errors import OptionError
 
 SOURCE = """

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import elasticdl_nb
-from elasticdl_nb.cli.parser import JobParser
+from elasticdl_nb.cli.arguments import JobParser
 from elasticdl_nb.runtime.spec import KINDS, options
 
 FUNCTIONS = {"train": elasticdl_nb.train, "evaluate": elasticdl_nb.evaluate, "predict": elasticdl_nb.predict}

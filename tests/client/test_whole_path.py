@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import elasticdl_nb
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 ZOO = """
@@ -165,7 +166,7 @@ def test_ctrl_c_cancels_the_job_and_leaves_no_process(work):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Job long was cancelled." in err
-    assert elasticdl_nb.attach("long").status().phase == elasticdl_nb.job.pb.CANCELLED
+    assert elasticdl_nb.attach("long").status().phase == pb.CANCELLED
     psutil.wait_procs(processes_of(JobFolder.find("long")), timeout=5)
     assert not processes_of(JobFolder.find("long"))
     assert not (work / "out").exists()

@@ -8,7 +8,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from elasticdl_nb.runtime.data import columnar, columns
+from elasticdl_nb.runtime.data import columnar, columntypes
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError
 
@@ -87,7 +87,7 @@ def test_every_type_becomes_one_that_models_take(tmp_path, array, dtype, values)
         path = write(tmp_path / f"t{suffix}", pa.table({"x": array}))
         reader = open_reader([path], {})
         assert reader.metadata.column_dtypes == {"x": dtype}
-        found = columns.to_numpy(next(reader.read(path, 0, len(array)))["x"])
+        found = columntypes.to_numpy(next(reader.read(path, 0, len(array)))["x"])
         expected = np.array(values, object if dtype == "string" else dtype)
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elasticdl_nb.runtime.data import files, kernels, recordio
+from elasticdl_nb.runtime.data import bytescan, files, recordio
 from elasticdl_nb.runtime.errors import DataError
 
 RECORDS = [b"record %d" % n * (n % 7) for n in range(1000)]
@@ -81,7 +81,7 @@ def test_snappy_is_the_default_in_its_framing_format(tmp_path):
     assert bytes(cramjam.snappy.decompress(content[20:])) == payload(RECORDS)
 
 
-@pytest.mark.parametrize("checksum", [zlib.crc32, kernels.crc32c], ids=["crc32", "crc32c"])
+@pytest.mark.parametrize("checksum", [zlib.crc32, bytescan.crc32c], ids=["crc32", "crc32c"])
 @pytest.mark.parametrize(
     ("compressor", "compress"),
     [(0, bytes), (1, cramjam.snappy.compress), (1, cramjam.snappy.compress_raw), (2, gzip.compress)],

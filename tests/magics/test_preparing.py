@@ -9,8 +9,9 @@ import pytest
 from IPython.core.displaypub import CapturingDisplayPublisher
 from magic_shell import Shell
 
-from elasticdl_nb.magics import commands
-from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.job import starting
+from elasticdl_nb.magics import commands, displays
+from elasticdl_nb.runtime.errors import DataError, JobFailed, OptionError
 
 MODEL = """
 def custom_model(): return keras.Sequential([keras.layers.Dense(1)])
@@ -24,7 +25,8 @@ def outputs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, obj
     """What a browser would get."""
     publisher = CapturingDisplayPublisher(parent=shell.ip)
     monkeypatch.setattr(shell.ip, "display_pub", publisher)
-    monkeypatch.setattr(commands, "in_live_notebook", lambda: True)
+    for module in (displays, starting):
+        monkeypatch.setattr(module, "in_live_notebook", lambda: True)
     return publisher.outputs
 
 
@@ -57,7 +59,19 @@ def test_a_picture_is_there_at_once_and_gone_when_the_job_is_refused(shell, outp
 
 @pytest.mark.parametrize("cell", ["%%elasticdl_train --date x.csv\n1", "%%elasticdl_train --data x.csv --dry_run\n1/0"])
 def test_mistakes_in_options_and_dry_runs_start_and_show_nothing(shell, outputs, cell, monkeypatch):
-    monkeypatch.setattr(commands, "Preparation", None)
+    monkeypatch.setattr(commands, "Start", None)
     with pytest.raises((OptionError, ZeroDivisionError)):
         shell.run(cell)
     assert not outputs
+
+
+def test_cells_start_jobs_the_way_everybody_does(shell, monkeypatch):
+    def submit(self: starting.Start, given: dict[str, object], *, detach: bool) -> None:
+        raise JobFailed(f"{given['data']}, {detach}")
+
+    monkeypatch.setattr(starting.Start, "submit", submit)
+    for wait, detached in (("--wait", False), ("--no_wait", True), ("", False)):
+        with pytest.raises(JobFailed, match=f"^x.csv, {detached}$"):
+            shell.run(f"%elasticdl_train {wait} --model_def a.b --data x.csv")
+    with pytest.raises(JobFailed, match="RecordBatchReader"):
+        shell.run("%sqlflow SELECT i AS x, i % 2 AS y FROM range(9) r(i) TO TRAIN DNNClassifier LABEL y INTO m")

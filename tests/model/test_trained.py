@@ -218,8 +218,8 @@ def test_an_incomplete_directory_is_refused(zoo: Path, tmp_path: Path) -> None:
 
 def test_reading_and_checking_load_no_tensorflow() -> None:
     code = (
-        "import sys, elasticdl_nb.runtime.model.saving.trained, elasticdl_nb.runtime.model.reading.static;"
-        "import elasticdl_nb.given.zoo;"
+        "import sys, elasticdl_nb.runtime.model.saving.trained, elasticdl_nb.runtime.model.reading.modelcheck;"
+        "import elasticdl_nb.given.zoosource;"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from elasticdl_nb.given.zoo import fetch_zoo, parse_git_url, without_credentials
+from elasticdl_nb.given.zoosource import fetch_zoo, parse_git_url, without_credentials
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo, check_requirements
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo, check_requirements
 from elasticdl_nb.runtime.model.saving import zoofiles
 
 

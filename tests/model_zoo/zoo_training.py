@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel, ModelDefinition, load
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo, check_model, check_requirements
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo, check_model, check_requirements
 from elasticdl_nb.runtime.spec import JobSpec
 
 BATCH = 64

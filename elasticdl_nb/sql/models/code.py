@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from elasticdl_nb.given.objects import CAPTURED_MODULE, name_objects
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, name_objects
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.models.store import RECORD
 
@@ -69,7 +69,7 @@ def _write_class(model: Model, folder: Path, record: dict[str, Any]) -> None:
     """Write the code of a class that is defined in a notebook or script, or copy the folder of its module."""
     from elasticdl_nb.capture import capture_objects
     from elasticdl_nb.capture import write_zoo as write_captured
-    from elasticdl_nb.given.zoo import fetch_zoo
+    from elasticdl_nb.given.zoosource import fetch_zoo
 
     named = name_objects("train", {"model_def": model.value})
     if named.captured:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.runtime.model.reading.shapes import Arguments, arguments_of, constructor_of
 from elasticdl_nb.runtime.model.reading.source import Defined, Zoo
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
 

@@ -61,10 +61,11 @@ def _renamed(engine: Engine, query: str, kinds: dict[str, str], given: Name, lab
 
 def run(evaluation: Evaluation, engine: Engine, on_job: Callable[[Job], None] | None) -> tuple[Job, pa.Table]:
     """Evaluate; return the job and its metrics, a column for each, the loss first."""
-    from elasticdl_nb.api import evaluate
+    from elasticdl_nb.job.starting import start_job
 
     options = {**metrics_option(evaluation.attributes.metrics), **evaluation.attributes.job}
-    job = evaluate(trained_model=evaluation.model.path, data=engine.stream(evaluation.query), wait=False, **options)
+    given = {"trained_model": evaluation.model.path, "data": engine.stream(evaluation.query), **options}
+    job = start_job("evaluate", given, wait=False)
     if on_job is not None:
         on_job(job)
     metrics = wait_for(job).metrics

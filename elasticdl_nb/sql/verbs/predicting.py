@@ -133,10 +133,10 @@ def run(prediction: Prediction, engine: Engine, on_job: Callable[[Job], None] | 
 
 def start(model: StoredModel, reader: pa.RecordBatchReader, output: str, options: dict[str, Any]) -> Job:
     """Start the job that predicts these rows."""
-    from elasticdl_nb.api import predict
+    from elasticdl_nb.job.starting import start_job
 
-    options = {"minibatch_size": _AT_ONCE, **options}
-    return predict(trained_model=model.path, data=reader, output=output, wait=False, **options)
+    given = {"trained_model": model.path, "data": reader, "output": output, "minibatch_size": _AT_ONCE, **options}
+    return start_job("predict", given, wait=False)
 
 
 def wait_for(job: Job) -> Job:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticdl_nb.given.objects import CAPTURED_MODULE
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE
+from elasticdl_nb.job.naming import make_name
 from elasticdl_nb.sql.engines.base import Engine
 from elasticdl_nb.sql.features.columns import compile_columns, find_column
 from elasticdl_nb.sql.features.drafts import (
@@ -66,7 +65,7 @@ class Training:
         else:
             given["model_def"] = f"{MODULE}.custom_model"
         given |= metrics_option(self.record["metrics"])
-        return {**given, "overwrite": True, "job_name": _job_name(self.into), **self.job}
+        return {**given, "overwrite": True, "job_name": make_name("train", self.into), **self.job}
 
 
 def prepare(statement: Train, engine: Engine, store: ModelStore, namespace: Mapping[str, Any]) -> Training:
@@ -408,18 +407,12 @@ def _validation_query(
 
 def start(training: Training, engine: Engine) -> Job:
     """Pull the rows and start the job, which puts the model into the store when it ends."""
-    from elasticdl_nb.api import train
+    from elasticdl_nb.job.starting import start_job
 
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
         write_zoo(training.model, training.record, Path(folder))
-        given = training.options()
+        given = {"model_zoo": folder, **training.options()}
         given["data"] = engine.stream(training.query)
         if training.validation:
             given["validation_data"] = engine.stream(training.validation)
-        return train(model_zoo=folder, wait=False, **given)
-
-
-def _job_name(into: str) -> str:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    ending = "".join(random.SystemRandom().choices("abcdefghjkmnpqrstuvwxyz23456789", k=4))
-    return f"train-{into[:30].strip('.-')}-{stamp}-{ending}"
+        return start_job("train", given, wait=False)

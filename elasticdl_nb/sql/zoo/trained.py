@@ -8,7 +8,7 @@ import keras
 from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, positional
-from elasticdl_nb.runtime.model.loading.parts import OptimizerSource, as_loss
+from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_loss
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights

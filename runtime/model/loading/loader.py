@@ -16,14 +16,22 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError, OptionError, did_you_mean
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, ModelDefinition, names_in
+from elasticdl_nb.runtime.model.contract import (
+    CLASS_NAMES,
+    MODULE_NAMES,
+    ModelDefinition,
+    names_in,
+    names_of_model,
+    no_model,
+    several_models,
+)
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, takes_by_name
 from elasticdl_nb.runtime.model.loading.customreader import CustomReader
-from elasticdl_nb.runtime.model.loading.features import FeatureForm
+from elasticdl_nb.runtime.model.loading.dictfeatures import FeatureForm
 from elasticdl_nb.runtime.model.loading.inputs import make_batches
-from elasticdl_nb.runtime.model.loading.metrics import MetricSet, make_metrics
+from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_loss, scalar_loss
+from elasticdl_nb.runtime.model.loading.metricstates import MetricSet, make_metrics
 from elasticdl_nb.runtime.model.loading.modules import find, import_from_zoo, user_code
-from elasticdl_nb.runtime.model.loading.parts import OptimizerSource, as_loss, scalar_loss
 from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.model.reading.source import Zoo
 
@@ -86,8 +94,7 @@ def _target(module: ModuleType, attributes: tuple[str, ...], dotted: str) -> Any
 
 
 def _model_of_module(module: ModuleType) -> Any:
-    own_name = module.__name__.rpartition(".")[2]
-    for name in (*MODEL_NAMES, own_name):
+    for name in names_of_model(module.__name__):
         value = getattr(module, name, None)
         if value is not None and not isinstance(value, ModuleType):
             return value
@@ -98,13 +105,8 @@ def _model_of_module(module: ModuleType) -> Any:
     if len(models) == 1:
         return models[0]
     if models:
-        names = ", ".join(f"{module.__name__}.{value.__name__}" for value in models)
-        raise OptionError("model_def", f"{module.__name__} has several models; name one of {names}")
-    raise OptionError(
-        "model_def",
-        f"{module.__name__} has no model: looked for 'model' (a keras.Model object), 'custom_model' (a function that "
-        f"returns one) and a keras.Model subclass.{did_you_mean('custom_model', vars(module))}",
-    )
+        raise several_models(module.__name__, [value.__name__ for value in models])
+    raise no_model(module.__name__, vars(module))
 
 
 def _constructor_arguments(

@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
-from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODEL_NAMES, MODULE_NAMES, names_in
+from elasticdl_nb.runtime.model.contract import (
+    CLASS_NAMES,
+    MODULE_NAMES,
+    names_in,
+    names_of_model,
+    no_model,
+    several_models,
+)
 from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.model.reading.requirements import check_requirements
 from elasticdl_nb.runtime.model.reading.shapes import Arguments, arguments_of, class_attribute, constructor_of, is_model
@@ -106,8 +113,7 @@ def _find_model(zoo: Zoo, module: Module, location: Location, dotted: str) -> Fo
 
 def _model_of_module(zoo: Zoo, module: Module) -> Found:
     """The model that a module stands for: `model`, `custom_model`, a class of the module's name, or its only model."""
-    own_name = module.name.rpartition(".")[2]
-    for name in (*MODEL_NAMES, own_name):
+    for name in names_of_model(module.name):
         found = zoo.lookup(module, name)
         if found is not None and not isinstance(found, ModuleName):
             return found
@@ -116,15 +122,10 @@ def _model_of_module(zoo: Zoo, module: Module) -> Found:
     if len(models) == 1:
         return models[0]
     if len(models) > 1:
-        names = ", ".join(f"{module.name}.{found.name}" for found in models)
-        raise OptionError("model_def", f"{module.name} has several models; name one of {names}")
+        raise several_models(module.name, [found.name for found in models])
     if module.dynamic or module.stars or any(is_model(zoo, found) is None for found in classes):
         return UNKNOWN
-    raise OptionError(
-        "model_def",
-        f"{zoo.relative(module.path)} has no model: looked for 'model' (a keras.Model object), 'custom_model' (a "
-        f"function that returns one) and a keras.Model subclass.{did_you_mean('custom_model', module.bindings)}",
-    )
+    raise no_model(zoo.relative(module.path), module.bindings)
 
 
 def _check_is_model(zoo: Zoo, module: Module, found: Found, dotted: str) -> None:

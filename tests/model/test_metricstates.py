@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.loading.metrics import MetricSet, make_metrics
+from elasticdl_nb.runtime.model.loading.metricstates import MetricSet, make_metrics
 
 random = np.random.default_rng(0)
 LABELS = random.integers(0, 3, (50, 1)).astype(np.int32)

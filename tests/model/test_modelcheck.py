@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo, check_model, data_reader_of
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo, check_model, data_reader_of
 from elasticdl_nb.runtime.spec import JobSpec
 
 MODEL = """

@@ -12,12 +12,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.display import Code, display
 
-from elasticdl_nb.api import in_live_notebook
 from elasticdl_nb.job import Job
-from elasticdl_nb.magics import running
+from elasticdl_nb.job.display import notes
+from elasticdl_nb.job.starting import waits
+from elasticdl_nb.magics.displays import display_for, say
 from elasticdl_nb.magics.options import MagicError
+from elasticdl_nb.magics.optiontables import Shown, help_table
 from elasticdl_nb.magics.sqlline import OPTIONS, SqlLine, filled, read_line
-from elasticdl_nb.magics.tables import Shown, help_table
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
 from elasticdl_nb.sql.language.parser import parse
@@ -104,8 +105,7 @@ class SQLFlowMagics(Magics):
     # ------------------------------------------------------------ statements
 
     def _run(self, text: str, params: Mapping[str, Any], request: SqlLine) -> None:
-        live = in_live_notebook()
-        wait = bool(request.options.get("wait", not live))
+        wait = waits(request.options.get("wait"))
         variable = str(request.options.get("as", "job"))
         if not variable.isidentifier():
             raise OptionError("as", f"{variable!r} is no name of a variable")
@@ -113,12 +113,10 @@ class SQLFlowMagics(Magics):
 
         def show(job: Job) -> None:
             self.shell.user_ns[variable] = job
-            if not live:
-                running.say(f"Job {job.name}.{job.dashboard_note()}")
             # A live notebook's session waits by itself, for all but a last TRAIN.
-            running.show(self.shell, job, wait=wait)
+            display_for(self.shell).show(job, wait=wait)
 
-        with running.notes():
+        with notes(say):
             for result in self.session.results(text, params=params, wait=wait, on_job=show):
                 left -= 1
                 self._take(result, request.target if not left else "")
@@ -127,18 +125,18 @@ class SQLFlowMagics(Magics):
         if target:
             self.shell.user_ns[target] = result
             for message in result.messages:
-                running.say(message)
+                say(message)
         elif result.table is not None or result.messages or result.plot:
             display(result)  # type: ignore[no-untyped-call]
 
     def _show_plans(self, text: str, params: Mapping[str, Any], *, program: bool) -> None:
-        with running.notes():
+        with notes(say):
             for plan in self.session.plan(text, params=params):
                 if program and plan.program:
                     display(Code(plan.program, language="python"))  # type: ignore[no-untyped-call]
                 else:
-                    running.say(f"{plan}\n")
-        running.say("Nothing was done: this was a dry run.")
+                    say(f"{plan}\n")
+        say("Nothing was done: this was a dry run.")
 
 
 def _text(line: str, request: SqlLine, cell: str | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model.reading.static import built_in_zoo
+from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.runtime.model.saving.zoofiles import copy_zoo, zoo_digest
 
 _URL = re.compile(r"(?:git\+)?(?P<scheme>https?|ssh|git|file)://(?P<rest>.+)")

@@ -37,6 +37,10 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError instead of exiting."""
         raise UsageError(message)
 
+    def print_help(self, file: Any = None) -> None:
+        """Print what the options are; argparse would not notice that nobody reads it."""
+        print(self.format_help(), end="", file=file, flush=True)
+
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Return the values of the arguments; raise UsageError for any that is not known."""
         namespace, unknown = self.parse_known_args([_with_underscores(argument) for argument in arguments])

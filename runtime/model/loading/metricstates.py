@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.calls import outputs_first, parameters, positional
-from elasticdl_nb.runtime.model.loading.parts import flattening
+from elasticdl_nb.runtime.model.loading.losses import flattening
 
 States = dict[str, list[np.ndarray]]
 _LOSS = "loss"

@@ -15,9 +15,9 @@ from typing import Literal, Protocol, TypeVar
 
 import pyarrow as pa
 
-from elasticdl_nb.runtime.data import columns
+from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.chunks import FileRecords, Metadata
-from elasticdl_nb.runtime.data.columns import Column
+from elasticdl_nb.runtime.data.columntypes import Column
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
 
 KEPT_BYTES = 256 << 20
@@ -100,9 +100,9 @@ class TableReader:
         for file, kind in zip(files, kinds, strict=True):
             try:
                 # Whether values are missing changes the dtype of some types only; to know it may cost a scan.
-                depends = columns.dtype_of(kind, True) != columns.dtype_of(kind, False)
-                found = columns.dtype_of(kind, depends and file.has_nulls(name))
-                dtype = columns.common_dtype(dtype or found, found)
+                depends = columntypes.dtype_of(kind, True) != columntypes.dtype_of(kind, False)
+                found = columntypes.dtype_of(kind, depends and file.has_nulls(name))
+                dtype = columntypes.common_dtype(dtype or found, found)
             except TypeError as error:
                 hint = "choose other columns with data_reader_params=\"columns=['…']\""
                 raise DataError(f"{file.path}: column {name!r}: {error}; {hint}") from None
@@ -110,9 +110,9 @@ class TableReader:
 
     def _shape(self, name: str, kinds: list[pa.DataType]) -> tuple[int, ...]:
         for file, kind in zip(self._files.values(), kinds, strict=True):
-            if columns.is_list(kind) and (groups := [n for n, (a, b) in enumerate(file.groups()) if b > a]):
-                return columns.list_shape(kind, file.load(groups[0], [name]).column(name)[0].as_py())
-        return columns.list_shape(kinds[0], None)
+            if columntypes.is_list(kind) and (groups := [n for n, (a, b) in enumerate(file.groups()) if b > a]):
+                return columntypes.list_shape(kind, file.load(groups[0], [name]).column(name)[0].as_py())
+        return columntypes.list_shape(kinds[0], None)
 
     @property
     def metadata(self) -> Metadata:
@@ -161,7 +161,7 @@ class TableReader:
         arrays = []
         for column in self._columns:
             try:
-                arrays.append(columns.normalise(_single(table.column(column.name)), column))
+                arrays.append(columntypes.normalise(_single(table.column(column.name)), column))
             except (DataError, pa.ArrowInvalid) as error:
                 raise DataError(f"{where}: {error}") from None
         return pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])

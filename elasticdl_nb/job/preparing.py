@@ -7,9 +7,6 @@ code, the data, the output. Nothing is left behind when something is.
 from __future__ import annotations
 
 import os
-import random
-import re
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,53 +15,15 @@ from typing import Any
 
 from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
-from elasticdl_nb.given.objects import CAPTURED_MODULE, NamedObjects, name_objects
+from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
-from elasticdl_nb.job.launch import dismiss, launch
+from elasticdl_nb.job.naming import make_name, subject_of
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
-_NAME_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-
-
 Tell = Callable[[str], object]
 """Told what is being done now, for people who wait."""
-
-
-def submit(
-    kind: JobKind, given: Mapping[str, Any], early: EarlyProcess | None = None, tell: Tell = lambda doing: None
-) -> JobFolder:
-    """Start the job that these options describe; raise an ElasticDLError, and leave nothing behind, if it cannot be.
-
-    `early` is what `launch` takes.
-    """
-    with prepared(kind, given, tell) as folder:
-        if folder.spec().yaml:
-            raise OptionError("yaml", f"submits nothing, and is for the command line: elasticdl {kind} --yaml=FILE …")
-        if folder.spec().on_kubernetes:
-            from elasticdl_nb.job.clusterjobs import start
-
-            if early is not None:
-                dismiss(early)
-            start(folder, tell)
-        else:
-            tell("starting the master")
-            launch(folder, early)
-    return folder
-
-
-def write_manifests(kind: JobKind, given: Mapping[str, Any]) -> str:
-    """Write what this job would be on a cluster into the file that its option `yaml` names; return the file's path."""
-    with prepared(kind, given) as folder:
-        if not folder.spec().on_kubernetes:
-            raise OptionError("yaml", "is for jobs on Kubernetes; say platform='kubernetes', too")
-        from elasticdl_nb.job.clusterjobs import write_yaml
-
-        path = write_yaml(folder)
-        folder.remove()
-    return path
 
 
 @contextmanager
@@ -79,7 +38,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     named = name_objects(kind, given)
     options, frames = _set_frames_aside(kind, named.options)
     stated = JobSpec.create(kind, **options)
-    stated = stated.replace(job_name=stated.job_name or make_name(stated, time.localtime(), random.SystemRandom()))
+    stated = stated.replace(job_name=stated.job_name or make_name(kind, subject_of(stated)))
     if stated.on_kubernetes:
         with _prepared_for_cluster(stated, named, frames, tell) as folder:
             yield folder
@@ -121,18 +80,9 @@ def _prepared_for_cluster(
         yield folder
 
 
-def make_name(spec: JobSpec, when: time.struct_time, choice: random.Random) -> str:
-    """Return a name for a job without one, such as `train-wide_and_deep-20261122-0418-x7k2`."""
-    parts = [part for part in spec.model_def.split(".") if part not in ("", "custom_model", "model", CAPTURED_MODULE)]
-    subject = parts[-1] if parts else os.path.basename(spec.trained_model.rstrip("/"))
-    subject = re.sub(r"[^A-Za-z0-9_]+", "_", subject).strip("_")[:30] or "model"
-    ending = "".join(choice.choices(_NAME_LETTERS, k=4))
-    return f"{spec.kind}-{subject}-{time.strftime('%Y%m%d-%H%M', when)}-{ending}"
-
-
 def _for_keeping(spec: JobSpec) -> JobSpec:
     """Return the job as it may stand in a file: without the credentials of its zoo's URL."""
-    from elasticdl_nb.given.zoo import without_credentials
+    from elasticdl_nb.given.zoosource import without_credentials
 
     return spec.replace(model_zoo=without_credentials(spec.model_zoo))
 
@@ -142,7 +92,7 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
     if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
-        from elasticdl_nb.given.zoo import fetch_zoo
+        from elasticdl_nb.given.zoosource import fetch_zoo
 
         for note in fetch_zoo(spec.model_zoo, folder.zoo).notes:
             warnings.warn(note, stacklevel=2)

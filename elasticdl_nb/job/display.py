@@ -1,0 +1,85 @@
+"""What people see of a job, from its start to its end: nothing, or its course on a terminal.
+
+Notebooks and commands have displays of their own: `elasticdl_nb.magics.displays` and `elasticdl_nb.cli.running`.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from elasticdl_nb.job.handle import Job
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+ProgressChoice = bool | Callable[[pb.JobStatus], None] | None
+"""Whether a job is shown: always, never, or where there is a terminal (None); or a function that gets each status."""
+
+
+class Display:
+    """Shows nothing. Derived classes show what they override.
+
+    There are steps of preparation, and maybe the making of an image. Then the job is followed or left alone, unless it
+    was refused.
+    """
+
+    def preparing(self, doing: str) -> None:
+        """Show what is being done before the job runs, such as "checking the data"."""
+
+    def making_image(self) -> AbstractContextManager[None]:
+        """Show the progress of images that are built and pushed within the block."""
+        return nullcontext()
+
+    def refused(self) -> None:
+        """Show that there is no job after all."""
+
+    def show(self, job: Job, *, wait: bool) -> None:
+        """Show a job that runs: until its end if `wait` is true, raising what `Job.wait` raises."""
+        if wait:
+            self.follow(job)
+        else:
+            self.leave(job)
+
+    def follow(self, job: Job) -> None:
+        """Show the job until its end, and raise what `Job.wait` raises."""
+        job.wait(progress=False)
+
+    def leave(self, job: Job) -> None:
+        """Show that the job runs, and return at once."""
+
+
+class TerminalDisplay(Display):
+    """Shows a job on stderr, or hands each status to a function."""
+
+    def __init__(self, progress: ProgressChoice = None) -> None:
+        self._progress = progress
+        self._visible = False if callable(progress) else progress
+
+    def making_image(self) -> AbstractContextManager[None]:
+        """Show it as a bar, or as lines where there is no terminal."""
+        from elasticdl_nb.images.showing import shown
+
+        return shown(self._visible)
+
+    def follow(self, job: Job) -> None:
+        """See `Display.follow`."""
+        self._announce(job)
+        job.wait(progress=self._progress)
+
+    def leave(self, job: Job) -> None:
+        """See `Display.leave`."""
+        self._announce(job)
+
+    def _announce(self, job: Job) -> None:
+        if self._visible or (self._progress is None and sys.stderr.isatty()):
+            print(f"Job {job.name}.{job.dashboard_note()}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def notes(say: Callable[[str], None]) -> Iterator[None]:
+    """Pass warnings to `say` as lines for people, instead of showing lines of this package's source."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *rest, **options: say(f"Note: {message}")
+        yield
