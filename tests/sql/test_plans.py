@@ -103,7 +103,7 @@ def test_functions_of_columns(session: Session, function: str, feature: str) -> 
         ("__import__ INTO m", "__import__", "there is no model '__import__'"),
         ("DNNRegressor WITH hiden_units=[1] INTO m", "hiden_units", "Did you mean 'hidden_units'"),
         ("DNNRegressor WITH train.bach_size=1 INTO m", "train.bach_size", "Did you mean 'batch_size'"),
-        ("DNNRegressor WITH train.batch_size='x' INTO m", "'x'", "does not do"),
+        ("DNNRegressor WITH train.batch_size='x' INTO m", "'x'", "is not valid"),
         ("DNNRegressor WITH train.data='x' INTO m", "train.data", "no such option"),
         ("DNNRegressor WITH features=['a'] INTO m", "features", "is no attribute of DNNRegressor"),
         ("DNNRegressor WITH optimizer='adm' INTO m", "'adm'", "no optimizer named 'adm'. Did you mean 'adam'"),

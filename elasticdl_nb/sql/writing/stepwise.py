@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import time
 
-from elasticdl_nb.sql.engines.base import Connection, Engine, Table
+from elasticdl_nb.sql.engines import Connection, Engine, Table
 from elasticdl_nb.sql.language.errors import SqlError
 
 PREFIX = "elasticdl_nb_"

@@ -7,9 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.sql.features.drafts import MOMENTS, NUMBERS, SPANS, Category, Draft, Feature, Number, Source, derive
+from elasticdl_nb.sql.features.drafts import Draft, derive, vocabulary
+from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
+from elasticdl_nb.sql.features.selection import find_column
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Columns, Function, Name, Position
+from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
 
 _DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t", "COLON": ":", "PIPE": "|"}
 _TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "double", "string", "str")
@@ -125,7 +128,7 @@ class _Reader:
             kind = self.kinds[column]
             if kind not in ("text", "integer", "boolean", "empty"):
                 raise SqlError(f"column {column!r} is {kind}; put BUCKET around it to make categories of it", at)
-            return Source("vocabulary", column)
+            return vocabulary(column)
         if value.name not in _SOURCES:
             near = did_you_mean(value.name, _SOURCES)
             raise SqlError(f"{value.name} gives no categories.{near} These do: {', '.join(_SOURCES)}", value.position)
@@ -224,15 +227,3 @@ _SOURCES: dict[str, Callable[[_Reader, Function], Source]] = {
     "CATEGORY_HASH": _Reader._hash, "WEIGHTED_CATEGORY": _Reader._weighted, "BUCKET": _Reader._bucket,
     "CROSS": _Reader._cross,
 }  # fmt: skip
-
-
-def find_column(name: str, kinds: Mapping[str, str], place: Position | None) -> str:
-    """Return the query's column of that name, in whatever case; raise SqlError with the nearest if there is none."""
-    if name in kinds:
-        return name
-    found = [column for column in kinds if column.lower() == name.lower()]
-    if len(found) == 1:
-        return found[0]
-    near = did_you_mean(name, kinds)
-    listed = "" if near else f" It gives {', '.join(kinds)}."
-    raise SqlError(f"the query gives no column {name!r}.{near}{listed}", place)
