@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,11 +59,11 @@ def fill_people(engine: engines.Engine, rows: int = 60, name: str = "people") ->
     engine.main.run(f"INSERT INTO {quoted} VALUES {', '.join(values)}")
 
 
-def store_untrained(session: Session, statement: str) -> None:
+def store_untrained(session: Session, statement: str, namespace: Mapping[str, Any] | None = None) -> None:
     """Put a model into the store that only lacks its training: enough for all checks of those who use it."""
     parsed = parse(statement, session.dialect)[0]
     assert isinstance(parsed, Train)
-    prepared = training.prepare(parsed, Context(session.engine, session.store))
+    prepared = training.prepare(parsed, Context(session.engine, session.store, namespace or {}))
     folder = Path(prepared.output)
     (folder / ZOO).mkdir(parents=True)
     write_zoo(prepared.model, prepared.record, folder / ZOO)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 from engine_tables import fill_people, store_untrained
 
@@ -69,6 +70,14 @@ def test_parameters_are_bound(session: Session) -> None:
     made = plan(session, "DNNRegressor INTO m", "SELECT age, role, pay FROM people WHERE role <> :role", role="Boss's")
     assert "role <> 'Boss''s'" in made.query
     assert "role (2 values)" in made.features[1]
+
+
+def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
+    clause = "DNNRegressor WITH validation.select='SELECT * FROM people WHERE age > :least' INTO m"
+    assert "validation_data" in (made := plan(session, clause, least=30)).program
+    assert "WHERE age > 30" in made.program.partition("validation_data")[2]
+    with pytest.raises(SqlError, match=r"validation.select: there is no parameter :least"):
+        plan(session, clause, other=1)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +190,23 @@ def test_going_on_from_a_trained_model_needs_one_of_the_same_kind(session: Sessi
         plan(session, "DNNRegressor USING first COLUMN age INTO m")
     with pytest.raises(SqlError, match="gives no column 'role'"):
         plan(session, "DNNRegressor USING first INTO m", "SELECT age, pay FROM people")
+
+
+class Itself(keras.Model):
+    """A model that reads the query's columns itself."""
+
+    def default_loss(self) -> Any: ...
+
+    def default_input(self, columns: Any, mode: Any) -> Any: ...
+
+
+def test_a_model_that_reads_its_columns_itself_has_no_features_to_go_on_with(session: Session) -> None:
+    session.namespace = {"Itself": Itself}
+    store_untrained(session, "SELECT age, pay FROM people TRAIN Itself INTO first", session.namespace)
+    features = type("Itself", (keras.Model,), {"default_loss": None, "__module__": "__main__"})
+    session.namespace = {"Itself": features}
+    with pytest.raises(SqlError, match="first reads its columns itself; USING is for models with features"):
+        plan(session, "Itself USING first INTO m")
 
 
 def test_names_are_never_evaluated(session: Session) -> None:

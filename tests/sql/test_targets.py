@@ -108,6 +108,8 @@ def test_rows_that_change_meanwhile_leave_all_as_it_was(session: Session) -> Non
         ("SELECT age, role FROM people PREDICT seen.g USING model", "seen is a view"),
         ("SELECT role, age FROM people EVALUATE model", "gives no column 'pay'"),
         ("SELECT * FROM people EVALUATE model INTO other", "other exists; WITH replace=true replaces it"),
+        ("SELECT * FROM people EVALUATE model WITH replace=1 INTO other", "replace: 1 is not valid: true or false"),
+        ("SELECT age, role FROM people PREDICT made.g WITH replace='yes' USING model", "replace: 'yes' is not valid"),
         ("SELECT * FROM people EXPLAIN model USING tree", "there is no explainer 'tree'"),
         ("SELECT * FROM people EXPLAIN model WITH rows=0", "rows: 0 is not valid"),
     ],
