@@ -114,10 +114,10 @@ def test_functions_of_columns(session: Session, function: str, feature: str) -> 
         ("DNNRegressor WITH train.bach_size=1 INTO m", "train.bach_size", "Did you mean 'batch_size'"),
         ("DNNRegressor WITH train.batch_size='x' INTO m", "'x'", "is not valid"),
         ("DNNRegressor WITH train.data='x' INTO m", "train.data", "no such option"),
-        ("DNNRegressor WITH features=['a'] INTO m", "features", "is no attribute of DNNRegressor"),
+        ("DNNRegressor WITH features=['a'] INTO m", "features", "is not an attribute of DNNRegressor"),
         ("DNNRegressor WITH optimizer='adm' INTO m", "'adm'", "no optimizer named 'adm'. Did you mean 'adam'"),
         ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "Keras' optimizers take no 'learning'"),
-        ("DNNRegressor LABEL pey INTO m", "pey", "the query gives no column 'pey'. Did you mean 'pay'"),
+        ("DNNRegressor LABEL pey INTO m", "pey", "the query has no column 'pey'. Did you mean 'pay'"),
         ("DNNRegressor LABEL role INTO m", "role INTO", "is text, and DNNRegressor predicts a number"),
         ("DNNRegressor COLUMN agee INTO m", "agee", "Did you mean 'age'"),
         ("DNNRegressor COLUMN DENS(age) INTO m", "DENS(", "no COLUMN function DENS. Did you mean 'DENSE'"),
@@ -129,9 +129,9 @@ def test_functions_of_columns(session: Session, function: str, feature: str) -> 
         ("DNNRegressor COLUMN age, pay INTO m", "pay INTO", "'pay' is the label"),
         ("DeepFM INTO m", "SELECT", "DeepFM needs exactly 2"),
         ("DNNClassifier WITH validation.select='SELECT age, role, pay AS member FROM people' LABEL role INTO m",
-         "'SELECT age, role", "validation.select gives no column 'pay'"),
+         "'SELECT age, role", "validation.select has no column 'pay'"),
         ("DNNClassifier WITH validation.select='SELECT age, pay AS role, pay FROM people' LABEL role INTO m",
-         "'SELECT age, pay", "gives role as float; the model is trained with text"),
+         "'SELECT age, pay", "has role as float; the model was trained with text"),
         ("DNNClassifier WITH validation.select='SELECT age, upper(role) AS role, pay FROM people' LABEL role INTO m",
          "'SELECT age, upper", "which is none of the 3 classes"),
         ("flights.wide_and_deep COLUMN age INTO m", "age INTO", "reads the query's columns itself"),
@@ -152,7 +152,7 @@ def test_errors_come_before_work_and_have_a_place(session: Session, clause: str,
     ("select", "message"),
     [
         ("SELECT age, role, pay FROM peple", "peple"),
-        ("SELECT age, role, pay FROM people WHERE id < 0", "the query gives no rows"),
+        ("SELECT age, role, pay FROM people WHERE id < 0", "the query returns no rows"),
         ("SELECT pay FROM people", "features and a label are needed"),
         ("SELECT same, pay FROM people", "no column is left that could be a feature"),
         ("SELECT age, NULL AS pay FROM people", "label 'pay'"),
@@ -188,7 +188,7 @@ def test_going_on_from_a_trained_model_needs_one_of_the_same_kind(session: Sessi
         plan(session, "DNNClassifier USING first INTO m")
     with pytest.raises(SqlError, match="has the features of first"):
         plan(session, "DNNRegressor USING first COLUMN age INTO m")
-    with pytest.raises(SqlError, match="gives no column 'role'"):
+    with pytest.raises(SqlError, match="has no column 'role'"):
         plan(session, "DNNRegressor USING first INTO m", "SELECT age, pay FROM people")
 
 

@@ -39,8 +39,8 @@ def connect(target: Any = None) -> Engine:
         return _load("opening", "sqlalchemy", "sql").open_engine(target)  # type: ignore[no-any-return]
     raise OptionError(
         "connect",
-        f"a {type(target).__name__} is no database; give a path, a URL such as postgresql://user@host/name, a DuckDB "
-        "connection or a SQLAlchemy engine",
+        f"an object of type {type(target).__name__} is not a database; give a path, a URL such as "
+        "postgresql://user@host/name, a DuckDB connection or a SQLAlchemy engine",
     )
 
 

@@ -57,7 +57,7 @@ class AlchemyConnection(Connection):
             return connection.exec_driver_sql(statement, parameters)
 
     def run(self, statement: str) -> int:
-        """Run a statement that gives no rows."""
+        """Run a statement that returns no rows."""
         with self._execute(statement) as result:
             return result.rowcount
 

@@ -1,4 +1,4 @@
-"""What every SQL engine has to do: say what a query gives, stream it as Arrow batches, and write in one step.
+"""What every SQL engine has to do: describe a query, stream its rows as Arrow batches, and write in one step.
 
 An `Engine` holds the database; a `Connection` is one conversation with it, in which temporary tables live. Both are
 small: what all dialects write alike is in `sqltext`, and the rest is a method that each dialect fills in.
@@ -45,11 +45,11 @@ class Connection(ABC):
 
     @abstractmethod
     def run(self, statement: str) -> int:
-        """Run a statement that gives no rows; return how many rows it changed, -1 where that is not said."""
+        """Run a statement that returns no rows; return how many rows it changed, -1 where that is not known."""
 
     @abstractmethod
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a query that gives few."""
+        """Return all rows of a query that returns few."""
 
     @abstractmethod
     def describe(self, query: str) -> pa.Schema:
@@ -68,7 +68,7 @@ class Connection(ABC):
 
     @abstractmethod
     def execute(self, statement: str) -> pa.RecordBatchReader | None:
-        """Run any statement as it is; return its rows if it gives rows."""
+        """Run any statement as it is; return its rows if it returns any."""
 
     @abstractmethod
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Engine(SqlText, ABC):
     # ------------------------------------------------------------ reading
 
     def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
-        """Return a connection on which the query can be read while others are at work."""
+        """Return a connection on which the query can be read while other connections are in use."""
         return self.connect()
 
     def describe(self, query: str) -> pa.Schema:
@@ -129,7 +129,7 @@ class Engine(SqlText, ABC):
             schema = connection.describe(query)
         twice = [name for name in schema.names if schema.names.count(name) > 1]
         if twice:
-            raise SqlError(f"the query gives two columns named {twice[0]!r}; name one of them with AS")
+            raise SqlError(f"the query has two columns named {twice[0]!r}; name one of them with AS")
         return schema
 
     def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
@@ -149,7 +149,7 @@ class Engine(SqlText, ABC):
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a query that gives few."""
+        """Return all rows of a query that returns few."""
         with self.reading(query) as connection:
             return connection.rows(query)
 

@@ -25,19 +25,19 @@ class MySqlEngine(AlchemyEngine):
         return bool(getattr(self._engine.dialect, "is_mariadb", False))
 
     def string(self, value: str) -> str:
-        """Return a text as SQL; a backslash means something there."""
+        """Return a text as SQL; in MySQL a backslash escapes."""
         return super().string(value.replace("\\", "\\\\"))
 
     def exact_text(self, expression: str) -> str:
-        """Return the bytes in UTF-8: texts are equal there if they only sound alike."""
+        """Return the bytes in UTF-8: MySQL takes texts for equal that differ in case or accents."""
         return f"CAST(CONVERT({expression} USING utf8mb4) AS BINARY)"
 
     def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
-        """Return MySQL's form of it."""
+        """Return the UPDATE as MySQL writes it."""
         return f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{column} = {value}"
 
     def check(self, connection: Connection, statements: Sequence[str]) -> None:
-        """Look whether the statements' privileges are granted; what creates or alters cannot be tried and undone."""
+        """Check the privileges that the statements need: here, creating or altering cannot be tried and undone."""
         from elasticdl_nb.sql.engines import grants
 
         grants.check(connection, statements, self.label)

@@ -20,11 +20,11 @@ class PostgresEngine(AlchemyEngine):
         return RowKey(("{}.ctid", "CAST({}.xmin AS TEXT)"))
 
     def as_double(self, expression: str, kind: str) -> str:
-        """Return a number as a double; a boolean has to become an integer first."""
+        """Return a number as a double; a boolean must become an integer first."""
         return super().as_double(f"CAST({expression} AS INTEGER)" if kind == "boolean" else expression, kind)
 
     def pulled(self, expression: str, kind: str) -> str:
-        """Return what is no number or moment as text: enumerations, UUIDs and others have no Arrow type."""
+        """Return everything but numbers and moments as text: enumerations, UUIDs and others have no Arrow type."""
         return f"CAST({expression} AS TEXT)" if kind == "text" else super().pulled(expression, kind)
 
     def finite(self, expression: str, kind: str) -> str:
@@ -42,7 +42,7 @@ class PostgresEngine(AlchemyEngine):
         return super().stream(query, batch_rows)
 
     def check(self, connection: Connection, statements: Sequence[str]) -> None:
-        """Try them, without waiting long for those who use the table."""
+        """Try the statements, without waiting long for others who use the table."""
         with connection.transaction(keep=False):
             connection.run("SET LOCAL lock_timeout = '5s'")
             for statement in statements:

@@ -32,7 +32,7 @@ class SqlText:
         return ".".join(self.quote(part) for part in parts)
 
     def literal(self, value: Any) -> str:
-        """Return a value as SQL text; raise SqlError for a type that has no such form."""
+        """Return a value as SQL text; raise SqlError for a type that cannot be written so."""
         if value is None:
             return "NULL"
         if isinstance(value, bool):
@@ -41,7 +41,7 @@ class SqlText:
             return str(value)
         if isinstance(value, float):
             if value != value or value in (float("inf"), float("-inf")):
-                raise SqlError(f"{value} has no form in SQL")
+                raise SqlError(f"{value} cannot be written in SQL")
             return repr(value)
         if isinstance(value, str):
             return self.string(value)
@@ -51,7 +51,9 @@ class SqlText:
             return "(" + ", ".join(self.literal(item) for item in value) + ")"
         if hasattr(value, "item"):
             return self.literal(value.item())
-        raise SqlError(f"a parameter of type {type(value).__name__} has no form in SQL; give a number, string or date")
+        raise SqlError(
+            f"a parameter of type {type(value).__name__} cannot be written in SQL; give a number, string or date"
+        )
 
     def string(self, value: str) -> str:
         """Return a text as SQL."""

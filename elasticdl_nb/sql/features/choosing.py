@@ -28,7 +28,7 @@ def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mappi
     label = label_column(statement, rows)
     messages = []
     if statement.label is None:
-        messages.append(f"label: {label}, the last column of the query (LABEL would name another)")
+        messages.append(f"label: {label}, the last column of the query (use LABEL to name another)")
     drafts = _drafts(statement, model, rows, label)
     asked = columns_of(draft.feature for draft in drafts)
     known = collect(rows, [*asked, label], _vocabularies(drafts))
@@ -56,7 +56,7 @@ def _drafts(statement: Train, model: Model, rows: Selection, label: str) -> list
     given = compile_columns(statement.columns, rows.kinds)
     for draft in given:
         if label in draft.feature.columns():
-            raise SqlError(f"{label!r} is the label; as a feature it would give itself away", draft.position)
+            raise SqlError(f"{label!r} is the label; as a feature it would give the answer away", draft.position)
     derived = [
         Draft("", feature, derived=True)
         for column, kind in rows.kinds.items()
@@ -88,7 +88,7 @@ def _vocabularies(drafts: Sequence[Draft]) -> list[str]:
 
 def _about_label(rows: Selection, label: str, known: Statistics) -> list[str]:
     if not known.rows:
-        raise SqlError("the query gives no rows", rows.position)
+        raise SqlError("the query returns no rows", rows.position)
     if known.missing == known.rows:
         raise SqlError(f"all values of the label {label!r} are NULL", rows.position)
     return [f"{known.missing:,} rows without a label ({label} is NULL) are left out"] if known.missing else []

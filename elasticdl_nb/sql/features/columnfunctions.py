@@ -50,7 +50,7 @@ class _Reader:
         column = self.column(item, item.position)
         found = derive(column, self.kinds[column])
         if not found:
-            raise SqlError(f"column {column!r} is of a type that makes no feature", item.position)
+            raise SqlError(f"column {column!r} is of a type that cannot be a feature", item.position)
         return found
 
     # ------------------------------------------------------------ arguments
@@ -109,7 +109,7 @@ class _Reader:
             elif isinstance(value, int) and not isinstance(value, bool):
                 sizes.append(value)
             elif value not in (None, ""):
-                raise SqlError(f"{function.name} cannot do with {text!r} here", function.position)
+                raise SqlError(f"{function.name} does not take {text!r} here", function.position)
         return sizes, words, lists
 
     def _buckets(self, function: Function, sizes: Sequence[Any]) -> int:
@@ -183,7 +183,7 @@ class _Reader:
         if lists or (sizes and isinstance(function.arguments[1], list)):
             boundaries = lists[0] if lists else sizes
             if sorted(set(boundaries)) != boundaries:
-                raise SqlError("BUCKET's boundaries have to be numbers in rising order", function.position)
+                raise SqlError("BUCKET's boundaries must be numbers in rising order", function.position)
             return Source("bucket", column, boundaries=tuple(float(value) for value in boundaries))
         return Source("bucket", column, self._buckets(function, sizes))
 

@@ -21,7 +21,7 @@ def label_column(statement: Train, rows: Selection) -> str:
     if statement.label is not None:
         return rows.column(statement.label.parts[-1], statement.label.position)
     if len(rows.kinds) < 2:
-        raise SqlError("the query gives one column only; features and a label are needed", rows.position)
+        raise SqlError("the query has only one column; features and a label are needed", rows.position)
     return list(rows.kinds)[-1]
 
 

@@ -26,7 +26,7 @@ def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bo
     for column in wanted:
         if column not in rows.kinds:
             raise SqlError(
-                f"the query gives no column {column!r}, which the model {name} was trained with", rows.position
+                f"the query has no column {column!r}, which the model {name} was trained with", rows.position
             )
         kind, trained = rows.kinds[column], record.kinds[column]
         if family(kind) != family(trained) and "empty" not in (kind, trained):
@@ -37,16 +37,16 @@ def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bo
 
 
 def check_classes(rows: Selection, label: Label | None) -> None:
-    """Raise SqlError if the query gives a value of the label that is none of the classes which a model tells apart."""
+    """Raise SqlError if the query has a value of the label that is none of the classes which a model tells apart."""
     if label is None or not label.classes:
         return
     kind = rows.kinds[label.column]
     if (kind == "text") != (label.kind == "text"):
-        raise SqlError(f"{rows.what} gives {label.column} as {kind}; the model is trained with {label.kind}",
+        raise SqlError(f"{rows.what} has {label.column} as {kind}; the model was trained with {label.kind}",
                        rows.position)  # fmt: skip
     unknown = [value for value in values(rows, label.column, MOST_CLASSES + 1) if value not in label.classes]
     if unknown:
         raise SqlError(
-            f"{rows.what} gives {label.column} = {unknown[0]!r}, which is none of the {len(label.classes)} classes "
-            "that the model is trained with", rows.position,
+            f"{rows.what} has {label.column} = {unknown[0]!r}, which is none of the {len(label.classes)} classes "
+            "that the model was trained with", rows.position,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""`Selection`: the rows that a query gives, and the kinds of its columns."""
+"""`Selection`: the rows of a query, and the kinds of its columns."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def find_column(name: str, kinds: Mapping[str, str], place: Position | None) -> 
     if len(found) == 1:
         return found[0]
     near = did_you_mean(name, kinds)
-    listed = "" if near else f" It gives {', '.join(kinds)}."
-    raise SqlError(f"the query gives no column {name!r}.{near}{listed}", place)
+    listed = "" if near else f" It has {', '.join(kinds)}."
+    raise SqlError(f"the query has no column {name!r}.{near}{listed}", place)

@@ -134,7 +134,7 @@ def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str
     known = job_options(kind)
     if name not in known:
         near = did_you_mean(name, known)
-        raise SqlError(f"attribute {attribute.key!r}: there is no such option of a job.{near}", attribute.position)
+        raise SqlError(f"attribute {attribute.key!r}: a job has no such option.{near}", attribute.position)
     full = _SHORT.get(name, name)
     option = find_option(kind, full)
     if option.name in read.job:
@@ -163,7 +163,7 @@ def _argument(
         what = f"attribute of {model.name}" if model is not None else "attribute of this statement"
         near = did_you_mean(key, known) or did_you_mean(key.rpartition(".")[2], known)
         taken = "" if near else f" It takes {', '.join(arguments.names if arguments else own) or 'none'}."
-        raise SqlError(f"{key!r} is no {what}.{near}{taken}", attribute.position)
+        raise SqlError(f"{key!r} is not an {what}.{near}{taken}", attribute.position)
     if name in read.params:
         raise SqlError(f"attribute {key!r} is given twice", attribute.position)
     read.params[name] = value

@@ -62,7 +62,7 @@ def read_outputs(path: str) -> Iterator[Outputs]:
     file = pq.ParquetFile(path)
     names = file.schema_arrow.names
     if len(names) > 1:
-        raise SqlError(f"the model gives several outputs ({', '.join(names)}); SQL takes models with one")
+        raise SqlError(f"the model has several outputs ({', '.join(names)}); SQL needs a model with one")
     for batch in file.iter_batches(_ROWS_AT_ONCE):
         column = batch.column(0)
         if pa.types.is_fixed_size_list(column.type):

@@ -99,5 +99,5 @@ def _sample(engine: Engine, explanation: Explanation) -> pa.Table:
         chosen = np.sort(np.argsort(keys)[: explanation.settings["rows"]])
         kept, keys = table.take(pa.array(chosen)), keys[chosen]
     if kept is None or not kept.num_rows:
-        raise SqlError("the query gives no rows")
+        raise SqlError("the query returns no rows")
     return kept.combine_chunks()

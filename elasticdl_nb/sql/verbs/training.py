@@ -96,7 +96,7 @@ def _check_loss(model: Model, attributes: Attributes, name: Name) -> None:
     if model.value is None or attributes.loss.name:
         return
     if not hasattr(model.value, "default_loss"):
-        raise SqlError(f"{model.name} has no default_loss; define it, or say which: WITH loss='mse'", name.position)
+        raise SqlError(f"{model.name} has no default_loss; define one, or name one: WITH loss='mse'", name.position)
 
 
 def _validation(attributes: Attributes, rows: Selection, context: Context) -> Selection | None:
@@ -110,7 +110,7 @@ def _validation(attributes: Attributes, rows: Selection, context: Context) -> Se
         raise SqlError(f"{what}: {error.problem}", place) from None
     missing = [name for name in rows.kinds if name not in validation.kinds]
     if missing:
-        raise SqlError(f"{what} gives no column {missing[0]!r}, which the training query gives", place)
+        raise SqlError(f"{what} has no column {missing[0]!r}, which the training query has", place)
     return replace(validation, position=place)
 
 

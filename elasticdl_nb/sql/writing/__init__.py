@@ -1,4 +1,4 @@
-"""Writing what a statement gives into the database: all of it, or nothing.
+"""Writing the results of a statement into the database: all of them, or nothing.
 
 `targets` finds out where predictions go and whether they may, `keyedquery` which rows of a table a query's rows are,
 `workplace` keeps rows and predictions in temporary tables and brings them over, `stepwise` changes tables where that is

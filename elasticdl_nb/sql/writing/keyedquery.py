@@ -29,8 +29,8 @@ def with_key(rows: Selection, table: Table, key: RowKey) -> str:
     node = _source(tree, table) if count_uses(rows, table) == 1 else None
     if node is None:
         raise SqlError(
-            f"which rows of {table.name} the query's rows are cannot be told; select from it once, without grouping, "
-            "DISTINCT or UNION, or predict into another table",
+            f"it cannot be told which rows of {table.name} the query's rows are; select from it once, without "
+            "grouping, DISTINCT or UNION, or predict into another table",
             rows.position,
         )
     quote, dialect = rows.engine.quote, rows.engine.dialect

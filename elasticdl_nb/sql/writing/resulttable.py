@@ -1,4 +1,4 @@
-"""The table of INTO, which gets the few rows that EVALUATE and EXPLAIN give."""
+"""The table of INTO, which gets the few rows of an EVALUATE or EXPLAIN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elasticdl_nb.sql.language.statements import Name
 
 
 def check_result_table(engine: Engine, into: Name | None, *, replace: bool) -> None:
-    """Raise SqlError if the table of INTO exists, unless it may be replaced, or may not be made."""
+    """Raise SqlError if the table of INTO may not be made, or exists and may not be replaced."""
     if into is None:
         return
     table = Table(into.parts)

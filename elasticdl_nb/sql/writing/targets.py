@@ -37,7 +37,7 @@ class Target:
 
     @property
     def does(self) -> str:
-        """What is done to the table, in a word or two."""
+        """Return what is done to the table, in a word or two."""
         if self.key is not None:
             return "new column" if self.adds else "column updated"
         return "table replaced" if self.replaces else "new table"
@@ -46,7 +46,7 @@ class Target:
 def find_target(rows: Selection, statement: Predict, label: Label | None, *, replace: bool) -> Target:
     """Return where the predictions of a model of this label will go.
 
-    Raises SqlError if that would destroy something, rows could not be told apart, or the account may not write there.
+    Raises SqlError if that would destroy something, rows cannot be told apart, or the account may not write there.
     """
     engine, place = rows.engine, statement.target.position
     table, column = _table_as_it_is(engine, statement.target.parts[:-1]), statement.target.parts[-1]
@@ -65,7 +65,7 @@ def find_target(rows: Selection, statement: Predict, label: Label | None, *, rep
 
 
 def _table_as_it_is(engine: Engine, parts: tuple[str, ...]) -> Table:
-    """Return the table in the spelling that the database has, where only that of capitals differs."""
+    """Return the table as the database spells it, if only the case of letters differs."""
     table = Table(parts)
     if len(parts) > 1 or engine.kind_of(table):
         return table
@@ -77,13 +77,13 @@ def _in_table_selected_from(target: Target, name: Name) -> Target:
     engine, table, column = target.rows.engine, target.table, target.column
     key = engine.row_key(table)
     if key is None:
-        raise SqlError(f"the rows of {table.name} cannot be told apart: it needs a primary key; or predict into "
+        raise SqlError(f"the rows of {table.name} cannot be told apart; give it a primary key, or predict into "
                        "another table", name.position)  # fmt: skip
     query = keyedquery.with_key(target.rows, table, key)
     there = Selection.of(engine, f"SELECT * FROM {engine.quoted(table.parts)}", name.position).kinds
     column = next((other for other in there if other.lower() == column.lower()), column)
     if column in there and not _holds(there[column], target.kind):
-        raise SqlError(f"{name.text} is of type {there[column]}, which does not hold the predictions: {target.kind}",
+        raise SqlError(f"{name.text} is of type {there[column]}, which cannot hold the predictions: {target.kind}",
                        name.position)  # fmt: skip
     return dataclasses.replace(target, column=column, query=query, key=key, adds=column not in there, replaces=False)
 

@@ -15,7 +15,7 @@ from elasticdl_nb.sql.verbs.explainers.explainer import Explainer, Importances, 
 
 
 class IntegratedGradients(Explainer):
-    """The part of each prediction that each column is the cause of, by the model's gradients."""
+    """The part of each prediction that is due to each column, by the model's gradients."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows as they are."""
@@ -31,5 +31,5 @@ class IntegratedGradients(Explainer):
         return mean_sizes(
             self.features.schema.names,
             outputs.reshape(self.features.num_rows, -1),
-            "mean size of the part of the prediction that the column is the cause of, by integrated gradients",
+            "mean size of the part of the prediction that is due to the column, by integrated gradients",
         )

@@ -1,4 +1,4 @@
-"""Permutation importance: what becomes of the predictions when a column's values are mixed among the rows."""
+"""Permutation importance: how the predictions suffer when a column's values are shuffled among the rows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from elasticdl_nb.sql.verbs.explainers.explainer import Explainer, Importances
 
 
 class Permutation(Explainer):
-    """How much worse the predictions become when a column's values are mixed among the rows (Breiman, 2001)."""
+    """How much worse the predictions become when a column's values are shuffled among the rows (Breiman, 2001)."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as they are and, for each column and each time that it is mixed, the rows again."""
+        """Yield the rows as they are and then, for each column and each repeat, the rows with that column shuffled."""
         random = np.random.default_rng(self.settings["seed"])
         yield from self.features.to_batches()
         for place, field in enumerate(self.features.schema):
             for _ in range(self.settings["repeats"]):
-                mixed = self.features.column(place).take(pa.array(random.permutation(self.features.num_rows)))
-                yield from self.features.set_column(place, field, mixed).combine_chunks().to_batches()
+                shuffled = self.features.column(place).take(pa.array(random.permutation(self.features.num_rows)))
+                yield from self.features.set_column(place, field, shuffled).combine_chunks().to_batches()
 
     def importances(self, outputs: Outputs) -> Importances:
         """Return by how much the error has grown."""
@@ -48,17 +48,17 @@ def _error(
         reference = before.astype(float)
         return (
             lambda outputs: float(np.mean(np.abs(outputs - reference))),
-            "how far the predictions move when the column's values are mixed",
+            "how far the predictions move when the column's values are shuffled",
         )
     if label.classes is None:
         truth = np.asarray(pc.cast(values, pa.float64()).to_numpy())
         return (
             lambda outputs: float(np.sqrt(np.mean((outputs - truth) ** 2))),
-            "growth of the root of the mean squared error when the column's values are mixed",
+            "growth of the root mean squared error when the column's values are shuffled",
         )
     places = {value: place for place, value in enumerate(label.classes)}
     numbers = np.array([places.get(value, -1) for value in values.to_pylist()])
     return (
         lambda outputs: 1.0 - float(np.mean(chosen(outputs) == numbers)),
-        "loss of accuracy when the column's values are mixed",
+        "loss of accuracy when the column's values are shuffled",
     )
