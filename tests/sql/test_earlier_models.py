@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import elasticdl_nb
+from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.saving.trained import ZOO
 from elasticdl_nb.sql import submitter
 from elasticdl_nb.sql.language.errors import SqlError
@@ -59,6 +61,14 @@ def test_a_stored_model_predicts_evaluates_and_explains_as_it_did(session: Sessi
     pairs = zip(importances["feature"], importances["importance"], strict=True)
     assert dict(pairs) == pytest.approx(IMPORTANCES, rel=1e-4)
     assert {path: path.read_bytes() for path in zoo.rglob("*") if path.is_file()} == before
+
+
+def test_in_python_such_a_model_is_refused_before_any_work(session: Session, tmp_path: Path) -> None:
+    rows = session.run("SELECT * FROM people")[0]
+    model, output = str(tmp_path / "models" / "reg"), str(tmp_path / "out.parquet")
+    with pytest.raises(OptionError, match=r"trained_model: sqltrained.py, line 11, imports .* train the model again"):
+        elasticdl_nb.predict(trained_model=model, data=rows, output=output)
+    assert not list(elasticdl_nb.jobs())
 
 
 def test_a_saved_program_s_record_makes_a_zoo_of_today(session: Session, tmp_path: Path) -> None:
