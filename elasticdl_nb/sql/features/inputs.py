@@ -46,9 +46,7 @@ def as_they_are(statement: Train, model: Model, rows: Selection, params: Mapping
     return Inputs(tuple(rows.kinds), rows.kinds, described, params, messages=(message,))
 
 
-def those_of(
-    former: StoredModel, name: Name, statement: Train, rows: Selection, params: Mapping[str, Any]
-) -> Inputs:  # fmt: skip
+def those_of(former: StoredModel, name: Name, statement: Train, rows: Selection, params: Mapping[str, Any]) -> Inputs:
     """Return the inputs of a trained model that this one goes on from; raise SqlError if that does not fit."""
     record = former.record
     if record.model != statement.model.text:

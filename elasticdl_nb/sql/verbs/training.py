@@ -81,9 +81,7 @@ def prepare(statement: Train, context: Context) -> Training:
     )
 
 
-def _inputs(
-    statement: Train, model: Model, rows: Selection, params: Mapping[str, Any], context: Context
-) -> Inputs:  # fmt: skip
+def _inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any], context: Context) -> Inputs:
     if model.own_input:
         return as_they_are(statement, model, rows, params)
     if statement.warm_start is not None:
@@ -118,9 +116,10 @@ def _record(statement: Train, model: Model, attributes: Attributes, inputs: Inpu
     """Return what is kept with the model."""
     module, class_name = code_place(model)
     return ModelRecord(
-        statement.text, model.name, module, class_name, model.own_input, inputs.params, attributes.job,
-        attributes.optimizer, attributes.loss, tuple(attributes.metrics), inputs.kinds, inputs.label, inputs.features,
-        inputs.described, inputs.initial,
+        statement=statement.text, model=model.name, module=module, class_name=class_name, own_input=model.own_input,
+        params=inputs.params, job=attributes.job, optimizer=attributes.optimizer, loss=attributes.loss,
+        metrics=tuple(attributes.metrics), kinds=inputs.kinds, label=inputs.label, features=inputs.features,
+        described=inputs.described, initial=inputs.initial,
     )  # fmt: skip
 
 

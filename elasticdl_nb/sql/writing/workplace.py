@@ -78,9 +78,8 @@ class Workplace:
                     self._connection.run(f"DROP TABLE {name}")
                 self._connection.run(f"CREATE TABLE {name} {self._made_by()}")
         else:
-            stepwise.exchange(
-                self._engine, self._connection, target.table, self._made_by(), replaces=target.replaces
-            )  # fmt: skip
+            made_by = self._made_by()
+            stepwise.exchange(self._engine, self._connection, target.table, made_by, replaces=target.replaces)
 
     def _update(self, key: RowKey) -> None:
         target, engine, connection = self._target, self._engine, self._connection
