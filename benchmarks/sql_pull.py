@@ -42,12 +42,11 @@ def pull(url: str, target: str) -> None:
     """What TRAIN does: the query's rows, batch by batch, into the job's Parquet file."""
     from elasticdl_nb.given.frames import write_frame
     from elasticdl_nb.sql import engines
-    from elasticdl_nb.sql.features.drafts import kind_of
-    from elasticdl_nb.sql.verbs.training import pull_query
+    from elasticdl_nb.sql.features.selection import Selection
 
     engine = engines.connect(url)
-    kinds = {field.name: kind_of(field.type) for field in engine.describe(QUERY)}
-    write_frame(engine.stream(pull_query(engine, QUERY, kinds, list(kinds))), target, "data")
+    rows = Selection.of(engine, QUERY, None)
+    write_frame(engine.stream(rows.pulled(list(rows.kinds))), target, "data")
     engine.close()
 
 
@@ -85,7 +84,7 @@ def measured(side: str, url: str) -> dict[str, float]:
 def run_side(side: str, url: str) -> None:
     import resource
 
-    for name in ("pyarrow.parquet", "elasticdl_nb.given.frames", "elasticdl_nb.sql.verbs.training"):
+    for name in ("pyarrow.parquet", "elasticdl_nb.given.frames", "elasticdl_nb.sql.features.selection"):
         importlib.import_module(name)  # what both sides load is part of the baseline
     with tempfile.TemporaryDirectory() as folder:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,6 +20,7 @@ def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
     Returns the name of its custom_data_reader, if it has one. Raises ModelError and OptionError.
     """
     from elasticdl_nb.runtime.model.reading.modelcheck import check_model, check_requirements, data_reader_of
+    from elasticdl_nb.runtime.model.reading.ownimports import check_own_imports
 
     folder = os.fspath(zoo)
     if spec.kind != "train":
@@ -27,6 +28,8 @@ def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
     if installed_here:
         check_requirements(folder)
     check_model(folder, spec)
+    if installed_here:
+        check_own_imports(folder, spec)
     return data_reader_of(folder, spec)
 
 

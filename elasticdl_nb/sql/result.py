@@ -1,4 +1,4 @@
-"""What a statement gave, and how notebooks and terminals show it."""
+"""What came of a statement, and how notebooks and terminals show it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MUTED = "opacity:0.7"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one statement gave: rows, where it gives any, what there is to say, and the job that ran.
+    """What came of one statement: its rows, if it returns any, messages, and the job that ran.
 
     Shown as a table of its first rows. It is also an Arrow stream: `pandas`, Polars and DuckDB read it, and so does
     `elasticdl_nb.train(data=result)`.
@@ -42,7 +42,7 @@ class Result:
     """An SVG picture, for EXPLAIN."""
 
     def arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table, without columns if the statement gives none."""
+        """Return the rows as an Arrow table, without columns if the statement returns none."""
         import pyarrow as pa
 
         return pa.table({}) if self.table is None else self.table

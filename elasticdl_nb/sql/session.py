@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from elasticdl_nb.sql import engines
-from elasticdl_nb.sql.engines.parameters import bind
-from elasticdl_nb.sql.execution import Execution, WithJob
+from elasticdl_nb.sql import engines, execution
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import (
@@ -26,6 +24,7 @@ from elasticdl_nb.sql.language.statements import (
 from elasticdl_nb.sql.models.store import ModelStore
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.result import Result
+from elasticdl_nb.sql.verbs.context import Context
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
@@ -50,10 +49,6 @@ class Session:
     def dialect(self) -> str:
         """The database's dialect, by sqlglot's name."""
         return self.engine.dialect
-
-    @property
-    def _execution(self) -> Execution:
-        return Execution(self.engine, self.store, self.namespace)
 
     # ------------------------------------------------------------ statements
 
@@ -83,42 +78,33 @@ class Session:
         on_job: Callable[[Job], None] | None = None,
     ) -> Iterator[Result]:
         """Run statements in order, each when its result is asked for; otherwise as `run` does."""
-        statements = self._parse(text, params or {})
+        statements = parse(text, self.dialect, params or {})
         for statement in statements:
-            try:
-                result = self._run(statement, params or {}, wait or statement is not statements[-1], on_job)
-            except SqlError as error:
-                raise error.at(statement.position).within(text) from None
+            waits = wait or statement is not statements[-1]
+            context = Context(self.engine, self.store, self.namespace, params or {}, on_job, waits)
+            with _shown_in(text, statement):
+                result = self._run(statement, context)
             yield result
 
     def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:
         """Return what `run` would do, a plan for each statement, after all checks that `run` makes before any work."""
-        try:
-            return [self._plan(statement, params or {}) for statement in self._parse(text, params or {})]
-        except SqlError as error:
-            raise error.within(text) from None
+        context = Context(self.engine, self.store, self.namespace, params or {})
+        plans = []
+        for statement in parse(text, self.dialect, params or {}):
+            with _shown_in(text, statement):
+                plans.append(self._plan(statement, context))
+        return plans
 
-    def _parse(self, text: str, params: Mapping[str, Any]) -> list[Statement]:
-        return parse(text, self.dialect, params)
-
-    def _plan(self, statement: Statement, params: Mapping[str, Any]) -> Plan:
+    def _plan(self, statement: Statement, context: Context) -> Plan:
         if isinstance(statement, (Train, Predict, Evaluate, Explain)):
-            return self._execution.plan(self._bound(statement, params), params)
-        return Plan(statement, bind(statement.text, params, self.engine))
+            return execution.plan(statement, context)
+        return Plan(statement, context.bound(statement.text, statement.position))
 
-    def _bound(self, statement: WithJob, params: Mapping[str, Any]) -> WithJob:
-        try:
-            return dataclasses.replace(statement, select=bind(statement.select, params, self.engine))
-        except SqlError as error:
-            raise SqlError(error.problem, error.position or statement.select_position) from None
-
-    def _run(
-        self, statement: Statement, params: Mapping[str, Any], wait: bool, on_job: Callable[[Job], None] | None
-    ) -> Result:
+    def _run(self, statement: Statement, context: Context) -> Result:
         if isinstance(statement, (Train, Predict, Evaluate, Explain)):
-            return self._execution.run(self._bound(statement, params), wait, on_job)
+            return execution.run(statement, context)
         if isinstance(statement, Query):
-            reader = self.engine.main.execute(bind(statement.text, params, self.engine))
+            reader = self.engine.main.execute(context.bound(statement.text, statement.position))
             return Result(statement, table=None if reader is None else reader.read_all())
         if isinstance(statement, ShowModels):
             return Result(statement, table=self.store.table())
@@ -151,3 +137,12 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _shown_in(text: str, statement: Statement) -> Iterator[None]:
+    """Give errors a place, that of the statement if they have none of their own, and the text that it is in."""
+    try:
+        yield
+    except SqlError as error:
+        raise error.at(statement.position).within(text) from None

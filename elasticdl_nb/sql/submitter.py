@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import pprint
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elasticdl_nb.sql.engines.base import Engine
-from elasticdl_nb.sql.features.drafts import MOST_TERMS
-from elasticdl_nb.sql.features.statistics import values
-from elasticdl_nb.sql.models.code import class_files, copy_built_in, write_record
-from elasticdl_nb.sql.models.store import ModelStore
+from elasticdl_nb.sql.engines import Engine
+from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.statistics import MOST_TERMS, values, vocabulary_of
+from elasticdl_nb.sql.models.zoofolder import class_files, copy_built_in, write_record
+from elasticdl_nb.sql.record.featurerecord import Source
+from elasticdl_nb.sql.record.recordjson import record_from_json, record_to_json
+from elasticdl_nb.sql.verbs.context import Context
 from elasticdl_nb.sql.verbs.training import Training
 
 _TERMS_SHOWN = 20
@@ -63,42 +65,48 @@ with Session({connect}, store={store!r}) as session:
 
 
 def write_zoo(
-    folder: str, engine: Engine, select: str, record: dict[str, Any], files: Mapping[str, str] | None = None
+    folder: str, engine: Engine, select: str, record: Mapping[str, Any], files: Mapping[str, str] | None = None
 ) -> None:
-    """Write the zoo of a model that a statement trains, its vocabularies completed by the database."""
+    """Write the zoo of a model that a statement trains, its vocabularies completed by the database.
+
+    Programs that were saved call this with the record as they hold it: as JSON values, of today's or an earlier
+    version, with null for a long vocabulary. Raises RecordError for any other.
+    """
+    read = record_from_json(dict(record))
+    rows = Selection(engine, select, read.kinds)
     for name, content in (files or {}).items():
         (Path(folder) / name).write_text(content)
     if not files:
         copy_built_in(Path(folder))
-    write_record(Path(folder), _mapped(record, lambda source: _completed(source, engine, select, record["kinds"])))
+    write_record(Path(folder), read.with_sources(lambda source: _completed(source, rows)))
 
 
-def training_program(training: Training, select: str, engine: Engine) -> str:
+def training_program(training: Training, engine: Engine) -> str:
     """Return the program of a TRAIN statement."""
-    files = class_files(training.model, training.record)
-    record = _mapped(training.record, _shortened)
+    files = class_files(training.model)
+    record = record_to_json(training.record.with_sources(_shortened))
     options = [f"        {name}={value!r}," for name, value in training.options().items() if name != "job_name"]
     if training.validation:
         options.append(f'        validation_data=engine.stream("""{_escaped(training.validation)}"""),')
     source = f"\nFILES = {pprint.pformat(files, width=110)}\n" if files else ""
     connect, imports = _connect(engine)
     return _TRAIN.format(
-        statement=_escaped(training.record["statement"]), imports=imports.rstrip("\n"), shown=_TERMS_SHOWN,
-        record=pprint.pformat(record, width=110, sort_dicts=False), select=_escaped(select),
+        statement=_escaped(training.record.statement), imports=imports.rstrip("\n"), shown=_TERMS_SHOWN,
+        record=pprint.pformat(record, width=110, sort_dicts=False), select=_escaped(training.rows.query),
         query=_escaped(training.query), source=source, connect=connect, files=", FILES" if files else "",
         options="\n".join(options),
     ).replace('"""\n\n\nimport tempfile', '"""\n\nimport tempfile')  # fmt: skip
 
 
-def session_program(statement: str, engine: Engine, store: ModelStore, params: Mapping[str, Any]) -> str:
+def session_program(statement: str, context: Context) -> str:
     """Return the program of any other statement."""
-    connect, imports = _connect(engine)
-    given = f", params={dict(params)!r}" if params else ""
+    connect, imports = _connect(context.engine)
+    given = f", params={dict(context.params)!r}" if context.params else ""
     return _RUN.format(
         imports=imports and f"{imports}\n",
         statement=_escaped(statement),
         connect=connect,
-        store=store.path,
+        store=context.store.path,
         params=given,
     )
 
@@ -114,29 +122,11 @@ def _connect(engine: Engine) -> tuple[str, str]:
     return repr(engine.url or ":memory:"), ""
 
 
-def _mapped(record: dict[str, Any], change: Any) -> dict[str, Any]:
-    """Return a copy of a record with every source of ids changed."""
-    copy: dict[str, Any] = json.loads(json.dumps(record))
-
-    def visit(source: dict[str, Any]) -> dict[str, Any]:
-        source["sources"] = [visit(inner) for inner in source["sources"]]
-        return change(source)  # type: ignore[no-any-return]
-
-    for listed in copy["features"].values():
-        for feature in listed:
-            if feature["kind"] == "category":
-                feature["source"] = visit(feature["source"])
-    return copy
+def _shortened(source: Source) -> Source:
+    return replace(source, terms=None) if len(source.terms or ()) > _TERMS_SHOWN else source
 
 
-def _shortened(source: dict[str, Any]) -> dict[str, Any]:
-    long = source["ids"] == "vocabulary" and len(source["terms"]) > _TERMS_SHOWN
-    return {**source, "terms": None} if long else source
-
-
-def _completed(source: dict[str, Any], engine: Engine, select: str, kinds: Mapping[str, str]) -> dict[str, Any]:
-    if source["terms"] is not None:
+def _completed(source: Source, rows: Selection) -> Source:
+    if source.terms is not None:
         return source
-    column = source["column"]
-    terms = values(engine, select, column, kinds[column], MOST_TERMS)
-    return {**source, "terms": [str(term) for term in terms if str(term) != ""]}
+    return replace(source, terms=vocabulary_of(values(rows, source.column, MOST_TERMS)))

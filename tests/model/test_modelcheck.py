@@ -11,6 +11,7 @@ import pytest
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo, check_model, data_reader_of
+from elasticdl_nb.runtime.model.reading.ownimports import check_own_imports
 from elasticdl_nb.runtime.spec import JobSpec
 
 MODEL = """
@@ -223,3 +224,15 @@ def test_the_option_wins_and_is_checked(zoo: Path) -> None:
     )
     assert data_reader_of(str(zoo), spec) == "fintech.losses.squared"
     refusal(zoo, "custom_data_reader", "defines no 'reader'", custom_data_reader="reader")
+
+
+def test_imports_of_modules_that_this_version_lacks(zoo: Path) -> None:
+    spec = JobSpec.create("predict", trained_model="x", data="x", output="y.csv").replace(model_def="shop.Model")
+    write(zoo, "helpers.py", "import os\nfrom elasticdl_nb.runtime.mode import Mode\n")
+    write(zoo, "shop.py", "import helpers\nfrom elasticdl_nb.runtime.model import batched\nclass Model: ...\n")
+    check_own_imports(str(zoo), spec)
+    old = "try:\n    import elasticdl_nb.older\nexcept ImportError:\n    pass\n"
+    write(zoo, "helpers.py", f"{old}import elasticdl_nb.runtime.modes\n")
+    with pytest.raises(OptionError, match=r"trained_model: helpers.py, line 5, imports elasticdl_nb.runtime.modes, .*"
+                       r"train the model again"):  # fmt: skip
+        check_own_imports(str(zoo), spec)

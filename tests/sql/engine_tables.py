@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,10 @@ from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import Train
-from elasticdl_nb.sql.models.code import write_zoo
+from elasticdl_nb.sql.models.zoofolder import write_zoo
 from elasticdl_nb.sql.session import Session
 from elasticdl_nb.sql.verbs import training
+from elasticdl_nb.sql.verbs.context import Context
 
 ENGINES = [
     "duckdb",
@@ -56,12 +59,12 @@ def fill_people(engine: engines.Engine, rows: int = 60, name: str = "people") ->
     engine.main.run(f"INSERT INTO {quoted} VALUES {', '.join(values)}")
 
 
-def store_untrained(session: Session, statement: str) -> None:
+def store_untrained(session: Session, statement: str, namespace: Mapping[str, Any] | None = None) -> None:
     """Put a model into the store that only lacks its training: enough for all checks of those who use it."""
     parsed = parse(statement, session.dialect)[0]
     assert isinstance(parsed, Train)
-    prepared = training.prepare(parsed, session.engine, session.store, {})
-    folder = Path(session.store.path) / prepared.into
+    prepared = training.prepare(parsed, Context(session.engine, session.store, namespace or {}))
+    folder = Path(prepared.output)
     (folder / ZOO).mkdir(parents=True)
     write_zoo(prepared.model, prepared.record, folder / ZOO)
     (folder / MESSAGE).write_bytes(pb.TrainedModel(model_zoo=ZOO, created_at=1.0).SerializeToString())

@@ -10,7 +10,8 @@ from engine_tables import ENGINES, fill_people, url_of
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql import engines
-from elasticdl_nb.sql.features.drafts import kind_of
+from elasticdl_nb.sql.features.kinds import kind_of
+from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import collect, values
 from elasticdl_nb.sql.language.errors import SqlError
 
@@ -93,13 +94,13 @@ def test_literals_come_back_as_they_were(engine: engines.Engine) -> None:
     query = "SELECT " + ", ".join(f"{engine.literal(text)} AS c{n}" for n, text in enumerate(texts))
     assert list(engine.rows(query)[0]) == texts
     assert float(engine.rows(f"SELECT {engine.literal(0.1 + 0.2)} * 1")[0][0]) == 0.1 + 0.2
-    with pytest.raises(SqlError, match="no form"):
+    with pytest.raises(SqlError, match="cannot be written in SQL"):
         engine.literal(object())
 
 
 def test_statistics_are_of_the_whole_query(engine: engines.Engine) -> None:
-    query = "SELECT * FROM people"
-    known = collect(engine, query, kinds_of(engine, query), ["age", "height", "fee", "same", "member"], ["role"])
+    rows = Selection.of(engine, "SELECT * FROM people", None)
+    known = collect(rows, ["age", "height", "fee", "same", "member"], ["role"])
     ages = [20 + n % 40 for n in range(60) if n % 10 != 3]
     assert (known["age"].rows, known["age"].missing) == (60, 6)
     assert known["age"].mean == pytest.approx(sum(ages) / len(ages))
@@ -113,15 +114,14 @@ def test_statistics_are_of_the_whole_query(engine: engines.Engine) -> None:
 
 def test_texts_that_differ_in_case_or_blanks_are_different(engine: engines.Engine) -> None:
     query = "SELECT 'a' AS t UNION ALL SELECT 'A' UNION ALL SELECT 'a ' UNION ALL SELECT NULL UNION ALL SELECT 'a'"
-    assert values(engine, query, "t", "text", 10) == ("a", "A", "a ")
+    assert values(Selection.of(engine, query, None), "t", 10) == ("a", "A", "a ")
 
 
 def test_dates_have_ranges(engine: engines.Engine) -> None:
-    query = "SELECT * FROM people"
-    kinds = kinds_of(engine, query)
-    if kinds["born"] == "text":
+    rows = Selection.of(engine, "SELECT * FROM people", None)
+    if rows.kinds["born"] == "text":
         pytest.skip("SQLite has no dates")
-    known = collect(engine, query, kinds, ["born"], [])["born"]
+    known = collect(rows, ["born"], [])["born"]
     assert known.minimum == datetime.datetime(1950, 1, 10, tzinfo=datetime.UTC).timestamp()
     assert known.maximum is not None
     assert known.minimum < known.maximum
@@ -156,7 +156,7 @@ def test_rows_of_arrow_are_inserted(engine: engines.Engine) -> None:
         ("postgresql://", "connect: "),
         ("/nowhere/at/all/x.duckdb", "there is no directory"),
         ("mysql+nodriver://x", "SQLAlchemy knows no such database"),
-        (3, "a int is no database"),
+        (3, "an object of type int is not a database"),
     ],
 )
 def test_what_cannot_be_connected_to_is_an_error(target: object, message: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,23 +13,30 @@ import tensorflow as tf
 from engine_tables import fill_people, store_untrained
 
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.sql.features.drafts import Category, Feature, Number, Source, Statistics
+from elasticdl_nb.sql.features.finishing import finish
+from elasticdl_nb.sql.features.statistics import Statistics
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import Explain
+from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.sql.session import Session
-from elasticdl_nb.sql.verbs import explaining, shapley
-from elasticdl_nb.sql.verbs.explainers import Explainer, Permutation
+from elasticdl_nb.sql.verbs import explaining
+from elasticdl_nb.sql.verbs.context import Context
+from elasticdl_nb.sql.verbs.explainers import shapley
+from elasticdl_nb.sql.verbs.explainers.explainer import Explainer
+from elasticdl_nb.sql.verbs.explainers.permutation import Permutation
 from elasticdl_nb.sql.zoo.attributions import AttributionModel
-from elasticdl_nb.sql.zoo.features import FeatureModel, TableInput
+from elasticdl_nb.sql.zoo.tableinput import TableInput
+from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
 FEATURES = pa.table({
     "x": np.linspace(-1, 1, 40), "word": ["a", "b"] * 20, "idle": [None, 3] * 20, "y": np.linspace(2, -2, 40) ** 2,
 })  # fmt: skip
 
 
-def model_of(label: dict[str, Any] | None) -> Any:
-    return SimpleNamespace(record={"label": label}, path="")
+def model_of(label: Label | None) -> Any:
+    return SimpleNamespace(record=SimpleNamespace(label=label), path="")
 
 
 def explained(explainer: Explainer, outputs: Any) -> Any:
@@ -40,7 +46,7 @@ def explained(explainer: Explainer, outputs: Any) -> Any:
 
 def test_permutation_finds_what_the_model_looks_at() -> None:
     label = pa.chunked_array([10 * FEATURES["x"].to_numpy()])
-    explainer = Permutation(model_of({"classes": None}), FEATURES, label, {"repeats": 3, "seed": 0})
+    explainer = Permutation(model_of(Label("y", "float", "regression")), FEATURES, label, {"repeats": 3, "seed": 0})
     found = explained(explainer, lambda rows: (10 * rows.x + (rows.word == "a")).to_numpy())
     assert [name for name, _, _ in found.rows][:2] == ["x", "word"]
     assert found.rows[0][1] > 5
@@ -86,13 +92,12 @@ class Curved(keras.Model):
 
 def test_parts_add_up_to_what_the_row_changes() -> None:
     keras.utils.set_random_seed(1)
-    a = Number("a").finish({"a": Statistics(rows=3, minimum=0, maximum=4, mean=2.0, deviation=2.0)})
-    word = Category(Source("vocabulary", column="word", terms=["u", "v"]), "embedding", dimension=3)
-    cross = Source("cross", sources=[Source("vocabulary", column="word", terms=["u", "v"]),
-                                     Source("bucket", column="a", boundaries=[1, 2])], buckets=6)  # fmt: skip
-    listed: dict[str, list[Feature]] = {"left": [a, word], "right": [Category(cross, "indicator")]}
-    features = {name: [asdict(item.finish({})) if item is not a else asdict(a) for item in items]
-                for name, items in listed.items()}  # fmt: skip
+    known = {"a": Statistics(rows=3, minimum=0, maximum=4, mean=2.0, deviation=2.0)}
+    word = Category(Source("vocabulary", column="word", terms=("u", "v")), "embedding", dimension=3)
+    cross = Source("cross", sources=(Source("vocabulary", column="word", terms=("u", "v")),
+                                     Source("bucket", column="a", boundaries=(1, 2))), buckets=6)  # fmt: skip
+    listed: dict[str, list[Feature]] = {"left": [Number("a"), word], "right": [Category(cross, "indicator")]}
+    features = {name: [finish(item, known) for item in items] for name, items in listed.items()}
     rows = {"a": tf.constant([0.0, 3.5, 1.2]), "word": tf.constant(["u", "v", "other"]), "idle": tf.constant([1, 2, 3])}
     inputs = TableInput(features, {"a": "float", "word": "text"}, None)(rows, Mode.PREDICTION)
     inner = Curved()
@@ -138,7 +143,7 @@ def session(tmp_path: Any) -> Any:
 def test_which_explainer_is_meant(session: Session, clause: str, explainer: str, settings: dict[str, Any]) -> None:
     statement = parse(f"SELECT * FROM people EXPLAIN model {clause}", session.dialect)[0]
     assert isinstance(statement, Explain)
-    prepared = explaining.prepare(statement, session.engine, session.store)
+    prepared = explaining.prepare(statement, Context(session.engine, session.store))
     assert prepared.explainer == explainer
     assert settings.items() <= prepared.settings.items()
 
@@ -147,11 +152,11 @@ def test_which_explainer_is_meant(session: Session, clause: str, explainer: str,
     ("clause", "message"),
     [
         ("USING integrated_gradient", "Did you mean 'integrated_gradients'"),
-        ("WITH steps=5", "'steps' is no attribute of this statement.*repeats"),
-        ("WITH summary.plot_type='pie'", "summary.plot_type: 'pie' does not do: one of dot, bar, violin"),
+        ("WITH steps=5", "'steps' is not an attribute of this statement.*repeats"),
+        ("WITH summary.plot_type='pie'", "summary.plot_type: 'pie' is not valid: one of dot, bar, violin"),
         ("WITH summary.plot_typ='bar' USING shap", "Did you mean 'summary.plot_type'"),
-        ("WITH summary.alpha=2 USING shap", "summary.alpha: 2 does not do"),
-        ("WITH background=0 USING shap", "background: 0 does not do"),
+        ("WITH summary.alpha=2 USING shap", "summary.alpha: 2 is not valid"),
+        ("WITH background=0 USING shap", "background: 0 is not valid"),
     ],
 )
 def test_what_no_explainer_takes(session: Session, clause: str, message: str) -> None:

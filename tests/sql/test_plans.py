@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 from engine_tables import fill_people, store_untrained
 
@@ -71,6 +72,14 @@ def test_parameters_are_bound(session: Session) -> None:
     assert "role (2 values)" in made.features[1]
 
 
+def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
+    clause = "DNNRegressor WITH validation.select='SELECT * FROM people WHERE age > :least' INTO m"
+    assert "validation_data" in (made := plan(session, clause, least=30)).program
+    assert "WHERE age > 30" in made.program.partition("validation_data")[2]
+    with pytest.raises(SqlError, match=r"validation.select: there is no parameter :least"):
+        plan(session, clause, other=1)
+
+
 @pytest.mark.parametrize(
     ("function", "feature"),
     [
@@ -103,12 +112,12 @@ def test_functions_of_columns(session: Session, function: str, feature: str) -> 
         ("__import__ INTO m", "__import__", "there is no model '__import__'"),
         ("DNNRegressor WITH hiden_units=[1] INTO m", "hiden_units", "Did you mean 'hidden_units'"),
         ("DNNRegressor WITH train.bach_size=1 INTO m", "train.bach_size", "Did you mean 'batch_size'"),
-        ("DNNRegressor WITH train.batch_size='x' INTO m", "'x'", "does not do"),
+        ("DNNRegressor WITH train.batch_size='x' INTO m", "'x'", "is not valid"),
         ("DNNRegressor WITH train.data='x' INTO m", "train.data", "no such option"),
-        ("DNNRegressor WITH features=['a'] INTO m", "features", "is no attribute of DNNRegressor"),
+        ("DNNRegressor WITH features=['a'] INTO m", "features", "is not an attribute of DNNRegressor"),
         ("DNNRegressor WITH optimizer='adm' INTO m", "'adm'", "no optimizer named 'adm'. Did you mean 'adam'"),
         ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "Keras' optimizers take no 'learning'"),
-        ("DNNRegressor LABEL pey INTO m", "pey", "the query gives no column 'pey'. Did you mean 'pay'"),
+        ("DNNRegressor LABEL pey INTO m", "pey", "the query has no column 'pey'. Did you mean 'pay'"),
         ("DNNRegressor LABEL role INTO m", "role INTO", "is text, and DNNRegressor predicts a number"),
         ("DNNRegressor COLUMN agee INTO m", "agee", "Did you mean 'age'"),
         ("DNNRegressor COLUMN DENS(age) INTO m", "DENS(", "no COLUMN function DENS. Did you mean 'DENSE'"),
@@ -120,9 +129,9 @@ def test_functions_of_columns(session: Session, function: str, feature: str) -> 
         ("DNNRegressor COLUMN age, pay INTO m", "pay INTO", "'pay' is the label"),
         ("DeepFM INTO m", "SELECT", "DeepFM needs exactly 2"),
         ("DNNClassifier WITH validation.select='SELECT age, role, pay AS member FROM people' LABEL role INTO m",
-         "'SELECT age, role", "validation.select gives no column 'pay'"),
+         "'SELECT age, role", "validation.select has no column 'pay'"),
         ("DNNClassifier WITH validation.select='SELECT age, pay AS role, pay FROM people' LABEL role INTO m",
-         "'SELECT age, pay", "gives role as float; the model is trained with text"),
+         "'SELECT age, pay", "has role as float; the model was trained with text"),
         ("DNNClassifier WITH validation.select='SELECT age, upper(role) AS role, pay FROM people' LABEL role INTO m",
          "'SELECT age, upper", "which is none of the 3 classes"),
         ("flights.wide_and_deep COLUMN age INTO m", "age INTO", "reads the query's columns itself"),
@@ -143,7 +152,7 @@ def test_errors_come_before_work_and_have_a_place(session: Session, clause: str,
     ("select", "message"),
     [
         ("SELECT age, role, pay FROM peple", "peple"),
-        ("SELECT age, role, pay FROM people WHERE id < 0", "the query gives no rows"),
+        ("SELECT age, role, pay FROM people WHERE id < 0", "the query returns no rows"),
         ("SELECT pay FROM people", "features and a label are needed"),
         ("SELECT same, pay FROM people", "no column is left that could be a feature"),
         ("SELECT age, NULL AS pay FROM people", "label 'pay'"),
@@ -179,8 +188,25 @@ def test_going_on_from_a_trained_model_needs_one_of_the_same_kind(session: Sessi
         plan(session, "DNNClassifier USING first INTO m")
     with pytest.raises(SqlError, match="has the features of first"):
         plan(session, "DNNRegressor USING first COLUMN age INTO m")
-    with pytest.raises(SqlError, match="gives no column 'role'"):
+    with pytest.raises(SqlError, match="has no column 'role'"):
         plan(session, "DNNRegressor USING first INTO m", "SELECT age, pay FROM people")
+
+
+class Itself(keras.Model):
+    """A model that reads the query's columns itself."""
+
+    def default_loss(self) -> Any: ...
+
+    def default_input(self, columns: Any, mode: Any) -> Any: ...
+
+
+def test_a_model_that_reads_its_columns_itself_has_no_features_to_go_on_with(session: Session) -> None:
+    session.namespace = {"Itself": Itself}
+    store_untrained(session, "SELECT age, pay FROM people TRAIN Itself INTO first", session.namespace)
+    features = type("Itself", (keras.Model,), {"default_loss": None, "__module__": "__main__"})
+    session.namespace = {"Itself": features}
+    with pytest.raises(SqlError, match="first reads its columns itself; USING is for models with features"):
+        plan(session, "Itself USING first INTO m")
 
 
 def test_names_are_never_evaluated(session: Session) -> None:

@@ -14,7 +14,7 @@ import pytest
 from engine_tables import fill_people
 
 from elasticdl_nb.sql import engines
-from elasticdl_nb.sql.engines.alchemy import MySqlEngine
+from elasticdl_nb.sql.engines.mysql import MySqlEngine
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.writing import stepwise
 
@@ -106,7 +106,8 @@ def test_a_conversation_that_is_cut_off_leaves_the_table_as_it_was(engine: engin
 
 CLIENT = """
 import sys
-from elasticdl_nb.sql import engines, stepwise
+from elasticdl_nb.sql import engines
+from elasticdl_nb.sql.writing import stepwise
 engine = engines.connect(sys.argv[1])
 source = ("s.id * 1.5", "people AS s", "t.id = s.id")
 with engine.connect() as connection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,18 @@ import pytest
 import tensorflow as tf
 
 from elasticdl_nb.runtime.mode import Mode
-from elasticdl_nb.sql.features.drafts import Category, Feature, Number, Source, Statistics
-from elasticdl_nb.sql.zoo.features import FeatureModel, TableInput
+from elasticdl_nb.sql.features.finishing import finish
+from elasticdl_nb.sql.features.statistics import Statistics
+from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.sql.zoo.tableinput import TableInput
+from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
 NOTHING: dict[str, Statistics] = {}
 
 
 def made(features: list[Feature], columns: dict[str, Any], kinds: dict[str, str] | None = None) -> dict[str, Any]:
-    listed = {"": [asdict(feature.finish(NOTHING)) for feature in features]}
+    listed = {"": [finish(feature, NOTHING) for feature in features]}
     tensors = {name: tf.constant(values) for name, values in columns.items()}
     result = TableInput(listed, kinds or {}, None)(tensors, Mode.PREDICTION)
     return {name: tensor.numpy() for name, tensor in result.items()}
@@ -30,7 +33,7 @@ def ids(source: Source, values: Any, kind: str = "text") -> list[int]:
 
 
 def test_numbers_are_standardized_and_missing_ones_are_the_mean() -> None:
-    feature = Number("c").finish({"c": Statistics(rows=3, minimum=0, maximum=4, mean=2.0, deviation=2.0)})
+    feature = finish(Number("c"), {"c": Statistics(rows=3, minimum=0, maximum=4, mean=2.0, deviation=2.0)})
     found = made([feature], {"c": [0.0, 4.0, float("nan"), float("inf")]})
     np.testing.assert_allclose(found["numbers"][:, 0], [-1.0, 1.0, 0.0, 0.0])
 
@@ -48,8 +51,8 @@ def test_parts_of_dates_are_those_of_the_calendar() -> None:
     start = datetime.datetime(1970, 1, 1)
     moments = [start + datetime.timedelta(seconds=int(value)) for value in seconds]
     wanted = [[m.month, m.day, m.isoweekday() % 7, m.hour] for m in moments]
-    scale = [Number("c", part=part).finish(NOTHING) for part in parts]
-    restored = found * [feature.deviation for feature in scale] + [feature.mean for feature in scale]
+    scale = [finish(Number("c", part=part), NOTHING) for part in parts]
+    restored = found * [number.deviation for number in scale] + [number.mean for number in scale]
     np.testing.assert_allclose(restored, wanted, atol=1e-3)
 
 
@@ -94,7 +97,7 @@ def test_several_ids_a_row_and_their_weights() -> None:
     weighted = Category(
         Source("identity", "c", buckets=9, delimiter=",", pair_delimiter=":"), "indicator", combiner="sum"
     )
-    features = {"": [asdict(weighted.finish(NOTHING))]}
+    features = {"": [finish(weighted, NOTHING)]}
     model = FeatureModel(tf.keras.layers.Identity(), features, None)
     inputs = TableInput(features, {"c": "text"}, None)({"c": tf.constant(["1:0.5,3:2", "1", ""])}, Mode.PREDICTION)
     outputs = model(inputs).numpy()
@@ -104,11 +107,11 @@ def test_several_ids_a_row_and_their_weights() -> None:
 
 
 def test_labels_become_numbers_of_classes() -> None:
-    features = {"": [asdict(Number("c"))]}
-    texts = TableInput(features, {}, {"column": "y", "kind": "text", "task": "", "classes": ["no", "yes"]})
+    features = {"": [Number("c")]}
+    texts = TableInput(features, {}, Label("y", "text", "", ("no", "yes")))
     columns = {"c": tf.constant([1.0, 2.0]), "y": tf.constant(["yes", "no"])}
     assert texts(columns, Mode.TRAINING)[1].numpy().tolist() == [[1], [0]]
-    numbers = TableInput(features, {}, {"column": "y", "kind": "integer", "task": "", "classes": [3, 5, 9]})
+    numbers = TableInput(features, {}, Label("y", "integer", "", (3, 5, 9)))
     columns["y"] = tf.constant([9, 3], tf.int64)
     assert numbers(columns, Mode.TRAINING)[1].numpy().tolist() == [[2], [0]]
     columns["y"] = tf.constant([9, 4], tf.int64)

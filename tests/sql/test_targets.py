@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from engine_tables import ENGINES, fill_people, store_untrained, url_of
@@ -17,7 +16,8 @@ from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import Predict
 from elasticdl_nb.sql.session import Session
 from elasticdl_nb.sql.verbs import predicting
-from elasticdl_nb.sql.writing import targets
+from elasticdl_nb.sql.verbs.context import Context
+from elasticdl_nb.sql.writing.workplace import Workplace
 
 PREDICT = "SELECT age, role FROM people PREDICT {} USING model"
 
@@ -44,18 +44,14 @@ def predict(session: Session, statement: str, values: list[float], meanwhile: st
     """Do what PREDICT does, with these predictions."""
     parsed = parse(statement, session.dialect)[0]
     assert isinstance(parsed, Predict)
-    prepared = predicting.prepare(parsed, session.engine, session.store)
+    prepared = predicting.prepare(parsed, Context(session.engine, session.store))
     with session.engine.connect() as connection:
-        rows = targets.take_snapshot(session.engine, connection, prepared.target)
-        query = targets.selected_columns(session.engine, prepared.kinds, prepared.columns)
-        assert connection.stream(query).read_all().num_rows == rows == len(values)
-        targets.make_room(session.engine, connection, prepared.target.kind)
-        table = pa.table({targets.ROW: pa.array(range(1, rows + 1)), targets.VALUE: pa.array(values, pa.float64())})
-        with connection.transaction():
-            connection.insert(targets.PREDICTIONS, table.to_reader())
+        work = Workplace(connection, prepared.target)
+        assert work.read(prepared.columns).read_all().num_rows == work.count == len(values)
+        work.keep([values[:5], values[5:]])
         if meanwhile:
             session.engine.main.run(meanwhile)
-        targets.write(session.engine, connection, prepared.target, rows)
+        work.write()
 
 
 def test_a_column_is_added_and_then_updated(session: Session) -> None:
@@ -98,22 +94,27 @@ def test_rows_that_change_meanwhile_leave_all_as_it_was(session: Session) -> Non
     ("statement", "message"),
     [
         (PREDICT.format("other.guess"), "other exists and is not the table selected from"),
-        (PREDICT.format("people.role"), "people.role is of type text, which does not hold the predictions: float"),
-        ("SELECT DISTINCT age, role FROM people PREDICT people.guess USING model", "rows of people .* cannot be told"),
+        (PREDICT.format("people.role"), "people.role is of type text, which cannot hold the predictions: float"),
+        (
+            "SELECT DISTINCT age, role FROM people PREDICT people.guess USING model",
+            "cannot be told which rows of people",
+        ),
         ("SELECT MAX(age) AS age, role FROM people GROUP BY role PREDICT people.g USING model", "cannot be told"),
         ("SELECT * FROM (SELECT * FROM people) AS q PREDICT people.guess USING model", "cannot be told"),
         ("SELECT a.age, b.role FROM people a JOIN people b ON a.id = b.id PREDICT people.g USING model", "cannot be"),
-        ("SELECT age FROM people PREDICT people.guess USING model", "gives no column 'role', which the model model"),
+        ("SELECT age FROM people PREDICT people.guess USING model", "has no column 'role', which the model model"),
         ("SELECT role AS age, role FROM people PREDICT people.guess USING model", "column 'age' is text, but"),
         (PREDICT.format("people.guess") + "s", "there is no trained model 'models'.*Did you mean 'model'"),
         ("SELECT age, role FROM people PREDICT people.g WITH replce=true USING model", "Did you mean 'replace'"),
         ("SELECT age, role FROM people PREDICT people.g WITH train.minibatch=1 USING model", "minibatch_size"),
         ("SELECT agge FROM people PREDICT people.g USING model", "agge"),
         ("SELECT age, role FROM people PREDICT seen.g USING model", "seen is a view"),
-        ("SELECT role, age FROM people EVALUATE model", "gives no column 'pay'"),
+        ("SELECT role, age FROM people EVALUATE model", "has no column 'pay'"),
         ("SELECT * FROM people EVALUATE model INTO other", "other exists; WITH replace=true replaces it"),
+        ("SELECT * FROM people EVALUATE model WITH replace=1 INTO other", "replace: 1 is not valid: true or false"),
+        ("SELECT age, role FROM people PREDICT made.g WITH replace='yes' USING model", "replace: 'yes' is not valid"),
         ("SELECT * FROM people EXPLAIN model USING tree", "there is no explainer 'tree'"),
-        ("SELECT * FROM people EXPLAIN model WITH rows=0", "rows: 0 does not do"),
+        ("SELECT * FROM people EXPLAIN model WITH rows=0", "rows: 0 is not valid"),
     ],
 )
 def test_what_is_refused_before_any_work(session: Session, statement: str, message: str) -> None:

@@ -1,4 +1,9 @@
-"""SQL engines: DuckDB in this process, and PostgreSQL, MySQL, MariaDB, SQLite and others through SQLAlchemy."""
+"""SQL engines: DuckDB in this process, and PostgreSQL, MySQL, MariaDB, SQLite and others through SQLAlchemy.
+
+`engine` is what every engine has to do, `sqltext` how SQL is written, `parameters` binds values for `:name`. `duck` is
+DuckDB; `opening` finds the engine of a URL among `postgresql`, `mysql`, `sqlite` and, for all others, `alchemy`; these
+are helped by `adbc`, `arrowtypes` and `grants`. No statement of the language, no model and no job is known here.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import re
 from typing import Any
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.sql.engines.base import Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.engines.engine import Connection, Engine, RowKey, Table
 
 __all__ = ["Connection", "Engine", "RowKey", "Table", "connect", "without_password"]
 
@@ -31,11 +36,11 @@ def connect(target: Any = None) -> Engine:
     if module in ("duckdb", "_duckdb"):
         return _load("duck", "duckdb", "sql").DuckEngine(target)  # type: ignore[no-any-return]
     if module == "sqlalchemy":
-        return _load("alchemy", "sqlalchemy", "sql").open_engine(target)  # type: ignore[no-any-return]
+        return _load("opening", "sqlalchemy", "sql").open_engine(target)  # type: ignore[no-any-return]
     raise OptionError(
         "connect",
-        f"a {type(target).__name__} is no database; give a path, a URL such as postgresql://user@host/name, a DuckDB "
-        "connection or a SQLAlchemy engine",
+        f"an object of type {type(target).__name__} is not a database; give a path, a URL such as "
+        "postgresql://user@host/name, a DuckDB connection or a SQLAlchemy engine",
     )
 
 
@@ -50,7 +55,7 @@ def _by_name(name: str) -> Engine:
             what = f"{path} is a directory" if os.path.isdir(path) else f"there is no directory {os.path.dirname(path)}"
             raise OptionError("connect", f"{name}: {what}; a DuckDB file or a URL is needed")
         return _load("duck", "duckdb", "sql").DuckEngine(path, url=f"duckdb:///{path}")  # type: ignore[no-any-return]
-    return _load("alchemy", "sqlalchemy", "sql").open_engine(name)  # type: ignore[no-any-return]
+    return _load("opening", "sqlalchemy", "sql").open_engine(name)  # type: ignore[no-any-return]
 
 
 def _load(module: str, library: str, extra: str) -> Any:

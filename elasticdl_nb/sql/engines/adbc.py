@@ -12,7 +12,7 @@ from elasticdl_nb.sql.language.errors import SqlError
 
 
 def is_installed() -> bool:
-    """Whether the driver is there."""
+    """Return whether the driver is installed."""
     return importlib.util.find_spec("adbc_driver_postgresql") is not None
 
 

@@ -1,27 +1,21 @@
-"""PostgreSQL, MySQL, MariaDB, SQLite and other databases, through SQLAlchemy."""
+"""Databases through SQLAlchemy: what all of them have in common. Those with a file here derive from it."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool, StaticPool
 
-from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.engines import arrowtypes
-from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, RowKey, Table
 from elasticdl_nb.sql.language.errors import SqlError
 
 _INSERTED_AT_ONCE = 1000
 _LOOKED_AT = 1000
-# Which driver is meant where the URL leaves it open: the ones that our extras bring.
-_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql",
-            "mariadb": "mariadb+pymysql"}  # fmt: skip
-_EXTRAS = {"psycopg": "postgresql", "psycopg2": "postgresql", "pymysql": "mysql", "MySQLdb": "mysql"}
 
 
 @contextlib.contextmanager
@@ -63,7 +57,7 @@ class AlchemyConnection(Connection):
             return connection.exec_driver_sql(statement, parameters)
 
     def run(self, statement: str) -> int:
-        """Run a statement that gives no rows."""
+        """Run a statement that returns no rows."""
         with self._execute(statement) as result:
             return result.rowcount
 
@@ -152,7 +146,7 @@ class AlchemyConnection(Connection):
 
 
 class AlchemyEngine(Engine):
-    """A database behind a SQLAlchemy URL; the dialects that we know better derive from it."""
+    """A database behind a SQLAlchemy URL; the dialects that are known better derive from it."""
 
     dialect = ""
 
@@ -213,154 +207,3 @@ class AlchemyEngine(Engine):
             unique = [index["column_names"] for index in inspector.get_indexes(name, schema=schema) if index["unique"]]
             key = next((list(columns) for columns in unique if required.issuperset(columns)), [])
         return RowKey(tuple("{}." + self.quote(column) for column in key)) if key else None
-
-
-class PostgresEngine(AlchemyEngine):
-    """PostgreSQL."""
-
-    dialect = "postgres"
-
-    def row_key(self, table: Table) -> RowKey | None:
-        """Return the row's place and version, so that a row that has changed in between is noticed."""
-        return RowKey(("{}.ctid", "CAST({}.xmin AS TEXT)"))
-
-    def as_double(self, expression: str, kind: str) -> str:
-        """Return a number as a double; a boolean has to become an integer first."""
-        return super().as_double(f"CAST({expression} AS INTEGER)" if kind == "boolean" else expression, kind)
-
-    def pulled(self, expression: str, kind: str) -> str:
-        """Return what is no number or moment as text: enumerations, UUIDs and others have no Arrow type."""
-        return f"CAST({expression} AS TEXT)" if kind == "text" else super().pulled(expression, kind)
-
-    def finite(self, expression: str, kind: str) -> str:
-        """Return the expression without infinities and NaN."""
-        if kind not in ("float", "decimal"):
-            return expression
-        return f"CASE WHEN {expression} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {expression} END"
-
-    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
-        """Return the rows by ADBC where it is installed, which is several times faster."""
-        from elasticdl_nb.sql.engines import adbc
-
-        if adbc.is_installed():
-            return adbc.stream(self.url, self.label, query)
-        return super().stream(query, batch_rows)
-
-    def check(self, connection: Connection, statements: Sequence[str]) -> None:
-        """Try them, without waiting long for those who use the table."""
-        with connection.transaction(keep=False):
-            connection.run("SET LOCAL lock_timeout = '5s'")
-            for statement in statements:
-                connection.run(statement)
-
-
-class MySqlEngine(AlchemyEngine):
-    """MySQL and MariaDB."""
-
-    dialect = "mysql"
-    quotes = "`"
-    double = "DOUBLE"
-    text = "CHAR"
-    types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "TEXT"}
-    transactional_ddl = False
-
-    @property
-    def has_blocks(self) -> bool:  # type: ignore[override]
-        """MariaDB has them."""
-        return bool(getattr(self._engine.dialect, "is_mariadb", False))
-
-    def string(self, value: str) -> str:
-        """Return a text as SQL; a backslash means something there."""
-        return super().string(value.replace("\\", "\\\\"))
-
-    def exact_text(self, expression: str) -> str:
-        """Return the bytes in UTF-8: texts are equal there if they only sound alike."""
-        return f"CAST(CONVERT({expression} USING utf8mb4) AS BINARY)"
-
-    def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
-        """Return MySQL's form of it."""
-        return f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{column} = {value}"
-
-    def check(self, connection: Connection, statements: Sequence[str]) -> None:
-        """Look whether the statements' privileges are granted; what creates or alters cannot be tried and undone."""
-        from elasticdl_nb.sql.engines import grants
-
-        grants.check(connection, statements, self.label)
-
-
-class SqliteEngine(AlchemyEngine):
-    """SQLite."""
-
-    dialect = "sqlite"
-    double = "REAL"
-    types: ClassVar = {"integer": "INTEGER", "float": "REAL", "boolean": "INTEGER", "text": "TEXT"}
-
-    def row_key(self, table: Table) -> RowKey | None:
-        """Return the primary key of a table without row numbers, else the row number."""
-        try:
-            self.main.rows(f"SELECT rowid FROM {self.quoted(table.parts)} LIMIT 0")
-        except SqlError:
-            return super().row_key(table)
-        return RowKey(("{}.rowid",))
-
-    def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
-        """Return the only connection of a database in memory, or another one to a file."""
-        return contextlib.nullcontext(self.main) if self._in_memory else self.connect()
-
-    def connect(self) -> Connection:
-        """Return another connection."""
-        if self._in_memory and "main" in self.__dict__:
-            return _Shared(self.main)
-        return super().connect()
-
-    @property
-    def _in_memory(self) -> bool:
-        return self._engine.url.database in (None, "", ":memory:")
-
-
-class _Shared(AlchemyConnection):
-    """The only connection to a database in memory, which stays open."""
-
-    def __init__(self, main: Connection) -> None:
-        assert isinstance(main, AlchemyConnection)
-        super().__init__(main._engine, main._connection)
-
-    def close(self) -> None:
-        """Leave it open."""
-
-
-_KINDS: dict[str, type[AlchemyEngine]] = {
-    "postgresql": PostgresEngine, "mysql": MySqlEngine, "mariadb": MySqlEngine, "sqlite": SqliteEngine,
-}  # fmt: skip
-
-
-def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
-    """Return the engine of a URL, or around a SQLAlchemy engine; raise OptionError if there is no way to it."""
-    if isinstance(target, sa.Connection):
-        target = target.engine
-    if isinstance(target, sa.Engine):
-        return _KINDS.get(target.dialect.name, AlchemyEngine)(target, owned=False)
-    shown = "the URL"
-    try:
-        url = sa.make_url(target)
-        shown = url.render_as_string(hide_password=True)
-        if "+" not in url.drivername:
-            url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
-        pool = StaticPool if url.drivername == "sqlite" and url.database in (None, "", ":memory:") else NullPool
-        # Where connections share one of the driver's, closing one must not change this for the others.
-        engine = sa.create_engine(url, poolclass=pool, isolation_level="AUTOCOMMIT")
-        made = _KINDS.get(engine.dialect.name, AlchemyEngine)(engine, owned=True)
-        assert made.main
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(error.name or "")
-        how = f"pip install 'elasticdl_nb[{extra}]' brings it" if extra else f"pip install {error.name}"
-        raise OptionError("connect", f"{shown} needs {error.name}, which is not installed; {how}") from None
-    except sa.exc.NoSuchModuleError:
-        raise OptionError("connect", f"{shown}: SQLAlchemy knows no such database; see its list of dialects") from None
-    except sa.exc.ArgumentError:
-        raise OptionError(
-            "connect", "the URL cannot be read; one looks like postgresql://user@host:5432/name"
-        ) from None
-    except SqlError as error:
-        raise OptionError("connect", error.problem) from None
-    return made

@@ -31,7 +31,7 @@ _OF_DIALECT = {"postgres": _POSTGRES, "mysql": _MYSQL}
 def from_description(dialect: str, description: Sequence[Any]) -> list[tuple[str, pa.DataType]] | None:
     """Return names and types of a cursor's columns, None for a dialect whose codes are not known here.
 
-    Whatever is no number, date or time is text; decimals become doubles.
+    Everything but numbers, dates and times is text.
     """
     known = _OF_DIALECT.get(dialect)
     if known is None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import duckdb
 import pyarrow as pa
 
-from elasticdl_nb.sql.engines.base import BATCH_ROWS, Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, RowKey, Table
 from elasticdl_nb.sql.language.errors import SqlError
 
 _EXCERPT = re.compile(r"^(?P<label>LINE \d+: )(?P<line>.*)\n(?P<caret> *)\^", re.MULTILINE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from elasticdl_nb.sql.engines.base import Connection
+from elasticdl_nb.sql.engines.engine import Connection
 from elasticdl_nb.sql.language.errors import SqlError
 
 _NAME = r"`(?:``|[^`])+`"

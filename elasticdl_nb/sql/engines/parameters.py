@@ -7,7 +7,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import literals
-from elasticdl_nb.sql.engines.base import Engine
+from elasticdl_nb.sql.engines.engine import Engine
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
 
@@ -22,7 +22,7 @@ def read_parameters(pairs: Iterable[str]) -> dict[str, Any]:
         name, separator, text = pair.partition("=")
         name = name.strip()
         if not separator or not name.isidentifier():
-            raise OptionError("param", f"{pair!r} does not do: NAME=VALUE is needed")
+            raise OptionError("param", f"{pair!r} is not valid: NAME=VALUE is needed")
         if name in values:
             raise OptionError("param", f"{name} is given twice")
         try:

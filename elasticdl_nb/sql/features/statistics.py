@@ -3,84 +3,111 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
-from elasticdl_nb.sql.engines.base import Engine
-from elasticdl_nb.sql.features.drafts import MOMENTS, MOST_TERMS, NUMBERS, SPANS, Statistics
+from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
+from elasticdl_nb.sql.features.selection import Selection
+
+MOST_TERMS = 50_000
+"""Terms of a vocabulary; the most frequent ones, the others count as unseen."""
 
 
-def collect(
-    engine: Engine, query: str, kinds: Mapping[str, str], columns: Iterable[str], vocabularies: Iterable[str]
-) -> dict[str, Statistics]:
+@dataclass(frozen=True)
+class Statistics:
+    """What the database says of a column over the whole query; moments are seconds since 1970."""
+
+    rows: int = 0
+    missing: int = 0
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float = 0.0
+    deviation: float = 0.0
+    terms: tuple[Any, ...] = ()
+    """The most frequent values, in that order, one more than MOST_TERMS at most."""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all values are the same, or missing."""
+        if self.terms:
+            return len(self.terms) == 1 and not self.missing
+        return self.minimum is None or self.minimum == self.maximum
+
+    def vocabulary(self) -> tuple[str, ...]:
+        """Return the values that a vocabulary tells apart, as texts."""
+        return vocabulary_of(self.terms[:MOST_TERMS])
+
+
+def vocabulary_of(values: Iterable[Any]) -> tuple[str, ...]:
+    """Return values as the terms of a vocabulary; an empty text counts as missing there."""
+    return tuple(text for value in values if (text := str(value)) != "")
+
+
+def collect(rows: Selection, columns: Iterable[str], vocabularies: Iterable[str]) -> dict[str, Statistics]:
     """Return the statistics of `columns`, with the values of those in `vocabularies`.
 
     The query is run twice, and once more for each vocabulary. Raises SqlError where the database does.
     """
-    names = list(dict.fromkeys([*columns, *vocabularies]))
-    counts = _counts(engine, query, kinds, names)
+    counts = _counts(rows, list(dict.fromkeys([*columns, *vocabularies])))
     for name in dict.fromkeys(vocabularies):
-        terms = values(engine, query, name, kinds[name], MOST_TERMS + 1)
+        terms = values(rows, name, MOST_TERMS + 1)
         counts[name] = Statistics(counts[name].rows, counts[name].missing, terms=terms)
     return counts
 
 
-def _counts(engine: Engine, query: str, kinds: Mapping[str, str], names: list[str]) -> dict[str, Statistics]:
+def _counts(rows: Selection, names: list[str]) -> dict[str, Statistics]:
     parts = ["COUNT(*)"]
     for name in names:
-        column = engine.quote(name)
+        column = rows.engine.quote(name)
         parts.append(f"COUNT({column})")
-        if kinds[name] in NUMBERS:
-            number = _number(engine, name, kinds[name])
+        if rows.kinds[name] in NUMBERS:
+            number = _number(rows, name)
             parts += [f"MIN({number})", f"MAX({number})", f"AVG({number})"]
-        elif kinds[name] in (*MOMENTS, *SPANS):
+        elif rows.kinds[name] in (*MOMENTS, *SPANS):
             parts += [f"MIN({column})", f"MAX({column})", "NULL"]
         else:
             parts += ["NULL", "NULL", "NULL"]
-    row = engine.rows(f"SELECT {', '.join(parts)} FROM (\n{query}\n) AS q")[0]
-    rows = int(row[0])
+    row = rows.engine.rows(f"SELECT {', '.join(parts)} FROM (\n{rows.query}\n) AS q")[0]
+    count = int(row[0])
     found = {}
     for place, name in enumerate(names):
         known, minimum, maximum, mean = row[1 + 4 * place : 5 + 4 * place]
         found[name] = Statistics(
-            rows, rows - int(known), _as_number(minimum), _as_number(maximum), float(mean or 0.0), 0.0
+            count, count - int(known), _as_number(minimum), _as_number(maximum), float(mean or 0.0), 0.0
         )
-    return _with_deviations(engine, query, kinds, found)
+    return _with_deviations(rows, found)
 
 
-def _with_deviations(
-    engine: Engine, query: str, kinds: Mapping[str, str], found: dict[str, Statistics]
-) -> dict[str, Statistics]:
+def _with_deviations(rows: Selection, found: dict[str, Statistics]) -> dict[str, Statistics]:
     """Take the mean of squared differences in a second run: that of squares alone is not exact enough."""
-    numbers = [name for name, known in found.items() if kinds[name] in NUMBERS and not known.is_constant]
+    numbers = [name for name, known in found.items() if rows.kinds[name] in NUMBERS and not known.is_constant]
     if not numbers:
         return found
     squares = []
     for name in numbers:
-        difference = f"({_number(engine, name, kinds[name])} - {engine.literal(found[name].mean)})"
+        difference = f"({_number(rows, name)} - {rows.engine.literal(found[name].mean)})"
         squares.append(f"AVG({difference} * {difference})")
-    row = engine.rows(f"SELECT {', '.join(squares)} FROM (\n{query}\n) AS q")[0]
+    row = rows.engine.rows(f"SELECT {', '.join(squares)} FROM (\n{rows.query}\n) AS q")[0]
     for name, square in zip(numbers, row, strict=True):
-        known = found[name]
-        found[name] = Statistics(
-            known.rows, known.missing, known.minimum, known.maximum, known.mean, float(square or 0.0) ** 0.5
-        )
+        found[name] = replace(found[name], deviation=float(square or 0.0) ** 0.5)
     return found
 
 
-def _number(engine: Engine, name: str, kind: str) -> str:
-    return engine.as_double(engine.finite(engine.quote(name), kind), kind)
+def _number(rows: Selection, name: str) -> str:
+    kind = rows.kinds[name]
+    return rows.engine.as_double(rows.engine.finite(rows.engine.quote(name), kind), kind)
 
 
-def values(engine: Engine, query: str, name: str, kind: str, most: int) -> tuple[Any, ...]:
+def values(rows: Selection, name: str, most: int) -> tuple[Any, ...]:
     """Return the column's different values without NULL, the most frequent first, at most `most`."""
-    column = engine.quote(name)
-    expression = engine.exact_text(column) if kind == "text" else column
-    rows = engine.rows(
-        f"SELECT v, COUNT(*) AS n FROM (SELECT {expression} AS v FROM (\n{query}\n) AS q WHERE {column} IS NOT NULL) "
-        f"AS v GROUP BY v ORDER BY n DESC, v LIMIT {most}"
+    column = rows.engine.quote(name)
+    expression = rows.engine.exact_text(column) if rows.kinds[name] == "text" else column
+    counted = rows.engine.rows(
+        f"SELECT v, COUNT(*) AS n FROM (SELECT {expression} AS v FROM (\n{rows.query}\n) AS q WHERE {column} IS NOT "
+        f"NULL) AS v GROUP BY v ORDER BY n DESC, v LIMIT {most}"
     )
-    found = [(_plain(value), count) for value, count in rows]
+    found = [(_plain(value), count) for value, count in counted]
     # The order of equals must not depend on the database's collation.
     return tuple(value for value, _ in sorted(found, key=lambda item: (-item[1], item[0])))
 

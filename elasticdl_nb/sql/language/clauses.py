@@ -308,7 +308,7 @@ class _Reader:
         try:
             number = int(token.text) if token.text.replace("_", "").isdigit() else float(token.text)
         except ValueError:
-            raise self.error(f"{token.text[:50]!r} is no number", token.start) from None
+            raise self.error(f"{token.text[:50]!r} is not a number", token.start) from None
         if math.isinf(number):
             raise self.error(f"{token.text[:50]!r} is too large a number", token.start)
         return sign * number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
@@ -12,7 +12,8 @@ from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option, options
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Attribute, Name, Position
 from elasticdl_nb.sql.models.finding import Model
-from elasticdl_nb.sql.models.metrics import read_metrics
+from elasticdl_nb.sql.models.metricnames import read_metrics
+from elasticdl_nb.sql.record.modelrecord import Chosen
 
 _SHORT = {
     "batch_size": "minibatch_size", "epoch": "num_epochs", "epochs": "num_epochs", "steps": "max_step",
@@ -32,14 +33,21 @@ class Attributes:
 
     params: dict[str, Any] = field(default_factory=dict)
     job: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
-    loss: dict[str, Any] = field(default_factory=lambda: {"name": "", "arguments": {}})
+    optimizer: Chosen = Chosen()
+    loss: Chosen = Chosen()
     validation_select: str = ""
     validation_position: Position | None = None
     metrics: list[str] = field(default_factory=list)
     metrics_position: Position | None = None
     own: dict[str, Any] = field(default_factory=dict)
     """Values of the keys that the statement's own verb knows, such as `replace`."""
+
+    def replaces(self) -> bool:
+        """Return whether a table that exists may be replaced; raise SqlError for a value that is not true or false."""
+        value = self.own.get("replace", False)
+        if not isinstance(value, bool):
+            raise SqlError(f"replace: {value!r} is not valid: true or false is needed")
+        return value
 
 
 def plain(value: Any) -> Any:
@@ -69,7 +77,7 @@ def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> l
 def read_attributes(
     given: Sequence[Attribute], kind: JobKind, model: Model | None = None, own: Sequence[str] = ()
 ) -> Attributes:
-    """Sort attributes; raise SqlError at the place of one that is unknown or has a value that does not do."""
+    """Sort attributes; raise SqlError at the place of one that is unknown or has a value that is not valid."""
     read = Attributes()
     for attribute in given:
         _read(read, attribute, kind, model, own)
@@ -105,18 +113,19 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
     if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
         prefix, dot = name, ""  # as SQLFlow writes it
     if prefix in ("optimizer", "loss") and (dot or isinstance(value, str)):
-        chosen = read.optimizer if prefix == "optimizer" else read.loss
+        chosen: Chosen = getattr(read, prefix)
         known = keras_names.OPTIMIZERS if prefix == "optimizer" else keras_names.LOSSES
         if dot and prefix == "optimizer" and name not in keras_names.OPTIMIZER_ARGUMENTS:
             near = did_you_mean(name, keras_names.OPTIMIZER_ARGUMENTS)
             raise SqlError(f"attribute {key!r}: Keras' optimizers take no {name!r}.{near}", attribute.position)
         if dot:
-            chosen["arguments"][name] = value
+            chosen = replace(chosen, arguments={**chosen.arguments, name: value})
         elif value not in known and value.lower() not in known:
             near = did_you_mean(value, known)
             raise SqlError(f"Keras has no {prefix} named {value!r}.{near}", attribute.value_position)
         else:
-            chosen["name"] = value
+            chosen = replace(chosen, name=value)
+        setattr(read, prefix, chosen)
         return True
     return False
 
@@ -125,7 +134,7 @@ def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str
     known = job_options(kind)
     if name not in known:
         near = did_you_mean(name, known)
-        raise SqlError(f"attribute {attribute.key!r}: there is no such option of a job.{near}", attribute.position)
+        raise SqlError(f"attribute {attribute.key!r}: a job has no such option.{near}", attribute.position)
     full = _SHORT.get(name, name)
     option = find_option(kind, full)
     if option.name in read.job:
@@ -134,7 +143,7 @@ def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str
         read.job[option.name] = option.parse(value)
     except (ValueError, TypeError) as error:
         raise SqlError(
-            f"attribute {attribute.key!r}: {value!r} does not do: {error}", attribute.value_position
+            f"attribute {attribute.key!r}: {value!r} is not valid: {error}", attribute.value_position
         ) from None
 
 
@@ -154,7 +163,7 @@ def _argument(
         what = f"attribute of {model.name}" if model is not None else "attribute of this statement"
         near = did_you_mean(key, known) or did_you_mean(key.rpartition(".")[2], known)
         taken = "" if near else f" It takes {', '.join(arguments.names if arguments else own) or 'none'}."
-        raise SqlError(f"{key!r} is no {what}.{near}{taken}", attribute.position)
+        raise SqlError(f"{key!r} is not an {what}.{near}{taken}", attribute.position)
     if name in read.params:
         raise SqlError(f"attribute {key!r} is given twice", attribute.position)
     read.params[name] = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
@@ -14,9 +14,7 @@ from elasticdl_nb.runtime.model.reading.shapes import Arguments, arguments_of, c
 from elasticdl_nb.runtime.model.reading.source import Defined, Zoo
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
-
-Task = Literal["regression", "classification", "probability", ""]
-"""What the label is: a number, one of several classes, one of two; or whatever the model's own loss makes of it."""
+from elasticdl_nb.sql.record.modelrecord import Task
 
 LINEAR, DEEP, FIELDS = "linear_feature_columns", "dnn_feature_columns", "field_feature_columns"
 

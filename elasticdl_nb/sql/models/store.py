@@ -7,7 +7,6 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,10 +17,11 @@ from elasticdl_nb.runtime.model.saving.trained import MESSAGE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import jobs_root
 from elasticdl_nb.sql.language.errors import SqlError
-from elasticdl_nb.sql.language.statements import Name, Position
+from elasticdl_nb.sql.language.statements import Name
+from elasticdl_nb.sql.record.jsonfields import RecordError
+from elasticdl_nb.sql.record.modelrecord import ModelRecord
+from elasticdl_nb.sql.record.recordjson import RECORD_FILE, read_record
 
-RECORD = "sql_model.json"
-"""The file, in a model's zoo, that says how the model was made; see `training.py`."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -32,7 +32,7 @@ class StoredModel:
     name: str
     path: str
     message: pb.TrainedModel
-    record: dict[str, Any]
+    record: ModelRecord
 
     @property
     def created(self) -> datetime.datetime:
@@ -42,13 +42,13 @@ class StoredModel:
     def facts(self) -> pa.Table:
         """Return what is known of the model, a fact a row."""
         facts = [
-            ("model", self.record["model"]),
-            ("statement", self.record["statement"]),
+            ("model", self.record.model),
+            ("statement", self.record.statement),
             ("created", self.created.strftime("%Y-%m-%d %H:%M:%S %Z")),
-            *(("feature", line) for line in self.record["described"]),
-            ("label", self.record["label"]["column"] if self.record["label"] else ""),
-            *((f"params.{key}", json.dumps(value)) for key, value in self.record["params"].items()),
-            *((f"train.{key}", json.dumps(value)) for key, value in self.record["job"].items()),
+            *(("feature", line) for line in self.record.described),
+            ("label", self.record.label.column if self.record.label else ""),
+            *((f"params.{key}", json.dumps(value)) for key, value in self.record.params.items()),
+            *((f"train.{key}", json.dumps(value)) for key, value in self.record.job.items()),
             *((f"metrics.{key}", f"{value:.6g}") for key, value in sorted(self.message.metrics.items())),
             ("steps", str(self.message.step)),
             ("directory", self.path),
@@ -99,31 +99,40 @@ class ModelStore:
             near = did_you_mean(name.text, known)
             listed = f" There are: {', '.join(known[:10])}" if known and not near else ""
             raise SqlError(f"there is no trained model {name.text!r} in {self.path}.{near}{listed}", name.position)
-        return self._read(name.text)
+        try:
+            return self._read(name.text)
+        except SqlError as error:
+            raise error.at(name.position) from None
+        except RecordError as error:
+            raise SqlError(f"the model {name} in {self.path} cannot be used: {error}", name.position) from None
 
     def _read(self, name: str) -> StoredModel:
+        """Return a model; raise SqlError if it was not trained in SQL, and RecordError."""
         root = f"{self._root}/{name}"
         message = pb.TrainedModel.FromString(self._fs.cat_file(f"{root}/{MESSAGE}"))
         try:
-            record = json.loads(self._fs.cat_file(f"{root}/{message.model_zoo}/{RECORD}"))
+            record = read_record(self._fs.cat_file(f"{root}/{message.model_zoo}/{RECORD_FILE}"))
         except FileNotFoundError:
             raise SqlError(f"{self.path}/{name} was not trained in SQL; it can be used in Python only") from None
         return StoredModel(name, f"{self.path}/{name}", message, record)
 
     def table(self) -> pa.Table:
-        """Return all models, a model a row."""
-        rows = []
+        """Return the models that were trained in SQL, a model a row; of one that cannot be used, why."""
+        rows: list[tuple[str, str, str, datetime.datetime | None, str]] = []
         for name in self.names():
             try:
                 model = self._read(name)
             except SqlError:
                 continue
+            except RecordError as error:
+                rows.append((name, "", "", None, f"cannot be used: {error}"))
+                continue
             metrics = format_metrics(dict(model.message.metrics))
-            rows.append((name, model.record["model"], metrics, model.created, model.record["statement"]))
+            rows.append((name, model.record.model, metrics, model.created, model.record.statement))
         columns = list(zip(*rows, strict=True)) or [()] * 5
         types = (pa.string(), pa.string(), pa.string(), pa.timestamp("s"), pa.string())
         names = ("name", "model", "metrics", "created", "statement")
-        columns[3] = tuple(when.replace(tzinfo=None) for when in columns[3])
+        columns[3] = tuple(when and when.replace(tzinfo=None) for when in columns[3])
         return pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=names)
 
     def drop(self, name: Name, *, missing_ok: bool = False) -> str:
@@ -136,49 +145,3 @@ class ModelStore:
         self._fs.rm_file(f"{self._root}/{name.text}/{MESSAGE}")
         self._fs.rm(f"{self._root}/{name.text}", recursive=True)
         return f"dropped model {name.text}"
-
-
-# ------------------------------------------------------------------ what a model needs
-
-
-def needed_columns(
-    model: StoredModel, kinds: dict[str, str], place: Position, name: Name, *, label: bool = False
-) -> tuple[str, ...]:
-    """Return the query's columns that the model needs; raise SqlError for one that is missing or of another kind."""
-    if model.record["own_input"]:
-        return tuple(kinds)
-    trained: dict[str, str] = model.record["kinds"]
-    wanted = list(feature_columns(model.record))
-    if label:
-        wanted.append(model.record["label"]["column"])
-    for column in wanted:
-        if column not in kinds:
-            raise SqlError(f"the query gives no column {column!r}, which the model {name} was trained with", place)
-        if _family(kinds[column]) != _family(trained[column]) and "empty" not in (kinds[column], trained[column]):
-            raise SqlError(
-                f"column {column!r} is {kinds[column]}, but the model {name} was trained with {trained[column]}", place
-            )
-    return tuple(wanted)
-
-
-def _family(kind: str) -> str:
-    return "number" if kind in ("integer", "float", "decimal", "boolean") else kind
-
-
-def feature_columns(record: dict[str, Any]) -> list[str]:
-    """Return the columns that a model's features are made of."""
-    found: dict[str, None] = {}
-
-    def visit(source: dict[str, Any]) -> None:
-        for inner in source["sources"]:
-            visit(inner)
-        if not source["sources"]:
-            found[source["column"]] = None
-
-    for listed in record["features"].values():
-        for feature in listed:
-            if feature["kind"] == "number":
-                found[feature["column"]] = None
-            else:
-                visit(feature["source"])
-    return list(found)

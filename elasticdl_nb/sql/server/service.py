@@ -81,7 +81,7 @@ class SQLFlowService(sqlflow_pb2_grpc.SQLFlowServicer):
         with self._lock:
             kept = self._programs.get(request.job.id)
         if kept is None or not (request.step_id or "0").isdecimal():
-            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no job {request.job.id!r}, or it is long over")
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no job {request.job.id!r}, or it ended long ago")
         assert kept is not None
         seen = int(request.step_id or 0)
         try:

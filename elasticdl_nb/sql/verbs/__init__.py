@@ -1,5 +1,5 @@
-"""What each statement does: `training`, `predicting`, `evaluating` and `explaining`.
+"""What TRAIN, PREDICT, EVALUATE and EXPLAIN do: `prepare` checks a statement, `run` does what it asks for.
 
-Each checks a statement, says what it is going to do, and does it; `explainers` and `shapley` compute explanations.
-How a result is written into a table belongs in `sql.writing`, in which order statements run in `sql.execution`.
+Both take the `context` of the statement. A verb is made of what the rooms below have; what two verbs need belongs
+there, for no verb imports another. `explainers` are the ways to say what a column is worth.
 """

@@ -11,7 +11,7 @@ import contextlib
 import secrets
 import time
 
-from elasticdl_nb.sql.engines.base import Connection, Engine, Table
+from elasticdl_nb.sql.engines import Connection, Engine, Table
 from elasticdl_nb.sql.language.errors import SqlError
 
 PREFIX = "elasticdl_nb_"
@@ -32,7 +32,7 @@ END"""
 
 
 class OtherRowsError(Exception):
-    """The UPDATE changes another number of rows, its argument, than it has to."""
+    """The UPDATE changes more or fewer rows than it has to; its argument is how many it changes."""
 
 
 def add_column(
@@ -71,7 +71,7 @@ def add_column(
 
 
 def _undo(engine: Engine, conversation: int, drop: str) -> None:
-    """End the conversation that was adding a column, whatever it is at, and remove what is left of that."""
+    """End the conversation that was adding a column, at whatever step it is, and remove what it has left."""
     with engine.connect() as connection:
         with contextlib.suppress(SqlError):  # it may have ended
             connection.run(f"KILL {conversation}")

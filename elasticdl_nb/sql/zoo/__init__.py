@@ -1,6 +1,7 @@
-"""What a model trained in SQL consists of, in the worker: features, metrics and attributions as Keras code.
+"""What a model trained in SQL consists of in a worker: Keras code.
 
-`trained` is the model contract of such a model, `features` the layers and preprocessing of its columns, `metrics` its
-metrics, `attributions` integrated gradients. This loads TensorFlow, and is imported by the zoo that `sql.models.code`
-writes; nothing else in `elasticdl_nb.sql` may import it.
+`sqlmodel` is the model contract of such a model, `tableinput` the preprocessing of its columns, `tablelayers` the
+layers on top of it, `fittedmetrics` its metrics, `attributions` integrated gradients. All of this loads TensorFlow, and
+only the zoos that `sql.models.zoofolder` writes import it. Of the other rooms of `elasticdl_nb.sql` it uses `record`
+alone, so that workers need no database library.
 """

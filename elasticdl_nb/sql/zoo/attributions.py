@@ -8,7 +8,8 @@ to the difference between the outputs at its two ends.
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.sql.zoo.features import FeatureModel
+from elasticdl_nb.sql.record.featurerecord import Number
+from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
 
 class AttributionModel(FeatureModel):
@@ -41,15 +42,8 @@ def _shares(features, columns):
     """Return the share [width, columns] that each column has in each number of the features."""
     rows = []
     for feature in features:
-        number = feature["kind"] == "number"
-        own = [feature["column"]] if number else _columns(feature["source"])
+        own = set(feature.columns())
         row = [1 / len(own) if column in own else 0.0 for column in columns]
-        embedded = not number and feature["output"] == "embedding"
-        rows += [row] * (feature["dimension"] if embedded else feature["size"])
+        embedded = not isinstance(feature, Number) and feature.output == "embedding"
+        rows += [row] * (feature.dimension if embedded else feature.size)
     return tf.constant(rows, tf.float32)
-
-
-def _columns(source):
-    if not source["sources"]:
-        return [source["column"]]
-    return sorted({column for inner in source["sources"] for column in _columns(inner)})

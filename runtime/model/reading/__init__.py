@@ -1,5 +1,6 @@
 """What a model's source reveals without importing it: no TensorFlow, no Keras, and no user code is run.
 
 `source` parses a zoo, `modelcheck` checks a definition, `shapes` finds constructor arguments, `requirements` checks the
-packages it needs, and `keras_names` lists Keras' names of losses, metrics and optimizers. Clients import this freely.
+packages that it needs, and `ownimports` the modules of elasticdl_nb; `keras_names` lists the names that Keras gives to
+losses, metrics and optimizers. Clients import this freely.
 """

@@ -7,9 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.sql.features.drafts import MOMENTS, NUMBERS, SPANS, Category, Draft, Feature, Number, Source, derive
+from elasticdl_nb.sql.features.drafts import Draft, derive, vocabulary
+from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
+from elasticdl_nb.sql.features.selection import find_column
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Columns, Function, Name, Position
+from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
 
 _DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t", "COLON": ":", "PIPE": "|"}
 _TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "double", "string", "str")
@@ -47,7 +50,7 @@ class _Reader:
         column = self.column(item, item.position)
         found = derive(column, self.kinds[column])
         if not found:
-            raise SqlError(f"column {column!r} is of a type that makes no feature", item.position)
+            raise SqlError(f"column {column!r} is of a type that cannot be a feature", item.position)
         return found
 
     # ------------------------------------------------------------ arguments
@@ -106,7 +109,7 @@ class _Reader:
             elif isinstance(value, int) and not isinstance(value, bool):
                 sizes.append(value)
             elif value not in (None, ""):
-                raise SqlError(f"{function.name} cannot do with {text!r} here", function.position)
+                raise SqlError(f"{function.name} does not take {text!r} here", function.position)
         return sizes, words, lists
 
     def _buckets(self, function: Function, sizes: Sequence[Any]) -> int:
@@ -125,7 +128,7 @@ class _Reader:
             kind = self.kinds[column]
             if kind not in ("text", "integer", "boolean", "empty"):
                 raise SqlError(f"column {column!r} is {kind}; put BUCKET around it to make categories of it", at)
-            return Source("vocabulary", column)
+            return vocabulary(column)
         if value.name not in _SOURCES:
             near = did_you_mean(value.name, _SOURCES)
             raise SqlError(f"{value.name} gives no categories.{near} These do: {', '.join(_SOURCES)}", value.position)
@@ -180,7 +183,7 @@ class _Reader:
         if lists or (sizes and isinstance(function.arguments[1], list)):
             boundaries = lists[0] if lists else sizes
             if sorted(set(boundaries)) != boundaries:
-                raise SqlError("BUCKET's boundaries have to be numbers in rising order", function.position)
+                raise SqlError("BUCKET's boundaries must be numbers in rising order", function.position)
             return Source("bucket", column, boundaries=tuple(float(value) for value in boundaries))
         return Source("bucket", column, self._buckets(function, sizes))
 
@@ -224,15 +227,3 @@ _SOURCES: dict[str, Callable[[_Reader, Function], Source]] = {
     "CATEGORY_HASH": _Reader._hash, "WEIGHTED_CATEGORY": _Reader._weighted, "BUCKET": _Reader._bucket,
     "CROSS": _Reader._cross,
 }  # fmt: skip
-
-
-def find_column(name: str, kinds: Mapping[str, str], place: Position | None) -> str:
-    """Return the query's column of that name, in whatever case; raise SqlError with the nearest if there is none."""
-    if name in kinds:
-        return name
-    found = [column for column in kinds if column.lower() == name.lower()]
-    if len(found) == 1:
-        return found[0]
-    near = did_you_mean(name, kinds)
-    listed = "" if near else f" It gives {', '.join(kinds)}."
-    raise SqlError(f"the query gives no column {name!r}.{near}{listed}", place)

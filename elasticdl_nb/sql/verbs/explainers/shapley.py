@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elasticdl_nb.sql.verbs.explainers import Explainer, Importances, Numbers, mean_sizes
+from elasticdl_nb.sql.models.outputs import Outputs
+from elasticdl_nb.sql.verbs.explainers.explainer import Explainer, Importances, mean_sizes
 
 PLOTS = ("dot", "bar", "violin")
 
@@ -35,9 +36,9 @@ class Shap(Explainer):
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows that the package asks for."""
-        asked: list[Numbers] = []
+        asked: list[Outputs] = []
 
-        def hear(places: Numbers) -> Numbers:
+        def hear(places: Outputs) -> Outputs:
             asked.append(places.astype(np.int64))
             return np.zeros(len(places))
 
@@ -49,11 +50,11 @@ class Shap(Explainer):
             ]
             yield from pa.Table.from_arrays(columns, schema=self.features.schema).to_batches()
 
-    def importances(self, outputs: Numbers) -> Importances:
+    def importances(self, outputs: Outputs) -> Importances:
         """Return the values' mean size, and the package's own picture of them."""
         given = 0
 
-        def answer(places: Numbers) -> Numbers:
+        def answer(places: Outputs) -> Outputs:
             nonlocal given
             given += len(places)
             return outputs[given - len(places) : given]
@@ -68,7 +69,7 @@ class Shap(Explainer):
         found = mean_sizes(self.features.schema.names, sizes.reshape(len(values), values.shape[1], -1).mean(2), measure)
         return Importances(found.rows, measure, self._picture(values, explained))
 
-    def _explain(self, model: Any) -> tuple[Numbers, Numbers]:
+    def _explain(self, model: Any) -> tuple[Outputs, Outputs]:
         """Return SHAP values [n, columns] or [n, columns, outputs], and the numbers of the rows that they are of."""
         import shap
 
@@ -88,7 +89,7 @@ class Shap(Explainer):
         finally:
             np.random.set_state(state)
 
-    def _picture(self, values: Numbers, explained: Numbers) -> str:
+    def _picture(self, values: Outputs, explained: Outputs) -> str:
         import matplotlib
         import shap
 
@@ -111,5 +112,5 @@ class Shap(Explainer):
         return picture.getvalue()
 
 
-def _places(rows: Numbers, width: int) -> Numbers:
+def _places(rows: Outputs, width: int) -> Outputs:
     return np.repeat(rows[:, np.newaxis].astype(float), width, axis=1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS, METRICS_OF_ONE_HOT, METRICS_OF_TWO_CLASSES
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Position
+from elasticdl_nb.sql.record.modelrecord import ModelRecord
 
 ACCURACY = "accuracy"
 """The share of rows whose class is found, whatever the form of the model's outputs."""
@@ -24,21 +25,22 @@ def read_metrics(value: Any, place: Position | None) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_metrics(names: Sequence[str], place: Position | None, record: Mapping[str, Any]) -> None:
-    """Raise SqlError for a metric that a model, of which this is kept, cannot have."""
-    if record["own_input"]:
+def check_metrics(names: Sequence[str], place: Position | None, record: ModelRecord) -> None:
+    """Raise SqlError for a metric that the model of this record cannot have."""
+    if record.own_input:
         if ACCURACY in names:
             raise SqlError(
                 f"what {ACCURACY} means depends on how this model reads the label; name binary_accuracy, "
                 "categorical_accuracy or sparse_categorical_accuracy", place,
             )  # fmt: skip
         return
-    label = record["label"]
-    classes = record["params"].get("n_classes", len(label["classes"])) if label["classes"] else 0
+    label = record.label
+    assert label is not None
+    classes = record.params.get("n_classes", len(label.classes)) if label.classes else 0
     for name in names:
         is_binary = name in METRICS_OF_TWO_CLASSES
         needs_classes = is_binary or name in METRICS_OF_ONE_HOT or name == ACCURACY or "parse" in name
-        if needs_classes and label["task"] == "regression":
+        if needs_classes and label.task == "regression":
             raise SqlError(f"{name} is for models that predict a class, and this one predicts a number", place)
         if is_binary and classes > 2:
             raise SqlError(f"{name} is for two classes, and the label has {classes}", place)

@@ -1,7 +1,10 @@
-"""A model that a SQL statement trains: the model it names on top of the features it asks for."""
+"""The model contract of a model that is trained in SQL: the model its statement names, on top of its features.
+
+The zoo of every such model imports `SqlModel` from here (see `sql.models.zoofolder`): this name must not change.
+"""
 
 import importlib
-import json
+from pathlib import Path
 
 import keras
 
@@ -12,32 +15,33 @@ from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_loss
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights
-from elasticdl_nb.sql.zoo.features import FeatureModel, TableInput
-from elasticdl_nb.sql.zoo.metrics import make_metric
+from elasticdl_nb.sql.record.recordjson import read_record
+from elasticdl_nb.sql.zoo.fittedmetrics import make_metric
+from elasticdl_nb.sql.zoo.tableinput import TableInput
+from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
 
 class SqlModel:
-    """Everything the model contract asks for, by what a statement's JSON file says."""
+    """Everything that the model contract asks for, as the record in this file says; raises RecordError."""
 
     def __init__(self, path):
-        with open(path) as file:
-            self.record = json.load(file)
-        self.module = importlib.import_module(self.record["module"])
-        self.model_class = getattr(self.module, self.record["class"])
-        self._input = TableInput(self.record["features"], self.record["kinds"], self.record["label"])
+        self.record = read_record(Path(path).read_bytes())
+        self.module = importlib.import_module(self.record.module)
+        self.model_class = getattr(self.module, self.record.class_name)
+        self._input = TableInput(self.record.features, self.record.kinds, self.record.label)
         self._model = None
         self._whole = None
         self._loss = None
-        self._initial = self.record["initial"]
+        self._initial = self.record.initial
 
     def custom_model(self, **params):
         """Return the model, made with the statement's attributes."""
         self._model = self.model_class(**params)
-        features, scale = self.record["features"], self.record["label"]["scale"]
-        if "attributions" in self.record:
+        features, scale, asked = self.record.features, self.record.label.scale, self.record.attributions
+        if asked is not None:
             from elasticdl_nb.sql.zoo.attributions import AttributionModel
 
-            return AttributionModel(self._model, features, scale, **self.record["attributions"])
+            return AttributionModel(self._model, features, scale, asked.columns, asked.steps)
         self._whole = FeatureModel(self._model, features, scale)
         return self._whole
 
@@ -53,15 +57,15 @@ class SqlModel:
         return self._loss(labels, outputs)
 
     def _find_loss(self):
-        wanted = self.record["loss"]
-        if wanted["name"]:
-            made = keras.losses.get(wanted["name"])
+        wanted = self.record.loss
+        if wanted.name:
+            made = keras.losses.get(wanted.name)
             if not isinstance(made, keras.losses.Loss):
                 return made
-            return type(made).from_config({**made.get_config(), **wanted["arguments"]})
+            return type(made).from_config({**made.get_config(), **wanted.arguments})
         loss = as_loss(self._part("loss"), "the model's loss")
-        if wanted["arguments"] and isinstance(loss, keras.losses.Loss):
-            loss = type(loss).from_config({**loss.get_config(), **wanted["arguments"]})
+        if wanted.arguments and isinstance(loss, keras.losses.Loss):
+            loss = type(loss).from_config({**loss.get_config(), **wanted.arguments})
         return loss
 
     def optimizer(self):
@@ -73,10 +77,10 @@ class SqlModel:
             message, definition = read_trained_model(self._initial)
             load_weights(self._whole, definition.weights, message.variables)
             self._initial = ""
-        wanted = self.record["optimizer"]
-        source = OptimizerSource(wanted["name"] or self._part("optimizer") or "Adam", "the model's optimizer")
+        wanted = self.record.optimizer
+        source = OptimizerSource(wanted.name or self._part("optimizer") or "Adam", "the model's optimizer")
         made = source.make({})
-        return type(made).from_config({**made.get_config(), **wanted["arguments"]})
+        return type(made).from_config({**made.get_config(), **wanted.arguments})
 
     @property
     def eval_metrics_fn(self):
@@ -94,7 +98,7 @@ class SqlModel:
     def _metrics(self):
         found = self._part("eval_metrics_fn")
         if found is None:
-            return [make_metric("accuracy")] if self.record["label"]["classes"] else {}
+            return [make_metric("accuracy")] if self.record.label.classes else {}
         return found() if callable(found) else found
 
     @staticmethod

@@ -1,22 +1,21 @@
-"""What every SQL engine has to do: say what a query gives, stream it as Arrow batches, and write in one step.
+"""What every SQL engine has to do: describe a query, stream its rows as Arrow batches, and write in one step.
 
 An `Engine` holds the database; a `Connection` is one conversation with it, in which temporary tables live. Both are
-small: what can be said in SQL that all dialects share is said here, and the rest is a method each dialect fills in.
+small: what all dialects write alike is in `sqltext`, and the rest is a method that each dialect fills in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import decimal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pyarrow as pa
 
+from elasticdl_nb.sql.engines.sqltext import SqlText
 from elasticdl_nb.sql.language.errors import SqlError
 
 BATCH_ROWS = 65_536
@@ -46,11 +45,11 @@ class Connection(ABC):
 
     @abstractmethod
     def run(self, statement: str) -> int:
-        """Run a statement that gives no rows; return how many rows it changed, -1 where that is not said."""
+        """Run a statement that returns no rows; return how many rows it changed, -1 where that is not known."""
 
     @abstractmethod
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a query that gives few."""
+        """Return all rows of a query that returns few."""
 
     @abstractmethod
     def describe(self, query: str) -> pa.Schema:
@@ -69,7 +68,7 @@ class Connection(ABC):
 
     @abstractmethod
     def execute(self, statement: str) -> pa.RecordBatchReader | None:
-        """Run any statement as it is; return its rows if it gives rows."""
+        """Run any statement as it is; return its rows if it returns any."""
 
     @abstractmethod
     def close(self) -> None:
@@ -94,22 +93,13 @@ class Connection(ABC):
         self.close()
 
 
-class Engine(ABC):
+class Engine(SqlText, ABC):
     """A database. `dialect` is its name in sqlglot, `label` how messages call it (without a password)."""
 
     dialect: str
     label: str
     url: str = ""
     """What connects to the same data from another process; empty if nothing does."""
-    quotes = '"'
-    double = "DOUBLE PRECISION"
-    text = "TEXT"
-    types: ClassVar[dict[str, str]] = {
-        "integer": "BIGINT",
-        "float": "DOUBLE PRECISION",
-        "boolean": "BOOLEAN",
-        "text": "TEXT",
-    }
     transactional_ddl = True
     has_blocks = False
     """Whether several statements and what undoes them can be sent as one (`BEGIN NOT ATOMIC`)."""
@@ -130,7 +120,7 @@ class Engine(ABC):
     # ------------------------------------------------------------ reading
 
     def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
-        """Return a connection on which the query can be read while others are at work."""
+        """Return a connection on which the query can be read while other connections are in use."""
         return self.connect()
 
     def describe(self, query: str) -> pa.Schema:
@@ -139,7 +129,7 @@ class Engine(ABC):
             schema = connection.describe(query)
         twice = [name for name in schema.names if schema.names.count(name) > 1]
         if twice:
-            raise SqlError(f"the query gives two columns named {twice[0]!r}; name one of them with AS")
+            raise SqlError(f"the query has two columns named {twice[0]!r}; name one of them with AS")
         return schema
 
     def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
@@ -159,7 +149,7 @@ class Engine(ABC):
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a query that gives few."""
+        """Return all rows of a query that returns few."""
         with self.reading(query) as connection:
             return connection.rows(query)
 
@@ -182,57 +172,7 @@ class Engine(ABC):
     def row_key(self, table: Table) -> RowKey | None:
         """Return what tells the table's rows apart; None if nothing does."""
 
-    # ------------------------------------------------------------ the dialect
-
-    def quote(self, name: str) -> str:
-        """Return a name as an identifier, whatever characters it has."""
-        return self.quotes + name.replace(self.quotes, self.quotes * 2) + self.quotes
-
-    def quoted(self, parts: Sequence[str]) -> str:
-        """Return a dotted name as an identifier."""
-        return ".".join(self.quote(part) for part in parts)
-
-    def literal(self, value: Any) -> str:
-        """Return a value as SQL text; raise SqlError for a type that has no such form."""
-        if value is None:
-            return "NULL"
-        if isinstance(value, bool):
-            return "TRUE" if value else "FALSE"
-        if isinstance(value, (int, decimal.Decimal)):
-            return str(value)
-        if isinstance(value, float):
-            if value != value or value in (float("inf"), float("-inf")):
-                raise SqlError(f"{value} has no form in SQL")
-            return repr(value)
-        if isinstance(value, str):
-            return self.string(value)
-        if isinstance(value, (datetime.date, datetime.time)):
-            return self.string(value.isoformat(" ") if isinstance(value, datetime.datetime) else value.isoformat())
-        if isinstance(value, (list, tuple, set)):
-            return "(" + ", ".join(self.literal(item) for item in value) + ")"
-        if hasattr(value, "item"):
-            return self.literal(value.item())
-        raise SqlError(f"a parameter of type {type(value).__name__} has no form in SQL; give a number, string or date")
-
-    def string(self, value: str) -> str:
-        """Return a text as SQL."""
-        return "'" + value.replace("'", "''") + "'"
-
-    def as_double(self, expression: str, kind: str) -> str:
-        """Return an expression of a number, a boolean or a decimal as a double."""
-        return f"CAST({expression} AS {self.double})"
-
-    def pulled(self, expression: str, kind: str) -> str:
-        """Return an expression as it is read for training: of a type that Arrow has."""
-        return self.as_double(expression, kind) if kind == "decimal" else expression
-
-    def finite(self, expression: str, kind: str) -> str:
-        """Return the expression, NULL where it is infinite or not a number."""
-        return expression
-
-    def exact_text(self, expression: str) -> str:
-        """Return an expression by which texts are equal only if all their bytes are."""
-        return f"CAST({expression} AS {self.text})"
+    # ------------------------------------------------------------ writing
 
     def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
         """Return the UPDATE of `table AS t` that sets a column, a quoted name, to `value`, from the tables `source`,

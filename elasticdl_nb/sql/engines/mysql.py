@@ -1,0 +1,43 @@
+"""MySQL and MariaDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from elasticdl_nb.sql.engines.alchemy import AlchemyEngine
+from elasticdl_nb.sql.engines.engine import Connection, Table
+
+
+class MySqlEngine(AlchemyEngine):
+    """MySQL and MariaDB."""
+
+    dialect = "mysql"
+    quotes = "`"
+    double = "DOUBLE"
+    text = "CHAR"
+    types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "TEXT"}
+    transactional_ddl = False
+
+    @property
+    def has_blocks(self) -> bool:  # type: ignore[override]
+        """MariaDB has them."""
+        return bool(getattr(self._engine.dialect, "is_mariadb", False))
+
+    def string(self, value: str) -> str:
+        """Return a text as SQL; in MySQL a backslash escapes."""
+        return super().string(value.replace("\\", "\\\\"))
+
+    def exact_text(self, expression: str) -> str:
+        """Return the bytes in UTF-8: MySQL takes texts for equal that differ in case or accents."""
+        return f"CAST(CONVERT({expression} USING utf8mb4) AS BINARY)"
+
+    def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
+        """Return the UPDATE as MySQL writes it."""
+        return f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{column} = {value}"
+
+    def check(self, connection: Connection, statements: Sequence[str]) -> None:
+        """Check the privileges that the statements need: here, creating or altering cannot be tried and undone."""
+        from elasticdl_nb.sql.engines import grants
+
+        grants.check(connection, statements, self.label)

@@ -1,0 +1,53 @@
+"""From a SQLAlchemy URL or engine to the engine that knows its dialect."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool, StaticPool
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.sql.engines.alchemy import AlchemyEngine
+from elasticdl_nb.sql.engines.mysql import MySqlEngine
+from elasticdl_nb.sql.engines.postgresql import PostgresEngine
+from elasticdl_nb.sql.engines.sqlite import SqliteEngine
+from elasticdl_nb.sql.language.errors import SqlError
+
+# Which driver is meant where the URL leaves it open: the ones that our extras bring.
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql",
+            "mariadb": "mariadb+pymysql"}  # fmt: skip
+_EXTRAS = {"psycopg": "postgresql", "psycopg2": "postgresql", "pymysql": "mysql", "MySQLdb": "mysql"}
+_KINDS: dict[str, type[AlchemyEngine]] = {
+    "postgresql": PostgresEngine, "mysql": MySqlEngine, "mariadb": MySqlEngine, "sqlite": SqliteEngine,
+}  # fmt: skip
+
+
+def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
+    """Return the engine of a URL, or around a SQLAlchemy engine; raise OptionError if there is no way to it."""
+    if isinstance(target, sa.Connection):
+        target = target.engine
+    if isinstance(target, sa.Engine):
+        return _KINDS.get(target.dialect.name, AlchemyEngine)(target, owned=False)
+    shown = "the URL"
+    try:
+        url = sa.make_url(target)
+        shown = url.render_as_string(hide_password=True)
+        if "+" not in url.drivername:
+            url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
+        pool = StaticPool if url.drivername == "sqlite" and url.database in (None, "", ":memory:") else NullPool
+        # Where connections share one of the driver's, closing one must not change this for the others.
+        engine = sa.create_engine(url, poolclass=pool, isolation_level="AUTOCOMMIT")
+        made = _KINDS.get(engine.dialect.name, AlchemyEngine)(engine, owned=True)
+        assert made.main
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "")
+        how = f"pip install 'elasticdl_nb[{extra}]' brings it" if extra else f"pip install {error.name}"
+        raise OptionError("connect", f"{shown} needs {error.name}, which is not installed; {how}") from None
+    except sa.exc.NoSuchModuleError:
+        raise OptionError("connect", f"{shown}: SQLAlchemy knows no such database; see its list of dialects") from None
+    except sa.exc.ArgumentError:
+        raise OptionError(
+            "connect", "the URL cannot be read; one looks like postgresql://user@host:5432/name"
+        ) from None
+    except SqlError as error:
+        raise OptionError("connect", error.problem) from None
+    return made

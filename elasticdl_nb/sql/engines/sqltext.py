@@ -1,0 +1,76 @@
+"""How names, values and expressions are written in SQL: what dialects share, and what each of them changes."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from elasticdl_nb.sql.language.errors import SqlError
+
+
+class SqlText:
+    """A dialect. `types` are the names of the types that columns of a kind get."""
+
+    quotes = '"'
+    double = "DOUBLE PRECISION"
+    text = "TEXT"
+    types: ClassVar[dict[str, str]] = {
+        "integer": "BIGINT",
+        "float": "DOUBLE PRECISION",
+        "boolean": "BOOLEAN",
+        "text": "TEXT",
+    }
+
+    def quote(self, name: str) -> str:
+        """Return a name as an identifier, whatever characters it has."""
+        return self.quotes + name.replace(self.quotes, self.quotes * 2) + self.quotes
+
+    def quoted(self, parts: Sequence[str]) -> str:
+        """Return a dotted name as an identifier."""
+        return ".".join(self.quote(part) for part in parts)
+
+    def literal(self, value: Any) -> str:
+        """Return a value as SQL text; raise SqlError for a type that cannot be written so."""
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool):
+            return "TRUE" if value else "FALSE"
+        if isinstance(value, (int, decimal.Decimal)):
+            return str(value)
+        if isinstance(value, float):
+            if value != value or value in (float("inf"), float("-inf")):
+                raise SqlError(f"{value} cannot be written in SQL")
+            return repr(value)
+        if isinstance(value, str):
+            return self.string(value)
+        if isinstance(value, (datetime.date, datetime.time)):
+            return self.string(value.isoformat(" ") if isinstance(value, datetime.datetime) else value.isoformat())
+        if isinstance(value, (list, tuple, set)):
+            return "(" + ", ".join(self.literal(item) for item in value) + ")"
+        if hasattr(value, "item"):
+            return self.literal(value.item())
+        raise SqlError(
+            f"a parameter of type {type(value).__name__} cannot be written in SQL; give a number, string or date"
+        )
+
+    def string(self, value: str) -> str:
+        """Return a text as SQL."""
+        return "'" + value.replace("'", "''") + "'"
+
+    def as_double(self, expression: str, kind: str) -> str:
+        """Return an expression of a number, a boolean or a decimal as a double."""
+        return f"CAST({expression} AS {self.double})"
+
+    def pulled(self, expression: str, kind: str) -> str:
+        """Return an expression as it is read for training: of a type that Arrow has."""
+        return self.as_double(expression, kind) if kind == "decimal" else expression
+
+    def finite(self, expression: str, kind: str) -> str:
+        """Return the expression, NULL where it is infinite or not a number."""
+        return expression
+
+    def exact_text(self, expression: str) -> str:
+        """Return an expression by which texts are equal only if all their bytes are."""
+        return f"CAST({expression} AS {self.text})"

@@ -1,0 +1,158 @@
+"""Choosing the features of a TRAIN statement: as its COLUMN clauses say, or else as the columns' kinds suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elasticdl_nb.sql.features.columnfunctions import compile_columns
+from elasticdl_nb.sql.features.drafts import Draft, derive
+from elasticdl_nb.sql.features.finishing import as_factors, as_linear, finish
+from elasticdl_nb.sql.features.inputs import Inputs
+from elasticdl_nb.sql.features.label import label_column, label_of, with_classes
+from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.statistics import MOST_TERMS, Statistics, collect
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Train
+from elasticdl_nb.sql.models.finding import DEEP, FIELDS, LINEAR, Model
+from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, columns_of
+
+_FEW_VALUES = 20
+
+
+def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any]) -> Inputs:
+    """Return the inputs of the model, with what the database says of their columns over all rows.
+
+    `params` are the model's arguments. Raises SqlError, at its place, for columns or a label that cannot be used.
+    """
+    label = label_column(statement, rows)
+    messages = []
+    if statement.label is None:
+        messages.append(f"label: {label}, the last column of the query (use LABEL to name another)")
+    drafts = _drafts(statement, model, rows, label)
+    asked = columns_of(draft.feature for draft in drafts)
+    known = collect(rows, [*asked, label], _vocabularies(drafts))
+    messages += [*_about_label(rows, label, known[label]), *_remarks(drafts, known)]
+    features = _finish(drafts, model, known, rows)
+    if FIELDS in model.targets:
+        features = _fields(features, params.get("embedding_dim", 8), statement)
+    found = label_of(statement, model, rows, label, known[label])
+    described = tuple(
+        f"{feature.describe()}{f' (for {target})' if target else ''}"
+        for target, listed in features.items()
+        for feature in listed
+    )
+    used = tuple(dict.fromkeys([*columns_of(item for listed in features.values() for item in listed), label]))
+    return Inputs(
+        used, rows.kinds, described, with_classes(params, found), found,
+        {target: tuple(listed) for target, listed in features.items()}, messages=tuple(messages),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ drafts
+
+
+def _drafts(statement: Train, model: Model, rows: Selection, label: str) -> list[Draft]:
+    given = compile_columns(statement.columns, rows.kinds)
+    for draft in given:
+        if label in draft.feature.columns():
+            raise SqlError(f"{label!r} is the label; as a feature it would give the answer away", draft.position)
+    derived = [
+        Draft("", feature, derived=True)
+        for column, kind in rows.kinds.items()
+        if column != label
+        for feature in derive(column, kind)
+    ]
+    if model.targets == ("",):
+        return given or derived
+    known = (LINEAR, DEEP)
+    for draft in given:
+        if draft.target not in ("", *known):
+            raise SqlError(
+                f"{model.name} has no features {draft.target!r}; it has {' and '.join(known)}", draft.position
+            )
+    common = [draft for draft in given if not draft.target] or derived
+    targets = {target: [d for d in given if d.target == target] or common for target in known}
+    return [Draft(target, d.feature, d.position, d.derived) for target, listed in targets.items() for d in listed]
+
+
+def _vocabularies(drafts: Sequence[Draft]) -> list[str]:
+    """Return the columns whose values are needed."""
+    categories = [draft.feature for draft in drafts if isinstance(draft.feature, Category)]
+    sources = [source for category in categories for source in category.source.all()]
+    return list(dict.fromkeys(source.column for source in sources if source.ids == "vocabulary"))
+
+
+# ------------------------------------------------------------------ what people should know of the data
+
+
+def _about_label(rows: Selection, label: str, known: Statistics) -> list[str]:
+    if not known.rows:
+        raise SqlError("the query returns no rows", rows.position)
+    if known.missing == known.rows:
+        raise SqlError(f"all values of the label {label!r} are NULL", rows.position)
+    return [f"{known.missing:,} rows without a label ({label} is NULL) are left out"] if known.missing else []
+
+
+def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[str]:
+    features: dict[str, Feature] = {}
+    for draft in drafts:
+        for column in draft.feature.columns():
+            features.setdefault(column, draft.feature)
+    derived = {column for draft in drafts if draft.derived for column in draft.feature.columns()}
+    remarks = []
+    for column, feature in features.items():
+        about = known[column]
+        if column in derived and _is_left_out(feature, about):
+            what = "is NULL" if about.missing == about.rows else "has one value"
+            remarks.append(f"{column} {what} in all rows and is left out")
+        else:
+            remarks += _remarks_on_values(column, feature, about)
+    return remarks
+
+
+def _remarks_on_values(column: str, feature: Feature, about: Statistics) -> list[str]:
+    remarks = []
+    if about.missing:
+        how = "counts as the mean" if isinstance(feature, Number) else "is a category of its own"
+        remarks.append(f"{column} is NULL in {about.missing:,} of {about.rows:,} rows: that {how}")
+    if len(about.terms) > MOST_TERMS:
+        remarks.append(f"{column}: the {MOST_TERMS:,} most frequent values are told apart, the others are not")
+    elif len(about.terms) > _FEW_VALUES and len(about.terms) > 0.9 * (about.rows - about.missing):
+        remarks.append(f"{column} has a different value in almost every row; a model learns little from that")
+    return remarks
+
+
+def _is_left_out(feature: Feature, known: Statistics) -> bool:
+    if isinstance(feature, Number) or known.missing == known.rows:
+        return known.is_constant
+    return len(known.terms) == 1 and not known.missing
+
+
+# ------------------------------------------------------------------ finished features
+
+
+def _finish(
+    drafts: Sequence[Draft], model: Model, known: Mapping[str, Statistics], rows: Selection
+) -> dict[str, list[Feature]]:
+    features: dict[str, list[Feature]] = {}
+    for draft in drafts:
+        column, *_ = draft.feature.columns()
+        if draft.derived and _is_left_out(draft.feature, known[column]):
+            continue
+        feature = finish(draft.feature, known)
+        features.setdefault(draft.target, []).append(as_linear(feature) if draft.target == LINEAR else feature)
+    if not features or any(not listed for listed in features.values()):
+        raise SqlError("no column is left that could be a feature", rows.position)
+    return features
+
+
+def _fields(features: dict[str, list[Feature]], dimension: Any, statement: Train) -> dict[str, list[Feature]]:
+    """Divide the dense network's features into numbers, and categories that are all embedded alike."""
+    if not isinstance(dimension, int) or dimension < 1:
+        raise SqlError(f"embedding_dim: {dimension!r} is not valid: a whole number of at least 1 is needed")
+    fields = [made for feature in features[DEEP] if (made := as_factors(feature, dimension)) is not None]
+    if not fields:
+        raise SqlError(f"{statement.model} needs categories, such as a column of texts", statement.model.position)
+    numbers: list[Feature] = [feature for feature in features[DEEP] if isinstance(feature, Number)]
+    return {LINEAR: features[LINEAR], FIELDS: fields, **({DEEP: numbers} if numbers else {})}

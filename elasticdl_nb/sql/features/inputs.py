@@ -1,0 +1,70 @@
+"""`Inputs`: what a model that is being trained gets to see of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from elasticdl_nb.sql.features.matching import check_classes, needed_columns
+from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Name, Train
+from elasticdl_nb.sql.models.finding import Model
+from elasticdl_nb.sql.models.store import StoredModel
+from elasticdl_nb.sql.record.featurerecord import Feature
+from elasticdl_nb.sql.record.modelrecord import Label
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The query's `columns` that are read, and what becomes of them; see `ModelRecord`.
+
+    `params` are the model's arguments, those that follow from the label included. `messages` are for people.
+    """
+
+    columns: tuple[str, ...]
+    kinds: Mapping[str, str]
+    described: tuple[str, ...]
+    params: Mapping[str, Any]
+    label: Label | None = None
+    features: Mapping[str, tuple[Feature, ...]] = field(default_factory=dict)
+    initial: str = ""
+    messages: tuple[str, ...] = ()
+
+
+def as_they_are(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any]) -> Inputs:
+    """Return the inputs of a model that reads the query's columns itself; raise SqlError for clauses about features."""
+    if statement.columns:
+        place = statement.columns[0].items[0].position
+        raise SqlError(f"{model.name} reads the query's columns itself; COLUMN does not apply to it", place)
+    if statement.warm_start is not None:
+        raise SqlError(f"{model.name} reads the query's columns itself; USING is for models with features",
+                       statement.warm_start.position)  # fmt: skip
+    described = tuple(f"{name}: as it is" for name in rows.kinds)
+    message = f"{model.name} reads the query's columns itself, the label included"
+    return Inputs(tuple(rows.kinds), rows.kinds, described, params, messages=(message,))
+
+
+def those_of(former: StoredModel, name: Name, statement: Train, rows: Selection, params: Mapping[str, Any]) -> Inputs:
+    """Return the inputs of a trained model that this one goes on from; raise SqlError if that does not fit."""
+    record = former.record
+    if record.model != statement.model.text:
+        raise SqlError(f"{name} is a {record.model}, not a {statement.model}", name.position)
+    if statement.columns:
+        place = statement.columns[0].items[0].position
+        raise SqlError(f"a model that goes on from another has the features of {name}", place)
+    if record.label is None:
+        raise SqlError(f"{name} reads its columns itself; USING is for models with features", name.position)
+    label = record.label.column
+    if statement.label is not None:
+        given = rows.column(statement.label.parts[-1], statement.label.position)
+        if given != label:
+            raise SqlError(f"the label of {name} is {label!r}", statement.label.position)
+    columns = needed_columns(former, name, rows, label=True)
+    check_classes(rows, record.label)
+    message = f"goes on from {name}, with its features and label"
+    return Inputs(
+        columns, record.kinds, record.described, {**record.params, **params}, record.label, record.features,
+        former.path, (message,),
+    )  # fmt: skip

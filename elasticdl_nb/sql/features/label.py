@@ -1,0 +1,58 @@
+"""The label of a TRAIN statement: which column it is, and what the model makes of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from elasticdl_nb.sql.features.kinds import NUMBERS
+from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.statistics import Statistics, values
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Train
+from elasticdl_nb.sql.models.finding import Model
+from elasticdl_nb.sql.record.modelrecord import Label
+
+MOST_CLASSES = 1000
+
+
+def label_column(statement: Train, rows: Selection) -> str:
+    """Return the label's column, the last one unless LABEL names it; raise SqlError if there is no such column."""
+    if statement.label is not None:
+        return rows.column(statement.label.parts[-1], statement.label.position)
+    if len(rows.kinds) < 2:
+        raise SqlError("the query has only one column; features and a label are needed", rows.position)
+    return list(rows.kinds)[-1]
+
+
+def label_of(statement: Train, model: Model, rows: Selection, column: str, known: Statistics) -> Label:
+    """Return the label as the model sees it; raise SqlError if the model cannot predict such a column."""
+    kind = rows.kinds[column]
+    place = statement.label.position if statement.label else rows.position
+    if kind not in (*NUMBERS, "text"):
+        raise SqlError(f"the label {column!r} is {kind}; a number, boolean or text is needed", place)
+    if model.task == "regression":
+        if kind == "text":
+            raise SqlError(f"the label {column!r} is text, and {model.name} predicts a number; DNNClassifier predicts "
+                           "texts", place)  # fmt: skip
+        return Label(column, kind, model.task, scale=(known.mean, known.deviation or 1.0))
+    if model.task == "" and kind != "text":
+        return Label(column, kind, model.task)
+    classes = tuple(sorted(values(rows, column, MOST_CLASSES + 1)))
+    if len(classes) > MOST_CLASSES:
+        raise SqlError(f"the label {column!r} has more than {MOST_CLASSES:,} different values, too many for classes; "
+                       "DNNRegressor predicts a number", place)  # fmt: skip
+    if model.task == "probability" and len(classes) != 2:
+        raise SqlError(f"the label {column!r} has {len(classes)} different values; {model.name} needs exactly 2", place)
+    return Label(column, kind, model.task, classes)
+
+
+def with_classes(params: Mapping[str, Any], label: Label) -> dict[str, Any]:
+    """Return the model's arguments, with the number of classes for a classifier; raise SqlError for one too small."""
+    if label.task != "classification":
+        return dict(params)
+    count = len(label.classes or ())
+    wanted = params.get("n_classes", count)
+    if not isinstance(wanted, int) or wanted < count:
+        raise SqlError(f"n_classes: {wanted!r} is not valid: the label {label.column!r} has {count} different values")
+    return {**params, "n_classes": max(wanted, 2)}

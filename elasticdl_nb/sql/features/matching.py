@@ -1,0 +1,52 @@
+"""Whether a query fits a trained model: that it has the model's columns, and no label which the model does not know."""
+
+from __future__ import annotations
+
+from elasticdl_nb.sql.features.kinds import family
+from elasticdl_nb.sql.features.label import MOST_CLASSES
+from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.statistics import values
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Name
+from elasticdl_nb.sql.models.store import StoredModel
+from elasticdl_nb.sql.record.modelrecord import Label
+
+
+def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bool = False) -> tuple[str, ...]:
+    """Return the query's columns that the model needs; raise SqlError for one that is missing or of another kind.
+
+    `name` is how the statement calls the model, `label` says that the label is needed, too.
+    """
+    record = model.record
+    if record.own_input:
+        return tuple(rows.kinds)
+    wanted = record.columns()
+    if label and record.label is not None:
+        wanted.append(record.label.column)
+    for column in wanted:
+        if column not in rows.kinds:
+            raise SqlError(
+                f"the query has no column {column!r}, which the model {name} was trained with", rows.position
+            )
+        kind, trained = rows.kinds[column], record.kinds[column]
+        if family(kind) != family(trained) and "empty" not in (kind, trained):
+            raise SqlError(
+                f"column {column!r} is {kind}, but the model {name} was trained with {trained}", rows.position
+            )
+    return tuple(wanted)
+
+
+def check_classes(rows: Selection, label: Label | None) -> None:
+    """Raise SqlError if the query has a value of the label that is none of the classes which a model tells apart."""
+    if label is None or not label.classes:
+        return
+    kind = rows.kinds[label.column]
+    if (kind == "text") != (label.kind == "text"):
+        raise SqlError(f"{rows.what} has {label.column} as {kind}; the model was trained with {label.kind}",
+                       rows.position)  # fmt: skip
+    unknown = [value for value in values(rows, label.column, MOST_CLASSES + 1) if value not in label.classes]
+    if unknown:
+        raise SqlError(
+            f"{rows.what} has {label.column} = {unknown[0]!r}, which is none of the {len(label.classes)} classes "
+            "that the model was trained with", rows.position,
+        )  # fmt: skip

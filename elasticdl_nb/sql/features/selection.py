@@ -1,0 +1,74 @@
+"""`Selection`: the rows of a query, and the kinds of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.sql.engines import Engine
+from elasticdl_nb.sql.features.kinds import kind_of
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Position
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A query on a database, with the kinds of its columns by their names.
+
+    `position` is where it stands in the statement, `what` how messages call it.
+    """
+
+    engine: Engine
+    query: str
+    kinds: Mapping[str, str]
+    position: Position | None = None
+    what: str = "the query"
+
+    @classmethod
+    def of(cls, engine: Engine, query: str, position: Position | None, what: str = "the query") -> Selection:
+        """Return the selection of a query; raise SqlError, at its place, if the query is wrong."""
+        try:
+            kinds = {item.name: kind_of(item.type) for item in engine.describe(query)}
+        except SqlError as error:
+            raise error.at(position) from None
+        return cls(engine, query, kinds, position, what)
+
+    def column(self, name: str, place: Position | None) -> str:
+        """Return the column of that name; see `find_column`."""
+        return find_column(name, self.kinds, place)
+
+    def renamed(self, column: str, name: str) -> Selection:
+        """Return the same rows with this column under another name, in place of a column that has it."""
+        if column == name:
+            return self
+        quote = self.engine.quote
+        others = [other for other in self.kinds if other not in (column, name)]
+        listed = [*map(quote, others), f"{quote(column)} AS {quote(name)}"]
+        kinds = {**{other: self.kinds[other] for other in others}, name: self.kinds[column]}
+        return replace(self, query=f"SELECT {', '.join(listed)} FROM (\n{self.query}\n) AS q", kinds=kinds)
+
+    def pulled(self, columns: Sequence[str], label: str = "") -> str:
+        """Return the query of these columns alone, in types that Arrow has, of the rows that have a label."""
+        condition = f" WHERE q.{self.engine.quote(label)} IS NOT NULL" if label else ""
+        return f"SELECT {self.listed(columns, 'q')} FROM (\n{self.query}\n) AS q{condition}"
+
+    def listed(self, columns: Iterable[str], alias: str) -> str:
+        """Return these columns of a table of that alias as a SELECT lists them, in types that Arrow has."""
+        expressions = []
+        for name in columns:
+            column = self.engine.quote(name)
+            expressions.append(f"{self.engine.pulled(f'{alias}.{column}', self.kinds[name])} AS {column}")
+        return ", ".join(expressions)
+
+
+def find_column(name: str, kinds: Mapping[str, str], place: Position | None) -> str:
+    """Return the query's column of that name, in whatever case; raise SqlError with the nearest if there is none."""
+    if name in kinds:
+        return name
+    found = [column for column in kinds if column.lower() == name.lower()]
+    if len(found) == 1:
+        return found[0]
+    near = did_you_mean(name, kinds)
+    listed = "" if near else f" It has {', '.join(kinds)}."
+    raise SqlError(f"the query has no column {name!r}.{near}{listed}", place)

@@ -1,0 +1,77 @@
+"""Asking a stored model: the jobs that predict or evaluate with it, which a statement waits for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO, read_trained_model
+from elasticdl_nb.runtime.spec import JobKind
+from elasticdl_nb.sql.models.store import StoredModel
+from elasticdl_nb.sql.models.zoofolder import write_record
+from elasticdl_nb.sql.record.modelrecord import VERSION, ModelRecord
+
+if TYPE_CHECKING:
+    from elasticdl_nb.job import Job
+
+_AT_ONCE = 1024
+"""Rows in a batch of a prediction where the statement does not say: more than in training, as nothing is learned."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks one model; `folder` is for files that are needed until the job has ended.
+
+    `options` are those of the job; `on_job` gets it as soon as it runs. Interrupting any of these cancels the job.
+    """
+
+    model: StoredModel
+    folder: str
+    options: Mapping[str, Any]
+    on_job: Callable[[Job], None] | None = None
+
+    def predict(self, rows: pa.RecordBatchReader) -> tuple[Job, str]:
+        """Predict these rows; return the job, and the file of outputs that `outputs.read_outputs` reads."""
+        output = os.path.join(self.folder, "predictions.parquet")
+        return self._run("predict", rows, output=output, **{"minibatch_size": _AT_ONCE, **self.options}), output
+
+    def evaluate(self, rows: pa.RecordBatchReader) -> Job:
+        """Evaluate on these rows; return the job, which has the metrics."""
+        return self._run("evaluate", rows, **self.options)
+
+    def _trained(self) -> str:
+        """Return the path of the model; of a copy whose zoo uses today's code if the model is older than that."""
+        record = self.model.record
+        if record.version == VERSION or record.own_input:
+            return self.model.path
+        return with_record(self.model, record, self.folder).path
+
+    def _run(self, kind: JobKind, rows: pa.RecordBatchReader, **options: Any) -> Job:
+        from elasticdl_nb.job.starting import start_job
+
+        job = start_job(kind, {"trained_model": self._trained(), "data": rows, **options}, wait=False)
+        if self.on_job is not None:
+            self.on_job(job)
+        try:
+            return job.wait()
+        except KeyboardInterrupt:
+            job.cancel("its statement was interrupted")
+            raise
+
+
+def with_record(model: StoredModel, record: ModelRecord, folder: str) -> StoredModel:
+    """Return a model of the same weights that is made as `record` says, by today's code; its files are in `folder`."""
+    record = replace(record, version=VERSION)
+    message, definition = read_trained_model(model.path)
+    made = Path(folder) / "trained" / model.name
+    shutil.copytree(definition.zoo, made / ZOO)
+    write_record(made / ZOO, record)
+    os.symlink(os.path.abspath(definition.weights), made / message.params_filename)
+    (made / MESSAGE).write_bytes(message.SerializeToString())
+    return StoredModel(model.name, os.fspath(made), message, record)

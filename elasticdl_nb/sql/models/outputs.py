@@ -1,0 +1,71 @@
+"""What the outputs of a trained model mean: numbers, or the classes that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.record.modelrecord import Label
+
+Outputs = np.ndarray[Any, Any]
+_ROWS_AT_ONCE = 65_536
+
+
+def value_kind(label: Label | None) -> str:
+    """Return the kind of what a model of this label predicts: integer, float, boolean or text."""
+    classes = _classes(label)
+    if classes is None:
+        return "float"
+    if label is not None and label.kind == "boolean":
+        return "boolean"
+    if all(isinstance(value, int) for value in classes):
+        return "integer"
+    return "text" if all(isinstance(value, str) for value in classes) else "float"
+
+
+def decoder(label: Label | None) -> Callable[[Outputs], Sequence[Any]]:
+    """Return what turns outputs, [n] or [n, k], into values for a column: numbers, or the classes they stand for.
+
+    Of several outputs without known classes, the number of the greatest is the prediction.
+    """
+    classes = _classes(label)
+    kind = value_kind(label)
+
+    def decode(outputs: Outputs) -> Sequence[Any]:
+        if classes is None:
+            numbers = outputs if outputs.ndim == 1 else outputs.argmax(axis=-1)
+            return list(numbers.astype(float))
+        # WITH may have asked for more classes than the label has values.
+        found = [classes[place] if place < len(classes) else None for place in chosen(outputs).tolist()]
+        return [None if value is None else bool(value) for value in found] if kind == "boolean" else found
+
+    return decode
+
+
+def chosen(outputs: Outputs) -> Outputs:
+    """Return the number of the class that each output, [n] or [n, k], stands for."""
+    return (outputs > 0.5).astype(int) if outputs.ndim == 1 else outputs.argmax(axis=-1)
+
+
+def _classes(label: Label | None) -> tuple[Any, ...] | None:
+    """Return the values that a prediction may have; None where it is a number."""
+    return None if label is None or label.task == "probability" else label.classes
+
+
+def read_outputs(path: str) -> Iterator[Outputs]:
+    """Yield the outputs that a prediction job wrote, [n] or [n, k], some rows at a time and in the rows' order."""
+    file = pq.ParquetFile(path)
+    names = file.schema_arrow.names
+    if len(names) > 1:
+        raise SqlError(f"the model has several outputs ({', '.join(names)}); SQL needs a model with one")
+    for batch in file.iter_batches(_ROWS_AT_ONCE):
+        column = batch.column(0)
+        if pa.types.is_fixed_size_list(column.type):
+            yield column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+        else:
+            yield column.to_numpy(zero_copy_only=False)

@@ -1,0 +1,49 @@
+"""`Context`: what a statement works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from elasticdl_nb.sql.engines import Engine
+from elasticdl_nb.sql.engines.parameters import bind
+from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Position
+from elasticdl_nb.sql.models.asking import Asker
+from elasticdl_nb.sql.models.store import ModelStore, StoredModel
+
+if TYPE_CHECKING:
+    from elasticdl_nb.job import Job
+
+
+@dataclass(frozen=True)
+class Context:
+    """The database, the model store, and what the call that runs a statement has said.
+
+    `namespace` is where classes of models are looked for, `params` are the values for `:name`, and `on_job` gets the
+    statement's job as soon as it runs. Without `wait` a training goes on when its statement has ended.
+    """
+
+    engine: Engine
+    store: ModelStore
+    namespace: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    on_job: Callable[[Job], None] | None = None
+    wait: bool = True
+
+    def select(self, query: str, position: Position | None, what: str = "the query") -> Selection:
+        """Return the rows of a query, whose parameters are bound; raise SqlError, at its place, if it is wrong."""
+        return Selection.of(self.engine, self.bound(query, position), position, what)
+
+    def bound(self, query: str, position: Position | None) -> str:
+        """Return the query with its parameters bound; raise SqlError, at its place, for one without a value."""
+        try:
+            return bind(query, self.params, self.engine)
+        except SqlError as error:
+            raise error.at(position) from None
+
+    def asker(self, model: StoredModel, folder: str, options: Mapping[str, Any]) -> Asker:
+        """Return what starts the statement's jobs on a model; see `Asker`."""
+        return Asker(model, folder, options, self.on_job)
