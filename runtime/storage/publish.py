@@ -1,6 +1,6 @@
-"""Results appear whole or not at all: they are written aside and renamed.
+"""Results appear whole or not at all: they are written elsewhere first, then moved into place.
 
-Local outputs are renamed. On object stores, which cannot rename, files are uploaded one by one and the marker last.
+Local outputs are renamed. Object stores cannot rename, so files are uploaded one by one, the marker last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import fsspec
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a URL of another file system than this machine's."""
+    """Whether a path is a URL of a file system other than this machine's."""
     return "://" in path and not path.startswith(("file://", "local://"))
 
 
@@ -32,7 +32,7 @@ def exists(path: str) -> bool:
 
 
 def aside(output: str, scratch: str | os.PathLike[str]) -> Path:
-    """Return a fresh path at which to write what shall become `output`; for remote outputs, in `scratch`."""
+    """Return a fresh path to write to before it becomes `output`; for remote outputs, it is in `scratch`."""
     name = f".{output.rstrip('/').rpartition('/')[2]}.{secrets.token_hex(4)}.partial"
     parent = Path(scratch) if is_remote(output) else local_path(output).absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def aside(output: str, scratch: str | os.PathLike[str]) -> Path:
 
 
 def discard(path: Path | None) -> None:
-    """Remove what was written aside, if there is any, and will not be published."""
+    """Remove what was written aside, if anything, and will not be published."""
     if path is not None and path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     elif path is not None:
@@ -50,8 +50,8 @@ def discard(path: Path | None) -> None:
 def publish(source: Path, output: str, *, overwrite: bool, marker: str = "") -> str:
     """Make the file or directory at `source` the output; return where it is.
 
-    `marker` names the file of a directory whose presence says that the rest is complete. Raises FileExistsError if
-    there is something at `output` (more than an empty directory) and `overwrite` is false.
+    `marker` names the file in a directory whose presence means that the rest is complete. Raises FileExistsError if
+    `output` exists (and is more than an empty directory) and `overwrite` is false.
     """
     if is_remote(output):
         return _upload(source, output.rstrip("/"), overwrite, marker)
