@@ -254,6 +254,4 @@ def _check_encoding(encoding: str) -> None:
     except LookupError:
         raise _wrong("encoding", encoding, "Python does not know this encoding") from None
     if not plain:
-        raise _wrong(
-            "encoding", encoding, "expected an encoding that keeps ASCII as it is, such as utf8 or latin-1"
-        )
+        raise _wrong("encoding", encoding, "expected an encoding that keeps ASCII as it is, such as utf8 or latin-1")

@@ -65,7 +65,10 @@ def test_flags(arguments, expected):
         (["attach", "nothing"], "no job named 'nothing' on this machine"),
         (["logs"], "the following arguments are required: NAME"),
         (["data", "convrt"], "no such command: data convrt. Did you mean 'convert'?"),
-        (["data", "convert", "a", "b", "--data_reader_params=x"], "--data_reader_params: expected arguments of the form"),
+        (
+            ["data", "convert", "a", "b", "--data_reader_params=x"],
+            "--data_reader_params: expected arguments",
+        ),
     ],
 )
 def test_mistakes_are_one_message_and_exit_code_2(arguments, message, capsys, home):
