@@ -121,9 +121,7 @@ def test_a_missing_column_is_named_with_the_nearest(tmp_path):
 
 def test_columns_that_models_cannot_take_are_refused_unless_left_out(tmp_path):
     path = write(tmp_path / "t.parquet", pa.table({"a": [{"b": 1}], "c": [1]}))
-    with pytest.raises(
-        DataError, match=r"column 'a': a model cannot take values of type struct<.*choose other"
-    ):
+    with pytest.raises(DataError, match=r"column 'a': a model cannot take values of type struct<.*choose other"):
         open_reader([path], {}).check()
     assert read(path, columns=["c"]).to_pylist() == [{"c": 1}]
 
