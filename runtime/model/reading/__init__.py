@@ -1,5 +1,5 @@
-"""What can be said of a model from its source, without importing it: no TensorFlow, no Keras, no user code run.
+"""What a model's source reveals without importing it: no TensorFlow, no Keras, and no user code is run.
 
-`source` parses a zoo, `static` checks a definition, `shapes` finds constructor arguments, `requirements` the packages
-it needs, `keras_names` lists the names that Keras gives to losses, metrics and optimizers. Clients import this freely.
+`source` parses a zoo, `static` checks a definition, `shapes` finds constructor arguments, `requirements` checks the
+packages it needs, and `keras_names` lists Keras' names of losses, metrics and optimizers. Clients import this freely.
 """
