@@ -1,1 +1,1 @@
-"""The job view in notebooks, on the dashboard and in reports. `view` alone needs ipywidgets."""
+"""The job view in notebooks, on the dashboard and in reports. Only `view` and `controls` need ipywidgets."""
