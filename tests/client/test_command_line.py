@@ -56,7 +56,7 @@ def test_flags(arguments, expected):
     [
         (["train", "--num_epoch=3"], "elasticdl train: no such option: --num_epoch. Did you mean '--num_epochs'?"),
         (["train", "--trained_model=x"], "--trained_model: not an option of train, only of evaluate and predict"),
-        (["train", "x.recordio"], "unexpected argument 'x.recordio' (put a glob in quotes"),
+        (["train", "x.recordio"], "unexpected argument 'x.recordio' (quote globs"),
         (["train", "--num_epochs"], "argument --num_epochs: expected one argument"),
         (["train"], "elasticdl train: --model_def: required (also called model)."),
         (["train", "--model_def=m", "--data=x", "--num_epochs=two"], "--num_epochs: 'two' is not valid"),
@@ -140,7 +140,7 @@ def test_cancel_returns_once_the_job_is_gone(folder, master, capsys):
     assert not folder.is_alive()
     assert "job: cancelled" in capsys.readouterr().out
     assert main(["cancel", "job"]) == 0
-    assert "has ended already: cancelled" in capsys.readouterr().err
+    assert "has already ended: cancelled" in capsys.readouterr().err
     assert main(["attach", "job", "--quiet"]) == 130
 
 

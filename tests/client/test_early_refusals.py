@@ -109,7 +109,7 @@ def test_an_output_that_exists_is_told(options, home):
     output = Path(str(options["output"]))
     output.mkdir()
     (output / "trained_model.pb").touch()
-    with pytest.raises(OptionError, match=r"output: .* exists already"):
+    with pytest.raises(OptionError, match=r"output: .* already exists"):
         elasticdl_nb.train(**options)
     assert not list(home.glob("jobs/*"))
 

@@ -180,9 +180,9 @@ def test_an_image_that_is_not_there_fails_the_job_with_the_nodes_words(
 def test_what_pods_cannot_see_is_found_by_the_client_or_by_the_masters_pod(
     image: str, volume: Volume, name: str, cluster: Cluster
 ) -> None:
-    with pytest.raises(OptionError, match=r"data: /elsewhere/x\.csv cannot be seen by the job's pods"):
+    with pytest.raises(OptionError, match=r"data: /elsewhere/x\.csv is not visible to the job's pods"):
         elasticdl_nb.train(**options(volume, image, job_name=name, data="/elsewhere/x.csv"))
-    with pytest.raises(OptionError, match="volume: needed"):
+    with pytest.raises(OptionError, match="volume: required"):
         elasticdl_nb.train(**{**options(volume, image, job_name=name), "volume": ""})
     with pytest.raises(JobFailed, match=r"data: .*none\.csv"):
         elasticdl_nb.train(**options(volume, image, job_name=name, data="/data/none.csv"))
