@@ -1,4 +1,4 @@
-"""Starting a job from a notebook, and showing how it goes: live, in batch, or in a terminal."""
+"""Showing a job's progress: in a live notebook, in batch, or in a terminal."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _LOG_LINES = 20
 def show(shell: InteractiveShell, job: Job, *, wait: bool, place: Any = None) -> None:
     """Show a job; return when it is over if `wait` is true, else at once.
 
-    `place` is the handle of a display that the job's view is to replace.
+    `place` is the handle of a display that the job's view replaces.
     """
     if in_live_notebook():
         _show_live(job, wait, place)
     elif not wait:
-        say(f"{job!r}\nIt goes on by itself: job.wait() waits for it, job.cancel() ends it.")
+        say(f"{job!r}\nIt runs by itself: job.wait() waits for it, job.cancel() ends it.")
     elif getattr(shell, "kernel", None) is not None:
         _show_in_batch(job)
     else:
@@ -58,7 +58,7 @@ def _show_live(job: Job, wait: bool, place: Any) -> None:
 
 
 def _show_in_batch(job: Job) -> None:
-    """Print milestones, and end with the picture that stays in the notebook, whatever the job's end."""
+    """Print milestones, and end with the picture that stays in the notebook, however the job ends."""
     lines = PlainLines()
 
     def tell(status: pb.JobStatus) -> None:
@@ -76,7 +76,7 @@ def _show_in_batch(job: Job) -> None:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Show warnings as lines for people instead of lines of this package's source."""
+    """Show warnings as plain messages, without lines of this package's source."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *rest, **options: say(f"Note: {message}")
