@@ -44,7 +44,7 @@ def find(name: str, zoo: str) -> PrepareFunction:
 
 
 def _import(name: str, root: str) -> Any:
-    """Return the module, or None if there is none of that name."""
+    """Return the module, or None if it does not exist."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
