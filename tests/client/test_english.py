@@ -11,7 +11,6 @@ GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$|\.egg-info/|/\.ipynb_checkpoints/")
 
 # To be emptied: what has not been read for its English yet.
 NOT_READ_YET = (
-    
     "runtime/worker/", "runtime/ps/", "runtime/parameters/", "runtime/master/",
     "elasticdl_nb/api.py", "elasticdl_nb/capture/", "elasticdl_nb/cli/running.py", "elasticdl_nb/job/",
     "elasticdl_nb/sql/", "magics/commands.py", "magics/preparing.py",
@@ -40,7 +39,7 @@ PHRASES = {
     r"\bgoes? on by (?:itself|themselves)\b": "continues by itself",
     r"\bof another (?:form|kind|type|format) than\b": "of a different … than",
     r"\b(?:as|until) (?:people|a person) (?:see|want|write)s?\b": "as users …",
-    r"\bfor people\b": "for users, to be shown, or nothing",
+    r"\bfor people\b(?! who)": "for users, to be shown, or nothing",
     r"\bbefore it is known (?:what for|for what)\b": "before their task is known",
     r"\b(?:is|are) to be had\b": "is available",
 }
