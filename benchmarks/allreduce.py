@@ -2,9 +2,9 @@
 
     python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--repeats 3] [--gloo-python /path/to/python]
 
-Gloo needs torch, in this Python or in the one that `--gloo-python` names; it is left out where there is none. Each
-figure is the median of several rounds, each begun by all processes together, and the best of some repeats, which take
-turns; ratios are to ours.
+Gloo needs torch, in this Python or in the one that `--gloo-python` names; it is left out if there is none. Each figure
+is the best of several repeats, which take turns, and each repeat is the median of several rounds, which all processes
+begin together. Ratios are relative to ours.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def tensorflow(world: int, length: int, rounds: int) -> float:
     ]
     for process, (_, end) in zip(processes, pipes, strict=True):
         process.start()
-        end.close()  # so that its death shows
+        end.close()  # so that its death is noticed
     seconds = max(float(pipe[0].recv()) for pipe in pipes)
     for process in processes:  # they do not leave their cluster by themselves
         process.join(5)

@@ -1,11 +1,12 @@
-"""Whether a model learns as well by all-reduce: with 1, 2, 3 workers, and with 1 to 3 that come and go.
+"""Whether a model learns as well with all-reduce: with 1, 2 and 3 workers, and with 1 to 3 that come and go.
 
     python benchmarks/allreduce_convergence.py [--tasks digits shapes] [--seeds 3] [--epochs 8]
 
-Real jobs with `fixed_global_batch`, so that a step is the same however many share it. Digits are scikit-learn's, 8 x 8;
-shapes have the form of CIFAR-10's images, 32 x 32 in colour, made up. Both models have BatchNormalization and Dropout.
-A line gives the accuracy and the loss on held-out records after the last epoch, over the seeds; the end of each task
-tells by how much a number of workers differs from one, in its mean over all epochs, beside what seeds alone make.
+Real jobs with `fixed_global_batch`, so a step is the same however many workers share it. Digits are scikit-learn's,
+8 x 8; shapes are synthetic images in the form of CIFAR-10's, 32 x 32 in colour. Both models have BatchNormalization and
+Dropout. Each line gives the accuracy and the loss on held-out records after the last epoch, over the seeds. The last
+lines of a task show how much each number of workers differs from one worker, on average over all epochs, and how much
+seeds alone make a difference.
 """
 
 from __future__ import annotations

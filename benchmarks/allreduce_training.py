@@ -3,8 +3,8 @@
     python benchmarks/allreduce_training.py [--models resnet mobilenet] [--steps 60] [--workers 1 2] [--rounds 3]
 
 Images have the shape of CIFAR-10's. Every worker is bound to one core and TensorFlow to one thread, so that the second
-worker brings a second core, as a second machine would. Rates are taken from the first tenth of the steps to the end;
-each number of workers has its turn in every round, and its best one counts, as others may be using the cores.
+worker adds a second core, as a second machine would. Rates are measured from the first tenth of the steps to the end.
+Each number of workers gets a turn in every round, and its best rate counts, as others may be using the cores.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def records_per_second(folder: Path, model: str, workers: int, steps: int) -> fl
         min_workers=workers, saved_model=False, log_loss_steps=1,
     )  # fmt: skip
     try:
-        while not job.status().finished_at:  # threads that come later are bound, too
+        while not job.status().finished_at:  # threads that start later are bound, too
             bind(job)
             time.sleep(0.5)
         job.wait()

@@ -2,9 +2,9 @@
 
     python benchmarks/convergence.py [--seeds 3] [--records 51200]
 
-Real jobs with a parameter server and asynchronous steps, on clicks made up from hidden properties of users and items
-and two numbers. In the third kind `Job.scale` changes the number of workers four times. A step waits for a twentieth of
-a second, as for an accelerator: several workers can be at work on few cores, and new ones join before all is over.
+Real jobs with a parameter server and asynchronous steps, on synthetic clicks derived from hidden properties of users
+and items and two numbers. In the third case, `Job.scale` changes the number of workers four times. A step waits for a
+twentieth of a second, as if for an accelerator, so several workers can share few cores and new ones join in time.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def auc(folder: Path, name: str, workers: int, seed: int, schedule: Sequence[tup
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--records", type=int, default=51_200, help="one epoch of them is trained on")
+    parser.add_argument("--records", type=int, default=51_200, help="trained on for one epoch")
     options = parser.parse_args()
     ways: dict[str, tuple[int, Sequence[tuple[float, int]]]] = {
         "2 workers": (2, ()), "4 workers": (4, ()), "2 to 4 workers": (2, SCHEDULE),

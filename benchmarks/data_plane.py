@@ -2,9 +2,9 @@
 
     python benchmarks/data_plane.py [--seconds 1.0]
 
-The other process sends back what it gets. Each line gives the median round trip of ours and of the others, taken in
+The other process sends back what it gets. Each line gives the median round trip of ours and of the others, measured in
 turn in one run, the bytes per second in both directions together, and how many times slower the others are. The last
-lines are requests to a real parameter server: a step (gradients there, SGD, new values back) and a lookup of rows.
+lines are requests to a real parameter server: a step (send gradients, SGD, return new values) and a lookup of rows.
 """
 
 from __future__ import annotations

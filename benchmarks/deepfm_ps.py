@@ -1,11 +1,11 @@
-"""DeepFM on data like Criteo's: Keras' own `model.fit`, tables in the worker's process, and parameter servers.
+"""DeepFM on data like Criteo's: Keras' own `model.fit`, tables in the worker process, and parameter servers.
 
     python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--seconds 5] [--mode asynchronous]
 
 13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed, with Adam. For each batch size and
-length of rows these train in turn, a block of steps at a time, in one run: `model.fit`, tables, one server and one
+length of rows, these train in turn, a block of steps at a time, in one run: `model.fit`, tables, one server and one
 worker, two servers and two workers (processes of their own, which share the block). A line gives the records per second
-of each (the median of the blocks) and what they are of `model.fit`'s.
+of each (the median of the blocks) and their ratio to `model.fit`'s.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ Batch = tuple[dict[str, tf.Tensor], tf.Tensor]
 
 
 class Silent:
-    """The session of a worker without a master."""
+    """The session of a worker that has no master."""
 
     def note(self, level: str, text: str) -> None:
         print(f"{level}: {text}")
@@ -119,7 +119,7 @@ def with_servers(dim: int, addresses: list[str], use_async: bool) -> Callable[[l
 
 
 def train_on_demand(options: argparse.Namespace) -> None:
-    """One of several workers: train on its part of the block for every line on standard input."""
+    """Be one of several workers: train on a part of the block for every line on standard input."""
     count, batch = options.worker
     train = with_servers(options.dim[0], options.servers, options.mode == "asynchronous")
     batches = make_batches(count, batch)
@@ -131,7 +131,7 @@ def train_on_demand(options: argparse.Namespace) -> None:
 def with_workers(
     workers: int, count: int, batch: int, dim: int, addresses: list[str], mode: str
 ) -> tuple[list[subprocess.Popen[str]], Callable[[list[Batch]], object]]:
-    """Start workers that share blocks of `count` batches; return them, and what has them train on one."""
+    """Start workers that share blocks of `count` batches; return them, and a function that trains on one block."""
     command = [
         sys.executable, __file__, "--worker", str(count // workers), str(batch), "--dim", str(dim), "--mode", mode,
         "--servers", *addresses,

@@ -1,9 +1,9 @@
 """Two jobs on a cluster with room for less than both: side by side, or one after the other.
 
-Brings up the Kubernetes of the tests, whose one node gets SLOTS places for workers; each job wants WANTED of them.
-Every step sleeps for 0.3 seconds, as if an accelerator computed it, so that the places and not this machine's cores
-are what the jobs share. Side by side they grow as there is room. Without elasticity a job starts when all of its
-workers can: after the other one.
+Brings up the tests' Kubernetes cluster, whose only node gets SLOTS places for workers; each job wants WANTED of them.
+Every step sleeps for 0.3 seconds, as if an accelerator computed it, so that the jobs share the places and not this
+machine's cores. Side by side, they grow as there is room. Without elasticity, a job starts once all of its workers can,
+which is after the other job.
 
     python benchmarks/elastic_cluster.py
 """
@@ -35,11 +35,11 @@ from elasticdl_nb.runtime.spec import JobSpec  # noqa: E402
 
 SLOTS, WANTED = 4, 3
 MASTER_AND_SERVER = 60
-"""Thousandths of a core that a job's master and server ask for together."""
+"""Thousandths of a core that a job's master and server request together."""
 
 
 class Use:
-    """How many of the node's places workers use, looked at twice a second."""
+    """How many of the node's places workers use, checked twice a second."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster, self._over = cluster, threading.Event()
@@ -60,7 +60,7 @@ class Use:
 
 
 def place(cluster: Cluster) -> int:
-    """Return the thousandths of a core that a worker must ask for, so that SLOTS of them have room."""
+    """Return the thousandths of a core that a worker must request, so that there is room for SLOTS of them."""
     import kubernetes.client
 
     (node,) = kubernetes.client.CoreV1Api(cluster.sibling()).list_node().items
@@ -72,7 +72,7 @@ def place(cluster: Cluster) -> int:
 def main() -> None:
     """Measure both ways, and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=3, help="Of each job: 120 steps each.")
+    parser.add_argument("--epochs", type=int, default=3, help="Epochs of each job, 120 steps each.")
     parsed = parser.parse_args()
     if problem := why_missing("docker") or (kubernetes_cluster.is_built() and why_missing("kubernetes")):
         print(f"left out: {problem}")

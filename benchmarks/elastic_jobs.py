@@ -1,14 +1,14 @@
-"""Two jobs that together ask for more slots than there are: gang scheduling against elastic jobs.
+"""Two jobs that together want more slots than there are: gang scheduling against elastic jobs.
 
     python benchmarks/elastic_jobs.py [--slots 5] [--workers 3] [--steps 900]
 
-Each job asks for `workers` workers. Gang: a job starts once all of its workers have a slot, so the second waits for the
+Each job wants `workers` workers. Gang: a job starts once all of its workers have a slot, so the second waits for the
 first. Elastic: the second starts at once with the slots that are left, and grows with `Job.scale` when the first is
-over. The jobs are real, with a parameter server each; a step is a tenth of a second of waiting, as for an accelerator,
-so that slots and not this machine's cores are what is scarce.
+over. The jobs are real, with a parameter server each. A step is a tenth of a second of waiting, as if for an
+accelerator, so that slots are scarce and not this machine's cores.
 
-Printed for both: the makespan, the seconds from the submission of the second job to its first finished task, and the
-share of all slots' time until the makespan that was spent in steps.
+Printed for both: the makespan, the seconds from submitting the second job to its first finished task, and the share of
+all slots' time within the makespan that was spent in steps.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Cluster:
         )  # fmt: skip
 
     def run(self, second: Callable[[Job], Job], meanwhile: Callable[[Job, Job], None], name: str) -> Result:
-        """Start a job, then a second one as `second` does once it has the first; until both are over."""
+        """Start a job, then a second one with `second`, which gets the first; return when both are over."""
         began = time.time()
         one = self.start(f"{name}-1", self.wanted)
         other = second(one)
@@ -128,7 +128,7 @@ class Cluster:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slots", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=3, help="slots that each job asks for")
+    parser.add_argument("--workers", type=int, default=3, help="slots that each job wants")
     parser.add_argument("--steps", type=int, default=900, help="of each job")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
     python benchmarks/embedding.py [--rows 1000000] [--dim 16] [--batch 26624]
 
-A batch is 26 features of 1024 records with Zipf-distributed ids. Each line gives the median time of ours, that of the
+A batch has 26 features of 1024 records with Zipf-distributed ids. Each line gives the median time of ours, those of the
 others in the same run, and how many times slower they are.
 """
 
@@ -156,12 +156,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=26 * 1024)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
-    # Ids are no order of popularity, as when they come from hashing; popular ones tend to be seen first.
+    # Ids are not ordered by popularity, as if they came from hashing; popular ones tend to be seen first.
     spread = rng.permutation(options.rows)
     *batches, seen = [spread[rng.zipf(1.2, options.batch) % options.rows] for _ in range(9)]
     order = np.concatenate([seen, np.arange(options.rows)])
     distinct = np.unique(batches[0]).size
-    print(f"{options.rows} rows of {options.dim}; batches of {options.batch} ids, {distinct} of them different\n")
+    print(f"{options.rows} rows of {options.dim}; batches of {options.batch} ids, {distinct} of them distinct\n")
     numbering(order, batches)
     lookups(order, options.dim, batches)
     for name in OPTIMIZERS:

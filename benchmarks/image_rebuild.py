@@ -1,4 +1,4 @@
-"""Seconds from a changed model to its image, pushed: everything for the first time, then with the model changed.
+"""Seconds from a changed model to its pushed image: first from nothing, then with only the model changed.
 
     python benchmarks/image_rebuild.py [--rounds 5]
 

@@ -1,7 +1,7 @@
 """A Local job against plain `model.fit`: the same model, data, batch size and number of epochs, one after the other.
 
-Both read the same Parquet file and parse whole batches. Reported are the records per second after start-up (from the
-first progress on) and the wall time of everything, process start to trained model.
+Both read the same Parquet file and parse whole batches. It reports the records per second after start-up (from the
+first progress on) and the wall time of everything, from process start to trained model.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def keras_fit(data: Path, batch: int, epochs: int) -> tuple[float, float]:
 
 
 def fit(data: str, batch: int, epochs: int) -> None:
-    """What a Keras user writes for this table."""
+    """What a Keras user would write for this table."""
     import keras
     import pyarrow.parquet
     import tensorflow as tf

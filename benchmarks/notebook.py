@@ -1,10 +1,10 @@
 """What the notebook costs: `python benchmarks/notebook.py [--seconds N]`.
 
-In a real kernel, spoken to as JupyterLab does:
+In a real kernel, used the way JupyterLab does:
 
-- from pressing Run on a training cell to the first picture of the job, and to its first training step; beside it a
-  fresh process that imports TensorFlow and makes one step of the same model
-- while the job runs: the kernel's processor time, and the bytes that its view sends to the browser
+- the time from pressing Run on a training cell to the first picture of the job, and to its first training step, next to
+  that of a new process that imports TensorFlow and makes one step of the same model
+- while the job runs, the kernel's processor time, and the bytes that its view sends to the browser
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ float(step(x, y))
 
 
 class Kernel:
-    """A kernel of its own, and what it says."""
+    """A kernel of our own, and its messages."""
 
     def __init__(self, folder: Path) -> None:
         self._manager = KernelManager(kernel_name="python3")
@@ -84,7 +84,7 @@ class Kernel:
         assert reply["content"]["status"] == "ok", reply["content"]
 
     def press_run(self, code: str) -> Timeline:
-        """Run a cell; return what it shows that a browser draws, up to the live view, and when."""
+        """Run a cell; return what it displays, up to the live view, and when."""
         begun, shown = time.monotonic(), []
         self.client.execute(code, allow_stdin=True)
         while not shown or shown[-1][1] != VIEW:
@@ -98,7 +98,7 @@ class Kernel:
         return shown
 
     def sent(self, seconds: float) -> int:
-        """Return the bytes of what the kernel sends to front ends for so long."""
+        """Return the number of bytes that the kernel sends to front ends within this time."""
         total, end = 0, time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             try:
@@ -114,13 +114,13 @@ class Kernel:
         return float(times.user + times.system)
 
     def close(self) -> None:
-        """End it."""
+        """Shut it down."""
         self.client.stop_channels()
         self._manager.shutdown_kernel(now=True)
 
 
 def until_first_step(job: Job, began: float) -> Timeline:
-    """Return what the job's processes do until the first training step, and when they are seen to do it."""
+    """Return what the job's processes do until the first training step, and when that was observed."""
     seen: Timeline = []
     for status in job.watch():
         worker = next((one for one in status.instances if one.role == "worker"), None)
@@ -133,7 +133,7 @@ def until_first_step(job: Job, began: float) -> Timeline:
 
 
 def bare_step() -> float:
-    """Return the seconds that a fresh process takes to import TensorFlow and to make one step."""
+    """Return the seconds that a new process takes to import TensorFlow and to make one step."""
     begun = time.monotonic()
     subprocess.run([sys.executable, "-c", BARE], check=True, capture_output=True)
     return time.monotonic() - begun
@@ -152,7 +152,7 @@ def main() -> None:
         bare = bare_step()
         kernel = Kernel(folder)
         try:
-            # Whoever trains has imported TensorFlow to define the model, or does so in the very cell; that is not ours.
+            # Users have imported TensorFlow to define the model, or do so in the same cell; that time is not ours.
             kernel.run(f"%load_ext elasticdl_nb\n{MODEL}")
             began = time.time()
             timeline = kernel.press_run(TRAIN)

@@ -1,4 +1,4 @@
-"""Reading RecordIO through `record_dataset` against TFRecordDataset, both into batches, runs taken in turns.
+"""Reading RecordIO through `record_dataset` against TFRecordDataset, both into batches, in alternating runs.
 
 Usage: python benchmarks/recordio_vs_tfrecord.py [--megabytes 30] [--rounds 5] [--lengths 100 3000]
 Targets: at least 1.0 of TFRecordDataset's records/s for 100-byte records, 0.65 for 3 KB.
@@ -30,7 +30,7 @@ TARGETS = {100: 1.0, 3000: 0.65}
 
 
 def make_records(length: int, total: int) -> list[bytes]:
-    """Return records of about that length, somewhat compressible."""
+    """Return somewhat compressible records of about this length."""
     base = np.random.default_rng(0).integers(0, 40, 256 * length, np.uint8).tobytes()
     chance = random.Random(0)
     records = []
@@ -54,7 +54,7 @@ def seconds(dataset: tf.data.Dataset, expected: int) -> float:
     count = sum(int(batch.shape[0]) for batch in dataset)
     elapsed = time.perf_counter() - started
     if count != expected:
-        raise SystemExit(f"{count} records were read instead of {expected}")
+        raise SystemExit(f"read {count} records instead of {expected}")
     return elapsed
 
 
@@ -76,7 +76,7 @@ def compare(length: int, options: argparse.Namespace, folder: Path) -> None:
     for turn in range(options.rounds + 1):
         for name, make in contenders.items():
             elapsed = seconds(make(), len(records))
-            if turn:  # the first is for warming up
+            if turn:  # the first one is a warm-up
                 times[name].append(elapsed)
     base = times["TFRecordDataset"]
     print(f"records of about {length} bytes, batches of {options.batch} (target: {TARGETS.get(length, '-')})")

@@ -1,13 +1,13 @@
-"""Seconds from the death of a process to the first useful step after it, and records that were computed again.
+"""Seconds from a process's death to the first useful step after it, and the number of records computed again.
 
     python benchmarks/recovery.py [--rounds 2] [--strategy AllreduceStrategy]
 
-A job trains DeepFM with two workers and two parameter servers; a worker, a server and the master are killed with
-SIGKILL, in turn. A step is useful once the job has done more records than it had (after going back to a checkpoint,
-where it does). A worker that is started anew needs seconds to import TensorFlow; its peer goes on meanwhile.
+A job trains DeepFM with two workers and two parameter servers; a worker, a server and the master are killed in turn,
+with SIGKILL. A step is useful once the job has done more records than before (which may be after going back to a
+checkpoint). A new worker needs seconds to import TensorFlow; its peer continues meanwhile.
 
-With AllreduceStrategy, three workers train a dense model. One is killed, the oldest in every other round. Figures:
-seconds to the next step of the others, and for how long they paused when another worker joined in its place.
+With AllreduceStrategy, three workers train a dense model. One is killed, in every other round the oldest. Figures:
+seconds to the next step of the others, and how long they paused when another worker took its place.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def start(folder: Path) -> Job:
 
 
 def running(job: Job) -> pb.JobStatus:
-    """Wait until every process is at work, a checkpoint was made since, and some records after it."""
+    """Wait until every process is working, a checkpoint was made since, and some records were done after it."""
     status = job.status()
     checkpoint = None
     while True:
@@ -64,7 +64,7 @@ def running(job: Job) -> pb.JobStatus:
 
 
 def measure(job: Job, role: str) -> tuple[float, int]:
-    """Kill a process; return the seconds until the first useful step, and the records that the job went back by."""
+    """Kill a process; return the seconds until the first useful step, and how many records the job went back."""
     before = running(job)
     victim = next(one for one in before.instances if one.role == role)
     os.kill(victim.pid, signal.SIGKILL)
@@ -127,12 +127,12 @@ def start_ring(folder: Path) -> Job:
 
 
 def rings(job: Job) -> list[pb.Event]:
-    """What was said whenever a ring was formed."""
+    """The events that report the forming of a ring."""
     return [event for event in job.status().events if event.text.startswith("training together")]
 
 
 def wait_for_ring(job: Job, formed: int, workers: int) -> pb.Event:
-    """Wait until a ring of so many workers was formed after so many others, and it has trained for a second."""
+    """Wait until a ring of this many workers was formed, after `formed` others, and has trained for a second."""
     deadline = time.perf_counter() + DEADLINE
     while time.perf_counter() < deadline:
         found = [ring for ring in rings(job)[formed:] if ring.text.count("worker-") == workers]
@@ -144,13 +144,13 @@ def wait_for_ring(job: Job, formed: int, workers: int) -> pb.Event:
 
 
 def pause(job: Job, when: float) -> float:
-    """Seconds between the last step before a moment and the first after it."""
+    """Seconds between the last step before a moment and the first one after it."""
     times = [point.time for point in job.status().losses]
     return min(one for one in times if one > when) - max(one for one in times if one <= when)
 
 
 def measure_ring(job: Job, victim: int) -> tuple[float, float]:
-    """Kill a worker; return the seconds to the next step of the others, and for how long they paused when it joined."""
+    """Kill a worker; return the seconds to the others' next step, and how long they paused when a new one joined."""
     formed = len(rings(job))
     pid = next(one.pid for one in job.status().instances if one.role == "worker" and one.index == victim)
     killed = time.time()

@@ -1,7 +1,7 @@
-"""Pulling a million rows of six columns into Parquet, beside the engine's own Arrow export: time and memory.
+"""Pulling a million rows of six columns into Parquet, compared with the engine's own Arrow export: time and memory.
 
-Each side runs in a process of its own, whose peak of memory is measured above what it had before. PostgreSQL is
-measured where its programs are installed, on a server of the benchmark's own, or where one is named:
+Each side runs in a process of its own, and its peak memory is measured relative to the start. PostgreSQL is measured if
+its programs are installed, on a server of the benchmark's own, or on a given server:
 python benchmarks/sql_pull.py --postgresql postgresql://user@host/database
 """
 
@@ -51,7 +51,7 @@ def pull(url: str, target: str) -> None:
 
 
 def export(url: str, target: str) -> None:
-    """The engine's own Arrow export of the same rows into the same form of file, and nothing else."""
+    """The engine's own Arrow export of the same rows to the same kind of file, and nothing else."""
     import pyarrow.parquet as pq
 
     if url.startswith("postgresql"):
@@ -128,7 +128,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def own_server() -> Iterator[str]:
-    """The URL of a server in a temporary folder, or nothing where the programs are missing."""
+    """The URL of a server in a temporary folder, or nothing if its programs are missing."""
     tests = Path(__file__).parents[1] / "tests"
     sys.path += [os.fspath(tests), os.fspath(tests / "sql")]
     import database_servers

@@ -1,6 +1,6 @@
 """How fast the master hands out tasks: a real master over real gRPC, and simulated workers that do nothing with them.
 
-The alternative it is compared with is the same exchange with one unary call per task and per result, as ElasticDL did.
+It is compared with the same exchange by one unary call per task and one per result, as in ElasticDL.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 CLIENTS = 2
 CONNECTIONS = 2
-"""Of each client process; its workers' streams share them, as gRPC shares connections between channels by itself.
+"""Connections of each client process, shared by its workers' streams, as gRPC shares connections between channels.
 
-With eight the same exchange takes a tenth more processor time on both sides.
+With eight, the same exchange takes a tenth more processor time on both sides.
 """
 
 
 class NoProcesses:
-    """A platform whose instances are played by the benchmark's client processes."""
+    """A platform whose instances are simulated by the benchmark's client processes."""
 
     def __init__(self) -> None:
         self.exited: asyncio.Queue[Exited] = asyncio.Queue()
@@ -61,7 +61,7 @@ class NoProcesses:
 
 
 async def serve(workers: int, tasks: int) -> float:
-    """Run a prediction job of one record a task; return the seconds from the first task done to the last."""
+    """Run a prediction job with one record per task; return the seconds from the first task done to the last."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ELASTICDL_HOME"] = folder
         data = Path(folder) / "data.csv"
@@ -108,8 +108,8 @@ async def serve(workers: int, tasks: int) -> float:
 
 
 async def play(address: str, token: str, first: int, count: int) -> None:
-    """Play `count` workers until the master lets them go; print what was measured as JSON."""
-    gc.disable()  # the workers are to cost as little as they can: they share the machine with the master
+    """Simulate `count` workers until the master dismisses them; print the measurements as JSON."""
+    gc.disable()  # workers should cost as little as possible, as they share the machine with the master
     channels = [
         grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(CONNECTIONS)
     ]
@@ -154,7 +154,7 @@ async def play(address: str, token: str, first: int, count: int) -> None:
 
 
 async def unary(workers: int, seconds: float) -> float:
-    """Return how many tasks a second bare unary calls between processes could hand out: the bound of that way."""
+    """Return how many tasks per second bare unary calls between processes could hand out: that method's bound."""
     server = grpc.aio.server()
 
     async def answer(request: bytes, context: object) -> bytes:
@@ -168,7 +168,7 @@ async def unary(workers: int, seconds: float) -> float:
     clients = [subprocess.Popen(arguments, stdout=subprocess.PIPE) for _ in range(CLIENTS)]
     calls = sum([int((await asyncio.to_thread(client.communicate))[0]) for client in clients])
     await server.stop(None)
-    # A task takes two calls: one that asks for it and one that reports its result.
+    # A task takes two calls: one to request it and one to report its result.
     rate = calls / seconds / 2
     print(f"unary calls, nothing behind them: {rate:,.0f} tasks/s")
     return rate

@@ -1,6 +1,6 @@
-"""Callbacks that go by a job's steps, however many workers make them: for a model's `callbacks()` (loads Keras).
+"""Callbacks that count a job's steps across all of its workers, for a model's `callbacks()` (loads Keras).
 
-Keras' own callbacks work too; what they see as an epoch or a batch is what this worker has of it.
+Keras' own callbacks work too; the epochs and batches they see are this worker's share.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["LearningRateScheduler", "MaxStepsStopping"]
 
 
 class LearningRateScheduler(keras.callbacks.Callback):  # type: ignore[misc]
-    """Sets the learning rate before every step to `schedule(step)`, the steps of the whole job so far (from 0)."""
+    """Sets the learning rate before every step to `schedule(step)`; `step` counts those of the whole job, from 0."""
 
     def __init__(self, schedule: Callable[[int], float]) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class LearningRateScheduler(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class MaxStepsStopping(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends the training after `max_steps` steps of the whole job, even if epochs are left."""
+    """Ends training after `max_steps` steps of the whole job, even if epochs remain."""
 
     def __init__(self, max_steps: int) -> None:
         super().__init__()

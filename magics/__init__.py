@@ -24,10 +24,10 @@ _RECORDER = "_elasticdl_recorder"
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Register everything with a shell; doing so twice is harmless."""
+    """Register everything with a shell; doing it twice is harmless."""
     if hasattr(shell, _RECORDER):
         return
-    # What TensorFlow has to say of its build, in red, at its first import in the notebook.
+    # Silences what TensorFlow prints about its build, in red, when a notebook first imports it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     shell.register_magics(ElasticDLMagics(shell))
     sql = SQLFlowMagics(shell)
@@ -40,7 +40,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Stop recording and completing, and close databases; the magics stay, as IPython has no way to remove them."""
+    """Stop recording and completing, and close databases; the magics stay, as IPython cannot remove them."""
     sql = shell.magics_manager.registry.get(SQLFlowMagics.__name__)
     if sql is not None:
         sql.close()

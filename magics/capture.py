@@ -1,4 +1,4 @@
-"""Capture from a live IPython shell: its history and namespace go in, a packaged module comes out."""
+"""Capture from a live IPython shell: in go its history and namespace, out comes a packaged module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elasticdl_nb.capture.history import executed_cells, forget_outcomes, record
 
 
 def capture(shell: InteractiveShell, names: Iterable[str], directory: str | None = None) -> Captured:
-    """Return the module that defines `names` as the notebook's executed cells left them.
+    """Return a module that defines `names` as the notebook's executed cells left them.
 
     `directory` is the notebook's folder, by default the working directory. Raises CaptureError, see `capture_cells`.
     """
@@ -26,18 +26,18 @@ def capture(shell: InteractiveShell, names: Iterable[str], directory: str | None
 
 
 class CellRecorder:
-    """Remembers how each cell ended, so that what a failed cell did not define is not taken for defined."""
+    """Remembers how each cell ended, so that what a failed cell did not reach does not count as defined."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
 
     def start(self) -> None:
-        """Begin with the next cell that ends; starting twice is harmless."""
+        """Record from the next cell that ends; starting twice is harmless."""
         if self._finished not in self.shell.events.callbacks["post_run_cell"]:
             self.shell.events.register("post_run_cell", self._finished)
 
     def stop(self) -> None:
-        """Record no more cells, and forget those that were recorded."""
+        """Stop recording cells, and forget those recorded."""
         forget_outcomes(self.shell)
         if self._finished in self.shell.events.callbacks["post_run_cell"]:
             self.shell.events.unregister("post_run_cell", self._finished)

@@ -1,4 +1,4 @@
-"""Completion of the magics' options and their values, in every front end that asks the kernel."""
+"""Completion of the magics' options and values, in every front end that asks the kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OWN: dict[str, tuple[Own, ...]] = {
 }  # fmt: skip
 
 
-# Those that people write: Keras has most of them under a second and third name, too.
+# The common names; Keras has second and third names for most of them.
 _KERAS = {
     "loss": [name for name in LOSSES if "_" in name or name in ("mae", "mse")],
     "optimizer": OPTIMIZERS,
@@ -50,7 +50,7 @@ def make_matcher(namespace: Mapping[str, Any]) -> Callable[[CompletionContext], 
 
 
 def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the text before the cursor that is to be replaced, and what may stand in its place.
+    """Return the text before the cursor to be replaced, and the candidates for it.
 
     `lines` are the cell's lines up to the cursor.
     """
@@ -62,7 +62,7 @@ def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[
     if value and (value["value"] or line.endswith(("=", " "))) and not value["value"].startswith("--"):
         assigned = line[value.end("name")] == "="
         found = _values(magic, value["name"].replace("-", "_"), value["value"], namespace, assigned)
-        # After a switch comes the next option.
+        # A switch is followed by the next option.
         if found is not None:
             return value["value"], found
     word = re.search(r"\S*$", line)
@@ -82,7 +82,7 @@ def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[
 
 
 def _magic_at(lines: list[str]) -> str:
-    """The magic whose options stand where the cursor is; empty if none is."""
+    """The magic whose options are at the cursor; empty if there is none."""
     here = _MAGIC.match(lines[-1])
     if here and re.match(r"\s*%{1,2}elasticdl_\w+\s", lines[-1]):
         return here[1]
@@ -113,9 +113,9 @@ def _names(magic: str) -> list[str]:
 
 
 def _values(magic: str, name: str, text: str, namespace: Mapping[str, Any], assigned: bool) -> list[str] | None:
-    """Values of the option that begin with `text`; None for a switch or an option that is not known.
+    """Values of the option that begin with `text`; None for a switch or an unknown option.
 
-    `assigned` says that a `=` stands after the option's name.
+    `assigned` means that the option's name is followed by `=`.
     """
     for kind in _kinds(magic):
         try:
@@ -145,7 +145,7 @@ def _values_of(option: Option, text: str, namespace: Mapping[str, Any], assigned
     if option.form.startswith(("PATH", "DIR")):
         frames = [f"${name}" for name, value in names.items() if option.group == "Data" and is_frame(value)]
         return [*frames, *_paths(text)]
-    # IPython would offer names of Python where nothing else is offered.
+    # IPython would offer Python's names if nothing else were offered.
     return [str(option.default)] if isinstance(option.default, (int, float)) else []
 
 

@@ -1,4 +1,4 @@
-"""`--dry_run`: everything that a job would be made of, and no job."""
+"""`--dry_run`: shows everything that a job would consist of, but starts no job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from elasticdl_nb.runtime.spec import JobKind
 def show_dry_run(kind: JobKind, given: Mapping[str, Any]) -> None:
     """Show the packaged source, its requirements and the job; leave nothing behind.
 
-    The source is imported in a fresh process. Raises what submitting would raise, and CaptureError.
+    The source is imported in a new process. Raises what submitting would raise, and CaptureError.
     """
     with notes(say), dry_run(kind, given) as folder:
         spec = folder.spec()

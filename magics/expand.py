@@ -1,8 +1,8 @@
 """`$name`, `$name.attribute` and `{expression}` in a magic's options, replaced from the notebook.
 
-A value that consists of one such reference becomes the object itself, so that frames can be handed over; within other
-text it becomes its `str`. `$$` stands for a dollar sign. What stands in braces and is no expression that can be
-evaluated (`{'a': 1}` in a literal, say) is left as it is, and so are environment variables.
+A value that consists of one such reference becomes the object itself, so that frames can be passed. In other text it
+becomes its `str`. `$$` stands for a dollar sign. Braces around anything that is not a valid expression (`{'a': 1}` in a
+literal, say) are left as they are, and so are environment variables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ReferenceProblem(ElasticDLError):
 
 
 def expand(text: str, namespace: Mapping[str, Any]) -> Any:
-    """Return the value that `text` stands for; raise ReferenceProblem if it refers to nothing."""
+    """Return the value that `text` stands for; raise ReferenceProblem if it refers to something that does not exist."""
     whole = _REFERENCE.fullmatch(text)
     if whole is not None and text != "$$":
         return _value(whole, namespace)
@@ -38,7 +38,7 @@ def _value(match: re.Match[str], namespace: Mapping[str, Any]) -> Any:
     if root not in namespace:
         if root in os.environ:
             return match[0]
-        raise ReferenceProblem(f"${root}: the notebook has no variable of that name.{did_you_mean(root, namespace)}")
+        raise ReferenceProblem(f"${root}: the notebook has no variable with that name.{did_you_mean(root, namespace)}")
     value = namespace[root]
     for place, attribute in enumerate(attributes):
         if not hasattr(value, attribute):

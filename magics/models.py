@@ -17,17 +17,17 @@ _ONE_OF = (("input_fn", "dataset_fn"),)
 def fill_in(
     kind: JobKind, given: Mapping[str, Any], namespace: Mapping[str, Any], defined: Collection[str]
 ) -> dict[str, Any]:
-    """Return the options with the notebook's objects in the place of their names, under the options' own names.
+    """Return the options, under their main names, with the notebook's objects in place of the objects' names.
 
-    `defined` are the names that the cell itself has bound: a model among them need not be named. Functions of the model
-    contract (`loss`, `optimizer`, `dataset_fn`, …) that the notebook defines belong to a model that has none itself.
+    `defined` are the names that the cell itself has bound; a model among them need not be named. Functions of the model
+    contract (`loss`, `optimizer`, `dataset_fn`, …) that the notebook defines go with a model that has none of its own.
     Raises OptionError for a model that the notebook does not have.
     """
     filled: dict[str, Any] = {}
     for name, value in given.items():
         option = find_option(kind, name)
         if option.name in filled:
-            raise OptionError(name, f"given twice: it is the same option as {option.name}")
+            raise OptionError(name, f"given twice; it is the same option as {option.name}")
         filled[option.name] = _object(option.name, value, namespace, bool(given.get("model_zoo")))
     if kind != "train":
         return filled
@@ -44,7 +44,7 @@ def fill_in(
 
 
 def _object(option: str, value: Any, namespace: Mapping[str, Any], has_zoo: bool) -> Any:
-    """Return what the notebook calls `value`, or `value` itself where that is no name of the notebook."""
+    """Return the notebook's object named `value`, or `value` itself if the notebook has no such name."""
     from elasticdl_nb.runtime.model.contract import CLASS_NAMES
 
     if not isinstance(value, str):
@@ -77,18 +77,18 @@ def cells_model(namespace: Mapping[str, Any], defined: Collection[str]) -> str:
         if name in models:
             return name
     classes = [name for name in models if isinstance(namespace[name], type)]
-    # What another class builds on is not meant by itself.
+    # A class from which another one derives is not the model itself.
     bases = {base for name in classes for base in namespace[name].__mro__[1:]}
     last = [name for name in models if not (isinstance(namespace[name], type) and namespace[name] in bases)]
     if len(last) > 1:
-        raise OptionError("model_def", f"needed: this cell defines several models, {' and '.join(sorted(last))}")
+        raise OptionError("model_def", f"required: this cell defines several models, {' and '.join(sorted(last))}")
     if not last and defined:
-        raise OptionError("model_def", "needed: this cell defines no keras.Model and no custom_model function")
+        raise OptionError("model_def", "required: this cell defines no keras.Model or custom_model function")
     return last[0] if last else ""
 
 
 def is_model(name: str, value: object) -> bool:
-    """Whether the value is a Keras model, a class of them, or a function by the name of custom_model."""
+    """Whether the value is a Keras model, a class of models, or a function named custom_model."""
     if isinstance(value, types.FunctionType):
         return name == "custom_model"
     kind = value if isinstance(value, type) else type(value)
@@ -116,7 +116,7 @@ def _add_parts(filled: dict[str, Any], model: object, namespace: Mapping[str, An
         if any(filled.get(one) or _has(model, CLASS_NAMES[one]) for one in rivals):
             continue
         if role == "prediction_outputs_processor":
-            continue  # Not an option of training.
+            continue  # not an option of training
         for name in names:
             value = namespace.get(name)
             if isinstance(value, types.FunctionType) and _is_of_notebook(value, namespace):

@@ -1,4 +1,4 @@
-"""What stands after a magic's name and on a cell's option lines, as options with their values."""
+"""The text after a magic's name and on a cell's option lines, read as options with their values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
 class MagicError(ElasticDLError):
-    """A magic's line cannot be understood; the message says why."""
+    """A magic's line is not valid; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Own:
     form: str = "BOOL"
 
 
-WAIT = Own("wait", "Return when the job has ended (--no_wait: as soon as it runs). By default batch runs wait.")
-AS = Own("as", "Name of the variable that gets the job's handle (default: job).", "NAME")
+WAIT = Own("wait", "Return when the job has ended (--no_wait: as soon as it runs). By default, only batch runs wait.")
+AS = Own("as", "Name of the variable for the job's handle (default: job).", "NAME")
 DRY_RUN = Own("dry_run", "Check everything, show the code and the job, and start nothing.")
 HELP = Own("help", "Show this table.")
 JOB_OPTIONS = (WAIT, AS, DRY_RUN, HELP)
@@ -37,7 +37,7 @@ JOB_OPTIONS = (WAIT, AS, DRY_RUN, HELP)
 
 @dataclass(frozen=True)
 class Request:
-    """A magic's line, understood: `words` before the options, `given` of the job's, `own` of the magic's."""
+    """A parsed magic's line: `words` before the options, `given` options of the job, `own` options of the magic."""
 
     words: tuple[str, ...] = ()
     given: dict[str, Any] = field(default_factory=dict)
@@ -47,9 +47,9 @@ class Request:
 def read_request(
     text: str, namespace: Mapping[str, Any], kinds: tuple[JobKind, ...], own: tuple[Own, ...] = JOB_OPTIONS
 ) -> Request:
-    """Return what `text` asks for; `$name`, `$name.attribute` and `{expression}` are taken from the namespace.
+    """Return what `text` requests; `$name`, `$name.attribute` and `{expression}` are taken from the namespace.
 
-    The job's options keep the names they were given by; they are those that any of `kinds` has. Raises OptionError and
+    The job's options may be those of any of `kinds`, and keep the names they were given by. Raises OptionError and
     MagicError.
     """
     words, pairs = split(text)
@@ -123,8 +123,8 @@ def _find(kinds: tuple[JobKind, ...], name: str, mine: Mapping[str, Own]) -> Non
 def split(text: str) -> tuple[list[str], list[tuple[str, str | None]]]:
     """Return the words before the first option, and each option's name with the text up to the next one.
 
-    A value may hold blanks, with or without quotes; `--` inside quotes or brackets begins no option, and ` #` begins a
-    comment. Raises MagicError for a quote that is not closed.
+    A value may contain blanks, with or without quotes. `--` inside quotes or brackets does not begin an option; ` #`
+    begins a comment. Raises MagicError for an unclosed quote.
     """
     starts = list(_starts(text))
     head = _without_comments(text[: starts[0]] if starts else text)
@@ -153,12 +153,12 @@ def _without_comments(text: str) -> str:
 
 
 def _outside(text: str) -> Iterator[tuple[int, str]]:
-    """Every place that is in no quotes, brackets or comment."""
+    """Every position outside quotes, brackets and comments."""
     return ((place, inside) for place, inside in _characters(text) if not inside)
 
 
 def _characters(text: str) -> Iterator[tuple[int, str]]:
-    """Every place, with what it is inside of: the closing quote and brackets that are awaited, or '#'."""
+    """Every position, with what it is inside of: the closing quote and brackets still to come, or '#'."""
     awaited = ""
     for place, character in enumerate(text):
         if awaited == "#":
@@ -185,7 +185,7 @@ def _characters(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _unquoted(value: str) -> str:
-    """Return the value without quotes that stand around the whole of it."""
+    """Return the value without quotes that enclose all of it."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"" and value[0] not in value[1:-1]:
         return value[1:-1]
     return value

@@ -1,4 +1,4 @@
-"""Tables that magics show: options and their meaning, the session's defaults, a job's options."""
+"""Tables that magics show: options and their meanings, the session's defaults, a job's options."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _paragraph(text: str) -> str:
 
 
 def help_table(usage: str, summary: str, own: Sequence[Own], kind: JobKind | None = None) -> Shown:
-    """Return the table of a magic's options: its job's, by group, then its own."""
+    """Return the table of a magic's options: the job's, by group, then the magic's own."""
     rows = []
     if kind is not None:
         summary = summary or _SUMMARIES[kind]
@@ -80,7 +80,7 @@ def _row(option: Option, kind: JobKind) -> tuple[str, str, str, str]:
     names = option.names(kind)
     meaning = option.help + (f" Also: {', '.join(f'--{name}' for name in names[1:])}." if names[1:] else "")
     form = " | ".join(option.choices) if option.choices else option.form
-    default = "needed" if option.required else _value(option.default)
+    default = "required" if option.required else _value(option.default)
     return f"--{option.name}", form, default, meaning
 
 
@@ -101,13 +101,13 @@ def config_table(defaults: Mapping[str, Any]) -> Shown:
 
 
 def spec_table(spec: JobSpec) -> Shown:
-    """Return the table of the options of a job that are not the default ones."""
+    """Return the table of a job's options that differ from their defaults."""
     rows = [
         (f"--{option.name}", _short(getattr(spec, option.name)))
         for option in options(spec.kind)
         if getattr(spec, option.name) != option.default
     ]
-    return Shown(f"{spec.kind} job {spec.job_name}, with these options and the defaults of the others:",
+    return Shown(f"{spec.kind} job {spec.job_name}, with these options and defaults for the others:",
                  ("option", "value"), rows)  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def make_sql_matcher(magic: SQLFlowMagics) -> Callable[[CompletionContext], Simp
 
 
 def complete(lines: Sequence[str], magic: SQLFlowMagics) -> tuple[str, list[str]]:
-    """Return the text before the cursor that is to be replaced, and what may stand in its place."""
+    """Return the text before the cursor to be replaced, and the candidates for it."""
     match = _MAGIC.match(lines[-1])
     if match is not None:
         before = lines[-1][match.end() :]
@@ -74,7 +74,7 @@ def complete(lines: Sequence[str], magic: SQLFlowMagics) -> tuple[str, list[str]
 
 
 def candidates(before: str, fragment: str, catalog: Session) -> list[str]:
-    """Return what may stand after `before`, in the last statement of that text."""
+    """Return what may follow `before`, in the last statement of that text."""
     tokens = _last_statement(before, catalog.dialect)
     if tokens is None:
         return []
@@ -119,7 +119,7 @@ def _last_statement(before: str, dialect: str) -> list[Token] | None:
 
 
 def _tables_named(tokens: Sequence[Token]) -> list[str]:
-    """Tables that stand after FROM and JOIN."""
+    """The tables named after FROM and JOIN."""
     found = []
     for place, token in enumerate(tokens[:-1]):
         if token.upper in ("FROM", "JOIN") and tokens[place + 1].kind == "word":
@@ -141,7 +141,7 @@ def _columns(tokens: Sequence[Token], catalog: Session) -> list[str]:
 def _columns_of(table: str, catalog: Session) -> list[str]:
     try:
         return list(catalog.columns(table))
-    except ElasticDLError:  # it may be an alias, or not written out yet
+    except ElasticDLError:  # it may be an alias, or incomplete
         return []
 
 
@@ -158,7 +158,7 @@ def _trainable(catalog: Session) -> list[str]:
 
 
 def _attributes(verb: str, tokens: Sequence[Token], catalog: Session) -> list[str]:
-    """Keys of WITH, those of the model that is named after TRAIN among them."""
+    """Keys of WITH, including those of the model named after TRAIN."""
     from elasticdl_nb.sql.language.statements import Name, Position
     from elasticdl_nb.sql.models.attributes import known_keys
     from elasticdl_nb.sql.models.finding import find_model

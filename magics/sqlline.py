@@ -1,4 +1,4 @@
-"""What stands on the first line of `%sqlflow` and `%%sqlflow`: options, `name <<`, and then SQL."""
+"""The first line of `%sqlflow` and `%%sqlflow`: options, `name <<`, and then SQL."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from elasticdl_nb.magics.options import AS, HELP, WAIT, Own
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.sql.engines.parameters import read_parameters
 
-CONNECT = Own("connect", "The database, from here on: a DuckDB file, a URL such as postgresql://user@host/name, or "
-              "$name of an open connection. At first it is DuckDB in memory.", "URL")  # fmt: skip
-STORE = Own("store", "Where trained models are kept, from here on.", "DIR")
-PARAM = Own("param", "A value for :NAME in the statements; without =VALUE, the notebook's variable.", "NAME[=VALUE]")
-TEMPLATE = Own("template", "Put the notebook's values for {{ name }}, as they are: nothing is quoted or escaped.")
+CONNECT = Own("connect", "The database from now on: a DuckDB file, a URL such as postgresql://user@host/name, or "
+              "$name of an open connection. Initially, DuckDB in memory.", "URL")  # fmt: skip
+STORE = Own("store", "Where trained models are kept from now on.", "DIR")
+PARAM = Own("param", "The value of :NAME in statements; without =VALUE, the notebook's variable.", "NAME[=VALUE]")
+TEMPLATE = Own("template", "Replace {{ name }} with the notebook's value as it is: nothing is quoted or escaped.")
 DRY_RUN = Own("dry_run", "Check everything, show what would be done, and do nothing.")
 SHOW_PROGRAM = Own("show_program", "Show the Python programs that would run, and do nothing.")
 OPTIONS = (CONNECT, STORE, PARAM, TEMPLATE, DRY_RUN, SHOW_PROGRAM, WAIT, AS, HELP)
 
 _NAME = re.compile(r"\s*--(?P<name>[A-Za-z][\w-]*)(?P<equals>=)?")
 _VALUE = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"']\S*))""")
-# NAME=VALUE, where the value may be in quotes of its own.
+# NAME=VALUE, where the value may have quotes of its own.
 _PAIR = re.compile(r"""\s*(?P<bare>[^\s"'=]+(?:=(?:"[^"]*"|'[^']*'|\[[^\]]*\]|\S*))?)""")
 _TARGET = re.compile(r"\s*(?P<name>[^\W\d]\w*)\s*<<")
 _REFERENCE = re.compile(r"\{\{\s*(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*\}\}")
@@ -31,7 +31,7 @@ _REFERENCE = re.compile(r"\{\{\s*(?P<name>[^\W\d]\w*(?:\.[^\W\d]\w*)*)\s*\}\}")
 
 @dataclass(frozen=True)
 class SqlLine:
-    """A first line, understood: the magic's options, the variable that takes the result, and where SQL begins."""
+    """A parsed first line: the magic's options, the variable for the result, and where the SQL begins."""
 
     options: dict[str, Any] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class SqlLine:
 
 
 def read_line(line: str, namespace: Mapping[str, Any]) -> SqlLine:
-    """Return what the first line of a cell or a line magic says; raise OptionError.
+    """Parse the first line of a cell or a line magic; raise OptionError.
 
-    Options end where no `--name` follows: `-- comment` is SQL.
+    Options end where no `--name` follows; `-- comment` is SQL.
     """
     options: dict[str, Any] = {}
     params: list[str] = []
@@ -95,7 +95,7 @@ def _params(pairs: list[str], namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def filled(text: str, params: Mapping[str, Any], namespace: Mapping[str, Any]) -> str:
-    """Return the text with values in the place of `{{ name }}` and `{{ name.attribute }}`; raise OptionError."""
+    """Return the text with values in place of `{{ name }}` and `{{ name.attribute }}`; raise OptionError."""
 
     def value(match: re.Match[str]) -> str:
         root, *attributes = match["name"].split(".")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from elasticdl_nb.sql.result import Result
     from elasticdl_nb.sql.session import Session
 
-_SUMMARY = "Run SQL that trains, evaluates, explains and predicts. Options stand before the SQL, on the first line."
-_NOTE = "name << SELECT … keeps the result in a variable: name.df(), name.arrow(), name.pl(). See docs/sql.md."
+_SUMMARY = "Run SQL that trains, evaluates, explains and predicts. Options come before the SQL, on the first line."
+_NOTE = "name << SELECT … stores the result in a variable: name.df(), name.arrow(), name.pl(). See docs/sql.md."
 _SIMPLE = (str, numbers.Number, decimal.Decimal, datetime.date, datetime.time, type(None))
 
 
@@ -46,7 +46,7 @@ class SQLFlowMagics(Magics):
 
     @property
     def session(self) -> Session:
-        """The session, which begins with the first statement."""
+        """The session, which starts with the first statement."""
         if self._session is None:
             self._session = self._open(self._connect, self._store)
         return self._session
@@ -96,7 +96,7 @@ class SQLFlowMagics(Magics):
 
     def _show_session(self, request: SqlLine) -> None:
         if request.target:
-            raise MagicError(f"{request.target} << is followed by no SQL")
+            raise MagicError(f"no SQL follows {request.target} <<")
         session = self.session
         listed = [("database", session.engine.label), ("tables", _list(session.tables())),
                   ("trained models", _list(session.models()))]  # fmt: skip
@@ -108,7 +108,7 @@ class SQLFlowMagics(Magics):
         wait = waits(request.options.get("wait"))
         variable = str(request.options.get("as", "job"))
         if not variable.isidentifier():
-            raise OptionError("as", f"{variable!r} is no name of a variable")
+            raise OptionError("as", f"{variable!r} is not a valid variable name")
         left = len(parse(text, self.session.dialect, params))
 
         def show(job: Job) -> None:
@@ -140,14 +140,14 @@ class SQLFlowMagics(Magics):
 
 
 def _text(line: str, request: SqlLine, cell: str | None) -> str:
-    """Return the SQL, at the lines and columns where it stands in the notebook's cell."""
+    """Return the SQL, at the same lines and columns as in the notebook's cell."""
     magic = "%sqlflow " if cell is None else "%%sqlflow "
     first = " " * (len(magic) + request.start) + line[request.start :]
     return first if cell is None else f"{first}\n{cell}"
 
 
 def _notebooks(text: str, session: Session, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The notebook's simple values that the statements refer to as `:name`."""
+    """The notebook's simple values to which the statements refer as `:name`."""
     names = {place.name for place in placeholders(text, dialect_of(session.dialect))}
     found = {name: namespace[name] for name in names if name in namespace}
     return {name: value for name, value in found.items() if _is_simple(value)}

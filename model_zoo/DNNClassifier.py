@@ -9,10 +9,10 @@ from elasticdl_nb import batched
 
 
 class DNNClassifier(DNN):
-    """Gives the probability of each class.
+    """Predicts the probability of each class.
 
     Takes hidden_units, learning_rate, features (names of columns; all by default), label (a column's name), and either
-    n_classes, for labels 0 to n_classes - 1, or classes: the list of the label's values.
+    n_classes, for labels 0 to n_classes - 1, or classes, the list of the label's values.
     """
 
     activation = "softmax"
@@ -35,7 +35,7 @@ class DNNClassifier(DNN):
         return (made[0], self.class_number(made[1])) if isinstance(made, tuple) else made
 
     def class_number(self, column):
-        """A column [n] of classes, as numbers or texts, as integers [n] from 0."""
+        """Turn a column [n] of classes, numbers or texts, into integers [n] from 0."""
         if self.classes:
             texts = column if column.dtype == tf.string else tf.strings.as_string(column)
             matches = tf.equal(texts[:, tf.newaxis], tf.constant([str(value) for value in self.classes]))
@@ -47,5 +47,5 @@ class DNNClassifier(DNN):
         return tf.cast(column, tf.int32)
 
     def default_metrics(self):
-        """The share of records whose class is found."""
+        """The share of records whose class is predicted correctly."""
         return {"accuracy": keras.metrics.SparseCategoricalAccuracy()}

@@ -1,4 +1,4 @@
-"""The standard input for rows that a SQL engine's result was turned into: one serialized tf.Example a row.
+"""The standard input for the rows of a SQL engine's result, converted to one serialized tf.Example per row.
 
 Such records carry their own column names, so nothing about the table has to be known beforehand: each record is decoded
 into (name, value) pairs.
@@ -16,8 +16,8 @@ LABEL = "label"
 def elasticdl_input_function(records, mode):
     """Turn serialized Examples [n] into {"numbers": [n, 256]} and labels [n] (the feature named "label").
 
-    Numbers stand in the slot that their name hashes to; a string sets the slot of "name=string" to one (feature
-    hashing). A feature that a record lacks counts as zero, and the order of features does not matter.
+    A number goes to the slot that its name hashes to; a string sets the slot of "name=string" to one (feature hashing).
+    A feature that a record lacks counts as zero, and the order of features does not matter.
     """
     names, numbers, texts, is_text = decode_examples(records)
     features = {"numbers": hashed(names, numbers, texts, is_text, exclude=LABEL)}
@@ -42,7 +42,7 @@ def decode_examples(records):
 
 
 def hashed(names, numbers, texts, is_text, exclude):
-    """Spread named values [n, features] over slots [n, 256] by the hash of their names; `exclude` is left out."""
+    """Distribute named values [n, features] over slots [n, 256] by the hash of their names; `exclude` is left out."""
     keys = tf.where(is_text, tf.strings.join([names, texts], separator="="), names)
     slots = tf.strings.to_hash_bucket_fast(keys, SLOTS)
     values = tf.where(is_text, 1.0, numbers)
@@ -54,12 +54,12 @@ def hashed(names, numbers, texts, is_text, exclude):
 
 
 def number_of(names, numbers, name):
-    """The number [n] that each record has under `name`; zero where it has none."""
+    """The number that each record has under `name`, [n]; zero if it has none."""
     return tf.reduce_sum(tf.where(tf.equal(names, name), numbers, 0.0), axis=1)
 
 
 def text_of(names, texts, name):
-    """The string [n] that each record has under `name`; empty where it has none."""
+    """The string that each record has under `name`, [n]; empty if it has none."""
     return tf.strings.reduce_join(tf.where(tf.equal(names, name), texts, ""), axis=1)
 
 

@@ -11,10 +11,10 @@ BUCKETS = 10_000
 def tabular_input(records, mode, metadata, *, features=None, label="label"):
     """Turn a batch of records into {"numbers": float [n, a], "categories": int [n, b]} and the label column [n].
 
-    `features` names the columns to use; without it, all but the label. Columns of strings become categories: hashes
-    of their name and value below 10,000. Records may be columns of a table, rows of strings (CSV), or serialized
-    Examples; these hold no list of columns, so without `features` theirs are spread over 256 numbers by their names
-    (see `sqlflow.elasticdl_input_function`), and with it they have to be numbers.
+    `features` names the columns to use; by default all but the label. Columns of strings become categories: hashes
+    below 10,000 of their name and value. Records may be columns of a table, rows of strings (CSV), or serialized
+    Examples. Examples have no list of columns, so without `features` theirs are hashed to 256 numbers by their names
+    (see `sqlflow.elasticdl_input_function`), and with `features` they must be numbers.
     """
     if isinstance(records, dict):
         columns = records
@@ -30,7 +30,7 @@ def tabular_input(records, mode, metadata, *, features=None, label="label"):
     if mode == Mode.PREDICTION:
         return made
     if label not in columns:
-        raise ValueError(f"the data has no column {label!r}, the label; name it with params: label='…'")
+        raise ValueError(f"the data has no column {label!r} for the label; set it with params: label='…'")
     return made, columns[label]
 
 

@@ -1,7 +1,7 @@
-"""Trouble on purpose: workers that join and processes that die, by a schedule or at random, while a job runs.
+"""Trouble on purpose: workers join and processes die, on a schedule or at random, while a job runs.
 
-What happens when is a plain, repeatable list or generator of events (`parse_schedule`, `poisson`); `unleash` makes them
-happen to a job on this machine.
+Events come from a plain, repeatable list or generator (`parse_schedule`, `poisson`). `unleash` makes them happen to a
+job on this machine.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _LINE = re.compile(
 
 @dataclass(frozen=True)
 class Signal:
-    """Send a signal to a process of the job, `at` seconds after the start; any of its role, if it has no index.
+    """Send a signal to a process of the job, `at` seconds after the start.
 
-    `chance`, from 0 to 1, says which one of any.
+    Without an index, any process of the role may get it; `chance`, from 0 to 1, selects which one.
     """
 
     at: float
@@ -45,7 +45,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Scale:
-    """Go on with this many workers, `at` seconds after the start."""
+    """Continue with this many workers, `at` seconds after the start."""
 
     at: float
     workers: int
@@ -57,8 +57,8 @@ Event = Signal | Scale
 def parse_schedule(text: str) -> list[Event]:
     """Return the events of a schedule: `10s kill worker-0; 20s scale 4; 30s kill master; 40s stop ps-1`.
 
-    Times count from the start, in seconds; `kill`, `stop` and `continue` take a role, with a number or without.
-    Raises OptionError that names what is not understood.
+    Times are seconds from the start; `kill`, `stop` and `continue` take a role, with or without a number.
+    Raises OptionError, which names the part that is not valid.
     """
     events: list[Event] = []
     for part in re.split(r"[;\n]", text):
@@ -66,7 +66,7 @@ def parse_schedule(text: str) -> list[Event]:
             continue
         match = _LINE.fullmatch(part.strip())
         if match is None:
-            problem = f"{part.strip()!r} is not understood; '10s kill worker-0' or '20s scale 4' would be"
+            problem = f"{part.strip()!r} is not valid; expected something like '10s kill worker-0' or '20s scale 4'"
             raise OptionError("schedule", problem)
         at = float(match["at"])
         if match["workers"]:
@@ -80,11 +80,11 @@ def parse_schedule(text: str) -> list[Event]:
 def poisson(mean: float, *, kills: int = 0, seed: int = 0, roles: Sequence[str] = ROLES[:3]) -> Iterator[Event]:
     """Yield deaths of random processes of these roles, `mean` seconds apart on average.
 
-    There are `kills` of them; with 0 there is no end. Raises OptionError if that makes no sense.
+    There are `kills` of them, or no end of them if it is 0. Raises OptionError for values that are not valid.
     """
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
-        raise OptionError("roles", f"{', '.join(unknown) or 'none'}: some of {', '.join(ROLES)} are needed")
+        raise OptionError("roles", f"{', '.join(unknown) or 'none'}; expected some of {', '.join(ROLES)}")
     if mean <= 0:
         raise OptionError("poisson", f"{mean:g} seconds between deaths is too short")
     source = random.Random(seed)
@@ -96,7 +96,7 @@ def poisson(mean: float, *, kills: int = 0, seed: int = 0, roles: Sequence[str] 
 
 
 def choose(event: Signal, living: Sequence[str]) -> str | None:
-    """Return which of the living processes ("worker-0", "master", …) a signal is for, None if there is no such one."""
+    """Return which of the living processes ("worker-0", "master", …) a signal is for, or None if there is none."""
     meant = [
         name for name in sorted(living) if name.partition("-")[0] in event.roles and event.index in (None, _index(name))
     ]
@@ -125,9 +125,9 @@ def processes(folder: JobFolder) -> dict[str, Process]:
 
 
 def unleash(folder: JobFolder, events: Iterable[Event], tell: Callable[[str], None] = lambda _: None) -> int:
-    """Make the events happen to the job, until there are no more or the job is over; return how many did.
+    """Make the events happen to the job, until there are no more or the job is over; return how many took effect.
 
-    `tell` gets a line about each.
+    `tell` is called with a line about each event.
     """
     begun = time.monotonic()
     happened = 0
@@ -140,7 +140,7 @@ def unleash(folder: JobFolder, events: Iterable[Event], tell: Callable[[str], No
             break
         done = _scale(folder, event) if isinstance(event, Scale) else _signal(folder, event)
         happened += bool(done)
-        tell(f"{event.at:.1f}s {done or 'nothing to do it to'}")
+        tell(f"{event.at:.1f}s {done or 'had no effect'}")
     return happened
 
 

@@ -1,4 +1,4 @@
-"""Compilation by numba where it is installed and wanted (`ELASTICDL_NO_NUMBA=1` does without)."""
+"""Compilation by numba where it is installed and wanted (`ELASTICDL_NO_NUMBA=1` turns it off)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile on first call, serially and without the GIL; the machine code is kept in numba's cache.
+    """Compile on first call, serially and without the GIL; numba's cache keeps the machine code.
 
-    Fast-math is left out: it gains nothing on these memory-bound loops, and without it the results are bit for bit
+    Fast-math is off: it gains nothing on these memory-bound loops, and without it the results are bit for bit
     those of NumPy and a NaN stays a NaN. Returns the function itself where there is no numba.
     """
     if not ENABLED:
@@ -36,17 +36,17 @@ def plain(function: F) -> F:
 
 
 def give_back_compiler() -> None:
-    """Let go of the memory in which the compiler's own code stands, once what is needed of it has been compiled.
+    """Release the memory that holds the compiler's own code, once everything needed has been compiled.
 
-    It is 50 MB or more (LLVM's text), and comes back from its file, page by page, should it be needed again. Does
-    nothing on systems without /proc or without such a call.
+    It is 50 MB or more (LLVM's text), and is read from its file again, page by page, if needed. Does nothing on
+    systems without /proc or without such a call.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError), open("/proc/self/maps") as maps:
         madvise = ctypes.CDLL(None, use_errno=True).madvise
         madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         for line in maps:
             addresses, access, *_, path = line.split(maxsplit=5)
-            # Code alone: other private pages of a library may have been changed when it was loaded.
+            # Only code: other private pages of a library may have been changed when it was loaded.
             if access == "r-xp" and "libllvmlite" in path:
                 start, end = (int(address, 16) for address in addresses.split("-"))
                 madvise(start, end - start, mmap.MADV_DONTNEED)

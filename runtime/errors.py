@@ -1,12 +1,12 @@
-"""The tree of errors that people see.
+"""The tree of errors that users see.
 
 ::
 
     ElasticDLError
-    ├── OptionError        an option of a job is wrong: says which, what was given, what would do
-    ├── DataError          data is missing, corrupt or of another form than declared
-    ├── ModelError         the model's code does not keep the model contract
-    ├── ClusterError       the Kubernetes cluster cannot be reached, or turns a request down
+    ├── OptionError        an option of a job is wrong: names it, what was given, what is accepted
+    ├── DataError          data is missing, corrupt or not in the declared form
+    ├── ModelError         the model's code does not follow the model contract
+    ├── ClusterError       the Kubernetes cluster is unreachable or refuses a request
     ├── CaptureError       what a notebook or script defines cannot be packaged; lists every problem
     ├── ImageError         a Docker image cannot be built or pushed
     ├── JobError           a job ended without a result
@@ -15,7 +15,7 @@
     ├── JobNotFound        no job of that name on this machine
     └── SqlError           a SQL statement is wrong; in elasticdl_nb.sql, shows line and column
 
-Each message is complete by itself: command lines and notebooks print it without a traceback.
+Each message is complete in itself: command lines and notebooks print it without a traceback.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ElasticDLError(Exception):
     """Root of the errors this package raises on purpose."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows of the error."""
+        """Return the lines that IPython shows for the error."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -45,15 +45,15 @@ class OptionError(ElasticDLError):
 
 
 class DataError(ElasticDLError):
-    """Data is missing, corrupt, or of another form than declared."""
+    """Data is missing, corrupt, or not in the declared form."""
 
 
 class ModelError(ElasticDLError):
-    """The model's code does not keep the model contract."""
+    """The model's code does not follow the model contract."""
 
 
 class ClusterError(ElasticDLError):
-    """The Kubernetes cluster cannot be reached, or turns a request down; `status` is HTTP's, 0 without an answer."""
+    """The Kubernetes cluster is unreachable or refuses a request; `status` is HTTP's, or 0 without an answer."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -64,12 +64,12 @@ class ClusterError(ElasticDLError):
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same request may well be granted a little later."""
+        """Whether the same request may well succeed a little later."""
         return self.status in (0, 408, 429) or self.status >= 500
 
 
 class CaptureError(ElasticDLError):
-    """What a notebook or script defines cannot be packaged; `problems` lists each name, its place and the cure."""
+    """What a notebook or script defines cannot be packaged; `problems` lists each name, its place and the remedy."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -85,7 +85,7 @@ class JobError(ElasticDLError):
 
 
 class JobFailed(JobError):
-    """A job ended because of an error; `traceback` is the failing process's own (may be empty)."""
+    """A job ended because of an error; `traceback` is that of the process that failed, and may be empty."""
 
     def __init__(self, message: str, traceback: str = "") -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What a dataset is wanted for: the values that `dataset_fn(dataset, mode)` is called with."""
+"""What a dataset is for: the values that `dataset_fn(dataset, mode)` is called with."""
 
 from __future__ import annotations
 

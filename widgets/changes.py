@@ -1,4 +1,4 @@
-"""Which parts of the view have to be sent: the decisions behind the notebook's view and the dashboard's stream."""
+"""Which parts of the view to send: the decisions behind the notebook's view and the dashboard's stream."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from elasticdl_nb.widgets.liveform import PARTS
 class Changes:
     """What a watcher has, and what it should get.
 
-    Numbers are sent twice a second, charts and tables every other second: a part is drawn only when its time has
-    come, and sent only when it differs from what the watcher has. Once the job is over everything is sent at once.
+    Numbers are sent twice a second, charts and tables every other second. A part is drawn only when it is due, and sent
+    only if it differs from what the watcher has. Once the job is over, everything is sent at once.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Changes:
         self._held: set[str] = set()
 
     def update(self, status: JobStatus, now: float) -> dict[str, str]:
-        """Return the parts to send at the time `now` (seconds of a clock that never goes back), by name."""
+        """Return the parts to send, by name, at the time `now` (seconds of a monotonic clock)."""
         everything = is_over(status)
         self._held = set()
         changed: dict[str, str] = {}
@@ -38,7 +38,7 @@ class Changes:
         return changed
 
     def next_due(self) -> float | None:
-        """Return when to call `update` again even if there is no newer status; None if nothing was held back."""
+        """Return when to call `update` again even without a newer status; None if nothing was held back."""
         return min((self._due(name) for name in self._held), default=None)
 
     def _due(self, name: str) -> float:

@@ -1,7 +1,7 @@
-"""Curves as SVG. Colours and fonts come from classes (`theme.py`), sizes from the width there is.
+"""Curves as SVG. Colours and fonts come from classes (`theme.py`), sizes from the available width.
 
-A curve lies in a `viewBox` that is stretched to the space left by the axis, its stroke kept from stretching with it;
-text and dots stand in pixels beside it, labels in the padding. So one picture serves 400 and 1,200 pixels.
+A curve lies in a `viewBox` that is stretched to the space next to the axis, while its stroke keeps its width. Text and
+dots are placed in pixels, labels in the padding. So one picture works at 400 and at 1,200 pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elasticdl_nb.widgets.summary import Curve, curve_in_words
 CHART_HEIGHT = 168
 SPARK_HEIGHT = 34
 
-# The stretched box's units: more than any screen has pixels for a curve of this size.
+# Units of the stretched box: more than the pixels that any screen has for a curve of this size.
 _WIDTH, _DEPTH = 1000, 300
 _TOP, _BOTTOM = 8, 20
 _MOST_POINTS = 240
@@ -32,7 +32,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A curve with the decisions about how to draw it."""
+    """A curve and the decisions on how to draw it."""
 
     curve: Curve
     axis: Axis
@@ -42,7 +42,7 @@ class Plot:
 
     @property
     def notes(self) -> str:
-        """What a reader must know to read the chart; may be empty."""
+        """What a reader must know to understand the chart; may be empty."""
         missing = sum(not math.isfinite(value) for value in self.curve.values)
         notes = ("log scale" if self.logarithmic else "", "line: moving average" if self.smoothed else "")
         broken = f"{missing:,} of {len(self.points):,} values not finite" if missing else ""
@@ -126,9 +126,9 @@ def _is_noisy(points: Sequence[Point]) -> bool:
 
 
 def smoothed(points: Sequence[Point], most: int) -> list[Point]:
-    """Return the moving average at no more than `most` + 1 of the points; what is not finite does not count.
+    """Return the moving average at no more than `most` + 1 of the points; values that are not finite do not count.
 
-    A point without a finite one around it stays NaN.
+    A point without finite points around it stays NaN.
     """
     reach = max(2, len(points) // 30)
     finite = [math.isfinite(y) for _, y in points]
@@ -144,7 +144,7 @@ def smoothed(points: Sequence[Point], most: int) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int) -> Sequence[Point]:
-    """Return at most about `most` of the points: the lowest, the highest and a gap of each stretch, and both ends."""
+    """Return at most about `most` of the points: the lowest, the highest and a gap in each stretch, and both ends."""
     if len(points) <= most:
         return points
     stretch = math.ceil(2 * (len(points) - 2) / (most - 2))
@@ -173,7 +173,7 @@ def _path(points: Sequence[Point]) -> str:
             continue
         there = round(x * _WIDTH), round((1 - y) * _DEPTH)
         if here is None:
-            # A line of no length, so that a value between two gaps is seen as a dot.
+            # A line of zero length, so that a value between two gaps is visible as a dot.
             parts.append(f"M{there[0]} {there[1]}h0")
         elif there != here:
             dx, dy = there[0] - here[0], there[1] - here[1]

@@ -1,6 +1,6 @@
 """The buttons below the notebook's view: Stop, the number of workers, and the logs.
 
-A button's work is done in a thread of its own, so that a slow master does not keep the kernel from answering.
+Each button works in a thread of its own, so that a slow master does not keep the kernel from answering.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LOG_LINES = 100
 LOG_CHARACTERS = 8000
 LOG_SECONDS = 2.0
 
-_BLOCKED = "A cell waits for this job. Interrupt it to use these: the job goes on."
+_BLOCKED = "A cell is waiting for this job. Interrupt the cell to use these buttons; the job continues."
 _EVERYTHING = "all processes"
 _GONE = ("finished", "failed", "stopped")
 
 
 class ShownJob(Protocol):
-    """What the view needs of a job."""
+    """What the view needs from a job."""
 
     @property
     def name(self) -> str:
@@ -34,35 +34,35 @@ class ShownJob(Protocol):
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether a cell waits for the job: the kernel hears of no button until that ends."""
+        """Whether a cell is waiting for the job; until it ends, the kernel does not notice buttons."""
 
     def watch(self, interval: float = 0.0) -> Iterator[JobStatus]:
-        """Yield statuses until the job has ended, two of them no less than so many seconds apart."""
+        """Yield statuses until the job has ended, at least `interval` seconds apart."""
 
     def cancel(self) -> object:
         """End the job."""
 
     def scale(self, workers: int) -> object:
-        """Go on with this many workers."""
+        """Continue with this many workers."""
 
     def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
         """Return the last lines of the processes' logs."""
 
 
 def log_end(text: str) -> str:
-    """Return the end of a log: at most `LOG_LINES` lines and `LOG_CHARACTERS` characters, printable ones."""
+    """Return the end of a log: at most `LOG_LINES` lines and `LOG_CHARACTERS` printable characters."""
     lines = plain(text[-4 * LOG_CHARACTERS :]).splitlines()[-LOG_LINES:]
     kept = "\n".join(lines)
     return kept if len(kept) <= LOG_CHARACTERS else "…" + kept[1 - LOG_CHARACTERS :]
 
 
 def workers_wanted(status: JobStatus) -> int:
-    """Return how many workers the job is meant to have."""
+    """Return how many workers the job should have."""
     return status.num_workers or sum(one.role == "worker" and one.state not in _GONE for one in status.instances)
 
 
 def can_scale(status: JobStatus) -> bool:
-    """Whether the job may have another number of workers: a training in one process may not."""
+    """Whether the job's number of workers can change, which it cannot for training in one process."""
     return status.kind in ("evaluate", "predict") or status.distribution_strategy not in ("", "Local")
 
 
@@ -100,7 +100,7 @@ class Controls:
         return bool(self._logs.value)
 
     def update(self, status: JobStatus) -> None:
-        """Follow the job: the number of workers, and whose logs there are."""
+        """Follow the job: show the number of workers and the processes that have logs."""
         if self._job.is_waited_for != self._blocked:
             self._blocked = not self._blocked
             self._note.value = _said(_BLOCKED) if self._blocked else ""
@@ -158,7 +158,7 @@ class Controls:
         self._show_workers()
 
         def work() -> None:
-            with self._scaling:  # one after the other, and the last one asks for what the last click wanted
+            with self._scaling:  # one after the other, so that the last request is that of the last click
                 self._asked(lambda: self._job.scale(self._clicks[-1]), "Scale")
                 self._clicks.popleft()
 
@@ -171,7 +171,7 @@ class Controls:
             _in_background(self.refresh_logs)
 
     def _asked(self, request: Callable[[], object], name: str) -> bool:
-        """Do what a button is for, and return whether it was done; what the job has against it is shown."""
+        """Make a button's request and return whether it succeeded; show the reason if it did not."""
         try:
             request()
         except (ElasticDLError, OSError) as error:

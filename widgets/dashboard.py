@@ -1,4 +1,4 @@
-"""What the master's HTTP endpoint serves: `runtime.master.dashboard` finds `Pages` by its name."""
+"""What the master's HTTP endpoint serves; `runtime.master.dashboard` finds `Pages` by its name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Pages:
     """See `runtime.master.dashboard.Renderer`."""
 
     def page(self, status: JobStatus) -> tuple[bytes, str]:
-        """Return the page and its content-security policy."""
+        """Return the page and its content security policy."""
         nonce = secrets.token_urlsafe(16)
         return render_page(status, nonce=nonce).encode(), content_security_policy(nonce)
 
     def stream(self) -> PageStream:
-        """Return the stream of a page that has just been opened."""
+        """Return the stream for a page that has just been opened."""
         return PageStream()
 
 

@@ -1,4 +1,4 @@
-"""Foreign text made safe, and values as the job view writes them beyond `runtime.status`. Pure; nothing raises."""
+"""Making foreign text safe, and formats of the job view that `runtime.control.status` lacks. Pure; nothing raises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elasticdl_nb.runtime.control.status import format_count, format_duration
 
 DASH = "–"
 
-# What may not stand in XML at all, and what would turn the direction of the text that follows it.
+# What is not allowed in XML at all, and what would change the direction of the text that follows it.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
@@ -25,13 +25,13 @@ def plain(text: str) -> str:
 
 
 def short(text: str, limit: int) -> str:
-    """Return `text` on one line of at most `limit` characters, its end replaced by an ellipsis if need be."""
+    """Return `text` on one line of at most `limit` characters, ending in an ellipsis if it is cut."""
     line = " ".join(plain(text[: 4 * limit]).split())
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1] + "…"
 
 
 def middle_out(text: str, limit: int) -> str:
-    """Return `text` of at most about `limit` characters: a quarter from its start, the rest from its end."""
+    """Return at most about `limit` characters of `text`: a quarter from its start, the rest from its end."""
     text = plain(text).strip("\n")
     if len(text) <= limit:
         return text
@@ -45,14 +45,14 @@ def safe(text: str) -> str:
 
 
 def rate(value: float) -> str:
-    """Return a number per second; a dash for none."""
+    """Return a number per second, or a dash for none."""
     if not math.isfinite(value) or value <= 0:
         return DASH
     return f"{value:.1f}" if value < 10 else format_count(value)
 
 
 def size(number: int) -> str:
-    """Return a number of bytes, `1.4 MB`; nothing for none."""
+    """Return a number of bytes, `1.4 MB`, or nothing for none."""
     if number <= 0:
         return ""
     value, unit = float(number), "B"
@@ -64,14 +64,14 @@ def size(number: int) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Return a share of one as a whole percentage; 100% is shown only for all of it."""
+    """Return a fraction as a whole percentage; only 1 gives 100%."""
     if not math.isfinite(fraction):
         return DASH
     return "100%" if fraction >= 1 else f"{max(0, math.floor(fraction * 100))}%"
 
 
 def clock(seconds: float) -> str:
-    """Return a time that has passed, `0:07`, `12:34` or `1:02:03`."""
+    """Return an elapsed time, `0:07`, `12:34` or `1:02:03`."""
     if not math.isfinite(seconds) or seconds < 0:
         return DASH
     minutes, rest = divmod(int(seconds), 60)
@@ -80,5 +80,5 @@ def clock(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words; a dash for what is none."""
+    """Return a duration in words, or a dash for none."""
     return format_duration(seconds) if math.isfinite(seconds) and seconds >= 0 else DASH

@@ -1,4 +1,4 @@
-"""How the making of an image is shown in a notebook: HTML while it goes on, one line when it is done."""
+"""How the building of an image is shown in a notebook: HTML while it lasts, one line when it is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTERVAL_SECONDS = 0.25
 
 
 def render_image(status: ImageStatus) -> str:
-    """Return the picture of one moment as HTML, style sheet included."""
+    """Return the current state as HTML, including its style sheet."""
     if status.phase == "done":
         inside = f'<div class="edl-note">{safe(headline(status))}</div>'
     else:
@@ -29,9 +29,9 @@ def render_image(status: ImageStatus) -> str:
 
 
 class ImageView:
-    """An output below the cell, from the first status on; at most four updates a second.
+    """An output below the cell, starting with the first status; at most four updates a second.
 
-    `place` is the handle of a display to draw into; without it there will be a new one.
+    `place` is the handle of the display to draw in; by default a new one.
     """
 
     def __init__(self, place: Any = None) -> None:
@@ -39,7 +39,7 @@ class ImageView:
         self._due = 0.0
 
     def show(self, status: ImageStatus) -> None:
-        """Take the next status."""
+        """Show the next status."""
         now = time.monotonic()
         if status.phase != "done" and now < self._due:
             return

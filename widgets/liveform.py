@@ -1,4 +1,4 @@
-"""The live form: HTML in parts, each of which can be replaced by itself. No style attributes, no scripts, no assets."""
+"""The live form: HTML in parts that can be replaced one by one. No style attributes, no scripts, no assets."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from elasticdl_nb.widgets.summary import Mark, Message, Row, Stat
 
 
 class Part(NamedTuple):
-    """A part of the view: how to draw it, and how often (in seconds) that is worth sending."""
+    """A part of the view: how to draw it, and how often (in seconds) it is worth sending."""
 
     draw: Callable[[JobStatus], str]
     interval: float
 
 
 def mark(what: Mark, extra: str = "") -> str:
-    """Return glyph and text; the glyph is decoration, the text says the same."""
+    """Return glyph and text; the glyph is only decoration, as the text says the same."""
     return (
         f'<span class="edl-mark edl-{what.tone}{extra}"><i aria-hidden="true">{what.glyph}</i>{safe(what.text)}</span>'
     )
 
 
 def heading(inside: str) -> str:
-    """Return the heading of a part. Notebooks have styles of their own for `<h3>`, `<ul>`, `<dl>` and `<p>`."""
+    """Return a part's heading. It is not an `<h3>`, which notebooks style themselves, as `<ul>`, `<dl>` and `<p>`."""
     return f'<div class="edl-h" role="heading" aria-level="3">{inside}</div>'
 
 
@@ -47,7 +47,7 @@ def draw_head(status: JobStatus) -> str:
 
 
 def bar(progress: float, tone: str = "") -> str:
-    """Return a bar that is filled from 0 to 1; `tone` is a class of its filling, after a space."""
+    """Return a bar filled according to `progress`, from 0 to 1; `tone` is a class for its filling, after a space."""
     return (
         f'<svg class="edl-bar" width="100%" height="6" role="progressbar" aria-label="progress" aria-valuemin="0" '
         f'aria-valuemax="100" aria-valuenow="{100 * progress:.0f}"><rect class="edl-track" width="100%" '
@@ -61,7 +61,7 @@ def _stat(stat: Stat) -> str:
 
 
 def draw_loss(status: JobStatus) -> str:
-    """Return the loss curve; nothing while there is none."""
+    """Return the loss curve, or nothing while there is none."""
     curve = summary.loss(status)
     if curve is None:
         return ""
@@ -71,7 +71,7 @@ def draw_loss(status: JobStatus) -> str:
 
 
 def draw_metrics(status: JobStatus) -> str:
-    """Return the evaluation metrics, each with its latest value and its course; nothing while there is none."""
+    """Return the evaluation metrics, each with its latest value and its curve, or nothing while there are none."""
     curves, more = summary.metrics(status)
     if not curves:
         return ""
@@ -88,7 +88,7 @@ def draw_metrics(status: JobStatus) -> str:
 
 
 def draw_instances(status: JobStatus) -> str:
-    """Return a table with a row per process; nothing while there is none."""
+    """Return a table with a row per process, or nothing while there are none."""
     rows, more = summary.rows(status)
     if not rows:
         return ""
@@ -119,7 +119,7 @@ def _row(row: Row) -> str:
 
 
 def draw_messages(status: JobStatus) -> str:
-    """Return the latest messages; nothing while there is none."""
+    """Return the latest messages, or nothing while there are none."""
     messages = summary.messages(status)
     if not messages:
         return ""
@@ -134,7 +134,7 @@ def _message(message: Message) -> str:
 
 
 def draw_ending(status: JobStatus) -> str:
-    """Return the failure and the outputs; nothing while there is neither."""
+    """Return the failure and the outputs, or nothing while there are neither."""
     end = summary.ending(status)
     html = ""
     if end.failure:

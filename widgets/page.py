@@ -1,7 +1,7 @@
 """The dashboard: a page that shows a job and keeps itself up to date through server-sent events.
 
 The page loads nothing but its own event stream. Each event's data is a JSON object of the parts that changed; an
-event named `over` says that no more will come.
+event named `over` means that no more will come.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from elasticdl_nb.widgets.format import safe
 from elasticdl_nb.widgets.liveform import PARTS
 from elasticdl_nb.widgets.theme import PAGE_STYLE
 
-# Parts are made by this package with everything foreign escaped, and the policy allows no script but this one.
+# This package makes the parts, with everything foreign escaped, and the policy allows no other script.
 _SCRIPT = """
 const stream = new EventSource(document.body.dataset.events);
 const gone = document.getElementById("edl-gone");
@@ -46,8 +46,8 @@ def content_security_policy(nonce: str) -> str:
 def render_page(status: JobStatus, *, nonce: str, events_url: str = "events") -> str:
     """Return the page as a whole HTML document.
 
-    `nonce` is fresh for every response and the one given to `content_security_policy`; `events_url` is the stream's
-    address, relative to the page's. A job that is over needs no stream, and the page has no script then.
+    `nonce` is new for every response and the same as for `content_security_policy`; `events_url` is the stream's
+    address, relative to the page's. If the job is over there is no stream, and the page has no script.
     """
     head = summary.head(status)
     parts = "".join(f'<div class="edl" id="edl-part-{name}">{part.draw(status)}</div>' for name, part in PARTS.items())
@@ -58,13 +58,13 @@ def render_page(status: JobStatus, *, nonce: str, events_url: str = "events") ->
         '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">'
         f'<title>{safe(head.name)}</title><style nonce="{safe(nonce)}">{PAGE_STYLE}</style></head>'
         f'<body data-events="{safe(events_url)}"><main>{parts}'
-        '<p class="edl edl-gone" id="edl-gone" role="status" hidden>No connection to the job. Trying again …</p>'
+        '<p class="edl edl-gone" id="edl-gone" role="status" hidden>No connection to the job. Reconnecting …</p>'
         f"</main>{script}</body></html>"
     )
 
 
 def page_event(parts: Mapping[str, str]) -> bytes:
-    """Return the server-sent event that brings these parts (those of `Changes.update`) to the page."""
+    """Return the server-sent event that updates these parts (from `Changes.update`) of the page."""
     return b"data: " + json.dumps(dict(parts), separators=(",", ":")).encode() + b"\n\n"
 
 

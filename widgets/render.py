@@ -18,13 +18,13 @@ __all__ = ["mimebundle", "render_live", "render_page", "render_parts", "render_s
 def render_parts(status: JobStatus) -> dict[str, str]:
     """Return the live form in parts by name, from top to bottom; a part with nothing to show is empty.
 
-    They are to be put into elements of the class `edl` on a page that has `theme.STYLE`.
+    The parts belong in elements of class `edl` on a page that has `theme.STYLE`.
     """
     return {name: part.draw(status) for name, part in PARTS.items()}
 
 
 def render_live(status: JobStatus) -> str:
-    """Return the live form as one piece of HTML, style sheet included."""
+    """Return the live form as one piece of HTML, including its style sheet."""
     return f'<style>{STYLE}</style><div class="edl">{"".join(render_parts(status).values())}</div>'
 
 

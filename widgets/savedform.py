@@ -1,7 +1,7 @@
 """The form that stays in a saved notebook: plain elements, inline styles, pictures as `<img>`.
 
 Viewers of untrusted notebooks drop `<svg>`, `<style>`, `aria-*` and every style whose value they do not know (CSS
-variables, `calc`). Some drop all styles: what is left then still reads from top to bottom.
+variables, `calc`). Some drop all styles; what is left still makes sense from top to bottom.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from elasticdl_nb.widgets.format import safe
 from elasticdl_nb.widgets.summary import Curve, Head, Mark, Stat, curve_in_words
 from elasticdl_nb.widgets.theme import PICTURE_STYLE
 
-# Legible on white and on black, since nothing here knows the page's theme.
+# Legible on white and on black, since the page's theme is unknown.
 _TONES = {"idle": "#7d8590", "busy": "#3b82f6", "good": "#2da44e", "warn": "#d9822b", "bad": "#e5534b"}
 _MUTED = "opacity:0.7"
 _RULE = "1px solid #80808044"
@@ -26,7 +26,7 @@ _ROOT = "max-width:960px;font-size:13px;line-height:1.45;text-align:left"
 
 
 def render_static(status: JobStatus) -> str:
-    """Return the whole view as HTML that survives the sanitising of notebook viewers."""
+    """Return the whole view as HTML that survives sanitizing by notebook viewers."""
     return (
         f'<div style="{_ROOT}">{_head(status)}{_ending(status)}{_loss(status)}{_metrics(status)}{_rest(status)}</div>'
     )
@@ -72,7 +72,7 @@ def _stat(stat: Stat) -> str:
 
 
 def _picture(svg: str, curve: Curve, width: int, height: int, shown: str) -> str:
-    # In a frame that lays it out as a page does, padding and all.
+    # In a frame that lays it out as a page would, including padding.
     document = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="100%" height="{height}"><style>{PICTURE_STYLE}</style>'
         f'<foreignObject width="100%" height="100%">{svg.replace("<svg", _INNER, 1)}</foreignObject></svg>'
@@ -113,7 +113,7 @@ def _metrics(status: JobStatus) -> str:
 
 
 def _rest(status: JobStatus) -> str:
-    """Processes and messages: of a job that is over, folded up."""
+    """Processes and messages, collapsed if the job is over."""
     body = _instances(status) + _messages(status)
     if not body or not is_over(status):
         return body

@@ -1,4 +1,4 @@
-"""Axes: which range to show, linear or logarithmic, and where to put round numbers on it."""
+"""Axes: which range to show, linear or logarithmic, and where to put round numbers."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from statistics import median
 
 from elasticdl_nb.runtime.control.status import format_count
 
-# Beyond this ratio between values, or between the largest and the middle one, a linear scale hides what matters.
+# Above this ratio between values, or between the largest and the median, a linear scale hides what matters.
 _WIDE_RANGE = 50.0
 
-# Axes end here, so that their ends can be rounded up and subtracted.
+# Axes stop here, so that their ends can be rounded up and subtracted.
 _LARGEST = 1e307
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The range low..high (in powers of ten if logarithmic) and its labelled places."""
+    """The range low..high (in powers of ten if logarithmic) and its labelled positions."""
 
     low: float
     high: float
     ticks: tuple[tuple[float, str], ...]
 
     def share(self, value: float) -> float:
-        """Return where on the axis `value` is, from 0 at low to 1 at high; NaN for what is not finite."""
+        """Return the position of `value` on the axis, from 0 at low to 1 at high; NaN if it is not finite."""
         return self.shares((value,))[0]
 
     def shares(self, values: Iterable[float]) -> list[float]:
@@ -37,7 +37,7 @@ class Axis:
 
 
 def value_axis(values: Sequence[float]) -> tuple[bool, Axis]:
-    """Return whether to draw the values logarithmically, and their axis. Values that are not finite don't count."""
+    """Return whether to draw the values logarithmically, and their axis. Values that are not finite do not count."""
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return False, linear_axis(0.0, 1.0)
@@ -64,7 +64,7 @@ def linear_axis(low: float, high: float, *, exact: bool = False) -> Axis:
 
 
 def _round_step(rough: float) -> float:
-    """The round number (1, 2 or 5 times a power of ten) next above `rough`."""
+    """The next round number (1, 2 or 5 times a power of ten) above `rough`."""
     rough = max(rough, 1e-300)
     power = 10.0 ** math.floor(math.log10(rough))
     return next((times * power for times in (1, 2, 5) if times * power >= rough * (1 - 1e-9)), 10 * power)

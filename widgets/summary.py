@@ -1,4 +1,4 @@
-"""What the job view says, whatever it is drawn with: a `JobStatus` cut to bounded, formatted, still unescaped text."""
+"""What the job view says, however it is drawn: a `JobStatus` reduced to bounded, formatted, still unescaped text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_MESSAGES = 8
 MAX_OUTPUTS = 12
 MAX_TRACEBACK = 6000
 
-# Every tone has a glyph of its own, so that nothing is said by colour alone.
+# Every tone has a glyph of its own, so that nothing is expressed by colour alone.
 _PHASES = {
     STARTING: ("Starting", "idle", "◌"),
     RUNNING: ("Running", "busy", "●"),
@@ -69,7 +69,7 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The part of the picture that changes all the time."""
+    """The part of the view that changes all the time."""
 
     name: str
     about: str
@@ -85,7 +85,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A quantity over steps, steps rising; values may be anything but are never absent."""
+    """A quantity over increasing steps; values may be anything but are never absent."""
 
     name: str
     steps: tuple[int, ...]
@@ -99,7 +99,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One process of the job; `share` is its throughput in parts of the fastest one's."""
+    """One process of the job; `share` is its throughput as a fraction of the fastest one's."""
 
     name: str
     state: Mark
@@ -123,7 +123,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What the job left behind."""
+    """The outcome of the job."""
 
     failure: str
     traceback: str
@@ -193,13 +193,13 @@ def _is_web(url: str) -> bool:
 
 
 def loss(status: JobStatus) -> Curve | None:
-    """Return the loss curve, or None while there is none. A step that was done again counts as it was done last."""
+    """Return the loss curve, or None while there is none. Of a step that was repeated, the last value counts."""
     points = {point.step: point.loss for point in status.losses}
     return _curve("loss", points) if points else None
 
 
 def metrics(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
-    """Return the evaluation metrics over time, those of the first evaluation first, and how many are left out."""
+    """Return the evaluation metrics over time, those of the first evaluation first, and how many were left out."""
     points: dict[str, dict[int, float]] = {}
     for evaluation in status.evaluations:
         for name in sorted(evaluation.metrics):
@@ -209,7 +209,7 @@ def metrics(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
 
 
 def evaluated(status: JobStatus) -> str:
-    """Return when the latest evaluation was made, and how many there were."""
+    """Return when the latest evaluation took place, and how many there were."""
     times, step = len(status.evaluations), status.evaluations[-1].step if status.evaluations else 0
     if times > 1:
         return f"{times:,} times, last at step {step:,}"
@@ -222,7 +222,7 @@ def _curve(name: str, points: dict[int, float]) -> Curve:
 
 
 def crew(status: JobStatus) -> str:
-    """Return how many workers and servers there are, of those there should be: `1 of 2 workers, 2 servers`."""
+    """Return how many workers and servers there are, and how many there should be: `1 of 2 workers, 2 servers`."""
     if is_over(status):
         return ""
     parts = []
@@ -236,7 +236,7 @@ def crew(status: JobStatus) -> str:
 
 
 def rows(status: JobStatus) -> tuple[tuple[Row, ...], str]:
-    """Return the processes to show, those in trouble included in any case, and a line about the others."""
+    """Return the processes to show, which always include those in trouble, and a line about the others."""
     order = sorted(status.instances, key=lambda one: (_ROLES.get(one.role, 3), one.role, one.index))
     shown = set(sorted(range(len(order)), key=lambda place: (_calmness(order[place]), place))[:MAX_INSTANCES])
     fastest = max((one.records_per_second for one in order if math.isfinite(one.records_per_second)), default=0.0)
@@ -296,7 +296,7 @@ def _message(event: Event, started_at: float) -> Message:
 
 
 def ending(status: JobStatus) -> Ending:
-    """Return failure and outputs; everything is empty while there is neither."""
+    """Return failure and outputs; everything is empty while there are neither."""
     failure = traceback = ""
     if status.HasField("failure") or status.phase == FAILED:
         failure = middle_out(status.failure.message, 1200) or short(status.detail, 400) or "The job failed."
@@ -306,7 +306,7 @@ def ending(status: JobStatus) -> Ending:
 
 
 def curve_in_words(curve: Curve) -> str:
-    """Return the sentence that stands for the curve's picture."""
+    """Return a sentence that describes the curve's picture."""
     name = plain(curve.name)
     if len(curve.steps) == 1:
         return f"{name} {format_value(curve.last)} at step {curve.steps[0]:,}"

@@ -14,7 +14,7 @@ _SPARK_WIDTH = 32
 
 
 def render_text(status: JobStatus) -> str:
-    """Return the picture of the job as some lines of text, without a final newline."""
+    """Return the job's view as a few lines of text, without a final newline."""
     head = summary.head(status)
     first = [head.name, head.about, head.phase.text.lower(), head.percent, head.detail, head.remaining]
     stats = (" ".join(part for part in (stat.label.lower(), stat.value, stat.note) if part) for stat in head.stats)
@@ -57,7 +57,7 @@ def _curve(curve: Curve) -> str:
 
 
 def _blocks(values: tuple[float, ...]) -> str:
-    """A line of blocks of the values' heights, a space for what is not finite."""
+    """A line of blocks with the values' heights, and spaces for values that are not finite."""
     stride = max(1, math.ceil(len(values) / _SPARK_WIDTH))
     chosen = [*values[:-1:stride], values[-1]]
     finite = [value for value in chosen if math.isfinite(value)]

@@ -1,7 +1,7 @@
-"""The look: style sheets for live pages, for pictures within `<img>`, and for the dashboard's page.
+"""The look: style sheets for live pages, for pictures inside `<img>`, and for the dashboard's page.
 
-Colours follow JupyterLab's theme where there is one, else the reader's light or dark preference. Every rule is bound
-to an `edl-` class, so that nothing leaks into the notebook.
+Colours follow JupyterLab's theme where there is one, else the reader's light or dark preference. Every rule is tied to
+an `edl-` class, so that nothing leaks into the notebook.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ PAGE_STYLE = (
 )
 """The style sheet of the dashboard's page."""
 
-# A picture does not know the page's theme: these are legible on white and on black.
+# A picture does not know the page's theme, so these are legible on white and on black.
 _ON_ANY = {"muted": "#7d8590", "rule": "rgba(128,138,150,.3)", "busy": "#3b82f6", "paper": "none"}
 
 PICTURE_STYLE = (
@@ -134,4 +134,4 @@ PICTURE_STYLE = (
     + "}"
     + _packed(_CURVES)
 )
-"""The style sheet within a picture of the static form."""
+"""The style sheet inside a picture of the static form."""

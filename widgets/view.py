@@ -23,8 +23,8 @@ _FRAME_SECONDS = 0.5
 class JobView:
     """Shows a job below the cell that calls `show`, and leaves a picture without widgets when the job is over.
 
-    One thread follows the job, a second one brings what is new to the browser, at most twice a second however
-    fast news comes in. Neither keeps the kernel from ending.
+    One thread follows the job. A second one sends what is new to the browser, at most twice a second. Neither keeps the
+    kernel from exiting.
     """
 
     def __init__(self, job: ShownJob) -> None:
@@ -43,13 +43,13 @@ class JobView:
         self._handle: Any = None
 
     def show(self, place: Any = None) -> JobView:
-        """Display the view and start to follow the job; return at once.
+        """Display the view, start to follow the job, and return at once.
 
-        `place` is the handle of a display that the view replaces, by default one of its own.
+        `place` is the handle of the display that the view replaces; by default a new one.
         """
         self._send(self._latest)
-        # For front ends without widgets; the final picture replaces it there too.
-        instead = f"Job {self._job.name} goes on; its picture stands here when it is over. job.report() shows it now."
+        # For front ends without widgets, where the final picture replaces it, too.
+        instead = f"Job {self._job.name} is running; its result will appear here. job.report() shows its current state."
         bundle = {**self.widget._repr_mimebundle_(), "text/plain": instead}
         if place is None:
             place = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
@@ -61,7 +61,7 @@ class JobView:
         return self
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the final picture stands in the notebook; return whether it does."""
+        """Wait until the final picture is in the notebook; return whether it is."""
         return self._finished.wait(timeout)
 
     def _follow(self) -> None:
@@ -71,7 +71,7 @@ class JobView:
                 with self._news:
                     self._latest, self._fresh = status, True
                     self._news.notify_all()
-        except Exception as error:  # Whatever ends the stream, the notebook must say so: nobody else hears of it.
+        except Exception as error:  # Whatever ends the stream, the notebook must say so, as nobody else notices.
             trouble = str(error) or type(error).__name__
         with self._news:
             if not is_over(self._latest):
@@ -96,7 +96,7 @@ class JobView:
         self._finish(status)
 
     def _patience(self, logs_due: float) -> float | None:
-        """For how long to wait for news: until a part that was held back or the logs are due."""
+        """How long to wait for news: until a part that was held back or the logs are due."""
         due = [moment for moment in (self._changes.next_due(),) if moment is not None]
         if self._controls.logs_are_open:
             due.append(logs_due)
@@ -108,9 +108,9 @@ class JobView:
         self._controls.update(status)
 
     def _finish(self, status: JobStatus) -> None:
-        """Put the form that needs no kernel in the widgets' place, and release them.
+        """Replace the widgets with the form that needs no kernel, and release them.
 
-        A page that was loaded again no longer takes such updates of what it shows: there a widget keeps the picture.
+        A page that was reloaded no longer accepts such updates of its outputs; there, a widget keeps the picture.
         """
         bundle = mimebundle(status)
         if self._handle is not None:
@@ -122,7 +122,7 @@ class JobView:
 
 
 def _unwatched(status: JobStatus, trouble: str) -> JobStatus:
-    """The last known status, with a word on why it is the last."""
+    """The last known status, with a message that says why it is the last."""
     last = JobStatus()
     last.CopyFrom(status)
     reason = f": {trouble}" if trouble else ""

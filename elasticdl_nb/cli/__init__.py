@@ -22,11 +22,11 @@ from elasticdl_nb.runtime.errors import ElasticDLError, JobFailed, OptionError, 
 from elasticdl_nb.runtime.spec import KINDS, JobKind
 
 _OTHERS = {
-    "jobs": "List the jobs of this machine.",
-    "attach": "Show how a job goes until it has ended.",
+    "jobs": "List the jobs on this machine.",
+    "attach": "Show a job's progress until it has ended.",
     "cancel": "End a job.",
-    "delete": "Remove a job and what it has left.",
-    "scale": "Go on with more or fewer workers.",
+    "delete": "Remove a job and what it left behind.",
+    "scale": "Change a job's number of workers.",
     "chaos": "Kill a job's processes, to see it recover.",
     "logs": "Print the logs of a job's processes.",
     "zoo": "Start a model zoo; build and push its image.",

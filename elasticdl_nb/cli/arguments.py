@@ -1,4 +1,4 @@
-"""Command-line parsers; those of jobs are made from `JobSpec`."""
+"""Command-line parsers; those for jobs are derived from `JobSpec`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import JobKind, Option, find_option, options
 
 SUMMARIES: dict[JobKind, str] = {
-    "train": "Train a model, and show how it goes until it has ended.",
+    "train": "Train a model, and show its progress until it has ended.",
     "evaluate": "Evaluate a trained model.",
     "predict": "Predict with a trained model.",
 }
@@ -28,7 +28,7 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises UsageError, knows no abbreviations, and takes `--a-b` for `--a_b`."""
+    """An argument parser that raises UsageError, allows no abbreviations, and accepts `--a-b` for `--a_b`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings)
@@ -42,24 +42,24 @@ class Parser(argparse.ArgumentParser):
         print(self.format_help(), end="", file=file, flush=True)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Return the values of the arguments; raise UsageError for any that is not known."""
+        """Return the values of the arguments; raise UsageError for an unknown one."""
         namespace, unknown = self.parse_known_args([_with_underscores(argument) for argument in arguments])
         if unknown:
             raise UsageError(self.explain(unknown[0]))
         return namespace
 
     def explain(self, unknown: str) -> str:
-        """Return what is wrong with an argument that is not known."""
+        """Return what is wrong with an unknown argument."""
         flag = unknown.partition("=")[0]
         if not flag.startswith("-"):
-            return f"unexpected argument {unknown!r} (put a glob in quotes, so that the shell leaves it alone)"
+            return f"unexpected argument {unknown!r} (quote globs, so that the shell does not expand them)"
         return f"no such option: {flag}.{did_you_mean(flag, self._option_string_actions)}"
 
 
 class JobParser(Parser):
     """The parser of `elasticdl train`, `evaluate` or `predict`.
 
-    The options of the job are gathered, as written, in the namespace's `given`.
+    The job's options are collected, as written, in the namespace's `given`.
     """
 
     def __init__(self, kind: JobKind) -> None:
@@ -77,7 +77,7 @@ class JobParser(Parser):
         _add_client_options(self.add_argument_group("this command"))
 
     def explain(self, unknown: str) -> str:
-        """Say also which other command has the option."""
+        """Also say which other command has the option."""
         name = unknown.partition("=")[0].removeprefix("--")
         try:
             find_option(self._kind, name)
@@ -88,7 +88,7 @@ class JobParser(Parser):
 
 
 class _Gather(argparse.Action):
-    """Stores a value under the name it was given with, for JobSpec to make sense of."""
+    """Stores a value under the name it was given with, for JobSpec to interpret."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, flag: str | None = None
@@ -105,7 +105,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option, kind: JobKind) -
     if option.form != "BOOL":
         group.add_argument(*flags, action=_Gather, dest=option.name, metavar=option.form, help=help)
         return
-    # Both forms exist; the help shows the one that changes something.
+    # Both forms exist; the help shows the one that differs from the default.
     yes, no = (argparse.SUPPRESS, help) if option.default else (help, argparse.SUPPRESS)
     group.add_argument(*flags, action=_Gather, dest=option.name, nargs="?", const="true", metavar="BOOL", help=yes)
     negative = [f"--no_{name}" for name in option.names(kind)]
@@ -125,15 +125,15 @@ def _negated(help: str) -> str:
 
 
 def _add_client_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--detach", action="store_true", help="Return as soon as the job runs; it goes on by itself.")
+    group.add_argument("--detach", action="store_true", help="Return as soon as the job runs; it continues by itself.")
     group.add_argument("--dry_run", action="store_true", help="Check everything, show the job, and start nothing.")
     add_output_options(group)
 
 
 def add_output_options(group: argparse._ActionsContainer) -> None:
-    """Add the options that say what is printed."""
+    """Add the options that control what is printed."""
     group.add_argument("--json", action="store_true", help="End stdout with one line of JSON about the job.")
-    group.add_argument("--quiet", action="store_true", help="Do not show how it goes, only the result.")
+    group.add_argument("--quiet", action="store_true", help="Show no progress, only the result.")
 
 
 def add_cluster_options(parser: argparse._ActionsContainer) -> None:

@@ -23,7 +23,7 @@ def run_data(arguments: Sequence[str]) -> int:
     try:
         return _convert(arguments[1:])
     except OptionError as error:
-        # These two are no options here.
+        # These two are not options here.
         raise UsageError(str(error)) if error.option in ("source", "output") else error from None
 
 
@@ -31,22 +31,22 @@ def _convert_parser() -> Parser:
     parser = Parser(
         prog="elasticdl data convert",
         usage="elasticdl data convert SOURCE [SOURCE …] OUTPUT [options]",
-        description="Convert data between RecordIO, TFRecord, CSV, Parquet and Arrow, or files of any kind into "
-        "records by a model's prepare_data_for_a_single_file.",
+        description="Convert data between RecordIO, TFRecord, CSV, Parquet and Arrow, or turn files of any kind "
+        "into records with a model's prepare_data_for_a_single_file.",
     )
     add = parser.add_argument
     add("source", metavar="SOURCE", nargs="+", help="Paths, globs, URLs; with --prepare, files or a directory.")
-    add("output", metavar="OUTPUT", help="A file; or a directory, for several files.")
-    add("--to", metavar="FORM", default="", help="Form of the output, where its name does not tell.")
-    add("--prepare", metavar="NAME", help="Function (filename) that returns the record or records of one file.")
-    add("--model_zoo", metavar="DIR", default="", help="Where --prepare is found.")
-    add("--records_per_file", metavar="N", type=int, default=0, help="Start another file after so many records.")
-    add("--num_files", metavar="N", type=int, default=0, help="Write so many files.")
-    add("--num_processes", metavar="N", type=int, default=0, help="Processes at work; by default one per core.")
+    add("output", metavar="OUTPUT", help="A file, or a directory for several files.")
+    add("--to", metavar="FORM", default="", help="Format of the output, if its name does not say.")
+    add("--prepare", metavar="NAME", help="Function (filename) that returns one file's record or records.")
+    add("--model_zoo", metavar="DIR", default="", help="Where to find --prepare.")
+    add("--records_per_file", metavar="N", type=int, default=0, help="Start a new file after this many records.")
+    add("--num_files", metavar="N", type=int, default=0, help="Write this many files.")
+    add("--num_processes", metavar="N", type=int, default=0, help="Number of processes; by default one per core.")
     add("--data_reader_params", metavar="ARGS", default="", help="How to read the source; see docs/data.md.")
-    add("--overwrite", action="store_true", help="Replace an output that exists.")
+    add("--overwrite", action="store_true", help="Replace an existing output.")
     add("--json", action="store_true", help="End stdout with one line of JSON.")
-    add("--quiet", action="store_true", help="Do not show how it goes.")
+    add("--quiet", action="store_true", help="Do not show progress.")
     return parser
 
 
@@ -83,7 +83,7 @@ def _convert(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _progress_for(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """Yield what shows how much is done: a bar on a terminal, else a line every tenth of the way."""
+    """Yield a function that shows the progress: a bar on a terminal, else a line for every tenth."""
     if quiet:
         yield None
     elif sys.stderr.isatty():

@@ -19,9 +19,9 @@ _LOG_POLL_SECONDS = 0.2
 
 def run_jobs(arguments: Sequence[str]) -> int:
     """Run `elasticdl jobs`."""
-    parser = Parser(prog="elasticdl jobs", description="List the jobs known on this machine, the newest first.")
+    parser = Parser(prog="elasticdl jobs", description="List the jobs known on this machine, newest first.")
     add_cluster_options(parser)
-    parser.add_argument("--json", action="store_true", help="Print one line of JSON, a list.")
+    parser.add_argument("--json", action="store_true", help="Print a list as one line of JSON.")
     parser.add_argument("--running", action="store_true", help="Only jobs that have not ended.")
     parsed = parser.parse(arguments)
     known = jobs(kube_context=parsed.kube_context, namespace=parsed.namespace)
@@ -49,7 +49,7 @@ def run_cancel(arguments: Sequence[str]) -> int:
     job = the_job(parser.parse(arguments))
     status = job.status()
     if is_over(status):
-        tell(f"Job {job.name} has ended already: {phase_name(status)}.")
+        tell(f"Job {job.name} has already ended: {phase_name(status)}.")
         return 0
     with interruptible():
         job.cancel("elasticdl cancel")
@@ -61,24 +61,24 @@ def run_delete(arguments: Sequence[str]) -> int:
     """Run `elasticdl delete NAME`."""
     parser = Parser(
         prog="elasticdl delete",
-        description="Remove a job: end it if it runs, and delete its folder and what it has on its cluster.",
+        description="Remove a job: end it if it is running, and delete its folder and its objects on the cluster.",
     )
     add_job(parser)
     job = the_job(parser.parse(arguments))
     with interruptible():
         job.delete()
-    say(f"Job {job.name} is deleted.")
+    say(f"Deleted job {job.name}.")
     return 0
 
 
 def run_scale(arguments: Sequence[str]) -> int:
     """Run `elasticdl scale NAME --workers=N`."""
-    parser = Parser(prog="elasticdl scale", description="Go on with more or fewer workers, while the job runs.")
+    parser = Parser(prog="elasticdl scale", description="Change a running job's number of workers.")
     add_job(parser)
-    parser.add_argument("--workers", metavar="N", type=int, required=True, help="How many workers there shall be.")
+    parser.add_argument("--workers", metavar="N", type=int, required=True, help="The new number of workers.")
     parsed = parser.parse(arguments)
     job = the_job(parsed).scale(parsed.workers)
-    say(f"Job {job.name} goes on with {parsed.workers} worker(s).")
+    say(f"Job {job.name} continues with {parsed.workers} worker(s).")
     return 0
 
 
@@ -88,15 +88,15 @@ def run_chaos(arguments: Sequence[str]) -> int:
 
     parser = Parser(
         prog="elasticdl chaos",
-        description="Kill a job's processes, by a schedule or at random, to see it recover. For jobs on this machine.",
+        description="Kill a job's processes, on a schedule or at random, to see it recover. For jobs on this machine.",
     )
     parser.add_argument("name", metavar="NAME")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--schedule", metavar="EVENTS", help='"10s kill worker-0; 20s scale 4; 30s kill master".')
-    what.add_argument("--poisson", metavar="SECONDS", type=float, help="Random deaths, so far apart on average.")
-    parser.add_argument("--kills", metavar="N", type=int, default=0, help="With --poisson: how many; 0 for no end.")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="With --poisson: the seed of the randomness.")
-    parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: whom it may hit.")
+    what.add_argument("--schedule", metavar="EVENTS", help='Such as "10s kill worker-0; 20s scale 4; 30s kill master".')
+    what.add_argument("--poisson", metavar="SECONDS", type=float, help="Random deaths, this far apart on average.")
+    parser.add_argument("--kills", metavar="N", type=int, default=0, help="With --poisson: how many; 0 for no limit.")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="With --poisson: the random seed.")
+    parser.add_argument("--roles", metavar="ROLES", default="worker,ps,master", help="With --poisson: what to kill.")
     parsed = parser.parse(arguments)
     job = attach(parsed.name)
     if parsed.schedule is not None:
@@ -117,9 +117,9 @@ def run_logs(arguments: Sequence[str]) -> int:
     parser = Parser(prog="elasticdl logs", description="Print the logs of a job's processes.")
     add_job(parser)
     parser.add_argument("--role", metavar="ROLE", help="Only processes of this role: master, worker or ps.")
-    parser.add_argument("--index", metavar="N", type=int, help="Only the process of this number.")
+    parser.add_argument("--index", metavar="N", type=int, help="Only the process with this number.")
     parser.add_argument("--tail", metavar="N", type=int, help="Only the last lines of each log.")
-    parser.add_argument("-f", "--follow", action="store_true", help="Go on as they grow, until the job has ended.")
+    parser.add_argument("-f", "--follow", action="store_true", help="Keep printing new lines until the job has ended.")
     parsed = parser.parse(arguments)
     role = parsed.role or ("worker" if parsed.index is not None else None)
     job = the_job(parsed)
@@ -135,10 +135,10 @@ def run_logs(arguments: Sequence[str]) -> int:
 
 
 def _follow(job: Job, role: str | None, index: int | None, sizes: dict[Path, int]) -> None:
-    """Print whole lines as they are added to the logs, each after its log's name when there are several logs."""
+    """Print whole lines as they are added to the logs, each prefixed with its log's name if there are several logs."""
     alive = True
     while alive:
-        # Asked first, so that what was written just before the end is printed too.
+        # Checked first, so that what is written just before the end is printed, too.
         alive = job.folder.is_alive()
         paths = job.log_paths(role, index)
         for path in paths:

@@ -1,4 +1,4 @@
-"""What the commands print at their end."""
+"""What the commands print when they end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tell(text: str) -> None:
 
 
 def as_json(job: Job, status: pb.JobStatus) -> dict[str, Any]:
-    """Return what programs want to know about a job."""
+    """Return what programs need to know about a job."""
     error = status.failure.message or status.detail if status.phase in (pb.FAILED, pb.CANCELLED) else ""
     return {
         "name": job.name,
@@ -72,7 +72,7 @@ def _plain(value: Any) -> Any:
 
 
 def success(job: Job, status: pb.JobStatus) -> str:
-    """Return what a person wants to know after a job has succeeded."""
+    """Return what users need to know after a job has succeeded."""
     headline = f"{status.kind} job {job.name} succeeded in {format_duration(elapsed(status, status.updated_at))}"
     if status.records_done:
         headline += f", {format_count(status.records_done)} records"
@@ -90,7 +90,7 @@ def success(job: Job, status: pb.JobStatus) -> str:
 
 
 def failure(job: Job, status: pb.JobStatus, whole_traceback: bool) -> str:
-    """Return what a person wants to know after a job has failed."""
+    """Return what users need to know after a job has failed."""
     traceback = status.failure.traceback if whole_traceback else users_part(status.failure.traceback)
     parts = [
         f"job {job.name} failed: {status.failure.message or status.detail or 'no reason given'}",

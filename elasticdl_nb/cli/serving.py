@@ -36,7 +36,7 @@ def run_server(arguments: Sequence[str]) -> int:
                 say(f"  export {_TOKEN}={token}")
             server.wait()
         except Interrupted:
-            tell("The server ends.")
+            tell("The server has stopped.")
         finally:
             server.stop()
     return 0
@@ -46,31 +46,31 @@ def _parser() -> Parser:
     parser = Parser(
         prog="elasticdl sqlflow-server",
         description="Serve SQLFlow's gRPC service to its clients. They name their database in SQLFLOW_DATASOURCE, or "
-        f"use the server's. Their {_TOKEN} must be the server's; one is made up if the server has none.",
+        f"use the server's. Their {_TOKEN} must match the server's; if the server has none, it generates one.",
     )
     add = parser.add_argument
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="Where to listen (default: 127.0.0.1).")
-    add("--port", metavar="N", type=int, default=50051, help="0 for any that is free (default: 50051).")
+    add("--port", metavar="N", type=int, default=50051, help="0 for any free port (default: 50051).")
     add_session_options(parser)
-    add("--background", action="store_true", help="Answer with a job at once; clients fetch what it says.")
-    add("--no_token", action="store_true", help="Let every process of this machine in.")
-    add("--tls_cert", metavar="FILE", default="", help="Certificate chain (PEM): needed beyond this machine.")
+    add("--background", action="store_true", help="Answer with a job at once, whose output clients fetch.")
+    add("--no_token", action="store_true", help="Accept every process on this machine.")
+    add("--tls_cert", metavar="FILE", default="", help="Certificate chain (PEM); required beyond this machine.")
     add("--tls_key", metavar="FILE", default="", help="Its private key (PEM).")
     return parser
 
 
 def _credentials(parsed: argparse.Namespace) -> grpc.ServerCredentials | None:
     if bool(parsed.tls_cert) != bool(parsed.tls_key):
-        raise OptionError("tls_key", "is needed together with tls_cert")
+        raise OptionError("tls_key", "tls_cert and tls_key must be given together")
     if not parsed.tls_cert:
         if not _is_loopback(parsed.host):
             raise OptionError(
-                "host", f"{parsed.host} is seen by other machines: --tls_cert and --tls_key are needed, so that nobody "
-                "on the way reads tokens and rows"
+                "host", f"{parsed.host} is visible to other machines: --tls_cert and --tls_key are required, so that "
+                "nobody on the way can read tokens and rows"
             )  # fmt: skip
         return None
     if parsed.no_token and not _is_loopback(parsed.host):
-        raise OptionError("no_token", f"{parsed.host} is seen by other machines: a token is needed")
+        raise OptionError("no_token", f"{parsed.host} is visible to other machines, so a token is required")
     return grpc.ssl_server_credentials([(_read("tls_key", parsed.tls_key), _read("tls_cert", parsed.tls_cert))])
 
 
@@ -94,15 +94,17 @@ def _start(parsed: argparse.Namespace, token: str, credentials: grpc.ServerCrede
     try:
         server = Server(service, parsed.host, parsed.port, credentials)
     except RuntimeError:
-        raise OptionError("port", f"{parsed.host}:{parsed.port} cannot be had; is another server there?") from None
+        raise OptionError(
+            "port", f"{parsed.host}:{parsed.port} is not available; perhaps a server is running"
+        ) from None
     server.start()
     return server
 
 
 def session_opener(connect: str, store: str) -> Callable[[str], Session]:
-    """Return what opens a session on a caller's database, or on the server's own where the caller names none.
+    """Return a function that opens a session on a caller's database, or on the server's own by default.
 
-    A database in memory is one for all callers. Raises OptionError if the server's own cannot be used.
+    All callers share a database in memory. Raises OptionError if the server's own database cannot be used.
     """
     if connect in ("", ":memory:", "duckdb://"):
         import duckdb

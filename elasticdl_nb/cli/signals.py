@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin, as an exception that knows the exit code."""
+"""Ctrl-C and similar signals, as an exception that knows the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """The person or the system wants this command to end."""
+    """The user or the system wants this command to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -23,13 +23,13 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Interrupted in the block, every time that SIGINT, SIGTERM or SIGHUP arrives."""
+    """Raise Interrupted in the block whenever SIGINT, SIGTERM or SIGHUP arrives."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that is what nohup is for
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:

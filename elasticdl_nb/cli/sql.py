@@ -48,26 +48,26 @@ def _parser() -> Parser:
     add("-f", "--file", metavar="FILE", help="Read the statements from a file; - for stdin.")
     add("-e", "--execute", metavar="SQL", help="The statements themselves.")
     add_session_options(parser)
-    add("--param", metavar="NAME=VALUE", action="append", default=[], help="A value for :NAME in the statements.")
+    add("--param", metavar="NAME=VALUE", action="append", default=[], help="The value of :NAME in the statements.")
     add("--dry_run", action="store_true", help="Check everything, show what would be done, and do nothing.")
     add("--show_program", action="store_true", help="Print the Python programs that would run, and do nothing.")
     add("--rows", metavar="N", type=int, default=ROWS_SHOWN, help=f"Rows to print; 0 for all (default: {ROWS_SHOWN}).")
     add("--json", action="store_true", help="Print a line of JSON for each statement, with all of its rows.")
-    add("--quiet", action="store_true", help="Do not show how jobs go, only results.")
+    add("--quiet", action="store_true", help="Show no progress of jobs, only results.")
     return parser
 
 
 def add_session_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where data and models are."""
+    """Add the options for where data and models are."""
     add = parser.add_argument
     add("--connect", metavar="URL", default="", help="The database: a DuckDB file or the URL of a server, such as "
         "postgresql://user@host/name (default: DuckDB in memory).")  # fmt: skip
-    add("--store", metavar="DIR", default="", help="Where trained models are kept (default: one of this user's).")
+    add("--store", metavar="DIR", default="", help="Where trained models are kept (default: a directory of this user).")
 
 
 def _text(parsed: argparse.Namespace) -> str:
     if parsed.file is not None and parsed.execute is not None:
-        raise UsageError("-f and -e are given; one of them says what to run")
+        raise UsageError("-f and -e were both given; use only one of them")
     if parsed.execute is not None:
         return str(parsed.execute)
     if parsed.file in (None, "-"):
@@ -87,7 +87,7 @@ def _show(result: Result, parsed: argparse.Namespace) -> None:
 
 
 def as_json(result: Result) -> dict[str, Any]:
-    """Return what programs want to know about a result."""
+    """Return what programs need to know about a result."""
     table = result.table
     values: dict[str, Any] = {"statement": result.statement.text, "messages": list(result.messages)}
     if table is not None:

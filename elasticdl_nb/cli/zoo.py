@@ -13,7 +13,7 @@ from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.runtime.errors import did_you_mean
 
 _SUMMARIES = {
-    "init": "Write the files of a new model zoo into a folder.",
+    "init": "Write the files of a new model zoo to a folder.",
     "build": "Build a Docker image with a model zoo, its requirements and elasticdl_nb in it.",
     "push": "Push an image, and print its name with its digest.",
 }
@@ -61,19 +61,19 @@ def _build(arguments: Sequence[str]) -> int:
         metavar="DIR|FILE|URL",
         nargs="?",
         default=".",
-        help="A folder, a notebook's file, or the URL of a Git repository.",
+        help="A folder, a notebook file, or the URL of a Git repository.",
     )
     add("--image", metavar="NAME", default="", help="Its name, such as registry.example.com/me/zoo:1.")
-    base = f"The image to build upon: any with Python 3.11 or later and pip (default: {DEFAULT_BASE_IMAGE})."
+    base = f"The base image: any with Python 3.11 or later and pip (default: {DEFAULT_BASE_IMAGE})."
     add("--docker_base_image", "--image_base", metavar="IMAGE", default="", help=base)
-    add("--push", action="store_true", help="Push it, too.")
+    add("--push", action="store_true", help="Also push it.")
     _add_output_options(parser)
     parsed = parser.parse(arguments)
     for option in ("image", "docker_base_image"):
         if name := getattr(parsed, option):
             check_name(option, name)
     if parsed.push and not parsed.image:
-        raise UsageError("--push needs --image, which says where to")
+        raise UsageError("--push requires --image, which says where to push")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="elasticdl-zoo-") as folder, shown(not parsed.quiet):
         for note in fetch_zoo(parsed.model_zoo, Path(folder)).notes:
@@ -102,7 +102,7 @@ def _push(arguments: Sequence[str]) -> int:
 
 def _add_output_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="End stdout with one line of JSON about the image.")
-    parser.add_argument("--quiet", action="store_true", help="Do not show how it goes, only the result.")
+    parser.add_argument("--quiet", action="store_true", help="Show no progress, only the result.")
 
 
 def _say_image(image: str, json: bool, started: float) -> None:

@@ -1,4 +1,4 @@
-"""The import name `elasticdl`: `elasticdl.train(...)` and its kin, which are those of elasticdl_nb."""
+"""The import name `elasticdl`: `elasticdl.train(...)` and the other functions of elasticdl_nb."""
 
 from __future__ import annotations
 

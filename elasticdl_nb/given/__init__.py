@@ -1,4 +1,4 @@
-"""What a call gives, and whether it is any good: models, data, zoos and paths, before there is a job.
+"""What a call was given, and whether it is valid: models, data, zoos and paths, before there is a job.
 
 `namedobjects` turns classes and functions into names, `frames` writes data frames, `zoosource` fetches model zoos,
 `paths` and `clusterpaths` make paths mean the same to a job's processes, `readerparams` reads the parameters of data

@@ -1,6 +1,6 @@
-"""What can be found wrong with a job without starting its workers: in its code, its data, its output.
+"""What can be found wrong with a job's code, data and output without starting its workers.
 
-The client asks before it starts a job, and the master's pod on a cluster, where alone the job's paths can be seen.
+The client checks before it starts a job. On a cluster, the master's pod checks too, as only pods can see the paths.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 
 
 def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
-    """Check the model's code in its zoo, or that of the trained model; with its requirements if they are needed here.
+    """Check the model's code in its zoo, or the trained model's code; with `installed_here`, its requirements as well.
 
     Returns the name of its custom_data_reader, if it has one. Raises ModelError and OptionError.
     """
@@ -34,7 +34,7 @@ def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
 
 
 def check_inputs_and_output(spec: JobSpec, *, reads_files: bool) -> JobSpec:
-    """Check the job's paths; return it with what its trained model says of the data, if it `reads_files` itself.
+    """Check the job's paths; return the job, with its trained model's data_reader_params if it `reads_files` itself.
 
     Raises OptionError and DataError.
     """

@@ -1,4 +1,4 @@
-"""Paths as the pods of a cluster see them: on a volume that they mount, in the image, or at a URL."""
+"""Paths as a cluster's pods see them: on a mounted volume, in the image, or at a URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OF_THIS_MACHINE = re.compile(r"[a-z0-9+.-]+://(localhost|127\.[\d.]+|\[::1\])([
 
 
 def as_pods_see_it(spec: JobSpec) -> JobSpec:
-    """Return the job with the paths that were left out, and with that of its code on this machine made absolute."""
+    """Return the job with default paths filled in, and the path of its code on this machine made absolute."""
     if spec.kind == "train" and not spec.output:
         spec = spec.replace(output=f"{job_folder(spec)}/trained_model")
     if spec.image_name:
@@ -25,12 +25,12 @@ def as_pods_see_it(spec: JobSpec) -> JobSpec:
 
 
 def check_visible(spec: JobSpec) -> None:
-    """Raise OptionError for a path that the pods cannot see, or not write to."""
+    """Raise OptionError for a path that the pods cannot see or cannot write to."""
     if not job_directory(spec):
         raise OptionError(
             "volume",
-            "needed: the job's pods share a folder, on a volume that they can write to, such as "
-            "volume='claim_name=MY_CLAIM,mount_path=/data' (of a claim that several pods can mount)",
+            "required: the job's pods share a folder on a volume that they can write to, such as "
+            "volume='claim_name=MY_CLAIM,mount_path=/data' (for a claim that several pods can mount)",
         )
     for option, path in _paths(spec):
         _check(spec, option, path)
@@ -40,7 +40,7 @@ def check_visible(spec: JobSpec) -> None:
 
 
 def path_here(spec: JobSpec, path: str) -> str:
-    """Return where this machine may have what pods see at this path, if it happens to be their node."""
+    """Return where this machine may have what pods see at this path, in case it is their node."""
     for volume in spec.volume:
         if "host_path" in volume and _inside(path, volume["mount_path"]):
             inside = os.path.relpath(path, volume["mount_path"])
@@ -59,7 +59,7 @@ def _paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 def _check(spec: JobSpec, option: str, path: str, *, writes: bool = False) -> None:
     if _OF_THIS_PROCESS.match(path) or _OF_THIS_MACHINE.match(path):
-        raise OptionError(option, f"{path} is on this machine, where the job's pods are not")
+        raise OptionError(option, f"{path} is on this machine, but the job's pods are not")
     if is_remote(path):
         return
     mounts = [volume for volume in spec.volume if _inside(path, volume["mount_path"])]
@@ -67,10 +67,10 @@ def _check(spec: JobSpec, option: str, path: str, *, writes: bool = False) -> No
         there = ", ".join(volume["mount_path"] for volume in spec.volume) or "there are none"
         raise OptionError(
             option,
-            f"{path} cannot be seen by the job's pods: it is on none of their volumes ({there}), and no URL of an "
-            "object store. See the option volume",
+            f"{path} is not visible to the job's pods: it is not on one of their volumes ({there}), and not the URL of "
+            "an object store. See the option volume",
         )
-    # Volumes may be mounted into each other.
+    # Volumes may be mounted inside one another.
     if writes and max(mounts, key=lambda volume: len(volume["mount_path"])).get("read_only") == "true":
         raise OptionError(option, f"{path} cannot be written: its volume is mounted read-only")
 

@@ -1,4 +1,4 @@
-"""Data handed over as pandas, Arrow or Polars frames: written to Parquet, which the job then reads."""
+"""Data given as pandas, Arrow or Polars frames: written to Parquet, which the job then reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elasticdl_nb.runtime.errors import OptionError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Readers seek to row groups: a task should not have to skip many rows of one.
+# Readers seek to row groups, and a task should not have to skip many rows of one.
 ROWS_PER_GROUP = 65_536
 
 
@@ -26,9 +26,9 @@ def _is_lazy(value: object) -> bool:
 def write_frame(frame: Any, path: str | os.PathLike[str], option: str) -> None:
     """Write the frame's columns to a Parquet file, in the frame's order of rows.
 
-    A pandas index is left out unless it has a name; of a `pyarrow.RecordBatchReader` only some batches are in memory
-    at a time. Raises OptionError, naming `option` and the column, for a frame without rows or with values that have no
-    column type.
+    A pandas index is left out unless it has a name. Only some batches of a `pyarrow.RecordBatchReader` are in memory at
+    a time. Raises OptionError, which names `option` and the column, for a frame without rows or with values that no
+    column type can hold.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -44,7 +44,7 @@ def write_frame(frame: Any, path: str | os.PathLike[str], option: str) -> None:
 
 
 def _write_stream(reader: pa.RecordBatchReader, path: str | os.PathLike[str]) -> int:
-    """Write groups of rows as they come in; return the number of rows."""
+    """Write groups of rows as they arrive; return the number of rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -68,7 +68,7 @@ def _table(frame: Any, option: str) -> pa.Table:
         frame = frame.collect()
     if type(frame).__module__.partition(".")[0] == "pandas":
         return _from_pandas(frame, option)
-    # Polars' own conversion, where there is one, gives types that every Parquet reader knows.
+    # Polars' own conversion produces types that every Parquet reader knows.
     return frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
 
 
@@ -90,7 +90,7 @@ def _from_pandas(frame: Any, option: str) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise OptionError(
                 option,
-                f"column {name!r} of the frame holds values that are not of one type ({error}); convert it, for "
+                f"column {name!r} of the frame has values of different types ({error}); convert it, for "
                 f"example with frame[{name!r}].astype(str), or leave it out",
             ) from None
     return pa.table(columns, names=names)

@@ -1,10 +1,10 @@
-"""Python callers may name code by the objects themselves: a model class, functions, a model object, a module.
+"""Python callers may pass code as objects: a model class, functions, a model object, a module.
 
 Workers import code from the model zoo, so each object is turned into the dotted name under which they find it:
 
-- objects of the user's modules: the zoo is the folder on `sys.path` from which their module was imported;
+- objects from the user's modules: the zoo is the folder on `sys.path` from which their module was imported;
 - objects made in a notebook or the running script: their source is captured into a module of the zoo;
-- what comes with Keras: its name alone.
+- objects from Keras: just their name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OWN_ZOO = "elasticdl_nb.model_zoo"
 
 @dataclass(frozen=True)
 class NamedObjects:
-    """A job's options without objects, and what the zoo needs so that their names are found."""
+    """A job's options without objects, and what the zoo needs so that workers find their names."""
 
     options: dict[str, Any]
     # Objects to capture, by the names they get in `CAPTURED_MODULE`.
@@ -46,7 +46,8 @@ class _Place:
 def name_objects(kind: JobKind, given: Mapping[str, Any]) -> NamedObjects:
     """Return the options with every object replaced by its dotted name.
 
-    Raises OptionError for an object that has no name, comes from an installed package, or does not fit the others.
+    Raises OptionError for an object that has no name, comes from an installed package, or is in another zoo than the
+    others.
     """
     options = dict(given)
     captured: dict[str, object] = {}
@@ -62,10 +63,10 @@ def name_objects(kind: JobKind, given: Mapping[str, Any]) -> NamedObjects:
             roots[option] = place.root
     if kind != "train" and (captured or roots):
         option = next(name for name in given if name in roots or options[name] is not given[name])
-        cure = f"; a class {PROCESSOR} that is there when the model is trained goes with it" if "proc" in option else ""
-        raise OptionError(option, f"a dotted name is needed: {kind} takes its code from the trained model{cure}")
+        cure = f"; it includes a class {PROCESSOR} defined when it was trained" if "proc" in option else ""
+        raise OptionError(option, f"expected a dotted name: {kind} takes its code from the trained model{cure}")
     if captured and isinstance(processor := vars(sys.modules["__main__"]).get(PROCESSOR), type):
-        captured[PROCESSOR] = processor  # training has no use for it, predicting with the trained model has
+        captured[PROCESSOR] = processor  # not used in training, but when predicting with the trained model
     _choose_zoo(options, roots)
     return NamedObjects(options, captured)
 
@@ -76,7 +77,7 @@ def _names_code(kind: JobKind, name: str) -> bool:
 
 
 def _choose_zoo(options: dict[str, Any], roots: dict[str, str]) -> None:
-    """Make the objects' common root the zoo, or express their names from the zoo that was given."""
+    """Make the objects' common root the zoo, or make their names relative to the zoo that was given."""
     given = options.get("model_zoo")
     for option, root in roots.items():
         if not given:
@@ -89,7 +90,7 @@ def _choose_zoo(options: dict[str, Any], roots: dict[str, str]) -> None:
         except ValueError:
             raise OptionError(
                 option,
-                f"its module was imported from {root}, but the job's model zoo is {given}; both must be the same",
+                f"its module was imported from {root}, but the job's model zoo is {given}; they must be the same",
             ) from None
         prefix = ".".join(below.parts) + "."
         if not options[option].startswith(prefix):
@@ -102,7 +103,7 @@ def _find(option: str, value: object) -> _Place:
     if module_name.partition(".")[0] in ("keras", "tensorflow", "tf_keras"):
         if option in ("loss", "optimizer") and not isinstance(value, types.ModuleType):
             return _Place("", name)
-        raise OptionError(option, f"{module_name}.{name} is Keras's own; define one that uses it")
+        raise OptionError(option, f"{module_name}.{name} is part of Keras; define a model that uses it")
     if module_name == _OWN_ZOO or module_name.startswith(f"{_OWN_ZOO}."):
         return _Place("", f"{module_name}.{name}".removeprefix(f"{_OWN_ZOO}.").rstrip("."))
     module = sys.modules.get(module_name)
@@ -129,7 +130,7 @@ def _module_and_name(option: str, value: object) -> tuple[str, str]:
             return module_name, name
     raise OptionError(
         option,
-        f"{_shown(value)} is no class, function or module, nor the value of a global variable; give it a name, or "
+        f"{_shown(value)} is not a class, function or module, or the value of a global variable; assign it to one, or "
         "write a function that returns it",
     )
 
@@ -149,7 +150,7 @@ def _root_of(option: str, module_name: str, file: str) -> str:
     if os.fspath(root) in installed:
         raise OptionError(
             option,
-            f"{module_name} is an installed package; a model zoo is a folder of your own, so define a class or "
+            f"{module_name} is an installed package, but a model zoo is a folder of your own; define a class or "
             "function there that uses it",
         )
     return os.fspath(root)

@@ -1,4 +1,4 @@
-"""Paths as the processes of a job open them, and whether an output may be written."""
+"""Paths as a job's processes open them, and whether an output may be written."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import JobSpec
 
 FILE_FORMS = (".recordio", ".parquet", ".csv")
-# What a directory of predictions consists of; anything else in one is not ours to replace.
+# What a directory of predictions consists of; a directory with anything else in it must not be replaced.
 _PART = re.compile(r"[._].*|.*\.(recordio|parquet|csv)")
 _REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://|[\w.-]+@[\w.-]+:")
 _GLOB = re.compile(r"[*?\[]")
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path is a URL (or git's USER@HOST:PATH) rather than a path of this machine."""
+    """Whether the path is a URL (or git's USER@HOST:PATH) rather than a path on this machine."""
     return bool(_REMOTE.match(path)) and not path.startswith("file://")
 
 
 def absolute(path: str) -> str:
-    """Return the path from the root of this machine; URLs and the empty path as they are, a final slash kept."""
+    """Return the absolute path, keeping a final slash; URLs and the empty path are returned unchanged."""
     if not path or _REMOTE.match(path):
         return path
     return os.path.abspath(path) + ("/" if path.endswith("/") and path.strip("/") else "")
@@ -44,7 +44,7 @@ def writes_file(spec: JobSpec) -> bool:
 
 
 def check_output(spec: JobSpec) -> None:
-    """Raise OptionError if the job could not write its output, or would destroy something by it."""
+    """Raise OptionError if the job could not write its output, or would destroy something by doing so."""
     if not spec.output:
         return
     if is_remote(spec.output):
@@ -64,21 +64,21 @@ def _check_remote(spec: JobSpec) -> None:
         files, path = fsspec.url_to_fs(spec.output)
         exists = bool(files.exists(path))
     except (OSError, ValueError, ImportError) as error:
-        raise OptionError("output", f"{spec.output} cannot be reached: {error}") from None
+        raise OptionError("output", f"{spec.output} is unreachable: {error}") from None
     if exists and not spec.overwrite:
         raise _exists(spec)
 
 
 def _exists(spec: JobSpec) -> OptionError:
     return OptionError(
-        "output", f"{spec.output} exists already; choose another, or say overwrite=True (--overwrite) to replace it"
+        "output", f"{spec.output} already exists; choose another, or replace it with overwrite=True (--overwrite)"
     )
 
 
 def _check_replaceable(spec: JobSpec, output: str) -> None:
     is_directory = os.path.isdir(output)
     if writes_file(spec) and is_directory:
-        raise OptionError("output", f"{output} is a directory, and the predictions would be a file of that name")
+        raise OptionError("output", f"{output} is a directory, but the predictions would be a file with that name")
     if not writes_file(spec) and not is_directory:
         what = "training writes a directory" if spec.kind == "train" else f"it needs one of {', '.join(FILE_FORMS)}"
         raise OptionError("output", f"{output} is a file; {what}")
@@ -89,7 +89,7 @@ def _check_replaceable(spec: JobSpec, output: str) -> None:
     if is_directory and not _is_earlier_result(spec, output):
         raise OptionError(
             "output",
-            f"{output} holds other things than an earlier result; remove it yourself if it is really to be replaced",
+            f"{output} has more in it than an earlier result; if you want to replace it, remove it yourself",
         )
 
 
@@ -106,13 +106,13 @@ def _check_place(output: str) -> None:
     if not os.path.isdir(parent):
         raise OptionError("output", f"{output} cannot be written: {parent} is not a directory")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OptionError("output", f"{output} cannot be written: no permission to write into {parent}")
+        raise OptionError("output", f"{output} cannot be written: no permission to write to {parent}")
 
 
 def _check_apart_from_inputs(spec: JobSpec, output: str) -> None:
     data = [("data", path) for path in spec.data] + [("validation_data", path) for path in spec.validation_data]
     if spec.custom_data_reader:
-        data = [(option, path) for option, path in data if os.path.isabs(path)]  # the others may be anything
+        data = [(option, path) for option, path in data if os.path.isabs(path)]  # others may be anything
     code = [("trained_model", spec.trained_model), ("model_zoo", spec.model_zoo)]
     for option, path in data + code:
         if path and not is_remote(path) and _inside(_fixed_part(path.removeprefix("file://")), output):
@@ -123,7 +123,7 @@ def _check_apart_from_inputs(spec: JobSpec, output: str) -> None:
 
 
 def _is_read_by(output: str, pattern: str) -> bool:
-    """Whether the job's own data would hold the output, the next time it is read."""
+    """Whether the job's own data would include the output, the next time it is read."""
     if _GLOB.search(pattern):
         return fnmatch.fnmatch(output, pattern) or fnmatch.fnmatch(output + "/part", pattern)
     return os.path.isdir(pattern) and _inside(output, pattern)
@@ -135,6 +135,6 @@ def _fixed_part(path: str) -> str:
 
 
 def _inside(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies below it."""
+    """Whether `path` is `folder` or is below it."""
     path, folder = os.path.realpath(path), os.path.realpath(folder)
     return os.path.commonpath([path, folder]) == folder

@@ -1,4 +1,4 @@
-"""How to read data for a trained model when nothing is said: as the data was read that it was trained on."""
+"""How to read data for a trained model by default: as its training data was read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from elasticdl_nb.runtime.errors import DataError, OptionError
 def inherited(paths: Sequence[str], trained: Mapping[str, Any], *, labels_may_lack: bool) -> dict[str, Any]:
     """Return those of the trained model's data_reader_params with which this data can be read.
 
-    Data of another format leaves out what only the former takes. With `labels_may_lack`, named columns may be missing
-    from the data as long as there are others. When nothing does, the parameters come back whole, for the error.
+    For data in another format, parameters that only the old format has are left out. With `labels_may_lack`, named
+    columns may be missing from the data, as long as others are there. If nothing fits, all parameters are returned, and
+    reading with them raises the error to show.
     """
     for params in _candidates(paths, trained, labels_may_lack):
         try:

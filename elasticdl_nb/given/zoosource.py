@@ -22,8 +22,8 @@ _SCP = re.compile(r"(?P<host>[\w.-]+@[\w.-]+):(?P<path>(?!//).+)")
 class ZooSource:
     """A zoo that was fetched.
 
-    `origin` says where it came from, without credentials; `commit` is the Git commit (empty for a directory); `digest`
-    is the SHA-256 over the names and contents of its files; `notes` tell of files that were left out.
+    `origin` is where it came from, without credentials; `commit` is the Git commit (empty for a directory); `digest`
+    is the SHA-256 of its files' names and contents; `notes` mention files that were left out.
     """
 
     path: Path
@@ -35,28 +35,28 @@ class ZooSource:
 
 @dataclass(frozen=True)
 class GitAddress:
-    """A repository's URL apart from its credentials and the branch, tag or commit that was asked for."""
+    """A repository's URL, separated from its credentials and the requested branch, tag or commit."""
 
     url: str
     ref: str
-    # "user:password@", as given; empty without.
+    # "user:password@", as given, or empty.
     credentials: str
 
     @property
     def shown(self) -> str:
-        """The address as people may see it."""
+        """The address in a form that is safe to show."""
         return f"{self.url}@{self.ref}" if self.ref else self.url
 
 
 def fetch_zoo(model_zoo: str, into: Path) -> ZooSource:
     """Copy a model zoo into the folder `into`.
 
-    `model_zoo` is a directory, a notebook's file (its functions and classes become a module of its name), a Git URL
+    `model_zoo` is a directory, a notebook file (its functions and classes become a module with its name), a Git URL
     (https, ssh, git, file or user@host:path; `URL@REF` for a branch, tag or commit), or empty for the models that come
-    with elasticdl_nb. Hidden files, byte code, virtual environments and files above 50 MB stay behind, so that naming a
-    working folder with more than models in it does no harm; a folder of more than 500 MB or 20,000 files is refused.
-    Raises OptionError("model_zoo", …), and CaptureError for a notebook. The credentials of a URL are handed to git
-    through its environment and appear in no message, argument or file.
+    with elasticdl_nb. Hidden files, byte code, virtual environments and files above 50 MB are left out, so a working
+    folder with more than models in it does no harm; a folder of more than 500 MB or 20,000 files is refused.
+    Raises OptionError("model_zoo", …), and CaptureError for a notebook. Credentials in a URL are passed to git through
+    its environment and appear in no message, argument or file.
     """
     address = parse_git_url(model_zoo)
     if address is not None:
@@ -67,7 +67,7 @@ def fetch_zoo(model_zoo: str, into: Path) -> ZooSource:
     if not os.path.isdir(source):
         kind = "is a file, not a directory" if os.path.exists(source) else "does not exist"
         raise OptionError(
-            "model_zoo", f"{source} {kind}; a directory, a notebook or the URL of a Git repository is needed"
+            "model_zoo", f"{source} {kind}; expected a directory, a notebook or the URL of a Git repository"
         )
     try:
         copy = copy_zoo(source, into)
@@ -77,13 +77,13 @@ def fetch_zoo(model_zoo: str, into: Path) -> ZooSource:
 
 
 def without_credentials(model_zoo: str) -> str:
-    """Return a `model_zoo` option as it may be shown and stored."""
+    """Return a `model_zoo` option in a form that is safe to show and store."""
     address = parse_git_url(model_zoo)
     return model_zoo if address is None else address.shown
 
 
 def parse_git_url(text: str) -> GitAddress | None:
-    """Take a Git URL apart; None if `text` is no URL but a path."""
+    """Split a Git URL into its parts; None if `text` is a path and not a URL."""
     match = _URL.fullmatch(text)
     if match:
         host, slash, path = match["rest"].partition("/")
@@ -91,7 +91,7 @@ def parse_git_url(text: str) -> GitAddress | None:
         ref = ""
         if not (match["scheme"] == "file" and os.path.exists(f"/{path}")):
             path, _, ref = path.partition("@")
-        # The user of an ssh URL is no secret, and git needs it.
+        # The user in an ssh URL is not a secret, and git needs it.
         user = f"{credentials.partition(':')[0]}@" if at and match["scheme"] == "ssh" else ""
         secret = at and (":" in credentials or not user)
         return GitAddress(f"{match['scheme']}://{user}{host}{slash}{path}", ref, f"{credentials}@" if secret else "")
@@ -107,7 +107,7 @@ def _package(notebook: str, into: Path) -> ZooSource:
 
     module = os.path.basename(notebook).removesuffix(".ipynb")
     if not module.isidentifier():
-        raise OptionError("model_zoo", f"{notebook} becomes a module, so its name must be one: {module!r} is none")
+        raise OptionError("model_zoo", f"{notebook}: its name must be that of a module, and {module!r} is not")
     captured = capture_notebook(notebook)
     write_zoo(captured, into, module)
     return ZooSource(into, os.path.abspath(notebook), zoo_digest(into), notes=tuple(captured.warnings))
@@ -116,7 +116,7 @@ def _package(notebook: str, into: Path) -> ZooSource:
 def _clone(address: GitAddress, into: Path) -> ZooSource:
     with tempfile.TemporaryDirectory(prefix="elasticdl-zoo-") as temporary:
         _git(["init", "--quiet"], temporary, address)
-        # Fetching by URL, rather than cloning, takes commits as well as branches and tags.
+        # Fetching by URL, unlike cloning, works for commits as well as for branches and tags.
         _git(["fetch", "--quiet", "--depth=1", "--no-tags", address.url, address.ref or "HEAD"], temporary, address)
         _git(["checkout", "--quiet", "FETCH_HEAD"], temporary, address)
         commit = _git(["rev-parse", "HEAD"], temporary, address).strip()
@@ -145,7 +145,7 @@ def _git(arguments: list[str], folder: str, address: GitAddress) -> str:
             ["git", *arguments], cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
     except FileNotFoundError:
-        raise OptionError("model_zoo", f"{address.shown} needs git, which is not installed") from None
+        raise OptionError("model_zoo", f"{address.shown} requires git, which is not installed") from None
     if done.returncode:
         said = " ".join(line.strip() for line in _scrub(done.stderr, address).splitlines() if line.strip())
         raise OptionError("model_zoo", f"{address.shown} cannot be fetched. git says: {said}")
@@ -153,7 +153,7 @@ def _git(arguments: list[str], folder: str, address: GitAddress) -> str:
 
 
 def _scrub(text: str, address: GitAddress) -> str:
-    """Git's message without credentials, however it spells them."""
+    """Git's message without credentials, in whatever form it has them."""
     if not address.credentials:
         return text
     user, _, password = address.credentials.rstrip("@").partition(":")

@@ -1,8 +1,8 @@
-"""Docker images that hold a model zoo, its requirements and this framework. Needs `elasticdl_nb[docker]`.
+"""Docker images that contain a model zoo, its requirements and this framework. Requires `elasticdl_nb[docker]`.
 
 image_for(spec, zoo)     the image of a job's pods: the one it names, its trained model's, or one built and pushed
-build_image(zoo, …)      build an image from the folder of a zoo
-push_image(name)         push an image, and return it with its digest
+build_image(zoo, …)      build an image from a zoo's folder
+push_image(name)         push an image, and return its name with its digest
 """
 
 from elasticdl_nb.images.building import build_image, push_image

@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.errors import ImageError, OptionError
 if TYPE_CHECKING:
     from docker import APIClient
 
-# An installation may be silent for long.
+# An installation may be silent for a long time.
 _TIMEOUT_SECONDS = 1800
 
 
@@ -34,12 +34,12 @@ def build_image(
     framework: Framework | None = None,
     progress: ImageProgress | None = None,
 ) -> str:
-    """Build an image with the zoo of a folder at /model_zoo; return its name.
+    """Build an image with a folder's zoo at /model_zoo; return its name.
 
-    Without a `name` it is called `REPOSITORY:ID`, so that the same content always has the same name, and another one
-    another. `base` is the image to build upon (default: python:3.11-slim), `framework` what is installed of this one
-    (default: all that pods need). Raises OptionError for a base that cannot be had or a zoo that cannot be built in,
-    and ImageError for an engine that does not answer or a step that fails.
+    Without a `name` it is called `REPOSITORY:ID`, so that different content gets a different name and the same content
+    the same. `base` is the base image (default: python:3.11-slim), `framework` what to install of elasticdl_nb
+    (default: all that pods need). Raises OptionError for a base that is not available or a zoo that cannot be included,
+    and ImageError if the engine does not answer or a step fails.
     """
     tell = progress or listener()
     started = time.monotonic()
@@ -67,7 +67,7 @@ def build_image(
 
 
 def push_image(name: str, progress: ImageProgress | None = None) -> str:
-    """Push an image; return its name with the digest under which every node pulls just this image: `NAME@sha256:…`.
+    """Push an image; return its name with its digest, by which every node pulls exactly this image: `NAME@sha256:…`.
 
     Raises ImageError if the engine or the registry refuses.
     """
@@ -88,14 +88,14 @@ def push_image(name: str, progress: ImageProgress | None = None) -> str:
 
 @contextmanager
 def _engine() -> Iterator[APIClient]:
-    """Yield a client of the Docker engine; whatever it raises in the block becomes an ImageError."""
+    """Yield a client of the Docker engine; exceptions from it in the block become ImageErrors."""
     try:
         import docker
         import requests
     except ModuleNotFoundError:
         raise ImageError(
-            "images are built through the Docker SDK, which is not installed: pip install 'elasticdl_nb[docker]', "
-            "or name a ready image as image_name"
+            "building images requires the Docker SDK, which is not installed: pip install 'elasticdl_nb[docker]', or "
+            "give a ready image with image_name"
         ) from None
     try:
         client = _connect(docker.from_env)
@@ -104,7 +104,7 @@ def _engine() -> Iterator[APIClient]:
         finally:
             client.close()
     except docker.errors.APIError as error:
-        raise ImageError(f"the Docker engine refuses: {secrets.scrub(error.explanation or str(error))}") from None
+        raise ImageError(f"the Docker engine refused: {secrets.scrub(error.explanation or str(error))}") from None
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise ImageError(_no_engine(str(error))) from None
 
@@ -114,7 +114,7 @@ def _connect(from_env: Callable[..., Any]) -> APIClient:
 
     settings: dict[str, Any] = {}
     if "DOCKER_HOST" not in os.environ and (context := ContextAPI.get_current_context()):
-        # What `docker context use` has chosen, such as Docker Desktop's own.
+        # The engine chosen with `docker context use`, such as Docker Desktop's.
         settings["environment"] = {**os.environ, "DOCKER_HOST": context.Host}
     client: APIClient = from_env(timeout=_TIMEOUT_SECONDS, **settings).api
     return client
@@ -122,26 +122,26 @@ def _connect(from_env: Callable[..., Any]) -> APIClient:
 
 def _no_engine(said: str) -> str:
     if "Permission denied" in said:
-        return "you may not use this machine's Docker engine: it takes membership of the group docker, as a rule"
+        return "you may not use this machine's Docker engine, which usually requires membership in the group docker"
     where = f" at {os.environ['DOCKER_HOST']}" if os.environ.get("DOCKER_HOST") else ""
     if not any(word in said for word in ("refused", "No such file", "not known", "resolve")):
         where += f": {secrets.scrub(said)}"
-    return f"no Docker engine answers{where}. Start Docker, set DOCKER_HOST, or name a ready image as image_name"
+    return f"no Docker engine answers{where}. Start Docker, set DOCKER_HOST, or give a ready image with image_name"
 
 
 def _build_error(log: BuildLog, base: str) -> Exception:
     if log.step.instruction.startswith("FROM "):
-        return OptionError("docker_base_image", f"{base} cannot be had: {log.error}")
+        return OptionError("docker_base_image", f"{base} is not available: {log.error}")
     said = "\n".join(f"  {line}" for line in list(log.lines)[-15:])
-    return ImageError(f"the image cannot be built, its step {log.step.title!r} fails: {log.error}\n{said}".rstrip())
+    return ImageError(f"the image could not be built; the step {log.step.title!r} failed: {log.error}\n{said}".rstrip())
 
 
 def _push_error(name: str, said: str) -> ImageError:
     host = host_of(name)
     if "does not exist locally" in said:
-        return ImageError(f"there is no image {name} to push; elasticdl zoo build makes one")
+        return ImageError(f"there is no image {name} to push; build it with elasticdl zoo build")
     if any(word in said.lower() for word in ("denied", "unauthorized", "no basic auth", "authentication required")):
-        return ImageError(f"{host} does not let you push {name}: {said}. Log in first: docker login {host}")
+        return ImageError(f"{host} did not allow you to push {name}: {said}. Log in first: docker login {host}")
     if any(word in said for word in ("connection refused", "no such host", "timeout", "server gave HTTP response")):
-        return ImageError(f"the registry {host} cannot be reached, {name} is not pushed: {said}")
-    return ImageError(f"{name} is not pushed: {said or 'the registry has given no digest'}")
+        return ImageError(f"the registry {host} is unreachable, so {name} was not pushed: {said}")
+    return ImageError(f"{name} was not pushed: {said or 'the registry returned no digest'}")

@@ -1,4 +1,4 @@
-"""Which image the pods of a job run: a ready one, that of the trained model, or one that is built for the job."""
+"""Which image a job's pods run: a ready one, the trained model's, or one that is built for the job."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _REPOSITORY_NAME = "elasticdl-zoo"
 def image_for(spec: JobSpec, zoo: Path, progress: ImageProgress | None = None) -> str:
     """Return the image for a job's pods, with its digest if it was pushed.
 
-    That is `image_name`, if given. An evaluation or prediction runs in the image that its model was trained in, unless
-    docker_base_image or docker_image_repository ask for a new one. Otherwise an image is built from the folder `zoo`
-    upon docker_base_image, and pushed to docker_image_repository; without a repository it stays in this machine's
-    engine, which does for a cluster whose nodes use the same one. Raises OptionError and ImageError.
+    It is `image_name`, if given. An evaluation or prediction runs in the image that its model was trained in, unless
+    docker_base_image or docker_image_repository request a new one. Otherwise an image is built from the folder `zoo`
+    on top of docker_base_image, and pushed to docker_image_repository. Without a repository it stays in this machine's
+    engine, which is enough for a cluster whose nodes use that engine. Raises OptionError and ImageError.
     """
     if spec.image_name:
         return check_name("image_name", image_of(spec.image_name))

@@ -1,4 +1,4 @@
-"""What is sent to the Docker engine: the Dockerfile and what it copies, as a tar archive that is always the same."""
+"""What is sent to the Docker engine: the Dockerfile and what it copies, as a reproducible tar archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REQUIREMENTS = re.compile(r"(requirements|constraints)[\w.-]*\.txt")
 
 
 def files_of_zoo(zoo: Path) -> dict[str, Path]:
-    """Return the files of a zoo that go into an image, by their names with '/'; .dockerignore says which not."""
+    """Return the files of a zoo that go into an image, keyed by their names with '/'; .dockerignore excludes files."""
     found = dict(zoo_files(zoo))
     found.pop(IGNORE_FILE, None)
     patterns = ignore_patterns(zoo)
@@ -39,9 +39,9 @@ def ignore_patterns(zoo: Path) -> list[str]:
 
 
 def requirements_of_zoo(files: Mapping[str, Path]) -> dict[str, str]:
-    """Return the zoo's requirements files with their texts: requirements.txt and those that it may name.
+    """Return the zoo's requirements files with their contents: requirements.txt and those it includes.
 
-    Raises OptionError("model_zoo", …) for one with a credential in it. Empty for a zoo without a requirements.txt.
+    Raises OptionError("model_zoo", …) if one contains a credential. Empty for a zoo without a requirements.txt.
     """
     if "requirements.txt" not in files:
         return {}
@@ -58,7 +58,7 @@ def write_context(
     requirements: Mapping[str, str],
     framework: Mapping[str, bytes],
 ) -> None:
-    """Write the archive; `framework` are files of ours, by their names."""
+    """Write the archive; `framework` maps names to the contents of the framework's files."""
     with tarfile.open(fileobj=target, mode="w") as archive:
         _add(archive, "Dockerfile", recipe.dockerfile().encode())
         for name, content in framework.items():

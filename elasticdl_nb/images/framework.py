@@ -1,4 +1,4 @@
-"""What of this installation of elasticdl_nb goes into an image: its requirements, and itself."""
+"""What goes into an image of this installation of elasticdl_nb: its requirements, and the package itself."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from packaging.version import Version
 from elasticdl_nb.runtime.errors import ImageError
 
 NAME = "elasticdl_nb"
-# What pods need beyond the rest; object stores are added where this installation can use them too.
+# The extras that pods need; those of object stores are added if this installation can use them, too.
 _EXTRAS = ("kubernetes", "tls")
 _OPTIONAL = {"s3": "s3fs", "gs": "gcsfs"}
-# The folders of a source tree that are no part of the package.
+# The folders of a source tree that are not part of the package.
 _NOT_SOURCE = {
     "build",
     "dist",
@@ -52,7 +52,7 @@ class Framework:
 
     @property
     def installed_from(self) -> str:
-        """What `pip install` is told."""
+        """The argument for `pip install`."""
         return self.wheel.name if self.wheel else f"{NAME}=={self.version}"
 
     def files(self) -> dict[str, bytes]:
@@ -65,20 +65,20 @@ class Framework:
 def this_framework() -> Framework:
     """Return the framework as it is installed here.
 
-    From the package index where it came from there; otherwise, as from a source tree, as a wheel that is made once for
-    every state of the source. Raises ImageError if that fails.
+    If it came from the package index, pods install it from there. Otherwise, as for a source tree, it is a wheel, which
+    is built once for every state of the source. Raises ImageError if that fails.
     """
     distribution = _installed()
     source = _source(distribution)
     wheel = _wheel(source) if source else None
-    # Those of the wheel: an editable installation's own may be older than its source.
+    # The wheel's, as those of an editable installation may be older than its source.
     declared = _declared(wheel) if wheel else distribution.requires or ()
     extras = [*_EXTRAS, *(extra for extra, package in _OPTIONAL.items() if _is_installed(package))]
     return Framework(tuple(sorted(_requirements(declared, extras))), wheel, distribution.version)
 
 
 def _installed() -> metadata.Distribution:
-    # In a source tree Python also finds what the build has left there, which does not tell where it is installed from.
+    # In a source tree Python also finds what the build left there, which does not say where it was installed from.
     found = list(metadata.distributions(name=NAME))
     return next((one for one in found if one.read_text("direct_url.json")), None) or metadata.distribution(NAME)
 
@@ -94,7 +94,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _requirements(declared: Iterable[str], extras: Iterable[str]) -> Iterator[str]:
-    """The requirements without extras and those of these extras, which may name others of the same package."""
+    """The requirements without extras and those of these extras, which may include other extras of this package."""
     parsed = [Requirement(text) for text in declared]
     wanted, pending = set(), list(extras)
     while pending:
@@ -127,7 +127,7 @@ def _source(distribution: metadata.Distribution) -> Path | None:
         return None
     path = Path(unquote(url.path))
     if not path.exists():
-        raise ImageError(f"{NAME} was installed from {path}, which is gone: install it again to build images")
+        raise ImageError(f"{NAME} was installed from {path}, which no longer exists; reinstall it to build images")
     return path
 
 
@@ -167,7 +167,7 @@ def _digest(files: dict[str, Path]) -> str:
 
 
 def _make_wheel(files: dict[str, Path], folder: Path) -> Path:
-    """Build the wheel from a copy of the files, so that nothing is written into the source tree."""
+    """Build the wheel from a copy of the files, so that nothing is written to the source tree."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder.parent) as temporary:
         source, made = Path(temporary) / "source", Path(temporary) / "made"
@@ -187,11 +187,11 @@ def _make_wheel(files: dict[str, Path], folder: Path) -> Path:
         ]
         if _has_build_tools((source / "pyproject.toml").read_text()):
             command.append("--no-build-isolation")
-        # The same files make the same wheel, so that the engine finds the layer it has made of it.
+        # The same files must make the same wheel, so that the engine reuses the layer it made from it.
         environment = {**os.environ, "SOURCE_DATE_EPOCH": "946684800"}
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
-            raise ImageError(f"no wheel of {NAME} can be made of its source: {_last(done.stderr or done.stdout)}")
+            raise ImageError(f"no wheel of {NAME} could be built from its source: {_last(done.stderr or done.stdout)}")
         try:
             made.rename(folder)
         except OSError:  # another process was faster

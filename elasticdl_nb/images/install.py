@@ -1,7 +1,7 @@
-"""Runs inside images, with their Python: `pip install ARGUMENTS`, on top of the TensorFlow that a base image brings.
+"""Runs inside images, with their Python: `pip install ARGUMENTS`, keeping the TensorFlow of the base image.
 
-TensorFlow comes as several distributions (tensorflow, tensorflow-cpu, …) that overwrite each other's files. Where one
-of them is installed, requirements for another mean it.
+TensorFlow comes as several distributions (tensorflow, tensorflow-cpu, …) that overwrite each other's files. If one of
+them is installed, requirements for any other are changed to that one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _TENSORFLOW = re.compile(r"^\s*(tensorflow(?:[-_](?:cpu|gpu|intel|rocm))?)\b(?![
 
 
 def installed_tensorflow() -> str:
-    """The name of the distribution that brings TensorFlow here; empty without one."""
+    """The name of the distribution that provides TensorFlow here; empty if there is none."""
     names = {(item.metadata["Name"] or "").lower().replace("_", "-") for item in metadata.distributions()}
     found = sorted(name for name in names if _TENSORFLOW.fullmatch(name))
     return found[0] if found else ""
 
 
 def for_tensorflow(text: str, name: str) -> str:
-    """Requirements with every TensorFlow replaced by the one of that name; its markers go, as they chose between them.
+    """Replace every TensorFlow in requirements with this one; drop markers, which only choose between distributions.
 
     >>> for_tensorflow("keras>=3\\ntensorflow>=2.21; sys_platform == 'linux'", "tensorflow-cpu")
     'keras>=3\\ntensorflow-cpu>=2.21'
@@ -38,7 +38,7 @@ def for_tensorflow(text: str, name: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Install; returns pip's exit code."""
+    """Install, and return pip's exit code."""
     present = installed_tensorflow()
     if present and arguments[0] == "-r":
         folder = Path(arguments[1]).parent

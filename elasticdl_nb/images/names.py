@@ -14,9 +14,9 @@ _NAME = re.compile(
 
 
 def check_name(option: str, name: str) -> str:
-    """Return the name of an image; raise OptionError for what is none."""
+    """Return the name of an image; raise OptionError if it is not valid."""
     if not _NAME.fullmatch(name):
-        raise OptionError(option, f"{name!r} is no name of an image, such as registry.example.com/me/zoo:latest")
+        raise OptionError(option, f"{name!r} is not the name of an image, such as registry.example.com/me/zoo:latest")
     return name
 
 
@@ -27,7 +27,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def host_of(name: str) -> str:
-    """Return the registry that a name is of."""
+    """Return the registry in a name."""
     first, slash, _ = name.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 

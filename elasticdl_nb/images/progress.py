@@ -1,4 +1,4 @@
-"""How the making of an image goes: plain objects made from what the Docker engine says, and whoever listens to them."""
+"""The progress of building an image: plain objects made from the Docker engine's events, and who listens to them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Phase = Literal["build", "push", "done"]
 
 @dataclass(frozen=True)
 class ImageStatus:
-    """One moment. `done` and `total` count instructions while it is built, bytes while it is pushed.
+    """The state at one moment. `done` and `total` count instructions while building, and bytes while pushing.
 
-    `line` is the last that was said; `image` the result's name, at the end.
+    `line` is the latest output; `image` is the result's name, at the end.
     """
 
     phase: Phase
@@ -47,7 +47,7 @@ _listener: ContextVar[ImageProgress | None] = ContextVar("image_progress", defau
 
 @contextlib.contextmanager
 def listening(progress: ImageProgress) -> Iterator[None]:
-    """Have images that are made in the block tell `progress` how it goes."""
+    """Report the progress of images made in the block to `progress`."""
     token = _listener.set(progress)
     try:
         yield
@@ -56,13 +56,13 @@ def listening(progress: ImageProgress) -> Iterator[None]:
 
 
 def listener() -> ImageProgress:
-    """Whoever listens; a function that does nothing if nobody does."""
+    """The current listener, or a function that does nothing if there is none."""
     return _listener.get() or (lambda status: None)
 
 
 @dataclass
 class BuildLog:
-    """What a build says, event by event; `feed` returns the status to show, or None where nothing has changed."""
+    """A build's output, event by event; `feed` returns the status to show, or None if nothing has changed."""
 
     steps: Sequence[Step]
     image_id: str = ""
@@ -72,7 +72,7 @@ class BuildLog:
 
     @property
     def step(self) -> Step:
-        """The step that is at work, or has failed."""
+        """The step that is running or has failed."""
         return self.steps[max(0, min(self.status.done, len(self.steps) - 1))]
 
     def feed(self, event: Mapping[str, Any]) -> ImageStatus | None:
@@ -105,7 +105,7 @@ class BuildLog:
 
 @dataclass
 class PushLog:
-    """What a push says."""
+    """A push's output, event by event."""
 
     digest: str = ""
     error: str = ""

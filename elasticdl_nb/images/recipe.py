@@ -1,6 +1,6 @@
-"""What is done, in which order, to make an image: a plain object, and the Dockerfile it stands for.
+"""The steps that make an image, in order: a plain object, and the Dockerfile that it describes.
 
-What changes rarely comes first, so that a changed model costs one small layer.
+What rarely changes comes first, so that a changed model costs one small layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 DEFAULT_BASE_IMAGE = "python:3.11-slim"
 ZOO_FOLDER = "/model_zoo"
-# Far from the ids that base images give to their own users.
+# Far from the ids that base images use for their own users.
 USER_ID = 10001
 _HOME = "/home/elasticdl"
 _TOOLS = "/opt/elasticdl"
@@ -27,7 +27,7 @@ RUN mkdir -p {_HOME} && chmod 777 {_HOME} && rm -rf {ZOO_FOLDER} \
 
 @dataclass(frozen=True)
 class Step:
-    """One instruction of a Dockerfile; people are shown the title."""
+    """One instruction of a Dockerfile; users see its title."""
 
     instruction: str
     title: str
@@ -38,8 +38,8 @@ class Recipe:
     """How an image is made.
 
     `framework` is what pip installs elasticdl_nb from: the name of a wheel in the context, or a requirement.
-    `requirements` are the zoo's own requirements files, those they name included; empty if it has none.
-    `index` holds pip's settings of package indexes, free of credentials.
+    `requirements` are the zoo's own requirements files, including those they refer to; empty if it has none.
+    `index` holds pip's settings of package indexes, without credentials.
     """
 
     base: str

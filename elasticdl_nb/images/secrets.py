@@ -1,4 +1,4 @@
-"""Credentials that must stay out of images and of what is shown of their making."""
+"""Keeping credentials out of images and of what is shown while they are built."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PIP_SETTINGS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
 
 
 def scrub(text: str) -> str:
-    """Return a text with the credentials of its URLs replaced by stars."""
+    """Return the text with the credentials in its URLs replaced by asterisks."""
     return _IN_URL.sub(r"\g<scheme>***@", text)
 
 
 def has_credentials(text: str) -> bool:
-    """Whether a URL in the text names a user or password; `ssh://git@…` and `${NAME}` are none."""
+    """Whether a URL in the text contains a user or password; `ssh://git@…` and `${NAME}` do not count."""
     for match in _IN_URL.finditer(text):
         secret = match["secret"]
         over_ssh = "ssh" in match["scheme"].lower() and ":" not in secret
@@ -29,17 +29,17 @@ def has_credentials(text: str) -> bool:
 
 
 def refuse_credentials(name: str, text: str) -> None:
-    """Raise OptionError("model_zoo", …) for a requirements file that spells a credential out."""
+    """Raise OptionError("model_zoo", …) for a requirements file that contains a credential."""
     for number, line in enumerate(text.splitlines(), 1):
         if has_credentials(line) and not line.lstrip().startswith("#"):
             raise OptionError(
                 "model_zoo",
-                f"line {number} of {name} has a password or token in a URL, which everybody could read who may pull "
-                "the image. Put such packages into an image of your own, and name that as docker_base_image",
+                f"line {number} of {name} has a password or token in a URL, which everyone who can pull the image "
+                "could read. Install such packages in an image of your own, and use that as docker_base_image",
             )
 
 
 def index_settings(environment: Mapping[str, str] = os.environ) -> tuple[tuple[str, str], ...]:
-    """Return pip's settings of package indexes as far as they hold no credentials."""
+    """Return those of pip's settings of package indexes that contain no credentials."""
     given = ((name, environment.get(name, "")) for name in _PIP_SETTINGS)
     return tuple((name, value) for name, value in given if value and not has_credentials(value))

@@ -1,4 +1,4 @@
-"""How the making of an image is shown on a terminal: a bar, or plain lines where there is no terminal."""
+"""How the building of an image is shown: as a bar on a terminal, else as plain lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDTH = 36
 
 @contextlib.contextmanager
 def shown(progress: bool | None = None) -> Iterator[None]:
-    """Show on stderr how images are made in the block: None if that is a terminal, True anywhere, False never."""
+    """Show the progress of images in the block on stderr: True always, False never, None if that is a terminal."""
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield
     elif sys.stderr.isatty():
@@ -31,7 +31,7 @@ def shown(progress: bool | None = None) -> Iterator[None]:
 
 
 def headline(status: ImageStatus) -> str:
-    """What is going on, in a few words."""
+    """What is happening, in a few words."""
     if status.phase == "done":
         return f"Image {status.title} in {format_duration(status.seconds)}: {status.image}"
     if status.phase == "push":
@@ -40,15 +40,15 @@ def headline(status: ImageStatus) -> str:
 
 
 class PlainLines:
-    """Statuses as lines of text: one for each part that takes its time, each fifth of a push, and the end."""
+    """Statuses as lines of text: one for each step that takes time, each fifth of a push, and the end."""
 
     def __init__(self) -> None:
         self._last: object = None
 
     def feed(self, status: ImageStatus) -> list[str]:
-        """Return the lines, of which there are mostly none, that a status adds."""
+        """Return the lines that a status adds, which are usually none."""
         if status.phase == "build" and not status.line:
-            return []  # a step that the engine knows from before says nothing
+            return []  # a step that the engine has cached prints nothing
         mark = (status.phase, status.title, int(5 * status.share) if status.phase == "push" else 0)
         if mark == self._last or (status.phase == "push" and not status.total):
             return []
@@ -57,7 +57,7 @@ class PlainLines:
 
 
 def print_lines(say: Callable[[str], None]) -> ImageProgress:
-    """Return what says every status that is worth a line."""
+    """Return a listener that prints every status that is worth a line."""
     lines = PlainLines()
 
     def show(status: ImageStatus) -> None:

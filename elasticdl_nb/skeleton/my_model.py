@@ -21,7 +21,7 @@ class MyModel(keras.Model):
             inputs = layer(inputs)
         return self.head(inputs)
 
-    # From a batch of rows, strings [n, columns], to features and labels.
+    # Turns a batch of rows, strings [n, columns], into features and labels.
     @staticmethod
     @batched
     def default_input(rows, mode, metadata):

@@ -1,1 +1,1 @@
-"""CIFAR-10, by the functional API."""
+"""CIFAR-10, with the functional API."""

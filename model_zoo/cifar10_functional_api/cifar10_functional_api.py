@@ -1,4 +1,4 @@
-"""A convolutional network for small colour photographs, by the functional API.
+"""A convolutional network for small colour photographs, with the functional API.
 
 Records: serialized tf.Example with `image` (3072 floats, 0 to 255) and `label` (0 to 9; none for prediction).
 """

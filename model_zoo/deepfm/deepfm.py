@@ -11,7 +11,7 @@ from elasticdl_nb import Mode, batched
 
 DENSE = 13
 SPARSE = 26
-# Identifiers are folded into this range, whatever vocabulary_size is.
+# Identifiers are mapped into this range, whatever vocabulary_size is.
 ID_SPACE = 2**31 - 1
 
 
@@ -38,7 +38,7 @@ def custom_model(vocabulary_size=100_000, embedding_dim=16, hidden_units=(128, 6
 
 @batched
 def input_fn(records, mode):
-    """Parse a batch of records of either form; numbers are squashed by log(1 + x), as counts need it."""
+    """Parse a batch of records of either form; numbers are scaled by log(1 + x), which suits counts."""
     dense, sparse, label = _columns(records, mode) if isinstance(records, dict) else _examples(records, mode)
     features = {"dense": tf.sign(dense) * tf.math.log1p(tf.abs(dense)), "sparse": sparse}
     return features if label is None else (features, tf.reshape(tf.cast(label, tf.float32), [-1, 1]))

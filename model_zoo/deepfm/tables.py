@@ -4,7 +4,7 @@ import keras
 
 
 class DeepFM(keras.Model):
-    """Gives the probability of a label of two values.
+    """Predicts the probability of a label with two values.
 
     Takes {"linear_feature_columns": [n, a], "field_feature_columns": [n, fields * embedding_dim] and, where the table
     has numbers, "dnn_feature_columns": [n, b]}: what is added up, the embeddings of the categories, and the numbers.
@@ -42,5 +42,5 @@ class DeepFM(keras.Model):
         return keras.optimizers.Adam(self.learning_rate)
 
     def default_metrics(self):
-        """The area under the ROC curve, and the share of rows judged right."""
+        """The area under the ROC curve, and the share of rows predicted correctly."""
         return {"auc": keras.metrics.AUC(), "accuracy": keras.metrics.BinaryAccuracy()}

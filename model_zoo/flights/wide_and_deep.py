@@ -1,8 +1,8 @@
-"""Will this flight arrive more than 15 minutes late? A wide and deep model of what its schedule says.
+"""Will this flight arrive more than 15 minutes late? A wide and deep model that uses only its schedule.
 
 Data: the columns of nycflights13's table of flights, as Parquet or a frame. Only what is known when a ticket is sold is
 used: carrier, airports, date, scheduled times and distance. The label comes from `arr_delay`, in minutes; rows without
-one (cancelled flights) have to be left out of the training data.
+it (cancelled flights) must be left out of the training data.
 """
 
 import keras
@@ -11,8 +11,8 @@ import tensorflow as tf
 from elasticdl_nb import Mode, batched
 
 LATE_MINUTES = 15
-# Sizes of the code spaces. Strings are hashed, which needs no vocabulary: at most 16 carriers, 3 origins and 105
-# destinations leave few collisions.
+# Numbers of possible codes. Strings are hashed, which needs no vocabulary; 16 carriers, 3 origins and 105 destinations
+# lead to few collisions.
 SIZES = {"carrier": 256, "origin": 16, "dest": 1024, "month": 13, "weekday": 7, "hour": 24}
 CROSSES = (("carrier", "hour"), ("carrier", "dest"), ("origin", "dest"), ("dest", "month"), ("month", "hour"))
 CROSS_SIZE = 20_000
@@ -24,7 +24,7 @@ def custom_model(hidden_units=(64, 32), embedding_dim=8):
     codes = keras.Input((len(SIZES),), dtype="int32", name="codes")
     crosses = keras.Input((len(CROSSES),), dtype="int32", name="crosses")
     numbers = keras.Input((NUMBERS,), name="numbers")
-    # One table for all the codes, and one for all the crosses: their ids do not overlap.
+    # One table for all codes, and one for all crosses, as their ids do not overlap.
     embedded = keras.layers.Embedding(sum(SIZES.values()), embedding_dim, name="codes_embedding")(codes)
     deep = keras.layers.Concatenate()([keras.layers.Flatten()(embedded), numbers])
     for units in hidden_units:
@@ -83,7 +83,7 @@ def _of_day(minutes):
 
 
 def _weekday(year, month, day):
-    """Day of the week, 0 for Sunday: Sakamoto's method, without a lookup."""
+    """Day of the week, 0 for Sunday, by Sakamoto's method, without a lookup."""
     year -= tf.cast(month < 3, tf.int64)
     shift = tf.gather(tf.constant([0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4], tf.int64), month - 1)
     return (year + year // 4 - year // 100 + year // 400 + shift + day) % 7
@@ -100,7 +100,7 @@ def optimizer(lr=0.001):
 
 
 def eval_metrics_fn():
-    """The area under the ROC curve, and the share of flights judged right."""
+    """The area under the ROC curve, and the share of flights predicted correctly."""
     return {
         "auc": keras.metrics.AUC(from_logits=True),
         "accuracy": keras.metrics.BinaryAccuracy(threshold=0.0),

@@ -1,1 +1,1 @@
-"""MNIST, by the functional API."""
+"""MNIST, with the functional API."""

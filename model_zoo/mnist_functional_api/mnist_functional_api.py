@@ -1,4 +1,4 @@
-"""A convolutional network for handwritten digits, by the functional API.
+"""A convolutional network for handwritten digits, with the functional API.
 
 Records: serialized tf.Example with `image` (784 floats, 0 to 255) and `label` (0 to 9; none for prediction).
 """
@@ -50,5 +50,5 @@ def optimizer(lr=0.1):
 
 
 def eval_metrics_fn():
-    """The share of images whose digit is found."""
+    """The share of images whose digit is recognized."""
     return {"accuracy": keras.metrics.SparseCategoricalAccuracy()}

@@ -60,5 +60,5 @@ def optimizer(lr=0.1):
 
 
 def eval_metrics_fn():
-    """The share of images whose digit is found."""
+    """The share of images whose digit is recognized."""
     return {"accuracy": keras.metrics.SparseCategoricalAccuracy()}

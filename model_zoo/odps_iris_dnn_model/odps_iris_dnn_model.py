@@ -32,14 +32,16 @@ def dataset_fn(dataset, mode, metadata):
         if mode == Mode.PREDICTION:
             return features
         if label is None:
-            raise ValueError(f"none of {', '.join(metadata.column_names)} is the label: one of {', '.join(LABELS)}")
+            raise ValueError(
+                f"none of {', '.join(metadata.column_names)} is the label; expected one of {', '.join(LABELS)}"
+            )
         return features, parse_variety(rows[:, label])
 
     return dataset.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def parse_variety(texts):
-    """Numbers of the varieties that `texts` [n] name: as numbers, or as names such as "Setosa" or "Iris-setosa"."""
+    """The numbers of the varieties that `texts` [n] name, as numbers or as names such as "Setosa" or "Iris-setosa"."""
     names = tf.strings.regex_replace(tf.strings.lower(tf.strings.strip(texts)), r"^iris[-_ ]?", "")
     numbered = tf.strings.regex_full_match(names, r"[0-9]+(\.0*)?")
     numbers = tf.cast(tf.strings.to_number(tf.where(numbered, names, "0")), tf.int32)
@@ -60,5 +62,5 @@ def optimizer(lr=0.01):
 
 
 def eval_metrics_fn():
-    """The share of flowers whose variety is found."""
+    """The share of flowers whose variety is recognized."""
     return {"accuracy": keras.metrics.SparseCategoricalAccuracy()}

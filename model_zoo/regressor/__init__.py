@@ -20,7 +20,7 @@ class TabularFeatures(keras.layers.Layer):
         self.flatten = keras.layers.Flatten()
 
     def call(self, inputs, training=False):
-        """Take {"numbers": [n, a], "categories": [n, b]} (either may be absent), or the numbers alone."""
+        """Take {"numbers": [n, a], "categories": [n, b]} (either may be absent), or only the numbers."""
         if not isinstance(inputs, dict):
             inputs = {"numbers": inputs}
         parts = []
@@ -78,7 +78,7 @@ class DNN(keras.Model):
 
 
 def as_number(column):
-    """A column [n] of numbers or of their texts as float [n, 1]."""
+    """Turn a column [n] of numbers, or of their texts, into float [n, 1]."""
     if column.dtype == tf.string:
         column = tf.strings.to_number(column)
     return tf.reshape(tf.cast(column, tf.float32), [-1, 1])

@@ -1,4 +1,4 @@
-"""A wide and deep model for tables: a linear model and a dense network, added up."""
+"""A wide and deep model for tables: the sum of a linear model and a dense network."""
 
 import keras
 from regressor import DNN
@@ -6,7 +6,7 @@ from tabular import BUCKETS
 
 
 class MagicalWAD(DNN):
-    """Predicts one number, from the columns linearly (wide) and through a dense network (deep)."""
+    """Predicts one number from the columns, linearly (wide) and through a dense network (deep)."""
 
     def __init__(self, hidden_units=(64, 32), learning_rate=0.001, features=None, label="label"):
         super().__init__(hidden_units, learning_rate, features, label)

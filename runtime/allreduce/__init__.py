@@ -1,5 +1,5 @@
-"""Synchronous training of one model in many processes: sums over all of them, in a ring that is formed anew at need.
+"""Synchronous training of one model in many processes: sums over all of them, in a ring that can be re-formed.
 
-`schedule`, `buckets` and `places` are plain objects; `connect` and `ring` move bytes; `collective` is the interface, so
-that another library (gloo, NCCL) can take the ring's place. No TensorFlow here.
+`schedule`, `buckets` and `places` are plain objects; `connect` and `ring` move bytes. `collective` is the interface, so
+that another library (gloo, NCCL) can replace the ring. No TensorFlow here.
 """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 BUCKET_BYTES = 4 << 20
-"""Large enough that a call's own cost does not count, small enough that the first is full long before the last."""
+"""Large enough that the cost of a call is negligible, small enough that the first is full long before the last."""
 
 
 def groups(sizes: Sequence[int], kinds: Sequence[str], limit: int = BUCKET_BYTES) -> list[list[int]]:
-    """Return the places of values in buckets of one kind (dtype) each, about `limit` bytes or a single value.
+    """Group values into buckets and return their positions; a bucket has one kind (dtype) and about `limit` bytes.
 
-    The last values come first: a backward pass has their gradients first.
+    A bucket may also hold one larger value. The last values come first, as a backward pass has their gradients first.
     """
     result: list[list[int]] = []
     filled: dict[str, tuple[int, int]] = {}

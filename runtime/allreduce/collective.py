@@ -1,4 +1,4 @@
-"""What synchronous training asks of whatever connects its workers."""
+"""What synchronous training needs from whatever connects its workers."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ Array = NDArray[Any]
 
 
 class RingBroken(Exception):
-    """A peer is gone, takes too long, or the round was abandoned: nothing of this call may be used."""
+    """A peer is gone or too slow, or the round was abandoned: nothing from this call may be used."""
 
 
 class Collective(Protocol):
     """Ranks 0 to world-1 that all make the same calls in the same order.
 
-    Every method raises RingBroken; the collective is of no further use then. `abort` may be called from any thread and
-    makes calls under way raise.
+    Every method may raise RingBroken, after which the collective is unusable. `abort` may be called from any thread and
+    makes running calls raise.
     """
 
     rank: int
     world: int
 
     def allreduce(self, values: Array, *, exact: bool = False) -> None:
-        """Replace a contiguous float32 or float64 [n] by the sum over all ranks, the same bits everywhere.
+        """Replace a contiguous float32 or float64 [n] with the sum over all ranks, the same bits everywhere.
 
         `exact` forbids compression.
         """
         ...
 
     def gather(self, data: bytes) -> list[bytes]:
-        """Return every rank's data, of the same length, in the order of ranks."""
+        """Return every rank's data in the order of ranks; all must have the same length."""
         ...
 
     def broadcast(self, data: NDArray[np.uint8], root: int) -> None:
-        """Replace uint8 [n] by the root's."""
+        """Replace uint8 [n] with the root's."""
         ...
 
     def barrier(self) -> None:
@@ -48,7 +48,7 @@ class Collective(Protocol):
         ...
 
     def close(self) -> None:
-        """End it."""
+        """Release its connections."""
         ...
 
     def fileno(self) -> int:

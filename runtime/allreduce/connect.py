@@ -1,8 +1,8 @@
-"""How a ring comes about: each rank dials its right neighbour and is dialled by its left one.
+"""How a ring is formed: each rank dials its right neighbour and is dialled by its left one.
 
-Both ends show that they know the job's token, without sending it: each answers the other's random number with its
-HMAC-SHA256 under a key made from the token. Whoever cannot, or speaks of another generation, is turned away. Between
-machines that, too, is encrypted. An address is "HOST:PORT", or "tls://HOST:PORT".
+Both ends prove that they know the job's token, without sending it: each answers the other's random number with its
+HMAC-SHA256 under a key made from the token. Peers that cannot, or that belong to another generation, are refused.
+Between machines this, too, is encrypted. An address is "HOST:PORT", or "tls://HOST:PORT".
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from elasticdl_nb.runtime.allreduce.tls import Tls
 from elasticdl_nb.runtime.protocol.network import Network
 
 CONNECT_LIMIT = 20.0
-"""Seconds that the neighbours may take, who are told at the same time, to connect."""
+"""Seconds that neighbours, which get their orders at the same time, may take to connect."""
 
 HANDSHAKE_LIMIT = 5.0
 _POLL = 0.1
@@ -38,7 +38,7 @@ GivenUp = Callable[[], bool]
 
 
 class Listener:
-    """Where a worker can be reached by its left neighbour, from its start to its end."""
+    """Where a worker's left neighbour can reach it, from its start to its end."""
 
     def __init__(self, token: str, network: Network | None = None) -> None:
         network = network or Network()
@@ -50,7 +50,7 @@ class Listener:
         self.address = (_TLS if self._tls else "") + network.reached_at(self._socket.getsockname()[1])
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._socket.close()
 
     def connect(
@@ -59,7 +59,7 @@ class Listener:
     ) -> Collective:  # fmt: skip
         """Return the collective of a generation, whose ranks are at these addresses.
 
-        Raises RingBroken if a neighbour does not come about within `limit` seconds, or once `given_up()`.
+        Raises RingBroken if a neighbour does not connect within `limit` seconds, or once `given_up()`.
         """
         world = len(addresses)
         if world == 1:
@@ -90,18 +90,18 @@ class Listener:
         try:
             peer = socket.create_connection((host.strip("[]"), int(port)), timeout=max(clock.left(), 0.001))
         except OSError as error:
-            raise RingBroken(f"{address} cannot be reached: {error}") from None
+            raise RingBroken(f"{address} is unreachable: {error}") from None
         try:
             peer = self._encrypted(peer, False, clock)
             challenge = _read(peer, _NONCE, clock)
             caller, nonce = _CALLER.pack(generation, rank), secrets.token_bytes(_NONCE)
             peer.sendall(caller + nonce + self._proof(b"caller", challenge, caller, nonce))
             if not hmac.compare_digest(_read(peer, _PROOF, clock), self._proof(b"called", challenge, nonce)):
-                raise RingBroken(f"{address} is not of this job")
+                raise RingBroken(f"{address} does not belong to this job")
             return peer
         except (OSError, RingBroken) as error:
             peer.close()
-            raise RingBroken(f"{address} has not answered: {error}") from None
+            raise RingBroken(f"{address} did not answer: {error}") from None
 
     def _accept(self, generation: int, rank: int, clock: _Clock) -> socket.socket:
         while clock.left() > 0:
@@ -118,9 +118,9 @@ class Listener:
                     return peer
             except (OSError, RingBroken) as error:
                 logger.info("%s: %s", where, error)
-            logger.info("turned away %s", where)
+            logger.info("refused a connection from %s", where)
             peer.close()
-        raise RingBroken("the left neighbour does not come")
+        raise RingBroken("the left neighbour did not connect")
 
     def _encrypted(self, peer: socket.socket, is_called: bool, clock: _Clock) -> socket.socket:
         peer.settimeout(_POLL)
@@ -149,7 +149,7 @@ class _Clock:
         self._stopped = True
 
     def left(self) -> float:
-        """Seconds left; none once it was given up."""
+        """Seconds left; 0 once it is given up."""
         return 0.0 if self._stopped or self._given_up() else max(0.0, self._deadline - time.monotonic())
 
     def at_most(self, seconds: float) -> _Clock:
@@ -157,7 +157,7 @@ class _Clock:
 
 
 class _InThread:
-    """A call that is made in a thread of its own."""
+    """A call that runs in a thread of its own."""
 
     def __init__(self, call: Callable[[], socket.socket]) -> None:
         self._result: socket.socket | None = None

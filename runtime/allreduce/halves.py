@@ -1,7 +1,7 @@
-"""Values of half the size, float16 and bfloat16: rounded to the nearest, and to the even one of two that are as near.
+"""Values of half the size, float16 and bfloat16, rounded to nearest with ties to even.
 
 The formats are IEEE 754's binary16, and the upper half of binary32. NumPy converts to them value by value, which takes
-longer than sending what is saved; these loops take a tenth of that.
+longer than sending the bytes that are saved; these loops take a tenth of that.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Form(Protocol):
     """A way to halve values."""
 
     def encode(self, values: Floats) -> Halves:
-        """Return the bits [n] of float32 [n]; what is too large becomes infinite."""
+        """Return the bits [n] of float32 [n]; values that are too large become infinite."""
         ...
 
     def decode(self, halves: Halves, values: Floats) -> None:
-        """Write the values of bits [n] into float32 [n]."""
+        """Write the values of bits [n] to float32 [n]."""
         ...
 
 
@@ -55,7 +55,7 @@ class _BFloat16(_Slow):
 class _Float16(_Slow):
     def encode(self, values: Floats) -> Halves:
         halves = np.empty(len(values), np.uint16)
-        # A half has steps of 2^-24, as binary32 has from 0.5 to 1: adding rounds what has no normal half.
+        # Subnormal halves have steps of 2^-24, as binary32 has from 0.5 to 1, so the addition rounds them.
         shifted = np.abs(values)
         with np.errstate(invalid="ignore"):
             np.add(shifted, _HALF, out=shifted)
@@ -69,7 +69,7 @@ class _Float16(_Slow):
 
 
 def form_of(compression: str) -> Form | None:
-    """Return the form that an option names: none, float16 or bfloat16."""
+    """Return the form with the name that an option has: none, float16 or bfloat16."""
     kind: Any = {"none": None, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}[compression]
     if kind is None:
         return None
@@ -84,7 +84,7 @@ _INFINITE = np.uint32(0x7F800000)
 _REBIAS = np.uint32((127 - 15) << 23)
 _SMALLEST_NORMAL = np.uint32((127 - 14) << 23)
 _TOO_LARGE = np.uint32((127 + 15) << 23 | 0x7FF000)
-"""65520: from here on the nearest is no number of binary16."""
+"""65520: from here on, values are too large for binary16."""
 _HALF = np.float32(0.5)
 _HALF_BITS = np.uint32((127 - 1) << 23)
 _SCALE = np.float32(2.0 ** (127 - 15))
@@ -95,7 +95,7 @@ def _to_bfloat16(bits: Bits, halves: Halves) -> None:
     for i in range(bits.size):
         b = bits[i]
         half = (b + np.uint32(0x7FFF) + ((b >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        if (b & _REST) > _INFINITE:  # no number; rounding could make it infinite
+        if (b & _REST) > _INFINITE:  # NaN, which rounding could make infinite
             half = (b >> np.uint32(16)) | np.uint32(0x40)
         halves[i] = half
 
@@ -116,7 +116,7 @@ def _to_float16(bits: Bits, shifted: Bits, halves: Halves) -> None:
 
 @compiled
 def _from_float16(halves: Halves, bits: Bits) -> None:
-    """Write values of binary32 that are too small by the difference of the biases, but for those that are infinite."""
+    """Write values of binary32 that are too small by the difference of the biases, except those that are infinite."""
     for i in range(halves.size):
         half = np.uint32(halves[i])
         value = ((half & np.uint32(0x8000)) << np.uint32(16)) | ((half & np.uint32(0x7FFF)) << np.uint32(13))

@@ -10,7 +10,7 @@ _ENTRY = struct.Struct("<qqiq?qiq?d?")
 
 @dataclass(frozen=True)
 class Place:
-    """How far a worker is with a task: `records` of it, in its own order, are in the model, which may be all."""
+    """How far a worker is with a task: `records` of it, in the task's own order, are in the model, perhaps all."""
 
     task: int = 0
     attempt: int = 0
@@ -23,10 +23,10 @@ NOWHERE = Place()
 
 @dataclass(frozen=True)
 class Entry:
-    """What a rank brings to a step: the number of records, which is its weight, and where it is after the step.
+    """What a rank brings to a step: the number of records, which is its weight, and its place after the step.
 
-    `earlier` is its last task before the one at hand: the master may not have heard of its end. `rate` is the learning
-    rate it would use, `stops` that training shall end after the step; those of rank 0 count.
+    `earlier` is the task before its current one, whose end the master may not have heard of. `rate` is the learning
+    rate it would use, and `stops` says that training ends after the step; only those of rank 0 count.
     """
 
     records: int = 0
@@ -36,7 +36,7 @@ class Entry:
     stops: bool = False
 
     def pack(self) -> bytes:
-        """Return the entry as bytes, always as many."""
+        """Return the entry as bytes, always of the same number."""
         a, b = self.current, self.earlier
         return _ENTRY.pack(
             self.records, a.task, a.attempt, a.records, a.complete, b.task, b.attempt, b.records, b.complete,
@@ -45,11 +45,11 @@ class Entry:
 
     @classmethod
     def unpack(cls, data: bytes) -> Entry:
-        """Return what `pack` made bytes of."""
+        """Return the entry that `pack` made into bytes."""
         records, *places, rate, stops = _ENTRY.unpack(data)
         return cls(records, Place(*places[:4]), Place(*places[4:]), rate, stops)
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Where the worker is after the step."""
+        """The worker's place in its tasks after the step."""
         return tuple(place for place in (self.earlier, self.current) if place.task)

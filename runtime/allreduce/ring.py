@@ -1,4 +1,4 @@
-"""The collective over TCP: each rank hears its left neighbour and speaks to its right one."""
+"""The collective over TCP: each rank receives from its left neighbour and sends to its right one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from elasticdl_nb.runtime.allreduce.halves import Form, form_of
 from elasticdl_nb.runtime.allreduce.schedule import bounds, first_chunk, hops, segments
 
 WAIT_LIMIT = 600.0
-"""Seconds without a byte after which a neighbour is given up. The master finds out far earlier if it is dead or hangs;
-one that only computes for a long time is waited for."""
+"""Seconds without a byte after which a neighbour is given up. The master finds out far earlier if it is dead or hangs,
+so this long wait is for one that only computes for a long time."""
 
 SEGMENT = 1 << 19
-"""Values that are added at a time while the next ones are on their way."""
+"""Number of values added at a time while the next ones are on their way."""
 
 SMALL = 32 << 10
-"""Bytes that surely fit into a socket's buffer, and so need no thread to send them."""
+"""Number of bytes that surely fit into a socket's buffer, so that sending them needs no thread."""
 
 
 class Ring:
@@ -44,7 +44,7 @@ class Ring:
             if isinstance(one, ssl.SSLSocket):
                 one.settimeout(limit)
             else:
-                # The kernel keeps the deadlines: Python's own would cost another system call each time.
+                # The kernel keeps the deadlines, as Python's own would cost another system call each time.
                 one.settimeout(None)
                 time_value = struct.pack("@ll", int(limit), int(limit % 1 * 1_000_000))
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time_value)
@@ -81,7 +81,7 @@ class Ring:
             if passes_on:
                 self._send(part, small)
             return
-        # What is being sent must not be overwritten: each part has memory of its own.
+        # Data that is being sent must not be overwritten, so each part has memory of its own.
         halves = np.empty(len(part), np.uint16)
         self._receive(_bytes(halves))
         if not is_sum:
@@ -89,7 +89,7 @@ class Ring:
             form.decode(halves, received)
             np.add(part, received, out=part)
             halves = form.encode(part)
-        # A sum is rounded where it is complete, so that all ranks have the same.
+        # A sum is rounded where it is completed, so that all ranks have the same value.
         form.decode(halves, part)
         if passes_on:
             self._send(halves, small)
@@ -131,7 +131,7 @@ class Ring:
         self._aborted = True
         for one in (self._left, self._right):
             with contextlib.suppress(OSError):
-                # Not SSLSocket's own, which would have a call under way read what is left as if it were plain.
+                # Not SSLSocket's own, after which a running call would read the remaining bytes as plain text.
                 socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class Ring:
             raise self._broken(error) from None
 
     def _drain(self) -> None:
-        """Wait until all is on its way: the caller may change the values then."""
+        """Wait until everything is sent, so that the caller may change the values."""
         try:
             self._sender.drain()
         except OSError as error:
@@ -172,14 +172,14 @@ class Ring:
             except OSError as error:
                 raise self._broken(error) from None
             if not count:
-                raise self._broken(ConnectionError("the left neighbour has closed the connection"))
+                raise self._broken(ConnectionError("the left neighbour closed the connection"))
             have += count
 
     def _broken(self, error: OSError) -> RingBroken:
         if self._aborted:
             return RingBroken("the round was abandoned")
         if isinstance(error, BlockingIOError | TimeoutError):
-            return RingBroken("a neighbour is silent for too long")
+            return RingBroken("a neighbour was silent for too long")
         return RingBroken(str(error))
 
 
@@ -194,13 +194,13 @@ class _Sender:
         self._thread.start()
 
     def send(self, data: memoryview) -> None:
-        """Send data, which must not change until `drain` returns; raises what went wrong before."""
+        """Send data, which must not change until `drain` returns; raises the error of an earlier call, if any."""
         if self._error is not None:
             raise self._error
         self._queue.put(data)
 
     def drain(self) -> None:
-        """Wait until everything is sent; raises OSError if it cannot be."""
+        """Wait until everything is sent; raises OSError if that fails."""
         done = threading.Event()
         self._queue.put(done)
         done.wait()

@@ -2,7 +2,7 @@
 
 Reduce-scatter and all-gather as in Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of
 workstations" (2009): the values are cut into as many chunks as there are ranks, and each rank passes chunks on to its
-right. After world-1 hops every rank has one chunk's sum, after as many more it has all.
+right neighbour. After world-1 hops every rank has the sum of one chunk, and after as many again it has all sums.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Hop:
-    """One step of a rank: receive a part of `chunk`, add it to its own or (`is_sum`) take it, perhaps pass it on."""
+    """One step of a rank: receive a part of `chunk`, add it to its own or (if `is_sum`) keep it, perhaps pass it on."""
 
     chunk: int
     is_sum: bool
@@ -26,7 +26,7 @@ def first_chunk(rank: int, world: int) -> int:
 
 
 def hops(rank: int, world: int) -> Iterator[Hop]:
-    """What a rank receives, in order. Whatever is passed on has been added to, or is a sum already."""
+    """What a rank receives, in order. Whatever it passes on has been added to its own or is already a sum."""
     count = 2 * (world - 1)
     for number in range(count):
         yield Hop((rank - number - 1) % world, number >= world - 1, number < count - 1)

@@ -1,4 +1,4 @@
-"""Encryption of a ring's connections between machines: the end that is called shows a certificate of the job."""
+"""Encryption of a ring's connections between machines: the end that is called presents the job's certificate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NAME = "worker.elasticdl.internal"
 
 
 class Tls:
-    """Both ends' settings, made once from a job's token. Only TLS 1.3 is spoken."""
+    """Both ends' settings, made once from a job's token. Only TLS 1.3 is used."""
 
     def __init__(self, token: str) -> None:
         self._calling = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which checks certificates and names
         self._calling.load_verify_locations(cadata=certificates.authority(token).decode())
         self._called = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._called.num_tickets = 0  # nobody resumes, and nothing shall arrive that is not the ring's
-        with tempfile.NamedTemporaryFile() as file:  # readable by its owner only; the module takes nothing but files
+        self._called.num_tickets = 0  # nobody resumes a session, and only the ring's data may arrive
+        with tempfile.NamedTemporaryFile() as file:  # readable only by its owner; the ssl module accepts only files
             file.write(b"".join(certificates.issued(token, _NAME)))
             file.flush()
             self._called.load_cert_chain(file.name)
@@ -30,9 +30,9 @@ class Tls:
             context.minimum_version = ssl.TLSVersion.TLSv1_3
 
     def wrap(self, peer: socket.socket, is_called: bool, is_late: Callable[[], bool]) -> ssl.SSLSocket:
-        """Return the socket, which has a short timeout, encrypted; it is closed if that fails.
+        """Return an encrypted socket over this one, which has a short timeout; closes it if that fails.
 
-        Raises OSError, if it does: when the other end is not of the job, too.
+        Raises OSError if that fails, including when the other end does not belong to the job.
         """
         context = self._called if is_called else self._calling
         name = None if is_called else _NAME

@@ -1,6 +1,6 @@
-"""Talking to a master, and understanding what it says: its clients' and its workers' side of the control plane.
+"""Talking to a master: the clients' and the workers' side of the control plane.
 
 `masterclient` watches and cancels jobs, `masterstream` is the connection that workers and parameter servers keep to
-their master, `status` reads and words the job status. Decisions about a job belong in `runtime.master`, pictures of it
-in `elasticdl_nb.widgets`.
+their master, and `status` reads a job's status and puts it into words. Decisions about a job belong in
+`runtime.master`, pictures of it in `elasticdl_nb.widgets`.
 """

@@ -22,19 +22,19 @@ _CALL_SECONDS = 10.0
 class MasterClient:
     """Calls to the master of one job; a context manager.
 
-    `dashboard` is the dashboard's URL as this machine sees it, if that is not the master's own.
-    Every method raises ConnectionError when the master cannot be reached or turns the call down, and TimeoutError
-    when it takes too long.
+    `dashboard` is the dashboard's URL as seen from this machine, if it differs from the master's own.
+    Every method raises ConnectionError when the master is unreachable or refuses the call, and TimeoutError when the
+    call takes too long.
     """
 
     def __init__(self, address: str, token: str, dashboard: str = "") -> None:
-        # Here and not above: importing gRPC takes longer than everything else that clients import together.
+        # Imported here, as gRPC takes longer to import than everything else that clients need together.
         import grpc.experimental
 
         from elasticdl_nb.runtime.protocol import channels
         from elasticdl_nb.runtime.protocol.master_pb2_grpc import MasterStub
 
-        # A stream is read by the thread that asks for it: one less for each watcher, and half the processor time.
+        # The thread that asks for a stream reads it: one thread less per watcher, and half the processor time.
         options = [
             ("grpc.enable_http_proxy", 0),
             ("grpc.max_receive_message_length", 64 << 20),
@@ -48,10 +48,10 @@ class MasterClient:
     def watch(
         self, waiting: bool = False, timeout: float | None = None, interval: float = 0.0
     ) -> Iterator[pb.JobStatus]:
-        """Yield the job's status, whole, whenever it changes, until the master ends the stream.
+        """Yield the job's complete status whenever it changes, until the master ends the stream.
 
-        There are at least `interval` seconds between two.
-        `waiting` says that a person or program waits for the job in the foreground: the master cancels a job that
+        At least `interval` seconds pass between two of them.
+        `waiting` means that a person or program waits for the job in the foreground: the master cancels a job that
         all such watchers have left.
         """
         import grpc
@@ -71,13 +71,13 @@ class MasterClient:
             stream.cancel()
 
     def status(self) -> pb.JobStatus:
-        """Return the job's status as it is now."""
+        """Return the job's current status."""
         for status in self.watch(timeout=_CALL_SECONDS):
             return status
         raise ConnectionError(f"the master at {self._address} ended the call without an answer")
 
     def cancel(self, reason: str) -> None:
-        """Ask the master to end the job; it does so within seconds, its status tells when."""
+        """Ask the master to end the job. It does so within seconds; the status shows when it has."""
         import grpc
 
         try:
@@ -86,7 +86,7 @@ class MasterClient:
             raise self._translate(error) from None
 
     def scale(self, workers: int) -> None:
-        """Ask the master to go on with this many workers."""
+        """Ask the master to continue with this many workers."""
         import grpc
 
         try:
@@ -115,7 +115,7 @@ class MasterClient:
 
 
 def connect(folder: JobFolder) -> MasterClient | None:
-    """Return a client of the job's living master, or None: it lives no more, or does not listen yet."""
+    """Return a client of the job's master, or None if the master is dead or not listening yet."""
     address = folder.living_master()
     if not address:
         return None
@@ -123,7 +123,7 @@ def connect(folder: JobFolder) -> MasterClient | None:
 
 
 def current_status(folder: JobFolder) -> pb.JobStatus:
-    """Return the job's status: from its master if it lives, else what is left in its folder."""
+    """Return the job's status: from its master if it is alive, else from the job's folder."""
     try:
         client = connect(folder)
         if client is not None:
@@ -135,8 +135,8 @@ def current_status(folder: JobFolder) -> pb.JobStatus:
 
 
 def last_status(folder: JobFolder) -> pb.JobStatus:
-    """Return the status that the job's folder tells of; a job that lost its master has failed."""
-    # In this order: a master writes its last status before it lets go of its lock.
+    """Return the status according to the job's folder; a job that lost its master has failed."""
+    # In this order: a master writes its last status before it releases its lock.
     alive = folder.is_alive() or folder.is_in_preparation()
     status = folder.status()
     if status is None:
@@ -150,7 +150,7 @@ def last_status(folder: JobFolder) -> pb.JobStatus:
     status.detail = "its master died"
     status.finished_at = status.updated_at or (folder.path / "spec.json").stat().st_mtime
     status.remaining_seconds = 0
-    status.failure.message = f"the job's master died without a word; see {folder.log_path('master')}"
+    status.failure.message = f"the job's master died without reporting why; see {folder.log_path('master')}"
     for instance in status.instances:
         instance.state, instance.activity = "stopped", ""
     return status
@@ -159,10 +159,10 @@ def last_status(folder: JobFolder) -> pb.JobStatus:
 def watch_job(
     folder: JobFolder, *, waiting: bool = False, timeout: float | None = None, interval: float = 0.0
 ) -> Iterator[pb.JobStatus]:
-    """Yield the job's status, whole, whenever it changes, but no sooner than `interval` seconds after the one before.
+    """Yield the job's complete status whenever it changes, but at most once every `interval` seconds.
 
-    The last one is over.
-    Finds the job's master again when the connection breaks or the master is restarted. Raises TimeoutError when the
+    The last status is that of a job that is over.
+    Finds the job's master again when the connection breaks or the master is restarted. Raises TimeoutError if the
     job is not over after `timeout` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -192,15 +192,15 @@ def watch_job(
 
 
 def scale_job(folder: JobFolder, workers: int) -> None:
-    """Make a running job go on with this many workers.
+    """Make a running job continue with this many workers.
 
-    Raises OptionError if the job cannot have that many, and JobError if it is over or its master cannot be reached.
+    Raises OptionError if the job cannot have that many, and JobError if it is over or its master is unreachable.
     """
     spec = folder.spec()
     if spec.trains_alone:
-        raise OptionError("workers", "a Local training has one worker; the other strategies take any number")
+        raise OptionError("workers", "Local training uses one worker; the other strategies take any number")
     if workers < 1:
-        raise OptionError("workers", f"{workers} cannot do the job; 1 at least is needed")
+        raise OptionError("workers", f"{workers} is not valid: expected at least 1")
     problem = "it is over"
     deadline = time.monotonic() + _CALL_SECONDS
     while folder.is_alive() and time.monotonic() < deadline:

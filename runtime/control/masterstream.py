@@ -1,7 +1,7 @@
-"""The side of workers and parameter servers of the control stream, which outlives the master.
+"""The workers' and parameter servers' side of the control stream, which outlives the master.
 
-When the stream breaks, the master has died, and its supervisor starts another one: the stream is opened anew, and what
-was not acknowledged is sent again. A process that nobody will come back for ends by itself.
+When the stream breaks, the master has died and its supervisor starts another one. The stream is then reopened, and
+everything not acknowledged is sent again. If no master comes back, the process ends by itself.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ RECONNECT_LIMIT = 60.0
 """Seconds without a master after which a process ends."""
 
 SHARED_RECONNECT_LIMIT = 600.0
-"""The same in a cluster, which may have to find a node and fetch the image for another one."""
+"""The same in a cluster, which may have to find a node for the next master and pull the image."""
 
 ORPHAN_LIMIT = 0.5
-"""The same, once neither a master nor anyone who would start one lives."""
+"""The same, once there is neither a master nor a supervisor to start one."""
 
 RETRY_INTERVAL = 0.1
 SHARED_RETRY_INTERVAL = 0.5
 MAKES_WAY = 75
-"""Exit status of a process that leaves though it has not failed (EX_TEMPFAIL).
+"""Exit status of a process that leaves although it has not failed (EX_TEMPFAIL).
 
-Its master is gone or has no use for it, or another process has to take its place.
+Its master is gone or does not need it, or another process has to take its place.
 """
 
 _OPTIONS = [
@@ -50,8 +50,8 @@ logger = logging.getLogger(__name__)
 class MasterStream:
     """The stream of one process. `receive` gets every message but acknowledgements, in order, on a thread of its own.
 
-    `hello` is what the process says first; `held` gives the tasks in its hands, to be told to a master that comes back.
-    Ends the process, with MAKES_WAY, when it is not wanted or no master comes back.
+    `hello` is the process's first message. `held` returns the tasks it is working on, for a master that comes back.
+    Ends the process with MAKES_WAY if the master does not need it or none comes back.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class MasterStream:
         self._thread.start()
 
     def send(self, **body: object) -> None:
-        """Send a message that arrives whatever happens to the master: `send(paused=pb.Paused(number=1))`."""
+        """Send a message that arrives even if the master dies: `send(paused=pb.Paused(number=1))`."""
         with self._lock:
             self._sequence += 1
             message = pb.WorkerMessage(sequence=self._sequence, **body)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ class MasterStream:
                 self._outbox.put(message)
 
     def tell(self, **body: object) -> bool:
-        """Send a message that may get lost; return False if there is no master to send it to now."""
+        """Send a message that may get lost; return False if there is currently no master to send it to."""
         with self._lock:
             if self._outbox is None:
                 return False
@@ -91,11 +91,11 @@ class MasterStream:
             return True
 
     def settle(self, timeout: float) -> None:
-        """Wait until all that was sent is acknowledged, at most so many seconds."""
+        """Wait until everything sent is acknowledged, for at most `timeout` seconds."""
         self._all_acknowledged.wait(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Wait until all that was sent is acknowledged, and end the stream."""
+        """Wait until everything sent is acknowledged, for at most `timeout` seconds, and end the stream."""
         self.settle(timeout)
         self._leaving = True
         with self._lock:
@@ -112,14 +112,14 @@ class MasterStream:
                 return
             found = None if refused else self._find_master()
             if found is None:
-                logger.error("the master %s", f"has no use for this process: {refused}" if refused else "is gone")
+                logger.error("the master %s", f"does not need this process: {refused}" if refused else "is gone")
                 if not refused:
                     self._folder.remove_temporary()  # as the master would have
                 os._exit(MAKES_WAY)
             address = found
 
     def _converse(self, address: str) -> str:
-        """Talk to the master at this address until the stream breaks; return why, if it turned the process down."""
+        """Talk to the master at this address until the stream breaks; return why, if it refused the process."""
         outbox: queue.SimpleQueue[pb.WorkerMessage | None] = queue.SimpleQueue()
         outbox.put(pb.WorkerMessage(hello=self._greeting()))
         channel = channels.connect(address, self._folder.token(), _OPTIONS)
@@ -148,7 +148,7 @@ class MasterStream:
         return ""
 
     def _greeting(self) -> pb.Hello:
-        in_hand = self._held()  # asked before taking the lock, which its owner may want while it holds its own
+        in_hand = self._held()  # before taking the lock, which `held`'s owner may want while holding its own
         with self._lock:
             hello = pb.Hello()
             hello.CopyFrom(self._hello)
@@ -175,7 +175,7 @@ class MasterStream:
                 self._all_acknowledged.set()
 
     def _find_master(self) -> str | None:
-        """Wait for a master that listens; None if there is none to come."""
+        """Wait for a master that listens and return its address, or None if none will come."""
         limit = SHARED_RECONNECT_LIMIT if self._folder.is_shared else RECONNECT_LIMIT
         alive_at = time.monotonic()
         while (now := time.monotonic()) < self._connected_at + limit:
@@ -190,16 +190,16 @@ class MasterStream:
 
 
 def end_when_told(folder: JobFolder) -> None:
-    """In a pod: have this process end when its pod is to, at once, so that its work is done elsewhere the sooner.
+    """In a pod: end this process at once when its pod is asked to end, so that its work moves elsewhere sooner.
 
-    It is the first process there, which the system spares signals that it has not asked for.
+    It is the first process of the pod, to which the system delivers only those signals that it handles.
     """
     if folder.is_shared:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
 
 
 def result_of(message: pb.WorkerMessage) -> pb.TaskKey | None:
-    """Return which task a message tells the result of, if it does."""
+    """Return the task whose result a message reports, if it reports one."""
     match message.WhichOneof("body"):
         case "task_done":
             return pb.TaskKey(id=message.task_done.id, attempt=message.task_done.attempt)

@@ -1,6 +1,6 @@
-"""The picture of a job that watchers hold: how updates change it, and how its values are written for people.
+"""The picture of a job that watchers hold: how updates change it, and how its values are displayed.
 
-Everything here is a function of its arguments; every view (terminal, notebook, report) draws from it.
+Everything here is a function of its arguments; every view (terminal, notebook, report) uses it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
 
 _APPENDED = ("losses", "evaluations", "events")
 _REPLACED = tuple(field.name for field in pb.JobStatus.DESCRIPTOR.fields if field.name not in _APPENDED)
-# A watcher that stays for days gets appended points without end; these bound what it keeps.
+# A watcher that stays for days keeps receiving points; these bound what it keeps.
 _MOST_LOSSES = 1000
 _MOST_EVENTS = 200
 
@@ -27,7 +27,7 @@ def merge(status: pb.JobStatus, update: pb.JobUpdate) -> pb.JobStatus:
     """
     merged = pb.JobStatus()
     if not update.full:
-        # Copied whole and emptied again: to copy point after point would cost thirty times as much.
+        # Copied as a whole, then emptied: copying point by point would cost thirty times as much.
         merged.CopyFrom(status)
         for name in _REPLACED:
             merged.ClearField(name)
@@ -43,7 +43,7 @@ def merge(status: pb.JobStatus, update: pb.JobUpdate) -> pb.JobStatus:
 
 
 def is_over(status: pb.JobStatus) -> bool:
-    """Whether the job has ended, in whatever way."""
+    """Whether the job has ended, in any way."""
     return status.phase in ENDED
 
 
@@ -60,17 +60,17 @@ def latest_metrics(status: pb.JobStatus) -> dict[str, float]:
 
 
 def elapsed(status: pb.JobStatus, now: float) -> float:
-    """Return for how many seconds the job has run until `now`, or ran until its end; 0 before its start."""
+    """Return how many seconds the job has run until `now`, or ran until its end; 0 before its start."""
     if not status.started_at:
         return 0.0
     return max(0.0, (status.finished_at or now) - status.started_at)
 
 
-# ------------------------------------------------------------------ values for people
+# ------------------------------------------------------------------ values for display
 
 
 def format_count(number: float) -> str:
-    """Return a number of things: 950, 9,500, 12.3K, 1.2M, 350M."""
+    """Return a count for display: 950, 9,500, 12.3K, 1.2M, 350M."""
     if number < 10_000:
         return f"{number:,.0f}"
     for unit in "KMGT":
@@ -81,7 +81,7 @@ def format_count(number: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h."""
+    """Return a duration for display: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h."""
     if seconds < 1:
         return f"{max(seconds, 0):.1f}s"
     minutes, rest = divmod(round(seconds), 60)
@@ -109,5 +109,5 @@ def format_metrics(metrics: Mapping[str, float]) -> str:
 
 
 def format_evaluation(evaluation: pb.Evaluation) -> str:
-    """Return an evaluation's metrics, sorted by name."""
+    """Return an evaluation's metrics for display, sorted by name."""
     return format_metrics(dict(sorted(evaluation.metrics.items())))

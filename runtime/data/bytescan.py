@@ -1,7 +1,7 @@
 """Compiled loops over bytes: record boundaries and CRC-32C.
 
-Each function is written in the part of Python that numba compiles; where numba is missing the same code runs as plain
-Python: slower, with the same results.
+Each function is written in the part of Python that numba compiles. Where numba is missing, the same code runs as plain
+Python: slower, but with the same results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def as_bytes(data: bytes | memoryview) -> Bytes:
 
 
 def _crc32c_tables() -> NDArray[np.int64]:
-    """Tables for eight bytes at a time, int64 [8, 256]: values stay below 2**32, so that no sum overflows."""
+    """Tables for eight bytes at a time, int64 [8, 256]; values stay below 2**32, so no sum overflows."""
     table = np.arange(256, dtype=np.int64)
     for _ in range(8):
         table = np.where(table & 1, (table >> 1) ^ 0x82F63B78, table >> 1)
@@ -72,7 +72,7 @@ def crc32c(data: bytes | memoryview) -> int:
 
 
 def masked_crc32c(data: bytes | memoryview) -> int:
-    """CRC-32C in the rotated form that TFRecord files hold."""
+    """CRC-32C in the rotated form that TFRecord files use."""
     return int(_masked(_crc32c(as_bytes(data), 0, len(data), _TABLES)))
 
 
@@ -120,7 +120,7 @@ def split_recordio(payload: bytes, records: int) -> tuple[Offsets, Offsets] | No
 
 @compiled
 def _scan_tfrecord(data: Bytes, t: NDArray[np.int64]) -> tuple[int, int, int]:
-    """Return how many whole records the data begins with, where they end, and whether a bad length stopped the scan."""
+    """Return how many whole records the data starts with, where they end, and whether a bad length stopped the scan."""
     p = 0
     records = 0
     size = len(data)
@@ -179,7 +179,7 @@ def _scan_csv(
         newline = c == 10 or c == 13
         if state == ROW_START:
             if newline:
-                continue  # the second half of \r\n, or an empty line, which is no row
+                continue  # the second half of \r\n, or an empty line, which is not a row
             if rows % every == 0:
                 points[found] = i
                 found += 1
@@ -204,10 +204,10 @@ def _scan_csv(
 def scan_csv(
     data: bytes, state: int, rows: int, every: int, separator: int, quote: int
 ) -> tuple[int, int, NDArray[np.int64]]:
-    """Walk over a piece of CSV text that begins in `state`, after `rows` rows.
+    """Scan a piece of CSV text that begins in `state`, after `rows` rows.
 
     Returns the state and the number of rows at its end, and the offsets in `data` of rows 0, every, 2 * every, …
-    A quote counts at the beginning of a field only; -1 for `quote` means that there are none.
+    A quote counts only at the beginning of a field; -1 for `quote` means that there are no quotes.
     """
     points = np.empty(len(data) // (2 * every) + 2, np.int64)
     state, rows, found = _scan_csv(as_bytes(data), state, rows, every, separator, quote, points)

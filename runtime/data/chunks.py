@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class FileRecords:
-    """A file and the number of records in it, the first of which has the number `start`."""
+    """A file and the number of records in it; `start` is the number of the first."""
 
     path: str
     records: int
@@ -32,7 +32,7 @@ class Metadata:
 
 
 class Records:
-    """Records that are plain bytes, as they lie in one buffer.
+    """Records that are plain bytes, held in one buffer.
 
     `starts` and `ends` (int64 [n] each) say where in `buffer` each record is.
     """
@@ -64,4 +64,4 @@ class Records:
 
 
 Chunk: TypeAlias = Records | pa.RecordBatch
-"""`Records` from readers of form "bytes", `pyarrow.RecordBatch` from the others. `len()` is its number of records."""
+"""`Records` from readers of form "bytes", `pyarrow.RecordBatch` from the others. `len()` is the number of records."""

@@ -17,7 +17,7 @@ ARROW_MAGIC = b"ARROW1"
 
 
 def _open(path: str) -> Any:
-    """Open a file in the way Arrow reads best: in memory's place if it is of this machine."""
+    """Open a file in the way Arrow reads fastest: memory-mapped if it is on this machine."""
     try:
         if files.is_local(path):
             return pa.memory_map(path)
@@ -44,7 +44,7 @@ class ParquetFile:
             try:
                 return pq.ParquetFile(source).metadata
             except (pa.ArrowInvalid, OSError) as error:
-                raise DataError(f"{self.path}: not a Parquet file, or a damaged one: {error}") from None
+                raise DataError(f"{self.path}: not a Parquet file, or damaged: {error}") from None
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -60,7 +60,7 @@ class ParquetFile:
         return self._groups
 
     def has_nulls(self, name: str) -> bool:
-        """Whether values of that column are missing: by the statistics, or by reading it where there are none."""
+        """Whether that column has missing values: by the statistics, or by reading it where there are none."""
         position = next(n for n in range(self._metadata.num_columns) if self._metadata.schema.column(n).path == name)
         for group in range(self._metadata.num_row_groups):
             statistics = self._metadata.row_group(group).column(position).statistics
@@ -81,7 +81,7 @@ class ParquetFile:
 
 
 class ArrowFile:
-    """An Arrow IPC (Feather) file; its groups are its record batches. Of the stream form, all is one group."""
+    """An Arrow IPC (Feather) file; its groups are its record batches. A file in stream form is one group."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -91,14 +91,14 @@ class ArrowFile:
         return files.Source(self.path).read(0, 6) != ARROW_MAGIC
 
     def _reader(self, source: Any, schema: pa.Schema | None = None, names: list[str] | None = None) -> Any:
-        """Open the file; of other columns than `names`, nothing will be read."""
+        """Open the file; nothing but the columns `names` will be read."""
         fields = [schema.get_field_index(name) for name in names] if schema is not None and names else []
         options = pa.ipc.IpcReadOptions(included_fields=fields)
         try:
             opener = pa.ipc.open_stream if self._is_stream else pa.ipc.open_file
             return opener(source, options=options)
         except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"{self.path}: not an Arrow file, or a damaged one: {error}") from None
+            raise DataError(f"{self.path}: not an Arrow file, or damaged: {error}") from None
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -119,7 +119,7 @@ class ArrowFile:
         return self._groups
 
     def has_nulls(self, name: str) -> bool:
-        """Whether values of that column are missing."""
+        """Whether that column has missing values."""
         return any(self.load(group, [name]).column(name).null_count for group in range(len(self._groups)))
 
     def load(self, group: int, names: list[str]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""From Arrow's types to the few that models see.
+"""Converting Arrow's types to the few that models see.
 
 ======================================  ===================================================================
 in the file                             what a model gets
@@ -10,7 +10,7 @@ strings, binary, dictionaries of them   string; missing values are ""
 decimals                                float64
 dates, timestamps                       int64, whole seconds since 1970 UTC (float64 if values are missing)
 times, durations                        float64, seconds
-lists, all of one length k              the inner dtype, [k] a record (lists of lists: [k, m])
+lists, all of one length k              the inner dtype, [k] per record (lists of lists: [k, m])
 ======================================  ===================================================================
 """
 
@@ -32,7 +32,7 @@ types = pa.types
 
 @dataclass(frozen=True)
 class Column:
-    """A column as models see it: `dtype` is NumPy's name or "string", `shape` that of one value."""
+    """A column as models see it: `dtype` is NumPy's name or "string", `shape` is the shape of one value."""
 
     name: str
     dtype: str
@@ -66,7 +66,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def dtype_of(kind: pa.DataType, nulls: bool) -> str:
-    """Return the dtype that models get for an Arrow type; raise TypeError if there is none."""
+    """Return the dtype that models get for an Arrow type; raise TypeError if it is not supported."""
     if types.is_dictionary(kind):
         return dtype_of(kind.value_type, nulls)
     if is_list(kind):
@@ -81,11 +81,11 @@ def dtype_of(kind: pa.DataType, nulls: bool) -> str:
         return "float64" if nulls else "int64"
     if types.is_integer(kind) or types.is_boolean(kind):
         return "float64" if nulls else np.dtype(kind.to_pandas_dtype()).name
-    raise TypeError(f"values of type {kind} cannot be given to a model")
+    raise TypeError(f"a model cannot take values of type {kind}")
 
 
 def common_dtype(first: str, second: str) -> str:
-    """Return the dtype that holds the values of both; raise TypeError if one is text and the other is not."""
+    """Return the dtype that holds values of both; raise TypeError if one is text and the other is not."""
     if first == second:
         return first
     if STRING in (first, second):
@@ -94,7 +94,7 @@ def common_dtype(first: str, second: str) -> str:
 
 
 def list_shape(kind: pa.DataType, value: Any) -> tuple[int, ...]:
-    """Return the shape of the lists of a column, judged by its type and, where that leaves it open, one value."""
+    """Return the shape of a column's lists, from its type and, where that leaves it open, from one value."""
     shape: tuple[int, ...] = ()
     while is_list(kind):
         length = kind.list_size if types.is_fixed_size_list(kind) else len(value or ())
@@ -121,7 +121,7 @@ def normalise(array: pa.Array, column: Column) -> pa.Array:
     if array.null_count == 0:
         return array
     if not np.issubdtype(np.dtype(column.dtype), np.floating):
-        raise DataError(f"column {column.name!r} has missing values that the file's statistics did not tell of")
+        raise DataError(f"column {column.name!r} has missing values that the file's statistics do not show")
     return array.fill_null(pa.scalar(float("nan"), column.arrow_type))
 
 
@@ -132,12 +132,12 @@ def _normalise_lists(array: pa.Array, column: Column) -> pa.Array:
         length = lengths[row].as_py()
         what = "no list" if length is None else f"a list of {length} values"
         raise DataError(
-            f"column {column.name!r} has {what} where the first record has {column.shape[0]}; all lists of a column "
-            "need the same length"
+            f"column {column.name!r} has {what} where the first record has {column.shape[0]}; all lists in a column "
+            "must have the same length"
         )
     values = array.flatten()
     if values.null_count and column.dtype != STRING and not column.dtype.startswith("float"):
-        raise DataError(f"column {column.name!r} has lists with missing values of a type without NaN")
+        raise DataError(f"column {column.name!r} has lists with missing values, of a type that has no NaN")
     inner = normalise(values, Column(column.name, column.dtype, column.shape[1:]))
     return pa.FixedSizeListArray.from_arrays(inner, column.shape[0])
 

@@ -1,7 +1,7 @@
-"""Converting data from one format into another, and files of any kind into records.
+"""Converting data from one format to another, and files of any kind to records.
 
-The source is cut into pieces which processes turn into records or columns; this process writes those, in the order of
-the source, so that the outcome does not depend on the number of processes.
+The source is cut into pieces, which worker processes turn into records or columns. This process writes them in the
+order of the source, so the outcome does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elasticdl_nb.runtime.data.tasks import Range, cut
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
 
 _PIECE_RECORDS = 4096
-_JOBS_PER_PROCESS = 16  # fewer are done sooner than another process is up
+_JOBS_PER_PROCESS = 16  # fewer are done before another process would be up
 _BYTES_FORMATS = ("recordio", "tfrecord")
 
 Progress = Callable[[int, int], None]
@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ConvertResult:
-    """What came of a conversion; `files` are the paths written."""
+    """The result of a conversion; `files` are the paths written."""
 
     files: list[str]
     records: int
@@ -58,24 +58,24 @@ def convert(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ConvertResult:
-    """Convert files into another format.
+    """Convert files to another format.
 
-    source: paths, globs, directories, URLs. Columns become tf.train.Example records and the other way round; CSV is
-        read with types, unless `data_reader_params` says `typed=False`.
+    source: paths, globs, directories or URLs. Columns become tf.train.Example records, and vice versa. CSV is read
+        with types unless `data_reader_params` has `typed=False`.
     output: a file, or a directory if `records_per_file` or `num_files` is given or the name has no known suffix; its
-        files are data-00000.SUFFIX and so on. All of it is written aside and named when complete.
-    to: recordio, tfrecord, csv, parquet or arrow; by default what the suffix of `output` says, else recordio.
-    prepare: makes records of any file: a function (path) -> bytes or an iterable of bytes, or its dotted name, or that
-        of a module with a `prepare_data_for_a_single_file`, in the model zoo `zoo`.
+        files are data-00000.SUFFIX and so on. Output appears under its name only when it is complete.
+    to: recordio, tfrecord, csv, parquet or arrow; by default according to the suffix of `output`, else recordio.
+    prepare: makes records from a file of any kind: a function (path) -> bytes or an iterable of bytes, or its dotted
+        name, or the name of a module with a `prepare_data_for_a_single_file`, in the model zoo `zoo`.
     num_processes: 0 for as many as speed it up, up to one per processor.
-    progress: called with how much is done and how much there is: source files with `prepare`, else records.
+    progress: called with the amounts done and in total: source files with `prepare`, else records.
 
-    Raises OptionError if an argument is wrong and DataError, naming the file, if the data is.
+    Raises OptionError if an argument is wrong and DataError, which names the file, if the data is.
     """
     started = time.monotonic()
     to = _target_format(to, output)
     if records_per_file and num_files:
-        raise OptionError("num_files", "given together with records_per_file; give one of them")
+        raise OptionError("num_files", "given together with records_per_file; give only one of them")
     if prepare is not None and to not in _BYTES_FORMATS:
         raise OptionError("to", f"{to} has columns, but prepared records are bytes; choose recordio or tfrecord")
     if not overwrite and files.exists(output, "output"):
@@ -96,7 +96,7 @@ def convert(
 
 def _target_format(to: str, output: str) -> str:
     if to and to not in FORMATS:
-        raise OptionError("to", f"{to!r} is none of {', '.join(FORMATS)}.{did_you_mean(to, FORMATS)}")
+        raise OptionError("to", f"{to!r} is not one of {', '.join(FORMATS)}.{did_you_mean(to, FORMATS)}")
     return to or format_of(output) or "recordio"
 
 
@@ -105,7 +105,7 @@ def _target_format(to: str, output: str) -> str:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A function of one argument, picklable, the arguments, and how much progress each means."""
+    """A picklable function of one argument, the arguments, and how much progress each means."""
 
     work: Callable[[Any], Piece]
     jobs: list[Any]
@@ -125,14 +125,14 @@ class _Prepare:
 
 def _plan_prepare(source: str | Sequence[str], function: str | preparation.PrepareFunction, zoo: str) -> _Plan:
     if not isinstance(function, str) and not callable(function):
-        raise OptionError("prepare", f"a function or its dotted name is needed, not {function!r}")
+        raise OptionError("prepare", f"expected a function or its dotted name, not {function!r}")
     paths = [path for item in _list(source) for path in files.expand(item, (), "source")]
     return _Plan(_Prepare(function, zoo), paths, [1] * len(paths), len(paths))
 
 
 @dataclass(frozen=True)
 class _Read:
-    """Reads ranges of records: as bytes or as a table, whichever the target format holds."""
+    """Reads ranges of records, as bytes or as a table, whichever the target format holds."""
 
     paths: tuple[str, ...]
     params: dict[str, Any]
@@ -151,10 +151,10 @@ class _Read:
             return pa.table(examples.decode(records))
         except DataError as error:
             path, start, _ = ranges[0]
-            raise DataError(f"{path}, in the records from {start} on: {error}") from None
+            raise DataError(f"{path}, in the records starting at {start}: {error}") from None
 
     def reader(self) -> Reader:
-        """The reader, made once in each process: readers hold open files and locks."""
+        """The reader, made once in each process because readers hold open files and locks."""
         key = pickle.dumps(self)
         if key not in _opened:
             _opened.clear()
@@ -211,7 +211,7 @@ def _outcomes(plan: _Plan, num_processes: int) -> Iterable[Piece]:
 
 
 def _can_travel(work: Callable[[Any], Piece]) -> bool:
-    """Whether another process can have this; a function made in a notebook cell can't, and runs here."""
+    """Whether this can be sent to another process. A function from a notebook cell cannot, and runs here."""
     function = getattr(work, "function", None)
     if getattr(function, "__module__", "") == "__main__":
         return False
@@ -223,7 +223,7 @@ def _can_travel(work: Callable[[Any], Piece]) -> bool:
 
 
 def _in_processes(plan: _Plan, processes: int) -> Iterator[Piece]:
-    # Not forked: this process may have threads. A few jobs ahead of the writer, so that memory stays bounded.
+    # Not forked, as this process may have threads. Only a few jobs ahead of the writer, so that memory stays bounded.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     waiting: deque[Future[Piece]] = deque()
     try:

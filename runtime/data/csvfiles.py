@@ -1,4 +1,4 @@
-"""CSV files: which byte each row starts at, what the columns are called, and what types they have."""
+"""CSV files: the byte at which each row starts, and the names and types of the columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a CSV file is written, and what is wanted of it; see docs/data.md."""
+    """How a CSV file is written, and what to read from it; see docs/data.md."""
 
     separator: str = ","
     quote: str = '"'
@@ -56,7 +56,7 @@ class RowIndex:
     def extend(self, rows: int | None = None) -> tuple[int, list[int]]:
         """Scan up to that row, or to the end; return the number of rows found and where each group starts.
 
-        The last point is the end of the file, once the whole of it has been scanned.
+        Once the whole file has been scanned, the last point is its end.
         """
         with self._lock:
             while self._offset < self._source.size and (rows is None or len(self._points) <= -(-rows // GROUP_ROWS)):
@@ -70,7 +70,7 @@ class RowIndex:
             return self._rows, self._points + ([self._source.size] if whole else [])
 
     def first_row(self) -> bytes:
-        """The text of the first row, b"" if there is none."""
+        """The text of the first row, or b"" if there is none."""
         size = 1 << 16
         while True:
             start = self._offset if not self._points else self._points[0]
@@ -97,7 +97,7 @@ class CsvFile:
         source = files.Source(self.path)
         if source.read(0, 2) != b"\x1f\x8b":
             return source
-        # Compressed text cannot be entered in the middle: unpack it once, into a file that has no name.
+        # Compressed text cannot be read from the middle: unpack it once, into a file without a name.
         unpacked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- closed with the source
         try:
             with gzip.open(_SourceFile(source)) as packed:
@@ -120,18 +120,18 @@ class CsvFile:
             header = _is_header(first, wanted)
         if header:
             if not first:
-                raise DataError(f"{self.path}: the file is empty; a row with the columns' names is needed")
+                raise DataError(f"{self.path}: the file is empty; expected a row with the columns' names")
             for name in wanted or first:
                 if name not in first:
                     raise missing_column(self.path, name, first)
                 if first.count(name) > 1:
-                    raise DataError(f"{self.path}: its header has column {name!r} more than once")
+                    raise DataError(f"{self.path}: its header names column {name!r} more than once")
             return True, first
         if first and len(first) != len(wanted):
             missing = f"columns names {len(wanted)}, from {wanted[0]!r} to {wanted[-1]!r}"
             raise DataError(
-                f"{self.path}: a row has {len(first)} columns, but {missing}. The first row is {first!r}; as it holds "
-                f"none of those names it was not taken for a header (header=True in data_reader_params says it is one)"
+                f"{self.path}: a row has {len(first)} columns, but {missing}. The first row is {first!r}; it has none "
+                f"of those names, so it was not read as a header (header=True in data_reader_params makes it one)"
             )
         return False, list(wanted)
 
@@ -148,7 +148,7 @@ class CsvFile:
 
     def _not_decodable(self) -> DataError:
         return DataError(
-            f"{self.path}: the text is not {self.dialect.encoding}; name its encoding, for instance "
+            f"{self.path}: the text is not {self.dialect.encoding}; give its encoding, for instance "
             "data_reader_params=\"encoding='latin-1'\""
         )
 
@@ -156,20 +156,20 @@ class CsvFile:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns in the order of the file; text, unless types were found."""
+        """The columns in the order of the file; all text, unless types were found."""
         known = self.types or {}
         names = dict.fromkeys(self._layout[1])
         return pa.schema([(name, known.get(name, pa.string())) for name in names])
 
     def groups(self, rows: int | None = None) -> Sequence[tuple[int, int]]:
-        """Return each group's rows as [start, end), the header not counted."""
+        """Return each group's rows as [start, end), not counting the header."""
         header = int(self._layout[0])
         found, points = self._index.extend(None if rows is None else rows + header)
         spans = [(n * GROUP_ROWS, min(found, (n + 1) * GROUP_ROWS)) for n in range(len(points) - 1)]
         return [(max(0, start - header), end - header) for start, end in spans]
 
     def has_nulls(self, name: str) -> bool:
-        """Whether values of that column are missing; never of text."""
+        """Whether that column has missing values; text never has."""
         return name in self.nulls
 
     def load(self, group: int, names: list[str]) -> pa.Table:
@@ -188,7 +188,7 @@ class CsvFile:
             bad.append(row)
             return "error"
 
-        # Names that stand twice are made different; the layout has refused them if they are wanted.
+        # Repeated names are made different; the layout has already refused them if they are wanted.
         unique = [name if name not in present[:n] else f"{name}\0{n}" for n, name in enumerate(present)]
         try:
             return pacsv.read_csv(
@@ -206,16 +206,16 @@ class CsvFile:
             first = group * GROUP_ROWS
             if bad:
                 row = "" if bad[0].number is None else f" {first + bad[0].number - 1 - int(header and group > 0)}"
-                what = f"{bad[0].actual_columns} columns where {bad[0].expected_columns} are expected"
+                what = f"{bad[0].actual_columns} columns where {bad[0].expected_columns} were expected"
                 raise DataError(f"{self.path}: record{row} has {what}: {bad[0].text[:200]!r}") from None
             if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
                 raise self._not_decodable() from None
-            raise DataError(f"{self.path}, in the {GROUP_ROWS} rows from {first} on: {error}") from None
+            raise DataError(f"{self.path}, in the {GROUP_ROWS} rows starting at {first}: {error}") from None
 
     # ------------------------------------------------------------ types
 
     def infer(self) -> tuple[dict[str, pa.DataType], frozenset[str]]:
-        """Parse the whole file; return the type that fits all values of each column, and which have missing ones."""
+        """Parse the whole file; return the type that fits each column, and which columns have missing values."""
         types: dict[str, pa.DataType] = {}
         nulls: set[str] = set()
         names = list(self.dialect.columns) or list(dict.fromkeys(self._layout[1]))
@@ -230,7 +230,7 @@ class CsvFile:
 
 
 def infer_types(csv_files: Sequence[CsvFile]) -> None:
-    """Give all the files the types that fit the values of every one of them."""
+    """Give all files the types that fit the values of every one of them."""
     found = parallel(lambda file: file.infer(), csv_files)
     types: dict[str, pa.DataType] = {}
     for file_types, _ in found:
@@ -241,7 +241,7 @@ def infer_types(csv_files: Sequence[CsvFile]) -> None:
 
 
 def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    """Return the type of a column whose parts were inferred to be of these two."""
+    """Return the type of a column whose parts were inferred to be of these two types."""
     if first == second or pa.types.is_null(second):
         return first
     if pa.types.is_null(first):
@@ -255,7 +255,7 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
 
 
 def _is_header(first: list[str], wanted: Sequence[str]) -> bool:
-    """Whether the first row of a file looks like names: no names wanted, or some of them there, or nearly."""
+    """Whether a file's first row looks like names: none are wanted, or some of them are there, or nearly."""
     if not wanted or any(name in first for name in wanted):
         return True
     lower = [value.lower() for value in first]
@@ -263,7 +263,7 @@ def _is_header(first: list[str], wanted: Sequence[str]) -> bool:
 
 
 class _SourceFile(io.RawIOBase):
-    """A source as a file to read from beginning to end."""
+    """A source as a file that is read from beginning to end."""
 
     def __init__(self, source: files.Source) -> None:
         self._source = source

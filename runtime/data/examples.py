@@ -1,6 +1,6 @@
 """tf.train.Example without TensorFlow: records of named features, to and from columns.
 
-The message type is declared here in a pool of its own, so that it does not meet TensorFlow's where both are loaded.
+The message type is declared in a pool of its own, so that it does not clash with TensorFlow's where both are loaded.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ Example: Any = _declare()
 
 
 def encode(columns: Mapping[str, NDArray[Any]]) -> list[bytes]:
-    """Return one serialized Example a row; the columns are [n] or [n, …], numbers, text or bytes.
+    """Return one serialized Example per row; columns are [n] or [n, …] and hold numbers, text or bytes.
 
-    Floats become a float_list (float32), integers and bools an int64_list, text and bytes a bytes_list; a value that
+    Floats become a float_list (float32), integers and bools an int64_list, text and bytes a bytes_list. A value that
     is an array becomes the list of its elements.
     """
     prepared = [(name, *_prepare(name, values)) for name, values in columns.items()]
     if len({len(rows) for _, _, rows in prepared}) > 1:
-        raise ValueError("the columns are of different lengths")
+        raise ValueError("the columns have different lengths")
     records = []
     for n in range(len(prepared[0][2]) if prepared else 0):
         example = Example()
@@ -97,9 +97,9 @@ def _prepare(name: str, values: NDArray[Any]) -> tuple[str, list[list[Any]]]:
 
 
 def decode(records: Sequence[bytes]) -> dict[str, pa.Array]:
-    """Return the features of serialized Examples as arrays of lists, null where a record has none of that name.
+    """Return the features of serialized Examples as arrays of lists, null where a record lacks the feature.
 
-    Raises DataError if a record is no Example, or a feature is of different kinds in different records.
+    Raises DataError if a record is not an Example, or a feature has different kinds in different records.
     """
     found: dict[str, list[Any]] = {}
     kinds: dict[str, str] = {}
@@ -126,7 +126,7 @@ def decode(records: Sequence[bytes]) -> dict[str, pa.Array]:
 def natural_type(array: pa.Array) -> pa.DataType:
     """Return the type that suits a decoded feature: a scalar if all lists have one value, fixed lists, or lists.
 
-    Bytes that are all valid UTF-8 are taken for text.
+    Bytes that are all valid UTF-8 are treated as text.
     """
     kind = array.type.value_type
     if pa.types.is_binary(kind) and _is_text(array.flatten()):
@@ -153,7 +153,7 @@ def convert(array: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
         lengths = pc.list_value_length(array).drop_null()
         if pc.any(pc.not_equal(lengths, 1)).as_py():
             raise pa.ArrowInvalid("not every record has exactly one value, as the first ones do")
-        # One value per list that is there: the n-th of those is value n of the flat array.
+        # Lists that are not null have one value each: the n-th of them is value n of the flat array.
         position = pc.subtract(pc.cumulative_sum(array.is_valid().cast(pa.int64())), 1)
         return array.flatten().take(pc.if_else(array.is_valid(), position, None)).cast(kind)
     except pa.ArrowInvalid as error:

@@ -1,6 +1,6 @@
-"""Files by path or URL: finding them, reading any part of them, writing them aside.
+"""Files by path or URL: finding them, reading any part of them, writing them so that they appear complete.
 
-Paths of this machine are used as they are; everything with a protocol (`gs://`, `s3://`, `memory://`, …) goes through
+Paths on this machine are used as they are. Everything with a protocol (`gs://`, `s3://`, `memory://`, …) goes through
 fsspec, which takes its settings from the environment (`AWS_ENDPOINT_URL`, `FSSPEC_S3_ANON`, …).
 """
 
@@ -24,12 +24,12 @@ _READ_AHEAD = 4 << 20
 
 
 def is_local(path: str) -> bool:
-    """Whether the path is one of this machine's file system."""
+    """Whether the path is in this machine's file system."""
     return not _PROTOCOL.match(path)
 
 
 def file_system(path: str, option: str = "data") -> tuple[Any, str]:
-    """Return fsspec's file system for the path or URL, and the path within it; raise OptionError if there is none."""
+    """Return fsspec's file system for a path or URL, and the path within it; raise OptionError if there is none."""
     protocol = path.partition("://")[0] if not is_local(path) else "file"
     try:
         return fsspec.core.url_to_fs(path)  # type: ignore[no-any-return]
@@ -42,7 +42,7 @@ def file_system(path: str, option: str = "data") -> tuple[Any, str]:
 
 
 def plain(path: str) -> str:
-    """Return the path with `file://` taken off, absolute if it is of this machine."""
+    """Return the path without `file://`; made absolute if it is on this machine."""
     path = re.sub(r"^(file|local)://", "", path)
     return os.path.abspath(os.path.expanduser(path)) if is_local(path) else path
 
@@ -53,8 +53,8 @@ def plain(path: str) -> str:
 def expand(path: str, suffixes: Sequence[str], option: str) -> list[str]:
     """Return the files that a path, glob or directory stands for, sorted.
 
-    Of a directory, those files below it whose names end with one of `suffixes` (all, without suffixes), without hidden
-    ones and those that begin with an underscore. Raises OptionError if there are none.
+    A directory stands for the files below it whose names end with one of `suffixes` (all files, if there are none),
+    except hidden files and those whose names begin with an underscore. Raises OptionError if there are none.
     """
     path = plain(path)
     fs, inner = file_system(path, option)
@@ -63,9 +63,9 @@ def expand(path: str, suffixes: Sequence[str], option: str) -> list[str]:
     except OptionError:
         raise
     except PermissionError as error:
-        raise OptionError(option, f"{path}: not allowed to read it ({error})") from None
+        raise OptionError(option, f"{path}: no permission to read it ({error})") from None
     except OSError as error:
-        raise OptionError(option, f"{path}: could not be looked up ({error})") from None
+        raise OptionError(option, f"{path}: could not be found ({error})") from None
 
 
 def _expand(fs: Any, inner: str, path: str, suffixes: Sequence[str], option: str) -> list[str]:
@@ -75,7 +75,7 @@ def _expand(fs: Any, inner: str, path: str, suffixes: Sequence[str], option: str
         below = [name for name in fs.find(inner) if not _is_hidden(name[len(inner.rstrip("/")) :])]
         found = [name for name in below if not suffixes or name.lower().endswith(tuple(suffixes))]
         if not found:
-            raise OptionError(option, f"the directory {path} holds no data files ({', '.join(suffixes)})")
+            raise OptionError(option, f"the directory {path} contains no data files ({', '.join(suffixes)})")
     elif _GLOB.search(inner):
         found = [name for name, info in fs.glob(inner, detail=True).items() if info["type"] == "file"]
         if not found:
@@ -97,7 +97,7 @@ def _near(fs: Any, inner: str) -> str:
 
 
 def exists(path: str, option: str = "output") -> bool:
-    """Whether there is a file or directory of that path."""
+    """Whether there is a file or directory at that path."""
     fs, inner = file_system(plain(path), option)
     return bool(fs.exists(inner))
 
@@ -133,7 +133,7 @@ class Source:
             raise DataError(f"{self.path}: could not be read: {error.strerror or error}") from error
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return `size` bytes from `offset` on, fewer only at the end of the file."""
+        """Return `size` bytes starting at `offset`, fewer only at the end of the file."""
         size = max(0, min(size, self.size - offset))
         if size == 0:
             return b""
@@ -148,7 +148,7 @@ class Source:
             return data
 
     def peek(self, offset: int, size: int) -> bytes:
-        """Like `read`, for small pieces one after the other: far files are asked for some megabytes at a time."""
+        """Like `read`, for small consecutive pieces: remote files are read some megabytes at a time."""
         if self._file is not None:
             return self.read(offset, size)
         begin, data = self._ahead
@@ -184,19 +184,19 @@ def write_aside(path: str, *, flush: bool = True) -> Iterator[BinaryIO]:
 
 
 def _discard(fs: Any, inner: str, file: Any) -> None:
-    if fs.protocol == "memory":  # which shows files from their first byte on
+    if fs.protocol == "memory":  # where files appear with their first byte
         fs.rm(inner)
         return
     with contextlib.suppress(NotImplementedError, OSError):
         file.discard()
-    file.closed = True  # or it would upload what is left when it is collected
+    file.closed = True  # or it would upload the rest when it is garbage-collected
 
 
 @contextlib.contextmanager
 def folder_aside(path: str) -> Iterator[str]:
-    """Give a folder to fill, which takes the place of `path` when the block ends; it vanishes if the block fails.
+    """Yield a folder to fill, which takes the place of `path` when the block ends and vanishes if the block fails.
 
-    Folders of object stores are filled in place: what was there before is removed first.
+    Folders in object stores are filled in place, after removing what was there before.
     """
     path = plain(path)
     if not is_local(path):

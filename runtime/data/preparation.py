@@ -44,7 +44,7 @@ def find(name: str, zoo: str) -> PrepareFunction:
 
 
 def _import(name: str, root: str) -> Any:
-    """Return the module, or None if there is none of that name."""
+    """Return the module, or None if it does not exist."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -64,7 +64,7 @@ def _modules(root: str, name: str) -> str:
 
 
 def call(function: PrepareFunction, path: str) -> list[bytes]:
-    """Return the records that the function makes of a file; whatever goes wrong is a DataError naming the file."""
+    """Return the records that the function makes from a file; any failure is a DataError that names the file."""
     try:
         made = function(path)
         records = [made] if isinstance(made, (bytes, bytearray)) else list(made)
@@ -74,7 +74,7 @@ def call(function: PrepareFunction, path: str) -> list[bytes]:
     for record in records:
         if not isinstance(record, (bytes, bytearray)):
             raise DataError(
-                f"{path}: {FUNCTION} returned {type(record).__name__}; a serialized record (bytes) or an iterable of "
-                "them is needed"
+                f"{path}: {FUNCTION} returned {type(record).__name__}; expected a serialized record (bytes) or an "
+                "iterable of them"
             )
     return [bytes(record) for record in records]

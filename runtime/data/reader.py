@@ -47,8 +47,8 @@ _VERIFIED_BYTES = 256 << 20
 class Reader(Protocol):
     """Reads records from a set of files. Safe to use from several threads.
 
-    `form` says what a record is: "bytes" (the chunks are `Records`), "strings" (a CSV row as the texts of its columns)
-    or "columns" (a value per column); of the last two the chunks are `pyarrow.RecordBatch`, without missing values.
+    `form` says what a record is: "bytes" (chunks are `Records`), "strings" (a CSV row as the texts of its columns) or
+    "columns" (a value per column). For the last two, chunks are `pyarrow.RecordBatch` without missing values.
     """
 
     form: Form
@@ -58,7 +58,7 @@ class Reader(Protocol):
         """Names and dtypes of the columns; empty for bytes."""
 
     def check(self) -> None:
-        """Raise DataError if something is wrong that can be found without reading everything."""
+        """Raise DataError for anything wrong that can be found without reading everything."""
 
     def files(self) -> list[FileRecords]:
         """Return every file, in input order, with its number of records."""
@@ -93,7 +93,7 @@ class BytesReader:
         return dict(zip(self._paths, indices, strict=True))
 
     def check(self) -> None:
-        """Check that the files are whole; and their checksums too, if they are RecordIO of this machine and small."""
+        """Check that the files are whole, and the checksums of small RecordIO files on this machine."""
         if sum(file.records for file in self.files()) == 0:
             raise DataError(f"there are no records in {', '.join(self._paths[:5])}")
         chains = [index for index in self._indices.values() if isinstance(index, recordio.Index)]
@@ -118,7 +118,7 @@ def open_reader(paths: Sequence[str], params: Mapping[str, Any], option: str = "
     """Return the reader of these paths, globs, directories and URLs.
 
     `params` are the job's data_reader_params (see docs/data.md); `option` is the name of the option that gave the
-    paths. Raises OptionError if it or the parameters are wrong; the files themselves are looked into by `check`.
+    paths. Raises OptionError if the paths or parameters are wrong; `check` looks into the files themselves.
     """
     format = _choice("format", params.get("format"), FORMATS) if "format" in params else None
     suffixes = () if format else tuple(SUFFIXES)
@@ -126,12 +126,12 @@ def open_reader(paths: Sequence[str], params: Mapping[str, Any], option: str = "
         file for path in ([paths] if isinstance(paths, str) else paths) for file in files.expand(path, suffixes, option)
     ]
     if not found:
-        raise OptionError(option, "needed: no files are given")
+        raise OptionError(option, "required; no files were given")
     format = format or _format_of_all(found, option)
     for name in params:
         if name not in _PARAMS[format]:
             known = ", ".join(_PARAMS[format])
-            problem = f"{name} is not a parameter for {format} files, those are {known}."
+            problem = f"{name} is not a parameter of {format} files; expected {known}."
             raise OptionError("data_reader_params", problem + did_you_mean(name, _PARAMS[format]))
     return _open(found, format, params)
 
@@ -165,7 +165,7 @@ def _open_csv(paths: list[str], names: list[str] | None, params: Mapping[str, An
     )
     _check_encoding(dialect.encoding)
     if dialect.header is False and not names:
-        raise OptionError("data_reader_params", "header=False needs columns=['…'], the names of the columns")
+        raise OptionError("data_reader_params", "header=False requires columns=['…'], the names of the columns")
     csv_files = [csvfiles.CsvFile(path, dialect) for path in dict.fromkeys(paths)]
     if _switch("typed", params.get("typed")):
         return TableReader("columns", csv_files, names, prepare=lambda: csvfiles.infer_types(csv_files))
@@ -176,7 +176,7 @@ def _open_csv(paths: list[str], names: list[str] | None, params: Mapping[str, An
 
 
 def format_of(path: str) -> str | None:
-    """Return the format that the file's name tells, or None."""
+    """Return the format that the file's name indicates, or None."""
     name = path.lower()
     return next((format for suffix, format in SUFFIXES.items() if name.endswith(suffix)), None)
 
@@ -187,12 +187,12 @@ def _format_of_all(paths: list[str], option: str) -> str:
         format = format_of(path) or _sniff(path)
         if format is None:
             choices = ", ".join(FORMATS)
-            hint = f"say which it is, for instance data_reader_params=\"format='csv'\" ({choices})"
-            raise OptionError(option, f"{path}: neither name nor content tell the file's format; {hint}")
+            hint = f"give it, for instance data_reader_params=\"format='csv'\" ({choices})"
+            raise OptionError(option, f"{path}: neither its name nor its content shows its format; {hint}")
         formats.setdefault(format, path)
     if len(formats) > 1:
         (one, first), (other, second) = list(formats.items())[:2]
-        raise OptionError(option, f"files of different formats: {first} is {one}, {second} is {other}; give one format")
+        raise OptionError(option, f"files of different formats: {first} is {one}, {second} is {other}; use one format")
     return next(iter(formats))
 
 
@@ -212,14 +212,14 @@ def _sniff(path: str) -> str | None:
 # ------------------------------------------------------------------ parameters
 
 
-def _wrong(name: str, value: Any, needed: str) -> OptionError:
-    return OptionError("data_reader_params", f"{name}={value!r} does not do: {needed}")
+def _wrong(name: str, value: Any, problem: str) -> OptionError:
+    return OptionError("data_reader_params", f"{name}={value!r} is not valid: {problem}")
 
 
 def _choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if value not in choices:
         hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-        raise _wrong(name, value, f"one of {', '.join(choices)} is needed.{hint}")
+        raise _wrong(name, value, f"expected one of {', '.join(choices)}.{hint}")
     return str(value)
 
 
@@ -228,9 +228,9 @@ def _columns(params: Mapping[str, Any]) -> list[str] | None:
     if names is None:
         return None
     if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
-        raise _wrong("columns", names, "a list of names is needed, such as ['a', 'b']")
+        raise _wrong("columns", names, "expected a list of names, such as ['a', 'b']")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise _wrong("columns", names, f"{twice[0]!r} is there more than once")
+        raise _wrong("columns", names, f"{twice[0]!r} appears more than once")
     return list(names)
 
 
@@ -238,13 +238,13 @@ def _character(name: str, value: Any, *, empty: bool = False) -> str:
     if empty and value == "":
         return ""
     if not isinstance(value, str) or len(value) != 1 or ord(value) > 127 or value in "\r\n":
-        raise _wrong(name, value, "a single ASCII character is needed")
+        raise _wrong(name, value, "expected a single ASCII character")
     return value
 
 
 def _switch(name: str, value: Any) -> bool | None:
     if value is not None and not isinstance(value, bool):
-        raise _wrong(name, value, "True or False is needed")
+        raise _wrong(name, value, "expected True or False")
     return value
 
 
@@ -252,8 +252,6 @@ def _check_encoding(encoding: str) -> None:
     try:
         plain = ',"\n'.encode(encoding) == b',"\n'
     except LookupError:
-        raise _wrong("encoding", encoding, "Python knows no such encoding") from None
+        raise _wrong("encoding", encoding, "Python does not know this encoding") from None
     if not plain:
-        raise _wrong(
-            "encoding", encoding, "only encodings that hold ASCII as it is can be read, such as utf8 or latin-1"
-        )
+        raise _wrong("encoding", encoding, "expected an encoding that keeps ASCII as it is, such as utf8 or latin-1")

@@ -1,8 +1,8 @@
 """The RecordIO codec: chunks of records, each with a checksum.
 
 A chunk is a header of five little-endian uint32 (magic, CRC-32 of the payload as stored, compressor, stored size of the
-payload, number of records) and the payload: for each record its length as uint32 and its bytes, the whole compressed.
-Files written by older Python code, with raw snappy blocks and CRC-32C, are read too.
+payload, number of records) and the compressed payload, which holds each record's length as uint32 and its bytes. Files
+written by older Python code, with raw snappy blocks and CRC-32C, can be read too.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _SNAPPY_STREAM = b"\xff\x06\x00\x00sNaPpY"
 
 
 class Writer:
-    """Write records into an open binary file, which stays open.
+    """Writes records to an open binary file, which stays open.
 
-    `chunk_bytes` is about how many bytes of records a chunk holds; a record is never divided.
+    A chunk holds about `chunk_bytes` bytes of records; a record is never split.
     """
 
     def __init__(self, file: BinaryIO, *, compressor: Compressor = "snappy", chunk_bytes: int = CHUNK_BYTES) -> None:
         if compressor not in COMPRESSORS:
-            raise ValueError(f"compressor {compressor!r} is none of {', '.join(COMPRESSORS)}")
+            raise ValueError(f"compressor {compressor!r} is not one of {', '.join(COMPRESSORS)}")
         self.records = 0
         self._file = file
         self._compressor = COMPRESSORS.index(compressor)
@@ -62,7 +62,7 @@ class Writer:
         self.records += 1
 
     def flush(self) -> None:
-        """Write out the chunk begun; call it after the last record, or use the writer in a `with` statement."""
+        """Write the chunk that was begun; call it after the last record, or use the writer in a `with` statement."""
         if not self._parts:
             return
         payload = b"".join(self._parts)
@@ -86,7 +86,7 @@ class Writer:
 def write_file(
     path: str, records: Iterable[bytes], *, compressor: Compressor = "snappy", chunk_bytes: int = CHUNK_BYTES
 ) -> int:
-    """Write a file (path or URL), aside until it is complete; return the number of records."""
+    """Write a file (path or URL), which appears when it is complete; return the number of records."""
     with files.write_aside(path) as file, Writer(file, compressor=compressor, chunk_bytes=chunk_bytes) as writer:
         for record in records:
             writer.write(record)
@@ -98,7 +98,7 @@ def write_file(
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where a chunk is and what its header says; `first` is the number of its first record in the file."""
+    """Where a chunk is and what its header says; `first` is the number in the file of its first record."""
 
     number: int
     offset: int
@@ -110,15 +110,15 @@ class Chunk:
 
     @property
     def end(self) -> int:
-        """Offset of what follows the chunk."""
+        """Offset of the first byte after the chunk."""
         return self.offset + _HEADER.size + self.size
 
 
 @dataclass
 class Index:
-    """The chunks of a file, found by going from header to header, as far as asked for.
+    """The chunks of a file, found by going from header to header, as far as needed.
 
-    Safe to use from several threads: whoever comes first extends the list by the same chunks.
+    Safe to use from several threads: whichever comes first extends the list by the same chunks.
     """
 
     source: files.Source
@@ -139,12 +139,12 @@ class Index:
 
     @property
     def records(self) -> int:
-        """Number of records in the file, as its headers say."""
+        """Number of records in the file, according to its headers."""
         chunks = self.extend()
         return chunks[-1].first + chunks[-1].records if chunks else 0
 
     def read(self, start: int, end: int) -> Iterator[Records]:
-        """Read records [start, end), a chunk of the file at a time, and nothing that stands before them."""
+        """Read records [start, end), one chunk of the file at a time, and nothing before them."""
         for chunk in self.extend(end):
             if chunk.first + chunk.records > start and chunk.first < end:
                 records = load(self.source, chunk)
@@ -158,9 +158,9 @@ def _bad(path: str, number: int, offset: int, problem: str) -> DataError:
 def _read_header(source: files.Source, number: int, offset: int, first: int) -> Chunk:
     header = source.peek(offset, _HEADER.size)
     if header[:4] != MAGIC_BYTES[: len(header)]:
-        problem = f"a chunk begins with the bytes {MAGIC_BYTES.hex(' ')}, here are {header[:4].hex(' ')}"
+        problem = f"a chunk begins with the bytes {MAGIC_BYTES.hex(' ')}, but this one with {header[:4].hex(' ')}"
         if number == 0:
-            problem += "; is this another kind of file? data_reader_params=\"format='tfrecord'\" would say so"
+            problem += "; if the file is of another kind, say so, for instance data_reader_params=\"format='tfrecord'\""
         raise _bad(source.path, number, offset, problem)
     if len(header) < _HEADER.size:
         raise _bad(source.path, number, offset, f"the file ends within the header, after {len(header)} of 20 bytes")

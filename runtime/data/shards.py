@@ -1,4 +1,4 @@
-"""Writing a stream of records or tables as one file or as several of equal size, in any format."""
+"""Writing a stream of records or tables as one file, or as several of equal size, in any format."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Piece: TypeAlias = list[bytes] | pa.Table
 
 @dataclass
 class Written:
-    """Files written, and the records in all of them."""
+    """The files written, and the number of records in all of them."""
 
     files: list[str] = field(default_factory=list)
     records: int = 0
@@ -31,9 +31,9 @@ class Written:
 def write(
     pieces: Iterator[Piece], output: str, format: str, *, records_per_file: int, pieces_per_file: int, single: bool
 ) -> Written:
-    """Write the pieces in order; see `convert.convert` for what the arguments mean.
+    """Write the pieces in order; see `convert.convert` for the arguments.
 
-    A new file begins after `records_per_file` records, or after `pieces_per_file` pieces, where these are not 0.
+    A new file begins after `records_per_file` records, or after `pieces_per_file` pieces, unless these are 0.
     """
     fit = _Fit()
     if format not in ("recordio", "tfrecord"):
@@ -77,7 +77,7 @@ def _write_folder(
 
 
 class _Fit:
-    """Brings tables of decoded Examples to the types of the first; other tables have theirs already."""
+    """Converts tables of decoded Examples to the types of the first; other tables already have their types."""
 
     def __init__(self) -> None:
         self._schema: pa.Schema | None = None
@@ -90,7 +90,7 @@ class _Fit:
             ]
             self._schema = pa.schema(list(zip(table.column_names, kinds, strict=True)))
         if extra := [name for name in table.column_names if name not in self._schema.names]:
-            raise DataError(f"feature {extra[0]!r} is in later records, but not in any of the first")
+            raise DataError(f"feature {extra[0]!r} appears in later records, but in none of the first")
         arrays = []
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
             if name not in table.column_names:
@@ -104,7 +104,7 @@ class _Fit:
 
 @contextlib.contextmanager
 def _shard(file: BinaryIO, format: str) -> Iterator[Callable[[Any], None]]:
-    """Give a function that adds a piece to the file."""
+    """Yield a function that adds a piece to the file."""
     if format == "recordio":
         with recordio.Writer(file) as records:
             yield lambda piece: _each(records.write, piece)
@@ -144,7 +144,7 @@ class _Tables:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """Return the table with a column per element of fixed-size lists, as CSV has no others."""
+    """Return the table with a column for each element of fixed-size lists, as CSV has no lists."""
     flat: dict[str, Any] = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()

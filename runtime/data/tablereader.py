@@ -1,7 +1,7 @@
 """Reading files that have columns: what Parquet, Arrow and CSV files have in common.
 
-A table file comes in groups of rows (row groups, record batches, stretches of CSV text), the smallest part that can
-be read by itself. Tasks are mostly smaller than groups, so groups just read are kept.
+A table file consists of groups of rows (row groups, record batches, stretches of CSV text), the smallest parts that can
+be read by themselves. Tasks are usually smaller than groups, so the groups read last are kept.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class TableFile(Protocol):
 
     @property
     def schema(self) -> pa.Schema:
-        """Names and types of the columns to read; raises DataError if the file is of another form."""
+        """Names and types of the columns to read; raises DataError if the file is not in this format."""
 
     def groups(self, rows: int | None = None) -> Sequence[tuple[int, int]]:
-        """Return each group's rows as [start, end), at least of those groups that hold the first `rows` rows."""
+        """Return each group's rows as [start, end), at least for the groups that hold the first `rows` rows."""
 
     def has_nulls(self, name: str) -> bool:
-        """Whether values of that column are missing."""
+        """Whether that column has missing values."""
 
     def load(self, group: int, names: list[str]) -> pa.Table:
         """Read these columns of one group."""
@@ -49,7 +49,7 @@ R = TypeVar("R")
 
 
 def parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Apply a function that waits for files to all items, in threads; the first error in order is raised."""
+    """Apply a function that waits for files to all items, in threads; raise the first error, in the order of items."""
     if len(items) < 2:
         return [function(item) for item in items]
     with ThreadPoolExecutor(min(16, len(items)), "files") as pool:
@@ -70,7 +70,7 @@ class TableReader:
         self.form: Literal["bytes", "strings", "columns"] = form
         self._files = {file.path: file for file in files}
         self._wanted = names
-        self._prepare = prepare  # what has to be done once before the files know their columns' types
+        self._prepare = prepare  # must be called once before the files know their columns' types
         self._kept = _KeptGroups(KEPT_BYTES)
 
     # ------------------------------------------------------------ columns
@@ -126,7 +126,7 @@ class TableReader:
     # ------------------------------------------------------------ the Reader interface
 
     def check(self) -> None:
-        """Raise DataError if the columns of any file are not as needed, or if there is not a single record."""
+        """Raise DataError if any file's columns are not as needed, or if there are no records at all."""
         assert self._names
         if not self._prepare:
             assert self._columns
@@ -143,7 +143,7 @@ class TableReader:
         return parallel(count, list(self._files.values()))
 
     def read(self, path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
-        """Read records [start, end) of a file in batches of up to some thousand, reading only groups that have some."""
+        """Read records [start, end) of a file, some thousands at a time, reading only the groups that hold them."""
         file = self._files[path]
         for group, (first, after) in enumerate(file.groups(end)):
             if after > start and first < end:
@@ -157,7 +157,7 @@ class TableReader:
         table = file.load(group, [column.name for column in self._columns])
         where = f"{file.path}, in records {first} to {after - 1}"
         if table.num_rows != after - first:
-            raise DataError(f"{where}: {table.num_rows} were found instead of {after - first}")
+            raise DataError(f"{where}: found {table.num_rows} records instead of {after - first}")
         arrays = []
         for column in self._columns:
             try:
@@ -172,13 +172,13 @@ def _single(array: pa.ChunkedArray) -> pa.Array:
 
 
 def missing_column(path: str, name: str, present: Sequence[str]) -> DataError:
-    """The error of a file that lacks a column."""
+    """Return the error for a file that lacks a column."""
     there = ", ".join(repr(other) for other in present[:20]) + (", …" if len(present) > 20 else "")
     return DataError(f"{path}: there is no column {name!r}.{did_you_mean(name, present)} The file has {there}")
 
 
 class _KeptGroups:
-    """The groups read last, up to a number of bytes (but always one); a group wanted twice at once is read once."""
+    """The groups read last, up to a number of bytes (but always one); a group requested twice at once is read once."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget

@@ -13,10 +13,10 @@ Range = tuple[str, int, int]
 def cut(files: Sequence[FileRecords], records_per_task: int) -> list[list[Range]]:
     """Cut files into tasks of `records_per_task` records each; only the last may be shorter.
 
-    A task goes on into the next file where one ends. Every record is in one task, in the order of the files.
+    Where a file ends, the task continues in the next one. Every record is in one task, in the order of the files.
     """
     if records_per_task < 1:
-        raise ValueError(f"records_per_task is {records_per_task}; at least 1 is needed")
+        raise ValueError(f"records_per_task is {records_per_task}; expected at least 1")
     tasks: list[list[Range]] = []
     room = 0
     for file in files:

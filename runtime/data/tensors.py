@@ -1,8 +1,8 @@
 """Records as a `tf.data.Dataset`: the only module here that imports TensorFlow.
 
-The dataset is made once and iterated once per task, so an iteration has to begin quickly: most of that time goes into
-the functions a dataset consists of. This one has a single function, a `scan` whose state is the number of the iteration
-under way; `Dataset.from_generator` has four and takes about three times as long to begin.
+The dataset is made once and iterated once per task, so an iteration has to begin quickly. Most of that time goes into
+the functions that a dataset consists of. This one has a single function, a `scan` whose state is the number of the
+current iteration; `Dataset.from_generator` has four and takes about three times as long to begin.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _errors: OrderedDict[int, BaseException] = OrderedDict()
 
 
 def record_dataset(reader: Reader, next_ranges: NextRanges) -> tf.data.Dataset:
-    """Return a dataset each iteration of which calls `next_ranges` once and yields those records, many at a time.
+    """Return a dataset of which each iteration calls `next_ranges` once and yields those records, many at a time.
 
     Elements: tf.string [n] for bytes, tf.string [n, columns] for strings, {name: tensor [n, …]} for columns. Several
-    iterations may be under way at once, in any threads. What the reader or `next_ranges` raises reaches the consumer
-    as a TensorFlow error, from which `original_error` gets it back.
+    iterations may run at once, in any threads. An exception from the reader or `next_ranges` reaches the consumer as a
+    TensorFlow error; `original_error` recovers it.
     """
     spec = _spec(reader)
     flat = tf.nest.flatten(spec)
@@ -51,7 +51,7 @@ def record_dataset(reader: Reader, next_ranges: NextRanges) -> tf.data.Dataset:
 
     number = tf.TensorSpec([], tf.int64)
     function = tf.function(step, input_signature=[number, number], autograph=False).get_concrete_function()
-    # The raw operation, as `Dataset.scan` does not let the function end the iteration.
+    # The raw operation, because with `Dataset.scan` the function cannot end the iteration.
     variant = tf.raw_ops.ScanDataset(
         input_dataset=tf.data.experimental.to_variant(tf.data.Dataset.range(_FOREVER)),
         initial_state=[tf.constant(-1, tf.int64)],
@@ -67,7 +67,7 @@ def record_dataset(reader: Reader, next_ranges: NextRanges) -> tf.data.Dataset:
 
 
 def original_error(error: BaseException) -> BaseException:
-    """Return what was raised while a record dataset was read, if `error` is TensorFlow's account of it; or `error`."""
+    """Return the exception of a record dataset's reader, if `error` is TensorFlow's report of it, or `error` itself."""
     found = re.search(_MARK + r"(\d+)", str(error))
     return _errors.get(int(found[1]), error) if found else error
 
@@ -93,7 +93,7 @@ class _Iterations:
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
         self._failed: dict[int, str] = {}
-        # Reading and unpacking a chunk mostly does without Python's lock: it goes on beside the use of the one before.
+        # Reading and unpacking a chunk mostly runs without Python's lock, so it overlaps with the use of the last one.
         self._pool = ThreadPoolExecutor(2, "records")
 
     def step(self, number: Any) -> list[Any]:
@@ -120,10 +120,10 @@ class _Iterations:
         number = next(_numbers)
         with self._lock:
             self._open[number] = self._read(ranges)
-            # Iterations that a consumer gave up are not announced as such: those long out of use are let go.
+            # Nothing tells when a consumer abandons an iteration, so those unused for long are dropped.
             while len(self._open) > _MOST_ITERATIONS:
                 oldest, _ = self._open.popitem(last=False)
-                self._failed[oldest] = f"an iteration was left alone while {_MOST_ITERATIONS} others began"
+                self._failed[oldest] = f"an iteration was left unused while {_MOST_ITERATIONS} others began"
         return number
 
     def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:

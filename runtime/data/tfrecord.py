@@ -30,7 +30,7 @@ def write_record(file: BinaryIO, record: bytes) -> None:
 
 
 def write_file(path: str, records: Iterable[bytes]) -> int:
-    """Write a file (path or URL), aside until it is complete; return the number of records."""
+    """Write a file (path or URL), which appears when it is complete; return the number of records."""
     count = 0
     with files.write_aside(path) as file:
         for record in records:
@@ -40,7 +40,7 @@ def write_file(path: str, records: Iterable[bytes]) -> int:
 
 
 class Index:
-    """Which record starts at which byte, about once per megabyte, found by scanning lengths as far as asked for.
+    """Which record starts at which byte, about once per megabyte, found by scanning lengths as far as needed.
 
     Safe to use from several threads.
     """
@@ -80,7 +80,7 @@ class Index:
         return self.extend()[-1][0]
 
     def read(self, start: int, end: int) -> Iterator[Records]:
-        """Read records [start, end), about a megabyte at a time; raise DataError on a checksum that does not match."""
+        """Read records [start, end), about a megabyte at a time; raise DataError if a checksum does not match."""
         for (first, offset), (after, until) in pairwise(self.extend(end)):
             if after > start and first < end:
                 data = self.source.read(offset, until - offset)

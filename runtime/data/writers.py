@@ -1,4 +1,4 @@
-"""Writing columns as Parquet, CSV or RecordIO: what predictions are stored as."""
+"""Writing columns as Parquet, CSV or RecordIO, the formats of predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class _Format(Protocol):
-    """Writes into an open file that it leaves open."""
+    """Writes to an open file and leaves it open."""
 
     def write(self, columns: Columns) -> None: ...
 
@@ -31,7 +31,7 @@ class _Format(Protocol):
 
 
 class ColumnWriter:
-    """Writes a file of columns, which appears under its name when closed; without any rows it has no columns either.
+    """Writes a file of columns, which appears under its name when closed. Without rows it has no columns either.
 
     In a `with` statement, an exception leaves no file behind.
     """
@@ -44,11 +44,11 @@ class ColumnWriter:
     def write(self, columns: Columns) -> None:
         """Add rows. Every column has one value per row, shape [n] or [n, …]: numbers, bools, text or bytes.
 
-        All calls take columns of the same names, dtypes and shapes; ValueError if the lengths differ.
+        All calls take columns of the same names, dtypes and shapes. Raises ValueError if the lengths differ.
         """
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns of different lengths: {lengths}")
+            raise ValueError(f"the columns have different lengths: {lengths}")
         rows = next(iter(lengths.values()), 0)
         if rows:
             self._format.write(columns)
@@ -62,7 +62,7 @@ class ColumnWriter:
     def abort(self) -> None:
         """Throw away what has been written."""
         with contextlib.suppress(_Aborted, OSError, pa.ArrowInvalid), self._stack:
-            self._format.finish()  # or Arrow's writers would try it later, when the file is closed
+            self._format.finish()  # or Arrow's writers would try it later, once the file is closed
             raise _Aborted
 
     def __enter__(self) -> Self:
@@ -156,18 +156,18 @@ def _arrow(values: NDArray[Any]) -> pa.Array:
 
 
 def _text(items: list[Any]) -> pa.Array:
-    """Return strings as such; bytes too, as TensorFlow's strings are bytes. Bytes that are no text raise ValueError."""
+    """Return strings, also for bytes, which TensorFlow's strings are. Raises ValueError for bytes that are not text."""
     try:
         return pa.array([item.decode() if isinstance(item, bytes) else str(item) for item in items], pa.string())
     except UnicodeDecodeError:
-        raise ValueError("bytes that are not UTF-8 text can be written as RecordIO only") from None
+        raise ValueError("bytes that are not UTF-8 text can only be written as RecordIO") from None
 
 
 # ------------------------------------------------------------------ joining parts
 
 
 def concatenate(parts: Sequence[str], output: str, form: OutputForm) -> None:
-    """Join files of one form, as `open_writer` makes them, in order into a single file, which is written aside.
+    """Join files of one form, as `open_writer` makes them, in order into a single file, which appears when complete.
 
     Parts without rows are skipped. No part is held in memory as a whole.
     """
@@ -183,7 +183,7 @@ def concatenate(parts: Sequence[str], output: str, form: OutputForm) -> None:
                     if not header:
                         target.write(first)
                     elif first and first != header:
-                        raise ValueError(f"{part}: its columns are not those of the parts before it")
+                        raise ValueError(f"{part}: its columns differ from those of earlier parts")
                     header = header or first
                 shutil.copyfileobj(source, target, 1 << 20)
 

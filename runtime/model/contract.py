@@ -1,4 +1,4 @@
-"""The names of the model contract, and what says which model is meant."""
+"""The names of the model contract, and the definition of which model a job uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _BATCHED = "_elasticdl_batched"
 
-# Where each part of a model is looked for, in this order: as an attribute of the model's class, then as a name in the
+# Where each part of a model is looked up, in this order: as an attribute of the model's class, then as a name in the
 # model's module.
 CLASS_NAMES: Mapping[str, tuple[str, ...]] = {
     "loss": ("default_loss",),
@@ -46,8 +46,8 @@ def batched(function: Function) -> Function:
     """Mark an input function or dataset_fn as one that takes whole batches instead of single records.
 
     Such an input function gets a string tensor [n] (RecordIO, TFRecord), [n, columns] (CSV), or a dict of column name
-    to tensor [n, …] (Parquet, Arrow, frames), and returns features and labels of n records, each made from its own
-    record alone: n may be several minibatches at once. Such a dataset_fn gets a dataset of minibatches of these.
+    to tensor [n, …] (Parquet, Arrow, frames), and returns the features and labels of n records. Each must depend only
+    on its own record, as n may span several minibatches. Such a dataset_fn gets a dataset of minibatches of these.
     Parsing a batch at once is several times faster than parsing its records one by one.
     """
     setattr(function, _BATCHED, True)
@@ -75,7 +75,7 @@ def no_model(module: str, names: Iterable[str]) -> OptionError:
 
 
 def names_in(given: str) -> list[str]:
-    """Return the names that an option of the contract gives: one, none, or several metrics separated by commas."""
+    """Return the names given by an option of the contract: none, one, or several metrics separated by commas."""
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
@@ -105,13 +105,13 @@ class ModelDefinition:
 
     @classmethod
     def from_spec(cls, spec: JobSpec, zoo: str) -> ModelDefinition:
-        """Return the model of a training job whose zoo is the directory `zoo`."""
+        """Return the model of a training job with the zoo in the directory `zoo`."""
         return cls(zoo=zoo, model_def=spec.model_def, params=spec.params).overridden(spec)
 
     def overridden(self, spec: JobSpec) -> ModelDefinition:
         """Return the same model with the functions that `spec` names instead of those it was trained with.
 
-        An input_fn replaces a dataset_fn and the other way round.
+        An input_fn replaces a dataset_fn, and vice versa.
         """
         named = {role: getattr(spec, role) for role in CLASS_NAMES if getattr(spec, role)}
         if "input_fn" in named:

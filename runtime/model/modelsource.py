@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 @dataclass(frozen=True)
 class ModelSource:
-    """The model's definition and, for a trained model, its weights file and what stands in it."""
+    """The model's definition and, for a trained model, its weights file and the variables in it."""
 
     definition: ModelDefinition
     weights: str = ""

@@ -1,4 +1,4 @@
-"""Where the processes of a job run: one small interface and its implementations.
+"""Where a job's processes run: one small interface and its implementations.
 
-A platform starts, ends and watches instances; it decides nothing.
+A platform starts, ends and watches instances. It makes no decisions.
 """

@@ -1,4 +1,4 @@
-"""What the master asks of the place where a job's processes run."""
+"""What the master needs from the place where a job's processes run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class InstanceId:
-    """One process of a job; `incarnation` tells it from those that played the same part before."""
+    """One process of a job; `incarnation` tells it from earlier processes with the same role and index."""
 
     role: str
     index: int
@@ -18,10 +18,10 @@ class InstanceId:
 
 @dataclass(frozen=True)
 class Exited:
-    """An instance has ended; a negative code is the signal that ended it. `log_tail` is the end of what it printed.
+    """An instance has ended; a negative code is the signal that ended it. `log_tail` is the end of its output.
 
-    A platform that knows more than the code gives a `reason`, "was evicted: …", and says with `counts` whether the end
-    was the process's own doing.
+    A platform that knows more than the code gives a `reason`, such as "was evicted: …". `counts` says whether the
+    process itself caused its end.
     """
 
     instance: InstanceId
@@ -33,9 +33,9 @@ class Exited:
 
 @dataclass(frozen=True)
 class Stuck:
-    """An instance cannot start yet: what it waits for, or an empty string once it waits no more.
+    """An instance cannot start yet: what it waits for, or an empty string once it no longer waits.
 
-    A `hopeless` one will not start unless the job is changed.
+    A `hopeless` instance will not start unless the job is changed.
     """
 
     instance: InstanceId
@@ -47,21 +47,21 @@ class Platform(Protocol):
     """Starts, ends and watches the instances of one job."""
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
-        """Start an instance; a failure to do so shows as an exit."""
+        """Start an instance; if that fails, the instance is reported as exited."""
         ...
 
     async def adopt(self) -> list[InstanceId]:
-        """Take over the instances that an earlier master of the job has started and that still live; return them."""
+        """Take over the living instances that an earlier master of the job started; return them."""
         ...
 
     async def kill(self, instance: InstanceId) -> None:
-        """End an instance and everything it has started, at once. Not an error if it is gone."""
+        """Kill an instance and everything it started, at once. It is not an error if the instance is gone."""
         ...
 
     def events(self) -> AsyncIterator[Exited | Stuck]:
-        """Every instance's end, and what keeps it from starting, as it happens; never ends by itself."""
+        """Every instance's end, and whatever keeps one from starting, as it happens; never ends by itself."""
         ...
 
     async def close(self) -> None:
-        """End whatever is left."""
+        """End all instances that are left."""
         ...

@@ -1,8 +1,8 @@
-"""The link of this machine to a job on a cluster: `python -m …bridge JOB_FOLDER`.
+"""The link between this machine and a job on a cluster: `python -m …bridge JOB_FOLDER`.
 
-A small process that lives as long as the job, whether or not anyone watches. It forwards ports of this machine to the
-master's, whichever pod is the master, and writes into the job's folder what a local job's processes would: where the
-master listens, logs, and the last status. So nothing else need know that the job is elsewhere.
+A small process that lives as long as the job, whether or not anyone watches. It forwards ports of this machine to
+whichever pod is the master, and writes to the job's folder what a local job's processes would: where the master
+listens, logs, and the last status. So nothing else needs to know that the job runs elsewhere.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from elasticdl_nb.runtime.storage.locks import hold_lock
 
 POLL_SECONDS = 1.0
 JOB_POLL_SECONDS = 10.0
-"""How often to look whether the job is still there, when nothing happens to its pods."""
+"""Seconds between checks that the job still exists, while nothing happens to its pods."""
 
 MOST_LOGS = 64
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Bridge:
             with self._changed:
                 self._changed.wait(POLL_SECONDS)
                 masters = [pod for pod in self._pods.values() if pod["metadata"]["labels"][ROLE] == "master"]
-            # The youngest: one that is being replaced may take a while to go.
+            # The youngest, as one that is being replaced may take a while to disappear.
             master = max(masters, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
             state = state_of(master) if master else PodState("waits")
             self._reach(master, state)
@@ -95,7 +95,7 @@ class Bridge:
             first = False
 
     def _reach(self, master: Object | None, state: PodState) -> None:
-        """Say whether the master can be reached, and which pod it is."""
+        """Record whether the master can be reached, and which pod it is."""
         pod = master["metadata"]["name"] if master and state.stage == "runs" else ""
         if pod == self._master.pod:
             return
@@ -106,7 +106,7 @@ class Bridge:
             self._folder.show_life()
 
     def _is_given_up(self, state: PodState) -> bool:
-        """Tell what the master's pod waits for; if that is in vain, end the job."""
+        """Report what the master's pod waits for; if it waits in vain, end the job."""
         detail = f"the master {state.text}" if state.text else "starting the master"
         status = self._status()
         if status.phase == pb.STARTING and status.detail != detail:
@@ -146,7 +146,7 @@ class Bridge:
             status = self._status()
             how = master.text or f"ended with exit code {master.code}"
             ended = conditions.get("Failed") or {}
-            status.failure.message = f"the job's master {how}; {ended.get('message', 'the cluster gave it up')}"
+            status.failure.message = f"the job's master {how}; {ended.get('message', 'the cluster gave up on it')}"
             status.failure.traceback = master.log_tail
             _end(status, pb.FAILED, status.failure.message)
         self._finish(status)
@@ -178,7 +178,7 @@ class Bridge:
     # ------------------------------------------------------------ logs
 
     def _read_log(self, pod: Object, again: bool) -> None:
-        """Follow what a pod prints, once it runs; an earlier link has perhaps begun with that if it is `again`."""
+        """Follow a pod's output, once it runs; with `again`, an earlier link may already have copied some of it."""
         name = pod["metadata"]["name"]
         started = state_of(pod).stage != "waits"
         reading = sum(thread.is_alive() for thread in self._logs.values())
@@ -224,7 +224,7 @@ def main(path: str) -> None:
         return
     with contextlib.suppress(BlockingIOError), hold_lock(folder.path / "supervisor.lock"):
         Bridge(folder, Cluster(place["context"], place["namespace"])).run()
-    # Threads that wait for the cluster's word need not be wound up.
+    # Threads that wait for the cluster need no cleaning up.
     os._exit(0)
 
 

@@ -1,7 +1,7 @@
-"""Processes that are started before it is known what for, so that what they import is there when it is.
+"""Processes that are started before their task is known, so that their imports are done when it is.
 
-Such a child waits at its standard input, a pipe from the process that started it, to be told its arguments. When that
-process ends first, in whatever way, the child leaves: nobody else holds the pipe's other end. Imports nothing heavy.
+Such a child waits for its arguments on standard input, a pipe from the process that started it. If that process ends
+first, in any way, the child exits, because nobody else holds the other end of the pipe. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 WAITS = "--waits"
-"""The one argument of a process that is yet to be told its arguments."""
+"""The only argument of a process that still waits for its arguments."""
 
-# Set by TensorFlow and what it imports, for themselves; in a process that has been told nothing yet, too.
+# TensorFlow and what it imports set these for themselves, also in a process that still waits for its arguments.
 _SET_BY_LIBRARIES = frozenset(
     {
         "ENABLE_RUNTIME_UPTIME_TELEMETRY", "HDF5_PLUGIN_PATH", "KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK",
@@ -28,12 +28,12 @@ _SET_BY_LIBRARIES = frozenset(
 
 
 class EarlyProcess:
-    """A child that runs `python -m module`, in a session of its own, and waits to be told more."""
+    """A child that runs `python -m module`, in a session of its own, and waits for its arguments."""
 
     def __init__(self, module: str, envs: Mapping[str, str] | None = None) -> None:
         self.envs = dict(envs or {})
         self._surroundings = _surroundings()
-        # What it says before its log is known. It reads that itself, in `arguments_when_told`.
+        # Its output before its log is known. The child copies it there, in `arguments_when_told`.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  open as long as this object
         self._command = [sys.executable, "-m", module]
         self.process = subprocess.Popen(
@@ -46,19 +46,19 @@ class EarlyProcess:
         )
 
     def is_for(self, command: Sequence[str]) -> bool:
-        """Whether it runs the same module as this command, whose arguments it may be told."""
+        """Whether it runs the same module as this command, and so can take its arguments."""
         return [*command[:3]] == self._command
 
     def fits(self, envs: Mapping[str, str]) -> bool:
-        """Whether it lives, with these further variables and no others."""
+        """Whether it is alive, with exactly these additional environment variables."""
         return self.process.poll() is None and self.envs == envs
 
     def is_as_if_started_now(self) -> bool:
-        """Whether it lives, and neither variables nor working directory have changed here since it was started."""
+        """Whether it is alive, and neither environment nor working directory have changed here since it started."""
         return self.process.poll() is None and self._surroundings == _surroundings()
 
     def tell(self, arguments: Sequence[str], log: Path) -> bool:
-        """Let it go on with these arguments, and write to this log; return False if it is gone."""
+        """Let it continue with these arguments, writing to this log; return False if it is gone."""
         pipe = self.process.stdin
         assert pipe is not None
         try:
@@ -69,24 +69,24 @@ class EarlyProcess:
         return True
 
     def dismiss(self) -> None:
-        """Let it leave, and whatever it has started early itself; does nothing once it has been told its arguments."""
+        """Let it exit, with whatever it started early itself; does nothing once it has its arguments."""
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
 
     def last_words(self) -> str:
-        """Return what it said before it was told its arguments."""
+        """Return its output from before it got its arguments."""
         return os.pread(self._said.fileno(), 1 << 16, 0).decode(errors="replace")
 
 
 def arguments_when_told() -> list[str]:
-    """Wait, in a child, for the arguments, and write to the log from then on; end if none will come.
+    """In a child, wait for the arguments, and write to the log from then on; exit if none will come.
 
-    What it said meanwhile comes first in the log.
+    The output from before that comes first in the log.
     """
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
-        os._exit(0)  # whatever other threads are at
+        os._exit(0)  # whatever other threads are doing
     told = json.loads(line)
     with open(told["log"], "ab") as log, open(os.devnull, "rb") as nothing:
         sys.stdout.flush()

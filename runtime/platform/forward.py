@@ -1,7 +1,7 @@
-"""A local port whose connections are carried to a port of a pod, through the cluster's API server.
+"""A local port whose connections are forwarded to a port of a pod, through the cluster's API server.
 
 Each connection is a WebSocket of its own, to the pod's `portforward`. Its messages begin with the number of a channel,
-0 for data, 1 for what went wrong; the first message of each channel only repeats the port's number.
+0 for data, 1 for errors; the first message of each channel only repeats the port's number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Forward:
-    """Listens on a free port of the loopback address; `pod` is the one that new connections go to, "" for none."""
+    """Listens on a free port of the loopback address; new connections go to `pod`, or nowhere if it is ""."""
 
     def __init__(self, cluster: Cluster, port: int) -> None:
         self._cluster, self._remote_port = cluster, port
@@ -44,7 +44,7 @@ class Forward:
                 remote = self._open(self.pod)
             except (
                 Exception
-            ) as error:  # of the client, of WebSockets, of TLS: the connection ends, who wants tries again
+            ) as error:  # from the client, WebSockets or TLS: the connection ends, and whoever made it may retry
                 logger.warning("cannot reach port %d of %s: %s", self._remote_port, self.pod, error)
                 return
             try:
@@ -66,7 +66,7 @@ class Forward:
 
 
 def _carry(local: socket.socket, remote: Any) -> None:
-    """Carry what comes in either direction, until one end closes."""
+    """Carry data in both directions, until one end closes."""
     with selectors.DefaultSelector() as selector:
         selector.register(local, selectors.EVENT_READ)
         selector.register(remote.sock, selectors.EVENT_READ)
@@ -83,7 +83,7 @@ def _carry(local: socket.socket, remote: Any) -> None:
 
 
 def _take_all(local: socket.socket, remote: Any, greeted: set[int]) -> bool:
-    """Pass on the messages that are there; return whether there may be more later."""
+    """Pass on the messages that have arrived; return whether there may be more later."""
     from websocket import ABNF
 
     while True:
@@ -98,6 +98,6 @@ def _take_all(local: socket.socket, remote: Any, greeted: set[int]) -> bool:
                 local.sendall(payload)
             else:
                 raise ConnectionError(payload.decode(errors="replace"))
-        # What TLS has decrypted already does not show as something to read.
+        # Data that TLS has already decrypted does not make the socket readable.
         if not getattr(remote.sock, "pending", int)():
             return True

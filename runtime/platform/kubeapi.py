@@ -1,6 +1,6 @@
-"""One namespace of a Kubernetes cluster: objects as plain dictionaries, errors that people understand, endless watches.
+"""One namespace of a Kubernetes cluster: objects as plain dictionaries, readable errors, endless watches.
 
-A thin layer over the official client, which finds the cluster and speaks to it.
+A thin layer over the official client, which finds the cluster and talks to it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Object = dict[str, Any]
 
 REQUEST_SECONDS = 20.0
 WATCH_SECONDS = 240
-"""A watch is asked for anew after so long; proxies end those that last."""
+"""Seconds after which a watch is renewed, as proxies end long ones."""
 
 QUIET_SECONDS = 30.0
-"""A watch without a word, not even of its end, is taken for broken after so much longer than it should last."""
+"""Seconds after its expected end at which a silent watch is considered broken."""
 
 LOG_SECONDS = 86_400.0
-"""After so long without a word the log of a pod is taken for complete."""
+"""Seconds of silence after which a pod's log is considered complete."""
 
 RETRY_SECONDS = 1.0
 _GONE = 410
@@ -47,7 +47,7 @@ _APIS = {
 
 @dataclass(frozen=True)
 class Listing:
-    """All objects of a watch as they are; `asked_at` is when that was asked for."""
+    """All objects of a watch as they are now; `asked_at` is when the request was made."""
 
     items: list[Object]
     asked_at: float
@@ -55,16 +55,16 @@ class Listing:
 
 @dataclass(frozen=True)
 class Change:
-    """One object of a watch has changed or, as it was last, is gone."""
+    """One object of a watch has changed, or is gone; then this is how it was last."""
 
     item: Object
     gone: bool
 
 
 class Cluster:
-    """One namespace of the cluster that the kube-config names, or of that around this pod.
+    """One namespace of the cluster that the kube-config names or, inside a pod, of the pod's own cluster.
 
-    Every method raises ClusterError. Objects of this class may be used by several threads.
+    Every method raises ClusterError. Safe to use from several threads.
     """
 
     def __init__(self, context: str = "", namespace: str = "") -> None:
@@ -78,7 +78,7 @@ class Cluster:
         return str(self._client.configuration.host)
 
     def sibling(self) -> Any:
-        """Return a client of the same cluster that shares nothing with the others of this object."""
+        """Return a client of the same cluster that shares nothing with this object's other clients."""
         import kubernetes.client
 
         return kubernetes.client.ApiClient(self._client.configuration)
@@ -94,7 +94,7 @@ class Cluster:
         return self._call("read", kind, name=name)
 
     def find(self, kind: str, name: str) -> Object | None:
-        """Return an object, or None if there is no such."""
+        """Return an object, or None if it does not exist."""
         try:
             return self.get(kind, name)
         except ClusterError as error:
@@ -112,7 +112,7 @@ class Cluster:
         return list(listing.get("items") or [])
 
     def delete(self, kind: str, name: str, grace: int | None = None) -> None:
-        """Delete an object and what it owns; no error if it is gone. Pods get `grace` seconds to end by themselves."""
+        """Delete an object and what it owns, if it exists. Pods get `grace` seconds to end by themselves."""
         options = {} if grace is None else {"grace_period_seconds": grace}
         try:
             self._call("delete", kind, name=name, propagation_policy="Background", **options)
@@ -121,7 +121,7 @@ class Cluster:
                 raise
 
     def log(self, pod: str, **options: Any) -> Iterator[bytes]:
-        """Yield what a pod prints, as it comes; see `read_namespaced_pod_log` for the options."""
+        """Yield a pod's output as it comes; see `read_namespaced_pod_log` for the options."""
         response = self._request(
             lambda: self._api("CoreV1Api").read_namespaced_pod_log(
                 pod, self.namespace, _preload_content=False, _request_timeout=(REQUEST_SECONDS, LOG_SECONDS), **options
@@ -134,10 +134,10 @@ class Cluster:
     # ------------------------------------------------------------ watches
 
     def watch(self, kind: str, labels: str, stopped: threading.Event) -> Iterator[Listing | Change | ClusterError]:
-        """Yield all objects with these labels, and then what changes, whatever becomes of the connection.
+        """Yield all objects with these labels, and then every change, even if the connection breaks.
 
-        A cluster that cannot be reached, or has forgotten where the watch was, is asked again: for all objects if
-        need be. What went wrong is yielded, too, for the record. Ends only when it is `stopped`.
+        If the cluster is unreachable, or has lost the watch's position, the request is repeated, for all objects if
+        necessary. Errors are yielded too, to be logged. Ends only when it is `stopped`.
         """
         version = ""
         while not stopped.is_set():
@@ -223,21 +223,23 @@ def _translated(parts: Iterator[bytes], host: str) -> Iterator[bytes]:
 def _unreachable(host: str, error: Exception) -> ClusterError:
     reason = getattr(error, "reason", None) or error
     text = str(reason).partition(": ")[2] or str(reason)
-    return ClusterError(f"the cluster at {host} cannot be reached: {text}")
+    return ClusterError(f"the cluster at {host} is unreachable: {text}")
 
 
 def _refusal(error: Any, what: str, namespace: str) -> ClusterError:
-    """Return what the API server's answer means to people."""
+    """Return the API server's answer as an error that users understand."""
     message = str(error.reason or "no reason given")
     with contextlib.suppress(ValueError, TypeError, AttributeError):
         message = json.loads(error.body)["message"]
     status = int(error.status or 0)
     if status == 401:
-        message = f"the credentials of the kube-config do not let you in ({message})"
+        message = f"it does not accept the credentials in the kube-config ({message})"
     elif status == 403 and "quota" not in message:
-        message += ". The rights that jobs need are in docs/kubernetes-rbac.yaml, for an administrator to apply"
+        message += ". An administrator can grant the rights that jobs need with docs/kubernetes-rbac.yaml"
     elif status == 404 and f'namespaces "{namespace}" not found' in message:
-        message = f"there is no namespace {namespace!r}; make it (kubectl create namespace {namespace}) or name another"
+        message = (
+            f"there is no namespace {namespace!r}; use another, or create it with kubectl create namespace {namespace}"
+        )
     return ClusterError(f"the cluster did not {what}: {message}", status)
 
 
@@ -248,7 +250,7 @@ def _configured(context: str) -> tuple[Any, str, str]:
         import kubernetes.config
     except ImportError:
         raise ClusterError(
-            "jobs on Kubernetes need the official client: pip install elasticdl_nb[kubernetes]"
+            "jobs on Kubernetes need the official Kubernetes client: pip install elasticdl_nb[kubernetes]"
         ) from None
     configuration = kubernetes.client.Configuration()
     try:
@@ -256,7 +258,7 @@ def _configured(context: str) -> tuple[Any, str, str]:
             kubernetes.config.load_incluster_config(client_configuration=configuration)
             name, namespace = "", _NAMESPACE_FILE.read_text().strip()
         else:
-            # Named here, as the client looks at the variable only once, when it is imported.
+            # Read here, as the client reads the variable only once, when it is imported.
             path = os.environ.get("KUBECONFIG") or "~/.kube/config"
             contexts, current = kubernetes.config.list_kube_config_contexts(path)
             chosen = next((one for one in contexts if one["name"] == context), None) if context else current
@@ -267,6 +269,6 @@ def _configured(context: str) -> tuple[Any, str, str]:
             kubernetes.config.load_kube_config(path, context=name, client_configuration=configuration)
     except (kubernetes.config.ConfigException, OSError, KeyError) as error:
         where = os.environ.get("KUBECONFIG") or "~/.kube/config"
-        raise ClusterError(f"no cluster is known: the kube-config {where} cannot be used: {error}") from None
+        raise ClusterError(f"no cluster is configured: the kube-config {where} cannot be used: {error}") from None
     configuration.retries = False
     return kubernetes.client.ApiClient(configuration), name, namespace

@@ -1,4 +1,4 @@
-"""A Kubernetes cluster: an instance is a pod, which belongs to the batch Job of the master and goes with it."""
+"""A Kubernetes cluster: an instance is a pod, which belongs to the master's batch Job and is deleted with it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from elasticdl_nb.runtime.platform.podtracker import PodTracker, instance_of
 from elasticdl_nb.runtime.spec import JobSpec
 
 KILL_SECONDS = 1
-"""What a pod gets to end by itself that is to end at once; without any the cluster would not wait for its end."""
+"""Seconds to end by itself, for a pod that should end at once; with 0 the cluster would not wait for its end."""
 
 CLOSE_SECONDS = 10.0
-"""After so long pods that are not gone, as their node is slow or does not answer, are forgotten by force."""
+"""Seconds after which pods that are still there, because their node is slow or does not answer, are force-deleted."""
 
 RETRY_SECONDS = 1.0
 REFUSED_SECONDS = 10.0
-"""Between two attempts to make a pod that the cluster does not allow for now, for instance by a quota."""
+"""Seconds between attempts to create a pod that the cluster currently does not allow, for instance by a quota."""
 
 Answer = TypeVar("Answer")
 logger = logging.getLogger(__name__)
 
 
 class KubernetesPlatform:
-    """The pods of one job; `change` may alter a pod's manifest before it is made."""
+    """The pods of one job; `change` may alter a pod's manifest before it is created."""
 
     def __init__(self, cluster: Cluster, spec: JobSpec, job: Object, change: Callable[[Object], Object]) -> None:
         self._cluster, self._spec, self._job, self._change = cluster, spec, job, change
@@ -45,7 +45,7 @@ class KubernetesPlatform:
     # ------------------------------------------------------------ Platform
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
-        """Make the pod of an instance, however long the cluster takes to allow it."""
+        """Create an instance's pod, however long the cluster takes to allow it."""
         self._watch()
         self._tracker.expect(instance)
         try:
@@ -58,16 +58,16 @@ class KubernetesPlatform:
             try:
                 await asyncio.to_thread(self._cluster.create, pod)
             except ClusterError as error:
-                if error.status != 409:  # it was made, but the answer got lost
+                if error.status != 409:  # which means that it was created, but the answer got lost
                     await self._not_made(instance, error)
                     continue
             self._tracker.made(instance, time.monotonic())
-            if instance not in self._tracker or self._closing:  # it was to be killed meanwhile
+            if instance not in self._tracker or self._closing:  # it has been killed meanwhile
                 await self._delete(instance, KILL_SECONDS)
             return
 
     async def adopt(self) -> list[InstanceId]:
-        """Take over the pods that an earlier master has made and that have not ended; return whose they are."""
+        """Take over the pods that an earlier master created and that have not ended; return their instances."""
         pods = await self._patiently(lambda: self._cluster.list("Pod", selector(self._spec.job_name)))
         living = []
         for pod in pods:
@@ -84,12 +84,12 @@ class KubernetesPlatform:
         return living
 
     async def kill(self, instance: InstanceId) -> None:
-        """Delete the instance's pod, or give up making it."""
+        """Delete the instance's pod, or give up creating it."""
         self._report(self._tracker.given_up(instance))
         await self._delete(instance, KILL_SECONDS)
 
     async def events(self) -> AsyncIterator[Exited | Stuck]:
-        """Every pod's end, and what keeps one from running."""
+        """Every pod's end, and whatever keeps one from running."""
         self._watch()
         while True:
             event = await self._events.get()
@@ -98,7 +98,7 @@ class KubernetesPlatform:
             yield event
 
     async def close(self) -> None:
-        """Delete what is left and wait until it is gone."""
+        """Delete the pods that are left and wait until they are gone."""
         self._closing = True
         await asyncio.gather(*(self._delete(instance, KILL_SECONDS) for instance in self._tracker.instances()))
         deadline = time.monotonic() + CLOSE_SECONDS
@@ -111,7 +111,7 @@ class KubernetesPlatform:
             self._ticker.cancel()
 
     async def _bury(self) -> None:
-        """Delete pods that have ended: those whose end nobody has asked for any more."""
+        """Delete pods that have ended and whose end has been reported."""
         with contextlib.suppress(ClusterError):
             for pod in await asyncio.to_thread(self._cluster.list, "Pod", selector(self._spec.job_name)):
                 instance = instance_of(pod)
@@ -125,7 +125,7 @@ class KubernetesPlatform:
             logger.warning("%s", error)
             await asyncio.sleep(RETRY_SECONDS)
             return
-        # A quota that is used up may have room again.
+        # A quota that is used up may have room again later.
         hopeless = not (error.status == 403 and "quota" in str(error))
         self._report(self._tracker.refused(instance, str(error), hopeless))
         await asyncio.sleep(REFUSED_SECONDS)
@@ -135,7 +135,7 @@ class KubernetesPlatform:
         await self._patiently(lambda: self._cluster.delete("Pod", name, grace))
 
     async def _patiently(self, call: Callable[[], Answer]) -> Answer:
-        """Do it again until the cluster can be reached."""
+        """Repeat the call until the cluster can be reached."""
         while True:
             try:
                 return await asyncio.to_thread(call)
@@ -148,7 +148,7 @@ class KubernetesPlatform:
     # ------------------------------------------------------------ what happens to pods
 
     def _watch(self) -> None:
-        """Begin to watch, in a thread; nothing if that was done."""
+        """Begin to watch, in a thread, unless that was already done."""
         if self._ticker is not None:
             return
         loop = asyncio.get_running_loop()
@@ -160,11 +160,11 @@ class KubernetesPlatform:
             events: list[Object] = []
             if isinstance(news, Change) and (news.gone or news.item["metadata"].get("deletionTimestamp")):
                 events = self._said_of(news.item)
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the job
+            with contextlib.suppress(RuntimeError):  # the loop has ended, as the job has
                 loop.call_soon_threadsafe(self._heard, news, events)
 
     def _said_of(self, pod: Object) -> list[Object]:
-        """Return the cluster's events about a pod that leaves: they tell why."""
+        """Return the cluster's events about a pod that is being deleted; they say why."""
         try:
             return self._cluster.list("Event", fields=f"involvedObject.uid={pod['metadata']['uid']}")
         except ClusterError as error:

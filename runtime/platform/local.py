@@ -1,6 +1,6 @@
-"""This machine: an instance is a process in a session of its own, its output in a log file.
+"""This machine: an instance is a process in a session of its own that writes to a log file.
 
-Each process is noted in a file of its own while it lives, so that a master that is started again finds it.
+Each process is recorded in a file while it lives, so that a restarted master finds it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TAIL_LINES = 20
 POLL_SECONDS = 0.1
 WORKER = "elasticdl_nb.runtime.worker"
 WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
-"""Variables of every worker, unless the job says otherwise."""
+"""Environment variables of every worker, unless the job sets them otherwise."""
 
 
 class LocalPlatform:
-    """Processes on this machine; `log_path(role, index)` says where each writes, `records` is a folder for notes.
+    """Processes on this machine; `log_path(role, index)` is where each writes, `records` a folder that lists them.
 
-    `early` is a process that waits to become the first that is started in its role, if that needs nothing else.
+    `early` is a waiting process that becomes the first one started in its role, if that one needs nothing else.
     """
 
     def __init__(self, log_path: Callable[[str, int], Path], records: Path, early: EarlyProcess | None = None) -> None:
@@ -59,7 +59,7 @@ class LocalPlatform:
         self._watch(instance, process, child.wait())
 
     def _start_early(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> bool:
-        """Give the part to the process that waits for one; return whether that could be done."""
+        """Let the waiting process become this instance; return whether that was possible."""
         early = self._early
         if early is None or not early.is_for(command):
             return False
@@ -67,7 +67,7 @@ class LocalPlatform:
         process, end = Process.of(early.process.pid), _end_of(early.process)
         told = False
         if early.fits(envs):
-            # First the note: from the moment it is told, others must be able to find it.
+            # The record comes first: once the process has its arguments, others must be able to find it.
             process.write(self._record(instance))
             told = early.tell(command[3:], self._log_path(instance.role, instance.index))
         if not told:
@@ -78,7 +78,7 @@ class LocalPlatform:
         return True
 
     async def adopt(self) -> list[InstanceId]:
-        """Take over what an earlier master has started and still lives; return it."""
+        """Take over the living processes that an earlier master started; return their instances."""
         for path in self._records.iterdir():
             with contextlib.suppress(ValueError, FileNotFoundError):
                 instance, process = _instance(path.name), Process.read(path)
@@ -102,7 +102,7 @@ class LocalPlatform:
         await self._exits.put(Exited(instance, code, tail(self._log_path(instance.role, instance.index))))
 
     async def kill(self, instance: InstanceId) -> None:
-        """Kill the process and all others of its session."""
+        """Kill the process and every other one in its session."""
         process = self._processes.get(instance)
         if process is not None:
             process.kill()
@@ -113,7 +113,7 @@ class LocalPlatform:
             yield await self._exits.get()
 
     async def close(self) -> None:
-        """Kill what is left and wait until it is gone."""
+        """Kill the processes that are left and wait until they are gone."""
         if self._early is not None:
             self._early.dismiss()
         for process in list(self._processes.values()):
@@ -130,7 +130,7 @@ def _instance(name: str) -> InstanceId:
 
 
 def _end_of(child: subprocess.Popen[bytes]) -> asyncio.Future[int]:
-    """Wait for the end of a child that was not started by the event loop."""
+    """Wait for the end of a child that the event loop did not start."""
     loop = asyncio.get_running_loop()
     end: asyncio.Future[int] = loop.create_future()
 
@@ -144,7 +144,7 @@ def _end_of(child: subprocess.Popen[bytes]) -> asyncio.Future[int]:
 
 
 async def _until_gone(process: Process) -> int:
-    """Wait for the end of another's child; how it ended cannot be known, so it counts as killed."""
+    """Wait for the end of another process's child; how it ended is unknown, so it counts as killed."""
     while process.is_alive():
         await asyncio.sleep(POLL_SECONDS)
     return -signal.SIGKILL
@@ -156,7 +156,7 @@ def _kill_session(pid: int) -> None:
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> str:
-    """Return the last lines of a text file; empty if there is none."""
+    """Return the last lines of a text file, or an empty string if it does not exist."""
     with contextlib.suppress(FileNotFoundError), path.open(errors="replace") as file:
         file.seek(max(0, path.stat().st_size - 64 * 1024))
         return "".join(deque(file, maxlen=lines))

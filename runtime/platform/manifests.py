@@ -1,7 +1,7 @@
-"""The objects of the cluster that make up a job, from its declaration. Plain dictionaries; no I/O.
+"""The Kubernetes objects that make up a job, derived from its declaration. Plain dictionaries; no I/O.
 
-The master is a batch Job of one pod, so that the cluster itself starts another one when it dies. All other objects
-belong to that Job: deleting it deletes them. Labels are those that ElasticDL uses.
+The master is a batch Job with one pod, so that the cluster itself starts another one when it dies. All other objects
+belong to that Job, so deleting it deletes them. Labels are those that ElasticDL uses.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ Object = dict[str, Any]
 
 MASTER_PORT = 50001
 DASHBOARD_PORT = 50002
-"""On the loopback address of the master's pod."""
+"""A port on the loopback address of the master's pod."""
 
 JOB_LABEL = "elasticdl-job-name"
 KIND_LABEL = "elasticdl-job-kind"
 SECRETS = "/var/run/elasticdl/job"
-"""Where the master's pod finds what the client hands to it: the job's declaration and its token."""
+"""Where the master's pod finds what the client passes to it: the job's declaration and its token."""
 
 MODEL_ZOO = "/model_zoo"
 SPEC, CLUSTER_SPEC, STATUS, TOKEN = "spec.json", "cluster_spec.py", "status", "token"
 PRIORITY_CLASSES = {"high": "elasticdl-high", "low": "elasticdl-low"}
 MASTER_RESTARTS = 20
 SECONDS_KEPT = 86_400
-"""How long the Job of a job that has ended is kept, for its logs and its end to be looked at."""
+"""Seconds for which the Job object is kept after the job has ended, so that its logs and outcome can be inspected."""
 
 GRACE_SECONDS = 5
 GROUP = 10001
-"""The group of the user in images that elasticdl_nb builds, who must be able to write to the volumes of claims."""
+"""The group of the user in images that elasticdl_nb builds, which must be able to write to the claims' volumes."""
 
 _LONGEST_NAME = 45
-"""Leaves room for what is added for pods: 63 characters is the cluster's limit."""
+"""Leaves room for the suffixes of pods: the cluster's limit is 63 characters."""
 
 
 def object_name(job_name: str) -> str:
-    """Return the name of a job's objects: its own in lower case with '-' for what clusters do not allow.
+    """Return the name of a job's objects: the job's name in lower case, with '-' for characters not allowed there.
 
-    If that changes more than the case of letters, or shortens it, a part of the job's name's digest keeps it unique.
+    If that changes more than the case of letters, or shortens the name, part of the name's digest keeps it unique.
     """
     plain = re.sub(r"[^a-z0-9-]+", "-", job_name.lower()).strip("-")
     name = f"elasticdl-{plain}"
@@ -61,12 +61,12 @@ def pod_name(job_name: str, instance: InstanceId) -> str:
 
 
 def selector(job_name: str) -> str:
-    """Return what selects a job's objects by their labels."""
+    """Return the label selector of a job's objects."""
     return f"app=elasticdl,{JOB_LABEL}={job_name}"
 
 
 def job_directory(spec: JobSpec) -> str:
-    """Return the folder, in pods, below which jobs keep what their pods share; empty if no volume can be written."""
+    """Return the folder, in pods, for what the pods of jobs share; empty if no volume is writable."""
     if spec.job_directory:
         return spec.job_directory
     for volume in spec.volume:
@@ -81,15 +81,15 @@ def job_folder(spec: JobSpec) -> str:
 
 
 def labels(spec: JobSpec) -> dict[str, str]:
-    """Return the labels of all objects of a job."""
+    """Return the labels of all the job's objects."""
     return {"app": "elasticdl", JOB_LABEL: spec.job_name, KIND_LABEL: spec.kind}
 
 
-# ------------------------------------------------------------------ what the client makes
+# ------------------------------------------------------------------ what the client creates
 
 
 def master_job(spec: JobSpec, *, paused: bool) -> Object:
-    """Return the batch Job that is the job's master, and owns everything; a `paused` one starts no pod yet."""
+    """Return the batch Job that is the job's master and owns everything; if `paused`, it does not start a pod yet."""
     pod = _pod(
         spec, "master", spec.master_resource_request, spec.master_resource_limit, _priority(spec.master_pod_priority),
         ["python3", "-m", "elasticdl_nb.job.inpod"],
@@ -105,7 +105,7 @@ def master_job(spec: JobSpec, *, paused: bool) -> Object:
         {"name": "ELASTICDL_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
     ]
     container["volumeMounts"].append({"name": "elasticdl-job", "mountPath": SECRETS, "readOnly": True})
-    # Both are optional, so that a master that is started again after the job's end finds that out by itself.
+    # Both are optional, so that a master that is restarted after the job's end finds that out by itself.
     sources = [{"configMap": {"name": name, "optional": True}}, {"secret": {"name": name, "optional": True}}]
     pod["volumes"].append({"name": "elasticdl-job", "projected": {"sources": sources}})
     master = {**labels(spec), ROLE: "master"}
@@ -124,7 +124,7 @@ def master_job(spec: JobSpec, *, paused: bool) -> Object:
 
 
 def companions(spec: JobSpec, token: str, cluster_spec: str = "") -> list[Object]:
-    """Return the objects that the master needs beside its Job, in the order in which to make them."""
+    """Return the objects that the master needs besides its Job, in the order in which to create them."""
     name = object_name(spec.job_name)
     metadata = {"name": name, "labels": labels(spec)}
     files = {SPEC: spec.to_json(), **({CLUSTER_SPEC: cluster_spec} if cluster_spec else {})}
@@ -154,7 +154,7 @@ def _account(name: str) -> list[Object]:
 
 
 def master_rules(name: str = "") -> list[Object]:
-    """Return what a master may do: with pods anything, with other objects only what is needed of its own."""
+    """Return what a master may do: anything with pods, and with other objects only what it needs of its own."""
     own = {"resourceNames": [name]} if name else {}
     return [
         {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "delete", "get", "list", "watch"]},
@@ -166,12 +166,12 @@ def master_rules(name: str = "") -> list[Object]:
 
 
 def owned(thing: Object, job: Mapping[str, Any]) -> Object:
-    """Return an object that belongs to the batch Job, as the cluster knows that: it goes with it."""
+    """Return the object with the batch Job as its owner, so that the cluster deletes it with the Job."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job["metadata"]["name"], "uid": job["metadata"]["uid"]}
     return {**thing, "metadata": {**thing["metadata"], "ownerReferences": [owner]}}
 
 
-# ------------------------------------------------------------------ what the master makes
+# ------------------------------------------------------------------ what the master creates
 
 
 def instance_pod(spec: JobSpec, instance: InstanceId, command: Sequence[str], envs: Mapping[str, str]) -> Object:
@@ -211,7 +211,7 @@ def _pod(
     command: Sequence[str], envs: Mapping[str, str],
 ) -> Object:  # fmt: skip
     resources: Object = {"requests": {**request, **{name: limit[name] for name in limit if "/" in name}}}
-    # Devices cannot be asked for without a limit of the same number.
+    # Devices cannot be requested without an equal limit.
     if limits := {**{name: request[name] for name in request if "/" in name}, **limit}:
         resources["limits"] = limits
     own = [{"name": name, "value": value} for name, value in envs.items()]

@@ -1,4 +1,4 @@
-"""What a pod's state means for the job that it belongs to. Plain functions of the API's objects; no I/O, no clock.
+"""What a pod's state means for its job. Plain functions of the API's objects; no I/O, no clock.
 
 The fields are those of core/v1: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 """
@@ -17,7 +17,7 @@ _IMAGE_TROUBLE = {
     "RegistryUnavailable", "ErrImageVerify", "SignatureValidationFailed",
 }  # fmt: skip
 _HOPELESS_IMAGE = {"InvalidImageName", "ErrImageNeverPull"}
-# What registries and engines say of images that are not there, or not for us: waiting does not help.
+# What registries and engines say about images that do not exist or that we may not pull: waiting does not help.
 _NO_SUCH_IMAGE = re.compile(
     r"not found|manifest unknown|does not exist|unauthorized|authentication required|access denied|denied:|"
     r"invalid reference|no match for platform|no basic auth",
@@ -27,23 +27,23 @@ _CONTAINER_TROUBLE = {
     "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PostStartHookError",
     "CrashLoopBackOff", "PreCreateHookError", "PreStartHookError",
 }  # fmt: skip
-# Reasons of a pod's end that say that its node or the cluster wanted it so.
+# Reasons for a pod's end that mean that its node or the cluster ended it.
 _CLUSTERS_REASONS = {
     "NodeLost": "its node was lost",
     "NodeShutdown": "its node was shut down",
     "Shutdown": "its node was shut down",
     "Terminated": "its node was shut down",
-    "NodeAffinity": "its node was no longer one that it may run on",
-    "UnexpectedAdmissionError": "its node did not take it in",
-    "Preempting": "it made way for a pod that its node needs",
+    "NodeAffinity": "it may no longer run on its node",
+    "UnexpectedAdmissionError": "its node did not admit it",
+    "Preempting": "it had to make room for a pod that its node needs",
 }
 _OUT_OF = re.compile(r"OutOf(\w+)", re.IGNORECASE)
 _OWN_EVICTIONS = re.compile(
     r"exceeds? (the total|its|the) .*limit|usage of EmptyDir|ephemeral.* exceeds", re.IGNORECASE
 )
 _DISRUPTIONS = {
-    "PreemptionByScheduler": "it was preempted by a pod of higher priority",
-    "DeletionByTaintManager": "it was taken off its node, which has a taint now",
+    "PreemptionByScheduler": "it was preempted by a pod with higher priority",
+    "DeletionByTaintManager": "it was removed from its node, which is now tainted",
     "EvictionByEvictionAPI": "it was evicted",
     "DeletionByPodGC": "its node is gone",
     "TerminationByKubelet": "its node evicted it",
@@ -52,11 +52,11 @@ _DISRUPTIONS = {
 
 @dataclass(frozen=True)
 class PodState:
-    """A pod's state as the job sees it; `text` is for people, and completes "worker-0: …".
+    """A pod's state as the job sees it; `text` is shown to users and completes "worker-0: …".
 
     A pod that `waits` may be in `trouble` that will hardly pass, or be `hopeless`. One that has `ended` has a `code`,
-    negative for a signal, and `counts` as the process's own doing unless the cluster ended it; `named` says that
-    `text` tells more than the code.
+    negative for a signal, and `counts` as caused by the process itself unless the cluster ended it. `named` means that
+    `text` says more than the code.
     """
 
     stage: Stage
@@ -70,12 +70,12 @@ class PodState:
 
 
 def state_of(pod: Mapping[str, Any], *, gone: bool = False, events: Iterable[Mapping[str, Any]] = ()) -> PodState:
-    """Return what a pod's state means; `gone` if it is no more, `events` what the cluster has said of it."""
+    """Return what a pod's state means; `gone` if it no longer exists, `events` are what the cluster said about it."""
     status = pod.get("status") or {}
     container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or []), {})
     terminated = (container.get("state") or {}).get("terminated")
     leaves = bool(pod["metadata"].get("deletionTimestamp")) or gone
-    # One that is to go and has not begun to run will not; nodes may take a minute to say that it is gone.
+    # A pod that is being deleted before it has run never will; nodes may take a minute to report it gone.
     gone = gone or (leaves and "running" not in (container.get("state") or {}))
     if terminated and terminated.get("reason") == "OOMKilled":
         return _out_of_memory(pod, terminated)
@@ -95,7 +95,7 @@ def state_of(pod: Mapping[str, Any], *, gone: bool = False, events: Iterable[Map
 
 def _out_of_memory(pod: Mapping[str, Any], terminated: Mapping[str, Any]) -> PodState:
     limits = (pod["spec"]["containers"][0].get("resources") or {}).get("limits") or {}
-    limit = f"its limit of {limits['memory']}" if "memory" in limits else "there was on its node"
+    limit = f"its limit of {limits['memory']}" if "memory" in limits else "was available on its node"
     role = pod["metadata"].get("labels", {}).get("elasticdl-replica-type", "worker")
     text = f"was killed for using more memory than {limit} (see {role}_resource_limit)"
     return PodState("ended", text, code=-9, named=True, log_tail=str(terminated.get("message") or ""))
@@ -105,7 +105,7 @@ def _taken(status: Mapping[str, Any], events: Iterable[Mapping[str, Any]], leave
     """Return how the cluster ended the pod; empty if it did not."""
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if reason == "Evicted":
-        return "" if _OWN_EVICTIONS.search(message) else f"was evicted: {message or 'its node was short of something'}"
+        return "" if _OWN_EVICTIONS.search(message) else f"was evicted: {message or 'its node ran out of resources'}"
     for condition in status.get("conditions") or []:
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             why = _DISRUPTIONS.get(
@@ -118,9 +118,9 @@ def _taken(status: Mapping[str, Any], events: Iterable[Mapping[str, Any]], leave
         return ""
     for event in events:
         if event.get("reason") == "Preempted":
-            return "was preempted by a pod of higher priority"
+            return "was preempted by a pod with higher priority"
         if event.get("reason") == "TaintManagerEviction":
-            return "was taken off its node, which has a taint now"
+            return "was removed from its node, which is now tainted"
     return "was deleted from the cluster"
 
 
@@ -144,7 +144,7 @@ def _troubled(waiting: Mapping[str, Any], container: Mapping[str, Any]) -> PodSt
         said = message or reason
         return PodState(
             "waits",
-            f"its image {container.get('image', '')} cannot be fetched: {said}",
+            f"its image {container.get('image', '')} cannot be pulled: {said}",
             trouble=True,
             hopeless=hopeless,
         )
@@ -156,5 +156,5 @@ def _unscheduled(status: Mapping[str, Any]) -> PodState:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             message = condition.get("message") or condition.get("reason") or "no node has room"
-            return PodState("waits", f"waits for room in the cluster: {message}")
+            return PodState("waits", f"is waiting for room in the cluster: {message}")
     return PodState("waits")

@@ -1,4 +1,4 @@
-"""Follows the pods of a job's instances: what the cluster says of pods in, what the master has to know out.
+"""Follows the pods of a job's instances: in goes what the cluster reports, out comes what the master has to know.
 
 A plain object; times are passed in.
 """
@@ -13,16 +13,16 @@ from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Stuck
 from elasticdl_nb.runtime.platform.podstate import PodState, state_of
 
 TROUBLE_SECONDS = 120.0
-"""After so long of failed attempts to fetch its image or to start its container, a pod is given up, and the job."""
+"""Seconds of failed attempts to pull its image or start its container, after which a pod, and the job, are given up."""
 
 ROLE, INDEX, INCARNATION = "elasticdl-replica-type", "elasticdl-replica-index", "elasticdl-incarnation"
-"""Labels that say whose pod it is."""
+"""Labels that say to which instance a pod belongs."""
 
 
 @dataclass
 class _Followed:
     created_at: float | None = None
-    """When the cluster had confirmed that it was made; None before."""
+    """When the cluster confirmed that the pod was created; None before."""
     seen: bool = False
     obstacle: str = ""
     trouble_since: float = 0.0
@@ -39,26 +39,26 @@ class PodTracker:
         return instance in self._followed
 
     def instances(self) -> list[InstanceId]:
-        """Those that have not ended."""
+        """The instances that have not ended."""
         return list(self._followed)
 
     def expect(self, instance: InstanceId) -> None:
-        """A pod is about to be made."""
+        """A pod is about to be created."""
         self._followed[instance] = _Followed()
 
     def made(self, instance: InstanceId, now: float) -> None:
-        """The cluster has confirmed that the pod was made."""
+        """The cluster has confirmed that the pod was created."""
         if instance in self._followed:
             self._followed[instance].created_at = now
 
     def refused(self, instance: InstanceId, why: str, hopeless: bool) -> list[Exited | Stuck]:
-        """The cluster does not make the pod, now or, if it is hopeless, ever."""
+        """The cluster refuses to create the pod, for now or, if `hopeless`, forever."""
         if instance not in self._followed:
             return []
         return self._stuck(instance, PodState("waits", why, hopeless=hopeless))
 
     def given_up(self, instance: InstanceId) -> list[Exited | Stuck]:
-        """The pod is not to be: an instance that the cluster has made no pod of has ended by that."""
+        """The pod is no longer wanted: an instance without a pod in the cluster has thereby ended."""
         followed = self._followed.get(instance)
         if followed is None or followed.created_at is not None or followed.seen:
             return []
@@ -67,7 +67,7 @@ class PodTracker:
     def observed(
         self, pod: Mapping[str, Any], now: float, *, gone: bool = False, events: Iterable[Mapping[str, Any]] = ()
     ) -> list[Exited | Stuck]:
-        """A pod is in this state, or no more; `events` is what the cluster has said of one that is leaving."""
+        """A pod is in this state, or gone; `events` are what the cluster said about one that is being deleted."""
         instance = instance_of(pod)
         followed = self._followed.get(instance) if instance else None
         if instance is None or followed is None:
@@ -83,7 +83,7 @@ class PodTracker:
         return self._stuck(instance, state)
 
     def listed(self, pods: Iterable[Mapping[str, Any]], asked_at: float, now: float) -> list[Exited | Stuck]:
-        """These are all the pods there were at a time not before `asked_at`."""
+        """These were all the pods at some time after `asked_at`."""
         reports: list[Exited | Stuck] = []
         present = set()
         for pod in pods:
@@ -97,7 +97,7 @@ class PodTracker:
         return reports
 
     def tick(self, now: float) -> list[Exited | Stuck]:
-        """Time passes: give up pods whose trouble does not."""
+        """Time has passed: give up pods whose trouble has not."""
         reports: list[Exited | Stuck] = []
         for instance, followed in self._followed.items():
             since = followed.trouble_since
@@ -116,7 +116,7 @@ class PodTracker:
 
     def _stuck(self, instance: InstanceId, state: PodState) -> list[Exited | Stuck]:
         followed = self._followed[instance]
-        # While it fails again and again, what it says now and then alternates with a mere "it is tried again later".
+        # While it keeps failing, its error message alternates with a mere notice that it will be tried again.
         text = followed.obstacle if state.trouble and followed.obstacle and not state.hopeless else state.text
         if (text, state.hopeless) == (followed.obstacle, followed.hopeless):
             return []
@@ -125,7 +125,7 @@ class PodTracker:
 
 
 def instance_of(pod: Mapping[str, Any]) -> InstanceId | None:
-    """Return whose pod it is, or None for a pod that is not one of a worker or server."""
+    """Return the instance that a pod belongs to, or None if it is not a worker's or server's pod."""
     labels = pod["metadata"].get("labels") or {}
     if labels.get(ROLE) not in ("worker", "ps"):
         return None

@@ -1,9 +1,9 @@
-"""Starts a job's master, and starts it again when it dies: `python -m …supervisor JOB_FOLDER [PID OF A LIVING MASTER]`.
+"""Starts a job's master, and restarts it when it dies: `python -m …supervisor JOB_FOLDER [PID OF A LIVING MASTER]`.
 
-Or `python -m …supervisor --waits`, see `early`: then the master is on its way before the job's folder is known.
+With `python -m …supervisor --waits` (see `early`), the master is on its way before the job's folder is known.
 
-Small, so that it does not die itself; if it does, the master starts another one, which takes the master over. Both are
-gone once the job is over. Imports nothing heavy.
+It is small, so that it hardly ever dies itself. If it does, the master starts another one, which adopts the master.
+Both exit once the job is over. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from elasticdl_nb.runtime.storage.locks import Process, hold_lock
 
 POLL_SECONDS = 0.5
 HUNG_SECONDS = 30.0
-"""Age of the master's last sign of life (the time of master.json) after which it is killed."""
+"""Age of the master's last sign of life (the time of master.json), in seconds, at which it is killed."""
 
 MAX_QUICK_DEATHS = 10
-"""Masters in a row that died within QUICK_SECONDS, after which the job is given up."""
+"""Number of masters in a row that died within QUICK_SECONDS, after which the job is given up."""
 
 QUICK_SECONDS = 5.0
 MASTER = "elasticdl_nb.runtime.master"
 SUPERVISED = "--supervised"
 LOG = os.path.join("logs", "master.log")
-"""Where in the job's folder supervisor and master write."""
+"""Where in the job's folder supervisor and master write their output."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Supervisor:
-    """One job's supervisor; `run` returns its exit code. `early` is a master that waits to be told its job."""
+    """One job's supervisor; `run` returns its exit code. `early` is a master that waits for its job."""
 
     def __init__(self, folder: Path, master: int = 0, early: EarlyProcess | None = None) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class Supervisor:
             signal.signal(number, self._end)
 
     def run(self) -> int:
-        """Supervise until the job is over, or cannot be helped."""
+        """Supervise until the job is over or cannot be rescued."""
         quick_deaths = 0
         while True:
             if self._master is None:
@@ -69,7 +69,7 @@ class Supervisor:
             if not self._listened() or self._told_to_end or quick_deaths >= MAX_QUICK_DEATHS:
                 self._bury()
                 return code if 0 <= code < 256 else 1
-            print(f"the master died ({code}); it is started again", flush=True)  # noqa: T201  its log
+            print(f"the master died ({code}); restarting it", flush=True)  # noqa: T201  its log
 
     def _start(self) -> Process:
         arguments = [os.fspath(self._folder), SUPERVISED]
@@ -79,11 +79,11 @@ class Supervisor:
         else:
             command = [sys.executable, "-m", MASTER, *arguments]
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
-        child.returncode = 0  # buried in `_reap`, not by Popen
+        child.returncode = 0  # reaped in `_reap`, not by Popen
         return Process.of(child.pid)
 
     def _wait(self, master: Process, begun: float) -> int:
-        """Return how the master ended: its exit code, or a negative signal; -9 if that cannot be known."""
+        """Return how the master ended: its exit code, or a negative signal; -9 if that is unknown."""
         while True:
             self._reap()
             if master.pid in self._codes:
@@ -98,7 +98,7 @@ class Supervisor:
                 os.read(self._wakes, 4096)
 
     def _reap(self) -> None:
-        """Bury every child that has ended, the workers of dead masters included."""
+        """Reap every child that has ended, including the workers of dead masters."""
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 self._codes[ended[0]] = os.waitstatus_to_exitcode(ended[1])
@@ -115,7 +115,7 @@ class Supervisor:
         return 0.0
 
     def _bury(self) -> None:
-        """End what a job that is given up has left."""
+        """Kill the processes of a job that is given up."""
         for path in (self._folder / "processes").glob("*"):
             with contextlib.suppress(ValueError, FileNotFoundError):
                 Process.read(path).kill()
@@ -127,19 +127,19 @@ class Supervisor:
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of what dead masters leave, so that it can be buried."""
+    """Become the parent of the processes that dead masters leave, so that they can be reaped."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def command(folder: Path, master: int = 0) -> list[str]:
-    """The command of a supervisor, of a new master or of one that lives."""
+    """The command of a supervisor, for a new master or for one that is alive."""
     more = [str(master)] if master else []
     return [sys.executable, "-m", "elasticdl_nb.runtime.platform.supervisor", os.fspath(folder), *more]
 
 
 def main(folder: str, master: str = "0") -> None:
-    """Run the supervisor of the job in this folder, or of one that it is yet to be told of."""
+    """Run the supervisor of the job in this folder, or of one that it has yet to learn of."""
     _adopt_orphans()
     early = None
     if folder == WAITS:
@@ -150,7 +150,7 @@ def main(folder: str, master: str = "0") -> None:
         with hold_lock(path / "supervisor.lock"):
             code = Supervisor(path, int(master), early).run()
     except BlockingIOError:
-        sys.exit("this job has a supervisor")
+        sys.exit("this job already has a supervisor")
     sys.exit(code)
 
 

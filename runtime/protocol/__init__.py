@@ -1,4 +1,4 @@
-"""Messages and services between the processes of a job, and the stubs made from them.
+"""Messages and services between a job's processes, the stubs made from them, and how connections are secured.
 
-`make protocol` writes the `*_pb2*` files; nothing else belongs here.
+`make protocol` writes the `*_pb2*` files.
 """

@@ -1,4 +1,4 @@
-"""The job's token: on every call, and as the secret in the dashboard's URL."""
+"""The job's token: carried by every call, and the source of the secret in the dashboard's URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def metadata(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def url_secret(token: str) -> str:
-    """Return the secret in the URL of the dashboard of the job that has this token; it does not give the token away."""
+    """Return the secret in the dashboard URL of the job with this token; it does not reveal the token."""
     return hashlib.blake2b(token.encode(), digest_size=18, person=b"elasticdl page").hexdigest()
 
 

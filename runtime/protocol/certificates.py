@@ -1,7 +1,7 @@
-"""The certificates of a job, whose authority is its token.
+"""The certificates of a job, whose certificate authority is derived from its token.
 
-The key of a job's own certificate authority is made from the token: whoever holds the token knows whom to trust, and
-can show that it is of the job; nothing else has to be handed out.
+The authority's key is made from the token: whoever holds the token knows whom to trust and can prove that it belongs to
+the job. Nothing else has to be distributed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _AUTHORITY = "authority.elasticdl.internal"
 
 
 def authority(token: str) -> bytes:
-    """Return the certificate of the job's own authority as PEM; all who have the token trust in the same key."""
+    """Return the certificate of the job's own authority as PEM; all who have the token trust the same key."""
     return _certificate(_AUTHORITY, _key(token), None)[1]
 
 
@@ -33,7 +33,7 @@ def _key(token: str) -> Any:
 
 
 def _certificate(subject: str, own: Any, issuer: Any) -> tuple[bytes, bytes]:
-    """Return key and certificate of a subject; with a key of its `own` it is the authority, else `issuer` signs."""
+    """Return the key and certificate of a subject; with its `own` key it is the authority, else `issuer` signs."""
     cryptography = _cryptography()
     x509, primitives = cryptography.x509, cryptography.hazmat.primitives
     is_authority = own is not None
@@ -49,7 +49,7 @@ def _certificate(subject: str, own: Any, issuer: Any) -> tuple[bytes, bytes]:
         .issuer_name(named(_AUTHORITY))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Clocks of machines differ, and jobs may take months.
+        # Machines' clocks differ, and jobs may take months.
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=3650))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), critical=False)
@@ -64,7 +64,7 @@ def _certificate(subject: str, own: Any, issuer: Any) -> tuple[bytes, bytes]:
 
 
 def _cryptography() -> Any:
-    """Return the package, imported only by those who need it; raises ElasticDLError where it is not installed."""
+    """Return the package, imported only when it is needed; raises ElasticDLError where it is not installed."""
     try:
         import cryptography.hazmat.primitives.asymmetric.ec
         import cryptography.hazmat.primitives.hashes
@@ -72,6 +72,6 @@ def _cryptography() -> Any:
         import cryptography.x509
     except ImportError:
         raise ElasticDLError(
-            "encryption between the processes of a job needs the package cryptography: pip install elasticdl_nb[tls]"
+            "encryption between a job's processes requires the package cryptography: pip install elasticdl_nb[tls]"
         ) from None
     return cryptography

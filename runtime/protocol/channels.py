@@ -1,4 +1,4 @@
-"""Connections to a job's master: plain on one machine, by TLS between machines.
+"""Connections to a job's master: plain on one machine, with TLS between machines.
 
 An address is "HOST:PORT", or "tls://HOST:PORT".
 """
@@ -19,7 +19,7 @@ _NAME = "master.elasticdl.internal"
 
 
 def listen(server: Any, network: Network, token: str) -> str:
-    """Have a gRPC server listen, on any free port unless the network names one; return the address for `connect`."""
+    """Make a gRPC server listen, on any free port unless the network names one; return the address for `connect`."""
     place = network.listens_at(network.port)
     if not network.encrypted:
         return network.reached_at(server.add_insecure_port(place))

@@ -60,9 +60,9 @@ class MasterServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Work(self, request_iterator, context):
-        """One stream per process of a worker or parameter server. It carries tasks, commands, results and heartbeats. When it
+        """One stream per worker or parameter server process. It carries tasks, commands, results and heartbeats. When it
         breaks while the process lives (the master died and was restarted), the process opens another one, says hello with
-        what it holds, and sends again what was not acknowledged.
+        the tasks it holds, and resends whatever was not acknowledged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

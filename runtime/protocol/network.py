@@ -1,12 +1,12 @@
-"""Where a job's processes listen, how others reach them, and whether what they say is encrypted.
+"""Where a job's processes listen, how others reach them, and whether their connections are encrypted.
 
-All of a job's processes are on one machine by default, and listen on its loopback address. A platform that spreads
-them over machines sets these variables in the environment of each, the client's and the supervisor's included:
+By default, all of a job's processes are on one machine and listen on its loopback address. A platform that spreads
+them over machines sets these variables in the environment of each process, including the client and the supervisor:
 
-``ELASTICDL_BIND``       the address to listen at; 0.0.0.0 or :: for all addresses of the machine
-``ELASTICDL_ADVERTISE``  the host that is named to the others, if it is not the one that is bound
-``ELASTICDL_ENCRYPT``    1 encrypts on loopback too; what listens elsewhere is always encrypted
-``ELASTICDL_PORT``       the port that the master listens at; any that is free without it
+``ELASTICDL_BIND``       the address to listen on; 0.0.0.0 or :: for all addresses of the machine
+``ELASTICDL_ADVERTISE``  the host by which others reach the process, if it differs from the bound address
+``ELASTICDL_ENCRYPT``    1 encrypts on loopback too; everything elsewhere is always encrypted
+``ELASTICDL_PORT``       the port that the master listens on; by default any free one
 ``ELASTICDL_DASHBOARD_PORT``  the same for its dashboard, which is on the loopback address
 """
 
@@ -22,7 +22,7 @@ from elasticdl_nb.runtime.errors import OptionError
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only processes of this machine can connect to an address."""
+    """Whether only processes on this machine can connect to an address."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     return host == "localhost"
@@ -30,7 +30,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """See the module's docstring; IPv6 addresses stand without brackets."""
+    """See the module's docstring; IPv6 addresses are written without brackets."""
 
     bind: str = "127.0.0.1"
     advertise: str = "127.0.0.1"
@@ -42,20 +42,20 @@ class Network:
     def at(
         cls, bind: str, advertise: str = "", *, encrypt: bool = False, port: int = 0, dashboard_port: int = 0
     ) -> Network:
-        """Return how a process listens at `bind`; raises OptionError for what is no address, or cannot be reached."""
+        """Return how a process listens on `bind`; raises OptionError if it is not an address or not reachable."""
         try:
             address = ipaddress.ip_address(bind)
         except ValueError:
-            raise OptionError("ELASTICDL_BIND", f"{bind!r} is not an IP address, such as 0.0.0.0") from None
+            raise OptionError("ELASTICDL_BIND", f"{bind!r} is not an IP address such as 0.0.0.0") from None
         if address.is_unspecified and not advertise:
             raise OptionError(
-                "ELASTICDL_ADVERTISE", f"is needed with ELASTICDL_BIND={bind}: nobody can connect to that"
+                "ELASTICDL_ADVERTISE", f"required with ELASTICDL_BIND={bind}, to which nobody can connect"
             )
         return cls(bind, advertise or bind, encrypt or not address.is_loopback, port, dashboard_port)
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Network:
-        """Return what the environment of this process says."""
+        """Return the network that this process's environment describes."""
         return cls.at(
             environment.get("ELASTICDL_BIND") or cls.bind,
             environment.get("ELASTICDL_ADVERTISE", ""),
@@ -69,7 +69,7 @@ class Network:
         return f"{_bracketed(self.bind)}:{port}"
 
     def reached_at(self, port: int | str) -> str:
-        """HOST:PORT for the others."""
+        """HOST:PORT for others to connect to."""
         return f"{_bracketed(self.advertise)}:{port}"
 
 

@@ -1,4 +1,4 @@
-"""Metric states between NumPy arrays and messages."""
+"""Converting metric states between NumPy arrays and messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def state_messages(states: Mapping[str, Sequence[np.ndarray]]) -> list[pb.Metric
 
 
 def read_states(messages: Iterable[pb.MetricState]) -> dict[str, list[np.ndarray]]:
-    """Return the metric states that `state_messages` made messages of, as float64 arrays."""
+    """Return, as float64 arrays, the metric states that `state_messages` made into messages."""
     return {
         message.name: [np.array(array.values, np.float64).reshape(tuple(array.shape)) for array in message.arrays]
         for message in messages

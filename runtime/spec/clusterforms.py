@@ -21,33 +21,33 @@ def object_name(value: Any) -> str:
     """The name of an object of the cluster."""
     name = forms.text(value)
     if name and not _NAME.fullmatch(name):
-        raise ValueError("lower-case letters, digits, '.' and '-' are needed, a letter or digit at both ends")
+        raise ValueError("expected lower-case letters, digits, '.' and '-', with a letter or digit at both ends")
     return name
 
 
 def priority(value: Any) -> str:
-    """high, low, the share of the processes that is high ("high=0.5" or "0.5"), or the name of a PriorityClass."""
+    """high, low, the share of processes with high priority ("high=0.5" or "0.5"), or the name of a PriorityClass."""
     text = str(value).strip().removeprefix("high=")
     try:
         share = float(text)
     except ValueError:
         return object_name(text)
     if not 0 <= share <= 1:
-        raise ValueError("a share between 0 and 1 is needed")
+        raise ValueError("expected a share between 0 and 1")
     return f"{share:g}"
 
 
 def resources(value: Any) -> dict[str, str]:
-    """Quantities of resources by their names in Kubernetes; "gpu" stands for NVIDIA's."""
+    """Quantities of resources, keyed by their names in Kubernetes; "gpu" stands for NVIDIA's."""
     quantities: dict[str, str] = {}
     for name, quantity in forms.pairs(value).items():
         if name not in _KNOWN_RESOURCES and "/" not in name:
             raise ValueError(
-                f"{name!r} is no resource; there are {', '.join(_KNOWN_RESOURCES)}, and a device plugin's, such as "
+                f"{name!r} is not a resource; use {', '.join(_KNOWN_RESOURCES)}, or a device plugin's, such as "
                 f"nvidia.com/gpu.{did_you_mean(name, _KNOWN_RESOURCES)}"
             )
         if not _QUANTITY.fullmatch(quantity):
-            raise ValueError(f"{name}={quantity} is no quantity, such as 500m, 2 or 4096Mi")
+            raise ValueError(f"{name}={quantity} is not a quantity such as 500m, 2 or 4096Mi")
         quantities[_RESOURCES.get(name, name)] = quantity
     return quantities
 
@@ -61,17 +61,17 @@ def volumes(value: Any) -> tuple[dict[str, str], ...]:
 
 
 def _volume(given: dict[str, str]) -> dict[str, str]:
-    given.pop("type", None)  # what old command lines say of host paths; what is there decides
+    given.pop("type", None)  # old command lines give it for host paths; Kubernetes looks at what is there
     for name in given:
         if name not in _VOLUME:
             raise ValueError(
-                f"{name!r} says nothing of a volume; {', '.join(_VOLUME)} do.{did_you_mean(name, _VOLUME)}"
+                f"{name!r} is not a setting of a volume; expected {', '.join(_VOLUME)}.{did_you_mean(name, _VOLUME)}"
             )
     if ("claim_name" in given) == ("host_path" in given):
-        raise ValueError("each volume needs a claim_name (of a PersistentVolumeClaim) or a host_path, and not both")
+        raise ValueError("each volume needs either a claim_name (of a PersistentVolumeClaim) or a host_path, not both")
     for name in ("mount_path", "host_path"):
         if name in given and not given[name].startswith("/"):
-            raise ValueError(f"{name}={given[name]} does not begin with /")
+            raise ValueError(f"{name}={given[name]} does not start with /")
     if not given.get("mount_path", "").strip("/"):
         raise ValueError("each volume needs a mount_path, such as /data")
     if "read_only" in given:
@@ -96,18 +96,18 @@ def _toleration(text: str) -> dict[str, str]:
 
 
 def names(value: Any) -> tuple[str, ...]:
-    """Names of objects, with commas between them."""
+    """Names of objects, separated by commas."""
     parts = forms.text(value).split(",") if isinstance(value, str) else list(value)
     return tuple(object_name(part) for part in parts if part)
 
 
 def folder(of: str) -> Callable[[Any], str]:
-    """The absolute path of a folder inside of pods."""
+    """The absolute path of a folder inside the pods."""
 
     def parse(value: Any) -> str:
         path = forms.text(value)
         if not path.startswith("/"):
-            raise ValueError(f"the path of {of} begins with /, as pods see it")
+            raise ValueError(f"expected the path of {of} as the pods see it, starting with /")
         return path.rstrip("/") or "/"
 
     return parse

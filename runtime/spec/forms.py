@@ -1,4 +1,4 @@
-"""The forms of options' values: each turns what people write into a plain value, or raises ValueError."""
+"""The forms of options' values: each turns what users write into a plain value, or raises ValueError."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ JOB_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 def text(value: Any) -> str:
-    """A string, without blanks around it."""
+    """A string, stripped of surrounding whitespace."""
     if not isinstance(value, str):
-        raise ValueError("a string is needed")
+        raise ValueError("expected a string")
     return value.strip()
 
 
 def path(value: Any) -> str:
-    """A path or URL, ~ and $VARIABLES replaced."""
+    """A path or URL, with ~ and $VARIABLES expanded."""
     return os.path.expanduser(os.path.expandvars(text(os.fspath(value) if isinstance(value, os.PathLike) else value)))
 
 
 def paths(value: Any) -> tuple[str, ...]:
-    """Paths: a list of them, text of such a list, or text with commas between them."""
+    """Paths: a list of them, the text of such a list, or text that separates them by commas."""
     if isinstance(value, (list, tuple)):
         return tuple(path(item) for item in value)
     one = path(value)
@@ -39,12 +39,12 @@ def paths(value: Any) -> tuple[str, ...]:
 
 
 def whole(minimum: int) -> Callable[[Any], int]:
-    """A whole number, not below the minimum."""
+    """A whole number of at least `minimum`."""
 
     def parse(value: Any) -> int:
         number = int(value) if isinstance(value, str) else value
         if isinstance(number, bool) or number != math.floor(number) or number < minimum:
-            raise ValueError(f"a whole number of at least {minimum} is needed")
+            raise ValueError(f"expected a whole number of at least {minimum}")
         return int(number)
 
     return parse
@@ -56,7 +56,7 @@ def switch(value: Any) -> bool:
         return value
     answers = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if str(value).strip().lower() not in answers:
-        raise ValueError("true or false is needed")
+        raise ValueError("expected true or false")
     return answers[str(value).strip().lower()]
 
 
@@ -67,7 +67,7 @@ def one_of(choices: tuple[str, ...]) -> Callable[[Any], str]:
         for choice in choices:
             if str(value).lower() == choice.lower():
                 return choice
-        raise ValueError(f"one of {', '.join(choices)} is needed.{did_you_mean(str(value), choices)}")
+        raise ValueError(f"expected one of {', '.join(choices)}.{did_you_mean(str(value), choices)}")
 
     return parse
 
@@ -83,7 +83,7 @@ def pairs(value: Any) -> dict[str, str]:
         return {str(name): str(item) for name, item in value.items()}
     parts = [part.partition("=") for part in text(value).split(",") if part.strip()]
     if not all(name.strip() and separator for name, separator, _ in parts):
-        raise ValueError("NAME=VALUE,NAME=VALUE is needed")
+        raise ValueError("expected NAME=VALUE,NAME=VALUE")
     return {name.strip(): one.strip() for name, _, one in parts}
 
 
@@ -91,5 +91,5 @@ def job_name(value: Any) -> str:
     """The name of a job."""
     name = text(value)
     if name and not JOB_NAME.fullmatch(name):
-        raise ValueError("up to 63 letters, digits, '.', '_' and '-' are needed, a letter or digit at both ends")
+        raise ValueError("expected up to 63 letters, digits, '.', '_' and '-', with a letter or digit at both ends")
     return name

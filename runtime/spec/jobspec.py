@@ -1,7 +1,7 @@
 """The one declaration of a job: `JobSpec`.
 
 Python arguments, command-line flags, notebook options, their help texts and their validation all come from the fields
-below, and the master and its workers read the same object from the job's folder. To add an option, add a field.
+below. The master and its workers read the same object from the job's folder. To add an option, add a field.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 class JobSpec(ClusterOptions):
     """Everything that says what a job does. Build one with `JobSpec.create`, which validates.
 
-    All values are plain JSON values; paths are as the processes of the job will open them.
+    All values are plain JSON values. Paths are written as the job's processes will open them.
     """
 
     kind: JobKind
 
     # ------------------------------------------------------------ the model
     model_zoo: str = option(
-        "Where the model's code is: a directory, a notebook's file (models.ipynb is the module models), or the URL of "
-        "a Git repository (URL@BRANCH for a branch or tag). Without it, the models that come with elasticdl_nb.",
+        "Where the model's code is: a directory, a notebook file (models.ipynb is the module models), or the URL of "
+        "a Git repository (URL@BRANCH for a branch or tag). By default, the models that come with elasticdl_nb.",
         group="Model", parse=forms.path, form="DIR|FILE|URL", jobs=("train",),
     )  # fmt: skip
     model_def: str = option(
         "The model, as a dotted name from the zoo's root: a keras.Model subclass, a function that returns a model "
-        "(usually custom_model), a model object, or a module that has one of these.",
+        "(usually custom_model), a model object, or a module that defines one of these.",
         group="Model", form="NAME", jobs=("train",), required=True, aliases={"train": ("model", "model_class")},
     )  # fmt: skip
     params: dict[str, Any] = option(
         'Arguments for the model\'s constructor: "hidden_units=[10, 100], learning_rate=0.01". Those it does not take '
-        "are offered to the optimizer function.",
+        "go to the optimizer function.",
         group="Model", parse=forms.arguments, form="ARGS", default={}, jobs=("train",),
         aliases={"train": ("model_params",)},
     )  # fmt: skip
@@ -69,21 +69,21 @@ class JobSpec(ClusterOptions):
         group="Model", form="NAME", aliases={"train": ("feed",), "evaluate": ("feed",), "predict": ("feed",)},
     )  # fmt: skip
     custom_data_reader: str = option(
-        "Function (data, records_per_task[, …]) that returns a reader of other data than files, instead of the "
+        "Function (data, records_per_task[, …]) that returns a reader for data other than files, instead of the "
         "module's custom_data_reader.",
         group="Model", form="NAME",
     )  # fmt: skip
     loss: str = option(
-        "Function (labels, outputs) or name of a Keras loss, instead of the model's default_loss or module's loss.",
+        "Function (labels, outputs), or name of a Keras loss, instead of the model's default_loss or module's loss.",
         group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
     optimizer: str = option(
-        "Function that returns an optimizer, or name of a Keras one, instead of the model's default_optimizer or "
+        "Function that returns an optimizer, or name of a Keras optimizer, instead of the model's default_optimizer or "
         "module's optimizer.",
         group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
     eval_metrics_fn: str = option(
-        "Function that gives the evaluation metrics, or names of Keras metrics as in AUC,Recall, instead of the "
+        "Function that returns the evaluation metrics, or names of Keras metrics such as AUC,Recall, instead of the "
         "model's or module's eval_metrics_fn.",
         group="Model", form="NAME", jobs=("train", "evaluate"),
     )  # fmt: skip
@@ -97,13 +97,13 @@ class JobSpec(ClusterOptions):
         group="Model", form="NAME", jobs=("predict",),
     )  # fmt: skip
     trained_model: str = option(
-        "The directory that a training job wrote to its output.",
+        "The output directory of a training job.",
         group="Model", parse=forms.path, form="DIR", jobs=("evaluate", "predict"), required=True,
     )  # fmt: skip
 
     # ------------------------------------------------------------ data
     data: tuple[str, ...] = option(
-        "Files to use: a path, glob or URL, or several of them (RecordIO, TFRecord, CSV, Parquet, Arrow).",
+        "The data: a path, glob or URL, or several (RecordIO, TFRecord, CSV, Parquet, Arrow).",
         group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), required=True,
         aliases={"train": ("training_data",), "evaluate": ("validation_data",), "predict": ("prediction_data",)},
     )  # fmt: skip
@@ -116,42 +116,42 @@ class JobSpec(ClusterOptions):
         group="Data", parse=forms.arguments, form="ARGS", default={},
     )  # fmt: skip
     minibatch_size: int = option(
-        "Records in a batch.", group="Data", parse=forms.whole(1), form="N", default=64,
+        "Records per batch.", group="Data", parse=forms.whole(1), form="N", default=64,
     )  # fmt: skip
     num_minibatches_per_task: int = option(
-        "Batches in a task, the piece of work that one worker takes at a time.",
+        "Batches per task, the piece of work that one worker takes at a time.",
         group="Data", parse=forms.whole(1), form="N", default=32,
     )  # fmt: skip
     num_epochs: int = option(
         "How often to use every record.", group="Data", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
     max_step: int = option(
-        "Stop after this many steps (batches), even if epochs are left; 0 for no limit.",
+        "Stop after this many steps (batches), even if epochs remain; 0 for no limit.",
         group="Data", parse=forms.whole(0), form="N", default=0, jobs=("train",), aliases={"train": ("max_steps",)},
     )  # fmt: skip
     shuffle: bool = option(
-        "Hand out the tasks of each epoch in another order, and mix the records in each.",
+        "Hand out each epoch's tasks in a different order, and shuffle the records within each task.",
         group="Data", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
     seed: int = option(
-        "Seed of everything random: the same seed and data give the same model from a single worker, and from a fixed "
-        "number of them with AllreduceStrategy.",
+        "Seed for everything random. The same seed and data give the same model on a single worker, and on a fixed "
+        "number of workers with AllreduceStrategy.",
         group="Data", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ results
     output: str = option(
-        "Where the result goes: training writes a directory with the trained model; prediction writes a .recordio, "
+        "Where to write the result: training writes a directory with the trained model; prediction writes a .recordio, "
         ".parquet or .csv file, or a directory (one part per task).",
         group="Result", parse=forms.path, form="PATH", jobs=("train", "predict"),
     )  # fmt: skip
     output_format: str = option(
-        "Form of the parts when a prediction's output is a directory.",
+        "Format of the parts when a prediction's output is a directory.",
         group="Result", parse=forms.one_of(("parquet", "csv", "recordio")), form="FORM", default="parquet",
         jobs=("predict",), choices=("parquet", "csv", "recordio"),
     )  # fmt: skip
     overwrite: bool = option(
-        "Replace an output that exists, once the new one is complete.",
+        "Replace an existing output, once the new one is complete.",
         group="Result", parse=forms.switch, form="BOOL", default=False, jobs=("train", "predict"),
     )  # fmt: skip
     saved_model: bool = option(
@@ -159,21 +159,21 @@ class JobSpec(ClusterOptions):
         group="Result", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
     evaluation_steps: int = option(
-        "Evaluate on the validation data every this many steps and at the end; 0 for every epoch.",
+        "Steps between evaluations on the validation data, which is also evaluated at the end; 0 for once an epoch.",
         group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
     log_loss_steps: int = option(
-        "Report the loss every this many steps; 0 for a few times a second.",
+        "Steps between reports of the loss; 0 for a few reports a second.",
         group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ checkpoints
     checkpoint_steps: int = option(
-        "Write a checkpoint every this many steps; 0 for about every 30 seconds.",
+        "Steps between checkpoints; 0 for one about every 30 seconds.",
         group="Checkpoints", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
     checkpoint_dir: str = option(
-        "Where checkpoints go; by default into the job's folder.",
+        "Where to write checkpoints; by default in the job's folder.",
         group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
     )  # fmt: skip
     keep_checkpoint_max: int = option(
@@ -181,24 +181,24 @@ class JobSpec(ClusterOptions):
         group="Checkpoints", parse=forms.whole(0), form="N", default=3, jobs=("train",),
     )  # fmt: skip
     checkpoint_dir_for_init: str = option(
-        "Start from the model and optimizer of the last checkpoint in this directory (or of this checkpoint).",
+        "Start from the model and optimizer of the last checkpoint in this directory, or of this very checkpoint.",
         group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ running
     distribution_strategy: str = option(
-        "Local trains in one worker process; ParameterServerStrategy trains in num_workers processes that share "
-        "their model through num_ps parameter servers; AllreduceStrategy in num_workers processes that each have the "
-        "whole model and average their gradients in every step.",
+        "Local trains in one worker process. ParameterServerStrategy trains in num_workers processes that share "
+        "their model through num_ps parameter servers. AllreduceStrategy trains in num_workers processes that each "
+        "hold the whole model and average their gradients in every step.",
         group="Running", parse=forms.one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES,
         jobs=("train",),
     )  # fmt: skip
     num_workers: int = option(
-        "Worker processes. Local training uses one, everything else all of them.",
+        "Number of worker processes. Local training uses only one.",
         group="Running", parse=forms.whole(1), form="N", default=1,
     )  # fmt: skip
     job_name: str = option(
-        "Name of the job; made up when absent.", group="Running", parse=forms.job_name, form="NAME",
+        "Name of the job; generated by default.", group="Running", parse=forms.job_name, form="NAME",
     )  # fmt: skip
     envs: dict[str, str] = option(
         "Environment variables for the workers: NAME=VALUE,NAME=VALUE.",
@@ -211,12 +211,12 @@ class JobSpec(ClusterOptions):
 
     # ------------------------------------------------------------ parameter servers
     num_ps: int = option(
-        "Parameter server processes.",
+        "Number of parameter server processes.",
         group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
         aliases={"train": ("num_ps_pods",)},
     )  # fmt: skip
     use_async: bool = option(
-        "Apply every worker's gradients as they come; otherwise grads_to_wait of them at a time.",
+        "Apply each worker's gradients as they arrive; otherwise grads_to_wait of them at a time.",
         group="Parameter servers", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
     grads_to_wait: int = option(
@@ -224,30 +224,30 @@ class JobSpec(ClusterOptions):
         group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
     sync_version_tolerance: int = option(
-        "Synchronous training: gradients are computed anew if the model has moved on by more steps than this.",
+        "Synchronous training: recompute gradients if the model has moved on by more steps than this.",
         group="Parameter servers", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
     get_model_steps: int = option(
-        "Asynchronous training: a worker takes the model's dense values anew after this many of its steps.",
+        "Asynchronous training: a worker fetches the model's dense values again after this many of its steps.",
         group="Parameter servers", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
     lr_staleness_modulation: bool = option(
-        "Asynchronous training: divide the learning rate by the number of steps that gradients come late.",
+        "Asynchronous training: divide the learning rate by the number of steps by which gradients are late.",
         group="Parameter servers", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ all-reduce
     min_workers: int = option(
-        "Training waits while fewer workers than this are there.",
+        "Training waits while there are fewer workers than this.",
         group="All-reduce", parse=forms.whole(1), form="N", default=1, jobs=("train",),
     )  # fmt: skip
     fixed_global_batch: bool = option(
-        "All workers together use minibatch_size records in a step, however many they are; otherwise each of them "
-        "does, so that the batch grows with their number. The learning rate is never changed.",
+        "All workers together use minibatch_size records per step, however many workers there are; otherwise each "
+        "worker does, so the batch grows with their number. The learning rate never changes.",
         group="All-reduce", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
     )  # fmt: skip
     compression: str = option(
-        "Form in which gradients travel between workers: as they are, or at half the size.",
+        "How gradients travel between workers: as they are, or at half the size.",
         group="All-reduce", parse=forms.one_of(COMPRESSIONS), form="FORM", default="none", choices=COMPRESSIONS,
         jobs=("train",),
     )  # fmt: skip
@@ -268,24 +268,24 @@ class JobSpec(ClusterOptions):
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
             if known.name in values:
-                raise OptionError(name, f"given together with {named[known.name]}; they are the same option")
+                raise OptionError(name, f"given together with {named[known.name]}, which is the same option")
             named[known.name] = name
             values[known.name] = _parse(known, name, value)
         for needed in options(kind):
             if needed.required and not values.get(needed.name):
                 also = "".join(f" (also called {alias})" for alias in needed.names(kind)[1:2])
-                raise OptionError(needed.name, f"needed{also}. {needed.help}")
+                raise OptionError(needed.name, f"required{also}. {needed.help}")
         spec = cls(kind=kind, **values)
         spec._check_together()
         return spec
 
     def _check_together(self) -> None:
         if self.kind == "predict" and not self.output and not self.prediction_outputs_processor:
-            raise OptionError("output", "needed: where shall the predictions go?")
+            raise OptionError("output", "required; give the file or directory to write the predictions to")
         if self.input_fn and self.dataset_fn:
-            raise OptionError("input_fn", "given together with dataset_fn; one of them reads the data")
+            raise OptionError("input_fn", "given together with dataset_fn; use only one of them to read the data")
         if self.use_async and self.grads_to_wait > 1:
-            raise OptionError("grads_to_wait", "given for asynchronous training; with it, say use_async=False")
+            raise OptionError("grads_to_wait", "applies only to synchronous training; add use_async=False")
         if self.uses_allreduce and self.min_workers > self.num_workers:
             raise OptionError(
                 "min_workers", f"{self.min_workers}, but num_workers={self.num_workers}: training would never begin"
@@ -307,7 +307,7 @@ class JobSpec(ClusterOptions):
         return self.kind == "train" and not self.uses_servers and not self.uses_allreduce
 
     def replace(self, **changes: Any) -> JobSpec:
-        """Return a copy with some values changed; they are taken as they are."""
+        """Return a copy with some values changed; they are not validated."""
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> str:
@@ -329,7 +329,7 @@ def _parse(option: Option, name: str, value: Any) -> Any:
         json.dumps(parsed)
         return parsed
     except (ValueError, TypeError) as error:
-        raise OptionError(name, f"{value!r} does not do: {error}") from None
+        raise OptionError(name, f"{value!r} is not valid: {error}") from None
 
 
 _INHERITED = {item.name for item in dataclasses.fields(ClusterOptions)}
@@ -350,7 +350,7 @@ def options(kind: JobKind) -> tuple[Option, ...]:
 
 
 def find_option(kind: JobKind, name: str) -> Option:
-    """Return the option of that name or alias; raise `OptionError` if this kind of job takes none such."""
+    """Return the option of that name or alias; raise `OptionError` if this kind of job has no such option."""
     known: dict[str, Option] = {}
     for one in options(kind):
         for known_name in one.names(kind):
@@ -360,4 +360,4 @@ def find_option(kind: JobKind, name: str) -> Option:
     elsewhere = [other for other in KINDS for one in options(other) if name in one.names(other)]
     if elsewhere:
         raise OptionError(name, f"not an option of {kind}, only of {' and '.join(dict.fromkeys(elsewhere))}")
-    raise OptionError(name, f"no such option of {kind}.{did_you_mean(name, known)}")
+    raise OptionError(name, f"not an option of {kind}.{did_you_mean(name, known)}")

@@ -16,7 +16,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """Return the named values of `"a=1, b=[2, 3]"` or `"a=1; b=[2, 3]"`; raise ValueError if it is of another form."""
+    """Return the named values of `"a=1, b=[2, 3]"` or `"a=1; b=[2, 3]"`; raise ValueError for any other form."""
     stripped = text.strip().strip(";").strip().rstrip(",")
     if not stripped:
         return {}
@@ -24,7 +24,7 @@ def parse_arguments(text: str) -> dict[str, Any]:
     if pairs is None:
         pairs = _assignments(stripped)
     if pairs is None:
-        raise ValueError('arguments of the form "name=value, name=value" are needed, the values Python literals')
+        raise ValueError('expected arguments of the form "name=value, name=value" with Python literals as values')
     arguments: dict[str, Any] = {}
     for name, node in pairs:
         if name in arguments:

@@ -1,4 +1,4 @@
-"""What an option of a job is: a field of a dataclass that also says how it looks to people."""
+"""A job's option: a field of a dataclass that also says how users see and write it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS: tuple[JobKind, ...] = get_args(JobKind)
 
 @dataclass(frozen=True)
 class Option:
-    """How one field of `JobSpec` looks to people; `parse` turns what they wrote into the field's value."""
+    """How users see one field of `JobSpec`; `parse` turns what they wrote into the field's value."""
 
     name: str
     help: str

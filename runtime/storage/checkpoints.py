@@ -1,4 +1,4 @@
-"""A directory of checkpoints: `step-000000120/` holds what the job was after step 120.
+"""A directory of checkpoints: `step-000000120/` holds the job's state after step 120.
 
 A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state
 of the same instant, is flushed to the disk, and only then gets its final name: one that has it survives a power loss.
@@ -24,7 +24,7 @@ _PREFIX = "step-"
 
 
 def begin(directory: str | os.PathLike[str], step: int) -> Path:
-    """Make and return the folder into which to write the checkpoint of this step."""
+    """Make and return the folder to write this step's checkpoint to."""
     path = Path(directory) / f".{_PREFIX}{step:09d}.{secrets.token_hex(4)}"
     path.mkdir(parents=True)
     return path
@@ -39,7 +39,7 @@ def seal(path: Path, step: int) -> None:
 def commit(path: str | os.PathLike[str], queue: dict[str, Any]) -> str:
     """Add the task queue's state to a sealed checkpoint and give it its final name, which is returned.
 
-    Raises OSError if it cannot be done; the checkpoints before it are untouched then.
+    Raises OSError if that fails; earlier checkpoints are then untouched.
     """
     unfinished = Path(path)
     final = unfinished.with_name(unfinished.name[1:].partition(".")[0])
@@ -59,20 +59,20 @@ def prune(directory: str | os.PathLike[str], keep: int) -> None:
 
 
 def discard_unfinished(directory: str | os.PathLike[str]) -> None:
-    """Remove what processes that died in the middle of writing have left."""
+    """Remove what was left by processes that died while writing."""
     for path in Path(directory).glob(f".{_PREFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def completed(directory: str | os.PathLike[str]) -> list[Path]:
-    """The complete checkpoints in a directory, the oldest first."""
+    """The complete checkpoints in a directory, oldest first."""
     return sorted(path for path in Path(directory).glob(f"{_PREFIX}*") if (path / MANIFEST).exists())
 
 
 def find(path: str | os.PathLike[str]) -> Path:
     """Return the checkpoint at a path: the one it names, or the newest intact one in the directory it names.
 
-    Raises DataError that says what is wrong with each, if none is intact.
+    Raises DataError, which says what is wrong with each, if none is intact.
     """
     given = Path(path)
     candidates = [given] if (given / MANIFEST).exists() else completed(given)[::-1]
@@ -83,25 +83,25 @@ def find(path: str | os.PathLike[str]) -> Path:
             return candidate
         except DataError as error:
             problems.append(str(error))
-    raise DataError("; ".join(problems) or f"{given}: no checkpoint there (no {_PREFIX}…/{MANIFEST})")
+    raise DataError("; ".join(problems) or f"{given}: there is no checkpoint (no {_PREFIX}…/{MANIFEST})")
 
 
 def verify(path: Path) -> int:
-    """Return the step of a checkpoint; raise DataError if a file of it is missing, truncated or changed."""
+    """Return the step of a checkpoint; raise DataError if one of its files is missing, truncated or changed."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         files = dict(manifest["files"])
         step = int(manifest["step"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{path / MANIFEST}: not a checkpoint's manifest") from None
+        raise DataError(f"{path / MANIFEST}: not the manifest of a checkpoint") from None
     for name, (size, crc) in files.items():
         file = path / name
         if not file.exists():
             raise DataError(f"{file}: missing from the checkpoint")
         if file.stat().st_size != size:
-            raise DataError(f"{file}: {file.stat().st_size} bytes, but the checkpoint was written with {size}")
+            raise DataError(f"{file}: has {file.stat().st_size} bytes, but was written with {size}")
         if _crc(file) != crc:
-            raise DataError(f"{file}: damaged (its checksum is not the one it was written with)")
+            raise DataError(f"{file}: damaged (its checksum does not match)")
     return step
 
 

@@ -9,21 +9,21 @@
       data/           frames handed over by the client, as Parquet
       master.json     address, dashboard and process id of the running master
       master.lock     locked by the master while it lives
-      supervisor.lock locked, while it lives, by the process that starts the master again when it dies
+      supervisor.lock locked, while it lives, by the process that restarts the master when it dies
       over            exists once the job has ended
-      journal.db      what the master must know when it is started again
-      processes/      a file per process of the job that lives
+      journal.db      what the master must know when it is restarted
+      processes/      a file for each living process of the job
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
       dashboard       what draws the job's dashboard
       publication.json  where the result goes, and its digest; see `publish`
       logs/           a file per process
-      checkpoints/    unless the job says otherwise
+      checkpoints/    unless the job keeps them elsewhere
       tensorboard/    event files
-      cluster.json    on the client's machine, where on a cluster the job is
+      cluster.json    on the client's machine: where on a cluster the job is
       shared          exists if the folder is on a volume that the job's pods share
-      parts/          predictions of tasks, until they are put together
-      temporary       where temporary files of its workers are, until the job ends
+      parts/          predictions of tasks, until they are joined
+      temporary       where its workers keep temporary files, until the job ends
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from elasticdl_nb.runtime.storage.locks import hold_lock, holder, is_locked
 
 
 def jobs_root() -> Path:
-    """Where the folders of this user's jobs are: $ELASTICDL_HOME/jobs, by default under the XDG state directory."""
+    """Where this user's job folders are: $ELASTICDL_HOME/jobs, by default under the XDG state directory."""
     home = os.environ.get("ELASTICDL_HOME")
     if not home:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
@@ -75,7 +75,7 @@ class JobFolder:
     def create(cls, spec: JobSpec) -> JobFolder:
         """Make the folder of a new job.
 
-        A job that has ended makes room for another of its name: its folder is kept as NAME~1, NAME~2, …
+        A job that has ended makes room for a new one of the same name: its folder is kept as NAME~1, NAME~2, …
         Raises OptionError if a job of that name is running.
         """
         with cls.prepare(spec) as folder:
@@ -86,15 +86,15 @@ class JobFolder:
     def prepare(cls, spec: JobSpec, token: str = "") -> Iterator[JobFolder]:
         """Make the folder of a new job, as `create` does, marked as in preparation until the block ends.
 
-        The job gets a new secret, unless it has a `token` already.
+        The job gets a new secret, unless a `token` is given.
 
-        An exception in the block removes the folder, and gives the name back to the job that had it before.
+        An exception in the block removes the folder and returns the name to the job that had it before.
         """
         root = jobs_root()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = cls(root / spec.job_name)
         folder._refuse_if_in_use()
-        # Built aside, so that it appears complete, and marked.
+        # Built aside, so that it is complete and marked when it appears.
         aside = cls(root / f".{spec.job_name}.{secrets.token_hex(4)}")
         aside.path.mkdir(mode=0o700)
         with hold_lock(aside.path / "client.lock"):
@@ -116,7 +116,7 @@ class JobFolder:
                 raise
 
     def _take_name(self, target: JobFolder) -> Path | None:
-        """Move this folder to the place of `target`; return where an ended job that was there is now."""
+        """Move this folder to the place of `target`; return where an ended job that was there went."""
         former = None
         for _ in range(100):
             try:
@@ -127,13 +127,13 @@ class JobFolder:
                     raise
                 target._refuse_if_in_use()
                 former = target._make_room()
-        raise OptionError("job_name", f"{target.name!r} is wanted by too many jobs at once")
+        raise OptionError("job_name", f"too many jobs named {target.name!r} are starting at once")
 
     def _refuse_if_in_use(self) -> None:
         if self.is_alive() or self.is_in_preparation():
             raise OptionError(
                 "job_name",
-                f"{self.name!r} is in use by a job that is running; choose another name, wait for it "
+                f"{self.name!r} is in use by a running job; choose another name, wait for it "
                 f"(elasticdl attach {self.name}) or end it (elasticdl cancel {self.name})",
             )
 
@@ -155,7 +155,7 @@ class JobFolder:
 
     @classmethod
     def all(cls) -> list[JobFolder]:
-        """Every job known on this machine, the newest first."""
+        """Every job known on this machine, newest first."""
         with contextlib.suppress(FileNotFoundError):
             folders = [path for path in jobs_root().iterdir() if _is_job(path)]
             return [cls(path) for path in sorted(folders, key=lambda path: -(path / "spec.json").stat().st_mtime)]
@@ -195,7 +195,7 @@ class JobFolder:
         durable.write(self._status_path, status.SerializeToString(), flush=False)
 
     def master(self) -> dict[str, Any] | None:
-        """{"address": see `protocol.channels`, "pid": …, "dashboard": URL} of the master, or None before it listens."""
+        """{"address": …, "pid": …, "dashboard": URL} of the master (see protocol.channels); None before it listens."""
         with contextlib.suppress(FileNotFoundError):
             return dict(json.loads((self.path / "master.json").read_text()))
         return None
@@ -206,7 +206,7 @@ class JobFolder:
         durable.write(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
 
     def dashboard(self) -> str:
-        """What draws the job's dashboard, as package.module:name; empty if nothing does."""
+        """What draws the job's dashboard, as package.module:name, or empty."""
         with contextlib.suppress(FileNotFoundError):
             return (self.path / "dashboard").read_text()
         return ""
@@ -225,27 +225,27 @@ class JobFolder:
         """Note where on a cluster the job is."""
         durable.write(self.path / "cluster.json", json.dumps(place).encode())
 
-    # TensorFlow writes a file for each function that it compiles, and leaves them where a process is killed. The folder
-    # is not in the job's own, as paths of sockets in it have to be short.
+    # TensorFlow writes a file for each function that it compiles, and a process that is killed leaves them behind. This
+    # folder is not in the job's own, because paths of sockets in it have to be short.
 
     def temporary(self) -> Path | None:
-        """Where the temporary files of the job's workers are; None for pods, which have a place that goes with them."""
+        """Where the job's workers keep temporary files; None for pods, whose own disappear with them."""
         with contextlib.suppress(FileNotFoundError):
             return Path((self.path / "temporary").read_text())
         return None
 
     def make_temporary(self) -> None:
-        """Make a folder for temporary files, unless there is one or pods need none."""
+        """Make the folder for temporary files, unless it exists or the job runs in pods."""
         if not self.is_shared and self.temporary() is None:
             durable.write(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
 
     def use_temporary(self) -> None:
-        """Have this process, and those that it starts, put temporary files there."""
+        """Make this process, and those it starts, put temporary files there."""
         if (folder := self.temporary()) is not None:
             os.environ["TMPDIR"] = tempfile.tempdir = os.fspath(folder)
 
     def remove_temporary(self) -> None:
-        """Delete the folder for temporary files, and all in it."""
+        """Delete the folder for temporary files and everything in it."""
         if (folder := self.temporary()) is not None:
             shutil.rmtree(folder, ignore_errors=True)
             (self.path / "temporary").unlink(missing_ok=True)
@@ -258,16 +258,16 @@ class JobFolder:
 
     @contextlib.contextmanager
     def hold_master_lock(self) -> Iterator[None]:
-        """Mark the job as having a master, until the block ends or the process dies in whatever way.
+        """Mark the job as having a master, until the block ends or the process dies in any way.
 
-        Raises BlockingIOError if it has one already.
+        Raises BlockingIOError if it already has one.
         """
         with hold_lock(self.path / "master.lock"):
             yield
 
     @contextlib.contextmanager
     def hold_supervisor_lock(self) -> Iterator[None]:
-        """Mark the job as having someone who starts its master again, as `hold_master_lock` does for the master."""
+        """Mark the job as having a process that restarts its master, as `hold_master_lock` does for the master."""
         with hold_lock(self.path / "supervisor.lock"):
             yield
 
@@ -277,17 +277,17 @@ class JobFolder:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the folder is shared by pods, to which locks and process ids of others say nothing."""
+        """Whether pods share the folder; each other's locks and process ids mean nothing to them."""
         return (self.path / "shared").exists()
 
     def mark_shared(self) -> None:
-        """Note that the folder is shared by pods."""
+        """Record that pods share the folder."""
         (self.path / "shared").touch()
 
     def living_master(self) -> str:
-        """The address of the master that lives and listens now; empty if there is none.
+        """The address of the master that is alive and listening; empty if there is none.
 
-        In a shared folder that of the last master that did.
+        In a shared folder, the address of the last master that listened.
         """
         master = self.master()
         if self.is_shared:
@@ -295,38 +295,38 @@ class JobFolder:
         return str(master["address"]) if master and master["pid"] == self.master_pid() else ""
 
     def has_master(self) -> bool:
-        """Whether the job's master lives."""
+        """Whether the job's master is alive."""
         return is_locked(self.path / "master.lock")
 
     def has_supervisor(self) -> bool:
-        """Whether the process lives that starts the master again."""
+        """Whether the process that restarts the master is alive."""
         return is_locked(self.path / "supervisor.lock")
 
     def supervisor(self) -> int:
-        """The id of the process that starts the master again; 0 if there is none."""
+        """The id of the process that restarts the master; 0 if there is none."""
         return holder(self.path / "supervisor.lock")
 
     def show_life(self) -> None:
-        """Note that the master, which has written where it listens, does not hang."""
+        """Record that the master, which has written where it listens, is not hanging."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path / "master.json")
 
     def is_alive(self) -> bool:
-        """Whether the job's master lives, or will be started again."""
+        """Whether the job's master is alive or will be restarted."""
         if self.is_shared or self.cluster():
             return not self.is_over()
         return self.has_master() or self.has_supervisor()
 
     def mark_over(self) -> None:
-        """Note that the job has come to its end: its master is not started again."""
+        """Record that the job has ended, so that its master is not restarted."""
         (self.path / "over").touch()
 
     def is_over(self) -> bool:
-        """Whether the job has come to its end."""
+        """Whether the job has ended."""
         return (self.path / "over").exists()
 
     def is_in_preparation(self) -> bool:
-        """Whether a client is at work on the job, before it has a master."""
+        """Whether a client is still preparing the job, which has no master yet."""
         return is_locked(self.path / "client.lock")
 
 

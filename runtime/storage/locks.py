@@ -1,4 +1,4 @@
-"""Files that a process keeps locked while it lives, and processes that others have started. Imports nothing heavy."""
+"""Files that a process keeps locked while it lives, and processes started by others. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Lock a file until the block ends or the process dies in whatever way; it holds the process's id meanwhile.
+    """Lock a file, which holds the process's id meanwhile, until the block ends or the process dies in any way.
 
     Raises BlockingIOError if another process holds it.
     """
@@ -24,7 +24,7 @@ def hold_lock(path: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # It may only be someone who looks whether the lock is held.
+                # It may only be someone checking whether the lock is held.
                 if attempt == 99:
                     raise
                 time.sleep(0.002)
@@ -56,7 +56,7 @@ def holder(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Process:
-    """A process on this machine that may be somebody else's child; `started` tells it from a later one of its id."""
+    """A process on this machine, perhaps someone else's child; `started` tells it from a later one with its id."""
 
     pid: int
     started: str
@@ -68,27 +68,27 @@ class Process:
 
     @classmethod
     def read(cls, path: Path) -> Process:
-        """Read back what `write` wrote; raises ValueError if that is not what is there."""
+        """Read back what `write` wrote; raises ValueError if the file holds anything else."""
         pid, started = path.read_text().split()
         return cls(int(pid), started)
 
     def write(self, path: Path) -> None:
-        """Note the process in a file."""
+        """Record the process in a file."""
         path.write_text(f"{self.pid} {self.started}")
 
     def is_alive(self) -> bool:
-        """Whether it runs still."""
+        """Whether it is still running."""
         return bool(self.started) and _started(self.pid) == self.started
 
     def kill(self) -> None:
-        """End it and all others of its session, at once."""
+        """Kill it and every other process of its session, at once."""
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
 
 def _started(pid: int) -> str:
-    """When a process was started, in the kernel's words; empty if it is gone, or only waits to be buried."""
+    """When a process started, as the kernel puts it; empty if it is gone or only waits to be reaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

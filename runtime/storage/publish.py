@@ -27,7 +27,7 @@ RECORD = "publication.json"
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is a URL of another file system than this machine's."""
+    """Whether a path is a URL of a file system other than this machine's."""
     return "://" in path and not path.startswith(("file://", "local://"))
 
 

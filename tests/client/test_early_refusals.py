@@ -102,14 +102,14 @@ def test_requirements_that_are_missing_are_named(options, home):
 
 def test_a_place_where_nothing_can_listen_is_told(options, home, monkeypatch):
     monkeypatch.setenv("ELASTICDL_BIND", "0.0.0.0")
-    assert "ELASTICDL_ADVERTISE: is needed with ELASTICDL_BIND=0.0.0.0" in refused(options, home)
+    assert "ELASTICDL_ADVERTISE: required with ELASTICDL_BIND=0.0.0.0" in refused(options, home)
 
 
 def test_an_output_that_exists_is_told(options, home):
     output = Path(str(options["output"]))
     output.mkdir()
     (output / "trained_model.pb").touch()
-    with pytest.raises(OptionError, match=r"output: .* exists already"):
+    with pytest.raises(OptionError, match=r"output: .* already exists"):
         elasticdl_nb.train(**options)
     assert not list(home.glob("jobs/*"))
 

@@ -47,8 +47,8 @@ def test_an_index_is_data_only_if_it_has_a_name(tmp_path):
 @pytest.mark.parametrize(
     ("frame", "message"),
     [
-        (pd.DataFrame({"ok": [1, 2], "mixed": [1, "a"]}), "data: column 'mixed' of the frame holds values"),
-        (pd.DataFrame({"odd": [object()]}), "data: column 'odd' of the frame holds values"),
+        (pd.DataFrame({"ok": [1, 2], "mixed": [1, "a"]}), "data: column 'mixed' of the frame has values"),
+        (pd.DataFrame({"odd": [object()]}), "data: column 'odd' of the frame has values"),
         (pd.DataFrame({"x": []}), "data: the frame has no rows"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "data: the frame has several columns named 'a'"),
     ],

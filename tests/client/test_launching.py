@@ -56,7 +56,7 @@ def test_names_are_made_up_from_what_the_job_does(kind, given, start):
 
 
 def test_a_name_in_use_is_refused(folder, master):
-    with pytest.raises(OptionError, match="job_name: 'job' is in use by a job that is running"):
+    with pytest.raises(OptionError, match="job_name: 'job' is in use by a running job"):
         make_folder("job")
     master.end(pb.SUCCEEDED)
     again = make_folder("job")

@@ -80,24 +80,24 @@ def test_data_may_be_several_paths_in_every_spelling(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model_df": "m"}, "model_df: no such option of train. Did you mean 'model_def'?"),
+        ({"model_df": "m"}, "model_df: not an option of train. Did you mean 'model_def'?"),
         ({"trained_model": "m"}, "trained_model: not an option of train, only of evaluate and predict"),
         ({"model": "n"}, "model: given together with model_def"),
-        ({"model_def": ""}, r"model_def: needed \(also called model\)"),
-        ({"data": ()}, "data: needed"),
-        ({"num_epochs": 0}, "num_epochs: 0 does not do: a whole number of at least 1"),
-        ({"num_epochs": "many"}, "num_epochs: 'many' does not do"),
-        ({"num_epochs": 1.5}, "num_epochs: 1.5 does not do"),
-        ({"minibatch_size": True}, "minibatch_size: True does not do"),
-        ({"params": "hidden_units"}, "params: 'hidden_units' does not do: arguments of the form"),
+        ({"model_def": ""}, r"model_def: required \(also called model\)"),
+        ({"data": ()}, "data: required"),
+        ({"num_epochs": 0}, "num_epochs: 0 is not valid: expected a whole number of at least 1"),
+        ({"num_epochs": "many"}, "num_epochs: 'many' is not valid"),
+        ({"num_epochs": 1.5}, "num_epochs: 1.5 is not valid"),
+        ({"minibatch_size": True}, "minibatch_size: True is not valid"),
+        ({"params": "hidden_units"}, "params: 'hidden_units' is not valid: expected arguments of the form"),
         ({"params": "a=open('x')"}, "params: .* the value of a is not a Python literal"),
-        ({"params": {"a": object()}}, "params: .* does not do"),
+        ({"params": {"a": object()}}, "params: .* is not valid"),
         ({"params": "a=1, a=2"}, "params: .*a is given twice"),
         ({"distribution_strategy": "Locl"}, "distribution_strategy: .*Did you mean 'Local'?"),
-        ({"overwrite": "perhaps"}, "overwrite: 'perhaps' does not do: true or false is needed"),
-        ({"envs": "A"}, "envs: 'A' does not do: NAME=VALUE"),
-        ({"job_name": "a/b"}, "job_name: 'a/b' does not do"),
-        ({"job_name": "-"}, "job_name: '-' does not do"),
+        ({"overwrite": "perhaps"}, "overwrite: 'perhaps' is not valid: expected true or false"),
+        ({"envs": "A"}, "envs: 'A' is not valid: expected NAME=VALUE"),
+        ({"job_name": "a/b"}, "job_name: 'a/b' is not valid"),
+        ({"job_name": "-"}, "job_name: '-' is not valid"),
         ({"input_fn": "f", "dataset_fn": "g"}, "input_fn: given together with dataset_fn"),
     ],
 )
@@ -108,7 +108,7 @@ def test_mistakes_are_told_by_the_option(options, message):
 
 def test_a_prediction_needs_a_place_or_a_processor():
     given = {"data": "x", "trained_model": "m"}
-    with pytest.raises(OptionError, match="output: needed"):
+    with pytest.raises(OptionError, match="output: required"):
         JobSpec.create("predict", **given)
     JobSpec.create("predict", prediction_outputs_processor="P", **given)
 

@@ -160,7 +160,7 @@ def test_a_request_that_is_too_large_is_shown_and_can_be_cancelled_by_a_user_wit
     grant(cluster, f"user-{name}")
     job = elasticdl_nb.train(**given, wait=False)
     until(lambda: "Insufficient cpu" in job.status().detail, "it says why it waits")
-    assert "worker-0 waits for room in the cluster" in job.status().detail
+    assert "worker-0 is waiting for room in the cluster" in job.status().detail
     assert main(["cancel", name]) == 0
     assert "cancelled" in capsys.readouterr().out
     with pytest.raises(JobCancelled):
@@ -172,7 +172,7 @@ def test_an_image_that_is_not_there_fails_the_job_with_the_nodes_words(
     registry: str, volume: Volume, name: str, cluster: Cluster
 ) -> None:
     given = options(volume, f"{registry}/no/such:1", job_name=name, image_pull_policy="Always")
-    with pytest.raises(JobFailed, match=r"(?s)no/such:1 cannot be fetched: .*not found"):
+    with pytest.raises(JobFailed, match=r"(?s)no/such:1 cannot be pulled: .*not found"):
         elasticdl_nb.train(**given)
     until(lambda: not left_of(cluster, elasticdl_nb.attach(name)), "the cluster has nothing of the job")
 
@@ -180,9 +180,9 @@ def test_an_image_that_is_not_there_fails_the_job_with_the_nodes_words(
 def test_what_pods_cannot_see_is_found_by_the_client_or_by_the_masters_pod(
     image: str, volume: Volume, name: str, cluster: Cluster
 ) -> None:
-    with pytest.raises(OptionError, match=r"data: /elsewhere/x\.csv cannot be seen by the job's pods"):
+    with pytest.raises(OptionError, match=r"data: /elsewhere/x\.csv is not visible to the job's pods"):
         elasticdl_nb.train(**options(volume, image, job_name=name, data="/elsewhere/x.csv"))
-    with pytest.raises(OptionError, match="volume: needed"):
+    with pytest.raises(OptionError, match="volume: required"):
         elasticdl_nb.train(**{**options(volume, image, job_name=name), "volume": ""})
     with pytest.raises(JobFailed, match=r"data: .*none\.csv"):
         elasticdl_nb.train(**options(volume, image, job_name=name, data="/data/none.csv"))
@@ -213,7 +213,7 @@ def test_a_preempted_worker_comes_back_when_there_is_room(
     cluster.create(intruder)
     try:
         until(lambda: any("preempted" in event.text for event in job.status().events), "a worker is preempted")
-        until(lambda: "waits for room" in str(job.status().instances), "it is shown to wait")
+        until(lambda: "is waiting for room" in str(job.status().instances), "it is shown to wait")
     finally:
         cluster.delete("Pod", f"intruder-{name}", grace=0)
 

@@ -137,7 +137,7 @@ def test_a_failing_requirement_is_shown_with_what_pip_said(
 
 
 def test_a_base_image_that_cannot_be_had_is_named(tmp_path: Path, registry: str, small: Framework) -> None:
-    with pytest.raises(OptionError, match=rf"docker_base_image: {registry}/nothing:1 cannot be had"):
+    with pytest.raises(OptionError, match=rf"docker_base_image: {registry}/nothing:1 is not available"):
         images.build_image(tmp_path, base=f"{registry}/nothing:1", framework=small)
 
 
@@ -176,7 +176,7 @@ def test_an_image_that_is_not_there_is_not_pushed(registry: str) -> None:
 def test_a_registry_that_does_not_answer_is_named(python_image: str) -> None:
     docker("tag", python_image, "127.0.0.1:1/zoo:1")
     try:
-        with pytest.raises(ImageError, match=r"the registry 127\.0\.0\.1:1 cannot be reached"):
+        with pytest.raises(ImageError, match=r"the registry 127\.0\.0\.1:1 is unreachable"):
             images.push_image("127.0.0.1:1/zoo:1")
     finally:
         docker("rmi", "127.0.0.1:1/zoo:1")

@@ -126,7 +126,7 @@ def test_features_that_change_their_form_are_named(tmp_path, monkeypatch):
 
 def test_records_that_are_no_examples_have_no_columns(tmp_path):
     recordio.write_file(str(tmp_path / "a.recordio"), [b"\xff\xff"])
-    with pytest.raises(DataError, match=r"a\.recordio, in the records from 0 on: record 0 is not a tf.train.Example"):
+    with pytest.raises(DataError, match=r"a\.recordio, in the records starting at 0: record 0 is not a"):
         convert(str(tmp_path / "a.recordio"), str(tmp_path / "a.parquet"))
 
 
@@ -174,7 +174,7 @@ def test_prepared_records_may_go_into_several_files(tmp_path, zoo):
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
     ("function", "problem"),
-    [("failing", "failed: ValueError: no such colour"), ("not_bytes", "returned int; a serialized record")],
+    [("failing", "failed: ValueError: no such colour"), ("not_bytes", "returned int; expected a serialized record")],
 )
 def test_what_goes_wrong_with_a_file_names_it_and_leaves_nothing(tmp_path, zoo, function, problem, processes):
     run, module = zoo
@@ -189,7 +189,7 @@ def test_what_goes_wrong_with_a_file_names_it_and_leaves_nothing(tmp_path, zoo, 
         ("nosuch", "prepare: there is no module 'nosuch' in "),
         ("{}.line", "prepare: module {} has no function line. Did you mean 'lines'"),
         ("{}_broken", "prepare: module {}_broken of .* needs surely_not_installed, which is not installed"),
-        (17, "prepare: a function or its dotted name is needed, not 17"),
+        (17, "prepare: expected a function or its dotted name, not 17"),
     ],
 )
 @pytest.mark.parametrize("processes", [1, 2])
@@ -202,7 +202,7 @@ def test_a_function_that_cannot_be_had_is_an_option_error(tmp_path, zoo, name, p
 
 def test_wrong_options_are_refused(tmp_path, zoo):
     run, module = zoo
-    with pytest.raises(OptionError, match=r"to: 'recordoi' is none of .* Did you mean 'recordio'"):
+    with pytest.raises(OptionError, match=r"to: 'recordoi' is not one of .* Did you mean 'recordio'"):
         run(str(tmp_path / "out"), to="recordoi")
     with pytest.raises(OptionError, match="to: parquet has columns, but prepared records are bytes"):
         run(str(tmp_path / "out.parquet"), prepare=module)

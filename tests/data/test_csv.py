@@ -54,7 +54,7 @@ def test_header_can_be_forced_either_way(tmp_path):
     assert rows(path, columns=["x", "y"], header=False) == [("x", "y"), ("1", "2")]
     with pytest.raises(DataError, match="there is no column 'a'"):
         rows(path, columns=["a", "b"], header=True)
-    with pytest.raises(OptionError, match=r"data_reader_params: header=False needs columns"):
+    with pytest.raises(OptionError, match=r"data_reader_params: header=False requires columns"):
         rows(path, header=False)
 
 
@@ -112,13 +112,13 @@ def test_separators_encodings_and_byte_order_marks(tmp_path):
     assert rows(write(tmp_path / "b.csv", "x\nblåbær\n", "utf-8-sig")) == [("blåbær",)]
     path = write(tmp_path / "c.csv", "x\nblåbær\n", "latin-1")
     assert rows(path, encoding="latin-1") == [("blåbær",)]
-    with pytest.raises(DataError, match="the text is not utf8; name its encoding"):
+    with pytest.raises(DataError, match="the text is not utf8; give its encoding"):
         rows(path)
 
 
 def test_a_row_of_another_length_is_named(tmp_path):
     path = write(tmp_path / "a.csv", "x,y\n" + "1,2\n" * 5000 + "1,2,3\n")
-    with pytest.raises(DataError, match=r"a\.csv: record 5000 has 3 columns where 2 are expected: '1,2,3'"):
+    with pytest.raises(DataError, match=r"a\.csv: record 5000 has 3 columns where 2 were expected: '1,2,3'"):
         rows(path)
 
 

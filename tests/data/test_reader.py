@@ -50,7 +50,7 @@ def test_formats_are_told_by_content_where_the_name_does_not(tmp_path):
 def test_the_format_parameter_wins(tmp_path):
     tfrecord.write_file(str(tmp_path / "a.recordio"), [b"x", b"y"])
     assert open_reader([str(tmp_path / "a.recordio")], {"format": "tfrecord"}).files()[0].records == 2
-    with pytest.raises(DataError, match=r"is this another kind of file.*format='tfrecord'"):
+    with pytest.raises(DataError, match=r"if the file is of another kind, .*format='tfrecord'"):
         open_reader([str(tmp_path / "a.recordio")], {}).check()
 
 
@@ -59,10 +59,10 @@ def test_the_format_parameter_wins(tmp_path):
     [
         (["{}/*.txt"], "training_data: no file matches {}/*.txt"),
         (["{}/a.recordoi"], "training_data: there is no file {}/a.recordoi Did you mean 'a.recordio'?"),
-        (["{}/empty"], "training_data: the directory {}/empty holds no data files"),
+        (["{}/empty"], "training_data: the directory {}/empty contains no data files"),
         (["{}/a.recordio", "{}/t.csv"], "training_data: files of different formats: {}/a.recordio is recordio"),
-        (["{}/what"], "training_data: {}/what: neither name nor content tell the file's format"),
-        ([], "training_data: needed"),
+        (["{}/what"], "training_data: {}/what: neither its name nor its content shows its format"),
+        ([], "training_data: required"),
         (["nosuch://bucket/a"], "training_data: nosuch://bucket/a: "),
     ],
 )
@@ -78,19 +78,19 @@ def test_what_is_wrong_with_paths_is_said_with_the_option(folder, paths, problem
 @pytest.mark.parametrize(
     ("params", "problem"),
     [
-        ({"format": "cvs"}, "format='cvs' does not do: one of recordio, tfrecord, csv, parquet, arrow is needed. Did"),
+        ({"format": "cvs"}, "format='cvs' is not valid: expected one of recordio, tfrecord, csv, parquet, arrow. Did"),
         (
             {"colums": ["x"]},
-            "colums is not a parameter for csv files, those are format, columns, .* Did you mean 'columns'",
+            "colums is not a parameter of csv files; expected format, columns, .* Did you mean 'columns'",
         ),
-        ({"columns": "x"}, "columns='x' does not do: a list of names"),
-        ({"columns": []}, r"columns=\[\] does not do"),
-        ({"columns": ["x", "x"]}, ".* 'x' is there more than once"),
-        ({"sep": ", "}, "sep=', ' does not do: a single ASCII character"),
-        ({"header": "yes"}, "header='yes' does not do: True or False"),
-        ({"typed": 1}, "typed=1 does not do"),
-        ({"encoding": "utf9"}, "encoding='utf9' does not do: Python knows no such"),
-        ({"encoding": "utf-16"}, "encoding='utf-16' does not do: only encodings that hold ASCII"),
+        ({"columns": "x"}, "columns='x' is not valid: expected a list of names"),
+        ({"columns": []}, r"columns=\[\] is not valid"),
+        ({"columns": ["x", "x"]}, ".* 'x' appears more than once"),
+        ({"sep": ", "}, "sep=', ' is not valid: expected a single ASCII character"),
+        ({"header": "yes"}, "header='yes' is not valid: expected True or False"),
+        ({"typed": 1}, "typed=1 is not valid"),
+        ({"encoding": "utf9"}, "encoding='utf9' is not valid: Python does not know this"),
+        ({"encoding": "utf-16"}, "encoding='utf-16' is not valid: expected an encoding that keeps ASCII"),
     ],
 )
 def test_wrong_parameters_are_refused(tmp_path, params, problem):
@@ -100,7 +100,7 @@ def test_wrong_parameters_are_refused(tmp_path, params, problem):
 
 
 def test_parameters_of_other_formats_are_refused(folder):
-    with pytest.raises(OptionError, match="sep is not a parameter for recordio files"):
+    with pytest.raises(OptionError, match="sep is not a parameter of recordio files"):
         open_reader([f"{folder}/a.recordio"], {"sep": ","})
 
 

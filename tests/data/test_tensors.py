@@ -87,7 +87,7 @@ def test_iterations_given_up_are_forgotten_in_time(path):
     for _ in range(100):
         next(iter(dataset))
     assert flat(dataset) == RECORDS
-    with pytest.raises(tf.errors.OpError, match="left alone"):  # rather than an early end
+    with pytest.raises(tf.errors.OpError, match="left unused"):  # rather than an early end
         list(forgotten)
 
 

@@ -64,7 +64,7 @@ def test_parts_of_different_columns_are_not_joined(tmp_path):
     for name in ("a", "b"):
         with open_writer(str(tmp_path / name), "csv") as writer:
             writer.write({name: np.arange(2)})
-    with pytest.raises(ValueError, match="its columns are not those"):
+    with pytest.raises(ValueError, match="its columns differ from"):
         concatenate([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "all"), "csv")
     assert not (tmp_path / "all").exists()
 

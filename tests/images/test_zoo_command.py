@@ -31,7 +31,7 @@ def test_a_new_zoo_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 def test_init_leaves_what_is_there_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "requirements.txt").write_text("mine\n")
     assert main(["zoo", "init", str(tmp_path)]) == 2
-    assert "exists already" in capfd.readouterr().err
+    assert "already exists" in capfd.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["requirements.txt"]
 
 
@@ -39,9 +39,9 @@ def test_init_leaves_what_is_there_alone(tmp_path: Path, capfd: pytest.CaptureFi
     ("arguments", "said"),
     [
         (["biuld"], "Did you mean 'build'?"),
-        (["build", "--image=No Name"], "--image: 'No Name' is no name of an image"),
+        (["build", "--image=No Name"], "--image: 'No Name' is not the name of an image"),
         (["build", "--docker_base_image=A:B"], "--docker_base_image:"),
-        (["build", "--push"], "--push needs --image"),
+        (["build", "--push"], "--push requires --image"),
         (["build", "/nowhere/at/all"], "does not exist"),
         (["push"], "IMAGE"),
     ],

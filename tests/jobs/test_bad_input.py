@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "missing model": ("model_def", {"model_def": "fintech.MyModel"}, ["'MyModel'"]),
     "not a model": ("model_def", {"model_def": "not_a_model.Thing"}, ["not_a_model.Thing is not a keras.Model"]),
     "not a class": ("model_def", {"model_def": "not_a_model.NUMBER"}, ["NUMBER"]),
-    "no model at all": ("model_def", {"model_def": ""}, ["needed"]),
+    "no model at all": ("model_def", {"model_def": ""}, ["required"]),
     "missing loss": ("loss", {"loss": "fintech.los"}, ["los"]),
     "misspelt Keras loss": ("loss", {"loss": "mean_squared_eror"}, ["mean_squared_eror"]),
     "missing optimizer": ("optimizer", {"optimizer": "Adamm"}, ["Adamm", "Adam"]),
@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "an unknown option": ("minibatchsize", {"minibatchsize": "3"}, ["minibatch_size"]),
     "no number": ("minibatch_size", {"minibatch_size": "many"}, ["many"]),
     "no records in a batch": ("minibatch_size", {"minibatch_size": "0"}, ["0"]),
-    "an impossible name": ("job_name", {"job_name": "a job"}, ["a job"]),
+    "an invalid name": ("job_name", {"job_name": "a job"}, ["a job"]),
     "another strategy": ("distribution_strategy", {"distribution_strategy": "Locale"}, ["Local"]),
     "no checkpoint": ("checkpoint_dir_for_init", {"checkpoint_dir_for_init": "{tmp}/full"}, ["full", "checkpoint"]),
 }

@@ -123,5 +123,5 @@ def test_a_table_is_trained_on_evaluated_and_predicted_in_the_order_of_its_rows(
 
 def test_a_reader_that_drops_records_fails_the_job_with_the_shards_name(options):
     options["data_reader_params"]["where"] = "id != 1001"
-    with pytest.raises(JobFailed, match=r"linear\.custom_data_reader.* of 'observed:0' from 1000 to .* records only"):
+    with pytest.raises(JobFailed, match=r"linear\.custom_data_reader.* of 'observed:0' from 1000 to .* yielded only"):
         train(options)

@@ -160,7 +160,7 @@ def test_the_death_of_master_and_supervisor_together_is_told_and_the_workers_go(
     kill(master["pid"])
     ended = running.end()
     assert ended.code == 1
-    assert "the job's master died without a word" in ended.err
+    assert "the job's master died without reporting why" in ended.err
     wait_until(lambda: not psutil.pid_exists(workers(status)[0].pid), "the worker is gone")
     assert status_of("orphan").phase == pb.FAILED
     assert not (work / "out").exists()

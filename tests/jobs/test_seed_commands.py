@@ -92,7 +92,7 @@ def test_the_guides_command_trains_iris_from_the_repositorys_root(commands, tmp_
 
     again = commands.run(*verbatim, cwd=REPOSITORY)
     assert (again.code, again.out) == (2, "")
-    assert again.err.startswith(f"elasticdl train: --output: {tmp_path / 'iris_dnn_model'} exists already")
+    assert again.err.startswith(f"elasticdl train: --output: {tmp_path / 'iris_dnn_model'} already exists")
     assert {job.name for job in JobFolder.all()} == {"test-odps-iris", "plain"}
 
 

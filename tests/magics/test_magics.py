@@ -62,7 +62,7 @@ def test_a_syntax_error_in_the_cells_python_is_one_message(shell):
 
 
 def test_a_mistake_in_the_options_is_found_before_the_cell_runs(shell):
-    with pytest.raises(OptionError, match=r"no such option of train\. Did you mean 'data'"):
+    with pytest.raises(OptionError, match=r"not an option of train\. Did you mean 'data'"):
         shell.run("%%elasticdl_train --date data.parquet\nran = True")
     assert "ran" not in shell.names
 

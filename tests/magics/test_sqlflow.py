@@ -110,7 +110,7 @@ def test_an_error_is_one_message_with_the_place_in_the_cell(shell: Shell, capsys
         ("--connect a --connect b", "given twice"),
         ("--param x=1 --param x=2 SELECT 1", "x is given twice"),
         ("--param 1x=1 SELECT 1", "NAME=VALUE"),
-        ("--as 1x SELECT 1", "no name of a variable"),
+        ("--as 1x SELECT 1", "not a valid variable name"),
         ("--connect /nowhere/at/all.duckdb", "no directory"),
     ],
 )

@@ -68,7 +68,7 @@ def test_what_is_bound_elsewhere_than_on_loopback_is_always_encrypted():
     ("environment", "message"),
     [
         ({"ELASTICDL_BIND": "example.org"}, "ELASTICDL_BIND: 'example.org' is not an IP address"),
-        ({"ELASTICDL_BIND": "0.0.0.0"}, "ELASTICDL_ADVERTISE: is needed with ELASTICDL_BIND=0.0.0.0"),
+        ({"ELASTICDL_BIND": "0.0.0.0"}, "ELASTICDL_ADVERTISE: required with ELASTICDL_BIND=0.0.0.0"),
     ],
 )
 def test_places_that_cannot_be_are_refused(environment, message):

@@ -61,7 +61,7 @@ def test_every_record_is_read_once_and_in_order_whatever_the_shards_first_number
     expected = [row.encode() if isinstance(row, str) else row for shard in shards for row in shard]
     given = Lists({f"s{number}": shard for number, shard in enumerate(shards)}, first)
     if not expected:
-        with pytest.raises(DataError, match="gave no records"):
+        with pytest.raises(DataError, match="listed no records"):
             opened(given)
         return
     reader = opened(given)
@@ -158,10 +158,13 @@ def test_the_function_gets_the_data_the_parameters_and_the_tasks_size_if_it_take
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([1.5], "from 0 to 1 gave float for a record; all records must be str or bytes, or all of them lists"),
-        ([["a", 1]], "gave int for 'column_1' of a record"),
-        (["a", ["b"]], "from 0 to 2 gave list for a record"),
-        ([["a"], ["b", "c"]], "gave a record of 2 values, not of 1"),
+        (
+            [1.5],
+            "from 0 to 1 yielded float for a record; either all records must be str or bytes, or all must be lists",
+        ),
+        ([["a", 1]], "yielded int for 'column_1' of a record"),
+        (["a", ["b"]], "from 0 to 2 yielded list for a record"),
+        ([["a"], ["b", "c"]], "yielded a record with 2 values instead of 1"),
     ],
 )
 def test_a_record_of_another_type_is_named(records, message):
@@ -185,14 +188,14 @@ def test_too_many_and_too_few_records_are_errors():
             yield from self.shards[task.name]
 
     reader = opened(Whole({"t": list("abcd")}))
-    with pytest.raises(ModelError, match="from 0 to 2 gave more than 2 records; it must keep to the task's start"):
+    with pytest.raises(ModelError, match="from 0 to 2 yielded more than 2 records; it must stop at the task's end"):
         list(reader.read("t", 0, 2))
-    with pytest.raises(ModelError, match="from 0 to 6 gave 4 records only"):
+    with pytest.raises(ModelError, match="from 0 to 6 yielded only 4 records"):
         list(reader.read("t", 0, 6))
 
 
 def test_other_types_of_records_and_other_objects_are_refused():
-    with pytest.raises(ModelError, match=r"records_output_types is 'float32'; records are strings"):
+    with pytest.raises(ModelError, match=r"records_output_types is 'float32'; expected strings"):
         opened(Lists({"t": ["x"]}, records_output_types="float32"))
     assert opened(Lists({"t": ["x"]}, records_output_types="string")).form == "bytes"
     with pytest.raises(ModelError, match=r"m\.custom_data_reader returned a int, which has no method create_shards"):

@@ -112,7 +112,7 @@ def test_options_win_over_defaults(write: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "model_def", "given", "error", "parts"),
     [
-        ("def custom_model(): return 3", "m", {}, ModelError, ["gives int", "not a keras.Model"]),
+        ("def custom_model(): return 3", "m", {}, ModelError, ["returned int", "not a keras.Model"]),
         ("x = 1", "m", {}, OptionError, ["has no model", "custom_model"]),
         ("import absent_package", "m", {}, ModelError, ["importing m failed", "absent_package", "m.py, line 1"]),
         ("def custom_model():\n    return 1 / 0", "m", {}, ModelError, ["ZeroDivision", "m.py, line 2: return 1 / 0"]),

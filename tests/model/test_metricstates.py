@@ -92,7 +92,7 @@ def test_without_metrics_there_is_the_loss() -> None:
     ("form", "message"),
     [
         (lambda: {"loss": keras.metrics.Mean()}, "'loss' is the name of the mean loss"),
-        (lambda: {"x": 3}, "neither a Keras metric nor a function"),
+        (lambda: {"x": 3}, "expected a Keras metric or a function"),
         (lambda: 3, "dict or list"),
         (lambda: ["accuracy"], "binary_accuracy"),
         (lambda: ["nope"], "no metric named 'nope'"),

@@ -90,7 +90,7 @@ def test_a_sound_class_passes(zoo: Path) -> None:
         ({"model_def": "fintech.MyKerasModle"}, "model_def", ["Did you mean 'MyKerasModel'?"]),
         ({"model_def": "fintech.Layered"}, "model_def", ["not a keras.Model", "keras.layers.Layer", "line"]),
         ({"model_def": "fintech.Plain"}, "model_def", ["not a keras.Model", "nothing"]),
-        ({"model_def": "fintech.limits"}, "model_def", ["[1, 2]", "neither"]),
+        ({"model_def": "fintech.limits"}, "model_def", ["[1, 2]", "not a keras.Model class"]),
         ({"model_def": "fin tech.X"}, "model_def", ["not a dotted Python name"]),
         ({"model_def": "fintech"}, "model_def", ["fintech has several models", "fintech.NoInput"]),
         ({"model_def": "fintech.losses"}, "model_def", ["has no model", "custom_model"]),

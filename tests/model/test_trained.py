@@ -75,7 +75,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     variables = save_weights(small(), path)
     with pytest.raises(ModelError, match=r"shape \[3, 2\], but .*kernel of the model has \[3, 5\]"):
         load_weights(small(units=5), path, variables)
-    with pytest.raises(ModelError, match="4 variables, the model has 2"):
+    with pytest.raises(ModelError, match="4 variables, but the model has 2"):
         load_weights(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), path, variables)
 
 
@@ -202,7 +202,7 @@ def test_a_model_that_cannot_be_exported_is_still_saved(write: Any, tmp_path: Pa
 
 def test_an_incomplete_directory_is_refused(zoo: Path, tmp_path: Path) -> None:
     write_one(str(tmp_path / "out"), zoo, saved_model=False)
-    for path, message in (("absent", "no such directory"), ("zoo", "holds no trained model")):
+    for path, message in (("absent", "no such directory"), ("zoo", "is not a trained model")):
         with pytest.raises(OptionError, match=message) as caught:
             read_trained_model(tmp_path / path)
         assert caught.value.option == "trained_model"
@@ -212,7 +212,7 @@ def test_an_incomplete_directory_is_refused(zoo: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "trained_model.pb").write_bytes(b"\xff\xff\xff")
     with pytest.raises(OptionError, match="damaged"):
         read_trained_model(tmp_path / "out")
-    with pytest.raises(OptionError, match="holds no trained model"):
+    with pytest.raises(OptionError, match="is not a trained model"):
         read_trained_model("memory://nothing/here")
 
 

@@ -150,11 +150,11 @@ def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page)
 
     # While a cell waits, the buttons say that they cannot be heard; an interrupt ends the waiting, not the job.
     press_run(page, 4)
-    cell(page, 1).get_by_text("A cell waits for this job").wait_for()
+    cell(page, 1).get_by_text("A cell is waiting for this job").wait_for()
     lab.ask(f"kernels/{kernel}/interrupt", "POST")
     cell(page, 4).get_by_text("To end it: job.cancel()").first.wait_for()
     cell(page, 4).get_by_text("KeyboardInterrupt").first.wait_for()
-    cell(page, 1).get_by_text("A cell waits for this job").wait_for(state="detached")
+    cell(page, 1).get_by_text("A cell is waiting for this job").wait_for(state="detached")
     assert job.is_alive()
 
     # A new kernel knows nothing, and is shown the whole picture by the job's name; nor does the job need a browser.
@@ -171,7 +171,7 @@ def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page)
     # A second interrupt, at once, ends the job.
     living = processes(job)
     press_run(page, 4)
-    cell(page, 3).get_by_text("A cell waits for this job").wait_for()
+    cell(page, 3).get_by_text("A cell is waiting for this job").wait_for()
     lab.ask(f"kernels/{kernel}/interrupt", "POST")
     cell(page, 4).get_by_text("Interrupting once more").first.wait_for()
     lab.ask(f"kernels/{kernel}/interrupt", "POST")

@@ -64,7 +64,7 @@ def test_a_pod_that_is_to_leave_before_it_runs_has_ended():
 def test_without_room_the_schedulers_own_words_are_shown():
     state = state_of(pod(unscheduled("0/1 nodes are available: 1 Insufficient cpu.")))
     assert state.stage == "waits" and not state.hopeless and not state.trouble
-    assert state.text == "waits for room in the cluster: 0/1 nodes are available: 1 Insufficient cpu."
+    assert state.text == "is waiting for room in the cluster: 0/1 nodes are available: 1 Insufficient cpu."
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_without_room_the_schedulers_own_words_are_shown():
 def test_an_image_that_is_not_there_is_hopeless(reason, message):
     state = state_of(pod(waits(reason, message)))
     assert state.stage == "waits" and state.trouble and state.hopeless
-    assert state.text == f"its image registry/me:1 cannot be fetched: {message}"
+    assert state.text == f"its image registry/me:1 cannot be pulled: {message}"
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_running_out_of_memory_is_named_with_the_limit_and_counts():
     state = state_of(pod(ended(137, "OOMKilled"), limit="256Mi", role="ps"))
     assert state.counts and state.named and state.code == -9
     assert state.text == "was killed for using more memory than its limit of 256Mi (see ps_resource_limit)"
-    assert "there was on its node" in state_of(pod(ended(137, "OOMKilled"))).text
+    assert "was available on its node" in state_of(pod(ended(137, "OOMKilled"))).text
 
 
 def test_running_out_of_memory_counts_even_when_the_pod_is_deleted_then():
@@ -150,8 +150,8 @@ def test_newer_clusters_say_why_they_disrupt(reason, says):
     ("events", "text"),
     [
         ([], "was deleted from the cluster"),
-        (["Killing", "Preempted"], "was preempted by a pod of higher priority"),
-        (["TaintManagerEviction"], "was taken off its node, which has a taint now"),
+        (["Killing", "Preempted"], "was preempted by a pod with higher priority"),
+        (["TaintManagerEviction"], "was removed from its node, which is now tainted"),
     ],
 )
 @pytest.mark.parametrize("status", [RUNS, ended(137), ended(143), ended(0), {}])

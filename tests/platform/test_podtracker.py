@@ -75,7 +75,7 @@ def test_what_it_waits_for_is_told_when_it_changes():
     pods = tracker()
     condition = {"type": "PodScheduled", "status": "False", "message": "no cpu"}
     full = pod_of(phase="Pending", conditions=[condition])
-    assert pods.observed(full, 1.0) == [Stuck(WORKER, "waits for room in the cluster: no cpu")]
+    assert pods.observed(full, 1.0) == [Stuck(WORKER, "is waiting for room in the cluster: no cpu")]
     assert pods.observed(full, 2.0) == []
     assert pods.observed(RUNS, 3.0) == [Stuck(WORKER, "")]
 

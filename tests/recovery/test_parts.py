@@ -39,7 +39,7 @@ def test_schedules_are_read_in_the_order_of_their_times():
 
 @pytest.mark.parametrize("text", ["10s kill client", "kill worker-0", "1s scale", "soon kill ps-1"])
 def test_a_schedule_that_is_not_understood_is_refused(text):
-    with pytest.raises(OptionError, match=r"schedule: .*not understood"):
+    with pytest.raises(OptionError, match=r"schedule: .*is not valid"):
         parse_schedule(text)
 
 

@@ -85,10 +85,10 @@ def test_nothing_after_an_error_is_run(tmp_path: Path, capsys: Captured) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--host", "0.0.0.0"], "--tls_cert and --tls_key are needed"),
+        (["--host", "0.0.0.0"], "--tls_cert and --tls_key are required"),
         (["--tls_cert", "x"], "--tls_key"),
         (["--tls_cert", "/nowhere/c", "--tls_key", "/nowhere/k"], "cannot be read"),
-        (["--host", "0.0.0.0", "--no_token", "--tls_cert", "c", "--tls_key", "k"], "a token is needed"),
+        (["--host", "0.0.0.0", "--no_token", "--tls_cert", "c", "--tls_key", "k"], "a token is required"),
     ],
 )
 def test_the_server_refuses_to_be_open(arguments: list[str], words: str, capsys: Captured) -> None:

@@ -132,7 +132,7 @@ def test_buttons_that_the_kernel_cannot_hear_say_so() -> None:
         job.is_waited_for = waited
         controls.update(running(workers=2))
         assert (controls._stop.disabled, controls._more.disabled, controls._logs.disabled) == (waited,) * 3
-        assert ("Interrupt it" in controls._note.value) == waited
+        assert ("Interrupt the cell" in controls._note.value) == waited
 
 
 def test_quick_clicks_all_count() -> None:

@@ -1,4 +1,4 @@
-"""`elasticdl_nb.Embedding`: rows for any ids, without saying how many there are.
+"""`elasticdl_nb.Embedding`: rows for any ids, without declaring how many there are.
 
 For models: importing this module loads TensorFlow.
 """
@@ -23,15 +23,16 @@ BUCKETS = 1 << 16
 
 @keras.saving.register_keras_serializable(package="elasticdl_nb")
 class Embedding(keras.layers.Layer):  # type: ignore[misc]
-    """Turns int64 ids of any value, negative ones too, into rows of `output_dim` values.
+    """Turns int64 ids of any value, including negative ones, into rows of `output_dim` values.
 
     Input: integers [n, …], dense, ragged [n, None] or sparse [n, m]. Without a `combiner` the output is
-    float32 [n, …, output_dim], ragged for ragged input; sparse input needs one. With "sum", "mean" or "sqrtn" (the sum
-    divided by the square root of their number) the rows of the last dimension's ids become one; of no ids, zeros.
+    float32 [n, …, output_dim], ragged for ragged input; sparse input requires a combiner. With "sum", "mean" or "sqrtn"
+    (the sum divided by the square root of their number), the rows of the ids along the last dimension are combined into
+    one; without ids, it is zeros.
 
-    In a training job rows are in tables, in the worker or on parameter servers, and come into being when an id is first
-    seen. The trained model has the ids and their rows as weights; other ids have zeros then. In Keras without a job,
-    ids share `buckets` rows by their hash.
+    In a training job, rows are in tables, in the worker or on parameter servers, and are created when an id is first
+    seen. The trained model has the ids and their rows as weights; all other ids then have zeros. In Keras without a
+    job, ids share `buckets` rows by their hash.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         )
 
     def hold(self, ids: Ids, rows: Array) -> None:
-        """Have these rows as weights from now on, and zeros for other ids; ids int64 [n], sorted and all different."""
+        """Use these rows as weights from now on and zeros for other ids; ids int64 [n], sorted, without duplicates."""
         self._served = None
         self._tracker.unlock()
         if self._rows is not None:
@@ -146,7 +147,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self._rows.assign(rows)
 
     def make_room(self, saved: Mapping[str, tuple[int, ...]]) -> None:
-        """Make the weights those of a trained model, whose variables have these shapes by path."""
+        """Prepare the weights for those of a trained model, whose variables have these shapes, keyed by path."""
         shape = saved.get(f"{self.path}/ids")
         if shape is not None:
             self.hold(np.zeros(shape, np.int64), np.zeros((shape[0], self.output_dim), np.float32))
@@ -171,7 +172,7 @@ class ServedRows(ServedLayer):
         )
 
     def unserving(self) -> Callable[[], None]:
-        """Give the layer the rows of the table; without training, it has hashed ones."""
+        """Give the layer the rows of the table; without training, it uses hashed rows."""
         if self.layers.source is None:
             return self._hash
         blocks = list(self.exported())

@@ -1,8 +1,8 @@
 """Large Keras Embedding layers whose rows live outside the model: in tables of this process, or on parameter servers.
 
 Within `serving()` the `build` of `keras.layers.Embedding` is replaced: a large layer allocates nothing, and its `call`
-takes rows from wherever they are. Models need no change. Training goes through `served_step`, which knows the ids of a
-batch before its step; everywhere else (evaluation, a user's own calls) a layer fetches its rows while the graph runs.
+takes rows from wherever they are. Models need no change. Training goes through `served_step`, which knows a batch's ids
+before its step. Everywhere else (evaluation, a user's own calls) a layer fetches its rows while the graph runs.
 
 For workers: importing this module loads TensorFlow.
 """
@@ -26,7 +26,7 @@ from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 THRESHOLD = 2 << 20
-"""Bytes from which on a layer's matrix is served; the environment variable ELASTICDL_SERVE_FROM_BYTES wins over it."""
+"""Size in bytes from which a layer's matrix is served; the variable ELASTICDL_SERVE_FROM_BYTES overrides it."""
 
 _BLOCK = 1 << 16
 _patch_lock = threading.Lock()
@@ -34,24 +34,24 @@ _active: list[ServedLayers] = []
 
 
 class RowSource(Protocol):
-    """Where rows are: a parameter store of this process, or the servers."""
+    """Where rows are: a parameter store in this process, or the servers."""
 
     def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
-        """Return the rows of `ids`, int64 [n] and all different, as float32 [n, dim]."""
+        """Return the rows of `ids`, int64 [n] without duplicates, as float32 [n, dim]."""
 
     def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
         """Return all rows of a table, block by block."""
 
 
 class CallTrace(Protocol):
-    """What stands in for tables while a graph is traced; see `served_step`."""
+    """What takes the place of tables while a graph is traced; see `served_step`."""
 
     def rows(self, layer: ServedLayer, ids: tf.Tensor) -> tf.Tensor:
         """Return the rows of `ids`, int64 [n], as float32 [n, dim], for the next call of a layer."""
 
 
 class ServedLayers:
-    """The served layers of a model, in the order in which they were built, and where their rows are."""
+    """The served layers of a model, in the order in which they were built, and the source of their rows."""
 
     def __init__(self, threshold: int | None = None, seed: int = 0) -> None:
         self.threshold = threshold or int(os.environ.get("ELASTICDL_SERVE_FROM_BYTES", THRESHOLD))
@@ -61,22 +61,22 @@ class ServedLayers:
         self.trace: CallTrace | None = None
 
     def specs(self) -> list[TableSpec]:
-        """Return what the tables of all layers are like."""
+        """Return the specifications of all layers' tables."""
         return [layer.spec for layer in self.layers]
 
     def add(self, layer: ServedLayer) -> None:
-        """Take a layer, whose table gets the layer's path as its name."""
+        """Add a layer, whose table is named after the layer's path."""
         self.layers.append(layer)
 
     def name_for(self, layer: keras.layers.Layer) -> str:
-        """Return a name for the table of a layer that is being built; no other layer has it."""
+        """Return a unique name for the table of a layer that is being built."""
         taken = {served.name for served in self.layers}
         base = str(layer.path or layer.name)
         return next(name for n in range(1, len(taken) + 2) if (name := base if n == 1 else f"{base}#{n}") not in taken)
 
     @contextlib.contextmanager
     def tracing(self, trace: CallTrace) -> Iterator[None]:
-        """Have all layers take their rows from `trace` within the block."""
+        """Make all layers take their rows from `trace` within the block."""
         self.trace = trace
         try:
             yield
@@ -84,13 +84,13 @@ class ServedLayers:
             self.trace = None
 
     def unserve(self) -> None:
-        """Make ordinary layers of all, with the rows that training has given them; of none if rows cannot be had."""
+        """Turn all layers back into ordinary ones with their trained rows, or none if rows are not available."""
         for put_back in [layer.unserving() for layer in self.layers]:
             put_back()
 
 
 class ServedLayer:
-    """A layer whose rows are in a table: what all kinds of them share."""
+    """A layer whose rows are in a table: what all kinds of such layers share."""
 
     def __init__(self, layers: ServedLayers, layer: keras.layers.Layer, spec: TableSpec) -> None:
         self.layers, self.layer, self.spec = layers, layer, spec
@@ -118,7 +118,7 @@ class ServedLayer:
 
     def _lookup(self, ids: Ids) -> Array:
         self.check(ids)
-        if self.layers.source is None:  # before training has begun: all rows have their initial values
+        if self.layers.source is None:  # training has not begun: all rows have their initial values
             return self._initial(ids)
         return np.ascontiguousarray(self.layers.source.lookup(self.name, ids, create=False), np.float32)
 
@@ -131,7 +131,7 @@ class ServedLayer:
         if low < 0 or high >= size:
             raise DataError(
                 f"embedding {self.name}: id {low if low < 0 else high} is not one of its {size} (0 to {size - 1}); "
-                "give the layer a larger input_dim, or fold the ids into its range"
+                "give the layer a larger input_dim, or map the ids into its range"
             )
 
     def _initial(self, ids: Ids) -> Array:
@@ -146,11 +146,11 @@ class ServedLayer:
         return iter(()) if self.layers.source is None else self.layers.source.export(self.name)
 
     def unserve(self) -> None:
-        """Give the layer its rows back and take no further part in it."""
+        """Give the layer its rows back and stop serving it."""
         self.unserving()()
 
     def unserving(self) -> Callable[[], None]:
-        """Take the rows; return what does the rest of `unserve`."""
+        """Fetch the rows; return a function that does the rest of `unserve`."""
         raise NotImplementedError
 
 
@@ -171,7 +171,7 @@ class ServedEmbedding(ServedLayer):
             setattr(layer, name, MethodType(getattr(self, f"_{name}"), self.layer))
 
     def matrix(self) -> Array:
-        """Return all rows, float32 [input_dim, dim]; one that nobody has asked for yet has its initial value."""
+        """Return all rows, float32 [input_dim, dim]; those not requested yet have their initial values."""
         size = self.layer.input_dim
         values = np.empty((size, self.dim), np.float32)
         for start in range(0, size, _BLOCK):
@@ -182,7 +182,7 @@ class ServedEmbedding(ServedLayer):
         return values
 
     def unserving(self) -> Callable[[], None]:
-        """Make an ordinary layer of it again."""
+        """Turn it back into an ordinary layer."""
         values = self.matrix()
 
         def put_back() -> None:
@@ -192,7 +192,7 @@ class ServedEmbedding(ServedLayer):
         return put_back
 
     def _give_back(self) -> None:
-        """Let the layer make its variable after all, whose path is that of an ordinary layer."""
+        """Let the layer create its variable after all, with the path that an ordinary layer's variable has."""
         for name in _REPLACED:
             delattr(self.layer, name)
         self.layers.layers.remove(self)
@@ -202,7 +202,7 @@ class ServedEmbedding(ServedLayer):
             self._build(self.layer)
         self.layer._tracker.lock()
 
-    # ------------------------------------------------------------ what replaces the layer's own methods
+    # ------------------------------------------------------------ replacements of the layer's own methods
 
     def _call(self, layer: Any, inputs: Any) -> Any:
         if inputs.dtype not in ("int32", "int64"):
@@ -225,13 +225,13 @@ class ServedEmbedding(ServedLayer):
     def _must_be_idle(self) -> None:
         if self.layers.source is not None:
             raise ModelError(
-                f"embedding {self.name}: its weights cannot be set during training, as its rows are in tables; set "
-                "them where the model is made"
+                f"embedding {self.name}: its weights cannot be set during training, because its rows are in tables; "
+                "set them where the model is created"
             )
 
 
 def active() -> ServedLayers | None:
-    """The layers of the `serving` block that this is called in, if it is."""
+    """The layers of the `serving` block in which this is called, or None outside of one."""
     return _active[-1] if _active else None
 
 
@@ -243,7 +243,7 @@ def _initializer_config(layer: Any) -> Any:
 
 
 def can_be_served(layer: Any) -> bool:
-    """Whether an Embedding layer is of the plain kind: whatever needs its whole matrix in one place is not."""
+    """Whether an Embedding layer can do without its whole matrix in one place."""
     return (
         type(layer) is keras.layers.Embedding
         and layer.trainable
@@ -266,10 +266,10 @@ def _rows_can_be_initialized(layer: Any) -> bool:
 
 @contextlib.contextmanager
 def serving(layers: ServedLayers) -> Iterator[None]:
-    """Within the block, large Embedding layers that are made go into `layers`, whenever they are built.
+    """Add large Embedding layers that are created within the block to `layers`, whenever they are built.
 
-    A layer that cannot be served (regularized, constrained, quantized, frozen, of a derived class, with an initializer
-    that makes whole matrices) stays as it is.
+    A layer that cannot be served (regularized, constrained, quantized, frozen, of a derived class, or with an
+    initializer that makes whole matrices) stays as it is.
     """
     with _patch_lock:
         original = keras.layers.Embedding.build
@@ -283,7 +283,7 @@ def serving(layers: ServedLayers) -> Iterator[None]:
             ServedEmbedding(layers, layer, original)
             layer.built = True
 
-        # Keras keeps, in every layer, the `build` that its class had when it was made.
+        # Every Keras layer keeps the `build` that its class had when the layer was created.
         keras.layers.Embedding.build = build
         _active.append(layers)
         try:

@@ -1,7 +1,7 @@
 """The graphs of a training step with served layers: one finds the ids of a batch, the other computes with their rows.
 
-As rows come in as arguments, a step is the same wherever they are, can be computed again from newer ones, and the rows
-of the next batch can be on their way while this one is computed. What has rows of one length travels as one tensor.
+Because rows are arguments, a step is the same wherever they are kept, can be computed again with newer rows, and the
+next batch's rows can be fetched while this one is computed. Rows of the same length travel as one tensor.
 
 For workers: importing this module loads TensorFlow.
 """
@@ -26,11 +26,11 @@ class Call(NamedTuple):
 
 
 class Group(NamedTuple):
-    """The calls whose rows have `dim` values: their layers, those of one layer next to each other."""
+    """The calls whose rows have `dim` values: their layers, with calls of the same layer next to each other."""
 
     dim: int
     places: tuple[int, ...]
-    """Where the calls stand among all calls of a step."""
+    """The positions of the calls among all calls of a step."""
     layers: tuple[ServedLayer, ...]
 
 
@@ -38,7 +38,7 @@ class ServedStep:
     """The graphs for batches of the form `element_spec`.
 
     `finish(loss, gradients)` is called inside the graph of `compute` with the gradients of the model's trainable
-    variables; its results are passed on. `notes` says which layers had to be made ordinary ones, and why.
+    variables; its results are returned. `notes` says which layers had to become ordinary ones, and why.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class ServedStep:
     # ------------------------------------------------------------ ids
 
     def ids(self, features: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Return, for each group, the ids int64 [n] of all its calls, and how many each call has, int32 [calls]."""
+        """Return, for each group, the ids of all its calls, int64 [n], and how many each call has, int32 [calls]."""
         if not self.groups:
             return []
         flat = tf.nest.flatten(features, expand_composites=True)
         return self._find_ids(*flat)  # type: ignore[no-any-return]
 
     def _ids_graph(self) -> Any:
-        """Trace a forward step and keep what leads to ids; layers whose ids come too late are made ordinary ones."""
+        """Trace a forward step and keep what leads to ids; layers whose ids come too late become ordinary ones."""
         specs = tf.nest.flatten(self._spec[0], expand_composites=True)
         while True:
             trace = _IdsTrace()
@@ -84,7 +84,7 @@ class ServedStep:
         if not fetches:
             return None
         pruned = wrapped.prune(wrapped.inputs[: len(specs)], fetches)
-        # Called by itself, such a function first tries its arguments as another signature, which costs milliseconds.
+        # Such a function, when called itself, first tries its arguments as another signature, which costs milliseconds.
         return tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False)
 
     def _forward_with(self, trace: _IdsTrace) -> Callable[..., tf.Tensor]:
@@ -101,7 +101,7 @@ class ServedStep:
     def compute(self, features: Any, labels: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
         """Compute a step; `rows` has for each group (rows [m, dim], places int32 [n] among them, sizes as in `ids`).
 
-        Returns what `finish` did and the gradient of each group's n rows, float32 [n, dim].
+        Returns the results of `finish` and the gradient of each group's n rows, float32 [n, dim].
         """
         return self._compute(features, labels, rows)  # type: ignore[no-any-return]
 
@@ -129,7 +129,7 @@ class ServedStep:
 
 
 class _IdsTrace:
-    """Notes the ids of every call; the rows it gives are zeros."""
+    """Records the ids of every call; the rows it returns are zeros."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -141,7 +141,7 @@ class _IdsTrace:
 
 
 class _StepTrace:
-    """Gives the calls the rows that came with the step, one after the other."""
+    """Gives the calls the rows that were passed to the step, one after the other."""
 
     def __init__(self, parts: Sequence[tf.Tensor]) -> None:
         self._parts = iter(parts)
@@ -164,7 +164,7 @@ def _hindered(graph: Any, calls: Sequence[Call]) -> dict[ServedLayer, str]:
     hindered: dict[ServedLayer, str] = {}
     for call in calls:
         if call.ids.graph is not graph:
-            hindered[call.layer] = "it is called within a loop, a condition or a function of the model's own"
+            hindered[call.layer] = "it is called inside a loop, a condition or one of the model's own functions"
         elif _depends(call.ids, {other.rows.ref() for other in calls if other.rows.graph is graph}):
             hindered[call.layer] = "its ids depend on the rows of another embedding"
     return hindered

@@ -1,4 +1,4 @@
-"""How the user's functions want to be called: their arguments, seen from their signatures."""
+"""How to call the user's functions: their arguments, according to their signatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The function's parameters; none for what has no signature (some functions written in C)."""
+    """The function's parameters; none if it has no signature (as some functions written in C)."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -37,7 +37,7 @@ def takes_by_name(function: Callable[..., Any]) -> tuple[list[str], bool]:
 
 
 def is_pair_function(function: Callable[..., Any]) -> bool:
-    """Whether the function wants two values, such as labels and outputs, rather than returning such a function."""
+    """Whether the function takes two values, such as labels and outputs, rather than returning such a function."""
     given = positional(function)
     if len(given) >= 2:
         first_two = (given[0].name, given[1].name)
@@ -47,7 +47,7 @@ def is_pair_function(function: Callable[..., Any]) -> bool:
 
 
 def outputs_first(function: Callable[..., Any], default: bool) -> bool:
-    """Whether a function of labels and outputs takes the outputs first, judged by its parameters' names."""
+    """Whether a function of labels and outputs takes the outputs first, judging by its parameters' names."""
     names = [parameter.name for parameter in positional(function)[:2]]
     if len(names) < 2:
         return default
@@ -59,7 +59,7 @@ def outputs_first(function: Callable[..., Any], default: bool) -> bool:
 
 
 def attribute_of(model: Any, names: Collection[str]) -> Any:
-    """Return the first of these attributes that the model's class (not Keras') has, ready to be called; or None.
+    """Return the first of these attributes that the model's own class (not Keras') has, ready to be called, or None.
 
     A function without a `self` works too, whether or not it is marked as a static method.
     """

@@ -1,7 +1,7 @@
 """A model's `custom_data_reader`: the user's own reader behind the interface of all readers.
 
-The user's object gives shards, `create_shards() -> {name: (start, count)}` or `[(name, start, end)]`, and their records
-one by one, `read_records(task)`. Its code runs in one thread of its own, as database connections often demand.
+The user's object lists shards, `create_shards() -> {name: (start, count)}` or `[(name, start, end)]`, and yields their
+records one by one, `read_records(task)`. Its code runs in a thread of its own, as database connections often require.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _END = object()
 
 @dataclass(frozen=True)
 class ShardTask:
-    """What `read_records` is asked for: records [start, end) of a shard, counted as the shard counts them."""
+    """What `read_records` has to read: records [start, end) of a shard, as the shard numbers them."""
 
     shard_name: str
     start: int
@@ -45,12 +45,12 @@ class ShardTask:
 
     @property
     def shard(self) -> ShardTask:
-        """The task itself, for readers that ask for `task.shard.name`, `task.shard.start` and `task.shard.end`."""
+        """The task itself, for readers that use `task.shard.name`, `task.shard.start` and `task.shard.end`."""
         return self
 
 
 class CustomReader:
-    """A `Reader` of what the user's reader reads. A record is text or bytes, or a list of these (one per column)."""
+    """A `Reader` over the user's reader. A record is text or bytes, or a list of these (one per column)."""
 
     def __init__(
         self, make: Any, where: str, root: str, data: Sequence[str], params: Mapping[str, Any], records_per_task: int
@@ -58,8 +58,8 @@ class CustomReader:
         """Call the user's function `make`, found at `where` in the zoo at `root`, and look at its first record.
 
         It gets the only item of `data` or a list of them, `records_per_task` if it takes that, and `params`. Raises
-        ModelError where the user's code fails or does not keep the contract, OptionError for a parameter it does not
-        take, DataError if there are no records.
+        ModelError if the user's code fails or does not follow the contract, OptionError for a parameter that it does
+        not take, and DataError if there are no records.
         """
         self._where, self._root = where, root
         self._thread = ThreadPoolExecutor(1, "custom_data_reader")
@@ -72,14 +72,14 @@ class CustomReader:
     # ------------------------------------------------------------ the interface of readers
 
     def check(self) -> None:
-        """There is nothing left to check."""
+        """Do nothing: everything has been checked already."""
 
     def files(self) -> list[FileRecords]:
         """Return the shards, each with its number of records and the number of its first one."""
         return list(self._shards)
 
     def read(self, path: str, start: int, end: int) -> Iterator[Chunk]:
-        """Read records [start, end) of a shard; raises ModelError where the user's code fails or gives others."""
+        """Read records [start, end) of a shard; raises ModelError if the user's code fails or yields others."""
         chunks = self._chunks(ShardTask(path, start, end))
         try:
             while (chunk := self._thread.submit(next, chunks, None).result()) is not None:
@@ -126,21 +126,21 @@ class CustomReader:
             ) from None
         found = [shard for shard in found if shard.records]
         if not found:
-            raise DataError(f"{where} gave no records, it returned {_shown(given)}")
+            raise DataError(f"{where} listed no records; it returned {_shown(given)}")
         return found
 
     def _look_at_first(self) -> None:
         types = self._attribute("records_output_types")
         if types is not None and getattr(types, "name", types) not in ("string", "str", str, bytes):
             raise ModelError(
-                f"{self._where}: records_output_types is {types!r}; records are strings (tf.string), or lists of them"
+                f"{self._where}: records_output_types is {types!r}; expected strings (tf.string) or lists of them"
             )
         shard = self._shards[0]
         task = ShardTask(shard.path, shard.start, shard.start + 1)
         with user_code(self._doing(task), self._root):
             record = next(iter(self._reader.read_records(task)), _END)
         if record is _END:
-            raise DataError(f"{self._doing(task)} gave no record, though create_shards() says there is one")
+            raise DataError(f"{self._doing(task)} yielded no record, although create_shards() lists one")
         names = [str(name) for name in getattr(self._attribute("metadata"), "column_names", None) or ()]
         if isinstance(record, (list, tuple)):
             self.form = "strings"
@@ -160,14 +160,14 @@ class CustomReader:
         while left:
             some = self._take(records, left, task)
             if not some:
-                raise ModelError(f"{self._doing(task)} gave {task.end - task.start - left} records only")
+                raise ModelError(f"{self._doing(task)} yielded only {task.end - task.start - left} records")
             left -= len(some)
             yield self._chunk(some, task)
         with user_code(self._doing(task), self._root):
             if next(records, _END) is not _END:
                 raise ModelError(
-                    f"{self._doing(task)} gave more than {task.end - task.start} records; it must keep to the task's "
-                    "start and end, as other tasks ask for the others"
+                    f"{self._doing(task)} yielded more than {task.end - task.start} records; it must stop at the "
+                    "task's end, as other tasks read the rest"
                 )
 
     def _take(self, records: Iterator[Any], most: int, task: ShardTask) -> list[Any]:
@@ -194,7 +194,7 @@ class CustomReader:
         width = len(self.metadata.column_names)
         for record in records:
             if len(record) != width:
-                raise ModelError(f"{self._doing(task)} gave a record of {len(record)} values, not of {width}")
+                raise ModelError(f"{self._doing(task)} yielded a record with {len(record)} values instead of {width}")
         columns = list(zip(*records, strict=True))
         for name, column in zip(self.metadata.column_names, columns, strict=True):
             self._check_types(column, (str, bytes), task, f"{name!r} of a record")
@@ -205,8 +205,8 @@ class CustomReader:
         for kind in set(map(type, values)):
             if not issubclass(kind, wanted):
                 raise ModelError(
-                    f"{self._doing(task)} gave {_type_name(kind)} for {what}; all records must be str or bytes, or all "
-                    "of them lists of str or bytes"
+                    f"{self._doing(task)} yielded {_type_name(kind)} for {what}; either all records must be str or "
+                    "bytes, or all must be lists of str or bytes"
                 )
 
 

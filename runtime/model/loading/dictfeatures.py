@@ -1,4 +1,4 @@
-"""Calling a model with features that may come as a dict while its `call` wants a tensor."""
+"""Calling a model with features that may be a dict although its `call` expects a tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 
 class FeatureForm:
-    """Decides once, at the first features seen, whether the model gets a one-key dict or its value."""
+    """Decides once, with the first features, whether the model gets a one-key dict or its value."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -32,10 +32,10 @@ class FeatureForm:
         return self._model(self._pick(features), training=training)
 
     def signature(self) -> Any:
-        """Return the TensorSpecs of any number of records for which the model was built; None if it declares its own.
+        """Return the TensorSpecs, for any number of records, that the model was built for; None if it declares its own.
 
-        What Keras would write down by itself for a subclassed model is float32 whatever it was given: identifiers
-        beyond 2**24 would not survive that.
+        What Keras would record for a subclassed model is float32, whatever it was given, which would corrupt
+        identifiers beyond 2**24.
         """
         if self._built_with is None or getattr(self._model, "inputs", None):
             return None
@@ -56,8 +56,8 @@ class FeatureForm:
             return False
         if getattr(self._model, "inputs", None):
             return isinstance(self._model.input, Mapping)
-        # A subclassed model: only calling it tells. Errors of any kind mean that it does not take the dict; if it
-        # does not take the value either, that call's error is the one to see.
+        # A subclassed model: only calling it tells. Any error means that it does not take the dict; if it does not
+        # take the value either, that call's error is the one to show.
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -71,7 +71,7 @@ class FeatureForm:
         return True
 
     def _try(self, spec: Any) -> None:
-        """Trace one call; the graph is thrown away, the variables stay."""
+        """Trace one call; the graph is discarded, the variables stay."""
         tf.function(lambda features: self._model(features, training=False)).get_concrete_function(spec)
 
 

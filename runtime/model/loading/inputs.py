@@ -1,4 +1,4 @@
-"""From chunks of records to batches of features and labels, by the user's input function or dataset_fn."""
+"""From chunks of records to batches of features and labels, with the user's input function or dataset_fn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.model.loading.modules import user_code
 from elasticdl_nb.runtime.model.loading.unlabelled import without_labels
 
 PARSED_AT_ONCE = 4096
-"""Records that a batched input function is given at a time, if the task has as many."""
+"""Number of records that a batched input function gets at a time, if the task has that many."""
 
 
 def make_batches(
@@ -33,10 +33,10 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Return the batches of one task as a dataset that can be iterated again and again.
 
-    Elements are (features, labels), or features alone when predicting. With `shuffle_seed`, the records of the task
-    are mixed, in another order for every `number` (for every iteration, without one), except before a dataset_fn that
-    takes single records: shuffling is the user's there. Raises ModelError if the user's function fails or returns
-    something else.
+    Elements are (features, labels), or only features when predicting. With `shuffle_seed`, the task's records are
+    shuffled, in a different order for every `number` (without one, for every iteration), except before a dataset_fn
+    that takes single records, where shuffling is up to the user. Raises ModelError if the user's function fails or
+    returns something else.
     """
     function = input_fn if input_fn is not None else dataset_fn
     assert function is not None
@@ -47,7 +47,7 @@ def make_batches(
     elif input_fn is None:
         records = chunks.rebatch(batch_size)
     else:
-        # A call costs the same for one batch as for many small ones.
+        # A call costs as much for one small batch as for many.
         records = chunks.rebatch(max(1, min(PARSED_AT_ONCE, task_records) // batch_size) * batch_size)
     name = getattr(function, "__name__", "input_fn")
     if input_fn is not None:
@@ -90,7 +90,7 @@ def _takes_mode(function: Callable[..., Any]) -> bool:
 
 
 def _record_function(function: Callable[..., Any], mode: Mode, metadata: Any) -> Callable[[Any], Any]:
-    """The input function with mode and metadata given, where it takes them."""
+    """The input function with mode and metadata bound, where it takes them."""
     named = {parameter.name for parameter in parameters(function)}
     extra: dict[str, Any] = {}
     if "metadata" in named:
@@ -141,6 +141,6 @@ def _apply_dataset_fn(
         return dataset
     if not pair:
         raise ModelError(
-            f"{name} must give a dataset of (features, label) in {mode.value}; its elements are {_form(spec)}"
+            f"{name} must return a dataset of (features, label) in {mode.value}; its elements are {_form(spec)}"
         )
     return dataset

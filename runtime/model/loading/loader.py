@@ -1,4 +1,4 @@
-"""Loading a user's model, with everything that belongs to it, in every form of the model contract.
+"""Loading a user's model and everything that belongs to it, in every form of the model contract.
 
 For workers: importing this module loads TensorFlow.
 """
@@ -41,8 +41,9 @@ __all__ = ["LoadedModel", "MetricSet", "ModelDefinition", "load", "load_function
 def load(definition: ModelDefinition) -> LoadedModel:
     """Import the model's module from its zoo and make the model.
 
-    Set `keras.utils.set_random_seed` before, for the same initial weights every time. Raises OptionError for a name
-    that is not there or parameters nobody takes, ModelError where the user's code fails or keeps another contract.
+    Call `keras.utils.set_random_seed` before, for the same initial weights every time. Raises OptionError for a name
+    that does not exist or parameters that nothing takes, and ModelError if the user's code fails or does not follow
+    the model contract.
     """
     zoo = Zoo(definition.zoo)
     location = zoo.locate(definition.model_def)
@@ -54,14 +55,14 @@ def load(definition: ModelDefinition) -> LoadedModel:
         with user_code(f"making {definition.model_def}", definition.zoo):
             model = target(**arguments)
     if not isinstance(model, keras.Model):
-        raise ModelError(f"{definition.model_def} gives {type(model).__name__}, which is not a keras.Model")
+        raise ModelError(f"{definition.model_def} returned {type(model).__name__}, which is not a keras.Model")
     return LoadedModel(definition, zoo, module, model, left)
 
 
 def load_function(zoo: str, name: str, option: str, *, model_def: str = "") -> Any:
-    """Import a function of a zoo by its dotted name, without making a model.
+    """Import a function from a zoo by its dotted name, without making a model.
 
-    A bare name is looked up in the module of `model_def`. Raises OptionError(option, …) if it is not there.
+    A bare name is looked up in the module of `model_def`. Raises OptionError(option, …) if it does not exist.
     """
     source = Zoo(zoo)
     module = import_from_zoo(source, source.locate(model_def).module) if model_def else None
@@ -77,7 +78,7 @@ def _target(module: ModuleType, attributes: tuple[str, ...], dotted: str) -> Any
     for attribute in attributes:
         if not hasattr(target, attribute):
             near = did_you_mean(attribute, dir(target))
-            raise OptionError("model_def", f"{target.__name__} has no {attribute!r}, asked for as {dotted}.{near}")
+            raise OptionError("model_def", f"{target.__name__} has no {attribute!r} (from {dotted}).{near}")
         target = getattr(target, attribute)
     if isinstance(target, ModuleType):
         target = _model_of_module(target)
@@ -87,8 +88,8 @@ def _target(module: ModuleType, attributes: tuple[str, ...], dotted: str) -> Any
     if not isinstance(target, keras.Model) and not callable(target):
         raise OptionError(
             "model_def",
-            f"{dotted} is a {type(target).__name__}, which is neither a keras.Model class, nor a function that returns "
-            "a model, nor a model",
+            f"{dotted} is a {type(target).__name__}, which is not a keras.Model class, a function that returns "
+            "a model, or a model",
         )
     return target
 
@@ -112,10 +113,10 @@ def _model_of_module(module: ModuleType) -> Any:
 def _constructor_arguments(
     target: Any, definition: ModelDefinition, zoo: Zoo, module: ModuleType
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide `params` into those for the model and those left for the optimizer.
+    """Split `params` into those for the model and those left for the optimizer.
 
-    A parameter goes to the model if its constructor names it; else to the optimizer if its function does; else to a
-    `**kwargs` of the constructor.
+    A parameter goes to the model if its constructor names it, else to the optimizer if its function names it, else to
+    the constructor's `**kwargs`.
     """
     if isinstance(target, keras.Model):
         return {}, dict(definition.params)
@@ -132,7 +133,7 @@ def _constructor_arguments(
         and parameter.name not in definition.params
     ]  # fmt: skip
     if required:
-        raise OptionError("params", f"{definition.model_def} needs {' and '.join(required)}, which params lacks")
+        raise OptionError("params", f"{definition.model_def} requires {' and '.join(required)}, missing in params")
     return (
         {name: value for name, value in definition.params.items() if name in mine},
         {name: value for name, value in definition.params.items() if name not in mine},
@@ -140,7 +141,7 @@ def _constructor_arguments(
 
 
 def _optimizer_names_before_model(target: Any, definition: ModelDefinition, zoo: Zoo, module: ModuleType) -> list[str]:
-    """Names of the arguments of the optimizer's function, asked for before there is a model."""
+    """Names of the arguments of the optimizer's function, found before there is a model."""
     if definition.optimizer:
         given = _named(definition.optimizer, "optimizer", zoo, module)
         return OptimizerSource(given, f"optimizer={definition.optimizer}").arguments()[0]
@@ -151,7 +152,7 @@ def _optimizer_names_before_model(target: Any, definition: ModelDefinition, zoo:
 
 
 def _named(name: str, role: str, zoo: Zoo, module: ModuleType) -> Any:
-    """The object an option names, or a list of several metrics; what is of Keras stays a name."""
+    """The object that an option names, or a list of several metrics; Keras' names stay names."""
     if role == "eval_metrics_fn" and "," in name:
         return [_named(one, role, zoo, module) for one in names_in(name)]
     if keras_names.is_name_for(role, name) and not hasattr(module, name):
@@ -159,7 +160,7 @@ def _named(name: str, role: str, zoo: Zoo, module: ModuleType) -> Any:
     return find(zoo, name, role, module)
 
 
-# ------------------------------------------------------------------ what was loaded
+# ------------------------------------------------------------------ the loaded model
 
 
 class LoadedModel:
@@ -199,7 +200,7 @@ class LoadedModel:
     def compute_loss(self, labels: Any, outputs: Any) -> Any:
         """Return the mean loss of a batch as a scalar tensor, without the model's own `losses`.
 
-        Works eagerly and inside a tf.function. Raises ModelError where the user's function fails.
+        Works eagerly and inside a tf.function. Raises ModelError if the user's function fails.
         """
         if self._loss is None:
             self._loss = self._find_loss()
@@ -207,7 +208,7 @@ class LoadedModel:
             return scalar_loss(self._loss, labels, outputs)
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Return new callbacks, as the model's `callbacks()` gives them; none if it has no such function."""
+        """Return new callbacks from the model's `callbacks()`; none if it has no such function."""
         found = self._part("callbacks")
         if found is None:
             return []
@@ -217,7 +218,7 @@ class LoadedModel:
         made = [made] if isinstance(made, keras.callbacks.Callback) else list(made or [])
         for callback in made:
             if not isinstance(callback, keras.callbacks.Callback):
-                raise ModelError(f"{where} gave {callback!r}, which is not a keras.callbacks.Callback")
+                raise ModelError(f"{where} returned {callback!r}, which is not a keras.callbacks.Callback")
         return made
 
     def metrics(self) -> MetricSet:
@@ -242,13 +243,13 @@ class LoadedModel:
         task_records: int,
         number: Any = None,
     ) -> tf.data.Dataset:
-        """Return the batches of whatever records `chunks` yields, each time it is iterated.
+        """Return the batches of the records that `chunks` yields, each time it is iterated.
 
         Elements of `chunks` are chunks of records: string [n] (form "bytes"), string [n, columns] ("strings") or a
-        dict of name to tensor [n, …] ("columns"). Elements of the result are (features, labels), or the features
-        alone when predicting. `shuffle_seed` mixes the records within a task of up to `task_records`; None keeps
-        their order; the order depends on `number` (a scalar int64 tensor), or else on the iteration. Raises ModelError
-        where the user's function fails or returns something else.
+        dict of name to tensor [n, …] ("columns"). Elements of the result are (features, labels), or only the features
+        when predicting. With `shuffle_seed`, the records within a task of up to `task_records` are shuffled, in an
+        order that depends on `number` (a scalar int64 tensor), or else on the iteration; None keeps their order.
+        Raises ModelError if the user's function fails or returns something else.
         """
         input_fn, dataset_fn = self._input()
         return make_batches(
@@ -266,30 +267,30 @@ class LoadedModel:
 
     @property
     def has_custom_data_reader(self) -> bool:
-        """Whether the model brings a reader of its own; raises OptionError if the job's options do not know of it."""
+        """Whether the model has a reader of its own; raises OptionError if the job's options do not mention it."""
         found = self._part("custom_data_reader")
         if found is not None and not self.definition.custom_data_reader:
             raise OptionError(
                 "custom_data_reader",
-                f"{found[1]} shows only when the module is imported; say so: custom_data_reader={found[1]}",
+                f"{found[1]} is visible only once the module is imported; give custom_data_reader={found[1]}",
             )
         return found is not None
 
     def open_custom_data(self, data: Sequence[str], params: Mapping[str, Any], records_per_task: int) -> CustomReader:
         """Return the model's own reader for one of the job's data options; see `CustomReader`."""
         found = self._part("custom_data_reader")
-        assert found is not None, "asked for what has_custom_data_reader denies"
+        assert found is not None, "has_custom_data_reader is false"
         name = self.definition.custom_data_reader
         where = name if "." in name else f"{self._module.__name__}.{name}"
         return CustomReader(found[0], where, self._root, data, params, records_per_task)
 
     @property
     def maps_records(self) -> bool:
-        """Whether an input function turns records into features, rather than a dataset_fn a dataset into another."""
+        """Whether an input function turns records into features, rather than a dataset_fn that maps a dataset."""
         return self._input()[0] is not None
 
     def build(self, features_spec: Any) -> None:
-        """Create the model's variables for features of this form (the `element_spec` of `batches`' features)."""
+        """Create the model's variables for features of this form (the `element_spec` of the features in `batches`)."""
         with user_code(f"calling {self.definition.model_def}", self._root):
             self._form.build(features_spec)
 
@@ -299,9 +300,9 @@ class LoadedModel:
         return self._form.signature()
 
     def call_model(self, features: Any, training: bool) -> Any:
-        """Return the model's outputs for a batch; eagerly or inside a tf.function.
+        """Return the model's outputs for a batch, eagerly or inside a tf.function.
 
-        A model that wants a tensor gets the only value of a dict with one key.
+        A model that expects a tensor gets the only value of a dict with one key.
         """
         with user_code(f"calling {self.definition.model_def}", self._root):
             return self._form.call(features, training)
@@ -309,7 +310,7 @@ class LoadedModel:
     # ------------------------------------------------------------ finding the parts
 
     def _part(self, role: str) -> tuple[Any, str] | None:
-        """What fills a role and where it was found: the option, the model's class, the model's module."""
+        """What fills a role, and where it was found: the option, the model's class or the model's module."""
         name = getattr(self.definition, role)
         if name:
             return _named(name, role, self._zoo, self._module), f"{role}={name}"
@@ -333,7 +334,7 @@ class LoadedModel:
             return as_loss(*found)
 
     def _input(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
-        """The input function or the dataset_fn; a function that an option names wins over the model's own."""
+        """The input function or the dataset_fn; a function that an option names takes precedence over the model's."""
         order = ("dataset_fn", "input_fn") if self.definition.dataset_fn else ("input_fn", "dataset_fn")
         if not self.definition.input_fn and attribute_of(self.model, CLASS_NAMES["input_fn"]) is None:
             order = ("dataset_fn", "input_fn")
@@ -347,7 +348,7 @@ class LoadedModel:
 
     def _absent(self, role: str) -> str:
         return (
-            f"{self.definition.model_def} comes without; looked for {CLASS_NAMES[role][0]} in the class "
+            f"{self.definition.model_def} has none; looked for {CLASS_NAMES[role][0]} in the class "
             f"{type(self.model).__name__} and {' or '.join(MODULE_NAMES[role])} in {self._module.__name__}"
         )
 
@@ -359,7 +360,7 @@ class LoadedModel:
             if name not in names and not any_other:
                 raise OptionError(
                     "params",
-                    f"{name}: neither {self.definition.model_def} nor {self._optimizer.where} takes it."
+                    f"{name}: neither {self.definition.model_def} nor {self._optimizer.where} accepts it."
                     f"{did_you_mean(name, names)}",
                 )
 

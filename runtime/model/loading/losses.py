@@ -1,4 +1,4 @@
-"""Losses and optimizers in every form that the model contract allows, as one form."""
+"""Losses and optimizers in every form that the model contract allows, converted to one form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _patched = 0
 
 @contextlib.contextmanager
 def flattening() -> Iterator[None]:
-    """Give tensors NumPy's `flatten()` within the block, for losses written as ElasticDL's guide shows them."""
+    """Give tensors NumPy's `flatten()` within the block, for losses written as in ElasticDL's guide."""
     global _patched
     with _patch_lock:
         _patched += 1
@@ -42,9 +42,9 @@ def _flatten(tensor: Any) -> Any:
 
 
 def as_loss(given: Any, where: str) -> LossFunction:
-    """Return a function (labels, outputs) for a loss given as one, as a Keras loss, its name, or a function of none.
+    """Return a function (labels, outputs) for a loss: such a function, one that returns it, a Keras loss or its name.
 
-    Raises ModelError, naming `where` it was found, for anything else.
+    Raises ModelError, which says `where` it was found, for anything else.
     """
     if isinstance(given, str):
         try:
@@ -56,7 +56,7 @@ def as_loss(given: Any, where: str) -> LossFunction:
     if inspect.isclass(given) and issubclass(given, keras.losses.Loss):
         return as_loss(given(), where)
     if not callable(given):
-        raise ModelError(f"{where} is {given!r}: a loss is a function (labels, outputs), a Keras loss or its name")
+        raise ModelError(f"{where} is {given!r}; expected a function (labels, outputs), a Keras loss or its name")
     if is_pair_function(given):
         return given  # type: ignore[no-any-return]
     try:
@@ -77,7 +77,7 @@ def scalar_loss(function: LossFunction, labels: Any, outputs: Any) -> Any:
 
 
 class OptimizerSource:
-    """Where the model's optimizers come from: a function, a class, an optimizer, or the name of a Keras one."""
+    """Where the model's optimizers come from: a function, a class, an optimizer, or the name of a Keras optimizer."""
 
     def __init__(self, given: Any, where: str) -> None:
         self.where = where
@@ -90,14 +90,14 @@ class OptimizerSource:
         elif callable(given):
             self._make = given
         else:
-            raise ModelError(f"{where} is {given!r}: a function that returns an optimizer, or a name, is needed")
+            raise ModelError(f"{where} is {given!r}; expected a function that returns an optimizer, or a name")
 
     def arguments(self) -> tuple[list[str], bool]:
-        """The names of the arguments that may be given, and whether any other may be too."""
+        """The names of the arguments that may be given, and whether any others may be, too."""
         if self._make is None:
             return [], False
         names, any_other = takes_by_name(self._make)
-        # Keras passes **kwargs on to a base class that takes none of them.
+        # Keras passes **kwargs on to a base class, which accepts none of them.
         of_keras = inspect.isclass(self._make) and self._make.__module__.startswith("keras.")
         return names, any_other and not of_keras
 

@@ -20,8 +20,8 @@ _LOSS = "loss"
 class MetricSet:
     """The model's metrics and the mean loss over any number of batches.
 
-    States are additive: those of disjoint records, added by name, give the metrics over all the records. A metric
-    object of Keras keeps its own variables; a metric function's values, and the loss, are averaged over records.
+    States are additive: those of disjoint records, added by name, give the metrics over all the records. Keras metric
+    objects keep their own variables; the values of metric functions, and the loss, are averaged over records.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class MetricSet:
         self._means: dict[str, np.ndarray] = {}
         self._update_objects = tf.function(self._update_each_object, reduce_retracing=True)
         if _LOSS in (*self._objects, *self._functions):
-            raise ModelError(f"eval_metrics_fn: {_LOSS!r} is the name of the mean loss; call the metric otherwise")
+            raise ModelError(f"eval_metrics_fn: {_LOSS!r} is the name of the mean loss; rename the metric")
         self.reset()
 
     def reset(self) -> None:
@@ -46,7 +46,7 @@ class MetricSet:
         self._means = {_LOSS: np.zeros(2)}
 
     def update(self, labels: Any, outputs: Any, loss: Any, records: int) -> None:
-        """Take in one batch of `records` records; `loss` is the batch's mean loss."""
+        """Add one batch of `records` records; `loss` is the batch's mean loss."""
         self._add(_LOSS, float(loss), records)
         if self._objects:
             self._update_objects(labels, outputs)
@@ -65,7 +65,7 @@ class MetricSet:
     def _update_each_object(self, labels: Any, outputs: Any) -> None:
         for metric in self._objects.values():
             first = next((parameter.name for parameter in parameters(metric.update_state)), "")
-            # keras.metrics.Mean and its like take values, not labels and outputs.
+            # keras.metrics.Mean and similar metrics take values, not labels and outputs.
             if first == "values":
                 metric.update_state(outputs)
             else:
@@ -76,7 +76,7 @@ class MetricSet:
         self._means[name] = self._means.get(name, np.zeros(2)) + np.array([mean * records, records])
 
     def states(self) -> States:
-        """Everything seen so far, as arrays that may be added to those of other records."""
+        """Everything seen so far, as arrays that can be added to those of other records."""
         states = {name: [np.array(mean)] for name, mean in self._means.items()}
         for name, metric in self._objects.items():
             states[name] = [keras.ops.convert_to_numpy(variable).astype(np.float64) for variable in metric.variables]
@@ -90,8 +90,8 @@ class MetricSet:
     def merge(self, states: Mapping[str, Sequence[np.ndarray]]) -> None:
         """Add the states of other records.
 
-        Raises ModelError if the metrics are not the ones the states are of. Metric objects that learn their shape from
-        data (F1Score) must have seen a batch before.
+        Raises ModelError if the states belong to other metrics. Metric objects that learn their shape from data
+        (F1Score) must have seen a batch before.
         """
         for name, arrays in states.items():
             if name not in self._objects:
@@ -100,7 +100,7 @@ class MetricSet:
             variables = self._objects[name].variables
             shapes = [tuple(variable.shape) for variable in variables]
             if shapes != [np.shape(array) for array in arrays]:
-                raise ModelError(f"metric {name!r} has variables of shapes {shapes}, its states are of other shapes")
+                raise ModelError(f"metric {name!r} has variables of shapes {shapes}, but its states have other shapes")
             for variable, array in zip(variables, arrays, strict=True):
                 variable.assign(keras.ops.convert_to_numpy(variable) + np.asarray(array, dtype=variable.dtype))
 
@@ -132,8 +132,8 @@ def _call(function: Callable[..., Any], labels: Any, outputs: Any, *, default_ou
 def make_metrics(given: Any) -> MetricSet:
     """Return the metrics that `eval_metrics_fn` (or a class's attribute of that name) describes, in any form.
 
-    Forms: a function (predictions, labels) that returns a dict of values; a function without arguments that returns,
-    or directly: a dict of, or a list of, metric objects, functions (labels, outputs) and names of Keras metrics.
+    Forms: a function (predictions, labels) that returns a dict of values; or a dict or list of metric objects,
+    functions (labels, outputs) and names of Keras metrics, given directly or returned by a function without arguments.
     """
     if given is None:
         return MetricSet()
@@ -146,7 +146,7 @@ def make_metrics(given: Any) -> MetricSet:
     if isinstance(given, (list, tuple)):
         given = _named(given)
     if not isinstance(given, Mapping):
-        raise ModelError(f"eval_metrics_fn gave {type(given).__name__}: a dict or list of metrics is needed")
+        raise ModelError(f"eval_metrics_fn returned {type(given).__name__}; expected a dict or list of metrics")
     objects: dict[str, keras.metrics.Metric] = {}
     functions: dict[str, Callable[..., Any]] = {}
     for name, metric in given.items():
@@ -158,7 +158,7 @@ def make_metrics(given: Any) -> MetricSet:
         elif callable(metric):
             functions[str(name)] = metric
         else:
-            raise ModelError(f"eval_metrics_fn: {name!r} is {metric!r}, neither a Keras metric nor a function")
+            raise ModelError(f"eval_metrics_fn: {name!r} is {metric!r}; expected a Keras metric or a function")
     return MetricSet(objects, functions)
 
 
@@ -167,7 +167,7 @@ def _named(metrics: Sequence[Any]) -> dict[str, Any]:
     for metric in metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "name", None) or metric.__name__
         if name in named:
-            raise ModelError(f"eval_metrics_fn: two metrics are named {name!r}; give one another name")
+            raise ModelError(f"eval_metrics_fn: two metrics are named {name!r}; rename one of them")
         named[name] = metric
     return named
 
@@ -175,7 +175,7 @@ def _named(metrics: Sequence[Any]) -> dict[str, Any]:
 def _get(name: str) -> Any:
     if name.lower() in ("accuracy", "acc"):
         raise ModelError(
-            f"eval_metrics_fn: {name!r} depends on the loss; name 'binary_accuracy', 'categorical_accuracy' or "
+            f"eval_metrics_fn: {name!r} depends on the loss; use 'binary_accuracy', 'categorical_accuracy' or "
             "'sparse_categorical_accuracy'"
         )
     try:

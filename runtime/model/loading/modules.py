@@ -1,4 +1,4 @@
-"""Importing a zoo's modules into this process, and errors of the user's code as one message."""
+"""Importing a zoo's modules into this process, and turning errors in the user's code into one message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _in_use: list[str] = []
 def use_zoo(root: str) -> None:
     """Put a zoo's root first on the import path; a process uses one zoo at a time.
 
-    Modules that were imported from another zoo are forgotten, so that equal names do not mix.
+    Modules that were imported from another zoo are forgotten, so that equal names do not clash.
     """
     wanted = os.path.realpath(root)
     for other in [path for path in _in_use if path != wanted]:
@@ -41,7 +41,7 @@ def use_zoo(root: str) -> None:
 
 @contextlib.contextmanager
 def user_code(doing: str, root: str) -> Iterator[None]:
-    """Turn what the user's code raises within the block into a ModelError that names the place in their files."""
+    """Turn exceptions from the user's code within the block into a ModelError that names the place in their files."""
     try:
         yield
     except ElasticDLError:
@@ -51,7 +51,7 @@ def user_code(doing: str, root: str) -> Iterator[None]:
 
 
 def describe(error: BaseException, root: str) -> str:
-    """Return an error's type, message and the last line of the zoo's own code that it came through."""
+    """Return an error's type and message, and the last line of the zoo's own code that it passed through."""
     if isinstance(error, SyntaxError):
         place = f"{_shorten(error.filename or '?', root)}, line {error.lineno}"
         return f"{type(error).__name__}: {error.msg} ({place})"
@@ -72,8 +72,8 @@ def describe(error: BaseException, root: str) -> str:
 
 
 def _places(error: BaseException) -> list[tuple[str, int]]:
-    """The files and lines that an error came through, the innermost last."""
-    # Code that AutoGraph has converted runs from generated files; it remembers the places in the originals.
+    """The files and lines that an error passed through, the innermost last."""
+    # Code converted by AutoGraph runs from generated files; AutoGraph remembers the places in the originals.
     converted = getattr(error, "ag_error_metadata", None)
     if converted is not None:
         return [(frame.filename, frame.lineno) for frame in reversed(converted.translated_stack)]
@@ -87,7 +87,7 @@ def _shorten(filename: str, root: str) -> str:
 
 
 def import_from_zoo(zoo: Zoo, name: str) -> ModuleType:
-    """Import one of the zoo's modules; raises ModelError with the user's own file and line when it fails."""
+    """Import one of the zoo's modules; raises ModelError with the user's own file and line if that fails."""
     use_zoo(os.fspath(zoo.root))
     with user_code(f"importing {name}", os.fspath(zoo.root)):
         module = importlib.import_module(name)
@@ -101,9 +101,9 @@ def import_from_zoo(zoo: Zoo, name: str) -> ModuleType:
 
 
 def find(zoo: Zoo, dotted: str, option: str, module: ModuleType | None = None) -> Any:
-    """Return the object of that name: in `module` (the model's), in the zoo, among the built-in functions, installed.
+    """Return the object with that name, from `module` (the model's), the zoo, the built-in functions, or a package.
 
-    Raises OptionError(option, …) if it is nowhere.
+    Raises OptionError(option, …) if it is in none of them.
     """
     parts = dotted.split(".")
     if module is not None and hasattr(module, parts[0]) and not (len(parts) > 1 and zoo.has(parts[0])):
@@ -118,11 +118,11 @@ def find(zoo: Zoo, dotted: str, option: str, module: ModuleType | None = None) -
                 return _take(found[0], parts[found[1] :], dotted, option)
     near = "" if module is None else did_you_mean(dotted, vars(module))
     where = "the model zoo" if module is None else f"{module.__name__}, the model's module,"
-    raise OptionError(option, f"{dotted!r} is not in {where} nor installed.{near}")
+    raise OptionError(option, f"{dotted!r} is neither in {where} nor installed.{near}")
 
 
 def _import_longest(prefix: str, parts: list[str], root: str) -> tuple[ModuleType, int] | None:
-    """Import the longest part of a dotted name that is a module; returns it and its number of parts."""
+    """Import the longest part of a dotted name that is a module; return it and its number of parts."""
     found = None
     for count in range(1, len(parts)):
         name = prefix + ".".join(parts[:count])

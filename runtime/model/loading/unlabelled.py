@@ -1,8 +1,8 @@
-"""Input functions written for labelled records, used on records without labels.
+"""Using input functions written for labelled records on records without labels.
 
-An input function (record) that knows no mode reads the label even when predicting, where there is none. What it makes
-of the label cannot matter then, unless it flows into the features. So the function is traced once: where the absent
-value certainly does not reach the features, a zero is read in its place; where it does, the error says so.
+An input function (record) that does not take the mode reads the label even when predicting, where there is none. What
+it makes of the label does not matter then, unless it flows into the features. So the function is traced once: if the
+missing value certainly does not reach the features, a zero is read in its place; if it does, the error says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_ABSENT = 8
 def without_labels(call: Callable[[Any], Any], spec: Any, *, takes_mode: bool) -> Callable[[Any], Any]:
     """Return `call`, made to work on records (of `spec`) that lack what only the labels need.
 
-    A function that takes the mode is left alone. Raises ModelError if the features need a column that is not there.
+    A function that takes the mode is left as it is. Raises ModelError if the features need a column that is missing.
     """
     if takes_mode:
         return call
@@ -33,7 +33,7 @@ def without_labels(call: Callable[[Any], Any], spec: Any, *, takes_mode: bool) -
 
 
 class _Columns(dict[str, Any]):
-    """A record that remembers what was asked of it in vain."""
+    """A record that remembers which missing columns were requested."""
 
     missed: list[str]
 
@@ -49,7 +49,7 @@ class _Columns(dict[str, Any]):
 
 def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable[[Any], Any]:
     absent: dict[str, Any] = {}
-    # What type the label has, nothing says.
+    # Nothing says what type the label has.
     guesses: tuple[Any, ...] = (tf.float32, tf.int64, tf.string)
     shape = next(iter(spec.values())).shape[:1] if spec else []
     while True:
@@ -57,7 +57,7 @@ def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable
         try:
             graph, inputs = _trace(call, {**spec, **absent}, missed)
             break
-        except Exception as error:  # Whatever the user's code raises; it goes on unless an absent column explains it.
+        except Exception as error:  # Whatever the user's code raises; raised again unless an absent column explains it.
             new = [name for name in missed if name not in absent][:1]
             if new and len(absent) < _MOST_ABSENT:
                 absent[new[0]] = tf.TensorSpec(shape, guesses[0])
@@ -88,7 +88,7 @@ def _on_columns(call: Callable[[Any], Any], spec: Mapping[str, Any]) -> Callable
 def _needed(names: Iterable[str]) -> str:
     return (
         f"the features are computed from {', '.join(names)}, which the data does not have. An input function that "
-        "takes a second argument, mode, can do without when mode is Mode.PREDICTION"
+        "takes a second argument, mode, can avoid them when mode is Mode.PREDICTION"
     )
 
 
@@ -134,7 +134,7 @@ def _with_default(feature: Any) -> Any:
 
 @contextlib.contextmanager
 def _parsers(replacement: Callable[..., Any]) -> Iterator[None]:
-    """Let tf.io's parsers of Examples go through `replacement(parser, serialized, features, args, kwargs)`."""
+    """Route tf.io's parsers of Examples through `replacement(parser, serialized, features, args, kwargs)`."""
     originals = {name: getattr(tf.io, name) for name in _PARSERS}
 
     def through(parser: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,7 +157,7 @@ def _parsers(replacement: Callable[..., Any]) -> Iterator[None]:
 
 
 def _trace(call: Callable[[Any], Any], spec: Any, missed: list[str]) -> tuple[Any, Any]:
-    """Return the graph that computes the features, and its inputs; `missed` gets the columns that were not there."""
+    """Return the graph that computes the features, and its inputs; `missed` collects the missing columns."""
     inputs: Any = None
 
     def features_of(record: Any) -> Any:
@@ -176,7 +176,7 @@ def _trace(call: Callable[[Any], Any], spec: Any, missed: list[str]) -> tuple[An
 
 
 def _reached(outputs: Iterable[Any]) -> set[int]:
-    """Identities of all tensors that these are computed from."""
+    """The ids of all tensors from which these are computed."""
     reached: set[int] = set()
     waiting = list(outputs)
     while waiting:

@@ -1,4 +1,4 @@
-"""Names that Keras knows losses, optimizers and metrics by, for checks in processes that do not load it."""
+"""The names of Keras' losses, optimizers and metrics, for checks in processes that do not load Keras."""
 
 _LOSSES = """
     BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy CategoricalFocalCrossentropy
@@ -11,10 +11,10 @@ _LOSSES = """
     mean_squared_logarithmic_error mse msle poisson sparse_categorical_crossentropy squared_hinge tversky
 """
 
-# Keras compares these without regard to case.
+# Keras compares these case-insensitively.
 _OPTIMIZERS = "adadelta adafactor adagrad adam adamax adamw ftrl lion muon nadam rmsprop schedulefreeadamw sgd"
 
-# Those that need no arguments; not "accuracy", which takes its meaning from the loss.
+# Those that need no arguments; without "accuracy", whose meaning depends on the loss.
 _METRICS = """
     AUC BCE BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy CategoricalCrossentropy CategoricalHinge
     ConcordanceCorrelation CosineSimilarity F1Score FBetaScore FalseNegatives FalsePositives Hinge KLDivergence
@@ -54,16 +54,16 @@ OPTIMIZERS = frozenset(_OPTIMIZERS.split())
 METRICS = frozenset(_METRICS.split())
 METRICS_OF_TWO_CLASSES = frozenset(_METRICS_OF_TWO_CLASSES.split())
 METRICS_OF_ONE_HOT = frozenset(_METRICS_OF_ONE_HOT.split())
-"""Those that want the labels as one-hot vectors."""
+"""Those that expect the labels as one-hot vectors."""
 OPTIMIZER_ARGUMENTS = frozenset(_OPTIMIZER_ARGUMENTS.split())
 _OF_ROLES = {"loss": LOSSES, "optimizer": OPTIMIZERS, "eval_metrics_fn": METRICS}
 
 
 def names_for(role: str) -> frozenset[str]:
-    """Return the names that may stand for a role of the model contract; none for most."""
+    """Return Keras' names for a role of the model contract; most roles have none."""
     return _OF_ROLES.get(role, frozenset())
 
 
 def is_name_for(role: str, name: str) -> bool:
-    """Whether Keras has something of that name for the role."""
+    """Whether Keras has something with that name for the role."""
     return name in names_for(role) or (role == "optimizer" and name.lower() in OPTIMIZERS)

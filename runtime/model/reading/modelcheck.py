@@ -1,7 +1,7 @@
-"""Refuse what is certainly wrong about a job's model before any process starts, by reading the zoo's source.
+"""Refuse what is certainly wrong with a job's model before any process starts, by reading the zoo's source.
 
-Nothing of the user's is run and TensorFlow is not loaded. Where the source does not settle a question the answer is
-yes: the loader in the worker has the last word.
+No user code is run and TensorFlow is not loaded. Where the source does not settle a question, the model is accepted:
+the loader in the worker has the last word.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _NEVER_MODEL_NODES = (
 
 
 def check_model(zoo: str, spec: JobSpec) -> None:
-    """Raise OptionError, with the option that is wrong, if the job's model certainly does not keep the model contract.
+    """Raise OptionError, naming the wrong option, if the job's model certainly does not follow the model contract.
 
-    `zoo` is the zoo's root directory. For evaluation and prediction, where the options do not say which model is meant,
-    give a spec with the trained model's `model_def` and names filled in; without model_def only the dotted names of
-    functions are checked.
+    `zoo` is the zoo's root directory. For evaluation and prediction, whose options do not name the model, pass a spec
+    with the trained model's `model_def` and names filled in; without model_def only the dotted names of functions are
+    checked.
     """
     source = Zoo(zoo)
     if not spec.model_def:
@@ -70,10 +70,10 @@ def check_model(zoo: str, spec: JobSpec) -> None:
 
 
 def data_reader_of(zoo: str, spec: JobSpec) -> str:
-    """Return the name of the model's custom_data_reader, the option's or the module's; or an empty string.
+    """Return the name of the model's custom_data_reader, from the option or the module, or an empty string.
 
-    Takes what `check_model` takes, and has found nothing wrong with. Where the source does not settle it there is
-    none: the worker objects if there is one after all.
+    The arguments are those of `check_model`, which must have accepted them. Where the source does not settle it, the
+    answer is none: the worker reports an error if there is one after all.
     """
     name = MODULE_NAMES["custom_data_reader"][0]
     if spec.custom_data_reader or not spec.model_def:
@@ -98,7 +98,7 @@ def _find_model(zoo: Zoo, module: Module, location: Location, dotted: str) -> Fo
         classes = [name for name, node in module.bindings.items() if isinstance(node, ast.ClassDef)]
         has = f" Its classes: {', '.join(classes)}." if classes and not near else ""
         raise OptionError(
-            "model_def", f"{zoo.relative(module.path)} defines no {location.attributes[0]!r}, asked for as {dotted}."
+            "model_def", f"{zoo.relative(module.path)} defines no {location.attributes[0]!r} (from {dotted})."
             f"{near}{has}"
         )  # fmt: skip
     for attribute in location.attributes[1:]:
@@ -137,8 +137,8 @@ def _check_is_model(zoo: Zoo, module: Module, found: Found, dotted: str) -> None
         where = f"{zoo.relative(found.module.path)}, line {found.node.lineno}"
         raise OptionError(
             "model_def",
-            f"{dotted} is {ast.unparse(found.node)[:60]} ({where}), which is neither a keras.Model class, nor a "
-            "function that returns a model, nor a model",
+            f"{dotted} is {ast.unparse(found.node)[:60]} ({where}), which is not a keras.Model class, a "
+            "function that returns a model, or a model",
         )
     if isinstance(found, External) and is_model(zoo, found) is False:
         raise OptionError("model_def", f"{dotted} is {found.path}, which is not a keras.Model")
@@ -150,7 +150,7 @@ def _check_is_model(zoo: Zoo, module: Module, found: Found, dotted: str) -> None
 
 
 def _check_named(zoo: Zoo, module: Module | None, role: str, dotted: str) -> None:
-    """Raise OptionError if the function that option `role` names is certainly not there."""
+    """Raise OptionError if the function that option `role` names certainly does not exist."""
     first, _, rest = dotted.partition(".")
     if module is not None and zoo.lookup(module, first) is not None and not (rest and zoo.has(first)):
         return
@@ -191,7 +191,7 @@ def _check_in_built_in_zoo(role: str, dotted: str) -> bool:
     holder = zoo.module(location.module, role)
     if not location.attributes or zoo.lookup(holder, location.attributes[0]) is None:
         near = did_you_mean(dotted.rpartition(".")[2], zoo.names(holder))
-        raise OptionError(role, f"there is no {dotted} among the built-in functions.{near}")
+        raise OptionError(role, f"{dotted} is not a built-in function.{near}")
     return True
 
 
@@ -210,7 +210,7 @@ def _is_installed(name: str) -> bool:
         return False
 
 
-# ------------------------------------------------------------------ what the model brings along
+# ------------------------------------------------------------------ the parts of the model
 
 
 def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
@@ -227,7 +227,7 @@ def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
 
 
 def _part(zoo: Zoo, module: Module, model: Found, role: str) -> Found | None:
-    """What the model has for a role: on its class, or in its module."""
+    """What the model has for a role, on its class or in its module."""
     if isinstance(model, Defined) and isinstance(model.node, ast.ClassDef):
         found = _first(class_attribute(zoo, model, name) for name in CLASS_NAMES[role])
         homes = [model.module] if model.module is module else [module, model.module]
@@ -244,7 +244,7 @@ def _first(answers: Iterable[Found | None]) -> Found | None:
 
 
 def _returns_rich_model(zoo: Zoo, module: Module, names: Iterable[str]) -> bool:
-    """Whether the objects a module makes may have these names on their classes: some class in reach mentions them."""
+    """Whether a module's objects may have these names on their classes: some class within reach mentions them."""
     reachable, queue = {module.name}, [module]
     while queue:
         current = queue.pop()
@@ -272,7 +272,7 @@ def _imported(module: Module, statement: ast.AST) -> list[str]:
 
 
 def _may_compile(zoo: Zoo, module: Module) -> bool:
-    """Whether the model may come with a loss and an optimizer of its own, through Keras' compile()."""
+    """Whether the model may have a loss and an optimizer of its own, through Keras' compile()."""
     return "compile" in module.mentions
 
 
@@ -285,7 +285,7 @@ def _absent(zoo: Zoo, module: Module, model: Found, model_def: str, role: str, o
     else:
         near = did_you_mean(MODULE_NAMES[role][0], zoo.names(module))
         wanted = f"{where} has no {MODULE_NAMES[role][0]}"
-    return f"needed: {model_def} comes without; {wanted}. Define it, {otherwise}.{near}"
+    return f"required, but {model_def} has none: {wanted}. Define it, {otherwise}.{near}"
 
 
 # ------------------------------------------------------------------ params
@@ -312,7 +312,7 @@ def _check_params(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None
         if name not in optimizer.names:
             takes = f" Known: {', '.join(dict.fromkeys(known))}." if known else ""
             raise OptionError(
-                "params", f"{name}: neither {spec.model_def} nor its optimizer takes it."
+                "params", f"{name}: neither {spec.model_def} nor its optimizer accepts it."
                 f"{did_you_mean(name, known)}{takes}"
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Whether this environment has what a model zoo's requirements.txt asks for."""
+"""Whether this environment satisfies a model zoo's requirements.txt."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SAME = {"tensorflow": ("tensorflow", "tensorflow-cpu", "tensorflow-intel", "ten
 
 
 def check_requirements(zoo: str) -> None:
-    """Raise OptionError("model_zoo", …) that names every requirement which is missing or of another version.
+    """Raise OptionError("model_zoo", …), naming every requirement that is missing or has another version.
 
-    Environment markers, comments, line continuations and `-r` includes are followed. Other pip options, paths and URLs
-    are left to pip. A zoo without requirements.txt asks for nothing.
+    Environment markers, comments, line continuations and `-r` includes are understood. Other pip options, paths and
+    URLs are left to pip. A zoo without requirements.txt requires nothing.
     """
     path = Path(zoo) / "requirements.txt"
     if not path.is_file():
@@ -35,7 +35,7 @@ def check_requirements(zoo: str) -> None:
     if problems:
         listed = ", ".join(f"{requirement} ({problem})" for requirement, problem in problems.items())
         quoted = " ".join(f"'{requirement}'" for requirement in problems)
-        raise OptionError("model_zoo", f"requirements.txt asks for {listed}. Install: pip install {quoted}")
+        raise OptionError("model_zoo", f"requirements.txt requires {listed}. To install: pip install {quoted}")
 
 
 def _requirements(path: Path, seen: set[Path]) -> Iterator[Requirement]:
@@ -62,7 +62,7 @@ def _parse(entry: str, path: Path) -> Iterator[Requirement]:
     except InvalidRequirement:
         if "/" in text or text.startswith("."):
             return
-        raise OptionError("model_zoo", f"{path} has a line that is no requirement: {entry!r}") from None
+        raise OptionError("model_zoo", f"{path} has a line that is not a requirement: {entry!r}") from None
     if requirement.marker is None or requirement.marker.evaluate():
         yield requirement
 

@@ -1,4 +1,4 @@
-"""What the source of a class or function says about its bases and its arguments."""
+"""What the source of a class or function says about its bases and arguments."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NEVER_MODELS = (
     "tensorflow.Module", "builtins.", "abc.", "typing.", "enum.", "collections.", "dataclasses.",
 )  # fmt: skip
 _TRANSPARENT_DECORATORS = {"staticmethod", "classmethod", "batched", "function", "override"}
-# Taken by keras.Model.__init__, which a class without a constructor of its own has.
+# The arguments of keras.Model.__init__, which a class without a constructor of its own inherits.
 _KERAS_MODEL_ARGUMENTS = ("name", "trainable", "dtype")
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The arguments a function takes by name, and those of them it cannot do without."""
+    """The arguments that a function takes by name, and those of them that it requires."""
 
     names: tuple[str, ...]
     required: tuple[str, ...]
@@ -28,7 +28,7 @@ class Arguments:
 
 
 def keras_path(path: str) -> str:
-    """Return the name below `keras.` where TensorFlow has Keras under names of its own."""
+    """Return the name below `keras.` for the names under which TensorFlow has Keras."""
     for prefix in ("tensorflow.compat.v2.", "tensorflow."):
         if path.startswith(f"{prefix}keras."):
             return path.removeprefix(prefix)
@@ -39,7 +39,7 @@ def keras_path(path: str) -> str:
 
 
 def is_model(zoo: Zoo, found: Found | None, _depth: int = 0) -> bool | None:
-    """Whether a class is a keras.Model: True or False where the source settles it, None where it does not."""
+    """Whether a class is a keras.Model: True or False if the source settles it, None if it does not."""
     if isinstance(found, External):
         path = keras_path(found.path)
         if path in _MODELS:
@@ -62,9 +62,9 @@ def _is_registration(decorator: ast.expr) -> bool:
 
 
 def class_attribute(zoo: Zoo, found: Found, name: str, _depth: int = 0) -> Found | None:
-    """Return what a class has under `name`, inherited within the zoo included.
+    """Return what a class has under `name`, including what it inherits within the zoo.
 
-    None if it certainly has nothing of that name; the classes of Keras have nothing that the model contract asks for.
+    None if it certainly has no such name; the classes of Keras have none of the model contract's names.
     """
     if isinstance(found, External):
         return None if is_model(zoo, found) is not None else UNKNOWN
@@ -114,7 +114,7 @@ def arguments_of(found: Found | None, *, method: bool = False) -> Arguments | No
 
 
 def constructor_of(zoo: Zoo, found: Found) -> Arguments | None:
-    """Return the arguments that making an object of a class takes, or None if the source does not settle them."""
+    """Return the arguments of a class's constructor, or None if the source does not settle them."""
     if class_attribute(zoo, found, "__new__") is not None:
         return None
     initializer = class_attribute(zoo, found, "__init__")

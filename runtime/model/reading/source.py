@@ -1,8 +1,8 @@
 """What the source files of a model zoo define, read without running any of them.
 
-`Zoo.lookup` answers in three ways, because source does not tell everything: what was found, `None` for a name that is
-certainly not there, and `UNKNOWN` where only running the code would tell (star imports from elsewhere, `__getattr__`,
-conditional definitions, …).
+`Zoo.lookup` has three kinds of answers, because source does not tell everything: what was found, `None` for a name that
+certainly does not exist, and `UNKNOWN` where only running the code would tell (star imports from elsewhere,
+`__getattr__`, conditional definitions, …).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class External:
-    """Something outside the zoo, under its full dotted name: `tensorflow.keras.Model`, `builtins.object`."""
+    """Something outside the zoo, by its full dotted name: `tensorflow.keras.Model`, `builtins.object`."""
 
     path: str
 
@@ -40,7 +40,7 @@ class ModuleName:
 
 @dataclass(frozen=True)
 class Defined:
-    """A class, a function or an assigned expression, and the module that has it."""
+    """A class, a function or an assigned expression, and the module that defines it."""
 
     module: Module
     name: str
@@ -59,7 +59,7 @@ _Binding: TypeAlias = ast.ClassDef | FunctionNode | ast.expr | External | _Unkno
 
 @dataclass
 class Module:
-    """One source file: `bindings` by name, star imports, and whether it may have names that do not show."""
+    """One source file: `bindings` by name, star imports, and whether it may have names that are not visible."""
 
     name: str
     path: Path
@@ -96,7 +96,7 @@ class Module:
         return ".".join([*base, *([module] if module else [])])
 
     def _bind(self, name: str, value: _Binding, sure: bool) -> None:
-        # Two definitions of a name under conditions: only running the code tells which one holds.
+        # Two conditional definitions of a name: only running the code tells which one applies.
         self.bindings[name] = value if sure or name not in self.bindings else UNKNOWN
 
     def _bind_all(self, body: list[ast.stmt], sure: bool) -> None:
@@ -145,14 +145,14 @@ class Module:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a dotted name leads: a module of the zoo, and the attributes to take from there (none: the module)."""
+    """Where a dotted name leads: a module of the zoo, and the attributes to take from it (if none: the module)."""
 
     module: str
     attributes: tuple[str, ...]
 
 
 class Zoo:
-    """The source files below a directory, parsed when first asked for."""
+    """The source files below a directory, parsed when first needed."""
 
     def __init__(self, root: str | os.PathLike[str], option: str = "model_zoo") -> None:
         self.root = Path(root)
@@ -163,7 +163,7 @@ class Zoo:
     # ------------------------------------------------------------ modules
 
     def path(self, name: str) -> Path | None:
-        """The file of the module of that dotted name ("" is the root's __init__.py), or None."""
+        """The file of the module with that dotted name ("" is the root's __init__.py), or None."""
         base = self.root.joinpath(*name.split(".")) if name else self.root
         candidates = [base / "__init__.py"] if not name else [base / "__init__.py", base.with_name(f"{base.name}.py")]
         return next((path for path in candidates if path.is_file()), None)
@@ -173,7 +173,7 @@ class Zoo:
         return self.path(name) is not None or (bool(name) and self.root.joinpath(*name.split(".")).is_dir())
 
     def module(self, name: str, option: str = "model_def") -> Module:
-        """Parse a module that exists; raises OptionError (for `option`) where Python could not read it either."""
+        """Parse a module that exists; raises OptionError (for `option`) if it is not valid Python."""
         if name not in self._modules:
             path = self.path(name)
             assert path is not None, name
@@ -189,7 +189,7 @@ class Zoo:
         return self._modules[name]
 
     def relative(self, path: Path) -> str:
-        """The path as people see it, from the zoo's root."""
+        """The path as users see it, relative to the zoo's root."""
         return os.fspath(path.relative_to(self.root))
 
     def module_names(self, below: str = "") -> Iterator[str]:
@@ -212,10 +212,10 @@ class Zoo:
     # ------------------------------------------------------------ names
 
     def locate(self, dotted: str, option: str = "model_def") -> Location:
-        """Return where a dotted name, seen from the zoo's root, leads.
+        """Return where a dotted name, relative to the zoo's root, leads.
 
-        The longest part of the name that is a module counts. `fintech.MyModel` also finds the one file of the folder
-        `fintech/` that defines MyModel. Raises OptionError if no module of the zoo fits.
+        The longest part of the name that is a module counts. `fintech.MyModel` also finds the only file in the folder
+        `fintech/` that defines MyModel. Raises OptionError if no module of the zoo matches.
         """
         parts = dotted.split(".")
         if not all(part.isidentifier() for part in parts):
@@ -230,7 +230,7 @@ class Zoo:
         raise AssertionError("the root is always there")
 
     def _search(self, folder: str, attributes: tuple[str, ...], option: str) -> Location:
-        """Find the file directly in `folder` that defines the name which the folder itself does not."""
+        """Find the file directly in `folder` that defines a name that the folder itself does not define."""
         base = self.root.joinpath(*folder.split(".")) if folder else self.root
         if attributes and (folder == "" or base.is_dir()):
             holders = []
@@ -248,7 +248,7 @@ class Zoo:
                 return Location(holders[0], attributes)
             if holders:
                 names = ", ".join(f"{name}.{attributes[0]}" for name in holders)
-                raise OptionError(option, f"{attributes[0]} is defined in several files; name one of {names}")
+                raise OptionError(option, f"{attributes[0]} is defined in several files; choose one of {names}")
         if self.path(folder) is not None and folder:
             return Location(folder, attributes)
         wanted = ".".join([*([folder] if folder else []), *attributes])
@@ -264,7 +264,7 @@ class Zoo:
         raise OptionError(option, f"there is no module or name {wanted!r} in the model zoo {self.root}.{near}{has}")
 
     def lookup(self, module: Module, name: str, _seen: frozenset[tuple[str, str]] = frozenset()) -> Found | None:
-        """Return what a name of a module stands for, imports within the zoo followed."""
+        """Return what a name in a module stands for, following imports within the zoo."""
         if (module.name, name) in _seen:
             return UNKNOWN
         seen = _seen | {(module.name, name)}
@@ -291,7 +291,7 @@ class Zoo:
         return Defined(module, name, binding)
 
     def _external(self, path: str, seen: frozenset[tuple[str, str]]) -> Found:
-        """What an imported dotted name stands for: in the zoo if its first part is, else outside."""
+        """What an imported dotted name stands for: something in the zoo if its first part is, else outside it."""
         parts = path.split(".")
         if not self.has(parts[0]):
             return External(path)
@@ -325,7 +325,7 @@ class Zoo:
         return UNKNOWN
 
     def names(self, module: Module) -> list[str]:
-        """The names that a module visibly has: for did-you-mean."""
+        """The visible names of a module, for suggestions."""
         names = list(module.bindings)
         for star in module.stars:
             if self.path(star) is not None:

@@ -1,4 +1,4 @@
-"""All that training changes of a model and its optimizer, as bytes and back.
+"""Everything that training changes in a model and its optimizer, as bytes and back.
 
 For workers: importing this module loads TensorFlow.
 """
@@ -44,7 +44,7 @@ class ModelState:
             start = stop
 
     def diversify(self, number: int) -> None:
-        """Let the layers' random generators go on differently for different numbers."""
+        """Make the layers' random generators continue differently for different numbers."""
         for variable in self._random:
             state = np.asarray(variable).copy()
             state[0] ^= np.array(number * 2_654_435_761 % (1 << 31), state.dtype)

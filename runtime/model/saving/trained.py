@@ -1,6 +1,6 @@
-"""The directory a training job leaves: `trained_model.pb`, the parameters, the zoo, a SavedModel.
+"""The directory that a training job writes: `trained_model.pb`, the parameters, the zoo, a SavedModel.
 
-Reading it needs no TensorFlow; writing does.
+Reading it does not need TensorFlow; writing does.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MESSAGE = "trained_model.pb"
 PARAMETERS = "parameters.safetensors"
 ZOO = "model_zoo"
 SAVED_MODEL = "saved_model"
-# How Kubernetes tells images that can be pulled from those that only one machine has.
+# How Kubernetes distinguishes images that can be pulled from those that only one machine has.
 PULLABLE = "docker-pullable://"
 _PACKAGES = ("elasticdl_nb", "tensorflow", "tensorflow-cpu", "keras", "numpy")
 
@@ -103,7 +103,7 @@ def write_trained_model(
 
 
 def _export(loaded: LoadedModel, target: Path) -> str:
-    """Export a SavedModel without a word on the terminal; returns why it failed, or an empty string."""
+    """Export a SavedModel without output on the terminal; return why it failed, or an empty string."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -112,7 +112,7 @@ def _export(loaded: LoadedModel, target: Path) -> str:
             warnings.simplefilter("ignore")
             signature = None if loaded.signature is None else [loaded.signature]
             loaded.model.export(os.fspath(target), format="tf_saved_model", verbose=False, input_signature=signature)
-    except Exception as error:  # Keras and the user's model may raise anything here; the trained model stands without.
+    except Exception as error:  # Keras and the user's model may raise anything here; the trained model is fine without.
         shutil.rmtree(target, ignore_errors=True)
         return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
     finally:
@@ -121,7 +121,7 @@ def _export(loaded: LoadedModel, target: Path) -> str:
 
 
 def _commit_id(spec: JobSpec) -> str:
-    """The image that the job runs in, for predictions to run in the same; empty outside of a cluster."""
+    """The image that the job runs in, so that predictions can use the same; empty outside a cluster."""
     if not spec.on_kubernetes:
         return ""
     return f"{PULLABLE}{spec.image_name}" if "@sha256:" in spec.image_name else spec.image_name
@@ -141,8 +141,8 @@ def _versions() -> dict[str, str]:
 def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, ModelDefinition]:
     """Read what `write_trained_model` wrote; the definition's `zoo` and `weights` are paths on this machine.
 
-    A remote directory (an fsspec URL) is downloaded into a temporary one, removed when the process ends; its SavedModel
-    stays where it is. Raises OptionError("trained_model", …) for a directory that is missing or incomplete.
+    A remote directory (an fsspec URL) is downloaded, without its SavedModel, to a temporary one that is removed when
+    the process ends. Raises OptionError("trained_model", …) for a directory that is missing or incomplete.
     """
     given = os.fspath(path)
     directory = _download(given) if is_remote(given) else Path(given)
@@ -160,7 +160,7 @@ def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, M
 
 
 def definition_of(message: pb.TrainedModel, directory: Path) -> ModelDefinition:
-    """Return the model that a trained model's message describes, its files in `directory`."""
+    """Return the model that a trained model's message describes; its files are in `directory`."""
     return ModelDefinition(
         zoo=os.fspath(directory / message.model_zoo),
         model_def=message.model_def,
@@ -176,14 +176,14 @@ def definition_of(message: pb.TrainedModel, directory: Path) -> ModelDefinition:
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is an fsspec URL of something else than this machine's files."""
+    """Whether a path is an fsspec URL for something other than this machine's files."""
     return "://" in path and not path.startswith(("file://", "local://"))
 
 
 def _no_message(given: str, directory: Path) -> str:
     if not is_remote(given) and not directory.exists():
         return f"no such directory: {given}"
-    return f"{given} holds no trained model: there is no {MESSAGE} in it. Name the output of a training job"
+    return f"{given} is not a trained model: it has no {MESSAGE}. Give the output of a training job"
 
 
 def _download(url: str) -> Path:
@@ -201,7 +201,7 @@ def _download(url: str) -> Path:
             continue
         target = local / relative
         if not target.resolve().is_relative_to(local.resolve()):
-            raise OptionError("trained_model", f"{url} has a file of an impossible name: {relative!r}")
+            raise OptionError("trained_model", f"{url} has a file with an invalid name: {relative!r}")
         target.parent.mkdir(parents=True, exist_ok=True)
         filesystem.get_file(name, os.fspath(target))
     return local

@@ -24,12 +24,12 @@ def save_weights(model: keras.Model, path: str) -> list[pb.Variable]:
 def load_weights(model: keras.Model, path: str, variables: Sequence[pb.Variable]) -> None:
     """Give a built model the weights that `save_weights` wrote.
 
-    By name where the model's weights have the names in the file, else in order where all shapes agree. Raises
-    ModelError, naming the first that does not fit, otherwise.
+    They are matched by name if the model's weights have the names in the file, else in order if all shapes agree.
+    Otherwise raises ModelError, which names the first that does not fit.
     """
     shapes = {variable.name: tuple(variable.shape) for variable in variables}
     for layer in model._flatten_layers():
-        if hasattr(layer, "make_room"):  # an elasticdl_nb.Embedding, which has as many rows as training has seen ids
+        if hasattr(layer, "make_room"):  # an elasticdl_nb.Embedding, with one row for each id that training has seen
             layer.make_room(shapes)
     _load(model.weights, path, variables, "the model")
 
@@ -45,7 +45,7 @@ def load_optimizer(optimizer: keras.optimizers.Optimizer, path: str, variables: 
 
 
 def variable_names(variables: Sequence[Any]) -> list[str]:
-    """A name for each variable: its path in the model, numbered where several have the same."""
+    """A name for each variable: its path in the model, numbered where several have the same path."""
     names: list[str] = []
     taken: dict[str, int] = {}
     for variable in variables:
@@ -72,7 +72,7 @@ def _load(targets: Sequence[Any], path: str, variables: Sequence[pb.Variable], w
     saved = {variable.name: tuple(variable.shape) for variable in variables}
     order = names if set(names) == set(saved) else list(saved)
     if len(order) != len(names):
-        raise ModelError(f"{path} has {len(saved)} variables, {what} has {len(names)}: {_difference(names, saved)}")
+        raise ModelError(f"{path} has {len(saved)} variables, but {what} has {len(names)}: {_difference(names, saved)}")
     for name, source, target in zip(names, order, targets, strict=True):
         if tuple(target.shape) != saved[source]:
             raise ModelError(

@@ -15,7 +15,7 @@ LARGEST_FILE = 50 * 2**20
 LARGEST_ZOO = 500 * 2**20
 MOST_FILES = 20_000
 
-# Says what of a zoo stays out of images, and so is kept with it.
+# Says which of a zoo's files stay out of images, so it is copied along.
 IGNORE_FILE = ".dockerignore"
 
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules", "site-packages"}
@@ -33,8 +33,8 @@ class ZooCopy:
 def zoo_files(root: Path) -> Iterator[tuple[str, Path]]:
     """Every file that belongs to a zoo: its path relative to the root, with '/', and where it is; sorted by folder.
 
-    Left out are hidden files and folders (but for the root's .dockerignore), byte code, virtual environments and
-    installed packages. Links are followed, but no folder is entered twice.
+    Hidden files and folders (except the root's .dockerignore), byte code, virtual environments and installed packages
+    are left out. Links are followed, but no folder is entered twice.
     """
     seen: set[str] = set()
     for folder, folders, files in os.walk(root, followlinks=True):
@@ -60,7 +60,7 @@ def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], opt
     """Copy a zoo into the folder `target`, which may exist.
 
     Files above 50 MB are left out with a note. Raises OptionError(option, …) for a zoo of more than 500 MB or 20,000
-    files: a folder that holds more than a zoo, most likely.
+    files, as that is most likely a folder that holds more than a zoo.
     """
     notes: list[str] = []
     chosen: list[tuple[str, Path]] = []
@@ -78,8 +78,8 @@ def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], opt
             limit = f"{MOST_FILES:,} files" if len(chosen) > MOST_FILES else f"{LARGEST_ZOO // 2**20} MB"
             raise OptionError(
                 option,
-                f"{source} holds more than {limit} (most of it in {largest}), too much for a model zoo; name a folder "
-                "that holds the models' code and little else",
+                f"{source} has more than {limit} (most of it in {largest}), too much for a model zoo; use a folder "
+                "that contains the models' code and little else",
             )
     for name, path in chosen:
         copy = Path(target) / name
@@ -89,7 +89,7 @@ def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], opt
 
 
 def zoo_digest(root: str | os.PathLike[str]) -> str:
-    """Return the SHA-256, hexadecimal, over the names and contents of a zoo's files."""
+    """Return the SHA-256, in hexadecimal, of the names and contents of a zoo's files."""
     total = hashlib.sha256()
     for name, path in sorted(zoo_files(Path(root))):
         with open(path, "rb") as file:
