@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_play import RingPlay, every_record
 
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -74,8 +73,7 @@ def test_joins_are_gathered() -> None:
     play = RingPlay(records=400, workers=1)
     play.join(("worker", 0, "0"))
     play.step()
-    play.job.scale(11, play.now)
-    play.act()
+    play.happened(events.Scaled(11))
     keys = [key for key, member in play.members.items() if member is None]
     assert len(keys) == 10
     for key in keys:
@@ -99,8 +97,7 @@ def test_workers_that_are_let_go_leave_the_rest_of_their_tasks_to_others() -> No
     for key in list(play.members):
         play.join(key)
     play.step()
-    play.job.scale(1, play.now)
-    play.act()
+    play.happened(events.Scaled(1))
     assert play.job.rendezvous.workers == [0] and len(play.living()) == 1
     play.run()
     assert play.result == every_record(1, 60)
@@ -165,11 +162,11 @@ def test_every_record_is_in_the_model_exactly_once_whatever_happens(data: st.Dat
         records=records, num_epochs=epochs, workers=workers, validation=data.draw(st.integers(0, 4)),
         min_workers=data.draw(st.integers(1, min(2, workers))),
     )  # fmt: skip
-    events = ["join", "step", "step", "step", "half", "die", "checkpoint", "tick", "scale", "master", "work"]
+    happenings = ["join", "step", "step", "step", "half", "die", "checkpoint", "tick", "scale", "master", "work"]
     for _ in range(data.draw(st.integers(0, 60))):
         if play.job.is_over:
             break
-        match data.draw(st.sampled_from(events)):
+        match data.draw(st.sampled_from(happenings)):
             case "join":
                 if coming := [key for key, member in play.members.items() if member is None]:
                     play.join(data.draw(st.sampled_from(coming)))
@@ -194,10 +191,11 @@ def test_every_record_is_in_the_model_exactly_once_whatever_happens(data: st.Dat
             case "tick":
                 play.pass_time(data.draw(st.sampled_from([0.5, 6.0, 70.0])))
             case "scale":
-                play.job.scale(data.draw(st.integers(play.job.spec.min_workers, 5)), play.now)
-                play.act()
+                workers = data.draw(st.integers(play.job.spec.min_workers, 5))
+                if not play.job.scaling_problem(workers):
+                    play.happened(events.Scaled(workers))
             case "master":
-                play.job = pickle.loads(pickle.dumps(play.job))
+                play.job.another_master()
             case "work":
                 play.other_work()
     if play.job.phase != pb.FAILED:

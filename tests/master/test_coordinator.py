@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from play import W0, Play, every_record
 
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -72,9 +73,10 @@ def test_a_checkpoint_that_cannot_be_completed_leaves_the_one_before():
     play.work(W0)
     play.checkpoint(W0)
     play.work(W0)
-    play.job.message(W0, pb.WorkerMessage(checkpoint_ready=pb.CheckpointReady(step=4, path="full disk")), 0.0)
+    ready = pb.CheckpointReady(step=4, path="full disk")
+    play.job.handle(events.Said(W0, pb.WorkerMessage(checkpoint_ready=ready)), play.now)
     play.job.actions.clear()
-    play.job.checkpoint_failed("full disk", "no space left", 0.0)
+    play.happened(events.CheckpointFailed("full disk", "no space left"))
     play.die(W0)
     assert play.job.step == 2
 
@@ -119,8 +121,7 @@ def test_a_silent_worker_is_killed_and_replaced():
     play = Play()
     play.join(W0)
     play.now = 100.0
-    play.job.tick(play.now)
-    play.act()
+    play.happened(events.Ticked())
     assert play.killed == [W0]
     assert play.run() and play.result == every_record(1, 10)
 
@@ -130,8 +131,7 @@ def test_cancelling_ends_every_process(joined):
     play = Play("predict", num_workers=2)
     if joined:
         play.join(W0)
-    play.job.cancel("enough", play.now)
-    play.act()
+    play.happened(events.Cancelled("enough"))
     assert play.job.phase == pb.CANCELLED and play.job.is_over and not play.processes
 
 
@@ -163,7 +163,7 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
         if process is None:
             play.join(key)
             continue
-        event = data.draw(st.sampled_from(["work", "work", "work", "checkpoint", "die", "silent", "tick"]))
+        event = data.draw(st.sampled_from(["work", "work", "work", "checkpoint", "die", "silent", "tick", "master"]))
         if event == "work" and process["tasks"]:
             play.work(key)
         elif event == "checkpoint":
@@ -172,8 +172,12 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
             play.die(key)
         elif event in ("silent", "tick"):
             play.now += 1000.0 if event == "silent" else 1.0
-            play.job.tick(play.now)
-            play.act()
+            play.happened(events.Ticked())
+        elif event == "master":
+            if data.draw(st.booleans()):  # and the worker with it
+                del play.processes[key]
+            play.job.another_master()
+            play.happened(events.Recovered(tuple(play.processes)))
     if play.job.phase != pb.FAILED:
         play.run()
     assert play.job.phase == pb.SUCCEEDED or play.job.workers.members[0].kills_in_a_row >= 20
@@ -195,5 +199,5 @@ def test_what_was_said_twice_counts_once():
     play.join(W0)
     message = pb.WorkerMessage(sequence=7, note=pb.Note(level="info", text="once"))
     for _ in range(2):
-        play.job.message(W0, message, play.now)
+        play.happened(events.Said(W0, message))
     assert [event.text for event in play.job.picture.events].count("once") == 1
