@@ -1,4 +1,4 @@
-"""Two coordinators that are told the same, one of which is taken out of a journal now and then: they must not differ."""
+"""Coordinators that are told the same, one of which is taken out of a journal now and then: they must not differ."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ UNORDERED = {"_free_since", "_departed", "metrics"}
 def restored(job: Coordinator) -> Coordinator:
     """Return the coordinator that another master has in place of this one."""
     state = job.to_message().SerializeToString()
-    other = coordinator_of(job.spec)
+    other = type(job)(job.spec)
     other.load(journal.State.FromString(state))
     return other
 
 
 def differences(a: Any, b: Any, where: str = "job") -> Iterator[str]:
     """Yield where two objects differ in any attribute, however deep inside."""
-    if type(a) is not type(b) and not (np.isscalar(a) or isinstance(a, np.ndarray)):
+    if isinstance(a, bool | int | float | str | None):
+        if type(a) is not type(b) or a != b:
+            yield f"{where}: {a!r} and {b!r}"
+    elif type(a) is not type(b) and not (np.isscalar(a) or isinstance(a, np.ndarray)):
         yield f"{where}: {type(a)} and {type(b)}"
     elif isinstance(a, np.ndarray | np.generic):
         if not np.array_equal(a, b, equal_nan=True):
@@ -61,7 +64,7 @@ def differences(a: Any, b: Any, where: str = "job") -> Iterator[str]:
     elif isinstance(a, list | tuple | deque):
         if len(a) != len(b):
             yield f"{where}: {a} and {b}"
-        else:
+        elif not (isinstance(a, tuple) and a == b):
             for number, (one, other) in enumerate(zip(a, b, strict=True)):
                 yield from differences(one, other, f"{where}[{number}]")
     elif attributes := attributes_of(a):
@@ -70,16 +73,81 @@ def differences(a: Any, b: Any, where: str = "job") -> Iterator[str]:
         else:
             for name in attributes:
                 yield from differences(getattr(a, name), getattr(b, name), f"{where}.{name}")
-    elif a != b:
+    elif a != b:  # a set, say
         yield f"{where}: {a!r} and {b!r}"
 
 
 def attributes_of(thing: Any) -> list[str]:
     """The names of an object's attributes, those apart that no journal keeps; none if it is a plain value."""
-    if isinstance(thing, JobSpec):
+    if isinstance(thing, JobSpec | Message):
         return []
     names = [one.name for one in fields(thing)] if is_dataclass(thing) else list(getattr(thing, "__dict__", ()))
     return [name for name in names if not isinstance(thing, Coordinator) or name not in NOT_KEPT]
+
+
+class Keeping:
+    """Finds what no journal keeps: looks at every attribute of every object that a coordinator is made of.
+
+    A plain value is changed, to see whether the change arrives on the other side. Anything else must have been seen
+    with something in it, which did.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._kept: set[str] = set()
+
+    def look(self, job: Coordinator) -> None:
+        """Look at a coordinator; to be done whenever something has happened."""
+        common = vars(Coordinator(job.spec))
+        assert not list(differences(job, restored(job)))
+        for owner, name in _attributes(job, set()):
+            place = f"{'Coordinator' if owner is job and name in common else type(owner).__name__}.{name}"
+            self._seen.add(place)
+            value = getattr(owner, name)
+            if place in self._kept or place in FOLLOWS:
+                continue
+            if not isinstance(value, bool | int | float | str):
+                empty = value is None or (hasattr(value, "__len__") and not len(value))
+                self._kept |= set() if empty else {place}
+                continue
+            object.__setattr__(owner, name, _other(value))
+            try:
+                self._kept |= set() if list(differences(job, restored(job))) else {place}
+            finally:
+                object.__setattr__(owner, name, value)
+
+    def forgotten(self, *classes: str) -> list[str]:
+        """The attributes that were not seen to be kept, those of these classes if any are named."""
+        places = sorted(self._seen - self._kept - FOLLOWS)
+        return [place for place in places if not classes or place.partition(".")[0] in classes]
+
+
+FOLLOWS = {
+    "Coordinator.worker_holds_model", "EvaluationSchedule.steps", "Rendezvous.min_workers", "Rate.window",
+    "Member.role", "Membership.role",
+    "TrainingPlan.num_epochs", "TrainingPlan.minibatch_size", "TrainingPlan.max_step", "TrainingPlan.shuffle",
+    "TrainingPlan.seed", "Member.index", "EvaluationRound.number",
+}  # fmt: skip
+"""What follows from the job's options, or from where it stands."""
+
+
+def _attributes(thing: Any, seen: set[int]) -> Iterator[tuple[Any, str]]:
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    for name in attributes_of(thing):
+        if not isinstance(getattr(thing, name), JobSpec):
+            yield thing, name
+            yield from _attributes(getattr(thing, name), seen)
+    inner = thing.values() if isinstance(thing, Mapping) else thing if isinstance(thing, list | tuple | deque) else ()
+    for one in inner:
+        yield from _attributes(one, seen)
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return value + {int: 1, float: 0.5, str: "~"}[type(value)]
 
 
 class Twins:
@@ -88,6 +156,7 @@ class Twins:
     def __init__(self, spec: JobSpec) -> None:
         self._original, self._other = coordinator_of(spec), coordinator_of(spec)
         self._count = 0
+        self.keeping: Keeping | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._original, name)
@@ -100,6 +169,8 @@ class Twins:
         assert self._other.handle(from_entry(entry), now, DATE + now) == changed
         assert self._other.actions == self._original.actions[before:]
         self._other.actions.clear()
+        if self.keeping:
+            self.keeping.look(self._original)
         self._count += 1
         if self._count % EVERY == 0:
             self._other = self._checked()
@@ -113,5 +184,5 @@ class Twins:
     def another_master(self) -> None:
         """Go on with what a journal tells; actions are those that were asked for."""
         actions = self._original.actions
-        self._original, self._other = self._checked(), self._checked()
+        self._original, self._other = self._checked(), restored(self._original)
         self._original.actions = actions

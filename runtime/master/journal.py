@@ -82,8 +82,11 @@ class Journal:
         tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         self.is_new = not tables
         """Whether there was none before."""
+        self._is_signed = True
         if "about" in tables:
-            self._check_format(*self._one("SELECT format, package FROM about"))
+            format, package = self._one("SELECT format, package FROM about")
+            self._check_format(format, package)
+            self._is_signed = (format, package) == (FORMAT, _version())
         elif tables:
             self._check_format(1, "")
         else:
@@ -174,14 +177,14 @@ class Journal:
             if problem != "ok":
                 raise ValueError(problem)
             found = self._load(coordinator)
-        if found:
-            # From here on it is of this version's format.
-            self.replace(coordinator)
-        return found
+            if found and not self._is_signed:  # from here on it is of this version and its format
+                self.replace(coordinator)
+            return found
 
     def _load(self, coordinator: Coordinator) -> bool:
         if kept := self._database.execute("SELECT last_turn, checksum, state FROM state").fetchone():
             self._last_turn, checksum, state = kept
+            self._state_size = len(state)
             _verify(state, self._last_turn, checksum)
             coordinator.load(messages.State.FromString(state))
         turns = self._database.execute("SELECT number, checksum, turn FROM turns ORDER BY number")
@@ -193,6 +196,7 @@ class Journal:
                 entry = messages.Entry.FromString(serialized)
                 coordinator.handle(from_entry(entry), entry.now, entry.date)
             self._last_turn = number
+            self._since += len(turn)
         # They were carried out, or else what they were meant for will show that they were not.
         coordinator.actions.clear()
         return self._last_turn > 0
@@ -213,8 +217,9 @@ class Journal:
         except Exception as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENVIRONMENT:
                 raise
+            problem = " ".join(str(error).split())
             raise JournalError(
-                f"the job's journal, {self._path}, is damaged ({error}): the job cannot go on from it; start it again"
+                f"the job's journal, {self._path}, is damaged ({problem}): the job cannot go on from it; start it again"
             ) from error
 
 

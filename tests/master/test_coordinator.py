@@ -1,11 +1,16 @@
 """The coordinator with workers that are played by the test: joins, deaths, results and checkpoints in any order."""
 
+import random
+
 import pytest
+import twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from play import W0, Play, every_record
+from twins import Keeping
 
 from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -156,14 +161,24 @@ def test_no_data_is_an_error():
 def test_training_uses_every_record_exactly_once_whatever_happens(data):
     records, epochs = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
     play = Play(records=records, num_epochs=epochs, validation=data.draw(st.integers(0, 3)))
-    for _ in range(data.draw(st.integers(0, 40))):
+    disturb(play, data.draw(st.integers(0, 40)), lambda some: data.draw(st.sampled_from(some)))
+    if play.job.phase != pb.FAILED:
+        play.run()
+    assert play.job.phase == pb.SUCCEEDED or play.job.workers.members[0].kills_in_a_row >= 20
+    if play.job.phase == pb.SUCCEEDED:
+        assert play.result == every_record(epochs, records)
+        assert play.job.queue.records_done["train"] == records * epochs
+
+
+def disturb(play, times, choose):
+    for _ in range(times):
         if play.job.is_over:
             break
         (key, process), *_ = list(play.processes.items())
         if process is None:
             play.join(key)
             continue
-        event = data.draw(st.sampled_from(["work", "work", "work", "checkpoint", "die", "silent", "tick", "master"]))
+        event = choose(["work", "work", "work", "checkpoint", "die", "silent", "tick", "master"])
         if event == "work" and process["tasks"]:
             play.work(key)
         elif event == "checkpoint":
@@ -174,16 +189,50 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
             play.now += 1000.0 if event == "silent" else 1.0
             play.happened(events.Ticked())
         elif event == "master":
-            if data.draw(st.booleans()):  # and the worker with it
+            if choose([True, False]):  # and the worker with it
                 del play.processes[key]
             play.job.another_master()
             play.happened(events.Recovered(tuple(play.processes)))
-    if play.job.phase != pb.FAILED:
-        play.run()
-    assert play.job.phase == pb.SUCCEEDED or play.job.workers.members[0].kills_in_a_row >= 20
-    if play.job.phase == pb.SUCCEEDED:
-        assert play.result == every_record(epochs, records)
-        assert play.job.queue.records_done["train"] == records * epochs
+
+
+def watched(keeping, *arguments, **options):
+    play = Play(*arguments, **options)
+    play.job.keeping = keeping
+    return play
+
+
+def live_through_everything(keeping):
+    for seed in range(3):
+        disturb(watched(keeping, records=30, validation=4), 40, random.Random(seed).choice)
+    play = watched(keeping, records=4, validation=3)
+    play.run()
+    play = watched(keeping, "predict", records=40, num_workers=2)
+    for index in (0, 1):
+        play.join(("worker", index, "0"))
+    for _ in range(6):
+        play.work(W0)
+    play.now += 29.0
+    play.happened(events.Ticked())
+    play.happened(events.Failed(pb.Failure(message="enough")))
+
+
+def test_every_attribute_is_kept_for_another_master():
+    keeping = Keeping()
+    live_through_everything(keeping)
+    assert not keeping.forgotten()
+
+
+@pytest.mark.parametrize("value", [0, None, {}])
+def test_an_attribute_that_is_not_kept_is_found(value, monkeypatch):
+    class Forgetful(Coordinator):
+        def __init__(self, spec):
+            super().__init__(spec)
+            self.new = value
+
+    monkeypatch.setattr(twins, "coordinator_of", Forgetful)
+    keeping = Keeping()
+    watched(keeping, records=2).run()
+    assert "Forgetful.new" in keeping.forgotten()
 
 
 def test_a_worker_that_joins_when_the_job_is_over_is_sent_away():

@@ -1,5 +1,6 @@
 """Jobs with parameter servers: servers, workers and masters that die in any order, checkpoints at any moment."""
 
+import random
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from play import every_record
-from twins import Twins
+from twins import Keeping, Twins
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.master.decisions import events
@@ -442,15 +443,25 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
         records=records, num_epochs=epochs, validation=data.draw(st.integers(0, 3)), checkpoint_steps=4,
         workers=data.draw(st.integers(1, 3)), servers=data.draw(st.integers(1, 2)),
     )  # fmt: skip
+    disturb(scene, data.draw(st.integers(0, 30)), lambda some: data.draw(st.sampled_from(some)))
+    if scene.job.phase not in (pb.FAILED, pb.SUCCEEDED):
+        scene.run()
+    assert scene.job.phase == pb.SUCCEEDED
+    assert scene.job.queue.records_done["train"] == records * epochs
+    assert effects(scene) == every_record(epochs, records)
+    assert not [path for path in scene.files if path.startswith("new")] or scene.job.rollbacks
+
+
+def disturb(scene, times, choose):
     deaths = 0
-    for _ in range(data.draw(st.integers(0, 30))):
+    for _ in range(times):
         if scene.job.is_over:
             break
-        event = data.draw(st.sampled_from(EVENTS))
+        event = choose(EVENTS)
         if event == "go":
-            for _ in range(data.draw(st.integers(1, 10))):
+            for _ in range(choose(range(1, 11))):
                 if scene.processes:
-                    scene.step(data.draw(st.sampled_from(list(scene.processes.values()))))
+                    scene.step(choose(list(scene.processes.values())))
         elif event in ("worker", "server", "both") and deaths < 15:
             deaths += 1
             # A result that is on its way when its worker dies is one that the servers have, but the master has not.
@@ -458,24 +469,27 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
             dead += scene.servers()[:1] if event != "worker" else []
             for process in dead:
                 scene.die(process)
-            for process in dead if data.draw(st.booleans()) else []:
+            for process in dead if choose([True, False]) else []:
                 scene.happened(events.Exited(process.key, -9))
             if any(scene.job.member(process.key) for process in dead):
                 scene.master_dies()
         elif event == "master":
-            if data.draw(st.booleans()) and scene.processes:
-                process = data.draw(st.sampled_from(list(scene.processes.values())))
+            if choose([True, False]) and scene.processes:
+                process = choose(list(scene.processes.values()))
                 if process.unacknowledged:
                     scene.job.handle(events.Said(process.key, process.unacknowledged[0]), scene.now)
             scene.master_dies(forgetting_to_act=True)
         elif event == "scale":
-            scene.scale(data.draw(st.integers(1, 4)))
+            scene.scale(choose(range(1, 5)))
         elif event in ("checkpoint", "tick"):
             scene.now += 1.0
             scene.happened(events.Ticked())
-    if scene.job.phase not in (pb.FAILED, pb.SUCCEEDED):
-        scene.run()
-    assert scene.job.phase == pb.SUCCEEDED
-    assert scene.job.queue.records_done["train"] == records * epochs
-    assert effects(scene) == every_record(epochs, records)
-    assert not [path for path in scene.files if path.startswith("new")] or scene.job.rollbacks
+
+
+def test_every_attribute_is_kept_for_another_master():
+    keeping = Keeping()
+    for seed in range(3):
+        scene = Scene(records=60, num_epochs=2, validation=3, checkpoint_steps=4)
+        scene.job.keeping = keeping
+        disturb(scene, 40, random.Random(seed).choice)
+    assert not keeping.forgotten("ServedCoordinator", "ServerGroup", "Round")
