@@ -89,9 +89,11 @@ def format_count(number: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h."""
+    """Return a duration: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h; a dash for what is none."""
+    if not 0 <= seconds < math.inf:
+        return "–"
     if seconds < 1:
-        return f"{max(seconds, 0):.1f}s"
+        return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 1:
         return f"{rest}s"

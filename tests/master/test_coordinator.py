@@ -11,6 +11,7 @@ from twins import Keeping
 
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.story import LONGEST, REMEMBERED, IllegalTransitionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -193,6 +194,28 @@ def disturb(play, times, choose):
                 del play.processes[key]
             play.job.another_master()
             play.happened(events.Recovered(tuple(play.processes)))
+
+
+def test_what_cannot_have_happened_is_an_error_that_tells_the_last_events():
+    play = Play("predict", records=2)
+    play.join(W0)
+    for number in range(100):
+        play.say(W0, note=pb.Note(level="info", text=f"{number} " + "x" * 10_000))
+    with pytest.raises(IllegalTransitionError, match="task 99, attempt 1: was never handed out") as caught:
+        play.say(W0, task_done=pb.TaskDone(id=99, attempt=1))
+    (story,) = caught.value.__notes__
+    lines = story.splitlines()
+    assert len(lines) == REMEMBERED + 1 and max(map(len, lines)) < LONGEST + 30
+    assert "task_done" in lines[-1] and "99" in lines[-1] and 'text: "99 xxx' in lines[-2]
+
+
+@pytest.mark.parametrize(
+    "event", [events.Started(), events.Scaled(0), events.Scaled(2), events.CheckpointBegun(1, "p")]
+)
+def test_events_that_nobody_can_have_asked_for_are_errors(event):
+    play = Play()
+    with pytest.raises(IllegalTransitionError):
+        play.job.handle(event, play.now)
 
 
 def watched(keeping, *arguments, **options):
