@@ -101,7 +101,7 @@ class Journal:
         if OLDEST_FORMAT <= format <= FORMAT:
             return
         known = f"format {FORMAT}" if OLDEST_FORMAT == FORMAT else f"formats {OLDEST_FORMAT} to {FORMAT}"
-        writer = f"elasticdl_nb {package}" if package else "an earlier version of elasticdl_nb"
+        writer = f"elasticdl_nb {' '.join(package.split())[:40]}" if package else "an earlier version of elasticdl_nb"
         raise JournalError(
             f"the job's journal has format {format}, written by {writer}, but this is elasticdl_nb {_version()}, which "
             f"reads {known}: start the job again, or let {writer} run it to its end"

@@ -18,7 +18,6 @@ from elasticdl_nb.runtime.master.decisions.crew import Crew
 from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations, steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
-from elasticdl_nb.runtime.master.decisions.picture import Picture
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
 from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
 from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
@@ -418,14 +417,6 @@ class Coordinator(Crew):
         """
         state = journal.State(
             now=self.now,
-            date=self.date,
-            phase=self.phase,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
-            failure=self.failure,
-            ending=journal.Ending(phase=self._ending[0], deadline=self._ending[1]) if self._ending else None,
-            picture=self.picture.to_message(),
-            workers=self.workers.to_messages(),
             running_since=self.running_since,
             outputs=self.outputs,
             queue=self.queue.to_message(),
@@ -446,18 +437,10 @@ class Coordinator(Crew):
         self._save(state)
         return state
 
-    def _save(self, state: journal.State) -> None:
-        """Add what this kind of job has besides to a state."""
-
     def load(self, state: journal.State) -> None:
         """Take over a state that `to_message` of another coordinator of this job has returned."""
-        self.now, self.date, self.phase = state.now, state.date, state.phase
-        self.started_at, self.finished_at = state.started_at, state.finished_at
-        self.failure = state.failure if state.HasField("failure") else None
-        self._ending = (state.ending.phase, state.ending.deadline) if state.HasField("ending") else None
-        self.picture = Picture.from_message(state.picture)
-        self.workers.load(state.workers)
-        self.running_since, self.outputs = state.running_since, list(state.outputs)
+        super().load(state)
+        self.now, self.running_since, self.outputs = state.now, state.running_since, list(state.outputs)
         plan = self._plan_of(pieces_of(state.queue.pieces)) if state.queue.HasField("pieces") else None
         self.queue = TaskQueue.from_message(state.queue, plan)
         self.step, self.rollbacks = state.step, state.rollbacks

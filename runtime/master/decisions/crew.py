@@ -12,6 +12,7 @@ from elasticdl_nb.runtime.master.decisions.actions import Action, Kill, Send, St
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member, Membership
 from elasticdl_nb.runtime.master.decisions.picture import Picture
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -240,6 +241,29 @@ class Crew:
     def is_over(self) -> bool:
         """Whether the job has ended and its processes are gone."""
         return self.finished_at > 0
+
+    # ------------------------------------------------------------ the journal
+
+    def _save(self, state: journal.State) -> None:
+        """Add what is known here to a state; what follows from the job's options need not be kept."""
+        state.date, state.phase = self.date, self.phase
+        state.started_at, state.finished_at = self.started_at, self.finished_at
+        if self.failure:
+            state.failure.CopyFrom(self.failure)
+        if self._ending:
+            state.ending.phase, state.ending.deadline = self._ending
+            state.ending.SetInParent()
+        state.picture.CopyFrom(self.picture.to_message())
+        state.workers.extend(self.workers.to_messages())
+
+    def load(self, state: journal.State) -> None:
+        """Take over what `_save` has added to a state."""
+        self.date, self.phase = state.date, state.phase
+        self.started_at, self.finished_at = state.started_at, state.finished_at
+        self.failure = state.failure if state.HasField("failure") else None
+        self._ending = (state.ending.phase, state.ending.deadline) if state.HasField("ending") else None
+        self.picture = Picture.from_message(state.picture)
+        self.workers.load(state.workers)
 
     # ------------------------------------------------------------ small things
 

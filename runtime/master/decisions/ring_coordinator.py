@@ -262,8 +262,9 @@ class RingCoordinator(Coordinator):
     # ------------------------------------------------------------ the journal
 
     def _save(self, state: journal.State) -> None:
+        super()._save(state)
         dealt = [journal.Dealt(worker=worker, tasks=tasks_message(tasks)) for worker, tasks in self._dealt.items()]
-        state.ring.MergeFrom(journal.Ring(
+        state.ring.CopyFrom(journal.Ring(
             rendezvous=self.rendezvous.to_message(), dealt=dealt, turn=self._turn, without_work=self._without_work,
             departed=self._departed, next_holder=self._next_holder, part_of_a_step=self._part_of_a_step,
             began=self._began, first_task=self._first_task, lacking=self._lacking, ring=self._ring,

@@ -239,9 +239,10 @@ class ServedCoordinator(Coordinator):
     # ------------------------------------------------------------ the journal
 
     def _save(self, state: journal.State) -> None:
-        state.servers.MergeFrom(self.servers.to_message())
+        super()._save(state)
+        state.servers.CopyFrom(self.servers.to_message())
         if self._round:
-            state.servers.round.MergeFrom(self._round.to_message())
+            state.servers.round.CopyFrom(self._round.to_message())
         state.servers.rounds = self._rounds_of_checkpoints
         state.servers.saved_step, state.servers.saved_at = self._saved_step, self._saved_at
 
