@@ -49,7 +49,7 @@ class NoProcesses:
     async def kill(self, instance: InstanceId) -> None:
         await self.exited.put(Exited(instance, -9))
 
-    async def exits(self) -> AsyncIterator[Exited]:
+    async def events(self) -> AsyncIterator[Exited]:
         while True:
             yield await self.exited.get()
 

@@ -6,7 +6,7 @@ import math
 import re
 from html import escape as _escape
 
-from elasticdl_nb.runtime.control.status import format_count, format_duration
+from elasticdl_nb.runtime.control.status import format_count
 
 DASH = "–"
 
@@ -77,8 +77,3 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words, or a dash for none."""
-    return format_duration(seconds) if math.isfinite(seconds) and seconds >= 0 else DASH

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from elasticdl_nb.runtime.control.status import elapsed, format_count, format_value, is_over
+from elasticdl_nb.runtime.control.status import elapsed, format_count, format_duration, format_value, is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import (
     CANCELLED,
     FAILED,
@@ -20,7 +20,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import (
     Instance,
     JobStatus,
 )
-from elasticdl_nb.widgets.format import clock, duration, middle_out, percent, plain, rate, short, size
+from elasticdl_nb.widgets.format import clock, middle_out, percent, plain, rate, short, size
 
 MAX_METRICS = 12
 MAX_INSTANCES = 20
@@ -150,7 +150,7 @@ def head(status: JobStatus) -> Head:
         progress=progress,
         percent=percent(progress),
         detail=detail,
-        remaining=f"{duration(status.remaining_seconds)} left" if known else "",
+        remaining=f"{format_duration(status.remaining_seconds)} left" if known else "",
         stats=tuple(_stats(status)),
         url=status.dashboard_url if _is_web(status.dashboard_url) else "",
     )
@@ -172,7 +172,7 @@ def _stats(status: JobStatus) -> list[Stat]:
     stats.append(Stat("Tasks", format_count(status.tasks_done), notes))
     if status.checkpoint_step > 0:
         stats.append(Stat("Checkpoint", f"step {status.checkpoint_step:,}", _times(status.rollbacks, "rollback")))
-    stats.append(Stat("Elapsed", duration(passed)))
+    stats.append(Stat("Elapsed", format_duration(passed)))
     return stats
 
 

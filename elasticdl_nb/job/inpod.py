@@ -143,13 +143,13 @@ def _listen_to_others() -> None:
 def _run_master(folder: JobFolder, platform: KubernetesPlatform) -> None:
     import uvloop
 
-    from elasticdl_nb.runtime.master.process import Master
+    from elasticdl_nb.runtime.master.process import serve
 
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             with folder.hold_master_lock():
-                uvloop.run(Master(folder, platform, supervised=False).run())
+                uvloop.run(serve(folder, platform, supervised=False))
                 return
         except BlockingIOError:
             if time.monotonic() > deadline:

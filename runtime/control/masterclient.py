@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from elasticdl_nb.runtime.control.status import is_over, merge
+from elasticdl_nb.runtime.control.status import conclude, is_over, merge
 from elasticdl_nb.runtime.errors import JobError, OptionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -146,13 +146,8 @@ def last_status(folder: JobFolder) -> pb.JobStatus:
         )
     if alive or is_over(status):
         return status
-    status.phase = pb.FAILED
-    status.detail = "its master died"
-    status.finished_at = status.updated_at or (folder.path / "spec.json").stat().st_mtime
-    status.remaining_seconds = 0
+    conclude(status, pb.FAILED, "its master died", status.updated_at or (folder.path / "spec.json").stat().st_mtime)
     status.failure.message = f"the job's master died without reporting why; see {folder.log_path('master')}"
-    for instance in status.instances:
-        instance.state, instance.activity = "stopped", ""
     return status
 
 

@@ -47,6 +47,14 @@ def is_over(status: pb.JobStatus) -> bool:
     return status.phase in ENDED
 
 
+def conclude(status: pb.JobStatus, phase: pb.JobPhase, why: str, date: float) -> None:
+    """Make this the last picture of a job that has ended then, and whose master does not say so itself."""
+    status.phase, status.detail, status.remaining_seconds, status.dashboard_url = phase, why, 0, ""
+    status.finished_at = status.updated_at = date
+    for instance in status.instances:
+        instance.state, instance.activity = "stopped", ""
+
+
 def phase_name(status: pb.JobStatus) -> str:
     """Return the phase in lower case: "starting", "running", "finishing", "succeeded", "failed" or "cancelled"."""
     return pb.JobPhase.Name(status.phase).lower()
@@ -81,9 +89,11 @@ def format_count(number: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for display: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h."""
+    """Return a duration for display: 0.4s, 12s, 3m 20s, 2h 05m, 3d 4h, or a dash if it is unknown."""
+    if not 0 <= seconds < math.inf:
+        return "–"
     if seconds < 1:
-        return f"{max(seconds, 0):.1f}s"
+        return f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 1:
         return f"{rest}s"

@@ -3,61 +3,122 @@
 An SQLite file in the job's folder. Events are appended as they happen and count once they are committed, those of one
 turn of the master's loop together; nobody is told what follows from them before. From time to time the events so far
 are replaced by the state they have led to.
+
+Other pods can write to the file, and another version of this package may have written it. So what it holds is data and
+nothing else: the messages of `journal.proto`, each with a checksum, and a table that says which format they have. What
+is whole is read; what is not, or has a format that this version does not know, is refused with a JournalError.
 """
 
 from __future__ import annotations
 
-import copyreg
-import pickle
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
-from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.master.decisions.events import Event
+from elasticdl_nb.runtime.master.entries import from_entry, to_entry
+from elasticdl_nb.runtime.protocol import journal_pb2 as messages
+
+FORMAT = 2
+"""The format that is written. Journals of format 1 were Python pickles, and did not say so."""
+
+OLDEST_FORMAT = 2
+"""The oldest format that is read."""
 
 BYTES_KEPT = 4 << 20
 """Bytes of events that are kept at least before the state they have led to takes their place."""
 
-# The bulk of all events; protobuf's own way to pickle a message takes several times as long.
-copyreg.pickle(pb.WorkerMessage, lambda message: (_worker_message, (message.SerializeToString(),)))
-
+# The table `about` is the same in all formats, so that each can tell another. Turns count on from those that `state`
+# has taken the place of: a row from before, which SQLite has yet to overwrite, is never taken for one of them.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, event BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), coordinator BLOB NOT NULL);
+CREATE TABLE about (one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, package TEXT NOT NULL);
+CREATE TABLE turns (number INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, turn BLOB NOT NULL);
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1), last_turn INTEGER NOT NULL, checksum INTEGER NOT NULL, state BLOB NOT NULL
+);
 """
+# Errors that say nothing about what is in the file.
+_ENVIRONMENT = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_NOMEM,
+}  # fmt: skip
 
 
-def _worker_message(serialized: bytes) -> pb.WorkerMessage:
-    return pb.WorkerMessage.FromString(serialized)
+class JournalError(ElasticDLError):
+    """The journal is damaged, or of a format that this version does not read."""
 
 
 class Journal:
-    """The journal of one job; a `shared` one is in a folder that other machines use, too."""
+    """The journal of one job; a `shared` one is in a folder that other machines use, too.
+
+    Raises JournalError if there is one at `path` that cannot be read, sqlite3.Error if the file cannot be opened.
+    """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
         self._path = path
+        self._since = self._state_size = self._last_turn = 0
+        self._pending: list[bytes] = []
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            with self._refusing():
+                self._open(shared)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _open(self, shared: bool) -> None:
         # Written to the file at once, to the disk when the system likes: it is to survive the process, not the machine.
         mode = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
         if shared:
             # The next master may be on another machine. File systems of networks have no memory to share: SQLite needs
             # none where only one process may open the file.
             mode = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-        self._database.executescript(mode + _SCHEMA)
-        self._since = self._state_size = 0
-        self._pending: list[tuple[bytes]] = []
+        self._database.executescript("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;" + mode)
+        tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        self.is_new = not tables
+        """Whether there was none before."""
+        self._is_signed = True
+        if "about" in tables:
+            format, package = self._one("SELECT format, package FROM about")
+            self._check_format(format, package)
+            self._is_signed = (format, package) == (FORMAT, _version())
+        elif tables:
+            self._check_format(1, "")
+        else:
+            with self._transaction():
+                for statement in _SCHEMA.split(";")[:-1]:
+                    self._database.execute(statement)
+                self._sign()
 
-    def append(self, name: str, arguments: tuple[Any, ...]) -> bool:
-        """Add an event: the name of a coordinator's method and what it was called with.
+    def _check_format(self, format: object, package: object) -> None:
+        if not isinstance(format, int) or not isinstance(package, str):
+            raise ValueError("the format is not a number")
+        if OLDEST_FORMAT <= format <= FORMAT:
+            return
+        known = f"format {FORMAT}" if OLDEST_FORMAT == FORMAT else f"formats {OLDEST_FORMAT} to {FORMAT}"
+        writer = f"elasticdl_nb {' '.join(package.split())[:40]}" if package else "an earlier version of elasticdl_nb"
+        raise JournalError(
+            f"the job's journal has format {format}, written by {writer}, but this is elasticdl_nb {_version()}, which "
+            f"reads {known}: start the job again, or let {writer} run it to its end"
+        )
 
-        Returns whether it is the first one that waits for `commit`.
+    def _sign(self) -> None:
+        self._database.execute("INSERT OR REPLACE INTO about VALUES (1, ?, ?)", [FORMAT, _version()])
+
+    # ------------------------------------------------------------ writing
+
+    def append(self, event: Event, now: float, date: float) -> bool:
+        """Add an event, see `Coordinator.handle`; return whether it is the first one that waits for `commit`.
+
+        Raises ValueError if it holds what no message can hold.
         """
-        event = pickle.dumps((name, arguments), protocol=5)
-        self._pending.append((event,))
-        self._since += len(event)
+        entry = to_entry(event, now, date).SerializeToString()
+        self._pending.append(entry)
         return len(self._pending) == 1
 
     def commit(self, coordinator: Coordinator) -> None:
@@ -69,17 +130,22 @@ class Journal:
         """
         pending, self._pending = self._pending, []
         if pending:
+            turn, number = messages.Turn(entries=pending).SerializeToString(), self._last_turn + 1
             with self._transaction():
-                self._database.executemany("INSERT INTO events (event) VALUES (?)", pending)
+                self._database.execute("INSERT INTO turns VALUES (?, ?, ?)", [number, _checksum(turn, number), turn])
+            self._last_turn = number
+            self._since += len(turn)
         if self._since > max(BYTES_KEPT, self._state_size):
             self.replace(coordinator)
 
     def replace(self, coordinator: Coordinator) -> None:
         """Replace the events, those that wait for `commit` among them, by this state, which they have led to."""
-        state = pickle.dumps(coordinator)
+        state, last = coordinator.to_message().SerializeToString(), self._last_turn
         with self._transaction():
-            self._database.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", [state])
-            self._database.execute("DELETE FROM events")
+            self._sign()
+            values = [last, _checksum(state, last), state]
+            self._database.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?)", values)
+            self._database.execute("DELETE FROM turns")
         self._since, self._state_size = 0, len(state)
         self._pending.clear()
 
@@ -93,24 +159,78 @@ class Journal:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
 
-    def recover(self) -> Coordinator | None:
-        """Return a coordinator that knows all that is in the journal; None if there is nothing."""
-        kept = self._database.execute("SELECT coordinator FROM state").fetchone()
-        if kept is None:
-            return None
-        # The folder is its owner's alone; nobody else could have written this.
-        coordinator: Coordinator = pickle.loads(kept[0])  # noqa: S301
-        self._state_size = len(kept[0])
-        for (event,) in self._database.execute("SELECT event FROM events ORDER BY number"):
-            self._since += len(event)
-            name, arguments = pickle.loads(event)  # noqa: S301
-            getattr(coordinator, name)(*arguments)
-        # They were carried out, or else what they were meant for will show that they were not.
-        coordinator.actions.clear()
-        return coordinator
-
     def remove(self) -> None:
         """Delete the journal of a job that is over."""
         self._database.close()
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ reading
+
+    def recover(self, coordinator: Coordinator) -> bool:
+        """Tell a new coordinator of the job all that is in the journal; return whether there is anything.
+
+        Raises JournalError, and leaves the coordinator of no use, if not all of it can be read.
+        """
+        with self._refusing():
+            (problem,) = self._one("PRAGMA quick_check(1)")
+            if problem != "ok":
+                raise ValueError(problem)
+            found = self._load(coordinator)
+            if found and not self._is_signed:  # from here on it is of this version and its format
+                self.replace(coordinator)
+            return found
+
+    def _load(self, coordinator: Coordinator) -> bool:
+        if kept := self._database.execute("SELECT last_turn, checksum, state FROM state").fetchone():
+            self._last_turn, checksum, state = kept
+            self._state_size = len(state)
+            _verify(state, self._last_turn, checksum)
+            coordinator.load(messages.State.FromString(state))
+        turns = self._database.execute("SELECT number, checksum, turn FROM turns ORDER BY number")
+        for number, checksum, turn in turns:
+            if number != self._last_turn + 1:
+                raise ValueError(f"turn {number} comes after turn {self._last_turn}")
+            _verify(turn, number, checksum)
+            for serialized in messages.Turn.FromString(turn).entries:
+                entry = messages.Entry.FromString(serialized)
+                coordinator.handle(from_entry(entry), entry.now, entry.date)
+            self._last_turn = number
+            self._since += len(turn)
+        # They were carried out, or else what they were meant for will show that they were not.
+        coordinator.actions.clear()
+        return self._last_turn > 0
+
+    def _one(self, query: str) -> tuple[object, ...]:
+        row: tuple[object, ...] | None = self._database.execute(query).fetchone()
+        if row is None:
+            raise ValueError(f"no answer to {query}")
+        return row
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Whatever goes wrong over what is in the file makes it a damaged one."""
+        try:
+            yield
+        except JournalError:
+            raise
+        except Exception as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENVIRONMENT:
+                raise
+            problem = " ".join(str(error).split())
+            raise JournalError(
+                f"the job's journal, {self._path}, is damaged ({problem}): the job cannot go on from it; start it again"
+            ) from error
+
+
+def _checksum(data: bytes, number: int) -> int:
+    return zlib.crc32(data, number & 0xFFFFFFFF)
+
+
+def _verify(data: bytes, number: int, checksum: int) -> None:
+    if _checksum(data, number) != checksum:
+        raise ValueError(f"the checksum of turn {number} is wrong")
+
+
+def _version() -> str:
+    return metadata.version("elasticdl_nb")

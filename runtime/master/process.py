@@ -1,4 +1,4 @@
-"""The master process: carries events to the coordinator and its actions to workers, files and watchers."""
+"""The master process: what it hears from processes, clients, its platform and its clock is what happens to the job."""
 
 from __future__ import annotations
 
@@ -6,87 +6,67 @@ import asyncio
 import gc
 import logging
 import os
-import shutil
 import signal
-import sqlite3
 import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import grpc
 import uvloop
 
-from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
-from elasticdl_nb.runtime.errors import ElasticDLError
-from elasticdl_nb.runtime.master import report
+from elasticdl_nb.runtime.control.masterclient import last_status
+from elasticdl_nb.runtime.control.status import conclude
+from elasticdl_nb.runtime.master import clients, report
+from elasticdl_nb.runtime.master.bookkeeper import Bookkeeper, defect
+from elasticdl_nb.runtime.master.counting import count_data
 from elasticdl_nb.runtime.master.dashboard import Dashboard
-from elasticdl_nb.runtime.master.decisions.actions import (
-    Action,
-    BeginCheckpoint,
-    CommitCheckpoint,
-    DiscardCheckpoint,
-    Kill,
-    Send,
-    Start,
-)
-from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.kinds import coordinator_of
 from elasticdl_nb.runtime.master.decisions.membership import Key
 from elasticdl_nb.runtime.master.decisions.picture import Mark
-from elasticdl_nb.runtime.master.decisions.ring_coordinator import RingCoordinator
-from elasticdl_nb.runtime.master.decisions.server_coordinator import ServedCoordinator
-from elasticdl_nb.runtime.master.journal import Journal
+from elasticdl_nb.runtime.master.executor import Executor, checkpoint_directory
+from elasticdl_nb.runtime.master.journal import Journal, JournalError
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.platform import supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Stuck
 from elasticdl_nb.runtime.platform.early import EarlyProcess
-from elasticdl_nb.runtime.platform.local import WORKER_ENVS, LocalPlatform
+from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import RequireToken
 from elasticdl_nb.runtime.protocol.network import Network
-from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints, publish
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
-
-CLIENT_LIMIT = 60.0
-"""Seconds that a job goes on after the last client that waited for it has gone."""
 
 STATUS_INTERVAL = 1.0
 logger = logging.getLogger(__name__)
 
 
 class Master:
-    """One job's master, or the one that takes the place of one that has died."""
+    """One job's master, or the one that takes the place of one that has died.
+
+    Raises JournalError if what that one has left cannot be read.
+    """
 
     def __init__(self, folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
         self._folder, self._platform, self._supervised = folder, platform, supervised
         self._spec = folder.spec()
         folder.make_temporary()
         self._journal = Journal(folder.path / "journal.db", shared=folder.is_shared)
-        recovered = self._journal.recover()
-        self._is_new = recovered is None
-        self._coordinator = recovered or coordinator_of(self._spec, time.time())
-        if self._is_new:
-            self._journal.replace(self._coordinator)
+        if self._journal.is_new and folder.master() is not None:
+            raise JournalError("the job's journal is gone: the job cannot go on without it; start it again")
+        self._coordinator = coordinator_of(self._spec)
+        self._is_new = not self._journal.recover(self._coordinator)
         self._service = MasterService(self)
+        self._books = Bookkeeper(self._coordinator, self._journal, self._service)
         renderer = folder.dashboard()
         self._network = Network.of()
         self._dashboard = self._make_dashboard(renderer) if renderer else None
         self._dashboard_url = ""
-        self._over = asyncio.Event()
-        self._to_do: deque[Action] = deque()
-        self._acting = False
-        # Until the events that they follow from are committed: messages, and what can be acknowledged.
-        self._outgoing: list[tuple[Key, pb.MasterMessage]] = []
-        self._heard: dict[Key, int] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._client_gone_at: float | None = None
-        self._had_client = (folder.path / "waited_for").exists()
+        self._clients = clients.WaitingClients(folder.path / "waited_for")
 
     async def run(self) -> None:
         """Serve until the job is over and every process of it is gone."""
@@ -97,7 +77,11 @@ class Master:
             options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
         )
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
-        self._address = channels.listen(server, self._network, self._folder.token())
+        address = channels.listen(server, self._network, self._folder.token())
+        executor = Executor(
+            self._folder, self._spec, self._platform, address, spawn=self._spawn, happened=self._books.happened
+        )  # fmt: skip
+        self._books.carry_out = executor.carry_out
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._told_to_end)
         # Before anyone is let in, so that processes that live still are known to do so.
@@ -105,19 +89,14 @@ class Master:
         await server.start()
         if self._dashboard is not None:
             self._dashboard_url = await self._dashboard.start()
-        self._folder.write_master(self._address, self._dashboard_url)
-        if self._is_new:
-            self._happened("start")
-        else:
-            self._happened("recovered", living)
+        self._folder.write_master(address, self._dashboard_url)
+        self._books.happened(events.Started() if self._is_new else events.Recovered(tuple(living)))
         for job in (self._watch_platform(), self._count_data(), self._tick()):
             self._spawn(job)
         try:
-            await self._over.wait()
+            await self._books.over.wait()
         finally:
-            await self._platform.close()
-            publish.clean(self._folder.path)  # of a worker that was killed while it wrote
-            self._folder.remove_temporary()
+            await _end_processes(self._folder, self._platform)
             for task in self._background:
                 task.cancel()
             self._write_status()
@@ -127,7 +106,7 @@ class Master:
                 await self._dashboard.close()
             await server.stop(grace=2.0)
             self._journal.remove()
-            checkpoints.discard_unfinished(self._checkpoint_directory())
+            checkpoints.discard_unfinished(checkpoint_directory(self._folder, self._spec))
 
     def _make_dashboard(self, renderer: str) -> Dashboard:
         return Dashboard(
@@ -150,63 +129,35 @@ class Master:
             await job
         except Exception as error:  # a defect of the master must end the job loudly rather than let it hang
             logger.exception("the master failed")
-            self._happened("fail", pb.Failure(message=f"the master failed: {error!r}"))
-
-    def _happened(self, event: str, *arguments: Any) -> Any:
-        """Tell the coordinator, then the journal, and do what follows."""
-        told = (*arguments, time.time())
-        try:
-            result = getattr(self._coordinator, event)(*told)
-        except (
-            Exception
-        ) as error:  # a defect must end the job loudly, rather than meet the same message again and again
-            logger.exception("the master failed at %s", event)
-            result = False
-            event, told = "fail", (pb.Failure(message=f"the master failed: {error!r}"), told[-1])
-            self._coordinator.fail(*told)
-        if (event != "tick" or result) and self._journal.append(event, told):
-            asyncio.get_running_loop().call_soon(self._commit_events)
-        self._act()
-        return result
-
-    def _commit_events(self) -> None:
-        """What has happened in this turn of the loop is safe from now on: tell those whom it concerns."""
-        try:
-            self._journal.commit(self._coordinator)
-        except sqlite3.Error as error:  # without it no other master could go on: better to end than to forget
-            logger.exception("the journal could not be written")
-            self._coordinator.fail(pb.Failure(message=f"the job's journal could not be written: {error}"), time.time())
-            self._act()
-        outgoing, self._outgoing = self._outgoing, []
-        for key, message in outgoing:
-            self._service.send(key, message)
-        heard, self._heard = self._heard, {}
-        for key, sequence in heard.items():
-            self._service.acknowledge(key, sequence)
+            self._books.happened(defect(error))
 
     # ------------------------------------------------------------ events of the service (service.Events)
 
     def greeted(self, hello: pb.Hello) -> bool:
         """See `service.Events`."""
-        return bool(self._happened("hello", hello))
+        self._books.happened(events.Greeted(hello))
+        return self._coordinator.belongs(hello)
 
     def told(self, key: Key, message: pb.WorkerMessage) -> None:
         """See `service.Events`."""
-        self._happened("message", key, message)
-        if message.sequence:
-            self._heard[key] = message.sequence
+        self._books.told(key, message)
 
     def cancel(self, reason: str) -> None:
         """See `service.Events`."""
-        self._happened("cancel", reason)
+        self._books.happened(events.Cancelled(reason))
 
     def scale(self, workers: int) -> str:
         """See `service.Events`."""
-        return str(self._happened("scale", workers))
+        problem = self._coordinator.scaling_problem(workers)
+        if not problem:
+            self._books.happened(events.Scaled(workers))
+        return problem
 
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
         """See `service.Events`."""
-        update, mark = report.update(self._coordinator, time.time(), mark, name=self._folder.name, pid=os.getpid())
+        update, mark = report.update(
+            self._coordinator, self._books.now(), time.time(), mark, name=self._folder.name, pid=os.getpid()
+        )  # fmt: skip
         if not self._coordinator.is_over:
             update.status.dashboard_url = self._dashboard_url
         return update, mark
@@ -220,48 +171,31 @@ class Master:
             if isinstance(event, Stuck):
                 logger.info("%s (%s): %s", name, instance.incarnation, event.reason or "starts")
                 if event.hopeless:
-                    self._happened("fail", pb.Failure(message=f"{name}: {event.reason}"))
+                    self._books.happened(events.Failed(pb.Failure(message=f"{name}: {event.reason}")))
                 else:
-                    self._happened("stuck", key, event.reason)
+                    self._books.happened(events.Stuck(key, event.reason))
                 continue
             logger.info("%s (%s) exited: %d %s", name, instance.incarnation, event.code, event.reason)
             if event.reason:
-                self._happened("lost", key, event.reason, event.counts, event.log_tail)
+                self._books.happened(events.Lost(key, event.reason, event.counts, event.log_tail))
             else:
-                self._happened("exited", key, event.code, event.log_tail)
+                self._books.happened(events.Exited(key, event.code, event.log_tail))
 
     async def _count_data(self) -> None:
-        if self._coordinator.data_is_counted:
-            return
-        if self._spec.custom_data_reader:
-            return  # the user's code, which workers run: one of them will say
-        try:
-            data = await asyncio.to_thread(count, self._spec, "data")
-            validation = await asyncio.to_thread(count, self._spec, "validation_data")
-        except (ElasticDLError, OSError) as error:
-            self._happened("fail", pb.Failure(message=str(error)))
-        else:
-            self._happened("data_counted", data, validation)
+        # With a custom reader workers count, by the user's code: the first of them will say.
+        if not self._coordinator.data_is_counted and not self._spec.custom_data_reader:
+            self._books.happened(await asyncio.to_thread(count_data, self._spec))
 
     async def _tick(self) -> None:
         while True:
-            self._happened("tick")
-            self._look_for_client(time.time())
+            self._books.happened(events.Ticked())
+            if self._clients.are_gone(self._service.waiting_watchers, self._books.now()):
+                self._books.happened(events.Cancelled(f"its client has been gone for {clients.LIMIT:.0f} seconds"))
             self._write_status()
             self._folder.show_life()
             if self._supervised and not self._folder.has_supervisor():
                 self._start_supervisor()
             await asyncio.sleep(STATUS_INTERVAL)
-
-    def _look_for_client(self, now: float) -> None:
-        if self._service.waiting_watchers:
-            if not self._had_client:
-                (self._folder.path / "waited_for").touch()
-            self._had_client, self._client_gone_at = True, None
-        elif self._had_client:
-            self._client_gone_at = self._client_gone_at or now
-            if now - self._client_gone_at > CLIENT_LIMIT:
-                self._happened("cancel", f"its client has been gone for {CLIENT_LIMIT:.0f} seconds")
 
     def _start_supervisor(self) -> None:
         logger.warning("the supervisor is gone; another one is started")
@@ -277,95 +211,43 @@ class Master:
         except OSError:
             logger.exception("could not write the status")
 
-    # ------------------------------------------------------------ actions
-
-    def _act(self) -> None:
-        self._to_do.extend(self._coordinator.actions)
-        self._coordinator.actions.clear()
-        if self._acting:  # an action has made something happen: what follows waits for its turn
-            return
-        self._acting = True
-        try:
-            while self._to_do:
-                self._carry_out(self._to_do.popleft())
-        finally:
-            self._acting = False
-        self._service.wake_watchers()
-        if self._coordinator.is_over:
-            self._over.set()
-
-    def _carry_out(self, action: Action) -> None:
-        match action:
-            case Send(key, message):
-                self._outgoing.append((key, message))
-            case Start(key):
-                instance = InstanceId(*key)
-                self._spawn(self._platform.start(instance, self._command(instance), self._envs(instance)))
-            case Kill(key):
-                self._spawn(self._platform.kill(InstanceId(*key)))
-            case BeginCheckpoint(number, step):
-                self._begin_checkpoint(number, step)
-            case CommitCheckpoint():
-                self._spawn(self._commit(action))
-            case DiscardCheckpoint(path):
-                self._spawn(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
-
-    def _command(self, instance: InstanceId) -> list[str]:
-        return [
-            sys.executable, "-m", f"elasticdl_nb.runtime.{instance.role}", os.fspath(self._folder.path), self._address,
-            str(instance.index), instance.incarnation,
-        ]  # fmt: skip
-
-    def _envs(self, instance: InstanceId) -> dict[str, str]:
-        return {**WORKER_ENVS, **self._spec.envs}
-
-    def _checkpoint_directory(self) -> str:
-        return self._spec.checkpoint_dir or os.fspath(self._folder.checkpoints)
-
-    def _begin_checkpoint(self, number: int, step: int) -> None:
-        try:
-            path = checkpoints.begin(self._checkpoint_directory(), step)
-        except OSError as error:
-            self._happened("checkpoint_failed", "", str(error))
-        else:
-            self._happened("checkpoint_begun", number, os.fspath(path))
-
-    async def _commit(self, action: CommitCheckpoint) -> None:
-        try:
-            final = await asyncio.to_thread(_complete, action)
-            checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max)
-        except OSError as error:
-            shutil.rmtree(action.path, ignore_errors=True)
-            self._happened("checkpoint_failed", action.path, str(error))
-        else:
-            self._happened("checkpoint_committed", action.path, final)
-
 
 async def _bury(child: subprocess.Popen[bytes]) -> None:
     await asyncio.to_thread(child.wait)
-
-
-def _complete(action: CommitCheckpoint) -> str:
-    if not action.sealed and os.path.exists(action.path):
-        checkpoints.seal(Path(action.path), action.step)
-    return checkpoints.commit(action.path, action.state)
 
 
 def _key(instance: InstanceId) -> Key:
     return instance.role, instance.index, instance.incarnation
 
 
-def coordinator_of(spec: JobSpec, now: float) -> Coordinator:
-    """Return the coordinator for this kind of job."""
-    if spec.uses_allreduce:
-        return RingCoordinator(spec, now)
-    return ServedCoordinator(spec, now) if spec.uses_servers else Coordinator(spec, now)
+async def serve(folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
+    """Be the job's master until the job is over; one that cannot read what the one before it has left ends the job."""
+    try:
+        master = Master(folder, platform, supervised=supervised)
+    except JournalError as error:
+        logger.error("%s", error)
+        await _give_up(folder, platform, str(error))
+    else:
+        await master.run()
 
 
-def count(spec: JobSpec, option: str) -> list[FileRecords]:
-    """Return the files of one data option with their numbers of records."""
-    paths = spec.data if option == "data" else spec.validation_data
-    return list(open_reader(paths, spec.data_reader_params, option).files()) if paths else []
+async def _give_up(folder: JobFolder, platform: Platform, problem: str) -> None:
+    """End a job of which no more is known than what people were last shown, and which processes live."""
+    await platform.adopt()
+    await _end_processes(folder, platform)
+    status, now = last_status(folder), time.time()
+    conclude(status, pb.FAILED, problem, now)
+    status.failure.message = problem
+    status.events.add(time=now, level="error", source="master", text=problem)
+    folder.write_status(status)
+    folder.mark_over()
+    checkpoints.discard_unfinished(checkpoint_directory(folder, folder.spec()))
+
+
+async def _end_processes(folder: JobFolder, platform: Platform) -> None:
+    await platform.close()
+    publish.clean(folder.path)  # of a worker that was killed while it wrote
+    folder.remove_temporary()
 
 
 def main(path: str, supervised: str = "", *, worker: EarlyProcess | None = None) -> None:
@@ -381,4 +263,4 @@ def main(path: str, supervised: str = "", *, worker: EarlyProcess | None = None)
 
 async def _run(folder: JobFolder, supervised: bool, worker: EarlyProcess | None) -> None:
     platform = LocalPlatform(folder.log_path, folder.processes, worker)
-    await Master(folder, platform, supervised=supervised).run()
+    await serve(folder, platform, supervised=supervised)

@@ -14,9 +14,15 @@ _DETAILS = {
 }
 
 
-def update(coordinator: Coordinator, now: float, mark: Mark, *, name: str, pid: int) -> tuple[pb.JobUpdate, Mark]:
-    """Return what a watcher needs who has seen the picture up to `mark`, and the new mark."""
+def update(
+    coordinator: Coordinator, now: float, date: float, mark: Mark, *, name: str, pid: int
+) -> tuple[pb.JobUpdate, Mark]:
+    """Return what a watcher needs who has seen the picture up to `mark`, and the new mark.
+
+    `now` is the time of the job's clock, `date` the time of day.
+    """
     status = _numbers(coordinator, now)
+    status.updated_at = date
     status.name = name
     status.instances.add(role="master", state="running" if not coordinator.is_over else "finished", pid=pid)
     for member in coordinator.members():
@@ -56,7 +62,6 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         records_per_second=0.0 if job.is_over else sum(w.rate.per_second(now) for w in job.workers.live()),
         step=job.step,
         started_at=job.started_at,
-        updated_at=now,
         finished_at=job.finished_at,
         failure=job.failure,
         outputs=job.outputs,

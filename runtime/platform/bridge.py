@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from elasticdl_nb.runtime.control.status import is_over
+from elasticdl_nb.runtime.control.status import conclude, is_over
 from elasticdl_nb.runtime.errors import ClusterError
 from elasticdl_nb.runtime.platform import manifests
 from elasticdl_nb.runtime.platform.forward import Forward
@@ -148,7 +148,7 @@ class Bridge:
             ended = conditions.get("Failed") or {}
             status.failure.message = f"the job's master {how}; {ended.get('message', 'the cluster gave up on it')}"
             status.failure.traceback = master.log_tail
-            _end(status, pb.FAILED, status.failure.message)
+            conclude(status, pb.FAILED, status.failure.message, time.time())
         self._finish(status)
         if status.phase == pb.CANCELLED:
             self._cluster.delete("Job", self._name)
@@ -157,7 +157,7 @@ class Bridge:
         status = self._status()
         if phase == pb.FAILED:
             status.failure.message = why
-        _end(status, phase, why)
+        conclude(status, phase, why, time.time())
         self._finish(status)
 
     def _finish(self, status: pb.JobStatus) -> None:
@@ -200,13 +200,6 @@ class Bridge:
                     file.flush()
         except ClusterError as error:
             logger.warning("%s", error)
-
-
-def _end(status: pb.JobStatus, phase: pb.JobPhase, why: str) -> None:
-    status.phase, status.detail, status.remaining_seconds = phase, why, 0
-    status.finished_at = status.updated_at = time.time()
-    for instance in status.instances:
-        instance.state, instance.activity = "stopped", ""
 
 
 def command(folder: Path) -> list[str]:

@@ -23,7 +23,10 @@ from elasticdl_nb.runtime.storage.locks import Process, hold_lock
 
 POLL_SECONDS = 0.5
 HUNG_SECONDS = 30.0
-"""Age of the master's last sign of life (the time of master.json), in seconds, at which it is killed."""
+"""Seconds without a sign of life of the master (another time of master.json) after which it is killed."""
+
+LONGEST_STEP = 3.0
+"""Of the time between two looks, so much counts at most: if it is longer, this process was stopped, too."""
 
 MAX_QUICK_DEATHS = 10
 """Number of masters in a row that died within QUICK_SECONDS, after which the job is given up."""
@@ -60,12 +63,12 @@ class Supervisor:
         while True:
             if self._master is None:
                 self._master = self._start()
-            begun = time.time()
-            code = self._wait(self._master, begun)
+            begun = time.monotonic()
+            code = self._wait(self._master)
             self._master = None
             if self._is_over():
                 return 0
-            quick_deaths = quick_deaths + 1 if time.time() - begun < QUICK_SECONDS else 0
+            quick_deaths = quick_deaths + 1 if time.monotonic() - begun < QUICK_SECONDS else 0
             if not self._listened() or self._told_to_end or quick_deaths >= MAX_QUICK_DEATHS:
                 self._bury()
                 return code if 0 <= code < 256 else 1
@@ -82,8 +85,9 @@ class Supervisor:
         child.returncode = 0  # reaped in `_reap`, not by Popen
         return Process.of(child.pid)
 
-    def _wait(self, master: Process, begun: float) -> int:
-        """Return how the master ended: its exit code, or a negative signal; -9 if that is unknown."""
+    def _wait(self, master: Process) -> int:
+        """Return how the master ended: its exit code, or a negative signal; -9 if that cannot be known."""
+        silence = Silence(time.monotonic())
         while True:
             self._reap()
             if master.pid in self._codes:
@@ -91,7 +95,7 @@ class Supervisor:
             if not master.is_alive():
                 self._reap()
                 return self._codes.pop(master.pid, -signal.SIGKILL)
-            if time.time() - max(self._last_sign_of_life(), begun) > HUNG_SECONDS:
+            if silence.seconds(self._last_sign_of_life(), time.monotonic()) > HUNG_SECONDS:
                 master.kill()
             select.select([self._wakes], [], [], POLL_SECONDS)
             with contextlib.suppress(BlockingIOError):
@@ -124,6 +128,20 @@ class Supervisor:
         self._told_to_end = True
         if self._master is not None and self._master.is_alive():
             os.kill(self._master.pid, signal.SIGTERM)
+
+
+class Silence:
+    """How long the master has shown no sign of life, whatever is done to the date meanwhile. A plain object."""
+
+    def __init__(self, now: float) -> None:
+        self._seconds = 0.0
+        self._sign, self._looked = 0.0, now
+
+    def seconds(self, sign: float, now: float) -> float:
+        """Return for how long `sign` has been the last one; a monotonic clock shows `now`."""
+        self._seconds = self._seconds + min(now - self._looked, LONGEST_STEP) if sign == self._sign else 0.0
+        self._sign, self._looked = sign, now
+        return self._seconds
 
 
 def _adopt_orphans() -> None:

@@ -265,12 +265,6 @@ class JobFolder:
         with hold_lock(self.path / "master.lock"):
             yield
 
-    @contextlib.contextmanager
-    def hold_supervisor_lock(self) -> Iterator[None]:
-        """Mark the job as having a process that restarts its master, as `hold_master_lock` does for the master."""
-        with hold_lock(self.path / "supervisor.lock"):
-            yield
-
     def master_pid(self) -> int:
         """The id of the master's process; 0 if there is none."""
         return holder(self.path / "master.lock")

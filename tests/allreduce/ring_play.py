@@ -6,10 +6,12 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from twins import Twins
+
 from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint, Kill, Send, Start
 from elasticdl_nb.runtime.master.decisions.membership import Key
-from elasticdl_nb.runtime.master.decisions.ring_coordinator import RingCoordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec
@@ -46,18 +48,19 @@ class RingPlay:
             distribution_strategy="AllreduceStrategy", **({"validation_data": "v"} if validation else {}), **options,
         )  # fmt: skip
         self.now = 1.0
-        self.job = RingCoordinator(spec, self.now)
+        self.job = Twins(spec)
         self.members: dict[Key, Member | None] = {}
         self.saved: dict[str, Counter[Any]] = {}
         self.result: Counter[Any] | None = None
-        self.job.start(self.now)
-        self.act()
-        self.job.data_counted(
-            [FileRecords("f", records)], [FileRecords("v", validation)] if validation else [], self.now
-        )
-        self.act()
+        self.happened(events.Started())
+        files = (FileRecords("v", validation),) if validation else ()
+        self.happened(events.DataCounted((FileRecords("f", records),), files))
 
     # ------------------------------------------------------------ the master's words
+
+    def happened(self, event: events.Event) -> None:
+        self.job.handle(event, self.now)
+        self.act()
 
     def act(self) -> None:
         while self.job.actions:
@@ -67,11 +70,11 @@ class RingPlay:
                     self.members[action.key] = None
                 case Kill():
                     if self.members.pop(action.key, self) is not self:
-                        self.job.exited(action.key, -9, "", self.now)
+                        self.job.handle(events.Exited(action.key, -9), self.now)
                 case Send():
                     self.hear(action.key, action.message)
                 case CommitCheckpoint():
-                    self.job.checkpoint_committed(action.path, action.path, self.now)
+                    self.job.handle(events.CheckpointCommitted(action.path, action.path), self.now)
 
     def hear(self, key: Key, message: pb.MasterMessage) -> None:
         member = self.members.get(key)
@@ -91,11 +94,10 @@ class RingPlay:
                 member.tasks = deque(task for task in member.tasks if task.id >= first)
             case "leave":
                 del self.members[key]
-                self.job.exited(key, 0, "", self.now)
+                self.job.handle(events.Exited(key, 0), self.now)
 
     def say(self, key: Key, **body: Any) -> None:
-        self.job.message(key, pb.WorkerMessage(**body), self.now)
-        self.act()
+        self.happened(events.Said(key, pb.WorkerMessage(**body)))
 
     # ------------------------------------------------------------ what workers do
 
@@ -105,8 +107,8 @@ class RingPlay:
     def join(self, key: Key) -> None:
         self.members[key] = Member(key[1])
         hello = pb.Hello(role="worker", worker=key[1], incarnation=key[2], pid=1, data_address=f"a{key[1]}")
-        assert self.job.hello(hello, self.now)
-        self.act()
+        self.happened(events.Greeted(hello))
+        assert self.job.belongs(hello)
         self.say(key, want=pb.Want(tasks=2))
         self.halt(key)
 
@@ -239,8 +241,7 @@ class RingPlay:
             other for other, one in self.living()
             if member and one.in_ring and member.in_ring and one.ring.generation == member.ring.generation
         ]  # fmt: skip
-        self.job.exited(key, code, "", self.now)
-        self.act()
+        self.happened(events.Exited(key, code))
         for other in neighbours[:2]:  # they notice by themselves
             if (
                 (one := self.members.get(other)) is not None
@@ -251,12 +252,10 @@ class RingPlay:
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        for _, member in self.members.items():
-            if member:
-                current = self.job.workers.members[member.index]
-                current.last_heard = self.now
-        self.job.tick(self.now)
-        self.act()
+        for key, member in self.living():
+            if key in self.members:
+                self.say(key, progress=pb.Progress(step=member.step))
+        self.happened(events.Ticked())
 
     def run(self) -> None:
         """Go on without further trouble to the end."""

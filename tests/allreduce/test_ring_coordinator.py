@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import pickle
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ring_play import RingPlay, every_record
+from twins import Keeping
 
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -74,8 +78,7 @@ def test_joins_are_gathered() -> None:
     play = RingPlay(records=400, workers=1)
     play.join(("worker", 0, "0"))
     play.step()
-    play.job.scale(11, play.now)
-    play.act()
+    play.happened(events.Scaled(11))
     keys = [key for key, member in play.members.items() if member is None]
     assert len(keys) == 10
     for key in keys:
@@ -99,8 +102,7 @@ def test_workers_that_are_let_go_leave_the_rest_of_their_tasks_to_others() -> No
     for key in list(play.members):
         play.join(key)
     play.step()
-    play.job.scale(1, play.now)
-    play.act()
+    play.happened(events.Scaled(1))
     assert play.job.rendezvous.workers == [0] and len(play.living()) == 1
     play.run()
     assert play.result == every_record(1, 60)
@@ -165,21 +167,32 @@ def test_every_record_is_in_the_model_exactly_once_whatever_happens(data: st.Dat
         records=records, num_epochs=epochs, workers=workers, validation=data.draw(st.integers(0, 4)),
         min_workers=data.draw(st.integers(1, min(2, workers))),
     )  # fmt: skip
-    events = ["join", "step", "step", "step", "half", "die", "checkpoint", "tick", "scale", "master", "work"]
-    for _ in range(data.draw(st.integers(0, 60))):
+    disturb(play, data.draw(st.integers(0, 60)), lambda some: data.draw(st.sampled_from(some)))
+    if play.job.phase != pb.FAILED:
+        play.run()
+    assert play.job.phase == pb.SUCCEEDED
+    assert play.result == every_record(epochs, records)
+    assert play.job.queue.records_done["train"] == records * epochs
+
+
+HAPPENINGS = ["join", "step", "step", "step", "half", "die", "checkpoint", "tick", "scale", "master", "work"]
+
+
+def disturb(play: RingPlay, times: int, choose: Callable[[Sequence[Any]], Any]) -> None:
+    for _ in range(times):
         if play.job.is_over:
             break
-        match data.draw(st.sampled_from(events)):
+        match choose(HAPPENINGS):
             case "join":
                 if coming := [key for key, member in play.members.items() if member is None]:
-                    play.join(data.draw(st.sampled_from(coming)))
+                    play.join(choose(coming))
             case "step":
                 play.step()
             case "half":
                 ranks = play.ring()
                 if len(ranks) > 1:
-                    play.step(reaches=data.draw(st.integers(0, len(ranks) - 1)))
-                    victim = data.draw(st.sampled_from([key for key, _ in ranks]))
+                    play.step(reaches=choose(range(len(ranks))))
+                    victim = choose([key for key, _ in ranks])
                     if victim in play.members:
                         play.die(victim)
                     for key, member in ranks:  # the rest find out that the round is broken
@@ -188,20 +201,31 @@ def test_every_record_is_in_the_model_exactly_once_whatever_happens(data: st.Dat
                             play.halt(key)
             case "die":
                 if play.members:
-                    play.die(data.draw(st.sampled_from(list(play.members))))
+                    play.die(choose(list(play.members)))
             case "checkpoint":
                 play.checkpoint()
             case "tick":
-                play.pass_time(data.draw(st.sampled_from([0.5, 6.0, 70.0])))
+                play.pass_time(choose([0.5, 6.0, 70.0]))
             case "scale":
-                play.job.scale(data.draw(st.integers(play.job.spec.min_workers, 5)), play.now)
-                play.act()
+                workers = choose(range(play.job.spec.min_workers, 6))
+                if not play.job.scaling_problem(workers):
+                    play.happened(events.Scaled(workers))
             case "master":
-                play.job = pickle.loads(pickle.dumps(play.job))
+                play.job.another_master()
             case "work":
                 play.other_work()
-    if play.job.phase != pb.FAILED:
-        play.run()
-    assert play.job.phase == pb.SUCCEEDED
-    assert play.result == every_record(epochs, records)
-    assert play.job.queue.records_done["train"] == records * epochs
+
+
+def test_every_attribute_is_kept_for_another_master() -> None:
+    keeping = Keeping()
+    for seed in range(4):
+        play = RingPlay(records=100, num_epochs=2, workers=3, validation=4)
+        play.job.keeping = keeping
+        disturb(play, 60, random.Random(seed).choice)
+    play = RingPlay(records=7, workers=3)
+    play.job.keeping = keeping
+    for key in list(play.members):
+        play.join(key)
+    play.happened(events.Scaled(2))
+    play.run()
+    assert not keeping.forgotten("RingCoordinator", "Rendezvous", "Report")

@@ -93,7 +93,8 @@ def test_counts(number: float, text: str):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0.0s"), (0.42, "0.4s"), (12.2, "12s"), (59.7, "1m 00s"), (200, "3m 20s"), (7500, "2h 05m"),
+    [(-1, "–"), (float("nan"), "–"), (float("inf"), "–"), (0, "0.0s"), (0.42, "0.4s"),
+     (12.2, "12s"), (59.7, "1m 00s"), (200, "3m 20s"), (7500, "2h 05m"),
      (3599.9, "1h 00m"), (360_000, "4d 4h")],
 )  # fmt: skip
 def test_durations(seconds: float, text: str):

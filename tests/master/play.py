@@ -2,9 +2,11 @@
 
 from collections import Counter
 
+from twins import Twins
+
 from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint, Kill, Send, Start
-from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec
@@ -27,16 +29,17 @@ class Play:
             kind, data="f", minibatch_size=1, **({"validation_data": "v"} if validation else {}), **options
         )
         self.now = 1.0
-        self.job = Coordinator(spec, 1.0)
+        self.job = Twins(spec)
         self.processes = {}
         self.used = Counter()
         self.saved = {}
         self.killed = []
-        self.job.start(1.0)
-        self.act()
-        self.job.data_counted(
-            [FileRecords("f", records)], [FileRecords("v", validation)] if validation else [], self.now
-        )
+        self.happened(events.Started())
+        files = [(FileRecords(name, count),) if count else () for name, count in (("f", records), ("v", validation))]
+        self.happened(events.DataCounted(*files))
+
+    def happened(self, event):
+        self.job.handle(event, self.now)
         self.act()
 
     def act(self):
@@ -48,11 +51,11 @@ class Play:
                 case Kill():
                     self.killed.append(action.key)
                     if self.processes.pop(action.key, self) is not self:
-                        self.job.exited(action.key, -9, "", self.now)
+                        self.job.handle(events.Exited(action.key, -9), self.now)
                 case Send():
                     self.receive(action.key, action.message)
                 case CommitCheckpoint():
-                    self.job.checkpoint_committed(action.path, action.path, self.now)
+                    self.job.handle(events.CheckpointCommitted(action.path, action.path), self.now)
 
     def receive(self, key, message):
         if self.processes.get(key) is None:
@@ -64,17 +67,17 @@ class Play:
             self.processes[key]["tasks"].append(message.task)
         else:
             del self.processes[key]
-            self.job.exited(key, 0, "", self.now)
+            self.job.handle(events.Exited(key, 0), self.now)
 
     def join(self, key):
         self.processes[key] = {"tasks": [], "model": Counter()}
-        assert self.job.hello(pb.Hello(role=key[0], worker=key[1], incarnation=key[2], pid=1), self.now)
-        self.act()
+        hello = pb.Hello(role=key[0], worker=key[1], incarnation=key[2], pid=1)
+        self.happened(events.Greeted(hello))
+        assert self.job.belongs(hello)
         self.say(key, want=pb.Want(tasks=2))
 
     def say(self, key, **body):
-        self.job.message(key, pb.WorkerMessage(**body), self.now)
-        self.act()
+        self.happened(events.Said(key, pb.WorkerMessage(**body)))
 
     def work(self, key):
         task = self.processes[key]["tasks"].pop(0)
@@ -92,6 +95,8 @@ class Play:
             self.result = model
             done.outputs.append("out")
         done.step = sum(model.values())
+        losses = [pb.LossPoint(step=done.step, loss=0.5, time=1.0)]
+        self.say(key, progress=pb.Progress(activity="training", step=done.step, records=done.step, losses=losses))
         self.say(key, task_done=done)
         return task
 
@@ -103,8 +108,7 @@ class Play:
 
     def die(self, key, code=-9):
         del self.processes[key]
-        self.job.exited(key, code, "last words", self.now)
-        self.act()
+        self.happened(events.Exited(key, code, "last words"))
 
     def run(self):
         kinds = []

@@ -1,10 +1,17 @@
 """The coordinator with workers that are played by the test: joins, deaths, results and checkpoints in any order."""
 
+import random
+
 import pytest
+import twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from play import W0, Play, every_record
+from twins import Keeping
 
+from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.story import LONGEST, REMEMBERED, IllegalTransitionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -72,9 +79,10 @@ def test_a_checkpoint_that_cannot_be_completed_leaves_the_one_before():
     play.work(W0)
     play.checkpoint(W0)
     play.work(W0)
-    play.job.message(W0, pb.WorkerMessage(checkpoint_ready=pb.CheckpointReady(step=4, path="full disk")), 0.0)
+    ready = pb.CheckpointReady(step=4, path="full disk")
+    play.job.handle(events.Said(W0, pb.WorkerMessage(checkpoint_ready=ready)), play.now)
     play.job.actions.clear()
-    play.job.checkpoint_failed("full disk", "no space left", 0.0)
+    play.happened(events.CheckpointFailed("full disk", "no space left"))
     play.die(W0)
     assert play.job.step == 2
 
@@ -119,8 +127,7 @@ def test_a_silent_worker_is_killed_and_replaced():
     play = Play()
     play.join(W0)
     play.now = 100.0
-    play.job.tick(play.now)
-    play.act()
+    play.happened(events.Ticked())
     assert play.killed == [W0]
     assert play.run() and play.result == every_record(1, 10)
 
@@ -130,8 +137,7 @@ def test_cancelling_ends_every_process(joined):
     play = Play("predict", num_workers=2)
     if joined:
         play.join(W0)
-    play.job.cancel("enough", play.now)
-    play.act()
+    play.happened(events.Cancelled("enough"))
     assert play.job.phase == pb.CANCELLED and play.job.is_over and not play.processes
 
 
@@ -156,14 +162,24 @@ def test_no_data_is_an_error():
 def test_training_uses_every_record_exactly_once_whatever_happens(data):
     records, epochs = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 3))
     play = Play(records=records, num_epochs=epochs, validation=data.draw(st.integers(0, 3)))
-    for _ in range(data.draw(st.integers(0, 40))):
+    disturb(play, data.draw(st.integers(0, 40)), lambda some: data.draw(st.sampled_from(some)))
+    if play.job.phase != pb.FAILED:
+        play.run()
+    assert play.job.phase == pb.SUCCEEDED or play.job.workers.members[0].kills_in_a_row >= 20
+    if play.job.phase == pb.SUCCEEDED:
+        assert play.result == every_record(epochs, records)
+        assert play.job.queue.records_done["train"] == records * epochs
+
+
+def disturb(play, times, choose):
+    for _ in range(times):
         if play.job.is_over:
             break
         (key, process), *_ = list(play.processes.items())
         if process is None:
             play.join(key)
             continue
-        event = data.draw(st.sampled_from(["work", "work", "work", "checkpoint", "die", "silent", "tick"]))
+        event = choose(["work", "work", "work", "checkpoint", "die", "silent", "tick", "master"])
         if event == "work" and process["tasks"]:
             play.work(key)
         elif event == "checkpoint":
@@ -172,14 +188,74 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
             play.die(key)
         elif event in ("silent", "tick"):
             play.now += 1000.0 if event == "silent" else 1.0
-            play.job.tick(play.now)
-            play.act()
-    if play.job.phase != pb.FAILED:
-        play.run()
-    assert play.job.phase == pb.SUCCEEDED or play.job.workers.members[0].kills_in_a_row >= 20
-    if play.job.phase == pb.SUCCEEDED:
-        assert play.result == every_record(epochs, records)
-        assert play.job.queue.records_done["train"] == records * epochs
+            play.happened(events.Ticked())
+        elif event == "master":
+            if choose([True, False]):  # and the worker with it
+                del play.processes[key]
+            play.job.another_master()
+            play.happened(events.Recovered(tuple(play.processes)))
+
+
+def test_what_cannot_have_happened_is_an_error_that_tells_the_last_events():
+    play = Play("predict", records=2)
+    play.join(W0)
+    for number in range(100):
+        play.say(W0, note=pb.Note(level="info", text=f"{number} " + "x" * 10_000))
+    with pytest.raises(IllegalTransitionError, match="task 99, attempt 1: was never handed out") as caught:
+        play.say(W0, task_done=pb.TaskDone(id=99, attempt=1))
+    (story,) = caught.value.__notes__
+    lines = story.splitlines()
+    assert len(lines) == REMEMBERED + 1 and max(map(len, lines)) < LONGEST + 30
+    assert "task_done" in lines[-1] and "99" in lines[-1] and 'text: "99 xxx' in lines[-2]
+
+
+@pytest.mark.parametrize(
+    "event", [events.Started(), events.Scaled(0), events.Scaled(2), events.CheckpointBegun(1, "p")]
+)
+def test_events_that_nobody_can_have_asked_for_are_errors(event):
+    play = Play()
+    with pytest.raises(IllegalTransitionError):
+        play.job.handle(event, play.now)
+
+
+def watched(keeping, *arguments, **options):
+    play = Play(*arguments, **options)
+    play.job.keeping = keeping
+    return play
+
+
+def live_through_everything(keeping):
+    for seed in range(3):
+        disturb(watched(keeping, records=30, validation=4), 40, random.Random(seed).choice)
+    play = watched(keeping, records=4, validation=3)
+    play.run()
+    play = watched(keeping, "predict", records=40, num_workers=2)
+    for index in (0, 1):
+        play.join(("worker", index, "0"))
+    for _ in range(6):
+        play.work(W0)
+    play.now += 29.0
+    play.happened(events.Ticked())
+    play.happened(events.Failed(pb.Failure(message="enough")))
+
+
+def test_every_attribute_is_kept_for_another_master():
+    keeping = Keeping()
+    live_through_everything(keeping)
+    assert not keeping.forgotten()
+
+
+@pytest.mark.parametrize("value", [0, None, {}])
+def test_an_attribute_that_is_not_kept_is_found(value, monkeypatch):
+    class Forgetful(Coordinator):
+        def __init__(self, spec):
+            super().__init__(spec)
+            self.new = value
+
+    monkeypatch.setattr(twins, "coordinator_of", Forgetful)
+    keeping = Keeping()
+    watched(keeping, records=2).run()
+    assert "Forgetful.new" in keeping.forgotten()
 
 
 def test_a_worker_that_joins_when_the_job_is_over_is_sent_away():
@@ -195,5 +271,5 @@ def test_what_was_said_twice_counts_once():
     play.join(W0)
     message = pb.WorkerMessage(sequence=7, note=pb.Note(level="info", text="once"))
     for _ in range(2):
-        play.job.message(W0, message, play.now)
+        play.happened(events.Said(W0, message))
     assert [event.text for event in play.job.picture.events].count("once") == 1

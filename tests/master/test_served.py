@@ -1,6 +1,6 @@
 """Jobs with parameter servers: servers, workers and masters that die in any order, checkpoints at any moment."""
 
-import pickle
+import random
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from play import every_record
+from twins import Keeping, Twins
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import (
     BeginCheckpoint,
     CommitCheckpoint,
@@ -18,7 +20,6 @@ from elasticdl_nb.runtime.master.decisions.actions import (
     Send,
     Start,
 )
-from elasticdl_nb.runtime.master.decisions.server_coordinator import ServedCoordinator
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec
@@ -88,17 +89,23 @@ class Scene:
         self.now = 1.0
         self.processes = {}
         self.files = {}
-        self.job = ServedCoordinator(spec, self.now)
+        self.job = Twins(spec)
         self.result = None
-        self.happened("start")
-        self.happened("data_counted", [FileRecords("f", records)], [FileRecords("v", validation)] if validation else [])
+        self.happened(events.Started())
+        files = [(FileRecords(name, count),) if count else () for name, count in (("f", records), ("v", validation))]
+        self.happened(events.DataCounted(*files))
 
     # ------------------------------------------------------------ the master
 
-    def happened(self, event, *arguments):
-        result = getattr(self.job, event)(*arguments, self.now)
+    def happened(self, event):
+        self.job.handle(event, self.now)
         self.act()
-        return result
+
+    def scale(self, workers):
+        problem = self.job.scaling_problem(workers)
+        if not problem:
+            self.happened(events.Scaled(workers))
+        return problem
 
     def act(self):
         while self.job.actions:
@@ -108,29 +115,29 @@ class Scene:
                     self.processes[action.key] = (Worker if action.key[0] == "worker" else Server)(action.key)
                 case Kill():
                     if self.processes.pop(action.key, None):
-                        self.job.exited(action.key, -9, "", self.now)
+                        self.job.handle(events.Exited(action.key, -9), self.now)
                 case Send():
                     self.receive(action.key, action.message)
                 case BeginCheckpoint():
                     path = f"new {action.number}"
                     self.files[path] = {}
-                    self.job.checkpoint_begun(action.number, path, self.now)
+                    self.job.handle(events.CheckpointBegun(action.number, path), self.now)
                 case CommitCheckpoint():
                     final = action.path.replace("new", "checkpoint")
                     if action.path in self.files:
                         self.files[final] = self.files.pop(action.path)
                     used = [used for used, _ in self.files[final].values()]
                     assert all(other == used[0] for other in used), "servers must have captured the same instant"
-                    self.job.checkpoint_committed(action.path, final, self.now)
+                    self.job.handle(events.CheckpointCommitted(action.path, final), self.now)
                 case DiscardCheckpoint():
                     self.files.pop(action.path, None)
 
     def master_dies(self, *, forgetting_to_act=False):
         """The master is started again, and knows what is in its journal."""
-        self.job = pickle.loads(pickle.dumps(self.job))
+        self.job.another_master()
         if forgetting_to_act:
             self.job.actions.clear()
-        self.happened("recovered", list(self.processes))
+        self.happened(events.Recovered(tuple(self.processes)))
         for process in list(self.processes.values()):
             if process.joined and process.key in self.processes:
                 self.greet(process)
@@ -138,7 +145,8 @@ class Scene:
     def greet(self, process):
         more = {"data_address": f"{process.key}"} if isinstance(process, Server) else {"held": process.held()}
         hello = process.hello(**more)
-        if not self.happened("hello", hello):
+        self.happened(events.Greeted(hello))
+        if not self.job.belongs(hello):
             self.processes.pop(process.key, None)
         process.joined = True
 
@@ -201,7 +209,7 @@ class Scene:
                 process.send(want=pb.Want(tasks=2))
         elif process.unacknowledged:
             message = process.unacknowledged.pop(0)
-            self.happened("message", process.key, message)
+            self.happened(events.Said(process.key, message))
         elif isinstance(process, Server):
             if process.writing:
                 snapshot, contents = process.writing.pop(0)
@@ -210,7 +218,7 @@ class Scene:
                 process.send(snapshot_written=pb.SnapshotWritten(number=snapshot.number))
             elif process.leaving:
                 del self.processes[process.key]
-                self.happened("exited", process.key, 0, "")
+                self.happened(events.Exited(process.key, 0))
             else:
                 return False
         elif process.busy:
@@ -221,7 +229,7 @@ class Scene:
                 self.push(process, records_of(process.busy)[:1])
         elif process.leaving and not process.tasks:
             del self.processes[process.key]
-            self.happened("exited", process.key, 0, "")
+            self.happened(events.Exited(process.key, 0))
         else:
             return False
         return True
@@ -249,6 +257,11 @@ class Scene:
             for task in undone:
                 self.push(process, records_of(task)[:1], twice=True)
         del self.processes[process.key]
+
+    def hear_from_all_but(self, silent=None):
+        for process in list(self.processes.values()):
+            if process.key[:2] != silent:
+                self.happened(events.Said(process.key, pb.WorkerMessage(progress=pb.Progress())))
 
     def run(self):
         for _ in range(5000):
@@ -299,7 +312,7 @@ def test_a_servers_death_takes_the_job_back_to_its_checkpoint_without_restarting
     steps(scene, 2)
     victim = scene.servers()[0]
     scene.die(victim)
-    scene.happened("exited", victim.key, -9, "")
+    scene.happened(events.Exited(victim.key, -9))
     assert scene.job.step == saved and scene.job.rollbacks == 1
     assert f"the checkpoint of step {saved}" in scene.job.picture.events[-1].text
     scene.run()
@@ -313,7 +326,7 @@ def test_a_workers_death_stops_nobody():
     steps(scene, 6)
     victim = scene.workers()[0]
     scene.die(victim)
-    scene.happened("exited", victim.key, -9, "")
+    scene.happened(events.Exited(victim.key, -9))
     assert scene.job.rollbacks == 0 and scene.job.servers.generation == 1
     scene.run()
     assert effects(scene) == every_record(1, 40)
@@ -345,7 +358,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it():
     first, second = scene.job.checkpoints[-2:]
     victim = scene.servers()[0]
     scene.die(victim)
-    scene.happened("exited", victim.key, -9, "")
+    scene.happened(events.Exited(victim.key, -9))
     server = scene.servers()[0]
     server.unacknowledged.clear()
     failure = pb.Failure(message="server-0-of-2.ps is damaged")
@@ -361,15 +374,15 @@ def test_a_checkpoint_that_is_completed_after_a_rollback_is_discarded():
     while not any(isinstance(action, CommitCheckpoint) for action in scene.job.actions):
         for process in list(scene.processes.values()):
             if process.unacknowledged and process.unacknowledged[0].WhichOneof("body") == "snapshot_written":
-                scene.job.message(process.key, process.unacknowledged.pop(0), scene.now)
+                scene.job.handle(events.Said(process.key, process.unacknowledged.pop(0)), scene.now)
             else:
                 scene.step(process)
     commit = scene.job.actions.pop()
     scene.files["final"] = scene.files.pop(commit.path)
     victim = scene.servers()[0]
     scene.die(victim)
-    scene.happened("exited", victim.key, -9, "")
-    scene.happened("checkpoint_committed", commit.path, "final")
+    scene.happened(events.Exited(victim.key, -9))
+    scene.happened(events.CheckpointCommitted(commit.path, "final"))
     assert not scene.job.checkpoints and "final" not in scene.files
     scene.run()
     assert effects(scene) == every_record(1, 60)
@@ -378,13 +391,13 @@ def test_a_checkpoint_that_is_completed_after_a_rollback_is_discarded():
 def test_workers_join_and_leave_while_the_job_runs():
     scene = Scene(records=60, workers=1)
     steps(scene, 4)
-    assert scene.happened("scale", 3) == ""
+    assert scene.scale(3) == ""
     steps(scene, 6)
     assert len(scene.workers()) == 3 and all(worker.joined for worker in scene.workers())
-    assert scene.happened("scale", 1) == ""
+    assert scene.scale(1) == ""
     steps(scene, 30)
     assert len(scene.workers()) == 1
-    assert scene.happened("scale", 0) == "0 workers cannot do the job; one at least is needed"
+    assert scene.scale(0) == "0 workers cannot do the job; one at least is needed"
     scene.run()
     assert effects(scene) == every_record(1, 60)
     assert scene.job.queue.tasks_retried == 0
@@ -398,10 +411,9 @@ def test_a_late_task_is_given_to_another_worker_and_counts_once():
     task = slow.busy
     while any([scene.step(p) for p in scene.processes.values() if p is not slow]):
         scene.now += 0.1
-    for member in scene.job.members():
-        member.last_heard = scene.now + 60
     scene.now += 60
-    scene.happened("tick")
+    scene.hear_from_all_but()
+    scene.happened(events.Ticked())
     assert [t.id for t in fast.tasks] == [task.id]
     scene.run()
     assert scene.job.phase == pb.SUCCEEDED
@@ -413,10 +425,8 @@ def test_a_process_that_hangs_is_killed_and_replaced(role):
     scene = Scene(records=20)
     steps(scene, 4)
     scene.now += 20 if role == "ps" else 35
-    for process in scene.processes.values():
-        if process.key[:2] != (role, 0):
-            scene.happened("message", process.key, pb.WorkerMessage(progress=pb.Progress()))
-    scene.happened("tick")
+    scene.hear_from_all_but((role, 0))
+    scene.happened(events.Ticked())
     assert (role, 0, "0") not in scene.processes and (role, 0, "1") in scene.processes
     scene.run()
     assert scene.job.phase == pb.SUCCEEDED
@@ -433,15 +443,25 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
         records=records, num_epochs=epochs, validation=data.draw(st.integers(0, 3)), checkpoint_steps=4,
         workers=data.draw(st.integers(1, 3)), servers=data.draw(st.integers(1, 2)),
     )  # fmt: skip
+    disturb(scene, data.draw(st.integers(0, 30)), lambda some: data.draw(st.sampled_from(some)))
+    if scene.job.phase not in (pb.FAILED, pb.SUCCEEDED):
+        scene.run()
+    assert scene.job.phase == pb.SUCCEEDED
+    assert scene.job.queue.records_done["train"] == records * epochs
+    assert effects(scene) == every_record(epochs, records)
+    assert not [path for path in scene.files if path.startswith("new")] or scene.job.rollbacks
+
+
+def disturb(scene, times, choose):
     deaths = 0
-    for _ in range(data.draw(st.integers(0, 30))):
+    for _ in range(times):
         if scene.job.is_over:
             break
-        event = data.draw(st.sampled_from(EVENTS))
+        event = choose(EVENTS)
         if event == "go":
-            for _ in range(data.draw(st.integers(1, 10))):
+            for _ in range(choose(range(1, 11))):
                 if scene.processes:
-                    scene.step(data.draw(st.sampled_from(list(scene.processes.values()))))
+                    scene.step(choose(list(scene.processes.values())))
         elif event in ("worker", "server", "both") and deaths < 15:
             deaths += 1
             # A result that is on its way when its worker dies is one that the servers have, but the master has not.
@@ -449,24 +469,27 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
             dead += scene.servers()[:1] if event != "worker" else []
             for process in dead:
                 scene.die(process)
-            for process in dead if data.draw(st.booleans()) else []:
-                scene.happened("exited", process.key, -9, "")
+            for process in dead if choose([True, False]) else []:
+                scene.happened(events.Exited(process.key, -9))
             if any(scene.job.member(process.key) for process in dead):
                 scene.master_dies()
         elif event == "master":
-            if data.draw(st.booleans()) and scene.processes:
-                process = data.draw(st.sampled_from(list(scene.processes.values())))
+            if choose([True, False]) and scene.processes:
+                process = choose(list(scene.processes.values()))
                 if process.unacknowledged:
-                    scene.job.message(process.key, process.unacknowledged[0], scene.now)
+                    scene.job.handle(events.Said(process.key, process.unacknowledged[0]), scene.now)
             scene.master_dies(forgetting_to_act=True)
         elif event == "scale":
-            scene.happened("scale", data.draw(st.integers(1, 4)))
+            scene.scale(choose(range(1, 5)))
         elif event in ("checkpoint", "tick"):
             scene.now += 1.0
-            scene.happened("tick")
-    if scene.job.phase not in (pb.FAILED, pb.SUCCEEDED):
-        scene.run()
-    assert scene.job.phase == pb.SUCCEEDED
-    assert scene.job.queue.records_done["train"] == records * epochs
-    assert effects(scene) == every_record(epochs, records)
-    assert not [path for path in scene.files if path.startswith("new")] or scene.job.rollbacks
+            scene.happened(events.Ticked())
+
+
+def test_every_attribute_is_kept_for_another_master():
+    keeping = Keeping()
+    for seed in range(3):
+        scene = Scene(records=60, num_epochs=2, validation=3, checkpoint_steps=4)
+        scene.job.keeping = keeping
+        disturb(scene, 40, random.Random(seed).choice)
+    assert not keeping.forgotten("ServedCoordinator", "ServerGroup", "Round")

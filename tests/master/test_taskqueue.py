@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
-from elasticdl_nb.runtime.master.decisions.taskqueue import IllegalTransitionError, TaskQueue, TrainingPlan
+from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
+from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
+from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 
 
 def queue_of(records=10, per_task=3, **plan):

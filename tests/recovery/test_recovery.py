@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 from conftest import RECORDS
 
+import elasticdl_nb
 from elasticdl_nb.job import Job
 from elasticdl_nb.runtime import chaos
+from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 pytestmark = pytest.mark.timeout(900)
@@ -115,6 +120,54 @@ def test_a_local_job_goes_on_under_another_master_with_the_worker_it_had(start, 
     status = check_end(job, 3 * RECORDS)
     assert [i.restarts for i in status.instances if i.role == "worker"] == [0]
     assert any("started again" in event.text for event in status.events)
+
+
+def test_a_master_that_is_killed_again_and_again_counts_every_task_once(start, hold):
+    job = start(**{**SERVED, "num_minibatches_per_task": 1}, num_epochs=EPOCHS)
+    wait_for_records(job, 0)
+    hold()
+    for _ in range(5):
+        if job.status().finished_at:
+            break
+        wait_until(kill(job, "master"))
+        wait_until(lambda: listens(job))
+        time.sleep(1.0)  # of work under this master
+    status = check_end(job, EPOCHS * RECORDS)
+    assert status.tasks_done == EPOCHS * RECORDS // 32
+    assert sum("started again" in event.text for event in status.events) >= 3
+    assert not status.rollbacks and not any(instance.restarts for instance in status.instances)
+
+
+def journal_of_a_later_version(path: Path) -> str:
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE about SET format = 99, package = '77.3'")
+    database.close()
+    ours = elasticdl_nb.__version__
+    return rf"format 99, written by elasticdl_nb 77\.3, but this is elasticdl_nb {ours}, .* start the job again"
+
+
+def journal_that_is_gone(path: Path) -> str:
+    for part in path.parent.glob("journal.db*"):
+        part.unlink()
+    return "the job's journal is gone"
+
+
+@pytest.mark.parametrize("change", [journal_of_a_later_version, journal_that_is_gone])
+def test_a_master_that_cannot_read_the_journal_ends_the_job_and_says_why(start, change):
+    job = start(**SERVED, num_epochs=EPOCHS)
+    wait_until(lambda: len(job.status().losses) > 2, job)
+    wait_until(lambda: (job.folder.status() or pb.JobStatus()).losses, job)  # as people were shown it last
+    message = change(job.folder.path / "journal.db")
+    os.kill(chaos.processes(job.folder)["master"].pid, signal.SIGKILL)
+    with pytest.raises(JobFailed, match=message) as caught:
+        job.wait(timeout=60)
+    assert "Traceback" not in str(caught.value)
+    status = job.status()
+    assert status.phase == pb.FAILED and re.search(message, status.failure.message)
+    assert status.losses and status.started_at and status.events[-1].level == "error"
+    assert {instance.state for instance in status.instances} == {"stopped"}
+    wait_until(lambda: not chaos.processes(job.folder) and not job.folder.is_alive())
+    assert "Traceback" not in job.folder.log_path("master").read_text()
 
 
 def test_workers_and_servers_end_by_themselves_when_nobody_comes_back(start):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -33,7 +35,7 @@ class Send:
 
 @dataclass(frozen=True)
 class BeginCheckpoint:
-    """Make a folder for a checkpoint of this step, and report `checkpoint_begun`, or `checkpoint_failed`."""
+    """Make a folder for a checkpoint of this step, and report `CheckpointBegun`, or `CheckpointFailed`."""
 
     number: int
     step: int
@@ -41,7 +43,7 @@ class BeginCheckpoint:
 
 @dataclass(frozen=True)
 class CommitCheckpoint:
-    """Add the queue's state to a checkpoint and make it the latest; report `checkpoint_committed` or `…_failed`.
+    """Add the queue's state to a checkpoint and make it the latest; report `CheckpointCommitted`, or `…Failed`.
 
     `sealed` says that its writer has made the manifest already.
     """
@@ -52,6 +54,17 @@ class CommitCheckpoint:
     sealed: bool
     number: int = 0
 
+    def to_message(self) -> journal.Checkpoint:
+        """Return the checkpoint as the journal keeps it."""
+        return journal.Checkpoint(
+            path=self.path, step=self.step, state=json.dumps(self.state), sealed=self.sealed, number=self.number
+        )  # fmt: skip
+
+    @classmethod
+    def from_message(cls, message: journal.Checkpoint) -> CommitCheckpoint:
+        """Return what `to_message` made a message of."""
+        return cls(message.path, message.step, json.loads(message.state), message.sealed, message.number)
+
 
 @dataclass(frozen=True)
 class DiscardCheckpoint:
@@ -60,4 +73,7 @@ class DiscardCheckpoint:
     path: str
 
 
-Action = Start | Kill | Send | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint
+Deed = Start | Kill | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint
+"""What is done by the master itself."""
+
+Action = Send | Deed

@@ -6,9 +6,14 @@ what they captured. Whatever dies in between, the round comes to nothing and the
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
+
+Stage = Literal["pausing", "beginning", "capturing", "writing", "committing"]
 
 INTERVAL = 30.0
 """Seconds between checkpoints, if the job does not say after how many steps."""
@@ -28,7 +33,7 @@ class Round:
     number: int
     begun_at: float
     workers: set[int]
-    stage: Literal["pausing", "beginning", "capturing", "writing", "committing"] = "pausing"
+    stage: Stage = "pausing"
     servers: set[int] = field(default_factory=set)
     step: int = 0
     path: str = ""
@@ -70,3 +75,18 @@ class Round:
             return False
         self.stage = "committing"
         return True
+
+    def to_message(self) -> journal.Round:
+        """Return the round as the journal keeps it."""
+        return journal.Round(
+            number=self.number, begun_at=self.begun_at, workers=self.workers, stage=self.stage, servers=self.servers,
+            step=self.step, path=self.path, state=json.dumps(self.state), unwritten=self._unwritten,
+        )  # fmt: skip
+
+    @classmethod
+    def from_message(cls, message: journal.Round) -> Round:
+        """Return the round that `to_message` made a message of."""
+        return cls(
+            message.number, message.begun_at, set(message.workers), cast(Stage, message.stage), set(message.servers),
+            message.step, message.path, json.loads(message.state), set(message.unwritten),
+        )  # fmt: skip

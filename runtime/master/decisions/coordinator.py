@@ -1,23 +1,29 @@
 """What the master does about everything that happens: events in, actions out.
 
 A plain object without clock, threads, sockets or files, so that any sequence of joins, deaths and results can be tried
-in a test, and so that a master that is started again can be told everything again. `process.py` feeds it what happens
-and carries out the actions it collects. `served.py` adds parameter servers.
+in a test, and so that a master that is started again can be told everything again. `runtime.master` feeds it what
+happens and carries out the actions it collects. `server_coordinator` and `ring_coordinator` are two kinds of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, assert_never
 
+from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint
 from elasticdl_nb.runtime.master.decisions.crew import Crew
 from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations, steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
+from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
 from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
-from elasticdl_nb.runtime.master.decisions.taskqueue import MAX_RETRIES, Task, TaskQueue, TrainingPlan
+from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
+from elasticdl_nb.runtime.master.decisions.taskqueue import MAX_RETRIES, TaskQueue
+from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -28,10 +34,12 @@ _KEPT_CHECKPOINTS = 3
 
 
 class Coordinator(Crew):
-    """One job's decisions. Every event is a method; the actions it asks for are added to `actions`."""
+    """One job's decisions: `handle` takes what happens, and adds what is to be done to `actions`."""
 
-    def __init__(self, spec: JobSpec, now: float) -> None:
-        super().__init__(spec, now)
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
+        self.now = 0.0
+        self._story = Story()
         self.running_since = 0.0
         self.outputs: list[str] = []
         self.queue = TaskQueue()
@@ -49,10 +57,63 @@ class Coordinator(Crew):
         # Workers that may take another task; looking at all of them at every word of one would take too long.
         self._hungry: dict[int, Member] = {}
 
+    # ------------------------------------------------------------ something happens
+
+    def handle(self, event: events.Event, now: float, date: float) -> bool:
+        """Take an event; return whether it can have changed anything: time that passes seldom does.
+
+        `now` is the time of the job's clock, which only goes forward, and `date` the time of day (seconds since the
+        Unix epoch). What this raises, IllegalTransitionError if the event cannot have happened, has the job's last
+        events as a note.
+        """
+        self.now, self.date = now, date
+        self._story.add(event, now)
+        try:
+            return self._take(event, now)
+        except Exception as error:
+            error.add_note(str(self._story))
+            raise
+
+    def _take(self, event: events.Event, now: float) -> bool:
+        match event:
+            case events.Said(key, message):
+                self._hear(key, message, now)
+            case events.Ticked():
+                return self._tick(now)
+            case events.Greeted():
+                self._greet(event, now)
+            case events.Started():
+                self._begin()
+            case events.Recovered(living):
+                self._recover(living, now)
+            case events.DataCounted(data, validation):
+                self._cut(data, validation, now)
+            case events.Exited(key, code, log_tail):
+                self._exited(key, code, log_tail, now)
+            case events.Lost(key, reason, counts, log_tail):
+                self._gone(key, reason, now, by_signal=not counts, counts=counts, log_tail=log_tail)
+            case events.Stuck(key, reason):
+                self._stuck(key, reason)
+            case events.Scaled(workers):
+                self._scale(workers, now)
+            case events.Cancelled(reason):
+                self._cancel(reason, now)
+            case events.Failed(failure):
+                self._fail(failure, now)
+            case events.CheckpointBegun(number, path):
+                self._checkpoint_begun(number, path)
+            case events.CheckpointCommitted(path, final):
+                self._checkpoint_committed(path, final, now)
+            case events.CheckpointFailed(path, problem):
+                self._checkpoint_failed(path, problem, now)
+            case _:
+                assert_never(event)
+        return True
+
     # ------------------------------------------------------------ the job begins
 
-    def data_counted(self, data: Sequence[Any], validation: Sequence[Any], now: float) -> None:
-        """The files' numbers of records are known (sequences of FileRecords): cut them into tasks."""
+    def _cut(self, data: Sequence[FileRecords], validation: Sequence[FileRecords], now: float) -> None:
+        """The files' numbers of records are known: cut them into tasks."""
         if self.data_is_counted:
             return
         spec = self.spec
@@ -61,12 +122,10 @@ class Coordinator(Crew):
         steps = steps_between(task_steps=spec.num_minibatches_per_task, marks=marks)
         pieces = cut(data, steps * spec.minibatch_size)
         if not pieces:
-            self.fail(pb.Failure(message="data: the files hold no records"), now)
+            self._fail(pb.Failure(message="data: the files hold no records"), now)
             return
         if spec.kind == "train":
-            self._plan(TrainingPlan(
-                pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed
-            ))  # fmt: skip
+            self._plan(pieces)
             self.evaluations.pieces = cut(validation, spec.num_minibatches_per_task * spec.minibatch_size)
             self.evaluations.schedule.enabled = bool(self.evaluations.pieces)
         else:
@@ -81,9 +140,13 @@ class Coordinator(Crew):
                     self.queue.add("predict", spans, index=index)
         self._advance(now)
 
-    def _plan(self, plan: TrainingPlan) -> None:
-        self.queue.plan = plan
+    def _plan(self, pieces: Sequence[Sequence[Span]]) -> None:
+        self.queue.plan = plan = self._plan_of(pieces)
         self.tasks_total, self.records_total, self.steps_total = plan.totals()
+
+    def _plan_of(self, pieces: Sequence[Sequence[Span]]) -> TrainingPlan:
+        spec = self.spec
+        return TrainingPlan(pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed)
 
     @property
     def waits_for(self) -> str:
@@ -119,18 +182,19 @@ class Coordinator(Crew):
             case "worker_failed":
                 self._member_failed(member, message.worker_failed.failure, now)
             case "data_counted":
-                self.data_counted(message.data_counted.data, message.data_counted.validation, now)
+                counted = message.data_counted
+                self._cut(_files(counted.data), _files(counted.validation), now)
             case "checkpoint_ready":
                 ready = message.checkpoint_ready
                 self._commit(ready.path, ready.step, self._state(skips(ready.places)), sealed=True)
             case "stop_training" if not self.queue.is_stopped:
-                self._event(now, "info", f"training stops: {message.stop_training.reason}", member)
+                self._note("info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()
                 if not self.evaluations:
                     # Callbacks may have put back the best weights, which are not the ones evaluated last.
                     self.evaluations.schedule.model_changed()
             case "note":
-                self._event(now, message.note.level, message.note.text, member)
+                self._note(message.note.level, message.note.text, member)
 
     def _progress(self, worker: Member, progress: pb.Progress, now: float) -> None:
         worker.activity, worker.records_now = progress.activity, progress.records
@@ -149,26 +213,26 @@ class Coordinator(Crew):
         self.workers.task_done(worker)
         self.step = max(self.step, done.step)
         if task.kind == "evaluate":
-            if evaluation := self.evaluations.task_done(task, done, self.queue, now):
-                self._evaluated(evaluation, now)
+            if evaluation := self.evaluations.task_done(task, done, self.queue, self.date):
+                self._evaluated(evaluation)
         elif task.kind == "finish":
             self.outputs = list(done.outputs)
             self._end(pb.SUCCEEDED, now)
 
-    def _evaluated(self, evaluation: pb.Evaluation, now: float) -> None:
+    def _evaluated(self, evaluation: pb.Evaluation) -> None:
         self.picture.evaluations.append(evaluation)
         values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(evaluation.metrics.items()))
         where = f" at step {evaluation.step}" if self.spec.kind == "train" else ""
-        self._event(now, "info", f"evaluation{where}: {values}")
+        self._note("info", f"evaluation{where}: {values}")
 
     def _task_failed(self, worker: Member, failed: pb.TaskFailed, now: float) -> None:
         task = self.queue.failed(failed.id, failed.attempt, failed.records)
         if task is None:
             return
         if not failed.failure.transient or task.failures > MAX_RETRIES:
-            self.fail(failed.failure, now)
+            self._fail(failed.failure, now)
             return
-        self._event(now, "warning", f"try {task.failures} of a task failed: {failed.failure.message}", worker)
+        self._note("warning", f"try {task.failures} of a task failed: {failed.failure.message}", worker)
         if failed.steps_applied and self.worker_holds_model:
             self._kill(worker)
             self._replace(worker, "is started again", now, by_signal=True)
@@ -182,19 +246,21 @@ class Coordinator(Crew):
         self._committing = CommitCheckpoint(path, step, state, sealed, number)
         self.actions.append(self._committing)
 
-    def checkpoint_committed(self, path: str, final: str, now: float) -> None:
-        """The checkpoint that was written at `path` is complete, and has its final name."""
+    def _checkpoint_begun(self, number: int, path: str) -> None:
+        raise IllegalTransitionError(f"nobody has asked for the folder of a checkpoint at {path}")
+
+    def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
         commit, self._committing = self._committing, None
         if commit is None or commit.path != path:
             return
         self.checkpoints.append(CommitCheckpoint(final, commit.step, commit.state, sealed=True))
         del self.checkpoints[: -(self.spec.keep_checkpoint_max or _KEPT_CHECKPOINTS)]
 
-    def checkpoint_failed(self, path: str, problem: str, now: float) -> None:
-        """A checkpoint could not be completed; the one before it still counts."""
+    def _checkpoint_failed(self, path: str, problem: str, now: float) -> None:
+        """The checkpoint before it still counts."""
         if self._committing and self._committing.path == path:
             self._committing = None
-        self._event(now, "warning", f"a checkpoint could not be written: {problem}")
+        self._note("warning", f"a checkpoint could not be written: {problem}")
 
     def _roll_back(self) -> str:
         last = self.checkpoints[-1] if self.checkpoints else None
@@ -220,9 +286,9 @@ class Coordinator(Crew):
         self.queue.lost(worker.index)
         self._stragglers.gone(worker.index)
 
-    def tick(self, now: float) -> bool:
+    def _tick(self, now: float) -> bool:
         """See `Crew`; look also for tasks that take too long."""
-        changed = super().tick(now)
+        changed = super()._tick(now)
         # Not at every task: the queue is long. An earlier epoch than the oldest does no harm.
         self._oldest_epoch = self.queue.oldest_epoch
         if self._ending or not self._share_late_tasks(now):
@@ -236,24 +302,27 @@ class Coordinator(Crew):
         in_use = [(held[0], worker.index) for worker in self.workers if (held := self.queue.held(worker.index))]
         return self._stragglers.look([(task, worker) for task, worker in in_use if not self.queue.shared(task.id)], now)
 
-    def recovered(self, living: Collection[Key], now: float) -> None:
+    def _recover(self, living: Collection[Key], now: float) -> None:
         """See `Crew`."""
         if self._committing:
             self.actions.append(self._committing)
-        super().recovered(living, now)
+        super()._recover(living, now)
 
     # ------------------------------------------------------------ more or fewer workers
 
-    def scale(self, workers: int, now: float) -> str:
-        """Go on with this many workers; return why that cannot be, or an empty string."""
+    def scaling_problem(self, workers: int) -> str:
+        """Why the job cannot go on with this many workers, for people; empty if it can."""
         if self.worker_holds_model:
             return "a Local training has one worker; the other strategies take any number"
         if workers < 1:
             return f"{workers} workers cannot do the job; one at least is needed"
-        if self._ending:
-            return "the job is over"
+        return "the job is over" if self._ending else ""
+
+    def _scale(self, workers: int, now: float) -> None:
+        if problem := self.scaling_problem(workers):
+            raise IllegalTransitionError(problem)
         wanted = [worker for worker in self.workers if worker.is_wanted]
-        self._event(now, "info", f"the job goes on with {workers} worker(s) instead of {len(wanted)}")
+        self._note("info", f"the job goes on with {workers} worker(s) instead of {len(wanted)}")
         for worker in wanted[workers:]:
             if worker.state == "starting":
                 self._kill(worker)
@@ -262,7 +331,6 @@ class Coordinator(Crew):
             worker.leave_by = now + SCALE_LIMIT
         for _ in range(workers - len(wanted)):
             self._start(self.workers.add())
-        return ""
 
     def _let_go(self, worker: Member) -> None:
         self._dismiss(worker, "the job goes on with fewer workers")
@@ -310,7 +378,7 @@ class Coordinator(Crew):
         self._stragglers.handed_out(task, worker.index, now)
         self._send_task(worker, task)
         if shared:
-            self._event(now, "info", f"a task that takes long elsewhere was given to {worker.name} too")
+            self._note("info", f"a task that takes long elsewhere was given to {worker.name} too")
         else:
             self._evaluate_if_due(task)
 
@@ -345,3 +413,55 @@ class Coordinator(Crew):
         elif not self._finish_added:
             self._finish_added = True
             self.queue.add("finish")
+
+    # ------------------------------------------------------------ the journal
+
+    def to_message(self) -> journal.State:
+        """Return everything that does not follow from the job's options as the journal keeps it.
+
+        Not the actions: they have been carried out, or else what they were meant for will show that they were not.
+        """
+        state = journal.State(
+            now=self.now,
+            running_since=self.running_since,
+            outputs=self.outputs,
+            queue=self.queue.to_message(),
+            step=self.step,
+            rollbacks=self.rollbacks,
+            tasks_total=self.tasks_total,
+            records_total=self.records_total,
+            steps_total=self.steps_total,
+            evaluations=self.evaluations.to_message(),
+            checkpoints=[checkpoint.to_message() for checkpoint in self.checkpoints],
+            committing=self._committing.to_message() if self._committing else None,
+            data_is_counted=self.data_is_counted,
+            stragglers=self._stragglers.to_message(),
+            oldest_epoch=self._oldest_epoch,
+            finish_added=self._finish_added,
+            parts=self._parts,
+            hungry=self._hungry,
+        )
+        self._save(state)
+        return state
+
+    def load(self, state: journal.State) -> None:
+        """Take over a state that `to_message` of another coordinator of this job has returned."""
+        super().load(state)
+        self.now, self.running_since, self.outputs = state.now, state.running_since, list(state.outputs)
+        plan = self._plan_of(pieces_of(state.queue.pieces)) if state.queue.HasField("pieces") else None
+        self.queue = TaskQueue.from_message(state.queue, plan)
+        self.step, self.rollbacks = state.step, state.rollbacks
+        self.tasks_total, self.records_total = state.tasks_total, state.records_total
+        self.steps_total = state.steps_total
+        self.evaluations.load(state.evaluations)
+        self.checkpoints = [CommitCheckpoint.from_message(message) for message in state.checkpoints]
+        self._committing = CommitCheckpoint.from_message(state.committing) if state.HasField("committing") else None
+        self.data_is_counted, self._finish_added = state.data_is_counted, state.finish_added
+        self._stragglers = Stragglers.from_message(state.stragglers)
+        self._oldest_epoch = state.oldest_epoch
+        self._parts = state.parts
+        self._hungry = {index: self.workers.members[index] for index in state.hungry}
+
+
+def _files(shards: Iterable[pb.Shard]) -> list[FileRecords]:
+    return [FileRecords(shard.path, shard.records, shard.start) for shard in shards]

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import Action, Kill, Send, Start
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member, Membership
 from elasticdl_nb.runtime.master.decisions.picture import Picture
+from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -18,13 +21,17 @@ LEAVE_LIMIT = 15.0
 
 
 class Crew:
-    """A job's processes and its life, from its start to its end."""
+    """A job's processes and its life, from its start to its end.
 
-    def __init__(self, spec: JobSpec, now: float) -> None:
+    `now` is always a time of the job's clock; `date`, the time of day of the last event, is for people alone.
+    """
+
+    def __init__(self, spec: JobSpec) -> None:
         self.spec = spec
         self.actions: list[Action] = []
+        self.date = 0.0
         self.phase: pb.JobPhase = pb.STARTING
-        self.started_at, self.finished_at = now, 0.0
+        self.started_at = self.finished_at = 0.0
         self.failure: pb.Failure | None = None
         self.picture = Picture()
         # The model lives in the one worker of a Local training: its death takes the job back to the last checkpoint.
@@ -64,15 +71,18 @@ class Crew:
 
     # ------------------------------------------------------------ processes come
 
-    def start(self, now: float) -> None:
+    def _begin(self) -> None:
         """Ask for the processes."""
+        if self.started_at:
+            raise IllegalTransitionError("the job has started before")
+        self.started_at = self.date
         for group in self._groups:
             for member in group:
                 self._start(member)
         processes = f"{len(self.workers.live())} worker process(es)"
         if self.spec.uses_servers:
             processes += f" and {self.spec.num_ps} parameter server(s)"
-        self._event(now, "info", f"{self.spec.kind} job started with {processes}")
+        self._note("info", f"{self.spec.kind} job started with {processes}")
 
     def member(self, key: Key) -> Member | None:
         """The member whose part this process plays, if it does."""
@@ -82,12 +92,16 @@ class Crew:
                 return group.current(index, incarnation)
         return None
 
-    def hello(self, hello: pb.Hello, now: float) -> bool:
-        """A process says hello, perhaps not for the first time; return whether it belongs to the job."""
-        key = (hello.role or "worker", hello.worker, hello.incarnation)
-        member = self.member(key)
+    def belongs(self, hello: pb.Hello) -> bool:
+        """Whether the process that has said this plays a part."""
+        member = self.member(events.Greeted(hello).key)
+        return member is not None and member.state == "running" and member.pid == hello.pid
+
+    def _greet(self, event: events.Greeted, now: float) -> None:
+        hello = event.hello
+        member = self.member(event.key)
         if member is None or not self._welcome(member, hello, now):
-            return False
+            return
         if self._ending and (member.role == "worker" or member.leave_by):
             self._dismiss(member, "the job is over")
         elif member.leave_by:
@@ -95,9 +109,8 @@ class Crew:
         elif member.role == "worker" and not self._ending:
             self._send_missing(member, {(task.id, task.attempt) for task in hello.held})
             self._advance(now)
-        return True
 
-    def message(self, key: Key, message: pb.WorkerMessage, now: float) -> None:
+    def _hear(self, key: Key, message: pb.WorkerMessage, now: float) -> None:
         """A process says something; ignored if it no longer plays its part, or has said it before."""
         member = self.member(key)
         if member is None:
@@ -113,22 +126,16 @@ class Crew:
 
     # ------------------------------------------------------------ processes die
 
-    def exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
-        """A process has ended; a negative code is the signal that ended it."""
+    def _exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         self._gone(key, cause, now, by_signal=code < 0, log_tail=log_tail)
 
-    def lost(self, key: Key, reason: str, counts: bool, log_tail: str, now: float) -> None:
-        """A process has ended for a reason that its platform knows; it `counts` if that was the process's own doing."""
-        self._gone(key, reason, now, by_signal=not counts, counts=counts, log_tail=log_tail)
-
-    def stuck(self, key: Key, reason: str, now: float) -> None:
-        """A process cannot start, for this reason; it can again if that is empty."""
+    def _stuck(self, key: Key, reason: str) -> None:
         member = self.member(key)
         if member is None:
             return
         if reason and reason != member.obstacle:
-            self._event(now, "warning", f"{member.name} {reason}")
+            self._note("warning", f"{member.name} {reason}")
         member.obstacle = reason
 
     def _gone(self, key: Key, cause: str, now: float, *, by_signal: bool, log_tail: str, counts: bool = True) -> None:
@@ -154,10 +161,10 @@ class Crew:
     ) -> None:
         if not self._group(member).died(member, by_signal=by_signal, counts=counts):
             message = f"{member.name} {cause}, and so did the processes before it without finishing a task; giving up"
-            self.fail(pb.Failure(message=message, traceback=log_tail), now)
+            self._fail(pb.Failure(message=message, traceback=log_tail), now)
             return
         back = self._after_death(member)
-        self._event(now, "warning", f"{member.name} {cause}; a new process is started{back}")
+        self._note("warning", f"{member.name} {cause}; a new process is started{back}")
         self._start(member)
 
     def _member_failed(self, member: Member, failure: pb.Failure, now: float) -> None:
@@ -165,9 +172,9 @@ class Crew:
             self._kill(member)
             self._replace(member, failure.message, now, by_signal=False)
         else:
-            self.fail(failure, now)
+            self._fail(failure, now)
 
-    def tick(self, now: float) -> bool:
+    def _tick(self, now: float) -> bool:
         """Time passes: look for what hangs, and for what does not leave; return whether anything changed."""
         if self._ending:
             late = self._live() if now > self._ending[1] else []
@@ -185,15 +192,15 @@ class Crew:
 
     # ------------------------------------------------------------ a master is started again
 
-    def recovered(self, living: Collection[Key], now: float) -> None:
+    def _recover(self, living: Collection[Key], now: float) -> None:
         """The master was started again, and these processes live; what they did meanwhile, they will say."""
-        self._event(now, "warning", "the master was started again")
+        self._note("warning", "the master was started again")
         wanted = {member.key for member in self._live()}
         self.actions += [Kill(key) for key in living if key not in wanted]
         for member in self._live():
             member.last_heard = now
             if member.key not in living:
-                self.exited(member.key, -9, "", now)
+                self._exited(member.key, -9, "", now)
             elif self._ending and self._ending[0] != pb.SUCCEEDED:
                 self._kill(member)
         self._advance(now)
@@ -207,19 +214,17 @@ class Crew:
             if not self.workers.live():
                 self._after_workers()
             if not self._live():
-                self.phase, self.finished_at = self._ending[0], now
+                self.phase, self.finished_at = self._ending[0], self.date
 
-    def cancel(self, reason: str, now: float) -> None:
-        """Somebody wants the job to end."""
+    def _cancel(self, reason: str, now: float) -> None:
         if not self._ending:
-            self._event(now, "warning", f"cancelled: {reason}")
+            self._note("warning", f"cancelled: {reason}")
             self._end(pb.CANCELLED, now)
 
-    def fail(self, failure: pb.Failure, now: float) -> None:
-        """The job cannot go on."""
+    def _fail(self, failure: pb.Failure, now: float) -> None:
         if not self._ending:
             self.failure = failure
-            self._event(now, "error", failure.message)
+            self._note("error", failure.message)
             self._end(pb.FAILED, now)
 
     def _end(self, phase: pb.JobPhase, now: float) -> None:
@@ -236,6 +241,29 @@ class Crew:
     def is_over(self) -> bool:
         """Whether the job has ended and its processes are gone."""
         return self.finished_at > 0
+
+    # ------------------------------------------------------------ the journal
+
+    def _save(self, state: journal.State) -> None:
+        """Add what is known here to a state; what follows from the job's options need not be kept."""
+        state.date, state.phase = self.date, self.phase
+        state.started_at, state.finished_at = self.started_at, self.finished_at
+        if self.failure:
+            state.failure.CopyFrom(self.failure)
+        if self._ending:
+            state.ending.phase, state.ending.deadline = self._ending
+            state.ending.SetInParent()
+        state.picture.CopyFrom(self.picture.to_message())
+        state.workers.extend(self.workers.to_messages())
+
+    def load(self, state: journal.State) -> None:
+        """Take over what `_save` has added to a state."""
+        self.date, self.phase = state.date, state.phase
+        self.started_at, self.finished_at = state.started_at, state.finished_at
+        self.failure = state.failure if state.HasField("failure") else None
+        self._ending = (state.ending.phase, state.ending.deadline) if state.HasField("ending") else None
+        self.picture = Picture.from_message(state.picture)
+        self.workers.load(state.workers)
 
     # ------------------------------------------------------------ small things
 
@@ -258,5 +286,5 @@ class Crew:
     def _dismiss(self, member: Member, reason: str) -> None:
         self._send(member, pb.MasterMessage(leave=pb.Leave(reason=reason)))
 
-    def _event(self, now: float, level: str, text: str, member: Member | None = None) -> None:
-        self.picture.add_event(now, level, member.name if member else "master", text)
+    def _note(self, level: str, text: str, member: Member | None = None) -> None:
+        self.picture.add_event(self.date, level, member.name if member else "master", text)

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from elasticdl_nb.runtime.master.decisions.taskqueue import Span, Task, TaskQueue
+from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_message, pieces_of
+from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.protocol.states import read_states
+from elasticdl_nb.runtime.protocol.states import read_states, state_messages
 
 States = dict[str, list[np.ndarray]]
 """Additive state of each metric: name to arrays (float64)."""
@@ -81,13 +83,26 @@ class EvaluationRound:
         self.tasks_left -= 1
         return self.tasks_left == 0
 
+    def to_message(self) -> journal.EvaluationRound:
+        """Return the round as the journal keeps it."""
+        return journal.EvaluationRound(
+            number=self.number, tasks_left=self.tasks_left, step=self.step, records=self.records,
+            states=state_messages(self.states),
+        )  # fmt: skip
+
+    @classmethod
+    def from_message(cls, message: journal.EvaluationRound) -> EvaluationRound:
+        """Return the round that `to_message` made a message of."""
+        states = read_states(message.states)
+        return cls(message.number, message.tasks_left, message.step, message.records, states)
+
 
 class Evaluations:
     """All evaluations of a job: those that are due, and those whose tasks are being worked on."""
 
     def __init__(self, steps: int, *, enabled: bool) -> None:
         self.schedule = EvaluationSchedule(steps, enabled=enabled)
-        self.pieces: Sequence[Sequence[Span]] = ()
+        self.pieces: Sequence[Sequence[Span]] = []
         self.metrics: dict[str, float] = {}
         self._rounds: dict[int, EvaluationRound] = {}
         self._started = 0
@@ -107,12 +122,12 @@ class Evaluations:
         """What a task that sums an evaluation up needs to know; None for any other task."""
         return self._rounds[task.evaluation].states if task.summarize else None
 
-    def task_done(self, task: Task, done: pb.TaskDone, queue: TaskQueue, now: float) -> pb.Evaluation | None:
+    def task_done(self, task: Task, done: pb.TaskDone, queue: TaskQueue, date: float) -> pb.Evaluation | None:
         """Take the result of a task; return the evaluation's, if that was the task that sums it up."""
         if task.summarize:
             evaluation = self._rounds.pop(task.evaluation)
             self.metrics = dict(done.metrics)
-            return pb.Evaluation(step=evaluation.step, time=now, metrics=done.metrics, records=evaluation.records)
+            return pb.Evaluation(step=evaluation.step, time=date, metrics=done.metrics, records=evaluation.records)
         if self._rounds[task.evaluation].task_done(read_states(done.states), done.records, done.step):
             queue.add("evaluate", evaluation=task.evaluation, summarize=True)
         return None
@@ -127,6 +142,25 @@ class Evaluations:
         self._rounds.clear()
         if snapshot.get("evaluating"):
             self.start(queue)
+
+    # ------------------------------------------------------------ the journal
+
+    def to_message(self) -> journal.Evaluations:
+        """Return everything that does not follow from the job's options as the journal keeps it."""
+        handed_out, evaluated_at = self.schedule.snapshot()
+        return journal.Evaluations(
+            pieces=pieces_message(self.pieces), enabled=self.schedule.enabled, handed_out=handed_out,
+            evaluated_at=evaluated_at, started=self._started, metrics=self.metrics,
+            rounds=[one.to_message() for one in self._rounds.values()],
+        )  # fmt: skip
+
+    def load(self, message: journal.Evaluations) -> None:
+        """Take over what `to_message` made a message of."""
+        self.pieces, self.metrics = pieces_of(message.pieces), dict(message.metrics)
+        self.schedule.enabled = message.enabled
+        self.schedule.restore([message.handed_out, message.evaluated_at])
+        self._rounds = {one.number: EvaluationRound.from_message(one) for one in message.rounds}
+        self._started = message.started
 
 
 def steps_between(*, task_steps: int, marks: tuple[int, ...]) -> int:

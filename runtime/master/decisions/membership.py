@@ -6,9 +6,11 @@ differ in their incarnation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 
 Role = Literal["worker", "ps"]
 MemberState = Literal["starting", "running", "finished", "failed", "stopped"]
@@ -46,6 +48,15 @@ class Rate:
             return 0.0
         (t0, n0), (t1, n1) = self._samples[0], self._samples[-1]
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+
+    def to_messages(self) -> list[journal.Sample]:
+        """Return the samples as the journal keeps them."""
+        return [journal.Sample(now=now, total=total) for now, total in self._samples]
+
+    @classmethod
+    def from_messages(cls, messages: Iterable[journal.Sample]) -> Rate:
+        """Return the rate that `to_messages` made messages of."""
+        return cls(_samples=[(sample.now, sample.total) for sample in messages])
 
 
 @dataclass
@@ -100,6 +111,20 @@ class Member:
     def is_wanted(self) -> bool:
         """Whether it is live and not on its way out."""
         return self.is_live and not self.leave_by
+
+    def to_message(self) -> journal.Member:
+        """Return all but the role, which is the group's, as the journal keeps it."""
+        values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
+        return journal.Member(rate=self.rate.to_messages(), **values)
+
+    @classmethod
+    def from_message(cls, role: Role, message: journal.Member) -> Member:
+        """Return the member that `to_message` made a message of."""
+        values: dict[str, Any] = {name: getattr(message, name) for name in _PLAIN}
+        return cls(role, rate=Rate.from_messages(message.rate), **values)
+
+
+_PLAIN = [one.name for one in fields(Member) if one.name not in ("role", "rate")]
 
 
 class Membership:
@@ -181,3 +206,11 @@ class Membership:
     def running(self) -> list[Member]:
         """Members whose process has joined."""
         return [member for member in self if member.state == "running"]
+
+    def to_messages(self) -> list[journal.Member]:
+        """Return the members as the journal keeps them."""
+        return [member.to_message() for member in self]
+
+    def load(self, messages: Iterable[journal.Member]) -> None:
+        """Take over the members that `to_messages` made messages of."""
+        self.members = {message.index: Member.from_message(self.role, message) for message in messages}

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from elasticdl_nb.runtime.master.decisions.taskqueue import Task
+from elasticdl_nb.runtime.master.decisions.task import KINDS, Task
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
-
-_KINDS = {"train": pb.TRAIN, "evaluate": pb.EVALUATE, "predict": pb.PREDICT, "finish": pb.FINISH}
 
 
 def task_message(
@@ -25,7 +23,7 @@ def task_message(
     return pb.Task(
         id=task.id,
         attempt=task.attempt,
-        kind=_KINDS[task.kind],
+        kind=KINDS[task.kind],
         ranges=[pb.Range(path=path, start=start, end=end) for path, start, end in task.spans],
         epoch=task.epoch,
         index=task.index,

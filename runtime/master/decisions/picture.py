@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 MAX_LOSSES = 1000
@@ -40,9 +41,9 @@ class Picture:
             self.losses = [_mean(a, b) for a, b in pairs] + last
             self.revision += 1
 
-    def add_event(self, now: float, level: str, source: str, text: str) -> None:
+    def add_event(self, date: float, level: str, source: str, text: str) -> None:
         """Add a message for people; the oldest are forgotten."""
-        self.events.append(pb.Event(time=now, level=level, source=source, text=text))
+        self.events.append(pb.Event(time=date, level=level, source=source, text=text))
         if len(self.events) > MAX_EVENTS:
             del self.events[: MAX_EVENTS // 2]
             self.revision += 1
@@ -61,6 +62,17 @@ class Picture:
         status.evaluations.extend(self.evaluations[since.evaluations :])
         status.events.extend(self.events[since.events :])
         return full, Mark(self.revision, len(self.losses), len(self.evaluations), len(self.events))
+
+    def to_message(self) -> journal.Picture:
+        """Return everything as the journal keeps it."""
+        return journal.Picture(
+            revision=self.revision, losses=self.losses, evaluations=self.evaluations, events=self.events
+        )  # fmt: skip
+
+    @classmethod
+    def from_message(cls, message: journal.Picture) -> Picture:
+        """Return the picture that `to_message` made a message of."""
+        return cls(message.revision, list(message.losses), list(message.evaluations), list(message.events))
 
 
 def _mean(a: pb.LossPoint, b: pb.LossPoint) -> pb.LossPoint:

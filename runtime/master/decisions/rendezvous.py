@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from elasticdl_nb.runtime.allreduce.places import Place
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 JOIN_WINDOW = 5.0
 """Seconds that a newcomer waits for others that are about to come, while a ring trains."""
@@ -27,6 +29,23 @@ class Report:
     step: int = 0
     has_model: bool = False
     places: Mapping[int, tuple[Place, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, message: pb.Halted | journal.Report) -> Report:
+        """Return the report in a message."""
+        places: dict[int, tuple[Place, ...]] = {}
+        for place in message.places:
+            before = places.get(place.worker, ())
+            places[place.worker] = (*before, Place(place.task, place.attempt, place.records, place.complete))
+        return cls(message.step, message.has_model, places)
+
+    def to_message(self, worker: int) -> journal.Report:
+        """Return what this worker has said as the journal keeps it."""
+        places = [
+            pb.Place(worker=where, task=one.task, attempt=one.attempt, records=one.records, complete=one.complete)
+            for where, some in self.places.items() for one in some
+        ]  # fmt: skip
+        return journal.Report(worker=worker, step=self.step, has_model=self.has_model, places=places)
 
 
 @dataclass(frozen=True)
@@ -167,3 +186,24 @@ class Rendezvous:
         self._newcomers.clear()
         self._departed.clear()
         return formed
+
+    # ------------------------------------------------------------ the journal
+
+    def to_message(self) -> journal.Rendezvous:
+        """Return everything that does not follow from the job's options as the journal keeps it."""
+        return journal.Rendezvous(
+            generation=self.generation,
+            workers=self.workers,
+            forming=self.forming,
+            reports=[report.to_message(worker) for worker, report in self._reports.items()],
+            newcomers=[journal.Newcomer(worker=worker, since=since) for worker, since in self._newcomers.items()],
+            departed=self._departed,
+            leaving=self._leaving,
+        )
+
+    def load(self, message: journal.Rendezvous) -> None:
+        """Take over what `to_message` made a message of."""
+        self.generation, self.workers, self.forming = message.generation, list(message.workers), message.forming
+        self._reports = {report.worker: Report.of(report) for report in message.reports}
+        self._newcomers = {newcomer.worker: newcomer.since for newcomer in message.newcomers}
+        self._departed, self._leaving = list(message.departed), set(message.leaving)

@@ -9,14 +9,16 @@ checkpoint.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from elasticdl_nb.runtime.allreduce.places import Place
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.decisions.membership import Member
 from elasticdl_nb.runtime.master.decisions.rendezvous import Formed, Halt, Rendezvous, Report
-from elasticdl_nb.runtime.master.decisions.taskqueue import Task, TrainingPlan
+from elasticdl_nb.runtime.master.decisions.task import Span, Task, tasks_message, tasks_of
+from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -27,8 +29,8 @@ STEAL_FROM = 2
 class RingCoordinator(Coordinator):
     """See the module's docstring."""
 
-    def __init__(self, spec: JobSpec, now: float) -> None:
-        super().__init__(spec, now)
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
         self.rendezvous = Rendezvous(spec.min_workers)
         # Tasks are dealt to workers in turn, so that who gets which does not depend on who asks first.
         self._dealt: dict[int, deque[Task]] = {}
@@ -62,7 +64,7 @@ class RingCoordinator(Coordinator):
             return
         halted = message.halted
         if halted.generation:
-            self.rendezvous.halts(member.index, halted.generation, _report(halted))
+            self.rendezvous.halts(member.index, halted.generation, Report.of(halted))
         else:
             self.rendezvous.arrives(member.index, now)
 
@@ -72,9 +74,9 @@ class RingCoordinator(Coordinator):
         self._regroup(now)
         super()._go_on(now)
 
-    def tick(self, now: float) -> bool:
+    def _tick(self, now: float) -> bool:
         """See `Coordinator`."""
-        changed = super().tick(now)
+        changed = super()._tick(now)
         if self._ending or not self._regroup(now):
             return changed
         self._advance(now)
@@ -91,7 +93,7 @@ class RingCoordinator(Coordinator):
             self._formed(found, now)
         lacking, self._lacking = self._lacking, self.rendezvous.lacking
         if self._lacking and self._lacking != lacking:
-            self._event(now, "warning", f"training waits for {self.waits_for}")
+            self._note("warning", f"training waits for {self.waits_for}")
         return found is not None
 
     @property
@@ -104,9 +106,7 @@ class RingCoordinator(Coordinator):
         for index in formed.departed:
             self._settle(self._departed.pop(index, None), index, formed.places.get(index, ()))
         if formed.donor is None and self._began:
-            self._event(
-                now, "warning", f"no worker is left that has the model; training goes on from {self._roll_back()}"
-            )
+            self._note("warning", f"no worker is left that has the model; training goes on from {self._roll_back()}")
         last = self.checkpoints[-1].path if self.checkpoints and formed.donor is None else ""
         addresses = [self.workers.members[index].address for index in formed.workers]
         self._ring = pb.MasterMessage(ring=pb.Ring(
@@ -120,7 +120,7 @@ class RingCoordinator(Coordinator):
         for index in formed.workers:
             self._send(self.workers.members[index], self._ring)
         names = ", ".join(self.workers.members[index].name for index in formed.workers)
-        self._event(now, "info", f"training together: {names}")
+        self._note("info", f"training together: {names}")
 
     def _settle(self, holder: int | None, index: int, places: Iterable[Place]) -> None:
         """A worker is in the ring no more: what it has not done of its tasks is for others."""
@@ -152,12 +152,9 @@ class RingCoordinator(Coordinator):
         else:
             self.queue.lost(index)
 
-    def scale(self, workers: int, now: float) -> str:
-        """See `Coordinator`."""
-        problem = super().scale(workers, now)
-        if not problem:
-            self._advance(now)
-        return problem
+    def _scale(self, workers: int, now: float) -> None:
+        super()._scale(workers, now)
+        self._advance(now)
 
     def _let_go(self, worker: Member) -> None:
         if not self.rendezvous.leaves(worker.index):
@@ -174,11 +171,14 @@ class RingCoordinator(Coordinator):
 
     # ------------------------------------------------------------ tasks
 
-    def _plan(self, plan: TrainingPlan) -> None:
+    def _plan(self, pieces: Sequence[Sequence[Span]]) -> None:
+        super()._plan(pieces)
+        if self.spec.max_step:
+            self.steps_total = min(self.steps_total, self.spec.max_step)
+
+    def _plan_of(self, pieces: Sequence[Sequence[Span]]) -> TrainingPlan:
         # How many batches make a step depends on the number of workers: they see to max_step.
-        super()._plan(replace(plan, max_step=0))
-        if plan.max_step:
-            self.steps_total = min(self.steps_total, plan.max_step)
+        return replace(super()._plan_of(pieces), max_step=0)
 
     def _steps_of(self, task: Task) -> int:
         workers = 1 if self.spec.fixed_global_batch else max(1, len(self.rendezvous.workers))
@@ -259,14 +259,29 @@ class RingCoordinator(Coordinator):
         self.queue.give(task.id, thief)
         return task
 
+    # ------------------------------------------------------------ the journal
+
+    def _save(self, state: journal.State) -> None:
+        super()._save(state)
+        dealt = [journal.Dealt(worker=worker, tasks=tasks_message(tasks)) for worker, tasks in self._dealt.items()]
+        state.ring.CopyFrom(journal.Ring(
+            rendezvous=self.rendezvous.to_message(), dealt=dealt, turn=self._turn, without_work=self._without_work,
+            departed=self._departed, next_holder=self._next_holder, part_of_a_step=self._part_of_a_step,
+            began=self._began, first_task=self._first_task, lacking=self._lacking, ring=self._ring,
+        ))  # fmt: skip
+
+    def load(self, state: journal.State) -> None:
+        """See `Coordinator`."""
+        super().load(state)
+        ring = state.ring
+        self.rendezvous.load(ring.rendezvous)
+        self._dealt = {dealt.worker: deque(tasks_of(dealt.tasks)) for dealt in ring.dealt}
+        self._turn, self._without_work = ring.turn, set(ring.without_work)
+        self._departed, self._next_holder = dict(ring.departed), ring.next_holder
+        self._part_of_a_step, self._began = ring.part_of_a_step, ring.began
+        self._first_task, self._lacking = ring.first_task, ring.lacking
+        self._ring = ring.ring
+
 
 def _regroup(generation: int) -> pb.MasterMessage:
     return pb.MasterMessage(regroup=pb.Regroup(generation=generation))
-
-
-def _report(halted: pb.Halted) -> Report:
-    places: dict[int, tuple[Place, ...]] = {}
-    for place in halted.places:
-        before = places.get(place.worker, ())
-        places[place.worker] = (*before, Place(place.task, place.attempt, place.records, place.complete))
-    return Report(halted.step, halted.has_model, places)

@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.master.decisions.checkpoint_round import Round
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.server_group import ServerGroup
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -22,13 +23,13 @@ from elasticdl_nb.runtime.spec import JobSpec
 class ServedCoordinator(Coordinator):
     """See the module's docstring."""
 
-    def __init__(self, spec: JobSpec, now: float) -> None:
-        super().__init__(spec, now)
+    def __init__(self, spec: JobSpec) -> None:
+        super().__init__(spec)
         self.servers = ServerGroup(spec.num_ps, spec.checkpoint_dir_for_init)
         self._groups = [self.workers, self.servers.members]
         self._round: Round | None = None
         self._rounds_of_checkpoints = 0
-        self._saved_step, self._saved_at = 0, now
+        self._saved_step, self._saved_at = 0, 0.0
 
     # ------------------------------------------------------------ processes say something
 
@@ -79,7 +80,7 @@ class ServedCoordinator(Coordinator):
             case "worker_failed":
                 self._member_failed(server, message.worker_failed.failure, now)
             case "note":
-                self._event(now, message.note.level, message.note.text, server)
+                self._note(message.note.level, message.note.text, server)
 
     # ------------------------------------------------------------ generations
 
@@ -101,11 +102,11 @@ class ServedCoordinator(Coordinator):
     def _not_restored(self, server: Member, failure: pb.Failure, now: float) -> None:
         damaged = self.checkpoints.pop() if self.checkpoints else None
         if damaged is None:
-            self.fail(failure, now)
+            self._fail(failure, now)
             return
         self.actions.append(DiscardCheckpoint(damaged.path))
-        self._event(now, "warning", f"the checkpoint of step {damaged.step} is of no use: {failure.message}", server)
-        self._event(now, "warning", f"training goes on from {self._begin_generation()}")
+        self._note("warning", f"the checkpoint of step {damaged.step} is of no use: {failure.message}", server)
+        self._note("warning", f"training goes on from {self._begin_generation()}")
 
     def _begin_generation(self) -> str:
         self._give_up_round()
@@ -157,8 +158,7 @@ class ServedCoordinator(Coordinator):
             self._round.all_paused(self.step, self._state())
             self.actions.append(BeginCheckpoint(self._round.number, self._round.step))
 
-    def checkpoint_begun(self, number: int, path: str, now: float) -> None:
-        """The folder for the checkpoint is there."""
+    def _checkpoint_begun(self, number: int, path: str) -> None:
         if self._round is None or self._round.number != number or self._ending:
             self.actions.append(DiscardCheckpoint(path))
             return
@@ -179,11 +179,11 @@ class ServedCoordinator(Coordinator):
             return
         if written.HasField("failure"):
             problem = f"{server.name}: {written.failure.message}; the one before it still counts"
-            self.checkpoint_failed(round.path, problem, now)
+            self._checkpoint_failed(round.path, problem, now)
         elif round.written(server.index):
             self._commit(round.path, round.step, round.state, sealed=False, number=round.number)
 
-    def checkpoint_committed(self, path: str, final: str, now: float) -> None:
+    def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
         """See `Coordinator`."""
         if self._round is None or self._round.path != path:
             # A server has died since: what comes next has another history.
@@ -191,14 +191,14 @@ class ServedCoordinator(Coordinator):
             self.actions.append(DiscardCheckpoint(final))
             return
         self._round, self._saved_at = None, now
-        super().checkpoint_committed(path, final, now)
+        super()._checkpoint_committed(path, final, now)
 
-    def checkpoint_failed(self, path: str, problem: str, now: float) -> None:
+    def _checkpoint_failed(self, path: str, problem: str, now: float) -> None:
         """See `Coordinator`."""
         if self._round and self._round.path == path:
             self._give_up_round()
             self._saved_at, self._saved_step = now, self.step
-            super().checkpoint_failed(path, problem, now)
+            super()._checkpoint_failed(path, problem, now)
             self._advance(now)
 
     def _give_up_round(self) -> None:
@@ -212,13 +212,13 @@ class ServedCoordinator(Coordinator):
 
     # ------------------------------------------------------------ time, recovery, the end
 
-    def tick(self, now: float) -> bool:
+    def _tick(self, now: float) -> bool:
         """See `Coordinator`."""
-        due = super().tick(now)
+        due = super()._tick(now)
         if self._ending:
             return due
         if self._round and self._round.stage == "pausing" and now - self._round.begun_at > checkpointing.PAUSE_LIMIT:
-            self._event(now, "warning", "a checkpoint was put off: a worker takes too long over its task")
+            self._note("warning", "a checkpoint was put off: a worker takes too long over its task")
             self._give_up_round()
             self._saved_at, self._saved_step = now, self.step
             self._advance(now)
@@ -236,9 +236,28 @@ class ServedCoordinator(Coordinator):
                 server.leave_by = server.last_heard
                 self._dismiss(server, "the job is over")
 
-    def recovered(self, living: Collection[Key], now: float) -> None:
+    def _recover(self, living: Collection[Key], now: float) -> None:
         """See `Coordinator`."""
         # What its members have said and what they were told of it may be lost.
         if self._round and self._round.stage != "committing":
             self._give_up_round()
-        super().recovered(living, now)
+        super()._recover(living, now)
+
+    # ------------------------------------------------------------ the journal
+
+    def _save(self, state: journal.State) -> None:
+        super()._save(state)
+        state.servers.CopyFrom(self.servers.to_message())
+        if self._round:
+            state.servers.round.CopyFrom(self._round.to_message())
+        state.servers.rounds = self._rounds_of_checkpoints
+        state.servers.saved_step, state.servers.saved_at = self._saved_step, self._saved_at
+
+    def load(self, state: journal.State) -> None:
+        """See `Coordinator`."""
+        super().load(state)
+        servers = state.servers
+        self.servers.load(servers)
+        self._round = Round.from_message(servers.round) if servers.HasField("round") else None
+        self._rounds_of_checkpoints = servers.rounds
+        self._saved_step, self._saved_at = servers.saved_step, servers.saved_at

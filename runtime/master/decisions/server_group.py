@@ -7,6 +7,7 @@ the last checkpoint, the surviving ones too, and are up once all have.
 from __future__ import annotations
 
 from elasticdl_nb.runtime.master.decisions.membership import Member, Membership
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
@@ -44,3 +45,16 @@ class ServerGroup:
         """What workers are told: where all servers are, or to wait."""
         addresses = [server.address for server in self.members] if self.are_up else []
         return pb.MasterMessage(servers=pb.Servers(generation=self.generation, addresses=addresses))
+
+    def to_message(self) -> journal.Servers:
+        """Return everything as the journal keeps it."""
+        return journal.Servers(
+            members=self.members.to_messages(), generation=self.generation, restore_from=self.restore_from,
+            keep_step=self._keep_step,
+        )  # fmt: skip
+
+    def load(self, message: journal.Servers) -> None:
+        """Take over what `to_message` made a message of."""
+        self.members.load(message.members)
+        self.generation, self.restore_from = message.generation, message.restore_from
+        self._keep_step = message.keep_step

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from elasticdl_nb.runtime.master.decisions.taskqueue import Task, TaskQueue
+from elasticdl_nb.runtime.master.decisions.task import Task
+from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 
 FACTOR = 3.0
 MIN_SECONDS = 10.0
@@ -75,6 +77,28 @@ class Stragglers:
     def _limit(self, kind: str) -> float:
         peers = self._durations[kind]
         return max(MIN_SECONDS, FACTOR * median(peers)) if len(peers) >= PEERS else float("inf")
+
+    def to_message(self) -> journal.Stragglers:
+        """Return everything as the journal keeps it."""
+        return journal.Stragglers(
+            to_share=self.to_share,
+            handed_out=[
+                journal.HandedOut(worker=worker, task=task, kind=kind, at=at)
+                for (worker, task), (kind, at) in self._handed_out.items()
+            ],
+            free_since=self._free_since,
+            durations=[journal.Durations(kind=kind, seconds=seconds) for kind, seconds in self._durations.items()],
+        )
+
+    @classmethod
+    def from_message(cls, message: journal.Stragglers) -> Stragglers:
+        """Return what `to_message` made a message of."""
+        stragglers = cls(list(message.to_share))
+        stragglers._handed_out = {(one.worker, one.task): (one.kind, one.at) for one in message.handed_out}
+        stragglers._free_since.update(message.free_since)
+        for one in message.durations:
+            stragglers._durations[one.kind].extend(one.seconds)
+        return stragglers
 
 
 def _recent() -> deque[float]:

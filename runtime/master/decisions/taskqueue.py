@@ -6,101 +6,24 @@ accounted for exactly once.
 
 from __future__ import annotations
 
-import math
-import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
+from elasticdl_nb.runtime.master.decisions.task import (
+    Span,
+    Task,
+    TaskKind,
+    pieces_message,
+    tasks_message,
+    tasks_of,
+)
+from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 
-Span = tuple[str, int, int]
-"""Records [start, end) of one file."""
-
-TaskKind = Literal["train", "evaluate", "predict", "finish"]
 MAX_RETRIES = 3
-
-
-class IllegalTransitionError(ElasticDLError):
-    """The queue was told something that cannot have happened; the message carries the task's story."""
-
-
-class Task(NamedTuple):
-    """A piece of work for one worker; `index` is its place among the tasks cut from the same data.
-
-    `skip` of its records, in the order in which workers read it, are in the model already.
-    """
-
-    id: int
-    kind: TaskKind
-    spans: tuple[Span, ...] = ()
-    epoch: int = 0
-    index: int = 0  # type: ignore[assignment]  # rather than tuple's method
-    evaluation: int = 0
-    summarize: bool = False
-    ends_epoch: bool = False
-    attempt: int = 0
-    failures: int = 0
-    skip: int = 0
-
-    @property
-    def records(self) -> int:
-        """How many records it holds."""
-        return sum(end - start for _, start, end in self.spans)
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What there is to train on, and how often."""
-
-    pieces: Sequence[Sequence[Span]]
-    num_epochs: int = 1
-    minibatch_size: int = 64
-    max_step: int = 0
-    shuffle: bool = True
-    seed: int = 0
-
-    def order(self, epoch: int) -> list[int]:
-        """Indices of the pieces in the order in which this epoch hands them out."""
-        indices = list(range(len(self.pieces)))
-        if self.shuffle:
-            random.Random(f"{self.seed}/{epoch}").shuffle(indices)
-        return indices
-
-    def steps(self, spans: Sequence[Span]) -> int:
-        """Batches that these records make."""
-        return math.ceil(sum(end - start for _, start, end in spans) / self.minibatch_size)
-
-    def totals(self) -> tuple[int, int, int]:
-        """(tasks, records, steps) of the whole training, `max_step` taken into account."""
-        records = sum(end - start for spans in self.pieces for _, start, end in spans)
-        steps = sum(map(self.steps, self.pieces))
-        whole = self.num_epochs
-        if self.max_step and steps:
-            whole = min(whole, self.max_step // steps)
-        tasks, records, steps = whole * len(self.pieces), whole * records, whole * steps
-        if whole < self.num_epochs:  # the epoch in which max_step is reached
-            for index in self.order(whole):
-                spans = self.trim(self.pieces[index], steps)
-                if not spans:
-                    break
-                tasks += 1
-                records += sum(end - start for _, start, end in spans)
-                steps += self.steps(spans)
-        return tasks, records, steps
-
-    def trim(self, spans: Sequence[Span], steps_before: int) -> tuple[Span, ...]:
-        """Cut a piece short where it would exceed `max_step`."""
-        if not self.max_step or steps_before + self.steps(spans) <= self.max_step:
-            return tuple(spans)
-        left = (self.max_step - steps_before) * self.minibatch_size
-        kept: list[Span] = []
-        for path, start, end in spans:
-            if left > 0:
-                kept.append((path, start, min(end, start + left)))
-                left -= end - start
-        return tuple(kept)
 
 
 @dataclass
@@ -362,6 +285,48 @@ class TaskQueue:
             )
             for spans, epoch, index, ends_epoch, count, *skip in state["waiting"]
         )  # fmt: skip
+
+    # ------------------------------------------------------------ the journal
+
+    def to_message(self) -> journal.Queue:
+        """Return everything but the plan's options as the journal keeps it."""
+        cursor = self._cursor
+        return journal.Queue(
+            pieces=pieces_message(self.plan.pieces) if self.plan else None,
+            epoch=cursor.epoch,
+            position=cursor.position,
+            steps=cursor.steps,
+            order=self._order,
+            stopped=self._stopped,
+            records_done=self.records_done,
+            tasks_done=self.tasks_done,
+            tasks_retried=self.tasks_retried,
+            next_id=self._next_id,
+            urgent=tasks_message(self._urgent),
+            doing=tasks_message([task for task, _ in self._doing.values()]),
+            holders=[journal.Holders(workers=workers) for _, workers in self._doing.values()],
+            hands=[journal.Hand(worker=worker, tasks=tasks) for worker, tasks in self._hands.items()],
+        )
+
+    @classmethod
+    def from_message(cls, message: journal.Queue, plan: TrainingPlan | None) -> TaskQueue:
+        """Return the queue that `to_message` made a message of; its plan has the same pieces."""
+        queue = cls(
+            plan=plan,
+            records_done=Counter(message.records_done),
+            tasks_done=Counter(message.tasks_done),
+            tasks_retried=message.tasks_retried,
+            _next_id=message.next_id,
+            _urgent=deque(tasks_of(message.urgent)),
+            _cursor=_Cursor(message.epoch, message.position, message.steps),
+            _order=list(message.order),
+            _stopped=message.stopped,
+        )
+        for task, holders in zip(tasks_of(message.doing), message.holders, strict=True):
+            queue._doing[task.id] = task, list(holders.workers)
+        for hand in message.hands:
+            queue._hands[hand.worker] = {number: queue._doing[number][0] for number in hand.tasks}
+        return queue
 
 
 def _as_json(task: Task) -> list[Any]:

@@ -1,0 +1,104 @@
+"""The order in which things are done about what happens: decide, write down, and only then let others know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.actions import Deed, Send
+from elasticdl_nb.runtime.master.decisions.clock import JobClock
+from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.master.journal import Journal
+from elasticdl_nb.runtime.master.service import MasterService
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+
+class Bookkeeper:
+    """Takes events to the coordinator and the journal, messages to the service, and other actions to `carry_out`."""
+
+    def __init__(self, coordinator: Coordinator, journal: Journal, service: MasterService) -> None:
+        self.over = asyncio.Event()
+        self.carry_out: Callable[[Deed], None]
+        self._coordinator, self._journal, self._service = coordinator, journal, service
+        self._clock = JobClock(coordinator.now)
+        self._to_do: deque[Deed] = deque()
+        self._acting = False
+        # Until the events that they follow from are committed: messages, and what can be acknowledged.
+        self._outgoing: list[Send] = []
+        self._heard: dict[Key, int] = {}
+
+    def now(self) -> float:
+        """The time of the job's clock."""
+        return self._clock.read(time.monotonic())
+
+    def happened(self, event: events.Event) -> None:
+        """Tell the coordinator, then the journal, and do what follows."""
+        now, date = self.now(), time.time()
+        try:
+            changed = self._coordinator.handle(event, now, date)
+            first = changed and self._journal.append(event, now, date)
+        except Exception as error:
+            # A defect must end the job loudly, rather than meet the same event again and again.
+            logger.exception("the master failed at %s", type(event).__name__)
+            failed = defect(error)
+            self._coordinator.handle(failed, now, date)
+            first = self._journal.append(failed, now, date)
+        if first:
+            asyncio.get_running_loop().call_soon(self._commit)
+        self._act()
+
+    def told(self, key: Key, message: pb.WorkerMessage) -> None:
+        """A process has said something, which is acknowledged once it is safe."""
+        self.happened(events.Said(key, message))
+        if message.sequence:
+            self._heard[key] = message.sequence
+
+    def _commit(self) -> None:
+        """What has happened in this turn of the loop is safe from now on: tell those whom it concerns."""
+        try:
+            self._journal.commit(self._coordinator)
+        except sqlite3.Error as error:  # without it no other master could go on: better to end than to forget
+            logger.exception("the journal could not be written")
+            failure = pb.Failure(message=f"the job's journal could not be written: {error}")
+            self._coordinator.handle(events.Failed(failure), self.now(), time.time())
+            self._act()
+        outgoing, self._outgoing = self._outgoing, []
+        for send in outgoing:
+            self._service.send(send.key, send.message)
+        heard, self._heard = self._heard, {}
+        for key, sequence in heard.items():
+            self._service.acknowledge(key, sequence)
+
+    def _act(self) -> None:
+        for action in self._coordinator.actions:
+            if isinstance(action, Send):
+                self._outgoing.append(action)
+            else:
+                self._to_do.append(action)
+        self._coordinator.actions.clear()
+        if self._acting:  # an action has made something happen: what follows waits for its turn
+            return
+        self._acting = True
+        try:
+            while self._to_do:
+                self.carry_out(self._to_do.popleft())
+        finally:
+            self._acting = False
+        self._service.wake_watchers()
+        if self._coordinator.is_over:
+            self.over.set()
+
+
+def defect(error: Exception) -> events.Failed:
+    """Return the end of a job whose master has met an error that it knows nothing of."""
+    story = "".join(traceback.format_exception(error))
+    return events.Failed(pb.Failure(message=f"the master failed: {error!r}", traceback=story))

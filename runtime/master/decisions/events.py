@@ -1,0 +1,136 @@
+"""What can happen to a job: everything that a coordinator is told, one type for each.
+
+What a coordinator asks for in return is in `actions`. `runtime.master.entries` writes events down for the journal: a
+new one needs its place there and in `Coordinator.handle`, and mypy says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The job begins; the first event, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """The master was started again, and found these processes alive."""
+
+    living: tuple[Key, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DataCounted:
+    """The number of records in each file is known."""
+
+    data: tuple[FileRecords, ...]
+    validation: tuple[FileRecords, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """A process said hello, perhaps not for the first time."""
+
+    hello: pb.Hello
+
+    @property
+    def key(self) -> Key:
+        """Who it says it is."""
+        return self.hello.role or "worker", self.hello.worker, self.hello.incarnation
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A process said something, perhaps not for the first time."""
+
+    key: Key
+    message: pb.WorkerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A process has ended; a negative code is the signal that ended it. `log_tail` is the end of what it printed."""
+
+    key: Key
+    code: int
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A process has ended for a reason that its platform knows; it `counts` if that was the process's own doing."""
+
+    key: Key
+    reason: str
+    counts: bool
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """A process cannot start, for this reason; with an empty reason, it can again."""
+
+    key: Key
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Somebody wants this many workers; ask `Coordinator.scaling_problem` first."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody wants the job to end."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job cannot go on."""
+
+    failure: pb.Failure
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointBegun:
+    """The folder for the checkpoint of a round is at this path."""
+
+    number: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointCommitted:
+    """The checkpoint that was written at `path` is complete, and is at `final` now."""
+
+    path: str
+    final: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """The checkpoint at `path` could not be completed; without a path, its folder could not be made."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed."""
+
+
+Event = (
+    Started | Recovered | DataCounted | Greeted | Said | Exited | Lost | Stuck | Scaled | Cancelled | Failed
+    | CheckpointBegun | CheckpointCommitted | CheckpointFailed | Ticked
+)  # fmt: skip

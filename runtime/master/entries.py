@@ -1,0 +1,109 @@
+"""Events as the journal keeps them, and back. What is read here is data: no name in it is that of anything to call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.membership import Key
+from elasticdl_nb.runtime.protocol import journal_pb2 as journal
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+
+def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
+    """Return an event, and when it happened, as an entry; raise ValueError if it holds what no message can hold."""
+    entry = journal.Entry(now=now, date=date)
+    match event:
+        case events.Said(key, message):  # the bulk of all events: put together in the way that takes least time
+            said = entry.said
+            process = said.process
+            process.role, process.index, process.incarnation = key
+            said.message.MergeFrom(message)
+        case events.Ticked():
+            entry.ticked.SetInParent()
+        case events.Greeted(hello):
+            entry.greeted.CopyFrom(journal.Greeted(hello=hello))
+        case events.Started():
+            entry.started.SetInParent()
+        case events.Recovered(living):
+            entry.recovered.CopyFrom(journal.Recovered(living=map(_process, living)))
+        case events.DataCounted(data, validation):
+            entry.data_counted.CopyFrom(journal.DataCounted(data=_shards(data), validation=_shards(validation)))
+        case events.Exited(key, code, log_tail):
+            entry.exited.CopyFrom(journal.Exited(process=_process(key), code=code, log_tail=log_tail))
+        case events.Lost(key, reason, counts, log_tail):
+            lost = journal.Lost(process=_process(key), reason=reason, counts=counts, log_tail=log_tail)
+            entry.lost.CopyFrom(lost)
+        case events.Stuck(key, reason):
+            entry.stuck.CopyFrom(journal.Stuck(process=_process(key), reason=reason))
+        case events.Scaled(workers):
+            entry.scaled.CopyFrom(journal.Scaled(workers=workers))
+        case events.Cancelled(reason):
+            entry.cancelled.CopyFrom(journal.Cancelled(reason=reason))
+        case events.Failed(failure):
+            entry.failed.CopyFrom(journal.Failed(failure=failure))
+        case events.CheckpointBegun(number, path):
+            entry.checkpoint_begun.CopyFrom(journal.CheckpointBegun(number=number, path=path))
+        case events.CheckpointCommitted(path, final):
+            entry.checkpoint_committed.CopyFrom(journal.CheckpointCommitted(path=path, final=final))
+        case events.CheckpointFailed(path, problem):
+            entry.checkpoint_failed.CopyFrom(journal.CheckpointFailed(path=path, problem=problem))
+        case _:
+            assert_never(event)
+    return entry
+
+
+def from_entry(entry: journal.Entry) -> events.Event:
+    """Return the event that `to_entry` made an entry of; raise ValueError if there is none in it."""
+    match entry.WhichOneof("event"):
+        case "said":
+            return events.Said(_key(entry.said.process), entry.said.message)
+        case "ticked":
+            return events.Ticked()
+        case "greeted":
+            return events.Greeted(entry.greeted.hello)
+        case "started":
+            return events.Started()
+        case "recovered":
+            return events.Recovered(tuple(_key(process) for process in entry.recovered.living))
+        case "data_counted":
+            return events.DataCounted(_files(entry.data_counted.data), _files(entry.data_counted.validation))
+        case "exited":
+            return events.Exited(_key(entry.exited.process), entry.exited.code, entry.exited.log_tail)
+        case "lost":
+            lost = entry.lost
+            return events.Lost(_key(lost.process), lost.reason, lost.counts, lost.log_tail)
+        case "stuck":
+            return events.Stuck(_key(entry.stuck.process), entry.stuck.reason)
+        case "scaled":
+            return events.Scaled(entry.scaled.workers)
+        case "cancelled":
+            return events.Cancelled(entry.cancelled.reason)
+        case "failed":
+            return events.Failed(entry.failed.failure)
+        case "checkpoint_begun":
+            return events.CheckpointBegun(entry.checkpoint_begun.number, entry.checkpoint_begun.path)
+        case "checkpoint_committed":
+            return events.CheckpointCommitted(entry.checkpoint_committed.path, entry.checkpoint_committed.final)
+        case "checkpoint_failed":
+            return events.CheckpointFailed(entry.checkpoint_failed.path, entry.checkpoint_failed.problem)
+    raise ValueError("an entry without an event")
+
+
+def _process(key: Key) -> journal.Process:
+    role, index, incarnation = key
+    return journal.Process(role=role, index=index, incarnation=incarnation)
+
+
+def _key(process: journal.Process) -> Key:
+    return process.role, process.index, process.incarnation
+
+
+def _shards(files: Iterable[FileRecords]) -> list[pb.Shard]:
+    return [pb.Shard(path=file.path, start=file.start, records=file.records) for file in files]
+
+
+def _files(shards: Iterable[pb.Shard]) -> tuple[FileRecords, ...]:
+    return tuple(FileRecords(shard.path, shard.records, shard.start) for shard in shards)

@@ -1,0 +1,93 @@
+"""Carries out what a coordinator asks for: starts and ends processes, makes and removes folders of checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, assert_never
+
+from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.actions import (
+    BeginCheckpoint,
+    CommitCheckpoint,
+    Deed,
+    DiscardCheckpoint,
+    Kill,
+    Start,
+)
+from elasticdl_nb.runtime.platform.base import InstanceId, Platform
+from elasticdl_nb.runtime.platform.local import WORKER_ENVS
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import checkpoints
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+
+
+class Executor:
+    """Does what is to be done for one job; what comes of it is told to `happened`.
+
+    `address` is the master's; `spawn` does something in the background.
+    """
+
+    def __init__(
+        self, folder: JobFolder, spec: JobSpec, platform: Platform, address: str, *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None], happened: Callable[[events.Event], None],
+    ) -> None:  # fmt: skip
+        self._folder, self._spec, self._platform, self._address = folder, spec, platform, address
+        self._spawn, self._happened = spawn, happened
+
+    def carry_out(self, deed: Deed) -> None:
+        """Do it, or begin to."""
+        match deed:
+            case Start(key):
+                instance = InstanceId(*key)
+                envs = {**WORKER_ENVS, **self._spec.envs}
+                self._spawn(self._platform.start(instance, self._command(instance), envs))
+            case Kill(key):
+                self._spawn(self._platform.kill(InstanceId(*key)))
+            case BeginCheckpoint(number, step):
+                self._begin_checkpoint(number, step)
+            case CommitCheckpoint():
+                self._spawn(self._commit(deed))
+            case DiscardCheckpoint(path):
+                self._spawn(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
+            case _:
+                assert_never(deed)
+
+    def _command(self, instance: InstanceId) -> list[str]:
+        return [
+            sys.executable, "-m", f"elasticdl_nb.runtime.{instance.role}", os.fspath(self._folder.path), self._address,
+            str(instance.index), instance.incarnation,
+        ]  # fmt: skip
+
+    def _begin_checkpoint(self, number: int, step: int) -> None:
+        try:
+            path = checkpoints.begin(checkpoint_directory(self._folder, self._spec), step)
+        except OSError as error:
+            self._happened(events.CheckpointFailed("", str(error)))
+        else:
+            self._happened(events.CheckpointBegun(number, os.fspath(path)))
+
+    async def _commit(self, action: CommitCheckpoint) -> None:
+        try:
+            final = await asyncio.to_thread(_complete, action)
+            checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max)
+        except OSError as error:
+            shutil.rmtree(action.path, ignore_errors=True)
+            self._happened(events.CheckpointFailed(action.path, str(error)))
+        else:
+            self._happened(events.CheckpointCommitted(action.path, final))
+
+
+def checkpoint_directory(folder: JobFolder, spec: JobSpec) -> str:
+    """Where a job's checkpoints are."""
+    return spec.checkpoint_dir or os.fspath(folder.checkpoints)
+
+
+def _complete(action: CommitCheckpoint) -> str:
+    if not action.sealed and os.path.exists(action.path):
+        checkpoints.seal(Path(action.path), action.step)
+    return checkpoints.commit(action.path, action.state)
