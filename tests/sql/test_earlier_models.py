@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import elasticdl_nb
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.model.saving.trained import ZOO
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO, read_trained_model
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.sql import submitter
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Name, Position
+from elasticdl_nb.sql.models.asking import with_record
 from elasticdl_nb.sql.models.zoofolder import MODULE
 from elasticdl_nb.sql.record.recordjson import RECORD_FILE, read_record
 from elasticdl_nb.sql.session import Session
@@ -69,6 +73,18 @@ def test_in_python_such_a_model_is_refused_before_any_work(session: Session, tmp
     with pytest.raises(OptionError, match=r"trained_model: sqltrained.py, line 11, imports .* train the model again"):
         elasticdl_nb.predict(trained_model=model, data=rows, output=output)
     assert not list(elasticdl_nb.jobs())
+
+
+def test_a_copy_of_a_model_keeps_the_names_of_its_files(session: Session, tmp_path: Path) -> None:
+    """In a remote store the zoo and the weights have names of their own, which the message says."""
+    folder = tmp_path / "models" / "reg"
+    message = pb.TrainedModel.FromString((folder / MESSAGE).read_bytes())
+    message.model_zoo = f"{ZOO}-7"
+    (folder / ZOO).rename(folder / message.model_zoo)
+    (folder / MESSAGE).write_bytes(message.SerializeToString())
+    stored = session.store.find(Name("reg", Position(0, 1, 1)))
+    _, definition = read_trained_model(with_record(stored, stored.record, str(tmp_path)).path)
+    assert read_record((Path(definition.zoo) / RECORD_FILE).read_bytes()) == replace(stored.record, version=2)
 
 
 def test_a_saved_program_s_record_makes_a_zoo_of_today(session: Session, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO, read_trained_model
+from elasticdl_nb.runtime.model.saving.trained import MESSAGE, read_trained_model
 from elasticdl_nb.runtime.spec import JobKind
 from elasticdl_nb.sql.models.store import StoredModel
 from elasticdl_nb.sql.models.zoofolder import write_record
@@ -70,8 +70,9 @@ def with_record(model: StoredModel, record: ModelRecord, folder: str) -> StoredM
     record = replace(record, version=VERSION)
     message, definition = read_trained_model(model.path)
     made = Path(folder) / "trained" / model.name
-    shutil.copytree(definition.zoo, made / ZOO)
-    write_record(made / ZOO, record)
+    zoo = made / message.model_zoo
+    shutil.copytree(definition.zoo, zoo)
+    write_record(zoo, record)
     os.symlink(os.path.abspath(definition.weights), made / message.params_filename)
     (made / MESSAGE).write_bytes(message.SerializeToString())
     return StoredModel(model.name, os.fspath(made), message, record)
