@@ -102,10 +102,10 @@ def with_marks(tree: ast.Module, path: str) -> ast.Module:
     """Put a mark before each statement of a module."""
     lines = max((node.end_lineno or 0 for node in tree.body), default=0)
     _Marking().visit(tree)
-    first = next((at for at, node in enumerate(tree.body) if not _must_be_first(node)), len(tree.body))
-    tree.body[first:first] = ast.parse(
-        f"from reached import marks_of as __reached__\n__reached__ = __reached__({path!r}, {lines})"
-    ).body
+    early = [at for at, node in enumerate(tree.body) if _is_docstring(node, at) or _is_of_the_future(node)]
+    first = early[-1] + 1 if early else 0
+    begin = ast.parse(f"from reached import marks_of as __reached__\n__reached__ = __reached__({path!r}, {lines})").body
+    tree.body[first:first] = [*begin, *(_mark([tree.body[at].lineno]) for at in early)]
     return ast.fix_missing_locations(tree)
 
 
@@ -117,7 +117,7 @@ class _Marking(ast.NodeTransformer):
             self.generic_visit(node)
             for field in ("body", "orelse", "finalbody"):
                 if isinstance(statements := getattr(node, field, None), list):
-                    setattr(node, field, [each for one in statements for each in _marked(one)])
+                    setattr(node, field, [each for at, one in enumerate(statements) for each in _marked(one, at)])
             # That a branch is entered means that it was asked for, and those before it, too.
             for field in ("handlers", "cases"):
                 asked: list[int] = []
@@ -127,22 +127,22 @@ class _Marking(ast.NodeTransformer):
         return node
 
 
-def _marked(statement: ast.stmt) -> list[ast.stmt]:
-    if _must_be_first(statement):
+def _marked(statement: ast.stmt, at: int) -> list[ast.stmt]:
+    if _is_docstring(statement, at) or _is_of_the_future(statement):
         return [statement]
     decorators = [decorator.lineno for decorator in getattr(statement, "decorator_list", ())]
     return [_mark([*decorators, statement.lineno]), statement]
 
 
 def _mark(lines: Sequence[int]) -> ast.Assign:
-    marks = [
-        ast.Subscript(ast.Name("__reached__", ast.Load()), ast.Constant(line), ast.Store()) for line in dict.fromkeys(lines)
-    ]
-    return ast.Assign([*marks], ast.Constant(1), lineno=lines[-1], end_lineno=lines[-1], col_offset=0)
+    name = ast.Name("__reached__", ast.Load())
+    marks: list[ast.expr] = [ast.Subscript(name, ast.Constant(line), ast.Store()) for line in dict.fromkeys(lines)]
+    return ast.Assign(marks, ast.Constant(1), lineno=lines[-1], end_lineno=lines[-1], col_offset=0)
 
 
-def _must_be_first(statement: ast.stmt) -> bool:
-    """Whether it is a docstring, or like one, or an import from the future."""
-    if isinstance(statement, ast.ImportFrom):
-        return statement.module == "__future__"
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+def _is_docstring(statement: ast.stmt, at: int) -> bool:
+    return at == 0 and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _is_of_the_future(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
