@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TYPECHECK := build/typecheck
+COVERAGE := build/coverage
 # One process more than there are cores, as tests of jobs also wait; and their order is that of tests/conftest.py.
 PROCESSES := $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
 PYTEST_ARGS ?= --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lab test lint format bench protocol clean
+.PHONY: help install demo lab test coverage lowest lint format bench protocol clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,8 +34,26 @@ lab: $(STAMP)  ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) --notebook-dir=. \
 		--LabApp.default_url=/lab/tree/notebooks/quickstart.ipynb
 
-test: $(STAMP)  ## Run the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(STAMP)  ## Run the tests, and say which rooms they reached
+	rm -rf $(COVERAGE)
+	PYTHONPATH=$(CURDIR)/tests/measured$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python -m pytest $(PYTEST_ARGS); \
+		status=$$?; $(BIN)/python tests/coverage_report.py; exit $$status
+
+coverage: $(STAMP)  ## List which functions in FOLDERS=... the last `make test` did not enter
+	$(BIN)/python tests/coverage_report.py $(FOLDERS)
+
+LOWEST := .venv-lowest
+LOWEST_TESTS ?= tests/client tests/data tests/model tests/parameters tests/master tests/jobs/test_results.py tests/sql
+
+lowest: $(LOWEST)/.installed  ## Run a part of the tests with the oldest versions of all dependencies that are allowed
+	$(LOWEST)/bin/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(LOWEST_TESTS)
+
+$(LOWEST)/.installed: pyproject.toml setup.py
+	rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST) --resolution lowest-direct --editable '.[dev]'
+	touch $@
 
 lint: $(STAMP) $(TYPECHECK)  ## Check style, types, layers and generated files
 	$(BIN)/ruff check .
@@ -62,4 +81,4 @@ protocol: $(STAMP)  ## Generate the stubs of the .proto files
 	$(BIN)/python tests/protocol_is_fresh.py --write
 
 clean:  ## Remove what was built and installed
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info

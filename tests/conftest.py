@@ -4,6 +4,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
 from requirements_of_tests import is_required, why_missing
 
 # What takes longest begins first, so that at the end no process is still at one of these while the others have none
@@ -12,6 +13,10 @@ LONGEST_FIRST = (
     "notebooks/test_batch.py", "allreduce/test_allreduce_jobs.py", "recovery", "cluster/test_cluster_jobs.py",
     "sql/test_sql_jobs.py", "notebooks", "jobs", "client/test_whole_path.py", "sql/test_faces.py", "servers",
 )  # fmt: skip
+
+# Other processes have the processor, too: how long one example takes says nothing about the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
