@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from elasticdl_nb.capture.compose import unbound_names
 from elasticdl_nb.capture.live import PYTHON_BUILTINS
+from elasticdl_nb.capture.state.reading import FOLDER
 from elasticdl_nb.runtime.errors import CaptureError
 
 NOTEBOOK_NAMES = frozenset({"get_ipython", "exit", "quit", "__file__", "__builtins__"})
@@ -32,7 +36,8 @@ class Captured:
     """A self-contained module made of notebook cells or of a script.
 
     `modules` maps relative paths to the source of local modules to ship beside it; `cells` are the numbers of the cells
-    it came from.
+    it came from. `state` are the files of its values, which were written while it was captured; `notes` say what people
+    should know that is nothing to worry about.
     """
 
     source: str
@@ -40,6 +45,44 @@ class Captured:
     modules: dict[str, str]
     warnings: list[str]
     cells: list[int]
+    state: StateFiles | None = None
+    notes: tuple[str, ...] = ()
+
+
+class StateFiles:
+    """Files that values were written into, in a folder that lives as long as this object."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="elasticdl-state-")
+        self.names: list[str] = []
+
+    @property
+    def folder(self) -> str:
+        """Where they are."""
+        return self._folder.name
+
+    def write(self, name: str, write: Callable[[BinaryIO], None]) -> None:
+        """Write one more file."""
+        with open(os.path.join(self.folder, name), "wb") as file:
+            write(file)
+        self.names.append(name)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(os.path.getsize(os.path.join(self.folder, name)) for name in self.names)
+
+    def put_into(self, directory: str) -> None:
+        """Put the files into a folder, as links to the same bytes where the file system allows it."""
+        os.makedirs(directory, exist_ok=True)
+        for name in self.names:
+            source, target = os.path.join(self.folder, name), os.path.join(directory, name)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(target)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
 
 
 def check(captured: Captured, names: Iterable[str] = ()) -> None:
@@ -103,3 +146,5 @@ def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+    if captured.state is not None and captured.state.names:
+        captured.state.put_into(os.path.join(directory, FOLDER))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+HARMLESS_CURE = ""
 _CERTAIN = re.compile(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|secret_key|api_?key|access_key|private_key|client_secret"
     r"|(?:auth|access|api|bearer|refresh|session|hf|github|gitlab|aws|wandb)_token|credentials?)(?:_\w*)?$",

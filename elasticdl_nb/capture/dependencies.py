@@ -27,11 +27,14 @@ class Dependencies:
     warnings: list[str] = field(default_factory=list)
 
 
-def find_dependencies(source: str, installs: Iterable[str] = ()) -> Dependencies:
-    """Follow the imports of `source` and of the local modules it imports; `installs` are what a cell gave pip."""
+def find_dependencies(source: str, installs: Iterable[str] = (), modules: Iterable[str] = ()) -> Dependencies:
+    """Follow the imports of `source` and of the local modules it imports; `installs` are what a cell gave pip.
+
+    `modules` are others that are needed.
+    """
     found = Dependencies()
     distributions: set[str] = set()
-    waiting, seen = [*_imported(source)], set(sys.stdlib_module_names | OURS)
+    waiting, seen = [*_imported(source), *(module.partition(".")[0] for module in modules)], {*sys.stdlib_module_names, *OURS, "__main__"}
     while waiting:
         top = waiting.pop(0)
         if top in seen:

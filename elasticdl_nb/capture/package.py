@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from elasticdl_nb.capture.captured import Captured, check
+from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
-from elasticdl_nb.capture.closure import close_over
-from elasticdl_nb.capture.compose import compose
+from elasticdl_nb.capture.closure import Closure, Search
+from elasticdl_nb.capture.compose import Settings, compose
 from elasticdl_nb.capture.dependencies import find_dependencies
-from elasticdl_nb.capture.trace import Trace
+from elasticdl_nb.capture.order import Cycle, Line, ordered
+from elasticdl_nb.capture.roots import Made, Roots, large
+from elasticdl_nb.capture.trace import END, Trace
 from elasticdl_nb.runtime.errors import CaptureError
 
 
@@ -22,24 +24,49 @@ def capture_cells(
     transform: Transform = str,
     directory: str = ".",
     aliases: Mapping[str, str] | None = None,
+    scratch: bool = False,
 ) -> Captured:
     """Return the module that defines `names` as the cells left them.
 
     `cells` are in the order in which they were executed; `namespace` is what the names mean now and decides wherever
     history alone is ambiguous. `transform` turns the body of a cell magic into Python; `directory` is where `%run`
-    finds its files; `aliases` are further names of the module, each with the expression it stands for. Raises
-    CaptureError, which lists everything that cannot be packaged.
+    finds its files; `aliases` are further names of the module, each with the expression it stands for; with `scratch`,
+    models begin with initial weights. Raises CaptureError, which lists everything that cannot be packaged.
     """
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
     trace = Trace(execution.pieces, namespace)
-    closure = close_over(trace, wanted)
+    closure, roots, lines = sliced(trace, wanted, scratch)
     if closure.problems:
         raise CaptureError(closure.problems)
+    settings = Settings()
     shown = list(dict.fromkeys([*(aliases or {}), *wanted]))
-    source, numbers = compose(trace, closure, shown, aliases or {})
-    dependencies = find_dependencies(source, execution.installs)
-    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings]))
-    captured = Captured(source, dependencies.requirements, dependencies.modules, warnings, numbers)
+    source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
+    modules = {module for root in roots.all if root.survey for module in root.survey.modules}
+    dependencies = find_dependencies(source, execution.installs, modules)
+    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *large(roots.all)]))
+    state = StateFiles()
+    for line in lines:
+        if isinstance(line, Made) and line.write is not None:
+            state.write(line.file, line.write)
+    captured = Captured(source, dependencies.requirements, dependencies.modules, warnings, numbers, state)
     check(captured)
     return captured
+
+
+def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roots, list[Line]]:
+    """Return what the names need and the lines that make it, in order; problems are in the closure."""
+    search = Search(trace, scratch)
+    for name in wanted:
+        search.need(name, END, "")
+    search.finish()
+    while not search.result.problems:
+        try:
+            return search.result, search.roots, ordered(trace, search.result, search.roots.made())
+        except Cycle as cycle:
+            if not search.split(line for line in cycle.lines if isinstance(line, Made)):
+                names = sorted({name for line in cycle.lines for name in line.binds})
+                search.result.problems.append(
+                    f"{', '.join(names)} need each other while they are made; build one of them in a function"
+                )
+    return search.result, search.roots, []
