@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 from elasticdl_nb.capture.compose import unbound_names
 from elasticdl_nb.capture.live import PYTHON_BUILTINS
@@ -19,16 +16,6 @@ from elasticdl_nb.capture.state.reading import FOLDER
 from elasticdl_nb.runtime.errors import CaptureError
 
 NOTEBOOK_NAMES = frozenset({"get_ipython", "exit", "quit", "__file__", "__builtins__"})
-IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
-_IMPORT_CHECK = """
-import importlib, json, sys
-root, module, names = json.loads(sys.stdin.read())
-sys.path.insert(0, root)
-loaded = importlib.import_module(module)
-missing = [name for name in names if not hasattr(loaded, name)]
-if missing:
-    sys.exit("the module does not define " + ", ".join(missing))
-"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +23,8 @@ class Captured:
     """A self-contained module made of notebook cells or of a script.
 
     `modules` maps relative paths to the source of local modules to ship beside it; `cells` are the numbers of the cells
-    it came from. `state` are the files of its values, which were written while it was captured; `notes` say what people
+    it came from. `state` are the files of its values, which were written while it was captured; `living`
+    are the notebook's objects that it should hold, and `places` the cells that they come from; `notes` say what people
     should know that is nothing to worry about.
     """
 
@@ -46,6 +34,8 @@ class Captured:
     warnings: list[str]
     cells: list[int]
     state: StateFiles | None = None
+    living: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -99,34 +89,6 @@ def check(captured: Captured, names: Iterable[str] = ()) -> None:
             f"in a cell of its own"
             for name, line in unbound.items()
         )
-
-
-def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:
-    """Import the module in a fresh process, where it must define `names`; raise CaptureError with what went wrong.
-
-    Costs what the module's imports cost: about 4 s for TensorFlow.
-    """
-    check(captured, names)
-    with tempfile.TemporaryDirectory(prefix="elasticdl-check-") as folder:
-        write_zoo(captured, folder, "packaged")
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
-        try:
-            process = subprocess.run(
-                [python, "-c", _IMPORT_CHECK],
-                input=json.dumps([folder, "packaged", [name.partition(".")[0] for name in names]]),
-                capture_output=True,
-                text=True,
-                cwd=folder,
-                env=environment,
-                timeout=IMPORT_TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CaptureError([f"importing the packaged module took more than {IMPORT_TIMEOUT:g} s"]) from error
-        if process.returncode:
-            lines = process.stderr.replace(folder + os.sep, "").strip().splitlines()
-            details = "\n      ".join(line for line in lines[-8:] if line.strip())
-            raise CaptureError([f"the packaged module cannot be imported in a fresh process:\n      {details}"])
 
 
 def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str = "notebook") -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elasticdl_nb.capture import credentials, values
-from elasticdl_nb.capture.advice import lookups_by_text, stale_bases
+from elasticdl_nb.capture.advice import lookups_by_text, settings_of_environment, stale_bases
 from elasticdl_nb.capture.extract import inner_definition
 from elasticdl_nb.capture.live import MISSING, PYTHON_BUILTINS, defines, reference
 from elasticdl_nb.capture.overrides import overrides
@@ -87,7 +87,8 @@ class Search:
         """Work until nothing is asked for any more."""
         self._until_done()
         kept = list(self.result.statements.values())
-        self.result.warnings += [*stale_bases(self.trace, kept), *lookups_by_text(kept)]
+        found = [*stale_bases(self.trace, kept), *lookups_by_text(kept), *settings_of_environment(self.trace, kept)]
+        self.result.warnings += [one for one in found if one not in self.result.warnings]
 
     def split(self, lines: Iterable[Made]) -> bool:
         """Have one of the values that need each other made first, and filled at the end; False if none can be."""
@@ -329,6 +330,8 @@ def _is_own_source(trace: Trace, origin: Statement, name: str, live: Any) -> boo
         return isinstance(live, (types.BuiltinFunctionType, type, types.FunctionType, types.ModuleType)) and (
             _dotted(trace, node.value, origin.index) is live
         )
+    if type(live).__module__ in ("typing", "typing_extensions"):  # a type variable, an alias, a new type
+        return True
     return values.is_immutable(live) and values.is_literal_of(node.value, live)
 
 

@@ -7,13 +7,14 @@ import symtable
 import sys
 import types
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from elasticdl_nb.capture.closure import Closure
 from elasticdl_nb.capture.live import MISSING
 from elasticdl_nb.capture.order import Line
 from elasticdl_nb.capture.roots import Made
+from elasticdl_nb.capture.settings import Settings
 from elasticdl_nb.capture.statements import Statement, exported_names
 from elasticdl_nb.capture.trace import Trace
 
@@ -63,21 +64,10 @@ def compose(
     lines += ["_load = loader(globals())", ""] if loads else []
     lines += ["# What the notebook has set for its whole process", *settings.lines, ""] if settings.lines else []
     lines += _body_lines(body, bool(lead or futures))
-    if settings.last:
-        lines += ["", *settings.last]
     if aliases:
         lines += ["", *(f"{name} = {expression}" for name, expression in aliases.items())]
     cells = sorted({part.cell for part in [*hoisted, *body] if part.place})
     return "\n".join(lines).rstrip("\n") + "\n", cells
-
-
-@dataclass
-class Settings:
-    """Lines that set what holds for a whole process: `last` come when everything is defined."""
-
-    lines: list[str] = field(default_factory=list)
-    last: list[str] = field(default_factory=list)
-    imports: dict[str, str] = field(default_factory=dict)
 
 
 def _own_imports(ordered: Iterable[Line]) -> list[str]:
@@ -168,7 +158,7 @@ def _header(trace: Trace, parts: list[Part], names: Iterable[str]) -> list[str]:
     origins: dict[str, list[str]] = {}
     for part in sorted(parts, key=lambda part: part.index):
         if part.place:
-            origins.setdefault(part.place, []).extend(sorted(part.binds) or [part.text.split("\n")[0]])
+            origins.setdefault(part.place, []).extend(sorted(part.binds))
     wanted = ", ".join(names)
     lines = [f"# Packaged by elasticdl_nb: {wanted}, with what they need.", "#"]
     width = max(map(len, origins), default=0)

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import sys
+import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -88,6 +89,15 @@ def _is_local(spec: ModuleSpec) -> bool:
     if spec.origin in ("built-in", "frozen") or not places:
         return False
     parts = os.path.normpath(places[0]).split(os.sep)
+    return not any(name in parts for name in INSTALLED_IN)
+
+
+def is_local_module(module: types.ModuleType) -> bool:
+    """Whether a loaded module is the user's own, not an installed one."""
+    file = getattr(module, "__file__", None)
+    if not file or module.__name__.partition(".")[0] in OURS or module.__name__ in sys.stdlib_module_names:
+        return False
+    parts = os.path.normpath(file).split(os.sep)
     return not any(name in parts for name in INSTALLED_IN)
 
 

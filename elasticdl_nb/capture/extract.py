@@ -23,7 +23,7 @@ def find_function(statements: Iterable[Statement], function: types.FunctionType)
         if not start <= code.co_firstlineno <= end or (code.co_name != "<lambda>" and code.co_name not in piece.text):
             continue
         for node in _definitions(piece.node, code.co_name):
-            if _starts_at(node) == code.co_firstlineno and _compiles_to(node, piece, code):
+            if _starts_at(node) == code.co_firstlineno and _compiles_to(node, code):
                 return statement, node
     return None
 
@@ -82,20 +82,17 @@ def _starts_at(node: Definition) -> int:
     return node.lineno if isinstance(node, ast.Lambda) else first_line(node)
 
 
-def _compiles_to(node: Definition, piece: Piece, code: types.CodeType) -> bool:
-    free = [name for name in code.co_freevars]
-    made = as_source(node, "made", tuple(free))
+def _compiles_to(node: Definition, code: types.CodeType) -> bool:
     try:
-        compiled = compile(made, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        made = compile(
+            as_source(node, "made", code.co_freevars), "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+            dont_inherit=True,
+        )  # fmt: skip
     except SyntaxError:
         return False
-    name = code.co_name if code.co_name == "<lambda>" or free else "made"
-    candidates = [one for one in _all_codes(compiled) if one.co_name == name]
-    return any(same_code(one, code) for one in candidates)
-
-
-def _all_codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield constant
-            yield from _all_codes(constant)
+    for _ in range(2 if code.co_freevars else 1):
+        inner = [one for one in made.co_consts if isinstance(one, types.CodeType)]
+        if not inner:
+            return False
+        made = inner[-1]
+    return same_code(made, code)

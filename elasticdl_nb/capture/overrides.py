@@ -118,6 +118,8 @@ def _of_method(
         if names == ["staticmethod"] and isinstance(raw, types.FunctionType):
             yield from _defaults(trace, statement, node.args, target, raw)
         return
+    if node.name in ("__new__", "__init_subclass__", "__class_getitem__"):  # static and class methods by themselves
+        value = getattr(value, "__func__", value)
     if isinstance(value, types.FunctionType) and same_function(statement.piece, node, value):
         yield from _defaults(trace, statement, node.args, target, value)
         yield from _attributes(target, value)

@@ -8,10 +8,12 @@ from typing import Any
 from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
 from elasticdl_nb.capture.closure import Closure, Search
-from elasticdl_nb.capture.compose import Settings, compose
+from elasticdl_nb.capture.compose import compose
 from elasticdl_nb.capture.dependencies import find_dependencies
 from elasticdl_nb.capture.order import Cycle, Line, ordered
 from elasticdl_nb.capture.roots import Made, Roots, large
+from elasticdl_nb.capture.settings import Settings, find_settings
+from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
 from elasticdl_nb.runtime.errors import CaptureError
 
@@ -36,10 +38,9 @@ def capture_cells(
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
     trace = Trace(execution.pieces, namespace)
-    closure, roots, lines = sliced(trace, wanted, scratch)
+    closure, roots, lines, settings = sliced(trace, wanted, scratch)
     if closure.problems:
         raise CaptureError(closure.problems)
-    settings = Settings()
     shown = list(dict.fromkeys([*(aliases or {}), *wanted]))
     source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
     modules = {module for root in roots.all if root.survey for module in root.survey.modules}
@@ -49,24 +50,34 @@ def capture_cells(
     for line in lines:
         if isinstance(line, Made) and line.write is not None:
             state.write(line.file, line.write)
-    captured = Captured(source, dependencies.requirements, dependencies.modules, warnings, numbers, state)
+    names_here = dict.fromkeys(name for line in lines for name in sorted(line.binds) if not _is_import(line))
+    living = {name: namespace[name] for name in names_here if name in namespace}
+    places = {name: line.piece.place for line in lines if line.piece for name in line.binds}
+    captured = Captured(
+        source, dependencies.requirements, dependencies.modules, warnings, numbers, state, living, places
+    )
     check(captured)
     return captured
 
 
-def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roots, list[Line]]:
-    """Return what the names need and the lines that make it, in order; problems are in the closure."""
+def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roots, list[Line], Settings]:
+    """Return what the names need and the lines that make it, in order, and settings; problems are in the closure."""
     search = Search(trace, scratch)
     for name in wanted:
         search.need(name, END, "")
     search.finish()
+    settings = find_settings(trace, search)
     while not search.result.problems:
         try:
-            return search.result, search.roots, ordered(trace, search.result, search.roots.made())
+            return search.result, search.roots, ordered(trace, search.result, search.roots.made()), settings
         except Cycle as cycle:
             if not search.split(line for line in cycle.lines if isinstance(line, Made)):
                 names = sorted({name for line in cycle.lines for name in line.binds})
                 search.result.problems.append(
                     f"{', '.join(names)} need each other while they are made; build one of them in a function"
                 )
-    return search.result, search.roots, []
+    return search.result, search.roots, [], settings
+
+
+def _is_import(line: Line) -> bool:
+    return isinstance(line, Statement) and line.is_import

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class Roots:
     def add(self, root: Root) -> None:
         """Take a value; one that has another name already is looked up under that."""
         self.all.append(root)
-        if "." in root.target:
+        if not root.target.isidentifier():
             return
         self.by_name[root.target] = root
         if not values.is_immutable(root.live) or isinstance(root.live, (types.FunctionType, type)):
@@ -242,11 +243,11 @@ class Roots:
                 self._survey(root)
         self._current = None
         name = "_".join(root.target for root in group[:3]) + ("_and_more" if len(group) > 3 else "")
-        file = f"{name}.pkl"
+        file = _file_name(name, ".pkl")
         surveys = [root.survey for root in group if root.survey is not None]
         together = tuple(root.live for root in group)
         targets = ", ".join(root.target for root in group)
-        binds = frozenset(root.target for root in group if "." not in root.target)
+        binds = frozenset(root.target for root in group if root.target.isidentifier())
         needs = frozenset().union(*(root.needs for root in group), {root.owner for root in group if root.owner}) - binds
         index = max(root.index for root in group)
         line = Made(
@@ -257,7 +258,7 @@ class Roots:
 
     def _single(self, root: Root) -> Iterable[Made]:
         owner = frozenset({root.owner}) if root.owner else frozenset()
-        binds = frozenset() if "." in root.target else frozenset({root.target})
+        binds = frozenset({root.target} if root.target.isidentifier() else ())
         if root.live is MISSING:
             return [Made(root.index, [root], f"del {root.target}", binds, owner, {})]
         if root.refill:
@@ -266,7 +267,7 @@ class Roots:
             needs = owner | frozenset(root.source.names)
             text = f"{root.target} = {root.source.text}"
             return [Made(root.index, [root], text, binds, needs - {root.target}, root.source.modules)]
-        file = f"{root.target}{root.suffix}"
+        file = _file_name(root.target, root.suffix)
         surveys = [root.survey] if root.survey else []
         line = Made(
             root.index, [root], f"{root.target} = _load({file!r})", binds, owner | root.needs, {}, file,
@@ -291,7 +292,7 @@ class Roots:
             self._current = root
             self._survey(root)
             self._current = None
-        file = f"{root.target}.pkl"
+        file = _file_name(root.target, ".pkl")
         surveys = [root.survey] if root.survey else []
         lines.append(
             Made(
@@ -300,6 +301,10 @@ class Roots:
             )
         )  # fmt: skip
         return lines
+
+
+def _file_name(target: str, suffix: str) -> str:
+    return re.sub(r"\W+", "_", target.replace(".__", ".")).strip("_")[:80] + suffix
 
 
 def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:

@@ -72,7 +72,7 @@ class Trace:
     def settle(self, name: str, at: int) -> int:
         """Return END if the name means now what it meant just before statement `at`; otherwise `at`."""
         indexes = self._binders.get(name)
-        return END if not indexes or indexes[-1] < at else at
+        return END if not indexes or (indexes[-1] < at and name in self.namespace) else at
 
     def last_binding(self, name: str) -> int:
         """Index of the last statement that bound the name; -1 if none did."""

@@ -77,6 +77,7 @@ def make_cell() -> types.CellType:
 
 def make_class(meta: type, name: str, bases: tuple[type, ...], first: dict[str, Any]) -> type:
     """Make a class without its members."""
+    first = {"__module__": namespaces.get()["__name__"], **first}
     made: type = types.new_class(name, bases, {"metaclass": meta}, lambda body: body.update(first))
     return made
 
