@@ -62,6 +62,12 @@ class StateFiles:
         """Bytes of all files."""
         return sum(os.path.getsize(os.path.join(self.folder, name)) for name in self.names)
 
+    def largest(self, count: int = 3) -> list[str]:
+        """The largest files, each with its size."""
+        sizes = {name: os.path.getsize(os.path.join(self.folder, name)) for name in self.names}
+        found = sorted(sizes, key=lambda name: -sizes[name])[:count]
+        return [f"{name} ({sizes[name] / 2**20:,.1f} MB)" for name in found]
+
     def put_into(self, directory: str) -> None:
         """Put the files into a folder, as links to the same bytes where the file system allows it."""
         os.makedirs(directory, exist_ok=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from elasticdl_nb.capture.captured import Captured, check, write_zoo
-from elasticdl_nb.capture.describe import Description, describe, differences
+from elasticdl_nb.capture.describe import Description, code_digest, describe, differences
+from elasticdl_nb.capture.live import codes_in, function_of
 from elasticdl_nb.runtime.errors import CaptureError
 
 IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
@@ -89,6 +92,60 @@ def begin_check(
     process.stdin.write(json.dumps(asked) + "\n")
     process.stdin.flush()
     return Check(captured, process, root, describe(living, frozenset({"__main__"})))
+
+
+def is_plain(captured: Captured) -> bool:
+    """Whether a package holds nothing but what is the notebook's own by its source: no process need compare it.
+
+    Its code is compared with the living functions' here, in this process, without running anything.
+    """
+    if captured.state is not None and captured.state.names:
+        return False
+    tree = ast.parse(captured.source)
+    if not all(_is_plain_statement(node) for node in tree.body):
+        return False
+    made = {code.co_qualname: code_digest(code) for code in codes_in(compile(tree, "<package>", "exec"))}
+    for name, value in captured.living.items():
+        functions = {name: value} if isinstance(value, types.FunctionType) else {}
+        if isinstance(value, type):
+            functions = {f"{name}.{key}": function_of(one) for key, one in vars(value).items()}
+        for qualname, function in functions.items():
+            ours = function is not None and function.__module__ == "__main__"
+            if ours and (qualname not in made or made[qualname] != code_digest(function.__code__)):
+                return False
+    return True
+
+
+def _is_plain_statement(node: ast.stmt) -> bool:
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return True
+    if isinstance(node, ast.Assign):
+        return all(isinstance(one, ast.Name) for one in node.targets) and _is_literal(node.value)
+    if isinstance(node, ast.AnnAssign):
+        return isinstance(node.target, ast.Name) and node.value is not None and _is_literal(node.value)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        defaults = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+        return not node.decorator_list and all(map(_is_literal, defaults))
+    if isinstance(node, ast.ClassDef):
+        return not node.decorator_list and not node.keywords and all(map(_is_plain_member, node.body))
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_plain_member(node: ast.stmt) -> bool:
+    if isinstance(node, ast.FunctionDef) and node.decorator_list:
+        plain = all(isinstance(one, ast.Name) for one in node.decorator_list)
+        return plain and _is_plain_statement(ast.FunctionDef(**{**vars(node), "decorator_list": []}))
+    return isinstance(node, ast.Pass) or (
+        not isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef)) and _is_plain_statement(node)
+    )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:

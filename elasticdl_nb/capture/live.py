@@ -96,7 +96,7 @@ def _methods(value: type) -> dict[str, types.CodeType]:
 
 def _same_methods(node: ast.ClassDef, body: types.CodeType, live: dict[str, types.CodeType]) -> bool:
     written: dict[str, list[types.CodeType]] = {}
-    for code in _codes(body, deep=False):
+    for code in codes_in(body, deep=False):
         written.setdefault(code.co_name, []).append(code)
     if set(live) != {name for name in written if not name.startswith("<") and not _is_class_in(node, name)}:
         return False
@@ -129,11 +129,11 @@ def _compilations(piece: Piece, name: str, flags: int) -> Iterator[types.CodeTyp
 
     The two differ: calls on a module that the same unit imports are compiled in another way.
     """
-    for code in _codes(_compiled(piece.text, flags & _FUTURE_FLAGS)):
+    for code in codes_in(_compiled(piece.text, flags & _FUTURE_FLAGS)):
         if code.co_name == name:
             yield code
     start, end = first_line(piece.node), piece.node.end_lineno or piece.node.lineno
-    for code in _codes(_compiled(piece.unit, flags & _FUTURE_FLAGS)):
+    for code in codes_in(_compiled(piece.unit, flags & _FUTURE_FLAGS)):
         if code.co_name == name and start <= code.co_firstlineno <= end:
             yield code
 
@@ -146,12 +146,13 @@ def _compiled(text: str, flags: int) -> types.CodeType:
     return code
 
 
-def _codes(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:
+def codes_in(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:
+    """Yield every code inside another."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
             if deep:
-                yield from _codes(constant)
+                yield from codes_in(constant)
 
 
 def same_code(left: types.CodeType, right: types.CodeType) -> bool:

@@ -11,7 +11,7 @@ from elasticdl_nb.capture.closure import Closure, Search
 from elasticdl_nb.capture.compose import compose
 from elasticdl_nb.capture.dependencies import find_dependencies
 from elasticdl_nb.capture.order import Cycle, Line, ordered
-from elasticdl_nb.capture.roots import Made, Roots, large
+from elasticdl_nb.capture.roots import DATA_CURE, Made, Roots, large, weights
 from elasticdl_nb.capture.settings import Settings, find_settings
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
@@ -27,13 +27,14 @@ def capture_cells(
     directory: str = ".",
     aliases: Mapping[str, str] | None = None,
     scratch: bool = False,
+    most_bytes: float = 2 << 30,
 ) -> Captured:
     """Return the module that defines `names` as the cells left them.
 
     `cells` are in the order in which they were executed; `namespace` is what the names mean now and decides wherever
     history alone is ambiguous. `transform` turns the body of a cell magic into Python; `directory` is where `%run`
     finds its files; `aliases` are further names of the module, each with the expression it stands for; with `scratch`,
-    models begin with initial weights. Raises CaptureError, which lists everything that cannot be packaged.
+    models begin with initial weights; `most_bytes` bounds the size of all values. Raises CaptureError, which lists everything that cannot be packaged.
     """
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
@@ -45,16 +46,25 @@ def capture_cells(
     source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
     modules = {module for root in roots.all if root.survey for module in root.survey.modules}
     dependencies = find_dependencies(source, execution.installs, modules)
-    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *large(roots.all)]))
+    notes, remarks = weights(roots.all, scratch)
+    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *large(roots.all), *remarks]))
     state = StateFiles()
     for line in lines:
         if isinstance(line, Made) and line.write is not None:
             state.write(line.file, line.write)
+    if state.size > most_bytes:
+        raise CaptureError(
+            [
+                f"the values that the model needs are {state.size / 2**20:,.0f} MB, more than the {most_bytes / 2**20:,.0f} "
+                f"MB that --max_state_mb allows; the largest are {', '.join(state.largest())}. {DATA_CURE[0].upper()}"
+                f"{DATA_CURE[1:]}, or allow more"
+            ]
+        )
     names_here = dict.fromkeys(name for line in lines for name in sorted(line.binds) if not _is_import(line))
     living = {name: namespace[name] for name in names_here if name in namespace}
     places = {name: line.piece.place for line in lines if line.piece for name in line.binds}
     captured = Captured(
-        source, dependencies.requirements, dependencies.modules, warnings, numbers, state, living, places
+        source, dependencies.requirements, dependencies.modules, warnings, numbers, state, living, places, tuple(notes)
     )
     check(captured)
     return captured

@@ -165,7 +165,7 @@ class Roots:
 
     def _survey(self, root: Root) -> None:
         try:
-            root.survey = writing.survey(root.live, self.code, self.scratch)
+            root.survey = writing.survey(root.live, self.code)
         except writing.CannotTravel as error:
             path = writing.path_to(root.live, error.found, root.target)
             shown = f"is {error.kind}" if path == root.target else f"holds {error.kind}, as {path}"
@@ -319,3 +319,18 @@ def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
                 f"{DATA_CURE} if the model does not need it"
             )
     return found
+
+
+def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]:
+    """Return notes about models that start from the notebook's weights, and warnings about those that cannot do else."""
+    notes, warnings = [], []
+    for root in roots:
+        plan = writing.weights_of([root.survey], scratch) if root.survey is not None else None
+        if plan is None:
+            continue
+        if scratch and plan.unknown:
+            kinds = ", ".join(sorted({type(layer).__name__ for layer in plan.unknown}))
+            warnings.append(f"{root.target} keeps weights whose initial values are not known ({kinds}), --from_scratch or not")
+        elif not scratch and plan.trained:
+            notes.append(f"starts from the notebook's weights of `{root.target}`; pass --from_scratch for initial ones")
+    return notes, warnings

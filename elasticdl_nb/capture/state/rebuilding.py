@@ -188,21 +188,40 @@ def make_keras(cls: type) -> Any:
     return cls.__new__(cls)
 
 
+def make_initial_variable(initializer: Any, shape: tuple[int, ...], dtype: str, trainable: bool, name: str) -> Any:
+    """Make the tf.Variable of a large table as its layer made it; an empty one where the table will be served."""
+    import tensorflow as tf
+
+    if _tables_are_served():
+        return tf.Variable(tf.zeros((0, *shape[1:]), dtype), trainable=trainable, name=name, shape=(None, *shape[1:]))
+    return tf.Variable(initializer(shape, dtype=dtype), trainable=trainable, name=name)
+
+
+def _tables_are_served() -> bool:
+    """Whether large embeddings are kept outside the model here: their `build` says so."""
+    import keras
+
+    return bool(keras.layers.Embedding.build.__module__.startswith("elasticdl_nb."))
+
+
 def set_keras(target: Any, state: dict[str, Any]) -> None:
     """Give a Keras object its state. A large table with its initial values is built here, where it may be served."""
-    shapes = state.pop("<build>", None)
+    served = state.pop("<served>", False)
     vars(target).update(state)
     vars(target).setdefault("_outbound_nodes", [])
     afterwards.get().append(lambda: _renumber(target))
-    if shapes is not None:
-        afterwards.get().insert(0, lambda: _build(target, shapes))
+    if served:
+        afterwards.get().append(lambda: _build_again(target))
 
 
-def _build(layer: Any, shapes: dict[str, Any]) -> None:
-    trainable = layer._trainable
+def _build_again(layer: Any) -> None:
+    if not _tables_are_served():
+        return
+    layer._untrack_variable(layer._embeddings)
     layer._tracker.unlock()
-    layer.build(**shapes)
-    layer._trainable = trainable
+    del vars(layer)["_embeddings"]
+    layer.built = False
+    layer.build(None)
 
 
 def _renumber(target: Any) -> None:

@@ -81,7 +81,10 @@ def _tracked(value: Any, pickler: Any) -> Any:
 def _variable(value: Any, pickler: Any) -> Any:
     pickler.modules.add("tensorflow")
     name = value.name.partition(":")[0]
-    content = value.read_value().numpy()
+    if id(value) in pickler.initial:
+        return rebuilding.make_initial_variable, (*pickler.initial[id(value)], value.trainable, name)
+    content = pickler.values.get(id(value))
+    content = value.read_value().numpy() if content is None else content
     pickler.alive.append(content)
     return rebuilding.make_variable, (content, value.trainable, name, value.dtype.name)
 
@@ -162,8 +165,7 @@ def _keras(value: Any, pickler: Any) -> Any:
     for name, held in state.items():
         if isinstance(held, tf.distribute.Strategy):
             state[name] = _Default()
-    if isinstance(value, keras.layers.Layer):
-        from elasticdl_nb.capture.state.weights import without_initial
-
-        state = without_initial(value, state, pickler.scratch)
+    table = getattr(state.get("_embeddings"), "_value", None)
+    if table is not None and id(table) in pickler.initial:
+        state["<served>"] = True
     return rebuilding.make_keras, (type(value),), state, None, None, rebuilding.set_keras

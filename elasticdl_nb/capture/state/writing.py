@@ -66,9 +66,11 @@ class StatePickler(pickle.Pickler):
     contents are to be written; `scratch` leaves initial weights for what makes them.
     """
 
-    def __init__(self, file: Any, code: CodeWriter, inside: tuple[Any, str] | None = None, scratch: bool = False) -> None:
+    def __init__(self, file: Any, code: CodeWriter, inside: tuple[Any, str] | None = None, plan: Any = None) -> None:
         super().__init__(file, protocol=5)
-        self.code, self.inside, self.scratch = code, inside, scratch
+        self.code, self.inside = code, inside
+        self.values: dict[int, Any] = plan.values if plan else {}
+        self.initial: dict[int, Any] = plan.initial if plan else {}
         self.modules: set[str] = set()
         self.held: dict[int, Any] = {}
         self.alive: list[Any] = []
@@ -132,17 +134,28 @@ def shareable(value: Any) -> bool:
     return not kinds.is_constant(value)
 
 
-def survey(value: Any, code: CodeWriter, scratch: bool = False) -> Survey:
+def survey(value: Any, code: CodeWriter) -> Survey:
     """Return what writing the object would meet; raises CannotTravel."""
     sink = Counter()
-    pickler = StatePickler(sink, code, scratch=scratch)
+    pickler = StatePickler(sink, code)
     _dump(pickler, value)
     return Survey(pickler, sink.size)
 
 
 def write(value: Any, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey], scratch: bool = False) -> None:
     """Write an object, or a tuple of them that keep what they share; raises CannotTravel."""
-    _write(value, file, StatePickler(file, code, scratch=scratch), surveys)
+    found = list(surveys)
+    _write(value, file, StatePickler(file, code, plan=weights_of(found, scratch)), found)
+
+
+def weights_of(surveys: Iterable[Survey], scratch: bool = False) -> Any:
+    """Return the `weights.Plan` for all Keras objects that surveys have met, or None if there are none."""
+    objects = {key: one[1] for found in surveys if found.has_keras for key, one in found.kept.items()}
+    if not objects:
+        return None
+    from elasticdl_nb.capture.state.weights import plan_for
+
+    return plan_for(objects.values(), scratch)
 
 
 def write_contents(value: Any, name: str, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey]) -> None:
