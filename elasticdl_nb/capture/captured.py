@@ -25,7 +25,7 @@ class Captured:
     `modules` maps relative paths to the source of local modules to ship beside it; `cells` are the numbers of the cells
     it came from. `state` are the files of its values, which were written while it was captured; `living`
     are the notebook's objects that it should hold, and `places` the cells that they come from; `notes` say what people
-    should know that is nothing to worry about.
+    should know that is nothing to worry about; `files` are data files to copy, each with where it is.
     """
 
     source: str
@@ -37,6 +37,7 @@ class Captured:
     living: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class StateFiles:
@@ -114,5 +115,9 @@ def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+    for path, source in captured.files.items():
+        target = os.path.join(directory, *path.split("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(source, target)
     if captured.state is not None and captured.state.names:
         captured.state.put_into(os.path.join(directory, FOLDER))

@@ -165,6 +165,8 @@ class Search:
             if inner is not None and live.__qualname__ == name:
                 self._choose_definition(name, inner, live, used_by)
                 return
+        if isinstance(live, types.ModuleType) and self._is_module_of_its_own(name, live, used_by):
+            return
         if self._is_credential(name, origin, live, used_by):
             return
         if _is_own_source(self.trace, origin, name, live):
@@ -174,9 +176,23 @@ class Search:
             return
         self.roots.add(Root(name, live, self.trace.last_binding(name), origin.piece, origin, used_by=used_by))
 
+    def _is_module_of_its_own(self, name: str, live: types.ModuleType, used_by: str) -> bool:
+        """A module that no import statement gave: loaded from a file, or made by hand."""
+        file = getattr(live, "__file__", None)
+        if sys.modules.get(live.__name__) is not live and not file:
+            self.refuse(
+                name, used_by,
+                "is a module made by hand, which no import gives; write it into a file with %%writefile and import it",
+            )  # fmt: skip
+            return True
+        self.result.imports[name] = Given(name, reference(name, live) or f"import {name}")
+        return True
+
     def _is_credential(self, name: str, origin: Statement, live: Any, used_by: str) -> bool:
         place = origin.piece.place
         secret = credentials.credential_in(name, live)
+        if secret and credentials.HARMLESS in origin.text + _rest_of_line(origin):
+            return False
         if secret and credentials.reads_environment(origin.node):
             self.result.warnings.append(f"{name} is read from the environment: pass it to the job with --envs")
             self._choose(origin, used_by or name)
@@ -314,6 +330,13 @@ class Search:
             self._refused.add(name)
             user = f" (used by {used_by})" if used_by and used_by != name else ""
             self.result.problems.append(f"{name!r}{user} {problem}")
+
+
+def _rest_of_line(statement: Statement) -> str:
+    """The line that the statement ends on, with the comment behind it."""
+    lines = statement.piece.unit.splitlines()
+    end = statement.node.end_lineno or statement.node.lineno
+    return lines[end - 1] if end <= len(lines) else ""
 
 
 def _is_own_source(trace: Trace, origin: Statement, name: str, live: Any) -> bool:

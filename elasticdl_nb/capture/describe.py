@@ -96,6 +96,10 @@ class _Walk:
 
     def of_function(self, value: types.FunctionType, path: str) -> Iterator[tuple[Any, str]]:
         home = value.__globals__.get("__name__")
+        file = value.__code__.co_filename
+        if file.startswith("<") and not file.startswith(("<ipython", "<cell")):
+            self.say(path, "code that a library has written")  # dataclasses, attrs: it follows from the rest
+            return
         if home not in self.ours:
             self.say(path, f"function {home}.{value.__code__.co_qualname}")
         else:

@@ -9,7 +9,7 @@ from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
 from elasticdl_nb.capture.closure import Closure, Search
 from elasticdl_nb.capture.compose import compose
-from elasticdl_nb.capture.dependencies import find_dependencies
+from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.order import Cycle, Line, ordered
 from elasticdl_nb.capture.roots import DATA_CURE, Made, Roots, large, weights
 from elasticdl_nb.capture.settings import Settings, find_settings
@@ -45,7 +45,9 @@ def capture_cells(
     shown = list(dict.fromkeys([*(aliases or {}), *wanted]))
     source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
     modules = {module for root in roots.all if root.survey for module in root.survey.modules}
-    dependencies = find_dependencies(source, execution.installs, modules)
+    dependencies = find_dependencies(source, execution.installs, modules, namespace)
+    if wrong := problems_of_files(dependencies):
+        raise CaptureError(wrong)
     notes, remarks = weights(roots.all, scratch)
     warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *large(roots.all), *remarks]))
     state = StateFiles()
@@ -64,7 +66,8 @@ def capture_cells(
     living = {name: namespace[name] for name in names_here if name in namespace}
     places = {name: line.piece.place for line in lines if line.piece for name in line.binds}
     captured = Captured(
-        source, dependencies.requirements, dependencies.modules, warnings, numbers, state, living, places, tuple(notes)
+        source, dependencies.requirements, dependencies.modules, warnings, numbers, state, living, places, tuple(notes),
+        dependencies.files,
     )
     check(captured)
     return captured
