@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,7 @@ class Check:
         name = path.split(".")[0].split("[")[0]
         place = self.captured.places.get(name, "")
         where = f" ({place})" if place else ""
+        path = re.sub(r"\._(?=[a-z])", ".", path)
         return f"{path}{where} is {here or 'not there'} in the notebook, and {there or 'not there'} in the package"
 
 

@@ -349,6 +349,10 @@ def _is_own_source(trace: Trace, origin: Statement, name: str, live: Any) -> boo
         return False
     if isinstance(node.value, ast.Lambda):
         return isinstance(live, types.FunctionType) and not live.__closure__ and _is_lambda_of(node.value, live)
+    if isinstance(node.value, ast.Call) and isinstance(live, type):  # namedtuple(…), type(…), make_dataclass(…)
+        maker = _dotted(trace, node.value.func, origin.index)
+        maker = getattr(builtins, getattr(node.value.func, "id", ""), maker)
+        return "<locals>" not in live.__qualname__ and getattr(maker, "__module__", None) not in (None, "__main__")
     if isinstance(node.value, (ast.Name, ast.Attribute)):
         return isinstance(live, (types.BuiltinFunctionType, type, types.FunctionType, types.ModuleType)) and (
             _dotted(trace, node.value, origin.index) is live

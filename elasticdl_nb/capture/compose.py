@@ -136,8 +136,10 @@ def _remark(line: Made) -> str:
 
 def described(value: Any) -> str:
     """What a value is, in a few words: its class, and the type and shape of an array."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     kind = type(value).__name__
+    if type(value).__module__ == "__main__":
+        return kind
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         return f"{kind} of {dtype}, {shape}"
     if isinstance(shape, tuple):

@@ -31,12 +31,14 @@ _PASSING = frozenset(
         "_tf_trackable", "_self_unconditional_checkpoint_dependencies", "_self_unconditional_dependency_names",
         "_self_saveable_object_factories", "_self_update_uid", "_self_setattr_tracking", "_self_name_based_restores",
         "_self_unconditional_deferred_dependencies", "__classcell__", "_call_signature", "__dataclass_fields__",
-        "__abstractmethods__", "__subclasshook__", "__slotnames__", "_initializer",
+        "_tracker", "tracker", "__abstractmethods__", "__subclasshook__", "__slotnames__", "_initializer",
     ]
 )  # fmt: skip
 _SAME_STEPS = {"LOAD_METHOD": "LOAD_ATTR", "PRECALL": "", "PUSH_NULL": "", "EXTENDED_ARG": "", "NOP": "", "CACHE": "", "RESUME": ""}
 _JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])
 _COMPOSED = (types.CodeType, frozenset)
+# What people would look at first in an object that holds the same things in several ways.
+_FIRST = frozenset({"_layers", "layers", "_trainable", "_kernel", "kernel"})
 _MOST = 400_000  # entries
 
 
@@ -102,6 +104,8 @@ class _Walk:
             return
         if home not in self.ours:
             self.say(path, f"function {home}.{value.__code__.co_qualname}")
+            if "<locals>" not in value.__code__.co_qualname:
+                return
         else:
             self.say(path, f"code {code_digest(value.__code__)}")
         for place, default in enumerate(value.__defaults__ or ()):
@@ -122,6 +126,11 @@ class _Walk:
     def of_object(self, value: Any, path: str) -> Iterator[tuple[Any, str]]:
         kind = type(value)
         name = f"{self.home(kind.__module__)}{kind.__name__}"
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.ma.MaskedArray):
+            self.say(path, name)
+            yield from ((numpy.ma.getdata(value), f"{path}.data"), (numpy.ma.getmaskarray(value), f"{path}.mask"))
+            return
         array = _as_array(value)
         if array is not None:
             self.say(path, f"{name} of {array.dtype}, {tuple(array.shape)}, {_digest_of_array(array)}")
@@ -149,6 +158,10 @@ class _Walk:
             yield from ((one, f"{path}.{part}") for part in ("fget", "fset") if (one := getattr(value, part)) is not None)
         elif kind.__module__ == "builtins" or isinstance(value, (weakref.ref, types.CellType)):
             self.say(path, f"{name} {getattr(value, '__qualname__', '')}".strip())
+        elif hasattr(value, "key_dtype") and hasattr(value, "export"):  # a lookup table of TensorFlow
+            self.say(path, name)
+            yield from zip(value.export(), (f"{path}.keys", f"{path}.values"), strict=True)
+            return
         elif hasattr(value, "python_function") and hasattr(value, "get_concrete_function"):
             self.say(path, "tf.function")
             yield value.python_function, f"{path}.python_function"
@@ -169,7 +182,7 @@ class _Walk:
             self.say(path, name)
         own = _dict_of(value)
         if own is not None:
-            for key, item in sorted(own.items(), key=lambda pair: str(pair[0])):
+            for key, item in sorted(own.items(), key=lambda pair: (pair[0] not in _FIRST, str(pair[0]))):
                 if key not in _PASSING and not isinstance(item, (weakref.ref,)):
                     yield item, f"{path}.{key}"
         slots = [one for parent in type(value).__mro__ for one in _slots(parent)]
@@ -272,7 +285,7 @@ def _as_array(value: Any) -> Any:
     if numpy is None:
         return None
     if isinstance(value, (numpy.ndarray, numpy.generic)):
-        return value if not isinstance(value, numpy.ma.MaskedArray) else None
+        return value
     top = type(value).__module__.partition(".")[0]
     if top == "tensorflow" and hasattr(value, "numpy") and hasattr(value, "dtype"):
         try:

@@ -91,7 +91,7 @@ def _expression(key: str, value: Any, namespace: dict[str, Any]) -> str | None:
     qualname = getattr(value, "__qualname__", "")
     module = getattr(value, "__module__", None)
     for owner in (namespace, vars(sys.modules.get(module or "", object)) if module in sys.modules else {}):
-        if qualname and "<locals>" not in qualname and _reach(qualname, owner) == value:
+        if isinstance(qualname, str) and qualname and "<locals>" not in qualname and _reach(qualname, owner) is value:
             return str(qualname)
     same = [name for name, item in namespace.items() if item is value and not name.startswith("_")]
     if same and not isinstance(value, (int, str, float, bool, type(None))):

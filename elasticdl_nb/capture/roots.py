@@ -311,7 +311,7 @@ def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
     """Warnings about single values of many bytes."""
     found = []
     for root in roots:
-        size = root.survey.size if root.survey else int(getattr(root.live, "nbytes", 0) or 0)
+        size = root.survey.size if root.survey else root.live.nbytes if root.suffix == ".npy" else 0
         if size > limit:
             kind = type(root.live).__name__
             found.append(

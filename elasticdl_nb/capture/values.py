@@ -78,8 +78,9 @@ def is_immutable(value: Any, depth: int = 4) -> bool:
         return True
     if type(value) in (tuple, frozenset) and depth:
         return all(is_immutable(item, depth - 1) for item in value)
-    dtype = getattr(value, "dtype", None)
-    return dtype is not None and type(value).__module__ == "numpy" and type(value).__name__ not in ("ndarray", "memmap", "recarray", "matrix")
+    if type(value).__module__ != "numpy" or not hasattr(value, "dtype"):
+        return False
+    return type(value).__name__ not in ("ndarray", "memmap", "recarray", "matrix")
 
 
 class _Writing:
@@ -191,8 +192,6 @@ class _Writing:
         if value.size > MAX_ARRAY or dtype.name in ("longdouble", "clongdouble", "float128", "complex256"):
             raise NotWritable
         if type(value).__name__ == "ndarray":
-            if value.base is not None and not isinstance(value.base, bytes) and value.base.size != value.size:
-                pass
             self.hold(value)
         plain = value.astype(str) if dtype.kind in "Mm" else value
         if dtype.kind == "m":

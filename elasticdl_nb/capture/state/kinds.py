@@ -45,6 +45,8 @@ def reducer_for(cls: type) -> Reducer | None:
     """Return how objects of a class are made again, or None for pickle's own way."""
     if cls in _LOCKS:
         return lambda value, pickler: (rebuilding.make_lock, (_LOCKS[cls],))
+    if cls.__module__ == "numpy" and cls.__name__ in ("finfo", "iinfo"):
+        return lambda value, pickler: (cls, (value.dtype,))
     for parent in cls.__mro__:
         top = parent.__module__.partition(".")[0]
         if top in ("keras", "tensorflow"):
@@ -81,7 +83,8 @@ def handle_kind_of(cls: type) -> str | None:
 
 def is_constant(value: Any) -> bool:
     """Whether it makes no difference if two holders of an object hold one or two."""
-    return type(value).__name__ in _CONSTANT_CLASSES
+    kind = type(value)
+    return kind.__name__ in _CONSTANT_CLASSES or kind.__module__ == "numpy.dtypes"
 
 
 def keras_names() -> dict[str, int]:
@@ -131,8 +134,15 @@ def _cached(value: Any, pickler: Any) -> Any:
     return rebuilding.make_cached, (value.__wrapped__, options["maxsize"], options["typed"])
 
 
+def _exception(value: BaseException, pickler: Any) -> Any:
+    if not pickler.code.is_ours(type(value)):
+        return NotImplemented
+    return rebuilding.make_exception, (type(value), value.args), (dict(vars(value)), None, None), None, None, rebuilding.set_plain
+
+
 _REDUCERS: dict[Any, Reducer] = {
     types.ModuleType: _module,
+    BaseException: _exception,
     types.CellType: lambda value, pickler: (rebuilding.make_cell, ()),
     types.MethodType: _method,
     staticmethod: lambda value, pickler: (staticmethod, (value.__func__,)),

@@ -106,6 +106,11 @@ def set_plain(target: Any, contents: tuple[Any, list[Any] | None, dict[Any, Any]
         dict.update(target, pairs)
 
 
+def make_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """Make an exception without a call of its own `__init__`."""
+    return cls.__new__(cls, *args)
+
+
 # ------------------------------------------------------------------ parts of Python that pickle does not know
 
 

@@ -27,6 +27,8 @@ def reducer_for(cls: type) -> Reducer | None:
         return _tracked
     if issubclass(cls, keras.Variable):
         return None
+    if issubclass(cls, keras.DTypePolicy):  # one for all layers, without making them share it
+        return lambda value, pickler: (rebuilding.make_keras, (cls,), dict(vars(value)))
     if issubclass(cls, tf.Variable) or name.endswith("Variable") and hasattr(cls, "read_value"):
         return _variable
     if issubclass(cls, tf.Tensor):

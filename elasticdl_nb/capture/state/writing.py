@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copyreg
+import enum
 import json
 import pickle
 import platform
+import re
 import sys
 import threading
 import types
@@ -20,7 +22,10 @@ Reduced = Any
 _DEEP = 20_000  # nested objects
 _STACK = 512 * 2**20  # bytes of a thread that may go so deep
 _CHECKED = {"keras", "tensorflow", "sklearn", "pandas", "numpy", "scipy", "torch", "transformers", "tokenizers", "xgboost"}
-_LEAVES = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, types.FunctionType, range, slice)
+_LEAVES = (
+    str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, types.FunctionType, range, slice,
+    types.BuiltinFunctionType, types.MethodDescriptorType, enum.Enum, re.Pattern,
+)  # fmt: skip
 
 
 class CannotTravel(Exception):
@@ -89,7 +94,8 @@ class StatePickler(pickle.Pickler):
             return self._note(value, self.code.reduce_function(value, self))
         reduce = kinds.reducer_for(type(value))
         if reduce is not None:
-            self.held[id(value)] = value
+            if shareable(value):
+                self.held[id(value)] = value
             return reduce(value, self)
         if type(value) in copyreg.dispatch_table:
             return NotImplemented
