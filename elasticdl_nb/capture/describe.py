@@ -16,6 +16,8 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from elasticdl_nb.capture.state.kinds import is_constant
+
 Description = dict[str, str]
 
 _PLAIN = (bool, int, str, bytes, complex, float, type(None), type(...), range, slice)
@@ -67,7 +69,7 @@ class _Walk:
         if kind.__module__ == "IPython.utils.text" and isinstance(value, (list, str)):  # travels as what it is else
             yield list(value) if isinstance(value, list) else str(value), path
             return
-        if kind not in (tuple, frozenset):
+        if kind not in (tuple, frozenset) and not is_constant(value):
             if id(value) in self.first:
                 self.say(path, f"the same as {self.first[id(value)]}")
                 return
@@ -126,6 +128,7 @@ class _Walk:
     def of_object(self, value: Any, path: str) -> Iterator[tuple[Any, str]]:
         kind = type(value)
         name = f"{self.home(kind.__module__)}{kind.__name__}"
+        top = kind.__module__.partition(".")[0]
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ma.MaskedArray):
             self.say(path, name)
@@ -133,6 +136,7 @@ class _Walk:
             return
         array = _as_array(value)
         if array is not None:
+            name = "tf.Variable" if top == "tensorflow" and hasattr(value, "assign") else name
             self.say(path, f"{name} of {array.dtype}, {tuple(array.shape)}, {_digest_of_array(array)}")
             return
         if isinstance(value, (list, tuple)):
@@ -158,11 +162,12 @@ class _Walk:
             yield from ((one, f"{path}.{part}") for part in ("fget", "fset") if (one := getattr(value, part)) is not None)
         elif kind.__module__ == "builtins" or isinstance(value, (weakref.ref, types.CellType)):
             self.say(path, f"{name} {getattr(value, '__qualname__', '')}".strip())
-        elif hasattr(value, "key_dtype") and hasattr(value, "export"):  # a lookup table of TensorFlow
+        elif top == "tensorflow" and hasattr(value, "key_dtype") and hasattr(value, "export"):  # a lookup table of TensorFlow
             self.say(path, name)
-            yield from zip(value.export(), (f"{path}.keys", f"{path}.values"), strict=True)
+            keys, values = (one.numpy().tolist() for one in value.export())
+            yield dict(sorted(zip(keys, values, strict=True))), f"{path}.export()"
             return
-        elif hasattr(value, "python_function") and hasattr(value, "get_concrete_function"):
+        elif top == "tensorflow" and hasattr(value, "python_function") and hasattr(value, "get_concrete_function"):
             self.say(path, "tf.function")
             yield value.python_function, f"{path}.python_function"
             return
@@ -262,7 +267,7 @@ def code_digest(code: types.CodeType) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = hex(value) if type(value) is int and value.bit_length() > 4096 else repr(value)
     return text if len(text) <= 120 else f"{text[:60]}… {_digest(text.encode())}"
 
 
