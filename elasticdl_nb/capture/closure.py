@@ -162,6 +162,9 @@ class Search:
     def _value(self, name: str, origin: Statement, live: Any, used_by: str) -> None:
         if isinstance(live, (types.FunctionType, type)) and self.roots.code.is_ours(live):
             inner = inner_definition(origin, name, live)
+            if inner is None:  # `f = f`, or the long way round
+                made = (one for one in reversed(self.trace.binders(name)) if one.is_definition)
+                inner = next((one for one in made if defines(one.piece, live)), None)
             if inner is not None and live.__qualname__ == name:
                 self._choose_definition(name, inner, live, used_by)
                 return

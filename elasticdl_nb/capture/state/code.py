@@ -82,7 +82,8 @@ class CodeWriter:
         code = function.__code__
         if code not in self._places:
             owner = code.co_qualname.partition(".<locals>")[0]
-            path = nested_path(code_of(reach(owner, self.namespace)), code) if "<" not in owner else None
+            home = reach(owner, self.namespace) if "<" not in owner else None
+            path = nested_path(code_of(home), code) if id(home) not in self.by_value else None
             self._places[code] = self.extract(function) if path is None else (owner, path)
         owner, path = self._places[code]
         self.ask(owner.partition(".")[0])

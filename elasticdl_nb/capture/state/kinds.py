@@ -74,6 +74,8 @@ def handle_kind_of(cls: type) -> str | None:
         return f"a {cls.__name__}"
     for parent in cls.__mro__:
         top = parent.__module__.partition(".")[0]
+        if parent.__name__ == "InteractiveShell" and top == "IPython":
+            return "the notebook's own shell, which exists in notebooks only"
         if parent.__name__ in HANDLES.get(top, ()):
             return f"a {cls.__name__}"
         if parent.__name__ in DATASETS.get(top, ()):
