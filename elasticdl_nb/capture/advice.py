@@ -37,18 +37,22 @@ def lookups_by_text(kept: Iterable[Statement]) -> Iterator[str]:
 
 def settings_of_environment(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
     """Warn of environment variables that cells set, if anything may read them."""
-    if not any("os" in statement.binds or "environ" in statement.text or "getenv" in statement.text for statement in kept):
+    if not any(
+        "os" in statement.binds or "environ" in statement.text or "getenv" in statement.text for statement in kept
+    ):
         return
     for statement in trace.statements:
         if "environ" in statement.text and _sets_environment(statement.node):
-            yield (
-                f"{statement.piece.place} sets environment variables: they are not packaged; pass them with --envs"
-            )
+            yield (f"{statement.piece.place} sets environment variables: they are not packaged; pass them with --envs")
 
 
 def _sets_environment(node: ast.AST) -> bool:
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Subscript) and isinstance(inner.ctx, ast.Store) and "environ" in ast.unparse(inner.value):
+        if (
+            isinstance(inner, ast.Subscript)
+            and isinstance(inner.ctx, ast.Store)
+            and "environ" in ast.unparse(inner.value)
+        ):
             return True
         if isinstance(inner, ast.Call) and ast.unparse(inner.func).endswith(("environ.update", "environ.setdefault")):
             return True

@@ -345,7 +345,11 @@ def _rest_of_line(statement: Statement) -> str:
 def _is_own_source(trace: Trace, origin: Statement, name: str, live: Any) -> bool:
     """Whether the statement that bound a name is its source: a literal, a lambda, or another name for library code."""
     node = origin.node
-    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None or trace.last_binding(name) != origin.index:
+    if (
+        not isinstance(node, (ast.Assign, ast.AnnAssign))
+        or node.value is None
+        or trace.last_binding(name) != origin.index
+    ):
         return False
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     if len(targets) != 1 or not isinstance(targets[0], ast.Name):
@@ -380,9 +384,9 @@ def _dotted(trace: Trace, node: ast.expr, at: int) -> Any:
 def _makes_anew(statement: Statement) -> bool:
     """Whether running the statement makes the one object that it binds, and asks for no data."""
     node = statement.node
-    return (
-        isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-    ) or (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None)
+    return (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)) or (
+        isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+    )
 
 
 def _is_builtin(name: str, live: Any) -> bool:

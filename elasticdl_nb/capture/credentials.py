@@ -105,8 +105,16 @@ def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
             continue
         for target, value in pairs:
             name = target.id if isinstance(target, ast.Name) else getattr(target, "attr", "")
-            said = any(HARMLESS in line and isinstance(getattr(value, "value", None), str) and value.value in line for line in harmless)
-            if isinstance(value, ast.Constant) and isinstance(name, str) and is_credential(name, value.value) and not said:
+            said = any(
+                HARMLESS in line and isinstance(getattr(value, "value", None), str) and value.value in line
+                for line in harmless
+            )
+            if (
+                isinstance(value, ast.Constant)
+                and isinstance(name, str)
+                and is_credential(name, value.value)
+                and not said
+            ):
                 yield name
 
 

@@ -36,7 +36,10 @@ class Dependencies:
 
 
 def find_dependencies(
-    source: str, installs: Iterable[str] = (), modules: Iterable[str] = (), namespace: Mapping[str, object] | None = None
+    source: str,
+    installs: Iterable[str] = (),
+    modules: Iterable[str] = (),
+    namespace: Mapping[str, object] | None = None,
 ) -> Dependencies:
     """Follow the imports of `source` and of the local modules it imports; `installs` are what a cell gave pip.
 
@@ -44,7 +47,10 @@ def find_dependencies(
     """
     found = Dependencies()
     distributions: set[str] = set()
-    waiting, seen = [*_imported(source), *(module.partition(".")[0] for module in modules)], {*sys.stdlib_module_names, *OURS, "__main__"}
+    waiting, seen = (
+        [*_imported(source), *(module.partition(".")[0] for module in modules)],
+        {*sys.stdlib_module_names, *OURS, "__main__"},
+    )
     while waiting:
         top = waiting.pop(0)
         if top in seen:
@@ -59,10 +65,12 @@ def find_dependencies(
                 waiting += _imported(found.modules[f"{top}.py"])
             continue
         if _is_local(spec):
-            files = _needed_files(top, _local_files(top, spec, found), [source, *found.modules.values()], modules)
+            everything = _local_files(top, spec, found)
+            files = _needed_files(top, everything, [source, *found.modules.values()], modules)
             found.modules |= files
             for text in files.values():
                 waiting += _imported(text)
+            found.warnings += _left_out(everything, files)
             _data_files(top, spec, files, found)
         else:
             distributions.update(_distribution_of(top))
@@ -136,6 +144,14 @@ def _needed_files(top: str, files: dict[str, str], sources: Iterable[str], modul
     return dict(sorted(kept.items()))
 
 
+def _left_out(everything: Mapping[str, str], files: Mapping[str, str]) -> Iterator[str]:
+    """Say which files stay behind that hold credentials: people should know that they are not shipped."""
+    for path in everything.keys() - files.keys():
+        for line, name in credentials_in_file(everything[path]):
+            yield f"{path} is not packaged, for no import leads to it; its line {line} looks like a credential ({name})"
+            break
+
+
 def _is_used(name: str, sources: Iterable[str]) -> bool:
     """Whether a module that something else has imported is used as an attribute of its package."""
     return any(re.search(rf"\b{re.escape(name)}\b", text) for text in sources)
@@ -166,8 +182,12 @@ def _data_files(top: str, spec: ModuleSpec, files: Mapping[str, str], found: Dep
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
             for name in sorted(names):
                 path = os.path.join(folder, name)
-                stem, suffix = os.path.splitext(name)
-                if suffix in (".py", ".pyc") or name.startswith(".") or not (name in text or (suffix and f"*{suffix}" in text)):
+                suffix = os.path.splitext(name)[1]
+                if (
+                    suffix in (".py", ".pyc")
+                    or name.startswith(".")
+                    or not (name in text or (suffix and f"*{suffix}" in text))
+                ):
                     continue
                 target = os.path.join(top, os.path.relpath(path, root)).replace(os.sep, "/")
                 if os.path.getsize(path) > LARGEST_DATA:
@@ -177,7 +197,7 @@ def _data_files(top: str, spec: ModuleSpec, files: Mapping[str, str], found: Dep
 
 
 def problems_of_files(found: Dependencies) -> list[str]:
-    """Return what is wrong with files that would be shipped: credentials in them, and other source than was imported."""
+    """Return what is wrong with files that would be shipped: credentials, and other source than was imported."""
     problems = []
     for path, text in found.modules.items():
         for line, name in credentials_in_file(text):
@@ -201,13 +221,17 @@ def _changed_on_disk(path: str, text: str) -> Iterator[str]:
     if module is None:
         return
     try:
-        written = {code.co_qualname: code_digest(code) for code in codes_in(compile(text, path, "exec", dont_inherit=True))}
+        written = {
+            code.co_qualname: code_digest(code) for code in codes_in(compile(text, path, "exec", dont_inherit=True))
+        }
     except SyntaxError:
         return
     for key, value in vars(module).items():
         functions = {key: value} if isinstance(value, types.FunctionType) else {}
         if isinstance(value, type) and value.__module__ == name:
-            functions = {f"{key}.{one}": member for one, member in vars(value).items() if isinstance(member, types.FunctionType)}
+            functions = {
+                f"{key}.{one}": member for one, member in vars(value).items() if isinstance(member, types.FunctionType)
+            }
         for function in functions.values():
             code = function.__code__
             same_file = os.path.basename(code.co_filename) == os.path.basename(path)

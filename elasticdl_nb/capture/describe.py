@@ -36,7 +36,15 @@ _PASSING = frozenset(
         "_tracker", "tracker", "__abstractmethods__", "__subclasshook__", "__slotnames__", "_initializer",
     ]
 )  # fmt: skip
-_SAME_STEPS = {"LOAD_METHOD": "LOAD_ATTR", "PRECALL": "", "PUSH_NULL": "", "EXTENDED_ARG": "", "NOP": "", "CACHE": "", "RESUME": ""}
+_SAME_STEPS = {
+    "LOAD_METHOD": "LOAD_ATTR",
+    "PRECALL": "",
+    "PUSH_NULL": "",
+    "EXTENDED_ARG": "",
+    "NOP": "",
+    "CACHE": "",
+    "RESUME": "",
+}
 _JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])
 _COMPOSED = (types.CodeType, frozenset)
 # What people would look at first in an object that holds the same things in several ways.
@@ -159,10 +167,14 @@ class _Walk:
             yield value.__func__, f"{path}.__func__"
         elif isinstance(value, property):
             self.say(path, name)
-            yield from ((one, f"{path}.{part}") for part in ("fget", "fset") if (one := getattr(value, part)) is not None)
+            yield from (
+                (one, f"{path}.{part}") for part in ("fget", "fset") if (one := getattr(value, part)) is not None
+            )
         elif kind.__module__ == "builtins" or isinstance(value, (weakref.ref, types.CellType)):
             self.say(path, f"{name} {getattr(value, '__qualname__', '')}".strip())
-        elif top == "tensorflow" and hasattr(value, "key_dtype") and hasattr(value, "export"):  # a lookup table of TensorFlow
+        elif (
+            top == "tensorflow" and hasattr(value, "key_dtype") and hasattr(value, "export")
+        ):  # a lookup table of TensorFlow
             self.say(path, name)
             keys, values = (one.numpy().tolist() for one in value.export())
             yield dict(sorted(zip(keys, values, strict=True))), f"{path}.export()"
@@ -309,7 +321,12 @@ def _frame_as_array(value: Any, pandas: Any, numpy: Any) -> Any:
         hashed = pandas.util.hash_pandas_object(value, index=True).to_numpy()
     except Exception:
         return numpy.asarray([repr(value)], dtype=object)
-    about = repr((getattr(value, "columns", [getattr(value, "name", "")]), getattr(value, "dtypes", value.dtype if hasattr(value, "dtype") else "")))
+    about = repr(
+        (
+            getattr(value, "columns", [getattr(value, "name", "")]),
+            getattr(value, "dtypes", value.dtype if hasattr(value, "dtype") else ""),
+        )
+    )
     return numpy.asarray([_digest(about.encode()), _digest(hashed), str(value.shape)], dtype=object)
 
 
@@ -324,7 +341,11 @@ def _dict_of(value: Any) -> dict[str, Any] | None:
 def _slots(cls: type) -> list[str]:
     slots = vars(cls).get("__slots__", ())
     names = [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in names if name not in ("__dict__", "__weakref__") and isinstance(vars(cls).get(name), types.MemberDescriptorType)]
+    return [
+        name
+        for name in names
+        if name not in ("__dict__", "__weakref__") and isinstance(vars(cls).get(name), types.MemberDescriptorType)
+    ]
 
 
 def _is_slot(member: Any) -> bool:

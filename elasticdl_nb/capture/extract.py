@@ -35,9 +35,9 @@ def inner_definition(statement: Statement, name: str, value: object) -> Statemen
             continue
         if isinstance(node, ast.ClassDef) != isinstance(value, type):
             continue
-        if isinstance(value, types.FunctionType) and not node.decorator_list:
-            if first_line(node) != value.__code__.co_firstlineno:
-                continue
+        plain = isinstance(value, types.FunctionType) and not node.decorator_list
+        if plain and first_line(node) != value.__code__.co_firstlineno:  # type: ignore[attr-defined]
+            continue
         piece = statement.piece
         inner = Piece(piece.cell, piece.place, node, ast.unparse(node), piece.doubtful, piece.unit)
         return Statement(statement.index, inner, statement.lazy_annotations)
@@ -72,8 +72,9 @@ def as_source(node: Definition, name: str, free: tuple[str, ...]) -> str:
 
 def _definitions(node: ast.AST, name: str) -> Iterator[Definition]:
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Lambda) and name == "<lambda>":
-            yield inner
+        if isinstance(inner, ast.Lambda):
+            if name == "<lambda>":
+                yield inner
         elif isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)) and inner.name == name:
             yield inner
 

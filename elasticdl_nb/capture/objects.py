@@ -22,7 +22,8 @@ def capture_objects(objects: Mapping[str, Any], *, scratch: bool = False, most_b
 
     Objects may be defined in the running script (its file is read; what stands under `if __name__ == "__main__":` is
     taken only where it is needed), in a notebook or IPython session (its history is read), or in an importable module
-    (imported; shipped if it is a local one). `scratch` and `most_bytes` are those of `capture_cells`. Raises CaptureError for what cannot be found there by a global name.
+    (imported; shipped if it is a local one). `scratch` and `most_bytes` are those of `capture_cells`. Raises
+    CaptureError for what cannot be found there by a global name.
     """
     main = sys.modules["__main__"]
     cells, transform, directory = _executed(main)

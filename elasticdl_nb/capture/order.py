@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from elasticdl_nb.capture.closure import Closure
 from elasticdl_nb.capture.roots import Made
@@ -35,10 +36,9 @@ def ordered(trace: Trace, closure: Closure, made: Iterable[Made]) -> list[Line]:
     for line in sorted(lines, key=_when):
         for name in line.binds:
             binders.setdefault(name, []).append(line)
-    for name, those in binders.items():
-        for one, other in zip(those, those[1:], strict=False):
+    for those in binders.values():
+        for one, other in pairwise(those):
             edge(one, other)
-        del name
 
     def provider(name: str, at: int) -> Line | None:
         those = binders.get(name, [])

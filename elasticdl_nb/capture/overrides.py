@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import ast
 import enum
-import inspect
 import types
 import typing
 from collections.abc import Iterator
@@ -85,19 +84,18 @@ def _of_class(
         return
     body = _members(node)
     plain = not node.decorator_list and type(live) in (type, abc.ABCMeta) and not _is_watched(live)
-    later = [one.text for one in trace.statements[statement.index + 1 :] if "=" in one.text or "attr" in one.text]
     for key, value in vars(live).items():
         target = f"{name}.{key}"
         if isinstance(value, _MADE_BY_PYTHON):
             continue
         if key not in body:
-            if _is_added(key, value) and (plain or any(key in text for text in later)):
+            if _is_added(key, value) and (plain or _is_named_later(trace, statement, key)):
                 yield target, value
         elif isinstance(written := body[key], (ast.FunctionDef, ast.AsyncFunctionDef)):
             yield from _of_method(trace, statement, written, target, value, plain)
-        elif isinstance(written, ast.expr) and not _is_descriptor(value) and _may_override(plain, written, value):
-            if _differs(trace, statement, written, value):
-                yield target, value
+        elif isinstance(written, ast.expr) and _may_override(plain, written, value):
+            differs = _differs(trace, statement, written, value)
+            yield from ((target, value),) if differs else ()
     # A member of the statement that is gone.
     for key in body.keys() - vars(live).keys():
         if plain and isinstance(body[key], (ast.FunctionDef, ast.expr)) and not key.startswith("__"):
@@ -110,7 +108,12 @@ def target_of_absent(name: str, key: str) -> str:
 
 
 def _of_method(
-    trace: Trace, statement: Statement, node: ast.FunctionDef | ast.AsyncFunctionDef, target: str, value: Any, plain: bool
+    trace: Trace,
+    statement: Statement,
+    node: ast.FunctionDef | ast.AsyncFunctionDef,
+    target: str,
+    value: Any,
+    plain: bool,
 ) -> Iterator[tuple[str, Any]]:
     if node.decorator_list:
         names = [one.id for one in node.decorator_list if isinstance(one, ast.Name)]
@@ -154,6 +157,12 @@ def _is_watched(live: type) -> bool:
     return any(parent.__module__ == "__main__" and "__init_subclass__" in vars(parent) for parent in live.__mro__[1:])
 
 
+def _is_named_later(trace: Trace, statement: Statement, key: str) -> bool:
+    """Whether a later statement seems to set the attribute, and not whatever else finished the class."""
+    later = (one.text for one in trace.statements[statement.index + 1 :] if key in one.text)
+    return any("=" in text or "attr" in text for text in later)
+
+
 def _is_added(key: str, value: Any) -> bool:
     if key.startswith("__") and key.endswith("__"):
         function = function_of(value)
@@ -164,8 +173,10 @@ def _is_added(key: str, value: Any) -> bool:
 def _is_generated(value: Any) -> bool:
     """Whether a function was made by a library that writes code, as dataclasses do."""
     function = function_of(value)
-    return function is not None and function.__code__.co_filename.startswith("<") and not (
-        function.__code__.co_filename.startswith(("<ipython", "<cell"))
+    return (
+        function is not None
+        and function.__code__.co_filename.startswith("<")
+        and not (function.__code__.co_filename.startswith(("<ipython", "<cell")))
     )
 
 
@@ -177,6 +188,8 @@ def _is_descriptor(value: Any) -> bool:
 
 def _may_override(plain: bool, written: ast.expr, value: Any) -> bool:
     """In a class that something else finishes, what stands in its body is only said to differ if it is plain data."""
+    if _is_descriptor(value):
+        return False
     return plain or _literal(written) is not MISSING or type(value) in (list, dict, set)
 
 
@@ -202,7 +215,8 @@ def _differs(trace: Trace, statement: Statement, written: ast.expr, live: Any) -
         trace.settle(one, statement.index) == END for one in names
     ):
         try:
-            again = eval(compile(ast.Expression(written), "<default>", "eval"), dict(trace.namespace))
+            code = compile(ast.Expression(written), "<default>", "eval")
+            again = eval(code, dict(trace.namespace))  # noqa: S307  their own, evaluated before, and without calls
         except Exception:
             return True
         return not same_plain(again, live)
@@ -234,8 +248,3 @@ def _literal(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return MISSING
-
-
-def unwrapped(value: Any) -> Any:
-    """Return what a decorated function wraps."""
-    return inspect.unwrap(value)

@@ -31,10 +31,10 @@ def capture_cells(
 ) -> Captured:
     """Return the module that defines `names` as the cells left them.
 
-    `cells` are in the order in which they were executed; `namespace` is what the names mean now and decides wherever
-    history alone is ambiguous. `transform` turns the body of a cell magic into Python; `directory` is where `%run`
-    finds its files; `aliases` are further names of the module, each with the expression it stands for; with `scratch`,
-    models begin with initial weights; `most_bytes` bounds the size of all values. Raises CaptureError, which lists everything that cannot be packaged.
+    `cells` are in the order in which they were executed; `namespace` is what the names mean now. `transform` turns the
+    body of a cell magic into Python; `directory` is where `%run` finds its files; `aliases` are further names of the
+    module, each with the expression it stands for. With `scratch`, models begin with initial weights; `most_bytes`
+    bounds the size of all values. Raises CaptureError, which lists everything that cannot be packaged.
     """
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
@@ -55,18 +55,20 @@ def capture_cells(
         if isinstance(line, Made) and line.write is not None:
             state.write(line.file, line.write)
     if state.size > most_bytes:
-        raise CaptureError(
-            [
-                f"the values that the model needs are {state.size / 2**20:,.0f} MB, more than the {most_bytes / 2**20:,.0f} "
-                f"MB that --max_state_mb allows; the largest are {', '.join(state.largest())}. {DATA_CURE[0].upper()}"
-                f"{DATA_CURE[1:]}, or allow more"
-            ]
-        )
+        raise CaptureError([_too_much(state, most_bytes)])
     names_here = dict.fromkeys(name for line in lines for name in sorted(line.binds) if not _is_import(line))
     living = {name: namespace[name] for name in names_here if name in namespace}
     places = {name: line.piece.place for line in lines if line.piece for name in line.binds}
     captured = Captured(
-        source, dependencies.requirements, dependencies.modules, warnings, numbers, state, living, places, tuple(notes),
+        source,
+        dependencies.requirements,
+        dependencies.modules,
+        warnings,
+        numbers,
+        state,
+        living,
+        places,
+        tuple(notes),
         dependencies.files,
     )
     check(captured)
@@ -94,3 +96,11 @@ def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roo
 
 def _is_import(line: Line) -> bool:
     return isinstance(line, Statement) and line.is_import
+
+
+def _too_much(state: StateFiles, most_bytes: float) -> str:
+    size, most = (f"{number / 2**20:,.0f} MB" for number in (state.size, most_bytes))
+    return (
+        f"the values that the model needs are {size}, more than the {most} that --max_state_mb allows; the largest are "
+        f"{', '.join(state.largest())}. Allow more; {DATA_CURE}"
+    )

@@ -155,13 +155,16 @@ class Roots:
         other = self.by_id.get(id(value))
         if other is not None and other is not root and other.live is value:
             return other.target
-        if isinstance(value, (types.FunctionType, type)) or type(value).__name__ in ("_lru_cache_wrapper", "Function"):
-            if self.code.is_ours(value):
-                name = self.code.find_name(value)
-                if name is not None:
-                    self._asked(name.partition(".")[0])
-                return name
-        return None
+        code = isinstance(value, (types.FunctionType, type)) or type(value).__name__ in (
+            "_lru_cache_wrapper",
+            "Function",
+        )
+        if not code or not self.code.is_ours(value):
+            return None
+        name = self.code.find_name(value)
+        if name is not None:
+            self._asked(name.partition(".")[0])
+        return name
 
     def _survey(self, root: Root) -> None:
         try:
@@ -286,7 +289,17 @@ class Roots:
             lines.append(Made(root.index, [root], f"{root.target} = {empty}", binds, frozenset(), {}))
         if root.source is not None and type(root.live) in (list, dict, set):
             text = f"_load({root.source.text}, into={root.target})"
-            lines.append(Made(root.index, [root], text, frozenset(), frozenset(root.source.names) | binds, root.source.modules, last=True))
+            lines.append(
+                Made(
+                    root.index,
+                    [root],
+                    text,
+                    frozenset(),
+                    frozenset(root.source.names) | binds,
+                    root.source.modules,
+                    last=True,
+                )
+            )
             return lines
         if root.survey is None:
             self._current = root
@@ -322,7 +335,7 @@ def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
 
 
 def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]:
-    """Return notes about models that start from the notebook's weights, and warnings about those that cannot do else."""
+    """Return notes about models that start from the notebook's weights, and warnings where they must."""
     notes, warnings = [], []
     for root in roots:
         plan = writing.weights_of([root.survey], scratch) if root.survey is not None else None
@@ -330,7 +343,9 @@ def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]
             continue
         if scratch and plan.unknown:
             kinds = ", ".join(sorted({type(layer).__name__ for layer in plan.unknown}))
-            warnings.append(f"{root.target} keeps weights whose initial values are not known ({kinds}), --from_scratch or not")
+            warnings.append(
+                f"{root.target} keeps weights whose initial values are not known ({kinds}), --from_scratch or not"
+            )
         elif not scratch and plan.trained:
             notes.append(f"starts from the notebook's weights of `{root.target}`; pass --from_scratch for initial ones")
     return notes, warnings

@@ -1,5 +1,7 @@
-"""What a notebook has set for its whole process, as it is now, whatever set it: Keras' and TensorFlow's settings, seeds,
-registered objects, attributes of modules; and imports that are there for what they do.
+"""What a notebook has set for its whole process, as it is now, whatever set it.
+
+That is Keras' and TensorFlow's settings, seeds, registered objects, attributes of modules; and imports that are there
+for what they do.
 """
 
 from __future__ import annotations
@@ -102,12 +104,14 @@ def _seeds_of_other_libraries(trace: Trace, found: Settings) -> None:
     for module, usual in (("numpy", "np"), ("random", "random")):
         owner = sys.modules["numpy"].random if module == "numpy" and "numpy" in sys.modules else sys.modules.get(module)
         seed = None
-        for node in (node for statement in trace.statements if ".seed(" in statement.text for node in _calls(statement.node)):
+        for node in (
+            node for statement in trace.statements if ".seed(" in statement.text for node in _calls(statement.node)
+        ):
             function = node.func
-            if isinstance(function, ast.Attribute) and function.attr == "seed" and len(node.args) == 1:
-                if owner is not None and _value_of(trace, function.value) is owner:
-                    value = _value_of(trace, node.args[0])
-                    seed = value if isinstance(value, int) else seed
+            seeds = isinstance(function, ast.Attribute) and function.attr == "seed" and len(node.args) == 1
+            if seeds and owner is not None and _value_of(trace, function.value) is owner:  # type: ignore[attr-defined]
+                value = _value_of(trace, node.args[0])
+                seed = value if isinstance(value, int) else seed
         if seed is not None:
             name = _alias(trace, found, module, usual)
             found.lines.append(f"{name}.random.seed({seed})" if module == "numpy" else f"{name}.seed({seed})")
@@ -212,7 +216,9 @@ def _differing(trace: Trace, imports: str, found: Settings) -> Iterator[tuple[st
         written: dict[str, Any] = {}
         bound: set[str] = set()
         for node in ast.parse(text).body:
-            bound |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
+            bound |= {
+                inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+            }
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 try:
                     written[node.targets[0].id] = ast.literal_eval(node.value)
@@ -224,7 +230,12 @@ def _differing(trace: Trace, imports: str, found: Settings) -> Iterator[tuple[st
                         written.pop(inner.id, None)
         for key, value in written.items():
             live = vars(module).get(key, MISSING)
-            if live is not MISSING and type(live) is type(value) and not same_plain(live, value) and _set_by_notebook(trace, name, key):
+            if (
+                live is not MISSING
+                and type(live) is type(value)
+                and not same_plain(live, value)
+                and _set_by_notebook(trace, name, key)
+            ):
                 alias = next((one for one, other in trace.namespace.items() if other is module), None)
                 if alias is None:
                     alias = "_" + name.replace(".", "_")

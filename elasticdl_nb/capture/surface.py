@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+
 @dataclass(frozen=True)
 class Surface:
     """What a statement does when it is executed, calls not looked into."""

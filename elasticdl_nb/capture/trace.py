@@ -41,6 +41,16 @@ class Trace:
         return binders
 
     @cached_property
+    def _definitions_at(self) -> dict[str, list[Statement]]:
+        """Definitions by the names that decorate them, or that they derive from."""
+        found: dict[str, list[Statement]] = {}
+        for statement in self.statements:
+            if statement.is_definition:
+                for name in statement.surface.decorators | statement.surface.bases:
+                    found.setdefault(name, []).append(statement)
+        return found
+
+    @cached_property
     def _lists_subclasses(self) -> bool:
         return any("__subclasses__" in statement.text for statement in self.statements)
 
@@ -81,8 +91,8 @@ class Trace:
     def registrations(self, name: str) -> Iterator[Statement]:
         """Later definitions that a kept one learns of: decorated with it or, for some classes, derived from it."""
         live = self.live(name)
-        for statement in self.statements[self.last_binding(name) + 1 :]:
-            if not statement.is_definition or name in statement.binds:
+        for statement in self._definitions_at.get(name, ()):
+            if statement.index <= self.last_binding(name) or name in statement.binds:
                 continue
             surface = statement.surface
             derived = name in surface.bases and isinstance(live, type) and (self._lists_subclasses or _watches(live))
@@ -101,6 +111,7 @@ class Trace:
 
 def _watches(cls: type) -> bool:
     return any(
-        parent.__module__ == "__main__" and ("__init_subclass__" in vars(parent) or type(parent).__module__ == "__main__")
+        parent.__module__ == "__main__"
+        and ("__init_subclass__" in vars(parent) or type(parent).__module__ == "__main__")
         for parent in cls.__mro__
     )

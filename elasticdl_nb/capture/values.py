@@ -46,7 +46,9 @@ class Source:
     held: dict[int, Any] = field(default_factory=dict)
 
 
-def write_value(value: Any, name_of: Callable[[Any], str | None] = lambda value: None, most: int = MAX_SOURCE) -> Source | None:
+def write_value(
+    value: Any, name_of: Callable[[Any], str | None] = lambda value: None, most: int = MAX_SOURCE
+) -> Source | None:
     """Return an expression that makes an equal value of the same type, or None.
 
     `name_of` gives the name in the package of objects inside the value: functions, classes and what has a name of its
@@ -72,7 +74,9 @@ def is_literal_of(node: ast.expr, value: Any) -> bool:
 
 def is_immutable(value: Any, depth: int = 4) -> bool:
     """Whether a value is plain and can never change."""
-    if isinstance(value, (*_PLAIN, float, range, slice, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta)):
+    if isinstance(
+        value, (*_PLAIN, float, range, slice, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta)
+    ):
         return True
     if isinstance(value, (decimal.Decimal, fractions.Fraction, enum.Enum, *_CODE)):
         return True
@@ -123,18 +127,25 @@ class _Writing:
         if writer is not None:
             if len(value) > MAX_SOURCE if hasattr(value, "__len__") else False:
                 raise NotWritable
-            if kind not in (tuple, frozenset, range, slice) and hasattr(value, "__dict__") or isinstance(value, (list, dict, set, bytearray, collections.deque)):
+            if (kind not in (tuple, frozenset, range, slice) and hasattr(value, "__dict__")) or isinstance(
+                value, (list, dict, set, bytearray, collections.deque)
+            ):
                 self.hold(value)
             return str(writer(self, value, depth))
         if isinstance(value, pathlib.PurePath):
-            return f"{self.module('pathlib')}.{'Path' if isinstance(value, pathlib.Path) else kind.__name__}({os.fspath(value)!r})"
+            name = "Path" if isinstance(value, pathlib.Path) else kind.__name__
+            return f"{self.module('pathlib')}.{name}({os.fspath(value)!r})"
         if kind.__module__.startswith("IPython.") and isinstance(value, (list, str)):  # what `x = !command` gives
             return self.write(list(value) if isinstance(value, list) else str(value), depth)
         if kind.__module__ == "numpy" or kind.__module__.startswith("numpy.dtypes"):
             return self.numpy(value)
         if isinstance(value, enum.Enum) and kind.__members__.get(value.name) is value:
             return f"{self.own_class(kind)}.{value.name}"
-        if isinstance(value, tuple) and hasattr(kind, "_fields") and kind.__new__.__qualname__.endswith(f"{kind.__name__}.__new__") is not None:
+        if (
+            isinstance(value, tuple)
+            and hasattr(kind, "_fields")
+            and kind.__new__.__qualname__.endswith(f"{kind.__name__}.__new__") is not None
+        ):
             return self.call(self.own_class(kind), ((name, getattr(value, name)) for name in kind._fields), depth)
         if dataclasses.is_dataclass(value):
             return self.dataclass(value, depth)
@@ -155,9 +166,14 @@ class _Writing:
         fields = dataclasses.fields(value)
         generated = inspect.unwrap(kind.__init__).__code__.co_filename == "<string>"
         names = {one.name for one in fields}
-        if not generated or hasattr(kind, "__post_init__") or not all(one.init for one in fields) or vars(value).keys() != names:
+        if (
+            not generated
+            or hasattr(kind, "__post_init__")
+            or not all(one.init for one in fields)
+            or vars(value).keys() != names
+        ):
             raise NotWritable
-        if "__new__" in vars(kind) or "__setattr__" in vars(kind) and not kind.__dataclass_params__.frozen:
+        if "__new__" in vars(kind) or ("__setattr__" in vars(kind) and not kind.__dataclass_params__.frozen):
             raise NotWritable
         self.hold(value)
         return self.call(self.own_class(kind), ((one.name, getattr(value, one.name)) for one in fields), depth)
@@ -170,7 +186,11 @@ class _Writing:
             return self.module(value.__name__)
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
         module = getattr(value, "__module__", None) or ("numpy" if type(value).__name__ == "ufunc" else "builtins")
-        if not name.isidentifier() or "." in module and any(part.startswith("_") for part in module.split(".")) or ".src." in module:
+        if (
+            not name.isidentifier()
+            or ("." in module and any(part.startswith("_") for part in module.split(".")))
+            or ".src." in module
+        ):
             raise NotWritable
         if getattr(sys.modules.get(module), name, None) is not value or module in ("__main__", "tensorflow"):
             raise NotWritable
@@ -187,7 +207,14 @@ class _Writing:
             if getattr(value, "kind", "V") not in "biufcSUMm":
                 raise NotWritable
             return f"{np}.dtype({value.str!r})"
-        if dtype.kind not in "biufcSUMm" or type(value).__name__ not in ("ndarray", type(dtype.type(0)).__name__ if dtype.kind in "biufc" else "", "str_", "bytes_", "datetime64", "timedelta64"):
+        if dtype.kind not in "biufcSUMm" or type(value).__name__ not in (
+            "ndarray",
+            type(dtype.type(0)).__name__ if dtype.kind in "biufc" else "",
+            "str_",
+            "bytes_",
+            "datetime64",
+            "timedelta64",
+        ):
             raise NotWritable
         if value.size > MAX_ARRAY or dtype.name in ("longdouble", "clongdouble", "float128", "complex256"):
             raise NotWritable
@@ -212,7 +239,9 @@ class _Writing:
         return opening + ", ".join(self.write(item, depth + 1) for item in value) + closing
 
     def pairs(self, value: Any, depth: int) -> str:
-        return "{" + ", ".join(f"{self.write(k, depth + 1)}: {self.write(v, depth + 1)}" for k, v in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{self.write(k, depth + 1)}: {self.write(v, depth + 1)}" for k, v in value.items()) + "}"
+        )
 
     def set(self, value: Any, depth: int) -> str:
         ordered = sorted(value, key=lambda item: (type(item).__name__, repr(item)))

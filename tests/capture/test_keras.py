@@ -87,7 +87,7 @@ def test_model_class_computes_the_same_and_imports_in_a_fresh_process(notebook: 
     assert float(model.default_loss(labels, model(X))) == pytest.approx(
         float(live_model.default_loss(labels, live_model(X)))
     )
-    assert {line.partition("==")[0] for line in captured.requirements} == {"keras", "tensorflow_cpu"}
+    assert {line.partition("==")[0] for line in captured.requirements} == {"keras", "numpy", "tensorflow_cpu"}
     verify(captured, ["MyKerasModel"])
 
 
@@ -101,7 +101,7 @@ def test_module_form_is_packaged_by_the_names_of_its_functions(notebook: Noteboo
 
 
 def test_model_built_step_by_step_at_top_level(notebook: Notebook) -> None:
-    notebook.run(*TOP_LEVEL_NOTEBOOK, "import numpy as np\nmodel.fit(np.zeros((2, 4)), np.zeros((2, 1)), verbose=0)")
+    notebook.run(*TOP_LEVEL_NOTEBOOK, "import numpy as np\nmodel.fit(np.ones((2, 4)), np.zeros((2, 1)), verbose=0)")
     captured = notebook.capture("model")
     loaded = Loaded(captured)
     assert loaded.value("[layer.name.split('_')[0] for layer in model.layers]") == notebook.value(

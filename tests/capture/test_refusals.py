@@ -97,7 +97,9 @@ def test_a_line_may_say_that_it_holds_no_secret(notebook: Notebook) -> None:
 
 def test_values_of_more_than_the_limit_are_refused(notebook: Notebook) -> None:
     notebook.run("import numpy as np\nW = np.zeros(500_000)", "def f(): return W")
-    with pytest.raises(CaptureError, match=r"4 MB, more than the 1 MB that --max_state_mb allows; the largest are W\.npy"):
+    with pytest.raises(
+        CaptureError, match=r"4 MB, more than the 1 MB that --max_state_mb allows; the largest are W\.npy"
+    ):
         capture_cells(
             executed_cells(notebook.shell), notebook.shell.user_ns, ["f"], transform=notebook.shell.transform_cell,
             most_bytes=1 << 20,

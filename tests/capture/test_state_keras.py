@@ -77,7 +77,11 @@ def test_the_package_holds_the_keras_objects_of_the_notebook(notebook: Notebook,
     notebook.run(SETUP, *cells)
     captured = notebook.capture(*names)
     loaded = Loaded(captured)
-    vars(loaded.module).update(X=notebook.value("X"), layers=notebook.value("layers"), np=notebook.value("np"), keras=notebook.value("keras"))
+    vars(loaded.module).update(
+        X=notebook.value("X"), layers=notebook.value("layers"), np=notebook.value("np"), keras=notebook.value("keras")
+    )
     there = describe({one: getattr(loaded.module, one) for one in captured.living}, frozenset({loaded.module.__name__}))
     assert not list(differences(describe(captured.living, frozenset({"__main__"})), there)), captured.source
-    assert [repr(loaded.value(one)) for one in expressions] == [repr(notebook.value(one)) for one in expressions], captured.source
+    assert [repr(loaded.value(one)) for one in expressions] == [repr(notebook.value(one)) for one in expressions], (
+        captured.source
+    )

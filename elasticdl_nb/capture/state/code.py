@@ -24,7 +24,10 @@ class CodeWriter:
     """
 
     def __init__(
-        self, namespace: Mapping[str, Any], ask: Callable[[str], None], extract: Callable[[types.FunctionType], tuple[str, CodePath]]
+        self,
+        namespace: Mapping[str, Any],
+        ask: Callable[[str], None],
+        extract: Callable[[types.FunctionType], tuple[str, CodePath]],
     ) -> None:
         self.namespace, self.ask, self.extract = namespace, ask, extract
         # Functions and classes that go by value although a name leads to them.
@@ -136,7 +139,9 @@ class CodeWriter:
             module = vars(sys.modules.get(cls.__module__, types))
             if reach(cls.__qualname__, module) is not cls:
                 # A class that a library keeps inside another one, under a name that does not say so.
-                owner = next((one for one in module.values() if isinstance(one, type) and cls in vars(one).values()), None)
+                owner = next(
+                    (one for one in module.values() if isinstance(one, type) and cls in vars(one).values()), None
+                )
                 if owner is not None:
                     return getattr, (owner, next(name for name, one in vars(owner).items() if one is cls))
             return NotImplemented
@@ -163,7 +168,9 @@ def reach(dotted: str, namespace: Mapping[str, Any]) -> Any:
     for attribute in attributes:
         if found is None:
             return None
-        found = inspect.getattr_static(found, attribute, None) if isinstance(found, type) else vars_get(found, attribute)
+        found = (
+            inspect.getattr_static(found, attribute, None) if isinstance(found, type) else vars_get(found, attribute)
+        )
         found = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
     return found
 

@@ -139,7 +139,14 @@ def _cached(value: Any, pickler: Any) -> Any:
 def _exception(value: BaseException, pickler: Any) -> Any:
     if not pickler.code.is_ours(type(value)):
         return NotImplemented
-    return rebuilding.make_exception, (type(value), value.args), (dict(vars(value)), None, None), None, None, rebuilding.set_plain
+    return (
+        rebuilding.make_exception,
+        (type(value), value.args),
+        (dict(vars(value)), None, None),
+        None,
+        None,
+        rebuilding.set_plain,
+    )
 
 
 _REDUCERS: dict[Any, Reducer] = {

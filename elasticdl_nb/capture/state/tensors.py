@@ -29,7 +29,7 @@ def reducer_for(cls: type) -> Reducer | None:
         return None
     if issubclass(cls, keras.DTypePolicy):  # one for all layers, without making them share it
         return lambda value, pickler: (rebuilding.make_keras, (cls,), dict(vars(value)))
-    if issubclass(cls, tf.Variable) or name.endswith("Variable") and hasattr(cls, "read_value"):
+    if issubclass(cls, tf.Variable) or (name.endswith("Variable") and hasattr(cls, "read_value")):
         return _variable
     if issubclass(cls, tf.Tensor):
         return _tensor
@@ -156,9 +156,9 @@ def _keras(value: Any, pickler: Any) -> Any:
     for name in sorted(vars(value), key=lambda name: name not in ("_operations", "_layers")):
         state[name] = vars(value)[name]
     for name in ("build", "quantize"):
-        if name in state and getattr(state[name], "__code__", None) is not None:
-            if state[name].__code__.co_qualname.startswith("Layer.__new__.<locals>"):
-                del state[name]
+        code = getattr(state.get(name), "__code__", None)
+        if code is not None and code.co_qualname.startswith("Layer.__new__.<locals>"):
+            del state[name]
     state.pop("_outbound_nodes", None)
     for name in _COMPILED:
         if state.get(name) is not None:

@@ -21,7 +21,18 @@ Reduced = Any
 """What `reducer_override` returns."""
 _DEEP = 20_000  # nested objects
 _STACK = 512 * 2**20  # bytes of a thread that may go so deep
-_CHECKED = {"keras", "tensorflow", "sklearn", "pandas", "numpy", "scipy", "torch", "transformers", "tokenizers", "xgboost"}
+_CHECKED = {
+    "keras",
+    "tensorflow",
+    "sklearn",
+    "pandas",
+    "numpy",
+    "scipy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "xgboost",
+}
 _LEAVES = (
     str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, types.FunctionType, range, slice,
     types.BuiltinFunctionType, types.MethodDescriptorType, enum.Enum, re.Pattern,
@@ -130,12 +141,14 @@ def past_methods(reduced: Any) -> Reduced:
     if state is not None and not isinstance(state, (dict, tuple)):
         return reduced
     contents = (state, list(listed) if listed is not None else None, dict(paired) if paired is not None else None)
-    return (function, given) if contents == (None,) * 3 else (function, given, contents, None, None, rebuilding.set_plain)
+    return (
+        (function, given) if contents == (None,) * 3 else (function, given, contents, None, None, rebuilding.set_plain)
+    )
 
 
 def shareable(value: Any) -> bool:
     """Whether it matters that two holders of the object hold the same."""
-    if isinstance(value, _LEAVES) or type(value).__module__ == "builtins" and isinstance(value, (tuple, frozenset)):
+    if isinstance(value, _LEAVES) or (type(value).__module__ == "builtins" and isinstance(value, (tuple, frozenset))):
         return False
     return not kinds.is_constant(value)
 
