@@ -108,7 +108,7 @@ def is_plain(captured: Captured) -> bool:
         return False
     made = {code.co_qualname: code_digest(code) for code in codes_in(compile(tree, "<package>", "exec"))}
     for name, value in captured.living.items():
-        functions = {name: value} if isinstance(value, types.FunctionType) else {}
+        functions: dict[str, Any] = {name: value} if isinstance(value, types.FunctionType) else {}
         if isinstance(value, type):
             functions = {f"{name}.{key}": function_of(one) for key, one in vars(value).items()}
         for qualname, function in functions.items():

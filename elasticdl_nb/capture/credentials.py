@@ -105,16 +105,10 @@ def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
             continue
         for target, value in pairs:
             name = target.id if isinstance(target, ast.Name) else getattr(target, "attr", "")
-            said = any(
-                HARMLESS in line and isinstance(getattr(value, "value", None), str) and value.value in line
-                for line in harmless
-            )
-            if (
-                isinstance(value, ast.Constant)
-                and isinstance(name, str)
-                and is_credential(name, value.value)
-                and not said
-            ):
+            if not isinstance(value, ast.Constant) or not isinstance(name, str):
+                continue
+            excused = any(str(value.value) in line for line in harmless)
+            if is_credential(name, value.value) and not excused:
                 yield name
 
 

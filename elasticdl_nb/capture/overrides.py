@@ -41,7 +41,7 @@ def overrides(trace: Trace, statement: Statement, name: str, live: Any) -> Itera
 def _of_function(
     trace: Trace, statement: Statement, node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, live: Any
 ) -> Iterator[tuple[str, Any]]:
-    raw = function_of(live)
+    raw: Any = function_of(live)
     if raw is None or raw.__name__ != node.name:
         return
     if raw is live:

@@ -309,7 +309,7 @@ class Roots:
         surveys = [root.survey] if root.survey else []
         lines.append(
             Made(
-                root.index, [root], f"_load({file!r}, into={root.target})", frozenset(), root.needs | binds, {}, file,
+                root.index, [root], f"_load({file!r}, into={root.target})", frozenset(), binds | root.needs, {}, file,
                 lambda out: writing.write_contents(root.live, root.target, out, self.code, surveys), last=True,
             )
         )  # fmt: skip

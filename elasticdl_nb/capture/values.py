@@ -184,8 +184,8 @@ class _Writing:
             if sys.modules.get(value.__name__) is not value or value.__name__ == "__main__":
                 raise NotWritable
             return self.module(value.__name__)
-        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-        module = getattr(value, "__module__", None) or ("numpy" if type(value).__name__ == "ufunc" else "builtins")
+        name: str = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+        module: str = getattr(value, "__module__", None) or ("numpy" if type(value).__name__ == "ufunc" else "builtins")
         if (
             not name.isidentifier()
             or ("." in module and any(part.startswith("_") for part in module.split(".")))

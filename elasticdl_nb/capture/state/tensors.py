@@ -121,7 +121,7 @@ def _graph_function(value: Any, pickler: Any) -> Any:
 
 
 def _keras_tensor(value: Any, pickler: Any) -> Any:
-    history = getattr(value, "_keras_history", None)
+    history: Any = getattr(value, "_keras_history", None)
     found = history is not None and history.operation is not None
     upstream = _upstream(history.operation, pickler.listed) if found else []
     state = {"<operations>": upstream, **vars(value)} if len(upstream) > 1 else dict(vars(value))

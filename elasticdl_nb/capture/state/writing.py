@@ -103,7 +103,7 @@ class StatePickler(pickle.Pickler):
             return self._note(value, self.code.reduce_class(value, self))
         if isinstance(value, types.FunctionType):
             return self._note(value, self.code.reduce_function(value, self))
-        reduce = kinds.reducer_for(type(value))
+        reduce = kinds.reducer_for(type(value))  # type: ignore[arg-type]
         if reduce is not None:
             if shareable(value):
                 self.held[id(value)] = value
