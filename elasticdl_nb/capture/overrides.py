@@ -48,8 +48,10 @@ def _of_function(
         yield from _defaults(trace, statement, node.args, name, raw)
         if not node.decorator_list:
             yield from _attributes(name, raw)
-    elif getattr(live, "__wrapped__", None) is raw:
-        yield from _defaults(trace, statement, node.args, f"{name}.__wrapped__", raw)
+        return
+    wrapped: Any = getattr(live, "__wrapped__", None)
+    if wrapped is raw:
+        yield from _defaults(trace, statement, node.args, f"{name}.__wrapped__", wrapped)
 
 
 def _attributes(name: str, live: types.FunctionType) -> Iterator[tuple[str, Any]]:

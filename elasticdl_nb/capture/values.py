@@ -184,7 +184,7 @@ class _Writing:
             if sys.modules.get(value.__name__) is not value or value.__name__ == "__main__":
                 raise NotWritable
             return self.module(value.__name__)
-        name: str = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+        name = str(getattr(value, "__qualname__", None) or getattr(value, "__name__", ""))
         module: str = getattr(value, "__module__", None) or ("numpy" if type(value).__name__ == "ufunc" else "builtins")
         if (
             not name.isidentifier()
