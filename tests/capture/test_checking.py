@@ -34,8 +34,8 @@ def test_functions_are_compared_by_what_they_do(notebook: Notebook) -> None:
     captured = notebook.capture("f")
     assert is_plain(captured)
     verify(captured, ["f"])
-    exec("def other(x): return x", globals_of := {})
-    notebook.value("f").__code__ = globals_of["other"].__code__
+    notebook.run("def other(x): return x")
+    notebook.value("f").__code__ = notebook.value("other").__code__
     assert not is_plain(captured)
     with pytest.raises(CaptureError, match=r"f \(cell \[1\]\) is code \w+ in the notebook, and code"):
         verify(captured, ["f"])
