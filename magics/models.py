@@ -14,6 +14,10 @@ from elasticdl_nb.runtime.spec import JobKind, find_option
 _ONE_OF = (("input_fn", "dataset_fn"),)
 
 
+# A name that the notebook has for one of these is no loss and no optimizer.
+_PLAIN = (str, bytes, int, float, list, tuple, dict, set, type(None), types.ModuleType)
+
+
 def fill_in(
     kind: JobKind, given: Mapping[str, Any], namespace: Mapping[str, Any], defined: Collection[str]
 ) -> dict[str, Any]:
@@ -58,6 +62,8 @@ def _object(option: str, value: Any, namespace: Mapping[str, Any], has_zoo: bool
     found = namespace.get(root)
     for attribute in attributes:
         found = getattr(found, attribute, None)
+    if option in ("loss", "optimizer", "eval_metrics_fn") and not isinstance(found, _PLAIN):
+        return found  # an object of Keras, a partial function, a tf.function
     return found if _is_code(found) else value
 
 

@@ -6,8 +6,9 @@ What is shipped is source, never pickles; what cannot be shipped is refused with
 
 from __future__ import annotations
 
-from elasticdl_nb.capture.captured import Captured, check, verify, write_zoo
+from elasticdl_nb.capture.captured import Captured, check, write_zoo
 from elasticdl_nb.capture.cells import Cell, split_options
+from elasticdl_nb.capture.checking import verify
 from elasticdl_nb.capture.notebookfile import capture_notebook
 from elasticdl_nb.capture.objects import capture_objects
 from elasticdl_nb.capture.package import capture_cells

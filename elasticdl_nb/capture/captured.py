@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import subprocess
-import sys
+import shutil
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 from elasticdl_nb.capture.compose import unbound_names
 from elasticdl_nb.capture.live import PYTHON_BUILTINS
+from elasticdl_nb.capture.state.reading import FOLDER
 from elasticdl_nb.runtime.errors import CaptureError
 
 NOTEBOOK_NAMES = frozenset({"get_ipython", "exit", "quit", "__file__", "__builtins__"})
-IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
-_IMPORT_CHECK = """
-import importlib, json, sys
-root, module, names = json.loads(sys.stdin.read())
-sys.path.insert(0, root)
-loaded = importlib.import_module(module)
-missing = [name for name in names if not hasattr(loaded, name)]
-if missing:
-    sys.exit("the module does not define " + ", ".join(missing))
-"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,9 @@ class Captured:
     """A self-contained module made of notebook cells or of a script.
 
     `modules` maps relative paths to the source of local modules to ship beside it; `cells` are the numbers of the cells
-    it came from.
+    it came from. `state` are the files of its values, which were written while it was captured; `living`
+    are the notebook's objects that it should hold, and `places` the cells that they come from; `notes` say what people
+    should know that is nothing to worry about; `files` are data files to copy, each with where it is.
     """
 
     source: str
@@ -40,6 +33,53 @@ class Captured:
     modules: dict[str, str]
     warnings: list[str]
     cells: list[int]
+    state: StateFiles | None = None
+    living: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+class StateFiles:
+    """Files that values were written into, in a folder that lives as long as this object."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="elasticdl-state-")
+        self.names: list[str] = []
+
+    @property
+    def folder(self) -> str:
+        """Where they are."""
+        return self._folder.name
+
+    def write(self, name: str, write: Callable[[BinaryIO], None]) -> None:
+        """Write one more file."""
+        with open(os.path.join(self.folder, name), "wb") as file:
+            write(file)
+        self.names.append(name)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(os.path.getsize(os.path.join(self.folder, name)) for name in self.names)
+
+    def largest(self, count: int = 3) -> list[str]:
+        """The largest files, each with its size."""
+        sizes = {name: os.path.getsize(os.path.join(self.folder, name)) for name in self.names}
+        found = sorted(sizes, key=lambda name: -sizes[name])[:count]
+        return [f"{name} ({sizes[name] / 2**20:,.1f} MB)" for name in found]
+
+    def put_into(self, directory: str) -> None:
+        """Put the files into a folder, as links to the same bytes where the file system allows it."""
+        os.makedirs(directory, exist_ok=True)
+        for name in self.names:
+            source, target = os.path.join(self.folder, name), os.path.join(directory, name)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(target)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
 
 
 def check(captured: Captured, names: Iterable[str] = ()) -> None:
@@ -56,34 +96,6 @@ def check(captured: Captured, names: Iterable[str] = ()) -> None:
             f"in a cell of its own"
             for name, line in unbound.items()
         )
-
-
-def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:
-    """Import the module in a fresh process, where it must define `names`; raise CaptureError with what went wrong.
-
-    Costs what the module's imports cost: about 4 s for TensorFlow.
-    """
-    check(captured, names)
-    with tempfile.TemporaryDirectory(prefix="elasticdl-check-") as folder:
-        write_zoo(captured, folder, "packaged")
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
-        try:
-            process = subprocess.run(
-                [python, "-c", _IMPORT_CHECK],
-                input=json.dumps([folder, "packaged", [name.partition(".")[0] for name in names]]),
-                capture_output=True,
-                text=True,
-                cwd=folder,
-                env=environment,
-                timeout=IMPORT_TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CaptureError([f"importing the packaged module took more than {IMPORT_TIMEOUT:g} s"]) from error
-        if process.returncode:
-            lines = process.stderr.replace(folder + os.sep, "").strip().splitlines()
-            details = "\n      ".join(line for line in lines[-8:] if line.strip())
-            raise CaptureError([f"the packaged module cannot be imported in a fresh process:\n      {details}"])
 
 
 def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str = "notebook") -> None:
@@ -103,3 +115,9 @@ def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with open(target, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
+    for path, source in captured.files.items():
+        target = os.path.join(directory, *path.split("/"))
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copyfile(source, target)
+    if captured.state is not None and captured.state.names:
+        captured.state.put_into(os.path.join(directory, FOLDER))

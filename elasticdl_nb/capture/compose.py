@@ -5,47 +5,77 @@ from __future__ import annotations
 import ast
 import symtable
 import sys
+import types
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from elasticdl_nb.capture.closure import Closure
-from elasticdl_nb.capture.statements import exported_names
+from elasticdl_nb.capture.live import MISSING
+from elasticdl_nb.capture.order import Line
+from elasticdl_nb.capture.roots import Made
+from elasticdl_nb.capture.settings import Settings
+from elasticdl_nb.capture.statements import Statement, exported_names
 from elasticdl_nb.capture.trace import Trace
+
+LOADER = "from elasticdl_nb.capture.state import loader"
 
 
 @dataclass(frozen=True)
 class Part:
     """One statement of the module to be."""
 
-    index: int
+    index: float
     cell: int
     place: str
     text: str
     binds: frozenset[str]
     is_import: bool
     is_definition: bool = False
-    is_value: bool = False
 
 
-def compose(trace: Trace, closure: Closure, names: Iterable[str], aliases: Mapping[str, str]) -> tuple[str, list[int]]:
+def compose(
+    trace: Trace,
+    closure: Closure,
+    ordered: Iterable[Line],
+    names: Iterable[str],
+    aliases: Mapping[str, str],
+    settings: Settings,
+) -> tuple[str, list[int]]:
     """Return the module's source and the numbers of the cells it came from.
 
     `aliases` maps further names to the expressions they stand for; they are bound at the end.
     """
-    parts = _parts(closure)
-    taken = [part for part in parts if not part.text.startswith("from __future__ ")]
+    body = _parts(ordered)
+    imports = [Part(-1, 0, "", given.text, frozenset({given.name}), True) for given in closure.imports.values()]
+    imports += [Part(-1, 0, "", text, frozenset(), True) for text in _own_imports(ordered)]
+    imports += [Part(-1, 0, "", text, frozenset({binds}), True) for binds, text in settings.imports.items()]
+    loads = any("_load(" in part.text for part in body)
+    if loads:
+        imports.append(Part(-1, 0, "", LOADER, frozenset({"loader"}), True))
+    taken = [part for part in [*imports, *body] if not part.text.startswith("from __future__ ")]
     hoisted = [part for part in taken if part.is_import and _can_lead(part, taken)]
     body = [part for part in taken if not (part.is_import and _can_lead(part, taken))]
     lines = _header(trace, [*hoisted, *body], names)
-    futures = _futures(trace, parts)
-    imports = _import_lines(hoisted)
+    futures = _futures(trace, [*imports, *body, *hoisted])
+    lead = _import_lines(hoisted)
     lines += [*futures, ""] if futures else []
-    lines += [*imports, ""] if imports else []
-    lines += _body_lines(body, bool(imports or futures))
+    lines += [*lead, ""] if lead else []
+    lines += ["_load = loader(globals())", ""] if loads else []
+    lines += ["# What the notebook has set for its whole process", *settings.lines, ""] if settings.lines else []
+    lines += _body_lines(body, bool(lead or futures))
     if aliases:
         lines += ["", *(f"{name} = {expression}" for name, expression in aliases.items())]
     cells = sorted({part.cell for part in [*hoisted, *body] if part.place})
     return "\n".join(lines).rstrip("\n") + "\n", cells
+
+
+def _own_imports(ordered: Iterable[Line]) -> list[str]:
+    modules: dict[str, str] = {}
+    for line in ordered:
+        if not isinstance(line, Statement):
+            modules |= line.modules
+    return [f"import {name} as {alias}" for alias, name in modules.items()]
 
 
 def unbound_names(source: str, known: Collection[str]) -> dict[str, int]:
@@ -76,24 +106,45 @@ def unbound_names(source: str, known: Collection[str]) -> dict[str, int]:
     return dict(sorted((n.id, n.lineno) for n in nodes if isinstance(n, ast.Name) and n.id in missing))
 
 
-def _parts(closure: Closure) -> list[Part]:
-    parts = [
-        Part(
-            index,
-            statement.piece.cell,
-            statement.piece.place,
-            statement.text,
-            statement.binds,
-            statement.is_import,
-            statement.is_definition,
-        )
-        for index, statement in closure.statements.items()
-    ]
-    parts += [
-        Part(value.index, value.cell, value.place, value.text, frozenset({value.name}), value.is_import, is_value=True)
-        for value in closure.values.values()
-    ]
-    return sorted(parts, key=lambda part: (part.index, part.is_value))
+def _parts(ordered: Iterable[Line]) -> list[Part]:
+    parts = []
+    for line in ordered:
+        if isinstance(line, Statement):
+            piece = line.piece
+            parts.append(
+                Part(line.index, piece.cell, piece.place, line.text, line.binds, line.is_import, line.is_definition)
+            )
+            continue
+        cell, place = (line.piece.cell, line.piece.place) if line.piece else (0, "")
+        remark = _remark(line)
+        parts.append(Part(line.index, cell, place, line.text + remark, line.binds, False, line.text.startswith("def ")))
+    return parts
+
+
+def _remark(line: Made) -> str:
+    """What a reader should know about a line that is in no cell."""
+    root = line.roots[0]
+    if "\n" in line.text or root.live is MISSING:
+        return ""
+    if line.file:
+        kinds = ", ".join(dict.fromkeys(described(root.live) for root in line.roots))
+        return f"  # {kinds}, as the notebook has it" if len(line.roots) == 1 else f"  # {kinds}, which share objects"
+    if isinstance(root.live, (type, types.FunctionType)):
+        return ""
+    return "  # the value it has in the notebook"
+
+
+def described(value: Any) -> str:
+    """What a value is, in a few words: its class, and the type and shape of an array."""
+    kind = type(value).__name__
+    if type(value).__module__ == "__main__":
+        return kind
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        return f"{kind} of {dtype}, {shape}"
+    if isinstance(shape, tuple):
+        return f"{kind} of {shape[0]:,} rows"
+    return kind
 
 
 def _can_lead(part: Part, parts: list[Part]) -> bool:
@@ -109,7 +160,7 @@ def _header(trace: Trace, parts: list[Part], names: Iterable[str]) -> list[str]:
     origins: dict[str, list[str]] = {}
     for part in sorted(parts, key=lambda part: part.index):
         if part.place:
-            origins.setdefault(part.place, []).extend(sorted(part.binds) or [part.text.split("\n")[0]])
+            origins.setdefault(part.place, []).extend(sorted(part.binds))
     wanted = ", ".join(names)
     lines = [f"# Packaged by elasticdl_nb: {wanted}, with what they need.", "#"]
     width = max(map(len, origins), default=0)
@@ -120,9 +171,9 @@ def _header(trace: Trace, parts: list[Part], names: Iterable[str]) -> list[str]:
     return [*lines, ""]
 
 
-def _futures(trace: Trace, parts: list[Part]) -> list[str]:
+def _futures(trace: Trace, parts: Iterable[Part]) -> list[str]:
     """`from __future__` imports that were in force: a notebook keeps them from the cell that has them on."""
-    last = max((part.index for part in parts), default=-1)
+    last = int(max((part.index for part in parts), default=-1))
     found = (one.text for one in trace.statements[: last + 1] if one.text.startswith("from __future__ "))
     return list(dict.fromkeys(found))
 
@@ -153,8 +204,6 @@ def _body_lines(parts: list[Part], after_imports: bool) -> list[str]:
     place, spacious = None, after_imports
     for part in parts:
         text = part.text
-        if part.is_value and part.place:
-            text = f"{text}  # the value it has in the notebook" if "\n" not in text else text
         roomy = part.is_definition or "\n" in part.text
         if lines:
             lines += ["", ""] if roomy or spacious else [] if part.place == place else [""]

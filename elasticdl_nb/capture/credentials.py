@@ -7,6 +7,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+HARMLESS = "# not a secret"
+HARMLESS_CURE = f"; if it is none, end its line with the comment `{HARMLESS}`"
+# What is a credential by its form, whatever it is called.
+_FORMS = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
+    r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
+    r"|\bsk-(?:proj-|ant-|live-|test-)?[A-Za-z0-9_-]{20,}|\b[rs]k_(?:live|test)_[A-Za-z0-9]{16,}"
+    r"|\bhf_[A-Za-z0-9]{30,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bAIza[0-9A-Za-z_-]{35}"
+    r"|-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"  # a signed token
+)
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@'\"{}<>]*:(?P<word>[^\s/@'\"{}<>$]+)@[\w.-]+", re.IGNORECASE)
+_EXAMPLES = frozenset({"password", "pass", "pwd", "xxx", "***", "secret", "your_password", "<password>"})
 _CERTAIN = re.compile(
     r"(?:^|_)(?:password|passwd|passphrase|pwd|secret|secret_key|api_?key|access_key|private_key|client_secret"
     r"|(?:auth|access|api|bearer|refresh|session|hf|github|gitlab|aws|wandb)_token|credentials?)(?:_\w*)?$",
@@ -18,11 +31,23 @@ _OPAQUE = re.compile(r"[A-Za-z0-9_\-.=+/]{16,}")
 _HARMLESS_WORDS = re.compile(r"_(?:dim|size|len|length|name|column|path|file|env|var|field|feature)s?$", re.IGNORECASE)
 
 
+def has_form(text: str) -> bool:
+    """Whether a text holds what is a credential by its form: a key of a known service, an address with a password."""
+    if _FORMS.search(text):
+        return True
+    found = _URL.search(text)
+    return found is not None and found["word"].lower() not in _EXAMPLES
+
+
 def is_credential(name: str, value: Any) -> bool:
     """Whether the text `value` of a constant called `name` looks like a credential."""
-    if not isinstance(value, (str, bytes)) or not value or _HARMLESS_WORDS.search(name):
+    if not isinstance(value, (str, bytes)) or not value:
         return False
     text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if has_form(text):
+        return True
+    if _HARMLESS_WORDS.search(name):
+        return False
     if _CERTAIN.search(name):
         return True
     # Language models are full of tokens that are no secret: "<pad>", "[UNK]", "the".
@@ -33,6 +58,10 @@ def credential_in(name: str, value: Any, depth: int = 3) -> str | None:
     """Return the path (`NAME` or `NAME['key']`) of the first credential in a constant, or None."""
     if is_credential(name, value):
         return name
+    if depth and isinstance(value, (list, tuple)) and len(value) < 1000:
+        for place, item in enumerate(value):
+            if isinstance(item, (str, bytes)) and is_credential("", item):
+                return f"{name}[{place}]"
     if depth and isinstance(value, Mapping):
         for key, item in value.items():
             if isinstance(key, str):
@@ -43,8 +72,21 @@ def credential_in(name: str, value: Any, depth: int = 3) -> str | None:
 
 
 def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
-    """Names under which a statement, `text` its source, spells credentials out: assignments, keywords and defaults."""
-    if not _HINT.search(text):
+    """Names under which a statement, `text` its source, spells credentials out: assignments, keywords and defaults.
+
+    Comments count, too; lines that say that they hold none do not.
+    """
+    lines = text.splitlines()
+    harmless = {line for line in lines if HARMLESS in line}
+    for line in lines:
+        if line not in harmless and has_form(line):
+            yield line.strip()[:12] + "…"
+            return
+        said = re.fullmatch(r"\s*#\s*(\w+)\s*=\s*(['\"])(.+)\2.*", line)
+        if said and line not in harmless and is_credential(said[1], said[3]):
+            yield f"{said[1]}, commented out"
+            return
+    if not _HINT.search(text) or any(HARMLESS in line for line in lines if len(lines) == 1):
         return
     for inner in ast.walk(node):
         if isinstance(inner, ast.Assign):
@@ -63,8 +105,24 @@ def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
             continue
         for target, value in pairs:
             name = target.id if isinstance(target, ast.Name) else getattr(target, "attr", "")
-            if isinstance(value, ast.Constant) and isinstance(name, str) and is_credential(name, value.value):
+            if not isinstance(value, ast.Constant) or not isinstance(name, str):
+                continue
+            excused = any(str(value.value) in line for line in harmless)
+            if is_credential(name, value.value) and not excused:
                 yield name
+
+
+def credentials_in_file(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each credential that a file of Python source, or of data, spells out."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if HARMLESS in line or (not _HINT.search(line) and not has_form(line)):
+            continue
+        if has_form(line):
+            yield number, "by its form"
+            continue
+        said = re.search(r"(\w+)['\"]?\s*[=:]\s*(['\"])(.+?)\2", line)
+        if said and is_credential(said[1], said[3]):
+            yield number, said[1]
 
 
 def reads_environment(node: ast.AST) -> bool:

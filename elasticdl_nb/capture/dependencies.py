@@ -8,14 +8,20 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
 
+from elasticdl_nb.capture.credentials import HARMLESS_CURE, credentials_in_file
+from elasticdl_nb.capture.describe import code_digest
+from elasticdl_nb.capture.live import codes_in
+
 OURS = frozenset({"elasticdl_nb", "elasticdl"})
 INSTALLED_IN = ("site-packages", "dist-packages")
 MAX_FILES = 500
+LARGEST_DATA = 20 * 2**20  # bytes of a data file beside a module
 
 
 @dataclass
@@ -24,14 +30,27 @@ class Dependencies:
 
     requirements: list[str] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # where data files are that stand beside modules
+    problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def find_dependencies(source: str, installs: Iterable[str] = ()) -> Dependencies:
-    """Follow the imports of `source` and of the local modules it imports; `installs` are what a cell gave pip."""
+def find_dependencies(
+    source: str,
+    installs: Iterable[str] = (),
+    modules: Iterable[str] = (),
+    namespace: Mapping[str, object] | None = None,
+) -> Dependencies:
+    """Follow the imports of `source` and of the local modules it imports; `installs` are what a cell gave pip.
+
+    `modules` are others that are needed, and `namespace` has those that no import finds.
+    """
     found = Dependencies()
     distributions: set[str] = set()
-    waiting, seen = [*_imported(source)], set(sys.stdlib_module_names | OURS)
+    waiting, seen = (
+        [*_imported(source), *(module.partition(".")[0] for module in modules)],
+        {*sys.stdlib_module_names, *OURS, "__main__"},
+    )
     while waiting:
         top = waiting.pop(0)
         if top in seen:
@@ -39,12 +58,20 @@ def find_dependencies(source: str, installs: Iterable[str] = ()) -> Dependencies
         seen.add(top)
         spec = _spec(top)
         if spec is None:
+            loaded = sys.modules.get(top) or (namespace or {}).get(top)
+            file = getattr(loaded, "__file__", None)
+            if isinstance(loaded, types.ModuleType) and file and file.endswith(".py"):
+                found.modules[f"{top}.py"] = _read(file)  # loaded from a place that no import looks at
+                waiting += _imported(found.modules[f"{top}.py"])
             continue
         if _is_local(spec):
-            files = _local_files(top, spec, found)
+            everything = _local_files(top, spec, found)
+            files = _needed_files(top, everything, [source, *found.modules.values()], modules)
             found.modules |= files
             for text in files.values():
                 waiting += _imported(text)
+            found.warnings += _left_out(everything, files)
+            _data_files(top, spec, files, found)
         else:
             distributions.update(_distribution_of(top))
     found.requirements = _requirement_lines(distributions, installs, found)
@@ -56,6 +83,12 @@ def _imported(source: str) -> Iterator[str]:
         tree = ast.parse(source)
     except SyntaxError:
         return
+    if "import_module" in source or "__import__" in source:
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant):
+                name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                if name in ("import_module", "__import__") and isinstance(call.args[0].value, str):
+                    yield call.args[0].value.partition(".")[0]
     for node in _statements(tree.body):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -85,6 +118,137 @@ def _is_local(spec: ModuleSpec) -> bool:
     if spec.origin in ("built-in", "frozen") or not places:
         return False
     parts = os.path.normpath(places[0]).split(os.sep)
+    return not any(name in parts for name in INSTALLED_IN)
+
+
+def _needed_files(top: str, files: dict[str, str], sources: Iterable[str], modules: Iterable[str]) -> dict[str, str]:
+    """Of a package's files, those that imports lead to: what else lies in its folder stays there."""
+    names = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in files}
+    dynamic = any("import_module" in text or "__import__" in text or "pkgutil" in text for text in files.values())
+    if len(files) <= 1 or dynamic:
+        return files
+    waiting = [name for source in sources for name in _full_names(source, "")]
+    waiting += [name for name in modules if name.partition(".")[0] == top]
+    waiting += [name for name in sys.modules if name in names and "." in name and _is_used(name, sources)]
+    kept: dict[str, str] = {}
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        while name:  # a module brings the packages around it
+            if name in names and name not in seen:
+                seen.add(name)
+                kept[names[name]] = files[names[name]]
+                package = name if names[name].endswith("/__init__.py") else name.rpartition(".")[0]
+                waiting += _full_names(files[names[name]], package)
+            name = name.rpartition(".")[0]
+    return dict(sorted(kept.items()))
+
+
+def _left_out(everything: Mapping[str, str], files: Mapping[str, str]) -> Iterator[str]:
+    """Say which files stay behind that hold credentials: people should know that they are not shipped."""
+    for path in everything.keys() - files.keys():
+        for line, name in credentials_in_file(everything[path]):
+            yield f"{path} is not packaged, for no import leads to it; its line {line} looks like a credential ({name})"
+            break
+
+
+def _is_used(name: str, sources: Iterable[str]) -> bool:
+    """Whether a module that something else has imported is used as an attribute of its package."""
+    return any(re.search(rf"\b{re.escape(name)}\b", text) for text in sources)
+
+
+def _full_names(source: str, package: str) -> list[str]:
+    """Every module, and member of a module, that a source imports, by its full name."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return []
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            home = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*home, *([node.module] if node.module else [])])
+            names += [module, *(f"{module}.{alias.name}" for alias in node.names)]
+    return names
+
+
+def _data_files(top: str, spec: ModuleSpec, files: Mapping[str, str], found: Dependencies) -> None:
+    """Files beside a package's modules that these name: what they read is as much a part of it."""
+    text = "\n".join(files.values())
+    for root in spec.submodule_search_locations or ():
+        for folder, folders, names in os.walk(root):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__pycache__")))
+            for name in sorted(names):
+                path = os.path.join(folder, name)
+                suffix = os.path.splitext(name)[1]
+                if (
+                    suffix in (".py", ".pyc")
+                    or name.startswith(".")
+                    or not (name in text or (suffix and f"*{suffix}" in text))
+                ):
+                    continue
+                target = os.path.join(top, os.path.relpath(path, root)).replace(os.sep, "/")
+                if os.path.getsize(path) > LARGEST_DATA:
+                    found.warnings.append(f"{target} has more than {LARGEST_DATA >> 20} MB: it is not packaged")
+                else:
+                    found.files[target] = path
+
+
+def problems_of_files(found: Dependencies) -> list[str]:
+    """Return what is wrong with files that would be shipped: credentials, and other source than was imported."""
+    problems = []
+    for path, text in found.modules.items():
+        for line, name in credentials_in_file(text):
+            problems.append(
+                f"{path}, line {line}, spells out what looks like a credential ({name}); read it from os.environ and "
+                f"pass it with --envs{HARMLESS_CURE}"
+            )
+            break
+        problems += _changed_on_disk(path, text)
+    for path, place in found.files.items():
+        with open(place, encoding="utf-8", errors="ignore") as file:
+            for line, name in credentials_in_file(file.read(1 << 20)):
+                problems.append(f"{path}, line {line}, holds what looks like a credential ({name}); take it out")
+                break
+    return problems
+
+
+def _changed_on_disk(path: str, text: str) -> Iterator[str]:
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    module = sys.modules.get(name)
+    if module is None:
+        return
+    try:
+        written = {
+            code.co_qualname: code_digest(code) for code in codes_in(compile(text, path, "exec", dont_inherit=True))
+        }
+    except SyntaxError:
+        return
+    for key, value in vars(module).items():
+        functions = {key: value} if isinstance(value, types.FunctionType) else {}
+        if isinstance(value, type) and value.__module__ == name:
+            functions = {
+                f"{key}.{one}": member for one, member in vars(value).items() if isinstance(member, types.FunctionType)
+            }
+        for function in functions.values():
+            code = function.__code__
+            same_file = os.path.basename(code.co_filename) == os.path.basename(path)
+            if function.__module__ == name and same_file and written.get(code.co_qualname) != code_digest(code):
+                yield (
+                    f"{path} is not what was imported: {code.co_qualname} is another function in the file than in the "
+                    f"notebook; run importlib.reload({name}), or restart the kernel"
+                )
+                return
+
+
+def is_local_module(module: types.ModuleType) -> bool:
+    """Whether a loaded module is the user's own, not an installed one."""
+    file = getattr(module, "__file__", None)
+    if not file or module.__name__.partition(".")[0] in OURS or module.__name__ in sys.stdlib_module_names:
+        return False
+    parts = os.path.normpath(file).split(os.sep)
     return not any(name in parts for name in INSTALLED_IN)
 
 

@@ -32,11 +32,11 @@ def defines(piece: Piece, value: Any) -> bool | None:
         return _same_constants(node, value) and any(
             _same_methods(node, body, methods) for body in _compilations(piece, node.name, flags)
         )
-    function = _function(value)
+    function = function_of(value)
     if function is None or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return None
     code = function.__code__
-    return any(_same_code(written, code) for written in _compilations(piece, code.co_name, code.co_flags))
+    return any(same_code(written, code) for written in _compilations(piece, code.co_name, code.co_flags))
 
 
 def members(value: Any, depth: int = 2) -> Iterator[Any]:
@@ -68,7 +68,8 @@ def reference(name: str, live: Any) -> str | None:
     return f"from {module} import {qualname}" + ("" if qualname == name else f" as {name}")
 
 
-def _function(value: Any) -> types.FunctionType | None:
+def function_of(value: Any) -> types.FunctionType | None:
+    """Return the function behind decorators and descriptors, or None."""
     if isinstance(value, (staticmethod, classmethod)):
         value = value.__func__
     elif isinstance(value, property):
@@ -86,7 +87,7 @@ def _methods(value: type) -> dict[str, types.CodeType]:
     """The code of the functions that the class statement itself defined."""
     codes = {}
     for attribute in vars(value).values():
-        function = _function(attribute)
+        function = function_of(attribute)
         # Methods that dataclasses and the like generate have no file.
         if function is not None and not function.__code__.co_filename.startswith("<string>"):
             codes[function.__name__] = function.__code__
@@ -95,11 +96,11 @@ def _methods(value: type) -> dict[str, types.CodeType]:
 
 def _same_methods(node: ast.ClassDef, body: types.CodeType, live: dict[str, types.CodeType]) -> bool:
     written: dict[str, list[types.CodeType]] = {}
-    for code in _codes(body, deep=False):
+    for code in codes_in(body, deep=False):
         written.setdefault(code.co_name, []).append(code)
     if set(live) != {name for name in written if not name.startswith("<") and not _is_class_in(node, name)}:
         return False
-    return all(any(_same_code(code, candidate) for candidate in written[name]) for name, code in live.items())
+    return all(any(same_code(code, candidate) for candidate in written[name]) for name, code in live.items())
 
 
 def _is_class_in(node: ast.ClassDef, name: str) -> bool:
@@ -128,11 +129,11 @@ def _compilations(piece: Piece, name: str, flags: int) -> Iterator[types.CodeTyp
 
     The two differ: calls on a module that the same unit imports are compiled in another way.
     """
-    for code in _codes(_compiled(piece.text, flags & _FUTURE_FLAGS)):
+    for code in codes_in(_compiled(piece.text, flags & _FUTURE_FLAGS)):
         if code.co_name == name:
             yield code
     start, end = first_line(piece.node), piece.node.end_lineno or piece.node.lineno
-    for code in _codes(_compiled(piece.unit, flags & _FUTURE_FLAGS)):
+    for code in codes_in(_compiled(piece.unit, flags & _FUTURE_FLAGS)):
         if code.co_name == name and start <= code.co_firstlineno <= end:
             yield code
 
@@ -145,15 +146,17 @@ def _compiled(text: str, flags: int) -> types.CodeType:
     return code
 
 
-def _codes(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:
+def codes_in(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:
+    """Yield every code inside another."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
             if deep:
-                yield from _codes(constant)
+                yield from codes_in(constant)
 
 
-def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
+def same_code(left: types.CodeType, right: types.CodeType) -> bool:
+    """Whether two codes do the same, wherever they stand."""
     same = (
         left.co_code == right.co_code
         and left.co_names == right.co_names
@@ -162,8 +165,16 @@ def _same_code(left: types.CodeType, right: types.CodeType) -> bool:
         and len(left.co_consts) == len(right.co_consts)
     )
     return same and all(
-        _same_code(one, other)
+        same_code(one, other)
         if isinstance(one, types.CodeType) and isinstance(other, types.CodeType)
         else repr(one) == repr(other)
         for one, other in zip(left.co_consts, right.co_consts, strict=True)
+    )
+
+
+def same_function(piece: Piece, node: ast.FunctionDef | ast.AsyncFunctionDef, value: types.FunctionType) -> bool:
+    """Whether a function was made by that definition inside the statement."""
+    code = value.__code__
+    return code.co_name == node.name and any(
+        same_code(written, code) for written in _compilations(piece, node.name, code.co_flags)
     )

@@ -17,12 +17,13 @@ from elasticdl_nb.capture.package import capture_cells
 from elasticdl_nb.runtime.errors import CaptureError
 
 
-def capture_objects(objects: Mapping[str, Any]) -> Captured:
+def capture_objects(objects: Mapping[str, Any], *, scratch: bool = False, most_bytes: float = 2 << 30) -> Captured:
     """Return a module that defines each object under its key.
 
     Objects may be defined in the running script (its file is read; what stands under `if __name__ == "__main__":` is
     taken only where it is needed), in a notebook or IPython session (its history is read), or in an importable module
-    (imported; shipped if it is a local one). Raises CaptureError for what cannot be found there by a global name.
+    (imported; shipped if it is a local one). `scratch` and `most_bytes` are those of `capture_cells`. Raises
+    CaptureError for what cannot be found there by a global name.
     """
     main = sys.modules["__main__"]
     cells, transform, directory = _executed(main)
@@ -47,7 +48,10 @@ def capture_objects(objects: Mapping[str, Any]) -> Captured:
             aliases[key] = expression
     if problems:
         raise CaptureError(problems)
-    return capture_cells(cells, namespace, names, transform=transform, directory=directory, aliases=aliases)
+    return capture_cells(
+        cells, namespace, names, transform=transform, directory=directory, aliases=aliases, scratch=scratch,
+        most_bytes=most_bytes,
+    )  # fmt: skip
 
 
 def _executed(main: types.ModuleType) -> tuple[list[Cell], Transform, str]:
@@ -88,7 +92,7 @@ def _expression(key: str, value: Any, namespace: dict[str, Any]) -> str | None:
     qualname = getattr(value, "__qualname__", "")
     module = getattr(value, "__module__", None)
     for owner in (namespace, vars(sys.modules.get(module or "", object)) if module in sys.modules else {}):
-        if qualname and "<locals>" not in qualname and _reach(qualname, owner) == value:
+        if isinstance(qualname, str) and qualname and "<locals>" not in qualname and _reach(qualname, owner) is value:
             return str(qualname)
     same = [name for name, item in namespace.items() if item is value and not name.startswith("_")]
     if same and not isinstance(value, (int, str, float, bool, type(None))):

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from elasticdl_nb.capture.captured import Captured, check
+from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
-from elasticdl_nb.capture.closure import close_over
+from elasticdl_nb.capture.closure import Closure, Search
 from elasticdl_nb.capture.compose import compose
-from elasticdl_nb.capture.dependencies import find_dependencies
-from elasticdl_nb.capture.trace import Trace
+from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
+from elasticdl_nb.capture.order import Cycle, Line, ordered
+from elasticdl_nb.capture.roots import DATA_CURE, Made, Roots, large, weights
+from elasticdl_nb.capture.settings import Settings, find_settings
+from elasticdl_nb.capture.statements import Statement
+from elasticdl_nb.capture.trace import END, Trace
 from elasticdl_nb.runtime.errors import CaptureError
 
 
@@ -22,24 +26,81 @@ def capture_cells(
     transform: Transform = str,
     directory: str = ".",
     aliases: Mapping[str, str] | None = None,
+    scratch: bool = False,
+    most_bytes: float = 2 << 30,
 ) -> Captured:
     """Return the module that defines `names` as the cells left them.
 
-    `cells` are in the order in which they were executed; `namespace` is what the names mean now and decides wherever
-    history alone is ambiguous. `transform` turns the body of a cell magic into Python; `directory` is where `%run`
-    finds its files; `aliases` are further names of the module, each with the expression it stands for. Raises
-    CaptureError, which lists everything that cannot be packaged.
+    `cells` are in the order in which they were executed; `namespace` is what the names mean now. `transform` turns the
+    body of a cell magic into Python; `directory` is where `%run` finds its files; `aliases` are further names of the
+    module, each with the expression it stands for. With `scratch`, models begin with initial weights; `most_bytes`
+    bounds the size of all values. Raises CaptureError, which lists everything that cannot be packaged.
     """
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
     trace = Trace(execution.pieces, namespace)
-    closure = close_over(trace, wanted)
+    closure, roots, lines, settings = sliced(trace, wanted, scratch)
     if closure.problems:
         raise CaptureError(closure.problems)
     shown = list(dict.fromkeys([*(aliases or {}), *wanted]))
-    source, numbers = compose(trace, closure, shown, aliases or {})
-    dependencies = find_dependencies(source, execution.installs)
-    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings]))
-    captured = Captured(source, dependencies.requirements, dependencies.modules, warnings, numbers)
+    source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
+    modules = {module for root in roots.all if root.survey for module in root.survey.modules}
+    dependencies = find_dependencies(source, execution.installs, modules, namespace)
+    if wrong := problems_of_files(dependencies):
+        raise CaptureError(wrong)
+    notes, remarks = weights(roots.all, scratch)
+    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *large(roots.all), *remarks]))
+    state = StateFiles()
+    for line in lines:
+        if isinstance(line, Made) and line.write is not None:
+            state.write(line.file, line.write)
+    if state.size > most_bytes:
+        raise CaptureError([_too_much(state, most_bytes)])
+    names_here = dict.fromkeys(name for line in lines for name in sorted(line.binds) if not _is_import(line))
+    living = {name: namespace[name] for name in names_here if name in namespace}
+    places = {name: line.piece.place for line in lines if line.piece for name in line.binds}
+    captured = Captured(
+        source,
+        dependencies.requirements,
+        dependencies.modules,
+        warnings,
+        numbers,
+        state,
+        living,
+        places,
+        tuple(notes),
+        dependencies.files,
+    )
     check(captured)
     return captured
+
+
+def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roots, list[Line], Settings]:
+    """Return what the names need and the lines that make it, in order, and settings; problems are in the closure."""
+    search = Search(trace, scratch)
+    for name in wanted:
+        search.need(name, END, "")
+    search.finish()
+    settings = find_settings(trace, search)
+    while not search.result.problems:
+        try:
+            return search.result, search.roots, ordered(trace, search.result, search.roots.made()), settings
+        except Cycle as cycle:
+            if not search.split(line for line in cycle.lines if isinstance(line, Made)):
+                names = sorted({name for line in cycle.lines for name in line.binds})
+                search.result.problems.append(
+                    f"{', '.join(names)} need each other while they are made; build one of them in a function"
+                )
+    return search.result, search.roots, [], settings
+
+
+def _is_import(line: Line) -> bool:
+    return isinstance(line, Statement) and line.is_import
+
+
+def _too_much(state: StateFiles, most_bytes: float) -> str:
+    size, most = (f"{number / 2**20:,.0f} MB" for number in (state.size, most_bytes))
+    return (
+        f"the values that the model needs are {size}, more than the {most} that --max_state_mb allows; the largest are "
+        f"{', '.join(state.largest())}. Allow more; {DATA_CURE}"
+    )

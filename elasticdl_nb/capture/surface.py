@@ -7,62 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-# Methods of a model that train or look at it: running them again is no part of its definition.
-OBSERVING_METHODS = frozenset(
-    {
-        *("fit", "fit_generator", "train", "train_on_batch", "evaluate", "predict", "test", "score", "summary", "plot"),
-        *("show", "save", "save_weights", "load_weights", "export", "run", "wait", "submit"),
-    }
-)
-CHANGING_METHODS = frozenset(
-    [
-        "add",
-        "add_metric",
-        "append",
-        "appendleft",
-        "clear",
-        "compile",
-        "build",
-        "adapt",
-        "discard",
-        "extend",
-        "extendleft",
-        "insert",
-        "insort",
-        "pop",
-        "popitem",
-        "register",
-        "remove",
-        "reverse",
-        "setdefault",
-        "sort",
-        "subtract",
-        "update",
-        "__setitem__",
-        "__delitem__",
-    ]
-)
-
 
 @dataclass(frozen=True)
 class Surface:
     """What a statement does when it is executed, calls not looked into."""
 
     binds: frozenset[str]
-    deletes: frozenset[str]
-    assigns_into: frozenset[str]  # roots of `root.a.b = …`, `root[k] = …`, `del root[k]`, `setattr(root, …)`
-    method_calls: frozenset[tuple[str, str]]  # `root.a.method(…)` as (root, method)
-    bare_calls: frozenset[tuple[str, str]]  # … of those, the ones that are a whole statement
     decorators: frozenset[str]  # roots of `@root` and `@root.method(…)`
     bases: frozenset[str]
     calls: frozenset[str]  # names that are called, decorators included
-    arguments: frozenset[tuple[str, int | str, str]]  # `function(…, name, key=name)`: function, position or key, name
     awaits: bool
-
-    @property
-    def changes(self) -> frozenset[str]:
-        """Names whose objects the statement seems to change, by its syntax."""
-        return self.assigns_into | {root for root, method in self.method_calls if method in CHANGING_METHODS}
 
 
 def root_name(node: ast.expr) -> str | None:
@@ -80,14 +34,9 @@ def surface_of(node: ast.stmt, everywhere: bool = False) -> Surface:
     found = visitor.found
     return Surface(
         frozenset(found.binds),
-        frozenset(found.deletes),
-        frozenset(found.assigns_into),
-        frozenset(found.method_calls),
-        frozenset(found.bare_calls),
         frozenset(found.decorators),
         frozenset(found.bases),
         frozenset(found.calls),
-        frozenset(found.arguments),
         found.awaits,
     )
 
@@ -95,14 +44,9 @@ def surface_of(node: ast.stmt, everywhere: bool = False) -> Surface:
 @dataclass
 class _Findings:
     binds: set[str] = field(default_factory=set)
-    deletes: set[str] = field(default_factory=set)
-    assigns_into: set[str] = field(default_factory=set)
-    method_calls: set[tuple[str, str]] = field(default_factory=set)
-    bare_calls: set[tuple[str, str]] = field(default_factory=set)
     decorators: set[str] = field(default_factory=set)
     bases: set[str] = field(default_factory=set)
     calls: set[str] = field(default_factory=set)
-    arguments: set[tuple[str, int | str, str]] = field(default_factory=set)
     awaits: bool = False
 
 
@@ -121,20 +65,18 @@ class _SurfaceVisitor(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Store):
             self.bind(node.id)
-        elif isinstance(node.ctx, ast.Del) and not self.local_depth:
-            self.found.deletes.add(node.id)
 
     def visit_alias(self, node: ast.alias) -> None:
         if node.name != "*":
             self.bind(node.asname or node.name.partition(".")[0])
 
-    def visit_Attribute(self, node: ast.Attribute | ast.Subscript) -> None:
-        root = root_name(node)
-        if root and not isinstance(node.ctx, ast.Load):
-            self.found.assigns_into.add(root)
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        self.bind(node.name)
         self.generic_visit(node)
 
-    visit_Subscript = visit_Attribute  # noqa: N815
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        self.bind(node.rest)
+        self.generic_visit(node)
 
     def visit_MatchAs(self, node: ast.MatchAs) -> None:
         self.bind(node.name)
@@ -143,41 +85,10 @@ class _SurfaceVisitor(ast.NodeVisitor):
     def visit_MatchStar(self, node: ast.MatchStar) -> None:
         self.bind(node.name)
 
-    def visit_Expr(self, node: ast.Expr) -> None:
-        call = node.value
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and root_name(call.func):
-            self.found.bare_calls.add((root_name(call.func) or "", call.func.attr))
-        self.generic_visit(node)
-
-    def visit_For(self, node: ast.For) -> None:
-        before = set(self.found.assigns_into)
-        self.generic_visit(node)
-        items = {inner.id for inner in ast.walk(node.target) if isinstance(inner, ast.Name)}
-        if items & (self.found.assigns_into - before):
-            # What is assigned to its items, the collection holds.
-            iterated = (inner.id for inner in ast.walk(node.iter) if isinstance(inner, ast.Name))
-            self.found.assigns_into.update(iterated)
-
-    def visit_withitem(self, node: ast.withitem) -> None:
-        if isinstance(node.context_expr, ast.Name):
-            self.found.bare_calls.add((node.context_expr.id, "__enter__"))
-            self.found.method_calls.add((node.context_expr.id, "__enter__"))
-        self.generic_visit(node)
-
     def visit_Call(self, node: ast.Call) -> None:
         root = root_name(node.func)
         if root:
             self.found.calls.add(root)
-            if isinstance(node.func, ast.Attribute):
-                self.found.method_calls.add((root, node.func.attr))
-            elif root in ("setattr", "delattr") and node.args and root_name(node.args[0]):
-                self.found.assigns_into.add(root_name(node.args[0]) or "")
-        if isinstance(node.func, ast.Name):
-            given: list[tuple[int | str, ast.expr]] = [*enumerate(node.args)]
-            given += [(keyword.arg or "", keyword.value) for keyword in node.keywords]
-            self.found.arguments.update(
-                (node.func.id, place, item.id) for place, item in given if isinstance(item, ast.Name)
-            )
         self.generic_visit(node)
 
     def visit_Await(self, node: ast.Await) -> None:
@@ -230,8 +141,6 @@ class _SurfaceVisitor(ast.NodeVisitor):
                 self.found.decorators.add(root)
             if root:
                 self.found.calls.add(root)
-                if isinstance(decorator, ast.Attribute):
-                    self.found.method_calls.add((root, decorator.attr))
             self.visit(decorator)
 
     def nested(self, nodes: list[ast.stmt] | list[ast.expr] | Iterator[ast.AST]) -> None:

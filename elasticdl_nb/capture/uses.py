@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import symtable
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from elasticdl_nb.capture.surface import CHANGING_METHODS, OBSERVING_METHODS, Surface, surface_of
+from elasticdl_nb.capture.surface import surface_of
 
 LAZY_ANNOTATIONS = "from __future__ import annotations"
 COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
@@ -21,10 +21,7 @@ class Uses:
     now: dict[str, str]  # needed while the statement is executed
     late: dict[str, str]  # needed when functions that it defines are called
     optional: frozenset[str]  # named in string annotations only
-    late_changes: frozenset[str]  # globals that its functions assign or change
     late_calls: frozenset[str]  # globals that its functions call
-    changed_parameters: frozenset[int | str]  # of a function: positions and names of the parameters that it changes
-    passed_on: frozenset[tuple[str, int | str, str]]  # of a function: `Surface.arguments` that are its parameters
 
 
 @lru_cache(maxsize=8192)
@@ -32,7 +29,6 @@ def uses_of(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
     """Read the symbol table of the statement."""
     now: dict[str, str] = {}
     late: dict[str, str] = {}
-    late_assigned: set[str] = set()
     top = symtable.symtable(f"{LAZY_ANNOTATIONS}\n{text}" if lazy_annotations else text, "<cell>", "exec")
 
     def walk(table: symtable.SymbolTable, where: str, deferred: bool) -> None:
@@ -42,8 +38,6 @@ def uses_of(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
                 continue
             if symbol.is_referenced():
                 (late if deferred else now).setdefault(name, where)
-            if deferred and symbol.is_assigned():
-                late_assigned.add(name)
         for child in table.get_children():
             kind, name = _kind(child), child.get_name()
             # A generator is counted as run at once, like the other comprehensions: usually something consumes it.
@@ -54,6 +48,9 @@ def uses_of(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
     walk(top, "", False)
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
         now.setdefault(node.target.id, "")
+    for handler in (inner for inner in ast.walk(node) if isinstance(inner, ast.ExceptHandler)):
+        if handler.name:
+            now.pop(handler.name, None)
     if isinstance(node, (ast.For, ast.AsyncFor)):
         for target in ast.walk(node.target):
             if isinstance(target, ast.Name):
@@ -67,34 +64,8 @@ def uses_of(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
         now,
         late,
         frozenset(_annotation_names(node, text, lazy_annotations) - now.keys() - late.keys()),
-        frozenset((found.changes & late.keys()) | late_assigned),
         frozenset(found.calls & late.keys()),
-        _changed_parameters(node, found),
-        frozenset(one for one in found.arguments if one[2] in _parameters(node)),
     )
-
-
-def _parameters(node: ast.stmt) -> list[str]:
-    """Names of a function's parameters, those that may be given by position first and in order."""
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return []
-    found = node.args
-    return [parameter.arg for parameter in (*found.posonlyargs, *found.args, *found.kwonlyargs)]
-
-
-def places_of(node: ast.stmt, names: Collection[str]) -> frozenset[int | str]:
-    """Return the positions and the keywords by which a function takes the parameters of these names."""
-    places = enumerate(_parameters(node))
-    return frozenset(place for position, name in places if name in names for place in (position, name))
-
-
-def _changed_parameters(node: ast.stmt, found: Surface) -> frozenset[int | str]:
-    if OBSERVING_METHODS & {method for _, method in found.method_calls}:
-        return frozenset()
-    changed = found.assigns_into | {
-        root for root, method in found.method_calls if method in CHANGING_METHODS - {"compile", "build", "adapt"}
-    }
-    return places_of(node, changed)
 
 
 def _read_before_set(body: list[ast.stmt]) -> Iterator[str]:

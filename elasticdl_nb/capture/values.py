@@ -4,103 +4,64 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import collections
+import dataclasses
 import datetime
 import decimal
+import enum
 import fractions
 import functools
-import io
+import inspect
 import math
 import os
 import pathlib
-import re
+import sys
 import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-MAX_SOURCE = 256 * 1024  # characters
-MAX_ARRAY = 512  # elements
+MAX_SOURCE = 2_000  # characters
+MAX_ARRAY = 64  # elements
 
 _PLAIN = (bool, int, str, bytes, complex, type(None), type(...))
-_DATA_CLASSES = {
-    "pandas": {"DataFrame", "Series", "Index", "ExtensionArray", "DataFrameGroupBy", "TextFileReader"},
-    "polars": {"DataFrame", "LazyFrame", "Series"},
-    "pyarrow": {"_Tabular", "Array", "ChunkedArray", "_PandasConvertible"},
-    "numpy": {"ndarray", "NpzFile"},
-    "scipy": {"_spbase", "spmatrix"},
-    "tensorflow": {"Tensor", "Variable", "DatasetV2", "RaggedTensor", "SparseTensor"},
-    "keras": {"Variable"},
-    "torch": {"Tensor", "Dataset", "DataLoader"},
-    "jax": {"Array"},
-    "jaxlib": {"ArrayImpl"},
-    "xarray": {"DataArray", "Dataset"},
-    "dask": {"DataFrame", "Array"},
-    "datasets": {"Dataset", "DatasetDict", "IterableDataset"},
-    "duckdb": {"DuckDBPyRelation"},
-    "_duckdb": {"DuckDBPyRelation"},
-}
-_HANDLE_CLASSES = {
-    "sqlite3": {"Connection", "Cursor"},
-    "socket": {"socket"},
-    "_socket": {"socket"},
-    "threading": {"Thread"},
-    "_thread": {"lock", "RLock"},
-    "subprocess": {"Popen"},
-    "duckdb": {"DuckDBPyConnection"},
-    "_duckdb": {"DuckDBPyConnection"},
-    "zipfile": {"ZipFile"},
-    "h5py": {"File", "Group", "Dataset"},
-}
-# Aliases under which a written value names the modules it needs, out of the way of the notebook's own names.
-MODULES = {
-    "_argparse": "argparse",
-    "_collections": "collections",
-    "_datetime": "datetime",
-    "_decimal": "decimal",
-    "_fractions": "fractions",
-    "_numpy": "numpy",
-    "_pathlib": "pathlib",
-    "_types": "types",
-}
+_CODE = (types.FunctionType, types.BuiltinFunctionType, type, types.ModuleType)
 
 
 class NotWritable(Exception):
     """The value has no exact and short source."""
 
 
-def write_value(value: Any) -> str | None:
-    """Return an expression that makes an equal value of the same type, or None; `MODULES` says what its names mean."""
+@dataclass
+class Source:
+    """An expression for a value: the names of the package that it uses, and the modules, by their aliases.
+
+    `held` are the objects that it makes anew, by id; other holders of the same objects would have other ones.
+    """
+
+    text: str = ""
+    names: set[str] = field(default_factory=set)
+    modules: dict[str, str] = field(default_factory=dict)
+    held: dict[int, Any] = field(default_factory=dict)
+
+
+def write_value(
+    value: Any, name_of: Callable[[Any], str | None] = lambda value: None, most: int = MAX_SOURCE
+) -> Source | None:
+    """Return an expression that makes an equal value of the same type, or None.
+
+    `name_of` gives the name in the package of objects inside the value: functions, classes and what has a name of its
+    own. It is not asked for the value itself.
+    """
+    writing = _Writing(name_of)
     try:
-        text = _write(value, 0)
-    except NotWritable:
+        writing.source.text = writing.write(value, 0)
+    except (NotWritable, RecursionError):
         return None
-    return text if len(text) <= MAX_SOURCE else None
-
-
-def modules_named(expression: str) -> list[str]:
-    """Return the aliases in `MODULES` that a written value uses."""
-    return [alias for alias in MODULES if re.search(rf"\b{alias}\.", expression)]
-
-
-def data_kind(value: Any, depth: int = 2) -> str | None:
-    """Name the type of data that `value` is or holds, or None if it is not data."""
-    if isinstance(value, type) or (callable(value) and isinstance(value, types.FunctionType)):
+    except Exception:  # a property of some library's or user's class
         return None
-    if _is_a(value, _DATA_CLASSES):
-        return type(value).__name__ if write_value(value) is None else None
-    if depth and isinstance(value, dict):
-        return _held((*value.values(),), depth, type(value).__name__)
-    if depth and isinstance(value, (list, tuple, set, frozenset)):
-        return _held(tuple(value), depth, type(value).__name__)
-    return None
-
-
-def handle_kind(value: Any) -> str | None:
-    """Name the type of an open file, connection, generator, … that cannot be made again elsewhere, or None."""
-    if isinstance(value, io.IOBase):
-        return "an open file"
-    if isinstance(value, (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)):
-        return "a generator" if isinstance(value, types.GeneratorType) else f"a {type(value).__name__}"
-    return f"a {type(value).__name__}" if _is_a(value, _HANDLE_CLASSES) else None
+    return writing.source if len(writing.source.text) <= most else None
 
 
 def is_literal_of(node: ast.expr, value: Any) -> bool:
@@ -111,134 +72,239 @@ def is_literal_of(node: ast.expr, value: Any) -> bool:
         return False
 
 
-def too_large(value: Any) -> bool:
-    """Whether a plain value was refused for its length only."""
-    return isinstance(value, (str, bytes, list, tuple, dict, set, frozenset)) and len(value) > MAX_SOURCE // 64
+def is_immutable(value: Any, depth: int = 4) -> bool:
+    """Whether a value is plain and can never change."""
+    if isinstance(
+        value, (*_PLAIN, float, range, slice, pathlib.PurePath, datetime.date, datetime.time, datetime.timedelta)
+    ):
+        return True
+    if isinstance(value, (decimal.Decimal, fractions.Fraction, enum.Enum, *_CODE)):
+        return True
+    if type(value) in (tuple, frozenset) and depth:
+        return all(is_immutable(item, depth - 1) for item in value)
+    if type(value).__module__ != "numpy" or not hasattr(value, "dtype"):
+        return False
+    return type(value).__name__ not in ("ndarray", "memmap", "recarray", "matrix")
 
 
-def _held(items: tuple[Any, ...], depth: int, kind: str) -> str | None:
-    for item in items[:100]:
-        held = data_kind(item, depth - 1)
-        if held:
-            return f"{kind} of {held}"
-    return None
+class _Writing:
+    def __init__(self, name_of: Callable[[Any], str | None]) -> None:
+        self.name_of = name_of
+        self.source = Source()
+        self.length = 0
 
+    def module(self, name: str) -> str:
+        alias = "_" + name.replace(".", "_")
+        self.source.modules[alias] = name
+        return alias
 
-def _is_a(value: Any, classes: dict[str, set[str]]) -> bool:
-    for parent in type(value).__mro__:
-        if parent.__name__ in classes.get(parent.__module__.partition(".")[0], ()):
-            return True
-    return False
+    def hold(self, value: Any) -> None:
+        if id(value) in self.source.held:
+            raise NotWritable  # twice inside the same value: its source would make two
+        self.source.held[id(value)] = value
 
+    def write(self, value: Any, depth: int) -> str:
+        text = self._write(value, depth)
+        self.length += 2 if len(text) > 2 else len(text)
+        if depth > 12 or self.length > 64 * MAX_SOURCE:
+            raise NotWritable
+        return text
 
-def _write(value: Any, depth: int) -> str:
-    kind = type(value)
-    if depth > 12 or (hasattr(value, "__len__") and kind in _WRITERS and len(value) > MAX_SOURCE):
+    def _write(self, value: Any, depth: int) -> str:
+        kind = type(value)
+        if kind in _PLAIN:
+            return "..." if value is ... else repr(value)
+        if kind is float:
+            return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
+        if depth and not isinstance(value, (tuple, frozenset, float)):
+            name = self.name_of(value)
+            if name is not None:
+                self.source.names.add(name.partition(".")[0])
+                return name
+        if isinstance(value, _CODE) or kind.__name__ == "ufunc" or kind.__name__ == "_ArrayFunctionDispatcher":
+            return self.library(value)
+        writer = _WRITERS.get(kind)
+        if writer is not None:
+            if len(value) > MAX_SOURCE if hasattr(value, "__len__") else False:
+                raise NotWritable
+            if (kind not in (tuple, frozenset, range, slice) and hasattr(value, "__dict__")) or isinstance(
+                value, (list, dict, set, bytearray, collections.deque)
+            ):
+                self.hold(value)
+            return str(writer(self, value, depth))
+        if isinstance(value, pathlib.PurePath):
+            name = "Path" if isinstance(value, pathlib.Path) else kind.__name__
+            return f"{self.module('pathlib')}.{name}({os.fspath(value)!r})"
+        if kind.__module__.startswith("IPython.") and isinstance(value, (list, str)):  # what `x = !command` gives
+            return self.write(list(value) if isinstance(value, list) else str(value), depth)
+        if kind.__module__ == "numpy" or kind.__module__.startswith("numpy.dtypes"):
+            return self.numpy(value)
+        if isinstance(value, enum.Enum) and kind.__members__.get(value.name) is value:
+            return f"{self.own_class(kind)}.{value.name}"
+        if (
+            isinstance(value, tuple)
+            and hasattr(kind, "_fields")
+            and kind.__new__.__qualname__.endswith(f"{kind.__name__}.__new__") is not None
+        ):
+            return self.call(self.own_class(kind), ((name, getattr(value, name)) for name in kind._fields), depth)
+        if dataclasses.is_dataclass(value):
+            return self.dataclass(value, depth)
         raise NotWritable
-    if kind in _PLAIN:
-        return "..." if value is ... else repr(value)
-    if kind is float:
-        return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
-    writer = _WRITERS.get(kind)
-    if writer is not None:
-        return str(writer(value, depth))
-    if isinstance(value, pathlib.PurePath):
-        return f"_pathlib.{'Path' if isinstance(value, pathlib.Path) else kind.__name__}({os.fspath(value)!r})"
-    if kind.__module__.startswith("IPython.") and isinstance(value, (list, str)):  # what `x = !command` gives
-        return _write(list(value) if isinstance(value, list) else str(value), depth)
-    if kind.__module__ == "numpy" or kind.__module__.startswith("numpy.dtypes"):
-        return _write_numpy(value)
-    raise NotWritable
+
+    def own_class(self, kind: type) -> str:
+        name = self.name_of(kind)
+        if name is None:
+            raise NotWritable
+        self.source.names.add(name.partition(".")[0])
+        return name
+
+    def call(self, function: str, pairs: Iterable[tuple[str, Any]], depth: int) -> str:
+        return f"{function}({', '.join(f'{name}={self.write(item, depth + 1)}' for name, item in pairs)})"
+
+    def dataclass(self, value: Any, depth: int) -> str:
+        kind = type(value)
+        fields = dataclasses.fields(value)
+        generated = inspect.unwrap(kind.__init__).__code__.co_filename == "<string>"
+        names = {one.name for one in fields}
+        if (
+            not generated
+            or hasattr(kind, "__post_init__")
+            or not all(one.init for one in fields)
+            or vars(value).keys() != names
+        ):
+            raise NotWritable
+        if "__new__" in vars(kind) or ("__setattr__" in vars(kind) and not kind.__dataclass_params__.frozen):
+            raise NotWritable
+        self.hold(value)
+        return self.call(self.own_class(kind), ((one.name, getattr(value, one.name)) for one in fields), depth)
+
+    def library(self, value: Any) -> str:
+        """A function, class or module of a library, by its name there."""
+        if isinstance(value, types.ModuleType):
+            if sys.modules.get(value.__name__) is not value or value.__name__ == "__main__":
+                raise NotWritable
+            return self.module(value.__name__)
+        name = str(getattr(value, "__qualname__", None) or getattr(value, "__name__", ""))
+        module: str = getattr(value, "__module__", None) or ("numpy" if type(value).__name__ == "ufunc" else "builtins")
+        if (
+            not name.isidentifier()
+            or ("." in module and any(part.startswith("_") for part in module.split(".")))
+            or ".src." in module
+        ):
+            raise NotWritable
+        if getattr(sys.modules.get(module), name, None) is not value or module in ("__main__", "tensorflow"):
+            raise NotWritable
+        if module == "builtins":
+            if self.name_of(value) is None and getattr(builtins, name, None) is value:
+                return name
+            raise NotWritable
+        return f"{self.module(module)}.{name}"
+
+    def numpy(self, value: Any) -> str:
+        dtype = getattr(value, "dtype", None)
+        np = self.module("numpy")
+        if dtype is None:  # a dtype
+            if getattr(value, "kind", "V") not in "biufcSUMm":
+                raise NotWritable
+            return f"{np}.dtype({value.str!r})"
+        if dtype.kind not in "biufcSUMm" or type(value).__name__ not in (
+            "ndarray",
+            type(dtype.type(0)).__name__ if dtype.kind in "biufc" else "",
+            "str_",
+            "bytes_",
+            "datetime64",
+            "timedelta64",
+        ):
+            raise NotWritable
+        if value.size > MAX_ARRAY or dtype.name in ("longdouble", "clongdouble", "float128", "complex256"):
+            raise NotWritable
+        if type(value).__name__ == "ndarray":
+            self.hold(value)
+        plain = value.astype(str) if dtype.kind in "Mm" else value
+        if dtype.kind == "m":
+            plain = value.astype("int64")
+        content = self.write(plain.tolist(), 1)
+        for key in [key for key, held in self.source.held.items() if isinstance(held, list)]:
+            del self.source.held[key]
+        name = dtype.name if dtype.kind in "biufc" and dtype.isnative else dtype.str
+        if value.shape == () and type(value).__name__ != "ndarray":
+            if dtype.kind in "biufc" and dtype.isnative:
+                return f"{np}.{type(value).__name__}({content})"
+            return f"{np}.array({content}, dtype={name!r})[()]"
+        if value.size == 0:
+            return f"{np}.zeros({value.shape!r}, dtype={name!r})"
+        return f"{np}.array({content}, dtype={name!r})"
+
+    def items(self, opening: str, closing: str, value: Any, depth: int) -> str:
+        return opening + ", ".join(self.write(item, depth + 1) for item in value) + closing
+
+    def pairs(self, value: Any, depth: int) -> str:
+        return (
+            "{" + ", ".join(f"{self.write(k, depth + 1)}: {self.write(v, depth + 1)}" for k, v in value.items()) + "}"
+        )
+
+    def set(self, value: Any, depth: int) -> str:
+        ordered = sorted(value, key=lambda item: (type(item).__name__, repr(item)))
+        return self.items("{", "}", ordered, depth) if value else "set()"
+
+    def defaultdict(self, value: Any, depth: int) -> str:
+        factory = value.default_factory
+        if factory not in (list, dict, set, int, float, str, bool, tuple, None):
+            raise NotWritable
+        name = factory.__name__ if factory else None
+        return f"{self.module('collections')}.defaultdict({name}, {self.pairs(value, depth)})"
+
+    def namespace(self, function: str, value: Any, depth: int) -> str:
+        if not all(name.isidentifier() for name in vars(value)):
+            raise NotWritable
+        module, _, name = function.rpartition(".")
+        return self.call(f"{self.module(module)}.{name}", vars(value).items(), depth)
+
+    def dated(self, value: Any, depth: int) -> str:
+        if getattr(value, "tzinfo", None) not in (None, datetime.UTC):
+            raise NotWritable
+        self.module("datetime")
+        return "_" + repr(value)
+
+    def partial(self, value: Any, depth: int) -> str:
+        if vars(value):
+            raise NotWritable
+        self.hold(value)
+        given = [self.write(item, depth + 1) for item in (value.func, *value.args)]
+        given += [f"{name}={self.write(item, depth + 1)}" for name, item in value.keywords.items()]
+        return f"{self.module('functools')}.partial({', '.join(given)})"
 
 
-def _write_numpy(value: Any) -> str:
-    dtype = getattr(value, "dtype", None)
-    if dtype is None:  # a dtype
-        return f"_numpy.dtype({value.str!r})" if value.kind in "biufcSUMm" else _refuse()
-    if dtype.kind not in "biufcSUMm" or type(value).__name__ in ("matrix", "recarray"):
-        raise NotWritable
-    if value.size > MAX_ARRAY:
-        raise NotWritable
-    plain = value.astype(str) if dtype.kind in "Mm" else value
-    if dtype.kind == "m":
-        plain = value.astype("int64")
-    content = _write(plain.tolist(), 1)
-    name = dtype.name if dtype.kind in "biufc" and dtype.isnative else dtype.str
-    if value.shape == () and type(value).__name__ != "ndarray":
-        if dtype.kind in "biufc" and dtype.isnative:
-            return f"_numpy.{type(value).__name__}({content})"
-        return f"_numpy.array({content}, dtype={name!r})[()]"
-    if value.size == 0:
-        return f"_numpy.zeros({value.shape!r}, dtype={name!r})"
-    return f"_numpy.array({content}, dtype={name!r})"
+def _made(module: str, name: str) -> Callable[[_Writing, Any, int], str]:
+    return lambda writing, value, depth: f"{writing.module(module)}.{name}({writing.pairs(value, depth)})"
 
 
-def _refuse() -> str:
-    raise NotWritable
-
-
-def _items(opening: str, closing: str, value: Any, depth: int) -> str:
-    return opening + ", ".join(_write(item, depth + 1) for item in value) + closing
-
-
-def _pairs(value: dict[Any, Any], depth: int) -> str:
-    return "{" + ", ".join(f"{_write(k, depth + 1)}: {_write(v, depth + 1)}" for k, v in value.items()) + "}"
-
-
-def _sorted(value: Any) -> list[Any]:
-    return sorted(value, key=lambda item: (type(item).__name__, repr(item)))
-
-
-def _tuple(value: tuple[Any, ...], depth: int) -> str:
-    return _items("(", ",)" if len(value) == 1 else ")", value, depth)
-
-
-def _set(value: set[Any], depth: int) -> str:
-    return _items("{", "}", _sorted(value), depth) if value else "set()"
-
-
-def _defaultdict(value: Any, depth: int) -> str:
-    factory = value.default_factory
-    if factory not in (list, dict, set, int, float, str, bool, tuple, None):
-        raise NotWritable
-    name = factory.__name__ if factory else None
-    return f"_collections.defaultdict({name}, {_pairs(value, depth)})"
-
-
-def _namespace(module: str, value: Any, depth: int) -> str:
-    if not all(name.isidentifier() for name in vars(value)):
-        raise NotWritable
-    inside = ", ".join(f"{name}={_write(item, depth + 1)}" for name, item in vars(value).items())
-    return f"{module}({inside})"
-
-
-def _dated(value: Any, depth: int) -> str:
-    if getattr(value, "tzinfo", None) not in (None, datetime.UTC):
-        raise NotWritable
-    return "_" + repr(value)
-
-
-_WRITERS: dict[type, Any] = {
-    list: functools.partial(_items, "[", "]"),
-    tuple: _tuple,
-    set: _set,
-    frozenset: lambda value, depth: f"frozenset({_set(set(value), depth) if value else ''})",
-    dict: _pairs,
-    range: lambda value, depth: repr(value),
-    slice: lambda value, depth: (
-        f"slice({_write(value.start, depth)}, {_write(value.stop, depth)}, {_write(value.step, depth)})"
+_WRITERS: dict[type, Callable[[_Writing, Any, int], str]] = {
+    list: lambda writing, value, depth: writing.items("[", "]", value, depth),
+    tuple: lambda writing, value, depth: writing.items("(", ",)" if len(value) == 1 else ")", value, depth),
+    set: _Writing.set,
+    frozenset: lambda writing, value, depth: f"frozenset({writing.set(value, depth) if value else ''})",
+    dict: _Writing.pairs,
+    range: lambda writing, value, depth: repr(value),
+    slice: lambda writing, value, depth: (
+        f"slice({', '.join(writing.write(part, depth) for part in (value.start, value.stop, value.step))})"
     ),
-    bytearray: lambda value, depth: repr(value),
-    collections.OrderedDict: lambda value, depth: f"_collections.OrderedDict({_pairs(value, depth)})",
-    collections.Counter: lambda value, depth: f"_collections.Counter({_pairs(value, depth)})",
-    collections.defaultdict: _defaultdict,
-    collections.deque: lambda value, depth: f"_collections.deque({_items('[', ']', value, depth)}, {value.maxlen})",
-    types.SimpleNamespace: functools.partial(_namespace, "_types.SimpleNamespace"),
-    argparse.Namespace: functools.partial(_namespace, "_argparse.Namespace"),
-    datetime.datetime: _dated,
-    datetime.date: _dated,
-    datetime.time: _dated,
-    datetime.timedelta: _dated,
-    decimal.Decimal: lambda value, depth: f"_decimal.Decimal({str(value)!r})",
-    fractions.Fraction: lambda value, depth: f"_fractions.Fraction({value.numerator}, {value.denominator})",
+    bytearray: lambda writing, value, depth: repr(value),
+    collections.OrderedDict: _made("collections", "OrderedDict"),
+    collections.Counter: _made("collections", "Counter"),
+    collections.defaultdict: _Writing.defaultdict,
+    collections.deque: lambda writing, value, depth: (
+        f"{writing.module('collections')}.deque({writing.items('[', ']', value, depth)}, {value.maxlen})"
+    ),
+    types.SimpleNamespace: lambda writing, value, depth: writing.namespace("types.SimpleNamespace", value, depth),
+    argparse.Namespace: lambda writing, value, depth: writing.namespace("argparse.Namespace", value, depth),
+    datetime.datetime: _Writing.dated,
+    datetime.date: _Writing.dated,
+    datetime.time: _Writing.dated,
+    datetime.timedelta: _Writing.dated,
+    decimal.Decimal: lambda writing, value, depth: f"{writing.module('decimal')}.Decimal({str(value)!r})",
+    fractions.Fraction: lambda writing, value, depth: (
+        f"{writing.module('fractions')}.Fraction({value.numerator}, {value.denominator})"
+    ),
+    functools.partial: _Writing.partial,
 }

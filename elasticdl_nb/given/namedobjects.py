@@ -121,10 +121,10 @@ def _module_and_name(option: str, value: object) -> tuple[str, str]:
         return value.__name__, ""
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
         name = value.__qualname__
-        if value.__name__ == "<lambda>":
+        if "<" in name:  # a lambda, or made by a function or a decorator: the name that it has in its module
             name = _global_name(value, value.__module__) or name
         return value.__module__, name
-    for module_name in list(sys.modules):
+    for module_name in ["__main__", *sys.modules]:
         name = _global_name(value, module_name)
         if name:
             return module_name, name

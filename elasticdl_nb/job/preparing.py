@@ -11,16 +11,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
 from elasticdl_nb.job.naming import make_name, subject_of
-from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.errors import CaptureError, OptionError
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+
+if TYPE_CHECKING:
+    from elasticdl_nb.capture.checking import Check
 
 Tell = Callable[[str], object]
 """Told what is being done now, for people who wait."""
@@ -46,8 +49,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     spec = with_absolute_paths(stated)
     with JobFolder.prepare(_for_keeping(spec)) as folder:
         tell("packaging and checking the model")
-        if kind == "train":
-            _fetch_code(spec, named, folder)
+        check = _fetch_code(spec, named, folder) if kind == "train" else None
         if reader := check_code(spec, folder.zoo):
             # What the data's names mean is the reader's business: they need not be paths.
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
@@ -56,6 +58,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         spec = check_inputs_and_output(spec, reads_files=not reader)
         if kind == "train" and not spec.output:
             spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
+        _finish(check, spec, tell)
         folder.write_spec(_for_keeping(spec))
         yield folder
 
@@ -74,8 +77,9 @@ def _prepared_for_cluster(
     with JobFolder.prepare(_for_keeping(spec)) as folder:
         if spec.kind == "train" and not spec.image_name:
             tell("packaging and checking the model")
-            _fetch_code(spec, named, folder)
+            check = _fetch_code(spec, named, folder)
             check_code(spec, folder.zoo, installed_here=False)
+            _finish(check, spec, tell)
         folder.write_spec(_for_keeping(spec))
         yield folder
 
@@ -90,26 +94,48 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 # ------------------------------------------------------------------ the model's code
 
 
-def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> None:
+def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> Check | None:
+    """Put the model's code into the job's folder; return the check of what was captured, which is under way."""
     if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
         from elasticdl_nb.given.zoosource import fetch_zoo
 
         for note in fetch_zoo(spec.model_zoo, folder.zoo).notes:
             warnings.warn(note, stacklevel=2)
-    if named.captured:
-        _write_captured(named.captured, folder.zoo)
+    return _write_captured(named.captured, folder.zoo, spec) if named.captured else None
 
 
-def _write_captured(objects: dict[str, object], zoo: Path) -> None:
-    from elasticdl_nb.capture import capture_objects, write_zoo
+def _write_captured(objects: dict[str, object], zoo: Path, spec: JobSpec) -> Check | None:
+    from elasticdl_nb.capture import capture_objects, checking, write_zoo
 
-    captured = capture_objects(objects)
-    for warning in captured.warnings:
+    captured = capture_objects(objects, scratch=spec.from_scratch, most_bytes=spec.max_state_mb * 2**20)
+    for warning in (*captured.warnings, *captured.notes):
         warnings.warn(warning, stacklevel=2)
     requirements = zoo / "requirements.txt"
     before = requirements.read_text().splitlines() if requirements.exists() else []
     write_zoo(captured, zoo, CAPTURED_MODULE)
     requirements.write_text("".join(f"{line}\n" for line in [*before, *captured.requirements]))
+    if checking.is_plain(captured):
+        return None
+    return checking.begin_check(captured, objects, os.fspath(zoo), CAPTURED_MODULE)
+
+
+def _finish(check: Check | None, spec: JobSpec, tell: Tell) -> None:
+    """Wait for the check of what was captured; refuse what differs, or warn of it."""
+    if check is None:
+        return
+    from elasticdl_nb.capture.checking import report
+
+    tell("comparing the package with the notebook")
+    try:
+        found = check.finish()
+    except CaptureError as error:
+        if spec.verify:
+            raise
+        found = list(error.problems)
+    if spec.verify:
+        report(found)
+    for difference in found:
+        warnings.warn(difference, stacklevel=2)
 
 
 # ------------------------------------------------------------------ data

@@ -101,6 +101,20 @@ class JobSpec(ClusterOptions):
         group="Model", parse=forms.path, form="DIR", jobs=("evaluate", "predict"), required=True,
     )  # fmt: skip
 
+    from_scratch: bool = option(
+        "Give a model object of a notebook or script initial weights, instead of those that it has there.",
+        group="Model", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
+    )  # fmt: skip
+    verify: bool = option(
+        "Import what was packaged of a notebook or script in a fresh process, compare it with the original, and refuse "
+        "a package that differs. Without it, differences are warnings.",
+        group="Model", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
+    )  # fmt: skip
+    max_state_mb: int = option(
+        "How many megabytes of values (weights, arrays, frames …) a package of a notebook or script may hold.",
+        group="Model", parse=forms.whole(1), form="N", default=2048, jobs=("train",),
+    )  # fmt: skip
+
     # ------------------------------------------------------------ data
     data: tuple[str, ...] = option(
         "The data: a path, glob or URL, or several (RecordIO, TFRecord, CSV, Parquet, Arrow).",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
+import tempfile
 import types
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from elasticdl_nb.capture import Captured
+from elasticdl_nb.capture import Captured, write_zoo
 from elasticdl_nb.magics.capture import CellRecorder, capture
 
 _numbers = itertools.count()
@@ -58,8 +59,12 @@ class Loaded:
 
     def __init__(self, captured: Captured) -> None:
         self.module = types.ModuleType(f"captured_{next(_numbers)}")
-        sys.modules[self.module.__name__] = self.module
-        exec(compile(captured.source, self.module.__name__, "exec", dont_inherit=True), vars(self.module))
+        with tempfile.TemporaryDirectory() as folder:
+            write_zoo(captured, folder, self.module.__name__)
+            self.module.__file__ = f"{folder}/{self.module.__name__}.py"
+            sys.modules[self.module.__name__] = self.module
+            code = compile(captured.source, self.module.__file__, "exec", dont_inherit=True)
+            exec(code, vars(self.module))
 
     def value(self, expression: str) -> Any:
         return eval(expression, vars(self.module))

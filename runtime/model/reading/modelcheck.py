@@ -273,7 +273,8 @@ def _imported(module: Module, statement: ast.AST) -> list[str]:
 
 def _may_compile(zoo: Zoo, module: Module) -> bool:
     """Whether the model may have a loss and an optimizer of its own, through Keras' compile()."""
-    return "compile" in module.mentions
+    # A packaged notebook loads its model objects from files, as they were compiled there.
+    return bool({"compile", "_load"} & set(module.mentions))
 
 
 def _absent(zoo: Zoo, module: Module, model: Found, model_def: str, role: str, otherwise: str) -> str:

@@ -14,6 +14,8 @@ from elasticdl_nb.runtime.errors import OptionError
 LARGEST_FILE = 50 * 2**20
 LARGEST_ZOO = 500 * 2**20
 MOST_FILES = 20_000
+STATE = "state/"
+"""Where a packaged notebook has the values of its objects."""
 
 # Says which of a zoo's files stay out of images, so it is copied along.
 IGNORE_FILE = ".dockerignore"
@@ -67,6 +69,9 @@ def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], opt
     sizes: dict[str, int] = {}
     for name, path in zoo_files(Path(source)):
         size = path.stat().st_size
+        if name.startswith(STATE):  # bounded where it was written, and the module beside it needs all of it
+            chosen.append((name, path))
+            continue
         if size > LARGEST_FILE and not name.endswith(".py"):
             notes.append(f"{name} ({size / 2**20:.0f} MB) is too large for a model zoo and was left out")
             continue

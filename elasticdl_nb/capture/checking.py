@@ -1,0 +1,177 @@
+"""The check of a package before it is used: imported in a fresh process, it must hold what the notebook holds."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from elasticdl_nb.capture.captured import Captured, check, write_zoo
+from elasticdl_nb.capture.describe import Description, code_digest, describe, differences
+from elasticdl_nb.capture.live import codes_in, function_of
+from elasticdl_nb.runtime.errors import CaptureError
+
+IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
+MOST_SHOWN = 10
+_PROGRAM = """
+import importlib, json, os, sys
+root, module, names, compared = json.loads(sys.stdin.readline())
+sys.path.insert(0, root)
+answer = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+loaded = importlib.import_module(module)
+missing = [name for name in names if not hasattr(loaded, name)]
+if missing:
+    sys.exit("the module does not define " + ", ".join(missing))
+from elasticdl_nb.capture.describe import describe
+found = {name: getattr(loaded, name) for name in compared if hasattr(loaded, name)}
+json.dump(describe(found, frozenset({module, "__main__"})), answer)
+answer.flush()
+os._exit(0)  # what the imports left running need not end
+"""
+
+
+@dataclass
+class Check:
+    """A check that is under way: the package is being imported in another process."""
+
+    captured: Captured
+    process: subprocess.Popen[str]
+    root: str
+    living: Description
+
+    def finish(self) -> list[str]:
+        """Wait for its end; return what differs. Raises CaptureError if the package cannot be imported."""
+        try:
+            output, errors = self.process.communicate(timeout=IMPORT_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            self.stop()
+            raise CaptureError([f"importing the packaged module took more than {IMPORT_TIMEOUT:g} s"]) from error
+        if self.process.returncode:
+            lines = errors.replace(self.root + os.sep, "").strip().splitlines()
+            details = "\n      ".join(line for line in lines[-8:] if line.strip())
+            raise CaptureError([f"the packaged module cannot be imported in a fresh process:\n      {details}"])
+        return [self._shown(*one) for one in differences(self.living, json.loads(output))]
+
+    def stop(self) -> None:
+        """Give the check up."""
+        self.process.kill()
+        self.process.communicate()
+
+    def _shown(self, path: str, here: str, there: str) -> str:
+        name = path.split(".")[0].split("[")[0]
+        place = self.captured.places.get(name, "")
+        where = f" ({place})" if place else ""
+        path = re.sub(r"\._(?=[a-z])", ".", path)
+        return f"{path}{where} is {here or 'not there'} in the notebook, and {there or 'not there'} in the package"
+
+
+def begin_check(
+    captured: Captured, names: Iterable[str], root: str, module: str, python: str = sys.executable
+) -> Check:
+    """Start to import the package in `root` in a fresh process, and describe the living objects meanwhile."""
+    living = captured.living
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(
+        [python, "-c", _PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env=environment,
+    )
+    assert process.stdin is not None
+    asked: Any = [root, module, [name.partition(".")[0] for name in names], list(living)]
+    process.stdin.write(json.dumps(asked) + "\n")
+    process.stdin.flush()
+    return Check(captured, process, root, describe(living, frozenset({"__main__"})))
+
+
+def is_plain(captured: Captured) -> bool:
+    """Whether a package holds nothing but what is the notebook's own by its source: no process need compare it.
+
+    Its code is compared with the living functions' here, in this process, without running anything.
+    """
+    if captured.state is not None and captured.state.names:
+        return False
+    tree = ast.parse(captured.source)
+    if not all(_is_plain_statement(node) for node in tree.body):
+        return False
+    made = {code.co_qualname: code_digest(code) for code in codes_in(compile(tree, "<package>", "exec"))}
+    for name, value in captured.living.items():
+        functions: dict[str, Any] = {name: value} if isinstance(value, types.FunctionType) else {}
+        if isinstance(value, type):
+            functions = {f"{name}.{key}": function_of(one) for key, one in vars(value).items()}
+        for qualname, function in functions.items():
+            ours = function is not None and function.__module__ == "__main__"
+            if ours and (qualname not in made or made[qualname] != code_digest(function.__code__)):
+                return False
+    return True
+
+
+def _is_plain_statement(node: ast.stmt) -> bool:
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return True
+    if isinstance(node, ast.Assign):
+        return all(isinstance(one, ast.Name) for one in node.targets) and _is_literal(node.value)
+    if isinstance(node, ast.AnnAssign):
+        return isinstance(node.target, ast.Name) and node.value is not None and _is_literal(node.value)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        defaults = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
+        return not node.decorator_list and all(map(_is_literal, defaults))
+    if isinstance(node, ast.ClassDef):
+        return not node.decorator_list and not node.keywords and all(map(_is_plain_member, node.body))
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_plain_member(node: ast.stmt) -> bool:
+    if isinstance(node, ast.FunctionDef) and node.decorator_list:
+        plain = all(isinstance(one, ast.Name) for one in node.decorator_list)
+        return plain and _is_plain_statement(ast.FunctionDef(**{**vars(node), "decorator_list": []}))
+    return isinstance(node, ast.Pass) or (
+        not isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef)) and _is_plain_statement(node)
+    )
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
+def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:
+    """Import the module in a fresh process, where it must define `names` and hold what the notebook holds.
+
+    Raises CaptureError with what went wrong, or differs: object, attribute and both values. Costs what the module's
+    imports cost: about 4 s for TensorFlow.
+    """
+    check(captured, names)
+    with tempfile.TemporaryDirectory(prefix="elasticdl-check-") as folder:
+        write_zoo(captured, folder, "packaged")
+        report(begin_check(captured, names, os.path.realpath(folder), "packaged", python).finish())
+
+
+def report(found: list[str]) -> None:
+    """Raise CaptureError for what differs, if anything does."""
+    if not found:
+        return
+    more = [f"and {len(found) - MOST_SHOWN} more differences"] if len(found) > MOST_SHOWN else []
+    raise CaptureError(
+        [
+            *found[:MOST_SHOWN],
+            *more,
+            "the package would train another model than the notebook's: build what differs in a function, or pass "
+            "--no_verify to go on all the same",
+        ]
+    )

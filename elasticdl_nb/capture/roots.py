@@ -1,0 +1,351 @@
+"""Values that a package holds: each is written as source, or into a file of its own or one that it shares."""
+
+from __future__ import annotations
+
+import ast
+import re
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from elasticdl_nb.capture import values
+from elasticdl_nb.capture.cells import Piece
+from elasticdl_nb.capture.extract import as_source, find_function
+from elasticdl_nb.capture.live import MISSING
+from elasticdl_nb.capture.state import files, writing
+from elasticdl_nb.capture.state.code import CodeWriter
+from elasticdl_nb.capture.state.rebuilding import CodePath
+from elasticdl_nb.capture.statements import Statement
+from elasticdl_nb.capture.trace import Trace
+from elasticdl_nb.capture.uses import uses_of
+
+DATA_CURE = "pass data with --data, or read it inside the function that uses it"
+HANDLE_CURE = "make it inside the function that uses it"
+
+
+@dataclass(eq=False)
+class Root:
+    """A value under a name, or under `owner.attribute`: `target` says which; it was bound by statement `index`."""
+
+    target: str
+    live: Any
+    index: float
+    piece: Piece | None
+    origin: Statement | None
+    owner: str = ""
+    used_by: str = ""
+    # Made early, and filled at the end: statements of the package change it when they run.
+    refill: bool = False
+    made_by_statement: bool = False
+    source: values.Source | None = None
+    survey: writing.Survey | None = None
+    suffix: str = ""
+    needs: set[str] = field(default_factory=set)
+
+    @property
+    def place(self) -> str:
+        """Where it comes from, as people say it."""
+        return self.piece.place if self.piece else "the notebook's variables"
+
+    @property
+    def held(self) -> dict[int, Any]:
+        """The objects that it makes anew, by id."""
+        if self.survey is not None:
+            return self.survey.held
+        if self.source is not None:
+            return self.source.held
+        return {} if values.is_immutable(self.live) else {id(self.live): self.live}
+
+
+@dataclass(eq=False)
+class Made:
+    """A line of the package that makes values: `needs` are names that must be there before, `binds` those it gives."""
+
+    index: float
+    roots: list[Root]
+    text: str
+    binds: frozenset[str]
+    needs: frozenset[str]
+    modules: dict[str, str]
+    file: str = ""
+    write: Callable[[BinaryIO], None] | None = None
+    last: bool = False
+
+    @property
+    def piece(self) -> Piece | None:
+        """Where it comes from."""
+        return self.roots[0].piece if self.roots else None
+
+
+class Roots:
+    """All values of a package. `ask(name, used_by)` and `refuse(name, used_by, problem)` are the search's."""
+
+    def __init__(
+        self, trace: Trace, ask: Callable[[str, str], None], refuse: Callable[[str, str, str], None], scratch: bool
+    ) -> None:
+        self.trace, self._ask, self._refuse, self.scratch = trace, ask, refuse, scratch
+        self.code = CodeWriter(trace.namespace, self._asked, self._extract)
+        self.all: list[Root] = []
+        self.by_name: dict[str, Root] = {}
+        self.by_id: dict[int, Root] = {}
+        self.extracted: dict[str, Made] = {}
+        self._extracted_codes: dict[types.CodeType, tuple[str, CodePath]] = {}
+        self._looked_at = 0
+        self._current: Root | None = None
+
+    def add(self, root: Root) -> None:
+        """Take a value; one that has another name already is looked up under that."""
+        self.all.append(root)
+        if not root.target.isidentifier():
+            return
+        self.by_name[root.target] = root
+        if not values.is_immutable(root.live) or isinstance(root.live, (types.FunctionType, type)):
+            self.by_id.setdefault(id(root.live), root)
+        if isinstance(root.live, (types.FunctionType, type)) and self.code.is_ours(root.live):
+            name = self.code.find_name(root.live)
+            if name == root.target or name is None:
+                self.code.by_value.add(id(root.live))
+
+    def look_at_new(self) -> bool:
+        """Find out how the values that came since the last time can be written; False if there were none."""
+        fresh = self.all[self._looked_at :]
+        self._looked_at = len(self.all)
+        for root in fresh:
+            self._look_at(root)
+        return bool(fresh)
+
+    def can_refill(self, root: Root) -> bool:
+        """Whether the object may be made first and filled later."""
+        if isinstance(root.live, (list, dict, set)):
+            return True
+        return self.code.is_ours(type(root.live)) and hasattr(root.live, "__dict__")
+
+    def _look_at(self, root: Root) -> None:
+        self._current = root
+        if root.live is MISSING:
+            root.source = values.Source("")
+            return
+        root.source = self._as_source(root)
+        if root.source is None:
+            root.suffix = files.suffix_for(root.live)
+            if root.suffix == ".pkl" or root.suffix == ".json":
+                self._survey(root)
+        self._current = None
+
+    def _as_source(self, root: Root) -> values.Source | None:
+        code = isinstance(root.live, (types.FunctionType, type)) and self.code.is_ours(root.live)
+        if code:
+            name = self._named(root.live, root)
+            return values.Source(name, {name.partition(".")[0]}) if name else None
+        if isinstance(root.live, (staticmethod, classmethod)):
+            name = self._named(root.live.__func__, root)
+            return values.Source(f"{type(root.live).__name__}({name})", {name.partition(".")[0]}) if name else None
+        other = self.by_id.get(id(root.live))
+        if other is not None and other is not root:
+            return values.Source(other.target, {other.target})
+        source = values.write_value(root.live, lambda value: self._named(value, root))
+        if source is not None:
+            for name in source.names:
+                self._asked(name)
+        return source
+
+    def _named(self, value: Any, root: Root) -> str | None:
+        """The name in the package of an object inside a value."""
+        other = self.by_id.get(id(value))
+        if other is not None and other is not root and other.live is value:
+            return other.target
+        code = isinstance(value, (types.FunctionType, type)) or type(value).__name__ in (
+            "_lru_cache_wrapper",
+            "Function",
+        )
+        if not code or not self.code.is_ours(value):
+            return None
+        name = self.code.find_name(value)
+        if name is not None:
+            self._asked(name.partition(".")[0])
+        return name
+
+    def _survey(self, root: Root) -> None:
+        try:
+            root.survey = writing.survey(root.live, self.code)
+        except writing.CannotTravel as error:
+            path = writing.path_to(root.live, error.found, root.target)
+            shown = f"is {error.kind}" if path == root.target else f"holds {error.kind}, as {path}"
+            cure = DATA_CURE if "reads data" in error.kind else HANDLE_CURE
+            self._refuse(root.target, root.used_by, f"{shown}, made in {root.place}: {cure}")
+
+    def _asked(self, name: str) -> None:
+        if self._current is not None:
+            if name != self._current.target:
+                self._current.needs.add(name)
+            self._ask(name, self._current.target)
+
+    def _extract(self, function: types.FunctionType) -> tuple[str, CodePath]:
+        """Put the source of a function that no global name leads to into the package."""
+        code = function.__code__
+        if code in self._extracted_codes:
+            return self._extracted_codes[code]
+        found = find_function(self.trace.statements, function)
+        if found is None:
+            raise writing.CannotTravel(
+                function, f"the function {function.__qualname__}, whose source no executed cell has"
+            )
+        statement, node = found
+        stem = "function" if function.__name__ == "<lambda>" else function.__name__.strip("_") or "function"
+        taken = {*self.trace.namespace, *self.extracted}
+        name = next(one for n in range(1, 1_000_000) if (one := f"_{stem}_{n}") not in taken)
+        text = as_source(node, name, code.co_freevars)
+        needed = uses_of(text, ast.parse(text).body[0], True)
+        root = Root(name, function, statement.index, statement.piece, statement)
+        self.extracted[name] = Made(statement.index, [root], text, frozenset({name}), frozenset(), {})
+        for used in {**needed.late, **needed.now}:
+            self._ask(used, function.__name__)
+        path: CodePath = ((function.__name__, 0),) if code.co_freevars else ()
+        self._extracted_codes[code] = name, path
+        return name, path
+
+    # ------------------------------------------------------------------ lines and files
+
+    def made(self) -> list[Made]:
+        """Return the lines that make all values, in no particular order."""
+        return [*self.extracted.values(), *(line for group in self._groups() for line in self._lines(group))]
+
+    def _groups(self) -> list[list[Root]]:
+        """Values that share what has no name of its own: they are written together."""
+        rewritten = [root for root in self.all if root.source is not None and root.live is not MISSING]
+        for root in rewritten:  # names that have come since may stand for parts of it
+            self._current = root
+            root.source = self._as_source(root) or root.source
+        self._current = None
+        owner: dict[int, int] = {}
+        parent = list(range(len(self.all)))
+
+        def find(place: int) -> int:
+            while parent[place] != place:
+                place = parent[place]
+            return place
+
+        for place, root in enumerate(self.all):
+            for key in root.held:
+                if key in owner:
+                    parent[find(place)] = find(owner[key])
+                else:
+                    owner[key] = place
+        groups: dict[int, list[Root]] = {}
+        for place, root in enumerate(self.all):
+            groups.setdefault(find(place), []).append(root)
+        return list(groups.values())
+
+    def _lines(self, group: list[Root]) -> Iterable[Made]:
+        if len(group) == 1:
+            return self._single(group[0])
+        for root in group:
+            if root.survey is None:
+                self._current = root
+                self._survey(root)
+        self._current = None
+        name = "_".join(root.target for root in group[:3]) + ("_and_more" if len(group) > 3 else "")
+        file = _file_name(name, ".pkl")
+        surveys = [root.survey for root in group if root.survey is not None]
+        together = tuple(root.live for root in group)
+        targets = ", ".join(root.target for root in group)
+        binds = frozenset(root.target for root in group if root.target.isidentifier())
+        needs = frozenset().union(*(root.needs for root in group), {root.owner for root in group if root.owner}) - binds
+        index = max(root.index for root in group)
+        line = Made(
+            index, group, f"{targets} = _load({file!r})", binds, needs, {}, file,
+            lambda out: writing.write(together, out, self.code, surveys, self.scratch),
+        )  # fmt: skip
+        return [line]
+
+    def _single(self, root: Root) -> Iterable[Made]:
+        owner = frozenset({root.owner}) if root.owner else frozenset()
+        binds = frozenset({root.target} if root.target.isidentifier() else ())
+        if root.live is MISSING:
+            return [Made(root.index, [root], f"del {root.target}", binds, owner, {})]
+        if root.refill:
+            return self._refilled(root)
+        if root.source is not None:
+            needs = owner | frozenset(root.source.names)
+            text = f"{root.target} = {root.source.text}"
+            return [Made(root.index, [root], text, binds, needs - {root.target}, root.source.modules)]
+        file = _file_name(root.target, root.suffix)
+        surveys = [root.survey] if root.survey else []
+        line = Made(
+            root.index, [root], f"{root.target} = _load({file!r})", binds, owner | root.needs, {}, file,
+            lambda out: files.write_file(root.live, root.suffix, out, self.code, surveys, self.scratch),
+        )  # fmt: skip
+        return [line]
+
+    def _refilled(self, root: Root) -> Iterable[Made]:
+        binds, lines = frozenset({root.target}), []
+        if not root.made_by_statement:
+            kind = type(root.live)
+            empty = f"{kind.__name__}()" if kind in (list, dict, set) else None
+            if empty is None:
+                name = self.code.find_name(kind) or kind.__name__
+                empty = f"{name}.__new__({name})"
+            lines.append(Made(root.index, [root], f"{root.target} = {empty}", binds, frozenset(), {}))
+        if root.source is not None and type(root.live) in (list, dict, set):
+            text = f"_load({root.source.text}, into={root.target})"
+            lines.append(
+                Made(
+                    root.index,
+                    [root],
+                    text,
+                    frozenset(),
+                    frozenset(root.source.names) | binds,
+                    root.source.modules,
+                    last=True,
+                )
+            )
+            return lines
+        if root.survey is None:
+            self._current = root
+            self._survey(root)
+            self._current = None
+        file = _file_name(root.target, ".pkl")
+        surveys = [root.survey] if root.survey else []
+        lines.append(
+            Made(
+                root.index, [root], f"_load({file!r}, into={root.target})", frozenset(), binds | root.needs, {}, file,
+                lambda out: writing.write_contents(root.live, root.target, out, self.code, surveys), last=True,
+            )
+        )  # fmt: skip
+        return lines
+
+
+def _file_name(target: str, suffix: str) -> str:
+    return re.sub(r"\W+", "_", target.replace(".__", ".")).strip("_")[:80] + suffix
+
+
+def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
+    """Warnings about single values of many bytes."""
+    found = []
+    for root in roots:
+        size = root.survey.size if root.survey else root.live.nbytes if root.suffix == ".npy" else 0
+        if size > limit:
+            kind = type(root.live).__name__
+            found.append(
+                f"{root.target} ({root.place}) is a {kind} of {size / 2**20:,.0f} MB, which travels with the package; "
+                f"{DATA_CURE} if the model does not need it"
+            )
+    return found
+
+
+def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]:
+    """Return notes about models that start from the notebook's weights, and warnings where they must."""
+    notes, warnings = [], []
+    for root in roots:
+        plan = writing.weights_of([root.survey], scratch) if root.survey is not None else None
+        if plan is None:
+            continue
+        if scratch and plan.unknown:
+            kinds = ", ".join(sorted({type(layer).__name__ for layer in plan.unknown}))
+            warnings.append(
+                f"{root.target} keeps weights whose initial values are not known ({kinds}), --from_scratch or not"
+            )
+        elif not scratch and plan.trained:
+            notes.append(f"starts from the notebook's weights of `{root.target}`; pass --from_scratch for initial ones")
+    return notes, warnings

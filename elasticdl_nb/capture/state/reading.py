@@ -1,0 +1,106 @@
+"""Reading state: what a packaged module calls while it is imported."""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import json
+import os
+import pickle
+import platform
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from elasticdl_nb.runtime.errors import ModelError
+
+FOLDER = "state"
+# The namespace of the module that is loading a file; `rebuilding.named` looks names up in it.
+namespaces: contextvars.ContextVar[MutableMapping[str, Any]] = contextvars.ContextVar("namespaces")
+# What remains to be done when all objects of the file are complete.
+afterwards: contextvars.ContextVar[list[Callable[[], None]]] = contextvars.ContextVar("afterwards")
+_ABSENT: Any = object()
+
+
+def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
+    """Return the function that loads the files in `state/` beside the module whose globals are `namespace`.
+
+    `load("x.npy")` returns what the file holds; `load("x.pkl", into=x)` gives an object that exists the state that the
+    file holds, and `load(value, into=x)` the contents of `value`. Raises ModelError for a file that is missing, or was
+    written with other versions of the libraries that its objects belong to.
+    """
+    folder = os.path.join(os.path.dirname(os.path.abspath(namespace["__file__"])), FOLDER)
+
+    def load(source: Any, into: Any = _ABSENT) -> Any:
+        value = _read(os.path.join(folder, source), namespace) if isinstance(source, str) else source
+        if into is _ABSENT:
+            return value
+        refill(into, value)
+        return into
+
+    return load
+
+
+def refill(target: Any, content: Any) -> None:
+    """Replace what a list, dict, set or object holds, and keep its identity."""
+    if isinstance(target, list):
+        target[:] = content
+    elif isinstance(target, (dict, set)):
+        target.clear()
+        target.update(content)
+    else:
+        vars(target).clear()
+        vars(target).update(content)
+
+
+def _read(path: str, namespace: MutableMapping[str, Any]) -> Any:
+    name = os.path.basename(path)
+    if not os.path.exists(path):
+        raise ModelError(f"{FOLDER}/{name} is missing: it belongs beside {os.path.basename(namespace['__file__'])}")
+    if name.endswith(".npy"):
+        import numpy as np
+
+        return np.load(path, allow_pickle=False)
+    if name.endswith(".json"):
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    if name.endswith(".parquet"):
+        import pandas as pd
+
+        return pd.read_parquet(path)
+    with open(path, "rb") as file:
+        header = json.loads(file.readline())
+        check_versions(name, header["versions"])
+        remaining: list[Callable[[], None]] = []
+        tokens = namespaces.set(namespace), afterwards.set(remaining)
+        try:
+            # The file is part of a package of code, and as trustworthy as the module that asks for it.
+            value = pickle.load(file)  # noqa: S301
+            for finish in remaining:
+                finish()
+        finally:
+            namespaces.reset(tokens[0])
+            afterwards.reset(tokens[1])
+    if header.get("names"):
+        from elasticdl_nb.capture.state.rebuilding import reserve_names
+
+        reserve_names(header["names"])
+    return value
+
+
+def check_versions(file: str, written: dict[str, str]) -> None:
+    """Raise ModelError unless the libraries here are those that a file was written with, by major and minor version."""
+    for library, version in written.items():
+        here = platform.python_version() if library == "Python" else _installed(library)
+        if here.split(".")[:2] != version.split(".")[:2]:
+            raise ModelError(
+                f"{FOLDER}/{file} was written with {library} {version}, and here is {here or 'none'}; install the "
+                f"version that wrote it (see requirements.txt)"
+            )
+
+
+def _installed(library: str) -> str:
+    """The version of a library, which the file's objects need in any case."""
+    try:
+        return str(importlib.import_module(library).__version__)
+    except ImportError:
+        return ""

@@ -1,0 +1,72 @@
+"""Which weights of Keras objects are those that they began with. Imported only where TensorFlow is loaded already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+LARGE = 2 << 20
+"""Bytes from which on an embedding with its initial values is written as what makes them, so that it may be served."""
+
+
+@dataclass
+class Plan:
+    """How variables are written: `values` are others than they have, `initial` says what makes them, both by id.
+
+    `trained` are layers whose weights are not those that they began with, `unknown` those of which nobody can say.
+    """
+
+    values: dict[int, Any] = field(default_factory=dict)
+    initial: dict[int, tuple[Any, tuple[int, ...], str]] = field(default_factory=dict)
+    trained: list[Any] = field(default_factory=list)
+    unknown: list[Any] = field(default_factory=list)
+
+
+def plan_for(objects: Iterable[Any], scratch: bool) -> Plan:
+    """Look at the layers and optimizers among the objects; with `scratch`, all begin anew."""
+    plan = Plan()
+    for one in objects:
+        if isinstance(one, keras.layers.Layer):
+            _plan_layer(one, plan, scratch)
+        elif scratch and isinstance(one, keras.optimizers.Optimizer):
+            for variable in one.variables:
+                if variable is not getattr(one, "_learning_rate", None):
+                    plan.values[id(variable._value)] = np.zeros(variable.shape, _dtype(variable))
+    return plan
+
+
+def _plan_layer(layer: Any, plan: Plan, scratch: bool) -> None:
+    for name, variable in list(vars(layer).items()):
+        if not isinstance(variable, keras.Variable) or variable._value is None or "seed" in variable.name:
+            continue
+        first = _initial_value(layer, name, variable)
+        if first is None:
+            if variable.trainable:
+                plan.unknown.append(layer)
+            continue
+        if scratch:
+            plan.values[id(variable._value)] = first
+        elif not np.array_equal(first, variable.numpy() if variable.dtype != "bfloat16" else np.asarray(variable)):
+            plan.trained.append(layer)
+            continue
+        if type(layer) is keras.layers.Embedding and name == "_embeddings" and first.nbytes >= LARGE:
+            made = (layer.embeddings_initializer, tuple(variable.shape), str(variable.dtype))
+            plan.initial[id(variable._value)] = made
+
+
+def _initial_value(layer: Any, name: str, variable: Any) -> Any:
+    initializer = vars(layer).get(f"{name.lstrip('_')}_initializer")
+    if initializer is None:
+        return None
+    try:
+        return np.asarray(initializer(tuple(variable.shape), dtype=variable.dtype))
+    except Exception:
+        return None
+
+
+def _dtype(variable: Any) -> Any:
+    return variable._value.dtype.as_numpy_dtype
