@@ -85,7 +85,7 @@ class ParameterServers(Protocol):
     """
 
     def initialize(self, optimizer: Mapping[str, Any], dense: Dense, tables: Sequence[TableSpec]) -> dict[str, Array]:
-        """Declare the model; return the dense values in force.
+        """Declare the model; return the current dense values.
 
         `optimizer` is what `keras.optimizers.serialize` returns; `dense` has the worker's own initial values, float32
         of any shape, of all variables that are not rows of tables, trainable or not. They count only where another

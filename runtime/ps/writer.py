@@ -1,4 +1,4 @@
-"""A snapshot on its way to the disk while its server goes on serving."""
+"""A snapshot on its way to the disk while its server keeps serving."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ class Coordinator(Crew):
 
     def _after_death(self, member: Member) -> str:
         self._worker_gone(member)
-        return f"; training goes on from {self._roll_back()}" if self.worker_holds_model else ""
+        return f"; training continues from {self._roll_back()}" if self.worker_holds_model else ""
 
     def _worker_gone(self, worker: Member) -> None:
         self.queue.lost(worker.index)
@@ -335,7 +335,7 @@ class Coordinator(Crew):
     def _let_go(self, worker: Member) -> None:
         self._dismiss(worker, "the job continues with fewer workers")
 
-    # ------------------------------------------------------------ the job goes on, and ends
+    # ------------------------------------------------------------ the job continues, and ends
 
     def _go_on(self, now: float) -> None:
         if self.data_is_counted and self.queue.idle and not self.evaluations:

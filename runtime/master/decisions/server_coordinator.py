@@ -106,7 +106,7 @@ class ServedCoordinator(Coordinator):
             return
         self.actions.append(DiscardCheckpoint(damaged.path))
         self._note("warning", f"the checkpoint of step {damaged.step} cannot be used: {failure.message}", server)
-        self._note("warning", f"training goes on from {self._begin_generation()}")
+        self._note("warning", f"training continues from {self._begin_generation()}")
 
     def _begin_generation(self) -> str:
         self._give_up_round()
@@ -121,7 +121,7 @@ class ServedCoordinator(Coordinator):
 
     def _after_death(self, member: Member) -> str:
         if member.role == "ps":
-            return f"; training goes on from {self._begin_generation()}"
+            return f"; training continues from {self._begin_generation()}"
         return super()._after_death(member)
 
     def _worker_gone(self, worker: Member) -> None:

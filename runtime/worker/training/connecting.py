@@ -28,7 +28,7 @@ class Connection:
         self._generation = 0
 
     def other_servers(self) -> pb.Servers | None:
-        """Wait until the servers in force are up; return them if they are not those in use."""
+        """Wait until the current servers are up; return them if they are not those in use."""
         servers = self._session.servers()
         return servers if servers is not None and servers.generation != self._generation else None
 
