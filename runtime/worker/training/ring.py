@@ -152,7 +152,7 @@ class AllreduceTrainer(WholeModelTrainer):
         text = json.dumps(told).encode()
         forms = self._collective.gather(f"{self._state.form}{len(text):16}".encode())
         if any(form[:-16] != forms[0][:-16] for form in forms):
-            raise ModelError("the model is not built alike in all workers; does anything random shape it?")
+            raise ModelError("the model is not the same in all workers; does its structure depend on anything random?")
         size = int(forms[donor][-16:])
         message = np.frombuffer(text, np.uint8).copy() if gives else np.empty(size, np.uint8)
         values = self._state.read() if gives else np.empty(self._state.nbytes, np.uint8)
