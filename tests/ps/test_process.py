@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_nothing_and_does_no_harm(master, tmp_path):
 
 def test_a_checkpoint_that_cannot_be_used_is_refused(master, tmp_path):
     hello = master.start()
-    assert "there is no checkpoint" in master.restore(1, tmp_path / "nowhere").failure.message
+    assert "no checkpoint found" in master.restore(1, tmp_path / "nowhere").failure.message
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "manifest.json").touch()
