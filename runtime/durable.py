@@ -1,11 +1,11 @@
-"""Files and folders that appear whole or not at all, through a kill at any instant and through a loss of power.
+"""Files and folders that appear whole or not at all, even if the process is killed or the power fails at any instant.
 
-The one place where something finished takes its final name. Content is written under another name in the same folder,
-flushed to the disk, files first and then the folders that hold their names, and put in place by a single rename. What
-was there before is exchanged with it in that same rename, so there is no moment without either.
+This is the one place where finished content takes its final name. Content is written under another name in the same
+folder, flushed to the disk (files first, then the folders that hold their names), and put in place by a single rename.
+That same rename swaps it with whatever was there before, so there is no moment without either.
 
-`renameat2` exchanges two names at once on Linux. Where it is missing (other systems, some network file systems) a
-folder that replaces another takes two renames; `put_back` undoes the first one if the second never came.
+`renameat2` exchanges two names at once on Linux. Where it is missing (other systems, some network file systems),
+replacing a folder takes two renames; `put_back` undoes the first one if the second never happened.
 """
 
 from __future__ import annotations
@@ -97,9 +97,9 @@ def aside_name(path: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike[str], mode: int = 0o644, *, flush: bool = True) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of `path`, complete, when the block ends; not at all if it fails.
+    """Open a file for writing that replaces `path` when the block ends; a block that fails replaces nothing.
 
-    Without `flush` it is whole after a kill, but may not be after a loss of power.
+    Without `flush` it is complete after a kill, but may not be after a power failure.
     """
     aside = aside_name(path)
     try:
@@ -118,7 +118,7 @@ def new_file(path: str | os.PathLike[str], mode: int = 0o644, *, flush: bool = T
 
 
 def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, *, flush: bool = True) -> None:
-    """Replace a file's content: readers see the old one or the new one, never a part. See `new_file`."""
+    """Replace a file's content: readers see the old content or the new content, never a part. See `new_file`."""
     with new_file(path, mode, flush=flush) as file:
         file.write(content)
 
@@ -127,10 +127,10 @@ def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, *, fl
 
 
 def put(source: str | os.PathLike[str], target: str | os.PathLike[str], *, overwrite: bool = True) -> None:
-    """Make the file or folder at `source`, in the same folder as `target`, the one at `target`, and durable.
+    """Move the file or folder at `source`, in the same folder as `target`, to `target`, and make it durable.
 
-    What was at `target` is gone afterwards. Raises FileExistsError, and changes nothing, if that is more than an empty
-    folder and `overwrite` is false, and OSError if the file system refuses.
+    What was at `target` is gone afterwards. If that is more than an empty folder and `overwrite` is false, raises
+    FileExistsError and changes nothing. Raises OSError if the file system refuses.
     """
     sync_tree(source)
     parent = os.path.dirname(os.path.abspath(target))
@@ -139,7 +139,7 @@ def put(source: str | os.PathLike[str], target: str | os.PathLike[str], *, overw
         sync(parent)
         return
     if not overwrite and not _is_empty_folder(target):
-        raise FileExistsError(errno.EEXIST, "it exists already", os.fspath(target))
+        raise FileExistsError(errno.EEXIST, "it already exists", os.fspath(target))
     if not os.path.isdir(target) and not os.path.isdir(source):
         os.replace(source, target)
         sync(parent)
@@ -155,7 +155,7 @@ def put(source: str | os.PathLike[str], target: str | os.PathLike[str], *, overw
 
 
 def put_back(target: str | os.PathLike[str]) -> None:
-    """Undo a replacement that was cut off between its two renames, where there was no single one."""
+    """Undo a replacement that was interrupted between its two renames, on systems without the single one."""
     old = old_name(target)
     if os.path.lexists(old):
         if os.path.lexists(target):
@@ -165,7 +165,7 @@ def put_back(target: str | os.PathLike[str]) -> None:
 
 
 def old_name(target: str | os.PathLike[str]) -> str:
-    """Where what was at `target` stands for a moment, if it cannot be exchanged in one step."""
+    """Where the old content of `target` is kept for a moment, if it cannot be exchanged in one step."""
     folder, name = os.path.split(os.fspath(target))
     return os.path.join(folder, f".{name}.old")
 
@@ -178,7 +178,7 @@ def take_away(path: str | os.PathLike[str]) -> None:
 
 
 def remove(path: str | os.PathLike[str]) -> None:
-    """Remove a file or folder, if there is one; what cannot be removed stays."""
+    """Remove a file or folder, if there is one; anything that cannot be removed stays."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -196,7 +196,7 @@ def _rename_to_nothing(source: str | os.PathLike[str], target: str | os.PathLike
 
 
 def _renamed(source: str | os.PathLike[str], target: str | os.PathLike[str], flags: int) -> bool:
-    """Rename in the way that the flags ask for; return whether this system and file system can do that."""
+    """Rename as the flags specify; return whether this system and file system can do that."""
     call = _renameat2()
     if call is None:
         return False

@@ -1,4 +1,4 @@
-"""`python -m elasticdl_nb.runtime.master JOB_FOLDER [--supervised]`, or `--waits` to be told them later."""
+"""`python -m elasticdl_nb.runtime.master JOB_FOLDER [--supervised]`, or `--waits` to get them later."""
 
 import sys
 
@@ -7,7 +7,7 @@ from elasticdl_nb.runtime.platform.local import WORKER, WORKER_ENVS
 
 arguments, worker = sys.argv[1:], None
 if arguments == [WAITS]:
-    # Before anything else: what a worker imports takes far longer than what the master does.
+    # Before anything else, because a worker's imports take far longer than the master's.
     worker = EarlyProcess(WORKER, WORKER_ENVS)
 
 from elasticdl_nb.runtime.master.process import main  # noqa: E402

@@ -1,4 +1,4 @@
-"""The order in which things are done about what happens: decide, write down, and only then let others know."""
+"""The order in which the master handles events: decide, write down, and only then let others know."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Bookkeeper:
-    """Takes events to the coordinator and the journal, messages to the service, and other actions to `carry_out`."""
+    """Passes events to the coordinator and the journal, messages to the service, and other actions to `carry_out`."""
 
     def __init__(self, coordinator: Coordinator, journal: Journal, service: MasterService) -> None:
         self.over = asyncio.Event()
@@ -32,7 +32,7 @@ class Bookkeeper:
         self._clock = JobClock(coordinator.now)
         self._to_do: deque[Deed] = deque()
         self._acting = False
-        # Until the events that they follow from are committed: messages, and what can be acknowledged.
+        # Held until the events they follow from are committed: messages and acknowledgements.
         self._outgoing: list[Send] = []
         self._heard: dict[Key, int] = {}
 
@@ -41,14 +41,14 @@ class Bookkeeper:
         return self._clock.read(time.monotonic())
 
     def happened(self, event: events.Event) -> None:
-        """Tell the coordinator, then the journal, and do what follows."""
+        """Pass an event to the coordinator, then to the journal, and carry out what follows."""
         now, date = self.now(), time.time()
         try:
             changed = self._coordinator.handle(event, now, date)
             first = changed and self._journal.append(event, now, date)
         except Exception as error:
-            # A defect must end the job loudly, rather than meet the same event again and again.
-            logger.exception("the master failed at %s", type(event).__name__)
+            # A defect must end the job loudly rather than meet the same event again and again.
+            logger.exception("the master failed on %s", type(event).__name__)
             failed = defect(error)
             self._coordinator.handle(failed, now, date)
             first = self._journal.append(failed, now, date)
@@ -57,16 +57,16 @@ class Bookkeeper:
         self._act()
 
     def told(self, key: Key, message: pb.WorkerMessage) -> None:
-        """A process has said something, which is acknowledged once it is safe."""
+        """A process has sent a message; acknowledge it once it is safe."""
         self.happened(events.Said(key, message))
         if message.sequence:
             self._heard[key] = message.sequence
 
     def _commit(self) -> None:
-        """What has happened in this turn of the loop is safe from now on: tell those whom it concerns."""
+        """Commit the events of this turn of the loop, then send the messages that follow from them."""
         try:
             self._journal.commit(self._coordinator)
-        except sqlite3.Error as error:  # without it no other master could go on: better to end than to forget
+        except sqlite3.Error as error:  # without it no other master could continue: better to end than to forget
             logger.exception("the journal could not be written")
             failure = pb.Failure(message=f"the job's journal could not be written: {error}")
             self._coordinator.handle(events.Failed(failure), self.now(), time.time())
@@ -85,7 +85,7 @@ class Bookkeeper:
             else:
                 self._to_do.append(action)
         self._coordinator.actions.clear()
-        if self._acting:  # an action has made something happen: what follows waits for its turn
+        if self._acting:  # an action has caused this event: what follows waits for its turn
             return
         self._acting = True
         try:
@@ -99,6 +99,6 @@ class Bookkeeper:
 
 
 def defect(error: Exception) -> events.Failed:
-    """Return the end of a job whose master has met an error that it knows nothing of."""
+    """Return the event that ends a job after an unexpected error in its master."""
     story = "".join(traceback.format_exception(error))
     return events.Failed(pb.Failure(message=f"the master failed: {error!r}", traceback=story))

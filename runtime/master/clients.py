@@ -1,15 +1,15 @@
-"""Whether somebody still waits for a job that was started for somebody who waits."""
+"""Whether anyone is still waiting for a job that runs in the foreground."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 LIMIT = 60.0
-"""Seconds that a job goes on after the last client that waited for it has gone."""
+"""Seconds that a job continues after the last client that waited for it has gone."""
 
 
 class WaitingClients:
-    """Looks for the clients that wait for a job in the foreground; `mark` is a file that says that there was one."""
+    """Watches for clients that wait for a job in the foreground; the file `mark` records that there was one."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark
@@ -17,7 +17,7 @@ class WaitingClients:
         self._gone_at: float | None = None
 
     def are_gone(self, waiting: int, now: float) -> bool:
-        """Whether those that waited have been gone for too long; `waiting` of them are there now."""
+        """Whether the waiting clients have been gone for too long; `waiting` of them are there now."""
         if waiting:
             if not self._had_one:
                 self._mark.touch()

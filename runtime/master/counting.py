@@ -10,7 +10,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 
 
 def count_data(spec: JobSpec) -> DataCounted | Failed:
-    """Count the records of all files, which may take long; return what has happened with that."""
+    """Count the records of all files, which may take a long time; return the result as an event."""
     try:
         return DataCounted(_count(spec, "data", spec.data), _count(spec, "validation_data", spec.validation_data))
     except (ElasticDLError, OSError) as error:

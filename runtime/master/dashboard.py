@@ -1,8 +1,8 @@
 """The dashboard's HTTP endpoint: a page that shows the job, and the stream of events that keeps it up to date.
 
-Listens on this machine's loopback address alone. The secret in the URL lets those in who were given it; requests for
-another host name are turned down, so that no web page can reach the dashboard by a name of its own. How the page looks
-is a layer's business above this one: the renderer is named by a string, `package.module:Class`.
+Listens only on this machine's loopback address. Access requires the secret in the URL; requests for another host name
+are rejected, so that no web page can reach the dashboard through a name of its own. How the page looks is up to a layer
+above this one: the renderer is named by a string, `package.module:Class`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import url_secret
 
 INTERVAL = 0.5
-"""Seconds between two looks at the job for a stream."""
+"""Seconds between two checks of the job for a stream."""
 
 HEARTBEAT = 15.0
-"""Seconds after which a stream without news sends a comment, which shows whether anyone still listens."""
+"""Seconds after which a stream without news sends a comment, to find out whether anyone still listens."""
 
 MOST_CONNECTIONS = 64
 _REQUEST_SECONDS = 10.0
@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class Stream(Protocol):
-    """What one watcher of the page has seen."""
+    """What one viewer of the page has seen."""
 
     def news(self, status: pb.JobStatus, now: float) -> bytes:
-        """Return the events that bring the watcher up to date at the time `now`; empty if there are none."""
+        """Return the events that bring the viewer up to date at the time `now`; empty if there are none."""
         ...
 
 
@@ -45,11 +45,11 @@ class Renderer(Protocol):
     """Draws the page."""
 
     def page(self, status: pb.JobStatus) -> tuple[bytes, str]:
-        """Return the page, whose stream of events is at `events`, and the policy to serve it with."""
+        """Return the page, which reads its stream of events from `events`, and the policy to serve it with."""
         ...
 
     def stream(self) -> Stream:
-        """Return the stream of a new watcher."""
+        """Return the stream of a new viewer."""
         ...
 
 
@@ -61,9 +61,9 @@ def load_renderer(name: str) -> Renderer:
 
 
 class Dashboard:
-    """Serves the page until it is closed; `status` returns the job's present status.
+    """Serves the page until it is closed; `status` returns the job's current status.
 
-    With a token the page's address is the same whichever master of the job serves it on the `port`.
+    With a token, the page's address stays the same whichever master of the job serves it on the `port`.
     """
 
     def __init__(self, renderer: str, status: Callable[[], pb.JobStatus], token: str = "", port: int = 0) -> None:
@@ -83,7 +83,7 @@ class Dashboard:
         return f"http://127.0.0.1:{port}/{self._secret}/"
 
     async def close(self) -> None:
-        """Send every watcher the last picture, and end."""
+        """Send every viewer the last state, and end."""
         self._closing.set()
         if self._server is not None:
             self._server.close()
@@ -117,11 +117,11 @@ class Dashboard:
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
         }
         secret, _, page = path.lstrip("/").partition("/")
-        # Any port will do: the page may be reached through another one, which is forwarded to this machine.
+        # Any port will do: the page may be reached through another port that is forwarded to this machine.
         if headers.get("host", "").partition(":")[0] not in ("127.0.0.1", "localhost"):
             await _send(writer, "421 Misdirected Request", b"This is not the host you are looking for.")
         elif not secrets.compare_digest(secret.encode("latin-1"), self._secret.encode()) or page not in ("", "events"):
-            await _send(writer, "404 Not Found", b"There is nothing here. The whole address is needed, secret and all.")
+            await _send(writer, "404 Not Found", b"There is nothing here. Use the full address, including the secret.")
         elif method != "GET":
             await _send(writer, "405 Method Not Allowed", b"", {"Allow": "GET"})
         elif len(self._connections) > MOST_CONNECTIONS:

@@ -1,4 +1,4 @@
-"""Events as the journal keeps them, and back. What is read here is data: no name in it is that of anything to call."""
+"""Events as journal entries, and back. What is read here is only data: none of it names anything to call."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
 def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
-    """Return an event, and when it happened, as an entry; raise ValueError if it holds what no message can hold."""
+    """Return an event and its time as an entry; raise ValueError if no message can hold its content."""
     entry = journal.Entry(now=now, date=date)
     match event:
-        case events.Said(key, message):  # the bulk of all events: put together in the way that takes least time
+        case events.Said(key, message):  # the bulk of all events: built in the fastest way
             said = entry.said
             process = said.process
             process.role, process.index, process.incarnation = key
@@ -56,7 +56,7 @@ def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
 
 
 def from_entry(entry: journal.Entry) -> events.Event:
-    """Return the event that `to_entry` made an entry of; raise ValueError if there is none in it."""
+    """Return the event in an entry made by `to_entry`; raise ValueError if it holds none."""
     match entry.WhichOneof("event"):
         case "said":
             return events.Said(_key(entry.said.process), entry.said.message)

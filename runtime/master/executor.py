@@ -1,4 +1,4 @@
-"""Carries out what a coordinator asks for: starts and ends processes, makes and removes folders of checkpoints."""
+"""Carries out a coordinator's actions: starts and ends processes, makes and removes folders of checkpoints."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 class Executor:
-    """Does what is to be done for one job; what comes of it is told to `happened`.
+    """Carries out actions for one job, and reports the results to `happened`.
 
-    `address` is the master's; `spawn` does something in the background.
+    `address` is the master's; `spawn` runs something in the background.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Executor:
         self._spawn, self._happened = spawn, happened
 
     def carry_out(self, deed: Deed) -> None:
-        """Do it, or begin to."""
+        """Carry out an action, or begin to."""
         match deed:
             case Start(key):
                 instance = InstanceId(*key)

@@ -1,12 +1,12 @@
-"""What the master must know when it is started again: everything that has happened, told to a new coordinator.
+"""What a restarted master must know: everything that has happened, so that a new coordinator can replay it.
 
 An SQLite file in the job's folder. Events are appended as they happen and count once they are committed, those of one
-turn of the master's loop together; nobody is told what follows from them before. From time to time the events so far
-are replaced by the state they have led to.
+turn of the master's loop together; nothing that follows from them is sent before. From time to time the state that the
+events have led to replaces them.
 
-Other pods can write to the file, and another version of this package may have written it. So what it holds is data and
-nothing else: the messages of `journal.proto`, each with a checksum, and a table that says which format they have. What
-is whole is read; what is not, or has a format that this version does not know, is refused with a JournalError.
+Other pods can write to the file, and another version of this package may have written it. So its content is treated
+purely as data: the messages of `journal.proto`, each with a checksum, and a table that says which format they have.
+Anything incomplete, or in a format that this version does not know, is refused with a JournalError.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from elasticdl_nb.runtime.master.entries import from_entry, to_entry
 from elasticdl_nb.runtime.protocol import journal_pb2 as messages
 
 FORMAT = 2
-"""The format that is written. Journals of format 1 were Python pickles, and did not say so."""
+"""The format that is written. Journals of format 1 were Python pickles, and did not name their format."""
 
 OLDEST_FORMAT = 2
 """The oldest format that is read."""
 
 BYTES_KEPT = 4 << 20
-"""Bytes of events that are kept at least before the state they have led to takes their place."""
+"""Minimum bytes of events that are kept before the state that they have led to replaces them."""
 
-# The table `about` is the same in all formats, so that each can tell another. Turns count on from those that `state`
-# has taken the place of: a row from before, which SQLite has yet to overwrite, is never taken for one of them.
+# The table `about` is the same in all formats, so that each version can recognize the others. Turns keep counting from
+# those that `state` has replaced, so that an earlier row, which SQLite has yet to overwrite, is never mistaken for a
+# new one.
 _SCHEMA = """
 CREATE TABLE about (one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL, package TEXT NOT NULL);
 CREATE TABLE turns (number INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, turn BLOB NOT NULL);
@@ -42,7 +43,7 @@ CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1), last_turn INTEGER NOT NULL, checksum INTEGER NOT NULL, state BLOB NOT NULL
 );
 """
-# Errors that say nothing about what is in the file.
+# Errors that say nothing about the content of the file.
 _ENVIRONMENT = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_NOMEM,
@@ -50,13 +51,13 @@ _ENVIRONMENT = {
 
 
 class JournalError(ElasticDLError):
-    """The journal is damaged, or of a format that this version does not read."""
+    """The journal is damaged, or in a format that this version does not read."""
 
 
 class Journal:
-    """The journal of one job; a `shared` one is in a folder that other machines use, too.
+    """The journal of one job; a `shared` one is in a folder that other machines use too.
 
-    Raises JournalError if there is one at `path` that cannot be read, sqlite3.Error if the file cannot be opened.
+    Raises JournalError if the one at `path` cannot be read, sqlite3.Error if the file cannot be opened.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
@@ -72,16 +73,17 @@ class Journal:
             raise
 
     def _open(self, shared: bool) -> None:
-        # Written to the file at once, to the disk when the system likes: it is to survive the process, not the machine.
+        # Written to the file at once, and to the disk when the system likes: it must survive the process, not the
+        # machine.
         mode = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
         if shared:
-            # The next master may be on another machine. File systems of networks have no memory to share: SQLite needs
-            # none where only one process may open the file.
+            # The next master may run on another machine. Network file systems offer no shared memory, and SQLite needs
+            # none if only one process may open the file.
             mode = "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         self._database.executescript("PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;" + mode)
         tables = {name for (name,) in self._database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         self.is_new = not tables
-        """Whether there was none before."""
+        """Whether there was no journal before."""
         self._is_signed = True
         if "about" in tables:
             format, package = self._one("SELECT format, package FROM about")
@@ -104,7 +106,7 @@ class Journal:
         writer = f"elasticdl_nb {' '.join(package.split())[:40]}" if package else "an earlier version of elasticdl_nb"
         raise JournalError(
             f"the job's journal has format {format}, written by {writer}, but this is elasticdl_nb {_version()}, which "
-            f"reads {known}: start the job again, or let {writer} run it to its end"
+            f"reads {known}: start the job again, or let {writer} finish it"
         )
 
     def _sign(self) -> None:
@@ -113,20 +115,20 @@ class Journal:
     # ------------------------------------------------------------ writing
 
     def append(self, event: Event, now: float, date: float) -> bool:
-        """Add an event, see `Coordinator.handle`; return whether it is the first one that waits for `commit`.
+        """Add an event, see `Coordinator.handle`; return whether it is the first that waits for `commit`.
 
-        Raises ValueError if it holds what no message can hold.
+        Raises ValueError if no message can hold its content.
         """
         entry = to_entry(event, now, date).SerializeToString()
         self._pending.append(entry)
         return len(self._pending) == 1
 
     def commit(self, coordinator: Coordinator) -> None:
-        """Make the events since the last commit count; they have led to this state, which takes their place if need be.
+        """Commit the events since the last commit; they have led to this state, which replaces them if needed.
 
-        The state of a job of very many tasks is large: it is written as seldom as keeps its share of the work small,
-        and as often as lets another master catch up in seconds. Raises sqlite3.Error if they cannot be written; they
-        are not tried again then.
+        The state of a job with very many tasks is large: it is written rarely enough to keep that work a small share,
+        and often enough for another master to catch up in seconds. Raises sqlite3.Error if the events cannot be
+        written; they are not tried again then.
         """
         pending, self._pending = self._pending, []
         if pending:
@@ -139,7 +141,7 @@ class Journal:
             self.replace(coordinator)
 
     def replace(self, coordinator: Coordinator) -> None:
-        """Replace the events, those that wait for `commit` among them, by this state, which they have led to."""
+        """Replace the events, including those that wait for `commit`, by this state, which they have led to."""
         state, last = coordinator.to_message().SerializeToString(), self._last_turn
         with self._transaction():
             self._sign()
@@ -168,16 +170,16 @@ class Journal:
     # ------------------------------------------------------------ reading
 
     def recover(self, coordinator: Coordinator) -> bool:
-        """Tell a new coordinator of the job all that is in the journal; return whether there is anything.
+        """Replay the whole journal in a new coordinator of the job; return whether it holds anything.
 
-        Raises JournalError, and leaves the coordinator of no use, if not all of it can be read.
+        Raises JournalError if any of it cannot be read; the coordinator is then unusable.
         """
         with self._refusing():
             (problem,) = self._one("PRAGMA quick_check(1)")
             if problem != "ok":
                 raise ValueError(problem)
             found = self._load(coordinator)
-            if found and not self._is_signed:  # from here on it is of this version and its format
+            if found and not self._is_signed:  # from here on it belongs to this version and its format
                 self.replace(coordinator)
             return found
 
@@ -197,7 +199,7 @@ class Journal:
                 coordinator.handle(from_entry(entry), entry.now, entry.date)
             self._last_turn = number
             self._since += len(turn)
-        # They were carried out, or else what they were meant for will show that they were not.
+        # They were carried out, or else later events will show that they were not.
         coordinator.actions.clear()
         return self._last_turn > 0
 
@@ -209,7 +211,7 @@ class Journal:
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """Whatever goes wrong over what is in the file makes it a damaged one."""
+        """Any error in reading the file's content means that it is damaged."""
         try:
             yield
         except JournalError:
@@ -219,7 +221,7 @@ class Journal:
                 raise
             problem = " ".join(str(error).split())
             raise JournalError(
-                f"the job's journal, {self._path}, is damaged ({problem}): the job cannot go on from it; start it again"
+                f"the job's journal, {self._path}, is damaged ({problem}): the job cannot continue; start it again"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""The master process: what it hears from processes, clients, its platform and its clock is what happens to the job."""
+"""The master process: what processes, clients, the platform and the clock report becomes the job's events."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ logger = logging.getLogger(__name__)
 
 
 class Master:
-    """One job's master, or the one that takes the place of one that has died.
+    """One job's master, or the replacement of one that has died.
 
-    Raises JournalError if what that one has left cannot be read.
+    Raises JournalError if the journal of the dead one cannot be read.
     """
 
     def __init__(self, folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
@@ -56,7 +56,7 @@ class Master:
         folder.make_temporary()
         self._journal = Journal(folder.path / "journal.db", shared=folder.is_shared)
         if self._journal.is_new and folder.master() is not None:
-            raise JournalError("the job's journal is gone: the job cannot go on without it; start it again")
+            raise JournalError("the job's journal is gone: the job cannot continue without it; start it again")
         self._coordinator = coordinator_of(self._spec)
         self._is_new = not self._journal.recover(self._coordinator)
         self._service = MasterService(self)
@@ -69,8 +69,8 @@ class Master:
         self._clients = clients.WaitingClients(folder.path / "waited_for")
 
     async def run(self) -> None:
-        """Serve until the job is over and every process of it is gone."""
-        # Many tasks live long and few things die in cycles: look for those less often than Python does by itself.
+        """Serve until the job is over and all its processes are gone."""
+        # Many tasks live long and few objects die in cycles: collect those less often than Python does by default.
         gc.set_threshold(50_000, 50, 50)
         server = grpc.aio.server(
             interceptors=[RequireToken(self._folder.token())],
@@ -84,7 +84,7 @@ class Master:
         self._books.carry_out = executor.carry_out
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._told_to_end)
-        # Before anyone is let in, so that processes that live still are known to do so.
+        # Before any process is let in, so that those still alive are known to be.
         living = [] if self._is_new else [_key(instance) for instance in await self._platform.adopt()]
         await server.start()
         if self._dashboard is not None:
@@ -114,8 +114,8 @@ class Master:
         )
 
     def _told_to_end(self) -> None:
-        if self._folder.is_shared:  # another pod takes its place
-            logger.warning("the master's pod is to end")
+        if self._folder.is_shared:  # another pod takes over
+            logger.warning("the master's pod is being terminated")
             os._exit(128 + signal.SIGTERM)
         self.cancel("the master was told to end")
 
@@ -127,7 +127,7 @@ class Master:
     async def _guard(self, job: Coroutine[Any, Any, None]) -> None:
         try:
             await job
-        except Exception as error:  # a defect of the master must end the job loudly rather than let it hang
+        except Exception as error:  # a defect in the master must end the job loudly rather than let it hang
             logger.exception("the master failed")
             self._books.happened(defect(error))
 
@@ -182,7 +182,7 @@ class Master:
                 self._books.happened(events.Exited(key, event.code, event.log_tail))
 
     async def _count_data(self) -> None:
-        # With a custom reader workers count, by the user's code: the first of them will say.
+        # With a custom reader workers count, by the user's code: the first of them will report the numbers.
         if not self._coordinator.data_is_counted and not self._spec.custom_data_reader:
             self._books.happened(await asyncio.to_thread(count_data, self._spec))
 
@@ -198,7 +198,7 @@ class Master:
             await asyncio.sleep(STATUS_INTERVAL)
 
     def _start_supervisor(self) -> None:
-        logger.warning("the supervisor is gone; another one is started")
+        logger.warning("the supervisor is gone; starting another one")
         child = subprocess.Popen(
             supervisor.command(self._folder.path, os.getpid()), stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -221,7 +221,7 @@ def _key(instance: InstanceId) -> Key:
 
 
 async def serve(folder: JobFolder, platform: Platform, *, supervised: bool) -> None:
-    """Be the job's master until the job is over; one that cannot read what the one before it has left ends the job."""
+    """Be the job's master until the job is over; end the job if its predecessor's journal cannot be read."""
     try:
         master = Master(folder, platform, supervised=supervised)
     except JournalError as error:
@@ -232,7 +232,7 @@ async def serve(folder: JobFolder, platform: Platform, *, supervised: bool) -> N
 
 
 async def _give_up(folder: JobFolder, platform: Platform, problem: str) -> None:
-    """End a job of which no more is known than what people were last shown, and which processes live."""
+    """End a job of which only the last status shown to users and the living processes are known."""
     await platform.adopt()
     await _end_processes(folder, platform)
     status, now = last_status(folder), time.time()
@@ -246,12 +246,12 @@ async def _give_up(folder: JobFolder, platform: Platform, problem: str) -> None:
 
 async def _end_processes(folder: JobFolder, platform: Platform) -> None:
     await platform.close()
-    publish.clean(folder.path)  # of a worker that was killed while it wrote
+    publish.clean(folder.path)  # left by a worker that was killed while writing
     folder.remove_temporary()
 
 
 def main(path: str, supervised: str = "", *, worker: EarlyProcess | None = None) -> None:
-    """Run the master of the job in this folder, one that is started again when it dies if it is `--supervised`.
+    """Run the master of the job in this folder; if `--supervised`, it is restarted when it dies.
 
     `worker` is a process that waits to become the job's first worker.
     """

@@ -1,4 +1,4 @@
-"""The coordinator's state as the JobStatus that watchers get."""
+"""The coordinator's state as the JobStatus that watchers receive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DETAILS = {
 def update(
     coordinator: Coordinator, now: float, date: float, mark: Mark, *, name: str, pid: int
 ) -> tuple[pb.JobUpdate, Mark]:
-    """Return what a watcher needs who has seen the picture up to `mark`, and the new mark.
+    """Return the status for a watcher who has seen the picture up to `mark`, and the new mark.
 
     `now` is the time of the job's clock, `date` the time of day.
     """
@@ -92,6 +92,6 @@ def _detail(job: Coordinator) -> str:
         return next((f"{member.name} {member.obstacle}" for member in job.members() if member.obstacle), "")
     if job.waits_for:
         return f"waiting for {job.waits_for}"
-    # What one of them works on says more than that others still start.
+    # What one of them is working on says more than that others are still starting.
     activity = max(activities, key=lambda one: (one not in _DETAILS, activities.count(one)))
     return _DETAILS.get(activity, activity)

@@ -16,35 +16,35 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol import master_pb2_grpc
 
 WATCH_INTERVAL = 0.25
-"""Seconds between two updates to a watcher, at least."""
+"""Minimum seconds between two updates to a watcher."""
 
 WATCH_HEARTBEAT = 1.0
-"""Seconds after which a watcher is sent an update even if nothing happened."""
+"""Seconds after which a watcher gets an update even if nothing happened."""
 
 _END = grpc.aio.EOF  # type: ignore[attr-defined]
 
 
 class Events(Protocol):
-    """Whom the service tells what happens; see `process.Master`."""
+    """Receives events from the service; see `process.Master`."""
 
     def greeted(self, hello: pb.Hello) -> bool:
         """A process says hello; return whether it belongs to the job."""
         ...
 
     def told(self, key: Key, message: pb.WorkerMessage) -> None:
-        """A process says something; `acknowledge` is called once that is safe in the journal."""
+        """A process sends a message; `acknowledge` is called once the message is safe in the journal."""
         ...
 
     def cancel(self, reason: str) -> None:
-        """Somebody wants the job to end."""
+        """A client wants the job to end."""
         ...
 
     def scale(self, workers: int) -> str:
-        """Somebody wants the job to go on with this many workers; return why that cannot be, or an empty string."""
+        """A client wants this many workers; return why that is not possible, or an empty string."""
         ...
 
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
-        """What a watcher needs who has seen everything up to the mark."""
+        """The status for a watcher who has seen everything up to the mark."""
         ...
 
 
@@ -65,7 +65,7 @@ class MasterService(master_pb2_grpc.MasterServicer):
             outbox.wake()
 
     def acknowledge(self, key: Key, sequence: int) -> None:
-        """Tell a process that everything up to this number is safe; goes with a message if there is one."""
+        """Tell a process that everything up to this number is safe, as part of the next message if there is one."""
         outbox = self._outboxes.get(key)
         if outbox is not None:
             outbox.acknowledged = sequence
@@ -81,18 +81,18 @@ class MasterService(master_pb2_grpc.MasterServicer):
         """Serve one worker's or parameter server's process until the stream breaks."""
         first = await context.read()
         if first is _END or first.WhichOneof("body") != "hello":
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a process says hello first")
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a process must say hello first")
             return
         key = (first.hello.role or "worker", first.hello.worker, first.hello.incarnation)
         outbox = self._outboxes[key] = _Outbox()
         sender = asyncio.create_task(outbox.send_all(context))
         try:
             if not self._events.greeted(first.hello):
-                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job goes on without it")
+                await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the job continues without this process")
             while (message := await context.read()) is not _END:
                 self._events.told(key, message)
         finally:
-            # It may have connected anew before this stream was found to be broken.
+            # It may have reconnected before this stream was found to be broken.
             if self._outboxes.get(key) is outbox:
                 del self._outboxes[key]
             sender.cancel()
@@ -127,14 +127,14 @@ class MasterService(master_pb2_grpc.MasterServicer):
     async def ScaleJob(  # noqa: N802
         self, request: pb.ScaleRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ScaleReply:
-        """Go on with more or fewer workers."""
+        """Continue with more or fewer workers."""
         if problem := self._events.scale(request.workers):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
         return pb.ScaleReply()
 
 
 class _Outbox:
-    """What is to be sent to one process."""
+    """The messages to send to one process."""
 
     def __init__(self) -> None:
         self.messages: deque[pb.MasterMessage] = deque()
@@ -147,12 +147,12 @@ class _Outbox:
             self._sleeping.set_result(None)
 
     async def send_all(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Send what there is and what comes, until cancelled."""
+        """Send everything, present and future, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             while self.messages or self.acknowledged:
                 message = self.messages.popleft() if self.messages else pb.MasterMessage()
-                # Set for each anew, as a message to several processes is one object; `write` serializes it at once.
+                # Set for each process again, as a message to several is one object; `write` serializes it at once.
                 message.acknowledged, self.acknowledged = self.acknowledged, 0
                 await context.write(message)
             self._sleeping = loop.create_future()

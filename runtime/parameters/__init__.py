@@ -1,7 +1,7 @@
 """Parameters as plain objects: embedding tables, dense variables, update rules, and their checkpoints.
 
-`table` and `store` hold values, `arrays` names their types, `partition` says which server holds what, `initializers`
-how new rows begin, `api` what workers ask for, and `generations` carries a store through rollbacks. `optimizers` change
-values, `rows` finds and keeps them, `checkpoints` writes and reads them. Nothing here opens a socket or starts a
-thread: that is the job of `runtime.ps`. Keras is loaded only in `optimizers.generic`.
+`table` and `store` hold values, `arrays` names their types, `partition` decides which server holds what, `initializers`
+makes the values of new rows, `api` is what workers call, and `generations` carries a store through rollbacks.
+`optimizers` change values, `rows` finds and keeps them, `checkpoints` writes and reads them. Nothing here opens a
+socket or starts a thread: that is the job of `runtime.ps`. Keras is loaded only in `optimizers.generic`.
 """

@@ -14,7 +14,7 @@ Ids = NDArray[np.int64]
 """Ids of rows, [n]: any integer is one, negative ones too."""
 
 Rows = NDArray[np.int32]
-"""Where rows stand in a table's arrays, [n]."""
+"""Positions of rows in a table's arrays, [n]."""
 
 Dense = Mapping[str, Array]
 """Values or gradients of variables by name; for a single server, flat, by the key of a slice."""

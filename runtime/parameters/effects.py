@@ -1,9 +1,9 @@
-"""How far each task's effects are in one server's parameters: what makes every gradient count exactly once.
+"""How far each task has taken effect in one server's parameters: this makes every gradient count exactly once.
 
-A task is known by its epoch and its place among that epoch's tasks, which stay the same when the task is handed out
-again, to another worker or after a rollback. Its records have an order that every worker reads alike, so the effects of
-a task are always those of its first so many records. The numbers are kept with the values that they describe, in the
-same process and in the same checkpoint.
+A task is identified by its epoch and its place among that epoch's tasks. Both stay the same when the task is handed out
+again, to another worker or after a rollback. Every worker reads its records in the same order, so a task's effects are
+always those of its first so many records. The numbers are kept with the values that they describe, in the same process
+and in the same checkpoint.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class TaskPart(NamedTuple):
 
 
 class Verdict(Enum):
-    """What becomes of the gradients of a part."""
+    """What happens to the gradients of a part."""
 
     APPLY = "they are the next of their task"
-    KNOWN = "their effect is in the parameters already"
+    KNOWN = "they are already in the parameters"
     GAP = "the effect of earlier records of the task is missing"
 
 
@@ -47,10 +47,10 @@ class EpochPositions:
 
 
 class Effects:
-    """The position of each task: how many of its records have had their effect on this server's parameters.
+    """The position of each task: how many of its records have taken effect on this server's parameters.
 
-    A task that was never heard of is at 0. Epochs before `oldest` are complete: their tasks take no more effects, and
-    their positions are forgotten, so that memory is bounded by the tasks of the epochs in use (8 bytes a task).
+    A task that was never seen is at 0. Epochs before `oldest` are complete: their tasks have no further effect and
+    their positions are dropped, so memory is bounded by the tasks of the epochs in use (8 bytes a task).
     """
 
     def __init__(self) -> None:
@@ -58,29 +58,29 @@ class Effects:
         self._epochs: dict[int, Positions] = {}
 
     def position(self, epoch: int, index: int) -> int | None:
-        """Return how many records of a task have had their effect; None, which is all, for one of a complete epoch."""
+        """Return how many records of a task have taken effect; None, meaning all, if its epoch is complete."""
         if epoch < self.oldest:
             return None
         positions = self._epochs.get(epoch)
         return int(positions[index]) if positions is not None and index < len(positions) else 0
 
     def judge(self, part: TaskPart) -> Verdict:
-        """Say what is to become of the gradients of a part; changes nothing."""
+        """Decide what happens to the gradients of a part; changes nothing."""
         position = self.position(part.epoch, part.index)
         if position is None or part.stop <= position:
             return Verdict.KNOWN
-        # A part that begins before the position and ends behind it was cut in another way, which no worker does.
+        # A part that begins before the position and ends after it was cut in another way, which no worker does.
         return Verdict.APPLY if part.start == position else Verdict.GAP
 
     def take(self, part: TaskPart) -> None:
-        """Note that the gradients of a part have had their effect, or will have it before the next checkpoint."""
+        """Note that the gradients of a part have taken effect, or will before the next checkpoint."""
         positions = self._epochs.get(part.epoch)
         if positions is None or part.index >= len(positions):
             positions = self._epochs[part.epoch] = _grown(positions, part.index)
         positions[part.index] = part.stop
 
     def complete_before(self, epoch: int) -> None:
-        """Every task of the epochs before this one is complete, and none of their gradients is wanted any more."""
+        """Every task of the epochs before this one is complete; their gradients are no longer wanted."""
         if epoch > self.oldest:
             self.oldest = epoch
             self._epochs = {one: positions for one, positions in self._epochs.items() if one >= epoch}
@@ -93,7 +93,7 @@ class Effects:
             yield EpochPositions(epoch, positions.copy())
 
     def restore(self, kept: EpochPositions) -> None:
-        """Take the positions of an epoch from a checkpoint."""
+        """Restore the positions of an epoch from a checkpoint."""
         self._epochs[kept.epoch] = np.array(kept.positions, np.int64)
 
 

@@ -22,10 +22,10 @@ MakeOptimizer = Callable[[Mapping[str, Any]], Any]
 
 
 class StoreService:
-    """A `ParameterStore` that comes into being when a worker has declared the model.
+    """A `ParameterStore` that is created once a worker has declared the model.
 
-    `make_optimizer` gives the user's own optimizer object where there is no compiled rule for it. Calls come from one
-    thread.
+    `make_optimizer` returns the user's own optimizer object, for optimizers without a compiled rule. Calls come from
+    one thread.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class StoreService:
 
     @property
     def store(self) -> ParameterStore:
-        """The store; raises DataError before a model was declared."""
+        """The store; raises DataError until a model is declared."""
         if self._store is None:
-            raise DataError(f"parameter server {self.server} holds no model yet: a worker has to declare it first")
+            raise DataError(f"parameter server {self.server} holds no model yet: a worker must declare it first")
         return self._store
 
     @property
@@ -60,7 +60,7 @@ class StoreService:
         return self._store is not None
 
     def begin(self, generation: int, checkpoint: str | os.PathLike[str] = "", *, keep_version: bool = True) -> int:
-        """Forget everything; go on from a checkpoint's folder, or from nothing. Return the version then.
+        """Forget everything; continue from a checkpoint's folder, or from nothing. Return the version then.
 
         Without `keep_version`, versions count from 0 again. A server that does not know the optimizer yet reads the
         checkpoint when a worker declares the model. Raises DataError for a checkpoint that cannot be used; the server

@@ -1,6 +1,6 @@
 """Initial values of embedding rows, each a function of (seed, table, id) alone.
 
-A row therefore starts the same whichever server holds it, however many servers there are, and in whatever order ids
+So a row starts the same whichever server holds it, however many servers there are, and in whatever order ids
 arrive. Random values come from hashing a counter; they follow the distribution of the Keras initializer of that name,
 not its sequence.
 """
@@ -22,7 +22,7 @@ from elasticdl_nb.runtime.parameters.rows.kernels_numpy import mix
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 1 << 16
-# The standard deviation of a normal distribution cut at two standard deviations.
+# The standard deviation of a normal distribution truncated at two standard deviations.
 _TRUNCATED_DEVIATION = 0.87962566103423978
 
 

@@ -1,7 +1,7 @@
 """Who owns what: dense variables by a stable hash of their names, large ones in slices; embedding rows by their ids.
 
-Every function here depends on its arguments alone, so that workers, servers and readers of checkpoints agree without
-asking each other, and a checkpoint of one number of servers can be read into another.
+Every function here depends only on its arguments, so that workers, servers and readers of checkpoints agree without
+asking each other, and a checkpoint from one number of servers can be loaded into another.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Slice:
         return piece
 
     def overlap(self, other: Slice) -> tuple[int, int] | None:
-        """Return the elements [start, stop) that both slices of one variable have, or None."""
+        """Return the elements [start, stop) that two slices of one variable share, or None."""
         start, stop = max(self.start, other.start), min(self.stop, other.stop)
         return (start, stop) if start < stop else None
 
@@ -65,7 +65,7 @@ def slices_of(name: str, size: int, servers: int) -> list[tuple[int, Slice]]:
 
 
 class DensePartition:
-    """The dense variables of a model, `shapes` by name, over a number of servers."""
+    """The dense variables of a model, `shapes` by name, distributed over a number of servers."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], servers: int) -> None:
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
@@ -82,9 +82,9 @@ class DensePartition:
         return parts
 
     def join(self, parts: Mapping[str, Array]) -> dict[str, Array]:
-        """Return whole variables from all their slices by key; variables of which there is no slice are left out.
+        """Return whole variables from all their slices by key; variables without any slice are left out.
 
-        Raises DataError if only some slices of a variable are there.
+        Raises DataError if only some slices of a variable are present.
         """
         values: dict[str, Array] = {}
         for name, shape in self.shapes.items():

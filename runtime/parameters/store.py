@@ -1,6 +1,6 @@
 """The parameters of one server, and what pushes, pulls and lookups do to them.
 
-Pure: events in, results out; the caller owns sockets, clocks and files. All calls come from one thread.
+Pure: events go in, results come out; the caller owns sockets, clocks and files. All calls come from one thread.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _ROW_ZERO = np.zeros(1, np.int32)
 class UpdatePolicy:
     """When pushed gradients are applied.
 
-    With `grads_to_wait` 0 (asynchronous), at once; `staleness_modulation` divides the learning rate of a gradient
-    that was computed n > 1 versions ago by n. Otherwise (synchronous) the mean of `grads_to_wait` pushes is applied,
+    With `grads_to_wait` 0 (asynchronous), they are applied at once; `staleness_modulation` divides the learning rate of
+    a gradient computed n > 1 versions ago by n. Otherwise (synchronous) the mean of `grads_to_wait` pushes is applied,
     and pushes computed more than `version_tolerance` versions ago are rejected, to be computed again.
     """
 
@@ -39,10 +39,10 @@ class UpdatePolicy:
 
 @dataclass(frozen=True)
 class PushResult:
-    """`accepted`: the gradients count, now or once others have come, or have counted before.
+    """`accepted`: the gradients count now, will count once others have come, or have counted before.
 
-    `version` is the parameters' afterwards. `gap`: the gradients cannot count before those of earlier records of their
-    task do.
+    `version` is the parameters' version afterwards. `gap`: the gradients cannot count until those of earlier records of
+    their task do.
     """
 
     accepted: bool
@@ -53,7 +53,7 @@ class PushResult:
 
 @dataclass
 class _Dense:
-    """One slice of a dense variable: a table with a single row, in which updates run as one long loop."""
+    """One slice of a dense variable: a table with a single row, so that an update runs as one long loop."""
 
     piece: Slice
     weights: Array
@@ -61,10 +61,10 @@ class _Dense:
 
 
 class ParameterStore:
-    """Server number `server` of `servers`: its slices of dense variables, its rows of tables, and their version.
+    """Server number `server` of `servers`: its slices of dense variables, its rows of tables and their version.
 
-    `version` counts the updates applied; `earlier_steps` those of the job from whose checkpoint this one began. Their
-    sum is the optimizer's step; both go into checkpoints.
+    `version` counts the updates applied; `earlier_steps` counts those of the job whose checkpoint this one started
+    from. Their sum is the optimizer's step; both are saved in checkpoints.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class ParameterStore:
     # ------------------------------------------------------------ declaring
 
     def initialize(self, values: Mapping[str, Array]) -> list[str]:
-        """Take initial values, flat float32 by slice key, of slices that are not here yet; return the keys taken.
+        """Take initial values, flat float32 by slice key, for slices that are not here yet; return the keys taken.
 
-        Whoever comes first wins, so that all workers may send theirs. Raises DataError, before taking any, for a value
-        of another type or size.
+        The first to come wins, so all workers may send theirs. Raises DataError, before taking any, for a value of
+        another type or size.
         """
         for key, value in values.items():
             self._check_values(key, Slice.parse(key), value)
@@ -138,17 +138,17 @@ class ParameterStore:
         return self._table(table).lookup(ids, create=create)
 
     def export(self, table: str) -> Iterator[RowBlock]:
-        """Return all rows of a table as they are at this call; see `EmbeddingTable.export`. Raises DataError."""
+        """Return all rows of a table as of this call; see `EmbeddingTable.export`. Raises DataError."""
         return self._table(table).export()
 
     # ------------------------------------------------------------ learning
 
     def push(self, push: Push) -> PushResult:
-        """Take this server's part of a worker's gradients; the dense ones are flat, by slice key.
+        """Take this server's share of a worker's gradients; the dense ones are flat, by slice key.
 
-        The effect of each record of a task counts once, whoever sends it and however often; see `Effects`. The arrays
-        are kept until they are applied and must not change. Raises DataError for gradients that do not fit; nothing is
-        changed then.
+        Each record of a task takes effect once, whoever sends it and however often; see `Effects`. The arrays are kept
+        until they are applied and must not change. Raises DataError for gradients that do not fit, and then changes
+        nothing.
         """
         source, sequence = push.source, push.sequence
         if source and source in self._sequences:
@@ -187,11 +187,11 @@ class ParameterStore:
 
     @property
     def waiting(self) -> int:
-        """How many accepted pushes are not applied yet."""
+        """How many accepted pushes have not been applied yet."""
         return len(self._waiting)
 
     def flush(self) -> int:
-        """Apply the mean of the pushes that are waiting, however few; return the version."""
+        """Apply the mean of the waiting pushes, however few they are; return the version."""
         if self._waiting:
             mean = _mean(self._waiting)
             self._waiting = []
@@ -222,10 +222,10 @@ class ParameterStore:
     # ------------------------------------------------------------ checkpoints
 
     def snapshot(self) -> Iterator[Frame]:
-        """Return the whole state as it is at this call, in frames for `snapshot.save`.
+        """Return the whole state as of this call, in frames for `snapshot.save`.
 
-        Pushes that are waiting are applied first. The frames may be drawn one by one between other calls: what
-        happens in between does not show in them.
+        Waiting pushes are applied first. The frames may be taken one by one between other calls; changes made in
+        between do not show in them.
         """
         self.flush()
         state = {
@@ -248,9 +248,9 @@ class ParameterStore:
         return _frames(frames, exports)
 
     def restore(self, files: Iterable[Iterable[Frame]]) -> None:
-        """Take this server's part of the frames of all servers of a checkpoint, however many those were.
+        """Restore this server's share from the frames of all servers of a checkpoint, however many there were.
 
-        Only for a store that is empty. Raises DataError as `repartition` does; the store must then be thrown away.
+        Only for an empty store. Raises DataError as `repartition` does; the store must then be discarded.
         """
         slots = [slot.name for slot in self.optimizer.rule.slots]
         for frame in repartition(files, self.server, self.servers, slots):
@@ -272,9 +272,9 @@ class ParameterStore:
                 self.earlier_steps = int(frame.meta.get("earlier_steps", 0))
 
     def count_from_zero(self) -> None:
-        """Begin another job from what was restored: versions count from 0, the optimizer's steps go on.
+        """Begin another job from the restored state: versions count from 0, and the optimizer's steps continue.
 
-        The tasks of the job before were others.
+        The earlier job had other tasks.
         """
         self.earlier_steps, self.version = self.earlier_steps + self.version, 0
         self.effects = Effects()
@@ -315,9 +315,9 @@ class ParameterStore:
 
 
 def warm_up(optimizer: ServerOptimizer) -> None:
-    """Compile, or load from numba's cache, all that a store with this optimizer runs, so that its first push is fast.
+    """Compile, or load from numba's cache, all that a store with this optimizer runs, so that the first push is fast.
 
-    Arrays out of messages are read-only, which makes them another type to numba.
+    Arrays from messages are read-only, which numba treats as another type.
     """
     store = ParameterStore(optimizer)
     store.initialize({"warm@0:1/1": np.zeros(1, np.float32)})
@@ -326,7 +326,7 @@ def warm_up(optimizer: ServerOptimizer) -> None:
         ids, values = np.array([1, 1, 2]), np.zeros((3, 1), np.float32)
         for array in (ids, values):
             array.flags.writeable = writeable
-        for count in (slice(0, 2), slice(1, 3)):  # with ids that are equal, and with different ones
+        for count in (slice(0, 2), slice(1, 3)):  # with ids that are equal, and with distinct ones
             store.push(Push({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}))
         store.lookup("warm", ids)
         store.lookup("warm", ids, create=False)
@@ -336,7 +336,7 @@ def warm_up(optimizer: ServerOptimizer) -> None:
 
 
 def _mean(pushes: list[Push]) -> Push:
-    """Return the mean over pushes (one without a gradient for something has zero there), at the latest given rate."""
+    """Return the mean over pushes, with zero for a gradient that a push lacks, at the latest rate given."""
     if len(pushes) == 1:
         return pushes[0]
     share = np.float32(1 / len(pushes))

@@ -1,4 +1,4 @@
-"""An embedding table: rows that exist from the first time anyone asks for them."""
+"""An embedding table: rows are created when they are first requested."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 
-# What kernels are compiled for; parts of messages may begin anywhere.
+# The type that kernels are compiled for; parts of messages may begin at any address.
 ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")
 
-# Bytes of weights and slots in one exported block, about.
+# Approximate bytes of weights and slots in one exported block.
 EXPORT_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """What workers declare about a table; `initializer` is a Keras initializer's name or serialized form."""
+    """A worker's declaration of a table; `initializer` is a Keras initializer's name or serialized form."""
 
     name: str
     dim: int
@@ -51,7 +51,7 @@ class RowBlock(NamedTuple):
 class EmbeddingTable:
     """Rows of `spec.dim` float32 by int64 id, with the optimizer's slots.
 
-    Calls come from one thread; exports may be read out between other calls.
+    Calls come from one thread; exports may be read between other calls.
     """
 
     def __init__(self, spec: TableSpec, rule: Rule, use: ModuleType = KERNELS) -> None:
@@ -77,7 +77,7 @@ class EmbeddingTable:
     def lookup(self, ids: Ids, *, create: bool = True) -> Array:
         """Return the rows of `ids`, int64 [n], as float32 [n, dim].
 
-        Rows that are absent get their initial value; they are kept if `create`, and only shown otherwise.
+        Absent rows get their initial value; they are kept if `create`, and otherwise only returned.
         """
         ids = self.checked_ids(ids)
         out = np.empty((ids.size, self.spec.dim), np.float32)
@@ -97,9 +97,10 @@ class EmbeddingTable:
         return out
 
     def apply(self, ids: Ids, gradients: Array, learning_rate: np.float32 | float, step: int) -> None:
-        """Update the rows of `ids`, int64 [n], by `gradients`, float32 [n, dim]; those of equal ids are summed first.
+        """Update the rows of `ids`, int64 [n], by `gradients`, float32 [n, dim]; gradients of equal ids are summed
+        first.
 
-        `step` counts from 1. Raises DataError if the shapes do not fit; nothing is changed then.
+        `step` counts from 1. Raises DataError if the shapes do not fit, and then changes nothing.
         """
         ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
         if not ids.size:
@@ -133,9 +134,9 @@ class EmbeddingTable:
         return np.require(gradients, np.float32, ALIGNED)
 
     def export(self) -> Iterator[RowBlock]:
-        """Return all rows as they are at this call, block by block, in the order of their creation.
+        """Return all rows as of this call, block by block, in the order of their creation.
 
-        Blocks are copies, and what is applied between two of them does not show.
+        Blocks are copies; updates applied between two of them do not show.
         """
         arrays = (self._weights, *self._slots)
         block = max(1, EXPORT_BYTES // (4 * self.spec.dim * len(arrays)))
@@ -148,7 +149,7 @@ class EmbeddingTable:
             yield RowBlock(self._index.ids[start : start + len(weights)].copy(), weights, tuple(slots))
 
     def restore(self, block: RowBlock) -> None:
-        """Set rows to what was exported, creating those that are absent; raises DataError if the shapes do not fit."""
+        """Set rows to exported values, creating those that are absent; raises DataError if the shapes do not fit."""
         values: Sequence[Array] = (block.weights, *block.slots)
         if len(block.slots) != len(self._slots) or any(v.shape != (len(block.ids), self.spec.dim) for v in values):
             raise DataError(
@@ -162,7 +163,7 @@ class EmbeddingTable:
             self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
 
     def _rows(self, ids: Ids, *, initialize: bool = True) -> Rows:
-        """Return the rows of `ids`, with those that are new made, and initialized unless they will be overwritten."""
+        """Return the rows of `ids`; new ones are created, and initialized unless they will be overwritten."""
         before = len(self._index)
         rows = self._index.find_or_insert(ids)
         after = len(self._index)

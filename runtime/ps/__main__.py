@@ -12,7 +12,7 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 def main(path: str, address: str, index: str, incarnation: str) -> None:
-    """Run a parameter server to its end."""
+    """Run a parameter server until it ends."""
     faulthandler.enable()
     keep_freed_buffers()
     folder = JobFolder(path)
@@ -21,7 +21,7 @@ def main(path: str, address: str, index: str, incarnation: str) -> None:
     code = 0
     try:
         ServerProcess(folder, address, int(index), incarnation).run()
-    except Exception:  # the process must not live on with its threads alone
+    except Exception:  # the process must not live on with only its other threads
         logging.exception("the parameter server failed")
         code = 1
     logging.shutdown()

@@ -21,10 +21,10 @@ from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message
 
 TIMEOUT = 60.0
-"""Seconds that a server may take to answer; its death shows at once."""
+"""Seconds that a server may take to answer; its death is noticed at once."""
 
 SLOW_TIMEOUT = 600.0
-"""The same where it may have to read a checkpoint first."""
+"""The same for requests that may have to wait while it reads a checkpoint."""
 
 _REMEMBERED_VERSIONS = 256
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class ParameterClient:
     """See `ParameterServers`. Servers are at `addresses` (see `security`), in their order, all of one generation.
 
     `source` names this worker's process. With `synchronous`, server 0 decides whether gradients count, and the others
-    follow it; so no step counts on some servers only.
+    follow it, so that no step counts on only some of the servers.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ParameterClient:
         """See `ParameterServers.step_async`."""
         future = self._step(request)
         with self._lock:
-            # Those that failed stay for `flush` to tell.
+            # Failed ones stay for `flush` to report.
             self._under_way = [
                 other for other in self._under_way if not other.done() or other.exception() is not None
             ] + [future]
@@ -172,7 +172,7 @@ class ParameterClient:
         return _then(ask(0, pushes[0]), follow)
 
     def _split(self, push: Push) -> list[Push]:
-        """Return each server's part of a push, from this sender and of the version that the server counts."""
+        """Return each server's part of a push, with this sender and the server's own version."""
         if self._leader_first:
             versions: tuple[int, ...] = (push.version, *[requests.ANY_VERSION] * (self._servers - 1))
         else:
@@ -194,7 +194,7 @@ class ParameterClient:
         return self._partition.join(parts)
 
     def _version(self, answers: Sequence[Message]) -> int:
-        """Return the version of server 0, and remember what the others had then: each counts its own pushes."""
+        """Return the version of server 0, and remember those of the others at that time: each counts its own pushes."""
         versions = tuple(int(answer.meta["version"]) for answer in answers)
         if len(set(versions)) > 1:
             with self._lock:
@@ -214,7 +214,7 @@ class ParameterClient:
 
 
 class _Wanted:
-    """Rows that are wanted, by server, and how they come together again."""
+    """Requested rows, by server, and how the answers are merged."""
 
     def __init__(self, lookup: Mapping[str, Ids], servers: int) -> None:
         self._lookup = lookup
@@ -246,7 +246,7 @@ def _places(ids: Ids, servers: int) -> Places:
 
 
 def _gathered(asked: Sequence[Future[Message]], combine: Callable[[list[Message]], T]) -> Future[T]:
-    """Return what `combine` makes of all answers; fails as soon as one of them does."""
+    """Return the result of `combine` on all answers; fails as soon as one of them does."""
     combined: Future[T] = Future()
     left = itertools.count(len(asked) - 1, -1)
     lock = threading.Lock()
@@ -268,7 +268,7 @@ def _gathered(asked: Sequence[Future[Message]], combine: Callable[[list[Message]
 
 
 def _then(asked: Future[Message], follow: Callable[[Message], Future[T]]) -> Future[T]:
-    """Return what comes of asking on, once the first answer is there."""
+    """Return the result of a second request that is made once the first answer is there."""
     combined: Future[T] = Future()
 
     def pass_on(future: Future[T]) -> None:

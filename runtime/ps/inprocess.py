@@ -22,7 +22,7 @@ from elasticdl_nb.runtime.parameters.table import TableSpec
 
 
 class InProcessServers:
-    """One server as an object; see `ParameterServers`. Steps are taken at once, `step_async` included."""
+    """One server as an object; see `ParameterServers`. Steps are carried out at once, `step_async` included."""
 
     def __init__(self, policy: UpdatePolicy | None = None, make_optimizer: MakeOptimizer = keras_optimizer) -> None:
         self._service = StoreService(policy, make_optimizer=make_optimizer)
@@ -80,7 +80,7 @@ class InProcessServers:
             return self._service.store.effects.position(epoch, index)
 
     def flush(self) -> None:
-        """See `ParameterServers.flush`: nothing is ever under way."""
+        """See `ParameterServers.flush`: nothing is ever pending."""
 
     def settle(self) -> int:
         """See `ParameterServers.settle`."""
@@ -112,15 +112,15 @@ class InProcessServers:
     # ------------------------------------------------------------ checkpoints
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write the servers' part of a checkpoint into a folder; raises OSError, and leaves nothing behind then."""
+        """Write the servers' part of a checkpoint into a folder; raises OSError and then leaves nothing behind."""
         with self._lock:
             save(Path(directory) / file_name(0, 1), self._service.snapshot())
 
     def restore(self, directory: str | os.PathLike[str], *, keep_version: bool = True) -> int:
-        """Go on from the servers' part of a checkpoint, of however many servers, once the model is declared (anew).
+        """Continue from a checkpoint's part of any number of servers, once the model is declared (again).
 
-        Returns the version then, which is 0 without `keep_version`. Raises DataError for a checkpoint that cannot be
-        used.
+        Returns the resulting version, which is 0 without `keep_version`. Raises DataError for a checkpoint that cannot
+        be used.
         """
         with self._lock:
             return self._service.begin(self._service.generation + 1, directory, keep_version=keep_version)

@@ -45,7 +45,7 @@ def users_optimizer(folder: JobFolder, _config: Mapping[str, Any]) -> Any:
 
 
 class ServerProcess:
-    """One parameter server of a job, to its end."""
+    """One parameter server of a job, from its start to its end."""
 
     def __init__(self, folder: JobFolder, master: str, index: int, incarnation: str) -> None:
         spec = folder.spec()
@@ -61,7 +61,7 @@ class ServerProcess:
         self._stream = MasterStream(folder, master, hello, self._receive)
 
     def run(self) -> None:
-        """Serve until the master says that it is over."""
+        """Serve until the master says that the job is over."""
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
         self._server.run()
         self._over.set()
@@ -79,7 +79,7 @@ class ServerProcess:
                 self._server.stop()
 
     def _beat(self) -> None:
-        """Tell the master that this process lives, also while its loop is busy, and what it last held."""
+        """Report to the master that this process is alive, even while its loop is busy, and what it last held."""
         while not self._over.is_set():
             self._stream.tell(progress=self._progress)
             self._server.post(self._look)
@@ -118,7 +118,7 @@ class ServerProcess:
         written = pb.SnapshotWritten(number=command.number)
         try:
             if command.generation != self._service.generation:
-                raise ElasticDLError(f"generation {self._service.generation} is in force, not {command.generation}")
+                raise ElasticDLError(f"generation {self._service.generation} is current, not {command.generation}")
             frames = self._service.snapshot()
         except ElasticDLError as error:
             written.failure.CopyFrom(_failure(error))

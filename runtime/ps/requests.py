@@ -1,6 +1,6 @@
-"""What workers ask of a server: each request's `meta` and arrays, as they are made and as they are answered.
+"""The requests of workers to a server: the `meta` and arrays of each request and of its answer.
 
-Pure: requests in, answers out; all calls to `Answers` come from one thread.
+Pure: requests go in, answers come out; all calls to `Answers` come from one thread.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from elasticdl_nb.runtime.ps.wire import Kind, Message, WireError
 Content = tuple[dict[str, Any], list[NDArray[Any]]]
 
 ANY_VERSION = 1 << 62
-"""The version of gradients that a server shall take however old they are: another server has decided."""
+"""Marks gradients that a server must take however old they are, because another server has decided."""
 
 _OPEN_EXPORTS = 16
 
 
 class _Reader:
-    """Takes a message apart, with types checked."""
+    """Parses a message, checking types."""
 
     def __init__(self, meta: Mapping[str, Any], arrays: Iterator[NDArray[Any]]) -> None:
         self._meta, self._arrays = meta, arrays
@@ -58,7 +58,7 @@ class _Reader:
         return array
 
     def records(self, name: str) -> TaskPart | None:
-        """Return the records of a task that are named."""
+        """Return the records of a task that the message names."""
         values = self.get(name, (list, type(None)))
         if values is None:
             return None
@@ -68,7 +68,7 @@ class _Reader:
         return TaskPart(*values)
 
     def part(self, name: str) -> _Reader | None:
-        """Return what reads a part of the message that is there or None; its arrays come next."""
+        """Return a reader for a part of the message, or None if it is absent; its arrays come next."""
         meta = self.get(name, (dict, type(None)))
         return None if meta is None else _Reader(meta, self._arrays)
 
@@ -83,7 +83,7 @@ _READ: dict[Any, Callable[[_Reader, str], Any]] = {
     float | None: lambda asked, name: asked.get(name, (int, float, type(None))),
 }
 _PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in ("dense", "rows")}
-"""How each plain field of a push is read, by its type."""
+"""How to read each plain field of a push, by its type."""
 
 
 # ------------------------------------------------------------ asking
@@ -137,7 +137,7 @@ def export(table: str, number: int = 0) -> Content:
 
 
 def position(epoch: int, index: int) -> Content:
-    """POSITION: answered with `position`, the number of records of a task whose effect is there; None if complete."""
+    """POSITION: answered with `position`, the number of records of a task that have taken effect; None if complete."""
     return {"epoch": epoch, "index": index}, []
 
 
@@ -145,7 +145,7 @@ def position(epoch: int, index: int) -> Content:
 
 
 class Answers:
-    """Answers requests out of a store."""
+    """Answers requests from a store."""
 
     def __init__(self, service: StoreService) -> None:
         self._service = service
@@ -162,7 +162,7 @@ class Answers:
         }
 
     def answer(self, message: Message) -> Content:
-        """Return the answer; raises DataError and ModelError as the store does, and WireError for nonsense."""
+        """Return the answer; raises DataError and ModelError as the store does, and WireError for a bad request."""
         answer = self._answers.get(message.kind)
         if answer is None:
             raise WireError(f"{message.kind.name} is not a request")
@@ -206,7 +206,7 @@ class Answers:
         return {"export": number}, [block.ids, block.weights]
 
     def _forget_exports(self) -> None:
-        """Drop those of earlier generations, and the oldest where readers went away without reading to the end."""
+        """Drop exports of earlier generations, and the oldest ones if readers left without reading to the end."""
         current = [number for number, (made, _) in self._exports.items() if made == self._service.generation]
         self._exports = {number: self._exports[number] for number in current[-_OPEN_EXPORTS:]}
 
@@ -230,5 +230,5 @@ def _dense(meta: dict[str, Any], dense: Mapping[str, Array], first: list[NDArray
 
 
 def read_dense(answer: Message, first: int = 0) -> dict[str, Array]:
-    """Return the slices in an answer by key, which come after `first` other arrays."""
+    """Return the slices in an answer by key; they come after `first` other arrays."""
     return dict(zip(answer.meta["dense"], answer.arrays[first:], strict=True))

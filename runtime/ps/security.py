@@ -1,8 +1,8 @@
-"""Who may connect to a parameter server, and what others can read of what is said.
+"""Who may connect to a parameter server, and what others can read of the traffic.
 
 On one machine a peer shows a secret made from the job's token; an address is "tcp://HOST:PORT". Between machines
-everything is encrypted and both ends are known by CURVE keys made from the token; an address is "curve://HOST:PORT". A
-server refuses all others before it takes a message.
+everything is encrypted and both ends are identified by CURVE keys made from the token; an address is
+"curve://HOST:PORT". A server rejects all others before it accepts a message.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def _curve_keys(token: str, purpose: bytes) -> tuple[bytes, bytes]:
 
 
 def listen(socket: zmq.Socket[bytes], token: str, network: Network) -> str:
-    """Bind a socket to a port of its own choice; return the address for `connect`.
+    """Bind a socket to a free port; return the address for `connect`.
 
-    A `Gatekeeper` must run in its context.
+    A `Gatekeeper` must run in the socket's context.
     """
     if network.encrypted:
         _, socket.curve_secretkey = _curve_keys(token, b"elasticdl server")
@@ -69,7 +69,7 @@ def connect(socket: zmq.Socket[bytes], token: str, address: str) -> None:
 class Gatekeeper:
     """Answers ZeroMQ's question, in a thread of its own, whether a peer may connect (ZAP, ZeroMQ RFC 27).
 
-    Ends with its context.
+    Ends when the context does.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], token: str) -> None:
@@ -82,7 +82,7 @@ class Gatekeeper:
         threading.Thread(target=self._run, name="gatekeeper", daemon=True).start()
 
     def admits(self, mechanism: bytes, credentials: list[bytes]) -> bool:
-        """Whether a peer with these credentials is of the job."""
+        """Whether a peer with these credentials belongs to the job."""
         if mechanism == b"PLAIN" and len(credentials) == 2:
             return hmac.compare_digest(credentials[1], self._password)
         if mechanism == b"CURVE" and len(credentials) == 1:
@@ -100,7 +100,7 @@ class Gatekeeper:
                 self._socket.send_multipart([version, request, *answer, b""])
 
     def _log(self, peer: bytes) -> None:
-        """Say so for the first, second, fourth, eighth … time: nobody shall fill the disk by knocking."""
+        """Log the first, second, fourth, eighth … refusal: repeated attempts must not fill the disk."""
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:
             logger.warning("refused a peer at %s that is not of this job (%d so far)", peer.decode(), self._refused)

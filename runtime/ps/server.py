@@ -1,7 +1,7 @@
-"""A parameter server's socket: one loop, one thread, which owns the store.
+"""A parameter server's socket: one loop in one thread, which owns the store.
 
-The loop takes one request at a time, and between requests what was posted from other threads and one step of what goes
-on in the background (writing a snapshot).
+The loop handles one request at a time. Between requests it runs the calls posted from other threads, and one step of
+each background job (writing a snapshot).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WAIT = 2
 
 
 class ParameterServer:
-    """Serves a store, on a port of its own choice; `address` is where: see `security`."""
+    """Serves a store on a free port; `address` says where, see `security`."""
 
     def __init__(
         self, service: StoreService, token: str, network: Network | None = None, limits: Limits = LIMITS
@@ -59,13 +59,13 @@ class ParameterServer:
     # ------------------------------------------------------------ from any thread
 
     def post(self, action: Callable[[], None]) -> None:
-        """Have the loop call something between two requests."""
+        """Make the loop call something between two requests."""
         self._posted.append(action)
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._wake_write, b"\0")
 
     def stop(self) -> None:
-        """Have the loop end."""
+        """End the loop."""
         self.post(self._stop)
 
     def _stop(self) -> None:
@@ -74,7 +74,7 @@ class ParameterServer:
     # ------------------------------------------------------------ the loop
 
     def run_between(self, steps: Iterator[bool]) -> None:
-        """Take the steps of an iterator one by one between requests; to be called by what was posted.
+        """Take the steps of an iterator one by one between requests; to be called from a posted call.
 
         A step that is False had to wait for something.
         """
@@ -125,7 +125,7 @@ class ParameterServer:
             self._socket.send_multipart([peer, *encode(answer, self._key)], zmq.NOBLOCK, copy=False)
 
     def _receive(self) -> tuple[bytes, list[Buffer]] | None:
-        """Return a message, or None when there is none that could be looked at."""
+        """Return a message, or None if there is no readable one."""
         frames: list[zmq.Frame] = []
         more, count = True, 0
         try:
@@ -145,14 +145,14 @@ class ParameterServer:
         generation = self.service.generation
         try:
             if message.kind != Kind.STATUS and message.generation != generation:
-                return self._error(message, LOST, f"generation {generation} is in force, not {message.generation}")
+                return self._error(message, LOST, f"generation {generation} is current, not {message.generation}")
             meta, arrays = self._answers.answer(message)
         except ElasticDLError as error:
             return self._error(message, _ERRORS.get(type(error), "job"), str(error))
         except WireError as error:
             self._drop(error)
             return self._error(message, "job", f"a parameter server does not understand a request: {error}")
-        except Exception as error:  # one request that meets a defect must not end the server of all workers
+        except Exception as error:  # a defect that one request reveals must not end the server of all workers
             logger.exception("request %s failed", message.kind.name)
             return self._error(message, "job", f"parameter server {self.service.server} failed: {error!r}")
         return Message(Kind.REPLY, generation, message.request, meta, arrays)

@@ -1,7 +1,8 @@
-"""Requests to parameter servers and their answers: callers send and hold futures, one thread receives.
+"""Requests to parameter servers and their answers: callers send and get futures, and one thread receives.
 
-Every socket has a lock, as ZeroMQ's are for one thread at a time. The thread sleeps on their file descriptors, without
-the locks. These tell only of changes: whoever has used a socket has to look whether it has something to receive.
+Every socket has a lock, because ZeroMQ's sockets are for one thread at a time. The thread waits on their file
+descriptors without holding the locks. These signal only changes, so code that has used a socket must check whether it
+has something to receive.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from elasticdl_nb.runtime.ps.wire import LIMITS, Kind, Message, WireError, decod
 
 _ENDS: dict[int, str] = {
     zmq.EVENT_DISCONNECTED: "the connection broke",
-    zmq.EVENT_CLOSED: "nobody answers there",
+    zmq.EVENT_CLOSED: "nothing answers there",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it refuses this job's token",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it speaks another protocol",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it ended the handshake",
 }
 _EVENTS = sum(_ENDS)
 _LOOK = 0.25
-"""Seconds between two looks at the deadlines."""
+"""Seconds between two checks of the deadlines."""
 
 _ERRORS = {"data": DataError, "model": ModelError, LOST: ServersLost}
 
@@ -65,8 +66,8 @@ class _Request:
 class Transport:
     """Connections to the servers at `addresses` (see `security`), all of one generation of a job.
 
-    A server that dies, stops answering or is cut off makes every request to it fail with ServersLost, at once where
-    its connection ends, and at the request's deadline in any case. Connections are not made again.
+    When a server dies, stops answering or is cut off, every request to it fails with ServersLost: at once if its
+    connection ends, and at the request's deadline in any case. Connections are not made again.
     """
 
     def __init__(self, addresses: Sequence[str], token: str, generation: int) -> None:
@@ -88,7 +89,7 @@ class Transport:
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, 5000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        # Between machines one large answer may take seconds, during which nothing else is heard.
+        # Between machines one large answer may take seconds, during which nothing else arrives.
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000 if is_loopback(host) else 30_000)
         monitor = socket.get_monitor_socket(_EVENTS)
         connect(socket, token, address)
@@ -98,9 +99,9 @@ class Transport:
         return len(self._servers)
 
     def request(self, server: int, kind: Kind, content: Content, timeout: float) -> Future[Message]:
-        """Send a request; its future has the answer, or ServersLost, DataError, ModelError or JobFailed.
+        """Send a request; its future holds the answer, or ServersLost, DataError, ModelError or JobFailed.
 
-        Large arrays must not change until then. Raises ServersLost if this was closed.
+        Large arrays must not change until then. Raises ServersLost if this connection was closed.
         """
         number = next(self._numbers)
         frames = encode(Message(kind, self._generation, number, *content), self._key)
@@ -124,7 +125,7 @@ class Transport:
         return future
 
     def close(self) -> None:
-        """End the connections; requests under way fail."""
+        """Close the connections; pending requests fail."""
         if not self._closed:
             self._closed = True
             with contextlib.suppress(OSError):
@@ -153,14 +154,14 @@ class Transport:
             self._wind_up()
 
     def _received(self, server: _Server) -> list[tuple[_Request, Message]]:
-        """Return the answers that have come; to be called with the server's lock."""
+        """Return the answers that have come; call it while holding the server's lock."""
         answers = []
         while not server.lost and _readable(server.socket):
             frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 message = decode([frame.buffer for frame in frames], self._key)
             except WireError as error:
-                server.lost = f"it answers nonsense ({error})"
+                server.lost = f"it sent an invalid answer ({error})"
                 break
             request = server.pending.pop(message.request, None)
             if request is not None:
@@ -168,7 +169,7 @@ class Transport:
         return answers
 
     def _resolve(self, server: _Server, answers: list[tuple[_Request, Message]]) -> None:
-        """Set the futures, whose callbacks may send: without any lock."""
+        """Set the futures. Their callbacks may send, so no lock is held here."""
         for request, message in answers:
             if message.kind == Kind.REPLY:
                 request.future.set_result(message)

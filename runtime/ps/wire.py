@@ -1,11 +1,11 @@
 """Messages between workers and parameter servers, as frames of bytes.
 
-A message is a header of fixed size, a body (JSON: what is asked or answered, and the form of each array), and the
-arrays' bytes, little-endian: small ones together in one frame, each padded to 8 bytes, then every large one in a frame
-of its own, which needs no copying. The header ends with a MAC of header and body under a key of the job, so that
-nobody else's message gets any further than the header.
+A message is a header of fixed size, a body (JSON: the request or answer, and the form of each array), and the arrays'
+bytes, little-endian. Small arrays share one frame, each padded to 8 bytes; every large one has a frame of its own,
+which needs no copying. The header ends with a MAC of header and body under a key of the job, so that messages from
+outside the job are dropped at the header.
 
-Pure: nothing here knows of sockets.
+Pure: nothing here knows about sockets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADER = struct.Struct("<4sBBxxQQ")
 MAC_SIZE = 16
 
 OWN_FRAME = 64 << 10
-"""Arrays of this many bytes and more have a frame of their own."""
+"""Arrays of at least this many bytes have a frame of their own."""
 
 _CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
 _NAMES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.int64): "i"}
@@ -54,12 +54,12 @@ class Kind(enum.IntEnum):
 
 
 class WireError(Exception):
-    """Frames that are no message of this job, or not one that makes sense."""
+    """Frames that are not a valid message of this job."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest message that is looked at."""
+    """The largest message that is accepted."""
 
     frame: int = 2 << 30
     message: int = 4 << 30
@@ -121,7 +121,7 @@ def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Mes
         raise WireError(f"{len(frames)} frames")
     sizes = [len(frame) for frame in frames]
     if max(sizes) > limits.frame or sum(sizes) > limits.message or sizes[1] > limits.body:
-        raise WireError(f"{sum(sizes)} bytes are more than is allowed")
+        raise WireError(f"{sum(sizes)} bytes are more than allowed")
     header, body = bytes(frames[0]), bytes(frames[1])
     if len(header) != HEADER.size + MAC_SIZE:
         raise WireError(f"a header of {len(header)} bytes")

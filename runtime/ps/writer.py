@@ -1,4 +1,4 @@
-"""A snapshot on its way to the disk while its server goes on serving."""
+"""A snapshot on its way to the disk while its server keeps serving."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame, save
 
-_AHEAD = 2  # frames drawn and not yet written
+_AHEAD = 2  # frames taken and not yet written
 
 
 def write_in_background(
     path: str | os.PathLike[str], frames: Iterator[Frame], done: Callable[[OSError | None], None]
 ) -> Iterator[bool]:
-    """Return steps, each of which hands a frame to a thread that writes it; False where the disk has to catch up.
+    """Return steps that each pass a frame to a writing thread; a step is False if the disk must catch up first.
 
-    `done` is called on that thread, once the file is whole or writing failed; nothing is left behind then.
+    `done` is called on that thread once the file is complete or writing has failed; a failure leaves nothing behind.
     """
     handed: queue.Queue[Frame | None] = queue.Queue(_AHEAD)
     failed = threading.Event()

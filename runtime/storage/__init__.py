@@ -1,6 +1,6 @@
 """What a job keeps on disk: its folder, locks, checkpoint directories, and the publishing of finished output.
 
-`jobfolder` knows where a job's files are, `locks` who holds what, `checkpoints` which directories are complete, and
-`publish` how output appears all at once. The contents of checkpoints and trained models belong to `runtime.parameters`
-and `runtime.model`. Nothing here opens a connection.
+`jobfolder` knows where a job's files are, `locks` which process holds which file, `checkpoints` which directories are
+complete, and `publish` how output appears all at once. The contents of checkpoints and trained models belong in
+`runtime.parameters` and `runtime.model`. Nothing here opens a connection.
 """

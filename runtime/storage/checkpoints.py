@@ -1,7 +1,8 @@
 """A directory of checkpoints: `step-000000120/` holds the job's state after step 120.
 
 A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state
-of the same instant, is flushed to the disk, and only then gets its final name: one that has it survives a power loss.
+from the same instant, and is flushed to the disk. Only then does it get its final name, so a checkpoint with that name
+survives a power failure.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _PREFIX = "step-"
 
 
 def begin(directory: str | os.PathLike[str], step: int) -> Path:
-    """Make and return the folder to write this step's checkpoint to."""
+    """Make and return the folder for this step's checkpoint."""
     path = Path(directory) / f".{_PREFIX}{step:09d}.{secrets.token_hex(4)}"
     path.mkdir(parents=True)
     return path
@@ -39,12 +40,12 @@ def seal(path: Path, step: int) -> None:
 def commit(path: str | os.PathLike[str], queue: dict[str, Any]) -> str:
     """Add the task queue's state to a sealed checkpoint and give it its final name, which is returned.
 
-    Raises OSError if that fails; earlier checkpoints are then untouched.
+    Raises OSError if that fails, and then leaves earlier checkpoints untouched.
     """
     unfinished = Path(path)
     final = unfinished.with_name(unfinished.name[1:].partition(".")[0])
     if final.exists() and not unfinished.exists():
-        return os.fspath(final)  # by a master that died before it could take note
+        return os.fspath(final)  # by a master that died before it could note it
     durable.write(unfinished / QUEUE, json.dumps(queue).encode(), flush=False)
     durable.put(unfinished, final)
     return os.fspath(final)
@@ -59,7 +60,7 @@ def prune(directory: str | os.PathLike[str], keep: int) -> None:
 
 
 def discard_unfinished(directory: str | os.PathLike[str]) -> None:
-    """Remove what was left by processes that died while writing."""
+    """Remove leftovers of processes that died while writing."""
     for path in Path(directory).glob(f".{_PREFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -72,7 +73,7 @@ def completed(directory: str | os.PathLike[str]) -> list[Path]:
 def find(path: str | os.PathLike[str]) -> Path:
     """Return the checkpoint at a path: the one it names, or the newest intact one in the directory it names.
 
-    Raises DataError, which says what is wrong with each, if none is intact.
+    Raises DataError if none is intact; the error says what is wrong with each.
     """
     given = Path(path)
     candidates = [given] if (given / MANIFEST).exists() else completed(given)[::-1]
@@ -83,7 +84,7 @@ def find(path: str | os.PathLike[str]) -> Path:
             return candidate
         except DataError as error:
             problems.append(str(error))
-    raise DataError("; ".join(problems) or f"{given}: there is no checkpoint (no {_PREFIX}…/{MANIFEST})")
+    raise DataError("; ".join(problems) or f"{given}: no checkpoint found (no {_PREFIX}…/{MANIFEST})")
 
 
 def verify(path: Path) -> int:

@@ -20,7 +20,7 @@
       logs/           a file per process
       checkpoints/    unless the job keeps them elsewhere
       tensorboard/    event files
-      cluster.json    on the client's machine: where on a cluster the job is
+      cluster.json    on the client's machine: where the job is on a cluster
       shared          exists if the folder is on a volume that the job's pods share
       parts/          predictions of tasks, until they are joined
       temporary       where its workers keep temporary files, until the job ends
@@ -116,7 +116,7 @@ class JobFolder:
                 raise
 
     def _take_name(self, target: JobFolder) -> Path | None:
-        """Move this folder to the place of `target`; return where an ended job that was there went."""
+        """Move this folder to the place of `target`; return where the ended job that was there has moved."""
         former = None
         for _ in range(100):
             try:
@@ -191,7 +191,7 @@ class JobFolder:
         return None
 
     def write_status(self, status: pb.JobStatus) -> None:
-        """Keep this status for those who look later."""
+        """Keep this status for later readers."""
         durable.write(self._status_path, status.SerializeToString(), flush=False)
 
     def master(self) -> dict[str, Any] | None:
@@ -201,7 +201,7 @@ class JobFolder:
         return None
 
     def write_master(self, address: str, dashboard: str = "") -> None:
-        """Tell clients where the master listens, and at which URL its dashboard is."""
+        """Record for clients where the master listens, and the URL of its dashboard."""
         values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
         durable.write(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
 
@@ -222,10 +222,10 @@ class JobFolder:
         return None
 
     def write_cluster(self, place: dict[str, str]) -> None:
-        """Note where on a cluster the job is."""
+        """Note where the job is on a cluster."""
         durable.write(self.path / "cluster.json", json.dumps(place).encode())
 
-    # TensorFlow writes a file for each function that it compiles, and a process that is killed leaves them behind. This
+    # TensorFlow writes a file for each function that it compiles, and a killed process leaves them behind. This
     # folder is not in the job's own, because paths of sockets in it have to be short.
 
     def temporary(self) -> Path | None:
@@ -240,7 +240,7 @@ class JobFolder:
             durable.write(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
 
     def use_temporary(self) -> None:
-        """Make this process, and those it starts, put temporary files there."""
+        """Make this process and its children put temporary files there."""
         if (folder := self.temporary()) is not None:
             os.environ["TMPDIR"] = tempfile.tempdir = os.fspath(folder)
 
@@ -271,7 +271,7 @@ class JobFolder:
 
     @property
     def is_shared(self) -> bool:
-        """Whether pods share the folder; each other's locks and process ids mean nothing to them."""
+        """Whether pods share the folder; a pod cannot interpret another's locks and process ids."""
         return (self.path / "shared").exists()
 
     def mark_shared(self) -> None:
@@ -301,7 +301,7 @@ class JobFolder:
         return holder(self.path / "supervisor.lock")
 
     def show_life(self) -> None:
-        """Record that the master, which has written where it listens, is not hanging."""
+        """Record that the master, whose address is already written, is not hanging."""
         with contextlib.suppress(FileNotFoundError):
             os.utime(self.path / "master.json")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Lock a file, which holds the process's id meanwhile, until the block ends or the process dies in any way.
+    """Lock a file until the block ends or the process dies in any way; meanwhile it holds the process's id.
 
     Raises BlockingIOError if another process holds it.
     """
@@ -56,14 +56,14 @@ def holder(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Process:
-    """A process on this machine, perhaps someone else's child; `started` tells it from a later one with its id."""
+    """A process on this machine, perhaps another's child; `started` distinguishes it from later ones with its id."""
 
     pid: int
     started: str
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """The process that has this id now."""
+        """The current process with this id."""
         return cls(pid, _started(pid))
 
     @classmethod
@@ -81,14 +81,14 @@ class Process:
         return bool(self.started) and _started(self.pid) == self.started
 
     def kill(self) -> None:
-        """Kill it and every other process of its session, at once."""
+        """Kill it and every other process of its session at once."""
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
 
 def _started(pid: int) -> str:
-    """When a process started, as the kernel puts it; empty if it is gone or only waits to be reaped."""
+    """When a process started, in the kernel's units; empty if it is gone or only waiting to be reaped."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,12 +1,12 @@
-"""A job's result becomes its output: whole or not at all, once, and with proof of whose it is.
+"""A job's result becomes its output: completely or not at all, once, and with proof of its origin.
 
-The job's folder keeps a record of the publication: where the output goes, where it is written aside, and, once it is
-complete, its digest. A result counts as published when what is at the output has that digest, never because something
-is missing elsewhere. So whoever takes over after a death knows what the dead one had done, whatever it was doing.
+The job's folder keeps a record of the publication: where the output goes, where it is first written, and, once it is
+complete, its digest. A result counts as published if the content at the output has that digest, never because something
+is missing elsewhere. So whoever takes over after a death knows how far the dead process had got, whatever it was doing.
 
-On this machine and on mounted volumes the output is put in place by `runtime.durable`. Object stores replace single
-files at once; of a folder's files the marker comes last, and the files that it names have names of their own, so that
-readers find the old ones or the new ones. The old ones are removed after that.
+On this machine and on mounted volumes, `runtime.durable` puts the output in place. Object stores replace single files
+in one step. In a folder of files the marker comes last, and the files that it names have new names of their own, so
+that readers find the old files or the new ones. The old ones are removed after that.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class _Record:
     aside: str
     digest: str = ""
     claimed: bool = False
-    """Whether an upload may have begun: what is at a URL is ours then, or what we may overwrite."""
+    """Whether an upload may have begun: then whatever is at a URL is ours, or may be overwritten."""
 
 
 class Publication:
     """The publication of one job's result; `folder` is the job's, where the record is kept.
 
-    `marker` names the file of a folder whose presence tells readers that the rest is complete.
+    `marker` names the file in a folder whose presence tells readers that the rest is complete.
     """
 
     def __init__(self, folder: Path, output: str, *, overwrite: bool, marker: str = "") -> None:
         self._folder, self._overwrite, self._marker = folder, overwrite, marker
-        # What a link points to is replaced, rather than the link.
+        # The target of a link is replaced, rather than the link.
         self.output = output if is_remote(output) else os.path.realpath(local_path(output))
 
     @property
@@ -71,22 +71,23 @@ class Publication:
         return record is not None and record.output == self.output and bool(record.digest) and self._holds(record)
 
     def publish(self, write: Callable[[Path], None]) -> str:
-        """Have the result written by `write`, at a path where nothing is, and make it the output; return where it is.
+        """Call `write` with an unused path to write the result, and make that the output; return where it is.
 
-        Does nothing if it is there already. Raises FileExistsError if something else is, more than an empty folder,
-        and the job does not overwrite; what `write` raises; and OSError. Then nothing of it is left.
+        Does nothing if it is there already. Raises FileExistsError if something else is there, more than an empty
+        folder, and the job does not overwrite; whatever `write` raises; and OSError. Then nothing of the result is
+        left.
         """
         done, record = self.is_done, _read(self._folder)
         clean(self._folder)
         if done:
             return self.output
         if is_remote(self.output) and not (record and record.claimed) and not self._overwrite and exists(self.output):
-            raise FileExistsError(errno.EEXIST, "it exists already", self.output)
+            raise FileExistsError(errno.EEXIST, "it already exists", self.output)
         aside = self._aside()
         self._record(_Record(self.output, os.fspath(aside)))
         try:
             write(aside)
-            # Known before the result takes its name, so that it can be told from what was there before.
+            # Known before the result takes its name, so that it can be distinguished from what was there before.
             self._record(_Record(self.output, os.fspath(aside), durable.digest(aside), claimed=True))
             self._put(aside)
         finally:
@@ -126,7 +127,7 @@ class Publication:
 
 
 def _remote_digest(url: str) -> str:
-    """Return what `durable.digest` would, of a file or folder at a URL; an empty string if nothing is there."""
+    """Return `durable.digest` of a file or folder at a URL; an empty string if nothing is there."""
     filesystem, path = fsspec.core.url_to_fs(url.rstrip("/"))
     if not filesystem.exists(path):
         return ""
@@ -143,9 +144,9 @@ def _remote_digest(url: str) -> str:
 
 
 def clean(folder: Path) -> None:
-    """Remove what a job whose folder this is has left of its publication besides the output; call it at the job's end.
+    """Remove what the job of this folder left of its publication besides the output; call it at the job's end.
 
-    A replacement that was cut off half-way is undone, where the file system could not do it in one step.
+    A replacement that was interrupted half-way is undone, where the file system could not do it in one step.
     """
     record = _read(folder)
     if record is not None:

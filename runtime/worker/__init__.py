@@ -1,7 +1,7 @@
 """A worker process: takes tasks from the master, reads their records, and trains, evaluates or predicts with them.
 
-`worker` says what is done with each kind of task. `session` talks to the master, and `part` says what the process is in
-its job; both need no TensorFlow, as everything else here does. `feed` and `sources` turn tasks into batches,
-`evaluator`, `predictor` and `finish` use them. How models are trained belongs in `training`; nothing outside of it
+`worker` decides what to do with each kind of task. `session` talks to the master, and `part` describes the process's
+place in its job; neither needs TensorFlow, unlike everything else here. `feed` and `sources` turn tasks into batches,
+and `evaluator`, `predictor` and `finish` use them. How models are trained belongs in `training`; nothing outside it
 knows which strategy the job has.
 """

@@ -1,4 +1,4 @@
-"""`python -m elasticdl_nb.runtime.worker JOB_FOLDER MASTER_ADDRESS NUMBER INCARNATION`, or `--waits`: told later."""
+"""`python -m elasticdl_nb.runtime.worker JOB_FOLDER MASTER_ADDRESS NUMBER INCARNATION`, or `--waits` for them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def take_part_when_told(part: Future[Part]) -> None:
 
 
 def main(*arguments: str) -> None:
-    """Run a worker process to its end. The master hears of it before TensorFlow, which takes seconds, is imported."""
+    """Run a worker process to its end. It greets the master before it imports TensorFlow, which takes seconds."""
     faulthandler.enable()
     keep_freed_buffers()
     coming: Future[Part] = Future()
@@ -63,7 +63,7 @@ def main(*arguments: str) -> None:
 
         part = coming.result()
         Worker(replace(part, restore_from=part.session.welcome().restore_from)).run()
-    except Exception as error:  # whatever goes wrong before or between tasks is the master's to judge
+    except Exception as error:  # whatever goes wrong before or between tasks is for the master to judge
         session = coming.result().session
         logging.exception("the worker failed")
         session.send(worker_failed=pb.WorkerFailed(failure=failure(error)))
@@ -71,7 +71,7 @@ def main(*arguments: str) -> None:
     coming.result().session.close()
     sys.stdout.flush()
     sys.stderr.flush()
-    # TensorFlow's threads need not be wound up: everything this process owes has been sent or written.
+    # TensorFlow's threads need not be stopped first: everything this process owes has been sent or written.
     os._exit(code)
 
 

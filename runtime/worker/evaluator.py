@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 
 
 class Evaluator:
-    """Evaluates a built model. Metric states of several tasks may be added up before their values are asked for."""
+    """Evaluates a built model. Metric states of several tasks may be added up before their values are computed."""
 
     def __init__(self, loaded: LoadedModel, session: WorkerSession) -> None:
         self._loaded, self._session = loaded, session

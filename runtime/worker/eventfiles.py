@@ -1,7 +1,7 @@
 """TensorBoard event files in the job's folder.
 
-Written as the format says (TFRecord of Event messages, the first one naming the version), as `tf.summary` wants the
-tensorboard package installed to write scalars.
+Written directly in the documented format (TFRecords of Event messages, the first of which names the version), because
+`tf.summary` needs the tensorboard package to write scalars.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ class EventFiles:
         return self._writers[run]
 
     def close(self) -> None:
-        """End the files."""
+        """Close the files."""
         for writer in self._writers.values():
             writer.close()

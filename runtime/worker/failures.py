@@ -1,4 +1,4 @@
-"""Exceptions as messages for the master and for people."""
+"""Exceptions as messages for the master and for users."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError, ImportError)
 _PASSING = ("UnavailableError", "AbortedError", "DeadlineExceededError")
-"""Names of TensorFlow's errors that another try may not meet again (its package is not imported here)."""
+"""Names of TensorFlow's errors that may not occur again on another try (its package is not imported here)."""
 
 
 def failure(error: BaseException, cause: BaseException | None = None) -> pb.Failure:
-    """Describe an exception; `cause` is the one to tell people about, if it is not the outermost."""
+    """Describe an exception; `cause` is the one to show to users, if it is not the outermost."""
     told = _without_autograph(cause or error)
     message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {told}"
     reason = told.__cause__ if isinstance(told, ModelError) and told.__cause__ else told
@@ -26,13 +26,13 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
 
 
 def _without_autograph(error: BaseException) -> BaseException:
-    """Return the error itself, where AutoGraph has raised a copy of it whose message is a traceback."""
+    """Return the original error where AutoGraph has raised a copy of it with a traceback as its message."""
     original = error.__context__
     return original if type(original) is type(error) and str(error).startswith("in user code:") else error
 
 
 def _users_frames(error: BaseException) -> str:
-    """Return the frames in the user's files that AutoGraph knows: the real traceback has those of generated files."""
+    """Return the frames in the user's files that AutoGraph knows; the real traceback shows generated files instead."""
     frames = ""
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""From tasks to batches: reads ahead, so that the next task's records are parsed while the current one computes."""
+"""From tasks to batches, read ahead, so that the next task's records are parsed while the current one computes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from elasticdl_nb.runtime.data.tensors import record_dataset
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 Batch = Any
-"""What the model's data function makes: (features, labels), or features alone for prediction."""
+"""What the model's data function returns: (features, labels), or features alone for prediction."""
 
 READ_AHEAD = 8
-"""Batches made before they are asked for."""
+"""Batches made before they are needed."""
 
 _FOREVER = 1 << 62
 
 _Announced = tuple[int, list[Range]]
-"""A task's number, on which the order of its records depends, so that every worker reads it alike; and its ranges."""
+"""A task's number, which sets the order of its records so that every worker reads it alike, and its ranges."""
 
 
 class BatchSource(Protocol):
@@ -36,23 +36,23 @@ class BatchSource(Protocol):
     element_spec: Any
 
     def announce(self, task: pb.Task) -> None:
-        """Begin to read a task; it will be the next one, after those announced before, that is asked for."""
+        """Begin to read a task, whose batches are taken after those of the tasks announced before it."""
         ...
 
     def batches(self) -> Iterator[Batch]:
-        """Return the batches of the earliest task announced and not yet asked for.
+        """Return the batches of the earliest announced task whose batches have not been taken yet.
 
-        What reading them raises is raised here; the tasks after it are not affected.
+        Errors in reading them are raised here and do not affect the tasks after it.
         """
         ...
 
 
 class StreamSource:
-    """One endless dataset through which task after task flows.
+    """One endless dataset that runs through task after task.
 
-    To begin an iteration over a dataset costs TensorFlow 15 ms and more for each function in it, as much as parsing
-    thousands of records; inside a running iteration another task costs it next to nothing. `make(chunks, number)`
-    (an int64 scalar, the task's own) returns the dataset of one task's batches; it is called once, to be traced.
+    Beginning an iteration over a dataset costs TensorFlow 15 ms, and more for each function in it: as much as parsing
+    thousands of records. Another task inside a running iteration costs next to nothing. `make(chunks, number)` (an
+    int64 scalar, the task's own) returns the dataset of one task's batches; it is called once, to be traced.
     """
 
     def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]) -> None:
@@ -75,7 +75,7 @@ class StreamSource:
         self._dataset = tf.data.Dataset.range(_FOREVER).flat_map(task).prefetch(READ_AHEAD)
 
     def _next_task(self) -> np.int64:
-        """Go on to the next task; return its number."""
+        """Move on to the next task; return its number."""
         announced = self._queue.get() if self._queue else None
         if announced is None:
             raise RuntimeError("this iteration has been given up")
@@ -106,7 +106,7 @@ class StreamSource:
                 self._begin_anew()
 
     def _begin_anew(self) -> None:
-        """Give up the iteration in the middle of a task, and begin another with the task after it."""
+        """Abandon the iteration in the middle of a task, and begin another with the task after it."""
         with self._lock:
             given_up, self._queue = self._queue, None
             assert given_up is not None
@@ -118,7 +118,7 @@ class StreamSource:
                 self._queue.put(announced)
 
     def close(self) -> None:
-        """Let the threads end that wait for another task."""
+        """Let the threads that wait for another task end."""
         with self._lock:
             given_up, self._queue = self._queue, None
             if given_up is not None:
@@ -127,7 +127,7 @@ class StreamSource:
 
 
 class TaskSource:
-    """A dataset that is iterated once for each task: for a dataset_fn, whose code may not bear being traced."""
+    """A dataset that is iterated once for each task: for a dataset_fn, whose code may not work when traced."""
 
     def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset], tf.data.Dataset]) -> None:
         self._ranges: list[Range] = []
@@ -141,7 +141,7 @@ class TaskSource:
         try:
             iterator = iter(self._dataset)
             first = next(iterator, None)
-        except Exception as error:  # belongs to this task, and is raised where its batches are asked for
+        except Exception as error:  # belongs to this task, and is raised where its batches are taken
             self._started.append(_raising(error))
         else:
             self._started.append(iter(()) if first is None else _chain(first, iterator))
@@ -167,25 +167,25 @@ def _raising(error: Exception) -> Iterator[Batch]:
 
 @dataclass
 class Work:
-    """A task and its batches; taking the batches raises what went wrong in reading them."""
+    """A task and its batches; errors in reading them are raised when the batches are taken."""
 
     task: pb.Task
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
 
     def close(self) -> None:
-        """Let go of batches that were not taken; those of the next task come next then."""
+        """Drop the batches that were not taken, so that those of the next task come next."""
         if isinstance(self.batches, Generator):
-            with contextlib.suppress(Exception):  # what reading them would raise is of no interest any more
-                next(self.batches, None)  # one that was never begun would not notice that it is closed
+            with contextlib.suppress(Exception):  # errors in reading them no longer matter
+                next(self.batches, None)  # a generator that never began would not notice that it is closed
             self.batches.close()
 
 
 class Feed:
     """Iterates over the work the master sends, one task read ahead of the one in use.
 
-    `source(task)` returns the BatchSource for a task's kind; it is not asked for tasks without records. `idle(ready)`
-    is called, in the iterating thread, whenever another task is wanted; it may do other things until `ready()`, and
-    `wake()` is called, in another thread, when that becomes true.
+    `source(task)` returns the BatchSource for a task's kind; it is not called for tasks without records. `idle(ready)`
+    is called in the iterating thread whenever another task is wanted; it may do other things until `ready()`. When that
+    becomes true, `wake()` is called in another thread.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class Feed:
         try:
             source = self._source(task)
             source.announce(task)
-        except Exception as error:  # whatever the user's code raises belongs to this task, and is raised there
+        except Exception as error:  # whatever the user's code raises belongs to this task
             return error
         return source
 

@@ -1,4 +1,4 @@
-"""The last task of a job: what it leaves behind appears whole, or not at all; see `runtime.storage.publish`."""
+"""The last task of a job: its output appears whole, or not at all; see `runtime.storage.publish`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from elasticdl_nb.runtime.storage.publish import Publication, is_remote
 from elasticdl_nb.runtime.worker.predictor import FORMS, part_form, part_path
 
 SUCCESS = "_SUCCESS"
-"""The file of a folder of predictions that says that the rest is complete; readers of such folders pass it over."""
+"""This file in a folder of predictions shows that the rest is complete; readers of such folders skip it."""
 
 
 def finish_training(
     spec: JobSpec, folder: JobFolder, loaded: LoadedModel, metrics: Mapping[str, float], step: int
 ) -> tuple[str, list[str]]:
-    """Write the trained model to the job's output; return where it is, and notes for people."""
+    """Write the trained model to the job's output; return where it is, and notes for the user."""
     notes: list[str] = []
 
     output = spec.output or os.fspath(folder.path / "trained_model")
-    # Object stores cannot replace a folder at once: there, a new model's files stand beside the old one's for a moment.
+    # Object stores cannot replace a folder in one step: for a moment a new model's files stand beside the old one's.
     tag = f"-{secrets.token_hex(4)}" if is_remote(output) else ""
 
     def write(directory: Path) -> None:

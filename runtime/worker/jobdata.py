@@ -31,7 +31,7 @@ class JobData:
         return self._loaded.open_custom_data(paths, spec.data_reader_params, records_per_task)
 
     def counted(self) -> pb.DataCounted | None:
-        """Return what the model's custom_data_reader says there is to read; None if it has none."""
+        """Return what the model's custom_data_reader says there is to read; None if the model has no such reader."""
         if not self._is_custom:
             return None
         return pb.DataCounted(data=self._shards("data"), validation=self._shards("validation_data"))

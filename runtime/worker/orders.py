@@ -1,4 +1,4 @@
-"""What the master says about the ring: heard by the session's thread, obeyed by the one that trains."""
+"""The master's orders about the ring: the session's thread receives them, the training thread obeys."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 
 class Dismissed(Exception):
-    """The worker is to leave: it takes part no longer, and what it has in hand is for others."""
+    """The worker must leave: it no longer takes part, and its tasks go to others."""
 
 
 class TaskVoid(Exception):
-    """The job has gone back to a checkpoint: the task under way is none any more."""
+    """The job has gone back to a checkpoint: the task under way no longer counts."""
 
 
 class RingOrders:
-    """The master's last words; `on_regroup` is called, in the session's thread, when the ring is to be left."""
+    """The master's latest orders; the session's thread calls `on_regroup` when this worker must leave the ring."""
 
     def __init__(self) -> None:
         self.on_regroup: Callable[[], None] = lambda: None
@@ -36,7 +36,7 @@ class RingOrders:
     # ------------------------------------------------------------ the session's thread
 
     def receive(self, message: pb.MasterMessage) -> None:
-        """Take note of a message."""
+        """Note what a message orders."""
         body = message.WhichOneof("body")
         with self._changed:
             match body:
@@ -63,22 +63,22 @@ class RingOrders:
     # ------------------------------------------------------------ the training thread
 
     def is_to_leave(self, generation: int) -> bool:
-        """Whether the ring of this generation is to be left."""
+        """Whether this worker must leave the ring of this generation."""
         return self._to_leave >= generation
 
     @property
     def no_work(self) -> bool:
-        """Whether the master has nothing to do for the worker, and has said so since it last gave it something."""
+        """Whether the master has said that it has no work for the worker, and has sent it none since."""
         return self._no_work
 
     @property
     def dismissed(self) -> bool:
-        """Whether the worker shall leave."""
+        """Whether the worker must leave."""
         return self._dismissed
 
     @property
     def first_task(self) -> int:
-        """Tasks with lower numbers are void."""
+        """Tasks with lower numbers no longer count."""
         return self._ring.first_task
 
     def next_ring(self, after: int) -> pb.Ring:

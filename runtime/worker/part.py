@@ -1,4 +1,4 @@
-"""What a worker process is in its job. Imports no TensorFlow: it is made before that is there."""
+"""A worker process's place in its job. Imports no TensorFlow: it is made before that is loaded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from elasticdl_nb.runtime.worker.training.choosing import Choice
 class Part:
     """This process in its job: worker `number`, in a session with the master.
 
-    `listener` is where its neighbours find it, if its strategy has neighbours; `restore_from` the checkpoint from which
-    it goes on, or an empty string.
+    `listener` is where its neighbours find it, if its strategy has neighbours; `restore_from` is the checkpoint from
+    which it continues, or an empty string.
     """
 
     folder: JobFolder

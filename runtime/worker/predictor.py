@@ -21,7 +21,7 @@ FORMS: dict[str, OutputForm] = {".recordio": "recordio", ".parquet": "parquet", 
 
 
 def part_form(spec: JobSpec) -> OutputForm:
-    """The form in which a prediction job's parts are written: the output's own, or the one for directories."""
+    """The format in which a prediction job's parts are written: the output's own, or the one for directories."""
     suffix = os.path.splitext(spec.output)[1].lower()
     return FORMS.get(suffix, cast(OutputForm, spec.output_format))
 
@@ -47,7 +47,7 @@ def columns(outputs: Any) -> dict[str, np.ndarray]:
 
 
 class Predictor:
-    """Runs a built model over tasks' batches."""
+    """Runs a built model over the batches of tasks."""
 
     def __init__(
         self, loaded: LoadedModel, session: WorkerSession, *, worker: int, folder: JobFolder, spec: JobSpec
@@ -63,7 +63,7 @@ class Predictor:
         writer = None
         if self._writes:
             self._folder.parts.mkdir(exist_ok=True)
-            # The job's own: it need not outlive the machine, as the journal does not.
+            # A part belongs to this job alone: like the journal, it need not outlive the machine.
             writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form, flush=False)
         try:
             for features in batches:

@@ -1,6 +1,6 @@
-"""What a worker makes of its stream to the master: tasks in hand, results, progress, heartbeats, pauses.
+"""A worker's stream to the master: its tasks, results, progress, heartbeats and pauses.
 
-Threads of its own, so that the worker is heard while TensorFlow is being imported or computes.
+It has threads of its own, so that the master hears from the worker while TensorFlow is being imported or computes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ REPORT_INTERVAL = 0.25
 
 
 class WorkerSession:
-    """What a worker process and the master say to each other, over a `MasterStream`.
+    """The conversation of a worker process with the master, over a `MasterStream`.
 
-    `tasks` gives the master's tasks in order, then None when the worker shall leave. Around each task the worker calls
-    `begin` and `end`, so that the master can pause it between tasks. `orders` has what it says of the ring of a job
-    with all-reduce.
+    `tasks` gives the master's tasks in order, then None when the worker must leave. The worker calls `begin` before
+    each task and `end` after it, so that the master can pause it between tasks. `orders` holds the master's orders
+    about the ring of a job with all-reduce.
     """
 
     def __init__(self, folder: JobFolder, address: str, worker: int, incarnation: str, data_address: str = "") -> None:
@@ -55,20 +55,20 @@ class WorkerSession:
         """Wait for the master's welcome."""
         return self._welcome.get()
 
-    # ------------------------------------------------------------ what the worker says
+    # ------------------------------------------------------------ what the worker sends
 
     def send(self, **body: object) -> None:
-        """Send a message, `send(want=pb.Want(tasks=2))`. What was said of progress before goes out before it."""
+        """Send a message, as in `send(want=pb.Want(tasks=2))`. Progress noted earlier is sent before it."""
         if self._changed.is_set():
             self._report()
         self._stream.send(**body)
 
     def note(self, level: str, text: str) -> None:
-        """Say something that people should see."""
+        """Send a message that users should see."""
         self.send(note=pb.Note(level=level, text=text))
 
     def activity(self, activity: str) -> None:
-        """Say what the worker does now."""
+        """Report what the worker is doing now."""
         with self._lock:
             self._activity = activity
         self._changed.set()
@@ -87,7 +87,7 @@ class WorkerSession:
         self._changed.set()
 
     def settle(self, timeout: float) -> None:
-        """Wait until the master has taken note of all that was sent, at most so many seconds."""
+        """Wait at most so many seconds until the master has acknowledged everything that was sent."""
         self._stream.settle(timeout)
 
     def close(self) -> None:
@@ -99,14 +99,14 @@ class WorkerSession:
     # ------------------------------------------------------------ tasks and servers
 
     def begin(self, task: pb.Task) -> bool:
-        """Wait while the master has paused its workers; return whether the task still counts and is to be done."""
+        """Wait while the master has paused its workers; return whether the task still counts and should be done."""
         with self._state:
             self._state.wait_for(lambda: not self._paused)
             self._busy = task.generation == self._servers.generation and task.id >= self.orders.first_task
             return self._busy
 
     def end(self, task: pb.Task) -> None:
-        """The task is over: its result was sent, or it counts no longer. Its gradients have reached the servers."""
+        """The task is over: its result was sent, or it no longer counts. Its gradients have reached the servers."""
         with self._state:
             self._busy = False
             self._in_hand.pop((task.id, task.attempt), None)
@@ -121,7 +121,7 @@ class WorkerSession:
     def servers(self, newer_than: int = 0, timeout: float | None = None) -> pb.Servers | None:
         """Wait until all servers of a generation after `newer_than` are up, and return them.
 
-        Returns None if that takes longer than `timeout` seconds, or the worker shall leave.
+        Returns None if that takes longer than `timeout` seconds, or if the worker must leave.
         """
 
         def ready() -> bool:

@@ -20,7 +20,7 @@ MODES = {pb.TRAIN: Mode.TRAINING, pb.EVALUATE: Mode.EVALUATION, pb.PREDICT: Mode
 
 
 class Sources:
-    """A source for each kind of task, made when it is first asked for, from any thread."""
+    """A source for each kind of task, made when it is first needed, from any thread."""
 
     def __init__(self, spec: JobSpec, loaded: LoadedModel, data: JobData) -> None:
         self._spec, self._loaded, self._data = spec, loaded, data

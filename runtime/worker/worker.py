@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Carries out tasks until the master lets it go."""
+    """Carries out tasks until the master dismisses it."""
 
     def __init__(self, part: Part) -> None:
         self._part, self._folder, self._spec, self._session = part, part.folder, part.spec, part.session
@@ -80,7 +80,7 @@ class Worker:
             logger.info("a task is not finished: %s", type(end).__name__)
         except ServersLost as error:
             if not self._strategy.other_servers_come():
-                self._failed(work.task, ConnectionError(str(error)), 0)  # of a kind that another try may not meet
+                self._failed(work.task, ConnectionError(str(error)), 0)  # it may not occur again on another try
         except Exception as error:  # the master decides what a failed task means; the worker lives on
             logger.exception("a task failed")
             self._failed(work.task, error, self._step - before)
@@ -120,7 +120,7 @@ class Worker:
     # ------------------------------------------------------------ the model
 
     def _batches(self, work: Work) -> Iterator[Any]:
-        """The task's batches; the first one this process sees builds the model."""
+        """The task's batches; the first batch that this process sees builds the model."""
         batches = iter(work.batches)
         if not self._built and (first := next(batches, None)) is not None:
             self._build(work.task.kind)
@@ -204,7 +204,7 @@ class Worker:
             self._build(pb.TRAIN)
         trainer = self._trainer
         if trainer is None:
-            raise ElasticDLError("data: the model's data function gave no batches; there is nothing to train on")
+            raise ElasticDLError("data: the model's data function returned no batches; there is nothing to train on")
         trainer.report_loss()
         trainer.callbacks.training_ends()
         trainer.finish()

@@ -113,7 +113,7 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "elsewhere"))
     job = elasticdl_nb.attach(name)
     doomed = delete("master")
-    until(lambda: any("started again" in event.text for event in job.status().events), "the master is replaced")
+    until(lambda: any("restarted" in event.text for event in job.status().events), "the master is replaced")
     assert pods(cluster, job, "master")[0]["metadata"]["name"] != doomed
     restart_api_server(seconds_down=3)
     until(lambda: job.status().phase == pb.RUNNING, "the link is there again")

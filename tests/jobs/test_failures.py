@@ -127,7 +127,7 @@ def test_a_killed_worker_goes_on_from_the_checkpoint_as_if_nothing_had_happened(
     status = job.status()
     assert (status.step, status.records_done, workers(status)[0].restarts) == (400, 4000, 1)
     assert [(item.step, item.records) for item in job.evaluations] == [(n * 100, 1000) for n in range(1, 5)]
-    assert any("training goes on from the checkpoint of step " in event.text for event in status.events)
+    assert any("training continues from the checkpoint of step " in event.text for event in status.events)
     assert all(one[0] < other[0] for one, other in itertools.pairwise(job.losses))
     undisturbed.wait()
     calm, killed = parameters(work / "calm"), parameters(work / "out")

@@ -397,7 +397,7 @@ def test_workers_join_and_leave_while_the_job_runs():
     assert scene.scale(1) == ""
     steps(scene, 30)
     assert len(scene.workers()) == 1
-    assert scene.scale(0) == "0 workers cannot do the job; one at least is needed"
+    assert scene.scale(0) == "0 workers cannot do the job; expected at least 1"
     scene.run()
     assert effects(scene) == every_record(1, 60)
     assert scene.job.queue.tasks_retried == 0

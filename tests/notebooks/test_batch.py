@@ -84,7 +84,7 @@ def test_an_elastic_job_uses_every_record_whatever_dies(place):
     assert "589,224 records used: 2 times 294,612" in said and "1 time(s) back to a checkpoint" in said
     assert eval(value(done, "status = job.status()"))["auc"] > 0.68
     course = "".join(one.text for one in outputs(done, "axvline") if one.get("name") == "stdout")
-    assert "goes on with 2 worker(s)" in course and "worker-0 was killed" in course and "ps-0 was killed" in course
+    assert "continues with 2 worker(s)" in course and "worker-0 was killed" in course and "ps-0 was killed" in course
     assert "image/png" in next(one.data for one in outputs(done, "axvline") if one.output_type == "display_data")
 
 

@@ -126,7 +126,7 @@ def test_a_server_goes_back_to_a_checkpoint_and_so_does_its_successor(master, tm
     (folder / "manifest.json").touch()  # so that it is taken for a checkpoint, not for a directory of them
 
     assert master.restore(2, folder).step == 3
-    with pytest.raises(ServersLost, match="generation 2 is in force"):
+    with pytest.raises(ServersLost, match="generation 2 is current"):
         row(client)
     client.close()
     client = master.client(hello, 2)
@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_nothing_and_does_no_harm(master, tmp_path):
 
 def test_a_checkpoint_that_cannot_be_used_is_refused(master, tmp_path):
     hello = master.start()
-    assert "there is no checkpoint" in master.restore(1, tmp_path / "nowhere").failure.message
+    assert "no checkpoint found" in master.restore(1, tmp_path / "nowhere").failure.message
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "manifest.json").touch()

@@ -175,7 +175,7 @@ def test_staleness_is_counted_by_each_server_for_itself():
 def test_another_generation_loses_the_servers():
     with running() as servers, client_of(servers) as client:
         servers[0].post(lambda: servers[0].service.begin(1))
-        with pytest.raises(ServersLost, match="generation 1 is in force, not 0"):
+        with pytest.raises(ServersLost, match="generation 1 is current, not 0"):
             for _ in range(1000):
                 client.pull()
         with client_of(servers, generation=1) as again:

@@ -77,7 +77,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hold(tmp_path: Path) -> Callable[[], None]:
-    """Steps take a third of a second each, however fast the machine is, until this is called."""
+    """Slows steps down to a third of a second each, however fast the machine is, until this is called."""
     (tmp_path / "hold").touch()
     return (tmp_path / "hold").unlink
 
@@ -86,7 +86,7 @@ def hold(tmp_path: Path) -> Callable[[], None]:
 def start(
     material: Path, tmp_path: Path, hold: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Job]]:
-    """Starts training jobs in the test's own directory, and leaves none behind."""
+    """Starts training jobs in the test's own directory and leaves none behind."""
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
     started: list[Job] = []
 

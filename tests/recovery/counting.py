@@ -1,8 +1,8 @@
-"""A model whose rows count their own uses, whatever strategy trains it.
+"""A model whose rows count how often they are used, whatever strategy trains it.
 
-Each record has a row of its own, and each use of it adds exactly one to that row: the loss is the negative sum of the
-rows of a batch, and the optimizer plain SGD with a learning rate of one. So the trained model says how often each
-record was used.
+Each record has a row of its own, and each use of it adds exactly one to that row, because the loss is the negative sum
+of the rows of a batch, and the optimizer is plain SGD with a learning rate of one. So the trained model says how often
+each record was used.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def write(folder: Path, records: int) -> dict[str, object]:
 
 
 def uses(folder: Path) -> np.ndarray:
-    """How often each record was used, float [records], as the trained model says."""
+    """How often each record was used, float [records], according to the trained model."""
     arrays = safetensors.numpy.load_file(folder / "out" / "parameters.safetensors")
     (rows,) = (array for name, array in arrays.items() if "uses" in name or array.ndim == 2)
     return rows[:, 0]

@@ -1,4 +1,4 @@
-"""Processes that wait to be told what for: they are told, or leave."""
+"""Processes that start before their task is known: they get their task, or leave."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def folder(tmp_path, monkeypatch) -> JobFolder:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """Supervisor, master and worker, once they are there."""
+    """Supervisor, master and worker, once they exist."""
     until(lambda: len(psutil.Process(pid).children(recursive=True)) == 2)
     supervisor = psutil.Process(pid)
     return [supervisor, *supervisor.children(recursive=True)]
@@ -139,7 +139,7 @@ def test_a_job_starts_whoever_of_them_has_died(folder, victim):
     if victim is not None:
         os.kill(processes[victim].pid, signal.SIGKILL)
         until(lambda: not processes[victim].is_running() or processes[victim].status() == "zombie")
-    # As far as reading what the job is: that shows that a master has been told.
+    # The master gets as far as reading the job: that shows that it has received its arguments.
     with pytest.raises(JobFailed, match=r"ended at once, with exit code 1:(.|\n)*JSONDecodeError"):
         launch.launch(folder, early)
     assert not psutil.wait_procs(processes, timeout=60)[1]

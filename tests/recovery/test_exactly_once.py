@@ -1,4 +1,4 @@
-"""Every record is used as often as the job says, by a model that counts, whatever dies and whoever repeats what."""
+"""A model that counts shows that every record is used as often as the job says, whatever dies or repeats work."""
 
 from __future__ import annotations
 

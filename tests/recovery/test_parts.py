@@ -1,4 +1,4 @@
-"""The parts that recovery is made of: schedules, and processes that outlive who started them."""
+"""The parts of recovery: schedules, and processes that outlive the one that started them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs of real processes that are killed: each role, together, and again and again."""
+"""Jobs of real processes that are killed: each role alone, several together, and again and again."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 pytestmark = pytest.mark.timeout(900)
 SERVED = {"distribution_strategy": "ParameterServerStrategy", "num_ps": 2, "num_workers": 2, "checkpoint_steps": 30}
 EPOCHS = 4
-"""Minutes of training while it is held, seconds afterwards."""
+"""Minutes of training while it is slowed down, seconds afterwards."""
 
 KILLS = int(os.environ.get("ELASTICDL_TEST_KILLS", "7"))
 
 
 def wait_until(condition: Callable[[], object], job: Job | None = None, seconds: float = 200.0) -> None:
-    """Wait for something, which happens while `job` runs if that is given."""
+    """Wait until something happens; if `job` is given, it must happen while the job runs."""
     deadline = time.monotonic() + seconds
     while not condition():
         if job is not None:
             status = job.status()
             assert not status.finished_at, f"the job ended before: {status}"
-        assert time.monotonic() < deadline, "it does not come to pass"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
 
 
@@ -46,7 +46,7 @@ def wait_for_records(job: Job, more_than: int) -> None:
 
 
 def check_end(job: Job, records: int) -> pb.JobStatus:
-    """The job does what it should, and leaves nothing."""
+    """The job does what it should and leaves nothing behind."""
     job.wait(timeout=240)
     status = job.status()
     assert (status.phase, status.records_done, status.records_total) == (pb.SUCCEEDED, records, records)
@@ -67,7 +67,7 @@ def check_nothing_is_left(job: Job) -> None:
 
 
 def kill(job: Job, *names: str) -> Callable[[], bool]:
-    """Kill processes; return what tells whether others play their parts."""
+    """Kill processes; return a function that says whether others have replaced them."""
     before = chaos.processes(job.folder)
     for name in names:
         os.kill(before[name].pid, signal.SIGKILL)
@@ -80,7 +80,7 @@ def kill(job: Job, *names: str) -> Callable[[], bool]:
 
 
 def listens(job: Job) -> bool:
-    """Whether the job's status comes from a living master rather than from what a dead one has left."""
+    """Whether the job's status comes from a living master rather than from a dead one's files."""
     return bool(job.folder.living_master())
 
 
@@ -119,7 +119,7 @@ def test_a_local_job_goes_on_under_another_master_with_the_worker_it_had(start, 
     hold()
     status = check_end(job, 3 * RECORDS)
     assert [i.restarts for i in status.instances if i.role == "worker"] == [0]
-    assert any("started again" in event.text for event in status.events)
+    assert any("restarted" in event.text for event in status.events)
 
 
 def test_a_master_that_is_killed_again_and_again_counts_every_task_once(start, hold):
@@ -134,7 +134,7 @@ def test_a_master_that_is_killed_again_and_again_counts_every_task_once(start, h
         time.sleep(1.0)  # of work under this master
     status = check_end(job, EPOCHS * RECORDS)
     assert status.tasks_done == EPOCHS * RECORDS // 32
-    assert sum("started again" in event.text for event in status.events) >= 3
+    assert sum("restarted" in event.text for event in status.events) >= 3
     assert not status.rollbacks and not any(instance.restarts for instance in status.instances)
 
 
@@ -156,7 +156,7 @@ def journal_that_is_gone(path: Path) -> str:
 def test_a_master_that_cannot_read_the_journal_ends_the_job_and_says_why(start, change):
     job = start(**SERVED, num_epochs=EPOCHS)
     wait_until(lambda: len(job.status().losses) > 2, job)
-    wait_until(lambda: (job.folder.status() or pb.JobStatus()).losses, job)  # as people were shown it last
+    wait_until(lambda: (job.folder.status() or pb.JobStatus()).losses, job)  # as users last saw it
     message = change(job.folder.path / "journal.db")
     os.kill(chaos.processes(job.folder)["master"].pid, signal.SIGKILL)
     with pytest.raises(JobFailed, match=message) as caught:
@@ -213,7 +213,7 @@ def test_the_command_line_scales_and_kills_also_between_machines(start, hold, mo
     assert job.folder.living_master().startswith("tls://127.0.0.2:")
     sockets = [c for p in chaos.processes(job.folder).values() for c in psutil.Process(p.pid).net_connections()]
     places = {c.laddr.ip.removeprefix("::ffff:") for c in sockets if c.status == psutil.CONN_LISTEN}
-    assert places == {"127.0.0.1", "127.0.0.2"}  # the former is the dashboard's
+    assert places == {"127.0.0.1", "127.0.0.2"}  # the former belongs to the dashboard
     command = [sys.executable, "-m", "elasticdl_nb"]
     done = subprocess.run(
         [*command, "chaos", job.name, "--schedule=0s kill worker-0; 0.1s scale 3"],

@@ -1,7 +1,7 @@
-"""Crashes on purpose: a process that is killed before each thing it does to the file system, and power that fails.
+"""Crashes on purpose: a process killed before each of its file system operations, and power failures.
 
 Both watch the same operations: files and folders made, renamed, exchanged, removed, flushed. Python's own audit events
-tell of most; `os.fsync` and the exchange of two names are wrapped. It all happens in forked processes.
+report most of them; `os.fsync` and the exchange of two names are wrapped. Everything happens in forked processes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KILLED, _FINISHED, _FAILED = 9, 0, 1
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder in memory where that is possible: nothing here needs the time that a disk takes."""
+    """A temporary folder, in memory where possible, because nothing here needs a slow disk."""
     memory = "/dev/shm"
     return tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None)
 
@@ -48,7 +48,7 @@ def _watch(root: Path, see: Callable[[Operation], None]) -> None:
         elif event == "os.rename":
             tell("rename", arguments[0], arguments[1])
         elif event in ("os.remove", "os.rmdir", "os.mkdir"):
-            # rmtree removes by a name in a folder that is open.
+            # rmtree removes by name within an open folder
             folder = arguments[-1]
             whole = arguments[0] if folder == -1 else os.path.join(path_of(folder), os.fsdecode(arguments[0]))
             tell(event.removeprefix("os."), whole)
@@ -84,7 +84,7 @@ def _forked(work: Callable[[], None]) -> int:
 
 
 def kills(prepare: Callable[[Path], None], work: Callable[[Path], None]) -> Iterator[tuple[int, Path]]:
-    """Yield, for each operation of `work`, its number and a prepared folder in which a process was killed before it."""
+    """For each operation of `work`, yield its number and a prepared folder where a process was killed before it."""
     number = 0
     while True:
         number += 1
@@ -115,7 +115,7 @@ def kills(prepare: Callable[[Path], None], work: Callable[[Path], None]) -> Iter
 
 @dataclass
 class _Node:
-    """A file or folder of the simulated disk; `content` is what of a file was flushed."""
+    """A file or folder of the simulated disk; `content` is the flushed part of a file."""
 
     number: int
     children: dict[str, _Node] | None = None
@@ -124,7 +124,7 @@ class _Node:
 
 @dataclass
 class _Disk:
-    """Replays operations; names come back in the order in which they were given, contents only if they were flushed."""
+    """Replays operations; names return in the order in which they were given, contents only if they were flushed."""
 
     top: _Node
     numbers: int = 0
@@ -148,7 +148,7 @@ class _Disk:
         made = self.node(name == "mkdir") if name in ("create", "mkdir") else None
         try:
             (folder, last), *others = (self.find(path) for path in paths)
-        except KeyError:  # it was tried, and failed
+        except KeyError:  # it was tried and failed
             return
         match name:
             case "create" | "mkdir" if made is not None:
@@ -175,12 +175,12 @@ def _write(node: _Node, path: Path) -> None:
 
 
 def power_losses(prepare: Callable[[Path], None], work: Callable[[Path], None]) -> Iterator[tuple[int, bool, Path]]:
-    """Yield states that a disk may be in after the power failed during `work`, each in a folder of its own.
+    """Yield states that a disk may be in after a power failure during `work`, each in a folder of its own.
 
-    With each comes how many operations had been done, and whether those were all. Contents are there if the file was
+    Each comes with the number of operations done, and whether those were all. Contents are there if the file was
     flushed, names if a folder was flushed since. Later names may have reached the disk up to any point, in their order,
-    and later contents have not, which is the worst that a journaling file system does. `prepare` makes what was on the
-    disk long before.
+    and later contents have not, which is the worst that a journaling file system does. `prepare` creates what was on
+    the disk long before.
     """
     with _folder() as name, tempfile.TemporaryFile() as log:
         root = Path(name)
@@ -211,7 +211,7 @@ def _relative(root: Path, path: str) -> str:
 
 
 def _replay(before: list[tuple[str, bool, bytes]], operations: list[Operation], done: int, names: int) -> _Disk:
-    """The disk after `done` operations, of whose names `names` have reached it."""
+    """The disk after `done` operations, when `names` of their names have reached it."""
     whole, kept = _Disk(_Node(0, {})), _Disk(_Node(0, {}))
     for disk in (whole, kept):
         for path, is_folder, content in before:

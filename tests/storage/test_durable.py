@@ -1,4 +1,4 @@
-"""What takes its final name is whole, whatever ends the process or the power; until then the old one is there."""
+"""Content with its final name is complete, however the process or the power fails; until then the old is there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fill(path: Path, content: bytes, folder: bool) -> None:
 
 
 def content_of(path: Path) -> bytes | None:
-    """The content of what `fill` made; None if it is not whole or not there."""
+    """The content that `fill` made; None if it is incomplete or absent."""
     try:
         if not path.is_dir():
             return path.read_bytes()
@@ -44,7 +44,7 @@ def renames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-# What is there before, and whether it and the result are folders.
+# Whether something is there before, and whether it and the result are folders.
 CASES = [(None, False), (None, True), (False, False), (True, True), (False, True), (True, False)]
 
 
@@ -154,7 +154,7 @@ def commit(root: Path) -> None:
 
 
 def earlier_checkpoints(root: Path) -> None:
-    for step in (5, 7):  # one of the same step, of a run before
+    for step in (5, 7):  # one of the same step, from an earlier run
         made = checkpoints.begin(root / "c", step)
         fill(made / "model.bin", OLD, False)
         checkpoints.seal(made, step)
@@ -233,7 +233,7 @@ def test_what_is_called_complete_survives_a_loss_of_power(user: str) -> None:
 
 
 def test_the_simulated_disk_loses_what_was_not_flushed() -> None:
-    """The test above can fail: writing without flushing is found out."""
+    """The test above can fail: it detects writing without flushing."""
 
     def careless(root: Path) -> None:
         (root / "aside").write_bytes(NEW)

@@ -58,7 +58,7 @@ def running(points: int = 500, workers: int = 3, noise: float = 0.04) -> pb.JobS
         (0.2, "info", "master", "3 workers and 2 parameter servers wanted"),
         (5.1, "info", "worker-0", "first step after 4.9s"),
         (64.0, "warning", "worker-2", "killed by signal 9; its task goes to another worker"),
-        (64.1, "info", "master", "worker-2 is started again"),
+        (64.1, "info", "master", "worker-2 is restarted"),
     ):
         status.events.add(time=STARTED + after, level=level, source=source, text=text)
     return status

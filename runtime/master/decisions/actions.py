@@ -13,7 +13,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 @dataclass(frozen=True)
 class Start:
-    """Start a process that plays this member's part."""
+    """Start a process in this member's role."""
 
     key: Key
 
@@ -45,7 +45,7 @@ class BeginCheckpoint:
 class CommitCheckpoint:
     """Add the queue's state to a checkpoint and make it the latest; report `CheckpointCommitted`, or `…Failed`.
 
-    `sealed` says that its writer has made the manifest already.
+    `sealed` means that its writer has already made the manifest.
     """
 
     path: str
@@ -62,7 +62,7 @@ class CommitCheckpoint:
 
     @classmethod
     def from_message(cls, message: journal.Checkpoint) -> CommitCheckpoint:
-        """Return what `to_message` made a message of."""
+        """Return the checkpoint from a message made by `to_message`."""
         return cls(message.path, message.step, json.loads(message.state), message.sealed, message.number)
 
 
@@ -74,6 +74,6 @@ class DiscardCheckpoint:
 
 
 Deed = Start | Kill | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint
-"""What is done by the master itself."""
+"""What the master does itself."""
 
 Action = Send | Deed

@@ -1,7 +1,7 @@
-"""A checkpoint of model and task queue at the same instant, taken while many workers train: one round of it.
+"""One round of taking a checkpoint of model and task queue at the same instant, while many workers train.
 
-A plain object. Workers stop between two tasks, the servers capture their contents, workers go on, and the servers write
-what they captured. Whatever dies in between, the round comes to nothing and the checkpoint before it still counts.
+A plain object. Workers stop between two tasks, the servers capture their contents, workers continue, and the servers
+write what they captured. If anything dies in between, the round fails and the previous checkpoint still counts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 Stage = Literal["pausing", "beginning", "capturing", "writing", "committing"]
 
 INTERVAL = 30.0
-"""Seconds between checkpoints, if the job does not say after how many steps."""
+"""Seconds between checkpoints, if the job does not set a number of steps."""
 
 PAUSE_LIMIT = 120.0
-"""Seconds that workers may take to finish the tasks in use; after that the round is given up."""
+"""Seconds that workers may take to finish their current tasks; after that the round is abandoned."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Round:
     """One checkpoint in the making.
 
     `pausing`: waits for `workers` to stop. `beginning`: waits for the folder. `capturing`: waits for `servers` to
-    capture. `writing`: waits for `servers` to write. `committing`: waits for the folder's final name.
+    capture. `writing`: waits for `servers` to write. `committing`: waits for the folder to get its final name.
     """
 
     number: int
@@ -42,26 +42,26 @@ class Round:
 
     @property
     def stops_work(self) -> bool:
-        """Whether no task may be begun now."""
+        """Whether workers may not begin a task now."""
         return self.stage in ("pausing", "beginning", "capturing")
 
     def worker_paused(self, worker: int) -> bool:
-        """A worker has stopped, or is gone; return whether all have now."""
+        """A worker has stopped or is gone; return whether all have now."""
         self.workers.discard(worker)
         return self.stage == "pausing" and not self.workers
 
     def all_paused(self, step: int, state: dict[str, Any]) -> None:
-        """Nothing changes any more: this is the queue's state to keep."""
+        """Nothing changes any more: keep this state of the queue."""
         self.stage, self.step, self.state = "beginning", step, state
 
     def begun(self, path: str, servers: Iterable[int]) -> None:
-        """The folder exists, and these servers are told to capture and to write into it."""
+        """The folder exists; these servers must capture their contents and write into it."""
         self.stage, self.path = "capturing", path
         self.servers = set(servers)
         self._unwritten = set(self.servers)
 
     def captured(self, server: int) -> bool:
-        """A server has captured its contents; return whether all have now, so that work can go on."""
+        """A server has captured its contents; return whether all have now, so that work can continue."""
         self.servers.discard(server)
         if self.stage != "capturing" or self.servers:
             return False
@@ -85,7 +85,7 @@ class Round:
 
     @classmethod
     def from_message(cls, message: journal.Round) -> Round:
-        """Return the round that `to_message` made a message of."""
+        """Return the round from a message made by `to_message`."""
         return cls(
             message.number, message.begun_at, set(message.workers), cast(Stage, message.stage), set(message.servers),
             message.step, message.path, json.loads(message.state), set(message.unwritten),

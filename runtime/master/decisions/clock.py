@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 LONGEST_STEP = 3.0
-"""Seconds that the clock goes forward at most from one look at it to the next."""
+"""The most seconds that the clock advances between two readings."""
 
 
 class JobClock:
-    """Seconds that the job's master has been at work, all masters of the job together.
+    """Seconds that the job's master has been at work, summed over all masters of the job.
 
-    A plain object, told what a monotonic clock shows. The date may be set, the machine may sleep, the job may wait for
-    another master, perhaps on another machine: none of this counts, so that nobody is late because of it. The master
-    looks every second; if it finds that far more has passed, it was stopped itself, and could hear from nobody.
+    A plain object that is given the readings of a monotonic clock. The date may be set, the machine may sleep, the job
+    may wait for another master, perhaps on another machine: none of this counts, so that no process is late because of
+    it. The master reads the clock every second; if far more has passed, the master itself was stopped and could not
+    hear from anyone.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -19,7 +20,7 @@ class JobClock:
         self._last: float | None = None
 
     def read(self, monotonic: float) -> float:
-        """Return the time now; a monotonic clock shows so many seconds."""
+        """Return the time now; `monotonic` is the reading of a monotonic clock."""
         if self._last is not None:
             self._time += min(max(0.0, monotonic - self._last), LONGEST_STEP)
         self._last = monotonic

@@ -1,8 +1,8 @@
-"""What the master does about everything that happens: events in, actions out.
+"""What the master does about everything that happens: events go in, actions come out.
 
-A plain object without clock, threads, sockets or files, so that any sequence of joins, deaths and results can be tried
-in a test, and so that a master that is started again can be told everything again. `runtime.master` feeds it what
-happens and carries out the actions it collects. `server_coordinator` and `ring_coordinator` are two kinds of it.
+A plain object without clock, threads, sockets or files, so that a test can try any sequence of joins, deaths and
+results, and a restarted master can replay the events. `runtime.master` feeds it events and carries out the actions it
+collects. `server_coordinator` and `ring_coordinator` are two kinds of it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
 SCALE_LIMIT = 60.0
-"""Seconds that a worker that is no longer wanted gets to finish the tasks in its hands."""
+"""Seconds that a worker that is no longer wanted has to finish its tasks."""
 
 _KEPT_CHECKPOINTS = 3
 
 
 class Coordinator(Crew):
-    """One job's decisions: `handle` takes what happens, and adds what is to be done to `actions`."""
+    """One job's decisions: `handle` takes events and adds what must be done to `actions`."""
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
@@ -54,17 +54,17 @@ class Coordinator(Crew):
         self._parts = 0
         self._oldest_epoch = 0
         self._committing: CommitCheckpoint | None = None
-        # Workers that may take another task; looking at all of them at every word of one would take too long.
+        # Workers that may take another task: checking all of them at every message of one would take too long.
         self._hungry: dict[int, Member] = {}
 
     # ------------------------------------------------------------ something happens
 
     def handle(self, event: events.Event, now: float, date: float) -> bool:
-        """Take an event; return whether it can have changed anything: time that passes seldom does.
+        """Take an event; return whether it can have changed anything, which passing time seldom does.
 
-        `now` is the time of the job's clock, which only goes forward, and `date` the time of day (seconds since the
-        Unix epoch). What this raises, IllegalTransitionError if the event cannot have happened, has the job's last
-        events as a note.
+        `now` is the time of the job's clock, which only moves forward, and `date` the time of day (seconds since the
+        Unix epoch). Any exception, such as IllegalTransitionError for an event that cannot have happened, carries the
+        job's last events as a note.
         """
         self.now, self.date = now, date
         self._story.add(event, now)
@@ -113,7 +113,7 @@ class Coordinator(Crew):
     # ------------------------------------------------------------ the job begins
 
     def _cut(self, data: Sequence[FileRecords], validation: Sequence[FileRecords], now: float) -> None:
-        """The files' numbers of records are known: cut them into tasks."""
+        """The number of records in each file is known: cut them into tasks."""
         if self.data_is_counted:
             return
         spec = self.spec
@@ -132,7 +132,7 @@ class Coordinator(Crew):
             self.tasks_total = self._parts = len(pieces)
             self.records_total = sum(file.records for file in data)
             if spec.kind == "evaluate":
-                self.tasks_total += 1  # the one that puts the others' results together
+                self.tasks_total += 1  # the one that combines the others' results
                 self.evaluations.pieces = pieces
                 self.evaluations.start(self.queue)
             else:
@@ -150,7 +150,7 @@ class Coordinator(Crew):
 
     @property
     def waits_for(self) -> str:
-        """What the job cannot go on without, for people; empty if it goes on."""
+        """What the job is waiting for, to be shown to users; empty if it can continue."""
         return ""
 
     # ------------------------------------------------------------ processes say something
@@ -191,7 +191,7 @@ class Coordinator(Crew):
                 self._note("info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()
                 if not self.evaluations:
-                    # Callbacks may have put back the best weights, which are not the ones evaluated last.
+                    # Callbacks may have restored the best weights, which are not the ones evaluated last.
                     self.evaluations.schedule.model_changed()
             case "note":
                 self._note(message.note.level, message.note.text, member)
@@ -205,7 +205,7 @@ class Coordinator(Crew):
 
     def _task_done(self, worker: Member, done: pb.TaskDone, now: float) -> None:
         self._stragglers.done(done.id, worker.index, now)
-        if self.queue.shared(done.id):  # others have room then, too
+        if self.queue.shared(done.id):  # then others have room too
             self._everyone_may_be_hungry()
         task = self.queue.done(done.id, done.attempt, done.records)
         if task is None:
@@ -235,7 +235,7 @@ class Coordinator(Crew):
         self._note("warning", f"try {task.failures} of a task failed: {failed.failure.message}", worker)
         if failed.steps_applied and self.worker_holds_model:
             self._kill(worker)
-            self._replace(worker, "is started again", now, by_signal=True)
+            self._replace(worker, "is restarted", now, by_signal=True)
 
     # ------------------------------------------------------------ checkpoints
 
@@ -247,7 +247,7 @@ class Coordinator(Crew):
         self.actions.append(self._committing)
 
     def _checkpoint_begun(self, number: int, path: str) -> None:
-        raise IllegalTransitionError(f"nobody has asked for the folder of a checkpoint at {path}")
+        raise IllegalTransitionError(f"no one has asked for the folder of a checkpoint at {path}")
 
     def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
         commit, self._committing = self._committing, None
@@ -280,16 +280,16 @@ class Coordinator(Crew):
 
     def _after_death(self, member: Member) -> str:
         self._worker_gone(member)
-        return f"; training goes on from {self._roll_back()}" if self.worker_holds_model else ""
+        return f"; training continues from {self._roll_back()}" if self.worker_holds_model else ""
 
     def _worker_gone(self, worker: Member) -> None:
         self.queue.lost(worker.index)
         self._stragglers.gone(worker.index)
 
     def _tick(self, now: float) -> bool:
-        """See `Crew`; look also for tasks that take too long."""
+        """See `Crew`; also look for tasks that take too long."""
         changed = super()._tick(now)
-        # Not at every task: the queue is long. An earlier epoch than the oldest does no harm.
+        # Not at every task, because the queue is long. An older epoch than the oldest does no harm.
         self._oldest_epoch = self.queue.oldest_epoch
         if self._ending or not self._share_late_tasks(now):
             return changed
@@ -311,18 +311,18 @@ class Coordinator(Crew):
     # ------------------------------------------------------------ more or fewer workers
 
     def scaling_problem(self, workers: int) -> str:
-        """Why the job cannot go on with this many workers, for people; empty if it can."""
+        """Why the job cannot continue with this many workers, to be shown to users; empty if it can."""
         if self.worker_holds_model:
             return "a Local training has one worker; the other strategies take any number"
         if workers < 1:
-            return f"{workers} workers cannot do the job; one at least is needed"
+            return f"{workers} workers cannot do the job; expected at least 1"
         return "the job is over" if self._ending else ""
 
     def _scale(self, workers: int, now: float) -> None:
         if problem := self.scaling_problem(workers):
             raise IllegalTransitionError(problem)
         wanted = [worker for worker in self.workers if worker.is_wanted]
-        self._note("info", f"the job goes on with {workers} worker(s) instead of {len(wanted)}")
+        self._note("info", f"the job continues with {workers} worker(s) instead of {len(wanted)}")
         for worker in wanted[workers:]:
             if worker.state == "starting":
                 self._kill(worker)
@@ -333,9 +333,9 @@ class Coordinator(Crew):
             self._start(self.workers.add())
 
     def _let_go(self, worker: Member) -> None:
-        self._dismiss(worker, "the job goes on with fewer workers")
+        self._dismiss(worker, "the job continues with fewer workers")
 
-    # ------------------------------------------------------------ the job goes on, and ends
+    # ------------------------------------------------------------ the job continues, and ends
 
     def _go_on(self, now: float) -> None:
         if self.data_is_counted and self.queue.idle and not self.evaluations:
@@ -347,7 +347,7 @@ class Coordinator(Crew):
         return True
 
     def _hand_out_tasks(self, now: float) -> None:
-        """Give every worker with room a task, then another, so that all get their share."""
+        """Give every worker with room one task, then another, so that all get their share."""
         handed_out = True
         while handed_out and not self._ending and self._may_work():
             handed_out = False
@@ -357,11 +357,11 @@ class Coordinator(Crew):
                 elif task := self._next_task(worker):
                     self._hand_out(worker, task, now)
                     handed_out = True
-                elif not self._stragglers.to_share:  # nor is there one for anybody else
+                elif not self._stragglers.to_share:  # nor is there one for any other worker
                     return
 
     def _next_task(self, worker: Member) -> Task | None:
-        # The one model of a Local training is evaluated as it is, before it is trained further.
+        # The one model of a Local training is evaluated as it is now, before it is trained further.
         held_up = self.worker_holds_model and bool(self.evaluations)
         shared = self._stragglers.share(self.queue, worker.index)
         return shared or self.queue.next(worker.index, new_training=not held_up)
@@ -378,18 +378,18 @@ class Coordinator(Crew):
         self._stragglers.handed_out(task, worker.index, now)
         self._send_task(worker, task)
         if shared:
-            self._note("info", f"a task that takes long elsewhere was given to {worker.name} too")
+            self._note("info", f"a task that another worker is slow with was also given to {worker.name}")
         else:
             self._evaluate_if_due(task)
 
     def _evaluate_if_due(self, task: Task) -> None:
-        """A task is used for the first time: look whether an evaluation comes after it."""
+        """A task is used for the first time: check whether an evaluation comes after it."""
         if task.kind != "train" or task.attempt > 1 or self.queue.plan is None:
             return
         if self.evaluations.schedule.task_handed_out(self._steps_of(task), task.ends_epoch):
             if self.worker_holds_model or not self.queue.plan_is_exhausted:
                 self.evaluations.start(self.queue)
-            else:  # others still train: the final evaluation waits for them
+            else:  # others are still training: the final evaluation waits for them
                 self.evaluations.schedule.model_changed()
 
     def _steps_of(self, task: Task) -> int:
@@ -417,9 +417,9 @@ class Coordinator(Crew):
     # ------------------------------------------------------------ the journal
 
     def to_message(self) -> journal.State:
-        """Return everything that does not follow from the job's options as the journal keeps it.
+        """Return everything that does not follow from the job's options, in the journal's form.
 
-        Not the actions: they have been carried out, or else what they were meant for will show that they were not.
+        The actions are left out: they have been carried out, or else later events will show that they were not.
         """
         state = journal.State(
             now=self.now,
@@ -445,7 +445,7 @@ class Coordinator(Crew):
         return state
 
     def load(self, state: journal.State) -> None:
-        """Take over a state that `to_message` of another coordinator of this job has returned."""
+        """Restore a state that `to_message` of another coordinator of this job has returned."""
         super().load(state)
         self.now, self.running_since, self.outputs = state.now, state.running_since, list(state.outputs)
         plan = self._plan_of(pieces_of(state.queue.pieces)) if state.queue.HasField("pieces") else None

@@ -1,6 +1,6 @@
-"""The processes of a job: who there is, who says hello, who dies and is replaced, and how they end together.
+"""The processes of a job: which exist, say hello, die and are replaced, and how they end together.
 
-A plain object, the base of `coordinator.Coordinator`, which says what they do.
+A plain object, the base of `coordinator.Coordinator`, which decides what they do.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
 LEAVE_LIMIT = 15.0
-"""Seconds that processes get to leave by themselves when a job is over."""
+"""Seconds that processes have to leave by themselves when a job is over."""
 
 
 class Crew:
     """A job's processes and its life, from its start to its end.
 
-    `now` is always a time of the job's clock; `date`, the time of day of the last event, is for people alone.
+    `now` is always a time of the job's clock; `date`, the time of day of the last event, is only for display.
     """
 
     def __init__(self, spec: JobSpec) -> None:
@@ -40,22 +40,22 @@ class Crew:
         self._groups = [self.workers]
         self._ending: tuple[pb.JobPhase, float] | None = None
 
-    # ------------------------------------------------------------ what the job's strategy says
+    # ------------------------------------------------------------ what the job's strategy decides
 
     def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
-        """A process says hello: tell it what it must know; return whether it belongs to the job."""
+        """A process says hello: send it what it must know; return whether it belongs to the job."""
         raise NotImplementedError
 
     def _send_missing(self, worker: Member, held: Collection[tuple[int, int]]) -> None:
-        """A worker has come back with these tasks (number and attempt): send it the others that it was given."""
+        """A worker has come back with these tasks (number and attempt): send it its other tasks."""
         raise NotImplementedError
 
     def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
-        """A process says something for the first time, and the job is not over."""
+        """A process sends a message for the first time, and the job is not over."""
         raise NotImplementedError
 
     def _after_death(self, member: Member) -> str:
-        """A process has died, and another will take its place; return what follows, for people."""
+        """A process has died, and another will take its place; return the consequence, to be shown to users."""
         raise NotImplementedError
 
     def _worker_gone(self, worker: Member) -> None:
@@ -63,7 +63,7 @@ class Crew:
         raise NotImplementedError
 
     def _go_on(self, now: float) -> None:
-        """Something has happened: do what can be done next."""
+        """Something has happened: do whatever can be done next."""
         raise NotImplementedError
 
     def _after_workers(self) -> None:
@@ -74,7 +74,7 @@ class Crew:
     def _begin(self) -> None:
         """Ask for the processes."""
         if self.started_at:
-            raise IllegalTransitionError("the job has started before")
+            raise IllegalTransitionError("the job has already started")
         self.started_at = self.date
         for group in self._groups:
             for member in group:
@@ -85,7 +85,7 @@ class Crew:
         self._note("info", f"{self.spec.kind} job started with {processes}")
 
     def member(self, key: Key) -> Member | None:
-        """The member whose part this process plays, if it does."""
+        """The member that this process acts for, if any."""
         role, index, incarnation = key
         for group in self._groups:
             if group.role == role:
@@ -93,7 +93,7 @@ class Crew:
         return None
 
     def belongs(self, hello: pb.Hello) -> bool:
-        """Whether the process that has said this plays a part."""
+        """Whether the process that sent this acts for a member."""
         member = self.member(events.Greeted(hello).key)
         return member is not None and member.state == "running" and member.pid == hello.pid
 
@@ -105,13 +105,13 @@ class Crew:
         if self._ending and (member.role == "worker" or member.leave_by):
             self._dismiss(member, "the job is over")
         elif member.leave_by:
-            self._dismiss(member, "the job goes on with fewer workers")
+            self._dismiss(member, "the job continues with fewer workers")
         elif member.role == "worker" and not self._ending:
             self._send_missing(member, {(task.id, task.attempt) for task in hello.held})
             self._advance(now)
 
     def _hear(self, key: Key, message: pb.WorkerMessage, now: float) -> None:
-        """A process says something; ignored if it no longer plays its part, or has said it before."""
+        """A process sends a message; ignored if the process has been replaced, or sent the message before."""
         member = self.member(key)
         if member is None:
             return
@@ -144,7 +144,7 @@ class Crew:
             return
         group = self._group(member)
         if self._ending:
-            # The exit code of a process that an earlier master has started cannot be known.
+            # The exit code of a process that an earlier master started is unknown.
             group.ended(member, "finished" if self._ending[0] == pb.SUCCEEDED else "stopped")
         elif member.leave_by:
             group.ended(member, "stopped")
@@ -160,7 +160,7 @@ class Crew:
         self, member: Member, cause: str, now: float, *, by_signal: bool, counts: bool = True, log_tail: str = ""
     ) -> None:
         if not self._group(member).died(member, by_signal=by_signal, counts=counts):
-            message = f"{member.name} {cause}, and so did the processes before it without finishing a task; giving up"
+            message = f"{member.name} {cause}, like the processes before it; none finished a task; giving up"
             self._fail(pb.Failure(message=message, traceback=log_tail), now)
             return
         back = self._after_death(member)
@@ -175,7 +175,7 @@ class Crew:
             self._fail(failure, now)
 
     def _tick(self, now: float) -> bool:
-        """Time passes: look for what hangs, and for what does not leave; return whether anything changed."""
+        """Time passes: look for processes that hang or do not leave; return whether anything changed."""
         if self._ending:
             late = self._live() if now > self._ending[1] else []
         else:
@@ -190,11 +190,11 @@ class Crew:
             self._advance(now)
         return bool(late or hung)
 
-    # ------------------------------------------------------------ a master is started again
+    # ------------------------------------------------------------ a master is restarted
 
     def _recover(self, living: Collection[Key], now: float) -> None:
-        """The master was started again, and these processes live; what they did meanwhile, they will say."""
-        self._note("warning", "the master was started again")
+        """The master was restarted, and these processes are alive; they will report what they did meanwhile."""
+        self._note("warning", "the master was restarted")
         wanted = {member.key for member in self._live()}
         self.actions += [Kill(key) for key in living if key not in wanted]
         for member in self._live():
@@ -231,7 +231,7 @@ class Crew:
         self._ending = (phase, now + (LEAVE_LIMIT if phase == pb.SUCCEEDED else 0.0))
         for member in self._live():
             if phase != pb.SUCCEEDED or member.state == "starting":
-                # One that has not joined has nothing to lose, and would only be waited for.
+                # One that has not joined has nothing to lose; waiting for it would be pointless.
                 self._kill(member)
             elif member.role == "worker":
                 self._dismiss(member, "the job is over")
@@ -245,7 +245,7 @@ class Crew:
     # ------------------------------------------------------------ the journal
 
     def _save(self, state: journal.State) -> None:
-        """Add what is known here to a state; what follows from the job's options need not be kept."""
+        """Add this object's state to a message, except what follows from the job's options."""
         state.date, state.phase = self.date, self.phase
         state.started_at, state.finished_at = self.started_at, self.finished_at
         if self.failure:
@@ -257,7 +257,7 @@ class Crew:
         state.workers.extend(self.workers.to_messages())
 
     def load(self, state: journal.State) -> None:
-        """Take over what `_save` has added to a state."""
+        """Restore what `_save` has added to a message."""
         self.date, self.phase = state.date, state.phase
         self.started_at, self.finished_at = state.started_at, state.finished_at
         self.failure = state.failure if state.HasField("failure") else None

@@ -1,7 +1,7 @@
-"""When to evaluate during training, and how the results of an evaluation's tasks come together.
+"""When to evaluate during training, and how the results of an evaluation's tasks are combined.
 
 Plain objects. An evaluation starts when the training tasks handed out so far pass its step (or end its epoch): its
-tasks then stand before any further training task.
+tasks then go before any further training task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ States = dict[str, list[np.ndarray]]
 
 @dataclass
 class EvaluationSchedule:
-    """Says when an evaluation is due: every `steps` training steps, or at epochs' ends if 0, and at the end of all."""
+    """Decides when an evaluation is due: every `steps` training steps, or after each epoch if 0, and at the end."""
 
     steps: int = 0
     enabled: bool = True
@@ -41,7 +41,7 @@ class EvaluationSchedule:
         return due and self._mark()
 
     def training_over(self) -> bool:
-        """Return whether the final evaluation is still to be made."""
+        """Return whether the final evaluation has yet to be made."""
         return self.enabled and self._mark()
 
     def model_changed(self) -> None:
@@ -84,7 +84,7 @@ class EvaluationRound:
         return self.tasks_left == 0
 
     def to_message(self) -> journal.EvaluationRound:
-        """Return the round as the journal keeps it."""
+        """Return the round in the journal's form."""
         return journal.EvaluationRound(
             number=self.number, tasks_left=self.tasks_left, step=self.step, records=self.records,
             states=state_messages(self.states),
@@ -92,13 +92,13 @@ class EvaluationRound:
 
     @classmethod
     def from_message(cls, message: journal.EvaluationRound) -> EvaluationRound:
-        """Return the round that `to_message` made a message of."""
+        """Return the round from a message made by `to_message`."""
         states = read_states(message.states)
         return cls(message.number, message.tasks_left, message.step, message.records, states)
 
 
 class Evaluations:
-    """All evaluations of a job: those that are due, and those whose tasks are being worked on."""
+    """All evaluations of a job: those that are due, and those in progress."""
 
     def __init__(self, steps: int, *, enabled: bool) -> None:
         self.schedule = EvaluationSchedule(steps, enabled=enabled)
@@ -108,7 +108,7 @@ class Evaluations:
         self._started = 0
 
     def __bool__(self) -> bool:
-        """Whether one is being worked on."""
+        """Whether one is in progress."""
         return bool(self._rounds)
 
     def start(self, queue: TaskQueue) -> None:
@@ -119,11 +119,11 @@ class Evaluations:
             queue.add("evaluate", spans, index=index, evaluation=self._started)
 
     def states(self, task: Task) -> States | None:
-        """What a task that sums an evaluation up needs to know; None for any other task."""
+        """What a task that combines an evaluation's results needs; None for any other task."""
         return self._rounds[task.evaluation].states if task.summarize else None
 
     def task_done(self, task: Task, done: pb.TaskDone, queue: TaskQueue, date: float) -> pb.Evaluation | None:
-        """Take the result of a task; return the evaluation's, if that was the task that sums it up."""
+        """Take the result of a task; return the evaluation's result, if the task was the one that combines it."""
         if task.summarize:
             evaluation = self._rounds.pop(task.evaluation)
             self.metrics = dict(done.metrics)
@@ -146,7 +146,7 @@ class Evaluations:
     # ------------------------------------------------------------ the journal
 
     def to_message(self) -> journal.Evaluations:
-        """Return everything that does not follow from the job's options as the journal keeps it."""
+        """Return everything that does not follow from the job's options, in the journal's form."""
         handed_out, evaluated_at = self.schedule.snapshot()
         return journal.Evaluations(
             pieces=pieces_message(self.pieces), enabled=self.schedule.enabled, handed_out=handed_out,
@@ -155,7 +155,7 @@ class Evaluations:
         )  # fmt: skip
 
     def load(self, message: journal.Evaluations) -> None:
-        """Take over what `to_message` made a message of."""
+        """Restore the state from a message made by `to_message`."""
         self.pieces, self.metrics = pieces_of(message.pieces), dict(message.metrics)
         self.schedule.enabled = message.enabled
         self.schedule.restore([message.handed_out, message.evaluated_at])
@@ -164,8 +164,8 @@ class Evaluations:
 
 
 def steps_between(*, task_steps: int, marks: tuple[int, ...]) -> int:
-    """Batches a task may have, so that evaluations and checkpoints, which happen between tasks, are not late.
+    """Batches that a task may have without delaying evaluations and checkpoints, which happen between tasks.
 
-    `task_steps` is what was asked for; each mark is a number of steps after which something is due (0: nothing).
+    `task_steps` is the requested number; each mark is a number of steps after which something is due (0: nothing).
     """
     return min([task_steps, *(mark for mark in marks if mark)])

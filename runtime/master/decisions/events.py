@@ -1,7 +1,7 @@
-"""What can happen to a job: everything that a coordinator is told, one type for each.
+"""What can happen to a job: the events that a coordinator receives, one type for each.
 
 What a coordinator asks for in return is in `actions`. `runtime.master.entries` writes events down for the journal: a
-new one needs its place there and in `Coordinator.handle`, and mypy says so.
+new event needs a place there and in `Coordinator.handle`, which mypy enforces.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """The master was started again, and found these processes alive."""
+    """The master was restarted, and found these processes alive."""
 
     living: tuple[Key, ...]
 
@@ -47,7 +47,7 @@ class Greeted:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A process said something, perhaps not for the first time."""
+    """A process sent a message, perhaps not for the first time."""
 
     key: Key
     message: pb.WorkerMessage
@@ -55,7 +55,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """A process has ended; a negative code is the signal that ended it. `log_tail` is the end of what it printed."""
+    """A process has ended; a negative code is the signal that ended it. `log_tail` is the end of its output."""
 
     key: Key
     code: int
@@ -64,7 +64,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A process has ended for a reason that its platform knows; it `counts` if that was the process's own doing."""
+    """A process has ended for a reason that its platform knows; it `counts` if the process itself was the cause."""
 
     key: Key
     reason: str
@@ -74,7 +74,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A process cannot start, for this reason; with an empty reason, it can again."""
+    """A process cannot start, for this reason; an empty reason means that it can again."""
 
     key: Key
     reason: str
@@ -82,21 +82,21 @@ class Stuck:
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """Somebody wants this many workers; ask `Coordinator.scaling_problem` first."""
+    """A client wants this many workers; call `Coordinator.scaling_problem` first."""
 
     workers: int
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """Somebody wants the job to end."""
+    """A client wants the job to end."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot go on."""
+    """The job cannot continue."""
 
     failure: pb.Failure
 

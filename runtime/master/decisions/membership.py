@@ -1,6 +1,6 @@
-"""The members of a job: which there are, in what state, since when unheard of, and when one has died too often.
+"""The members of a job: which exist, their states, when each was last heard from, and which have died too often.
 
-A plain object; times are passed in. A member is a role and a number; the processes that play its part one after another
+A plain object; times are passed in. A member is a role and a number; the processes that act for it one after another
 differ in their incarnation.
 """
 
@@ -18,13 +18,13 @@ Key = tuple[str, int, str]
 """Role, index and incarnation: one process."""
 
 HEARTBEAT_LIMIT: dict[Role, float] = {"worker": 30.0, "ps": 15.0}
-"""Seconds without a word after which a process that had joined counts as hung."""
+"""Seconds of silence after which a process that had joined counts as hung."""
 
 MAX_CRASHES = 3
-"""Deaths in a row by a process's own doing, without a task finished in between, before the job gives up."""
+"""Deaths in a row caused by the process itself, without a finished task in between, before the job gives up."""
 
 MAX_KILLS = 20
-"""The same for deaths by a signal from outside."""
+"""The same for deaths by an outside signal."""
 
 
 @dataclass
@@ -43,19 +43,19 @@ class Rate:
             self._samples.pop(0)
 
     def per_second(self, now: float) -> float:
-        """The rate now; 0 before two samples, or when nothing came for three windows."""
+        """The rate now; 0 before two samples, or if nothing came for three windows."""
         if len(self._samples) < 2 or now - self._samples[-1][0] > 3 * self.window:
             return 0.0
         (t0, n0), (t1, n1) = self._samples[0], self._samples[-1]
         return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
 
     def to_messages(self) -> list[journal.Sample]:
-        """Return the samples as the journal keeps them."""
+        """Return the samples in the journal's form."""
         return [journal.Sample(now=now, total=total) for now, total in self._samples]
 
     @classmethod
     def from_messages(cls, messages: Iterable[journal.Sample]) -> Rate:
-        """Return the rate that `to_messages` made messages of."""
+        """Return the rate from messages made by `to_messages`."""
         return cls(_samples=[(sample.now, sample.total) for sample in messages])
 
 
@@ -81,7 +81,7 @@ class Member:
     deaths_in_a_row: int = 0
     kills_in_a_row: int = 0
     rate: Rate = field(default_factory=Rate)
-    # Servers: where workers reach it, which generation's contents it has, and how much that is.
+    # Servers: the address for workers, the generation of the contents, and their size.
     address: str = ""
     generation: int = 0
     rows: int = 0
@@ -89,22 +89,22 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that users see."""
         return f"{self.role}-{self.index}"
 
     @property
     def key(self) -> Key:
-        """The process that plays its part now."""
+        """The process that acts for it now."""
         return self.role, self.index, self.incarnation
 
     @property
     def records(self) -> int:
-        """Records worked on by all its processes."""
+        """Records processed by all its processes."""
         return self.records_before + self.records_now
 
     @property
     def is_live(self) -> bool:
-        """Whether a process plays its part, or is about to."""
+        """Whether a process acts for it, or is about to."""
         return self.state in ("starting", "running")
 
     @property
@@ -113,13 +113,13 @@ class Member:
         return self.is_live and not self.leave_by
 
     def to_message(self) -> journal.Member:
-        """Return all but the role, which is the group's, as the journal keeps it."""
+        """Return everything but the role, which is the group's, in the journal's form."""
         values: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN}
         return journal.Member(rate=self.rate.to_messages(), **values)
 
     @classmethod
     def from_message(cls, role: Role, message: journal.Member) -> Member:
-        """Return the member that `to_message` made a message of."""
+        """Return the member from a message made by `to_message`."""
         values: dict[str, Any] = {name: getattr(message, name) for name in _PLAIN}
         return cls(role, rate=Rate.from_messages(message.rate), **values)
 
@@ -138,12 +138,12 @@ class Membership:
         return iter(self.members.values())
 
     def current(self, index: int, incarnation: str) -> Member | None:
-        """The member, if this process still plays its part."""
+        """The member, if this process still acts for it."""
         member = self.members.get(index)
         return member if member is not None and member.incarnation == incarnation and member.is_live else None
 
     def joined(self, index: int, incarnation: str, pid: int, now: float) -> Member | None:
-        """A process says hello as this member, perhaps again; None if it does not play that part."""
+        """A process says hello as this member, perhaps again; None if it does not act for it."""
         member = self.current(index, incarnation)
         if member is None or (member.state == "running" and member.pid != pid):
             return None
@@ -151,14 +151,14 @@ class Membership:
         return member
 
     def task_done(self, member: Member) -> None:
-        """Note a finished task: whatever killed earlier processes did not repeat itself."""
+        """Note a finished task: whatever killed earlier processes did not recur."""
         member.tasks_done += 1
         member.deaths_in_a_row = member.kills_in_a_row = 0
 
     def died(self, member: Member, *, by_signal: bool, counts: bool = True) -> bool:
-        """A member's process is gone; return whether another one may be started, which is its next incarnation then.
+        """A member's process is gone; return whether another may be started, as its next incarnation.
 
-        One that its platform took away does not count.
+        A process that its platform took away does not count.
         """
         member.deaths_in_a_row += counts and not by_signal
         member.kills_in_a_row += counts and by_signal
@@ -170,12 +170,12 @@ class Membership:
         return True
 
     def ended(self, member: Member, state: MemberState) -> None:
-        """A member's process is gone, and none shall take its place."""
+        """A member's process is gone, and no other takes its place."""
         self._clear(member)
         member.state, member.activity = state, ""
 
     def add(self) -> Member:
-        """Return one more member, whose process is to be started: one that had ended, or a new one."""
+        """Return one more member, whose process must be started: one that had ended, or a new one."""
         for member in self:
             if not member.is_live:
                 self._start(member, "starting")
@@ -200,7 +200,7 @@ class Membership:
         return [member for member in self if member.state == "running" and now - member.last_heard > limit]
 
     def live(self) -> list[Member]:
-        """Members whose part is played, or about to be."""
+        """Members that have a process, or are about to."""
         return [member for member in self if member.is_live]
 
     def running(self) -> list[Member]:
@@ -208,9 +208,9 @@ class Membership:
         return [member for member in self if member.state == "running"]
 
     def to_messages(self) -> list[journal.Member]:
-        """Return the members as the journal keeps them."""
+        """Return the members in the journal's form."""
         return [member.to_message() for member in self]
 
     def load(self, messages: Iterable[journal.Member]) -> None:
-        """Take over the members that `to_messages` made messages of."""
+        """Restore the members from messages made by `to_messages`."""
         self.members = {message.index: Member.from_message(self.role, message) for message in messages}

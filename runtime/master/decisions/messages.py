@@ -19,7 +19,7 @@ def task_message(
     generation: int = 0,
     oldest_epoch: int = 0,
 ) -> pb.Task:
-    """Return the task as a worker gets it."""
+    """Return the task in the form that workers receive."""
     return pb.Task(
         id=task.id,
         attempt=task.attempt,
@@ -39,5 +39,5 @@ def task_message(
 
 
 def skips(places: Iterable[pb.Place]) -> dict[int, int]:
-    """Return how many records of each task are in the model, by its number."""
+    """Return how many records of each task are in the model, by task number."""
     return {place.task: place.records for place in places}

@@ -1,4 +1,4 @@
-"""What watchers see: the loss curve, evaluations and messages so far, kept within bounds however long the job."""
+"""What watchers see: the loss curve, evaluations and messages so far, kept within bounds however long the job runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_EVENTS = 200
 
 @dataclass(frozen=True)
 class Mark:
-    """How much of a picture a watcher has been sent."""
+    """How much of a picture a watcher has received."""
 
     revision: int = -1
     losses: int = 0
@@ -42,20 +42,20 @@ class Picture:
             self.revision += 1
 
     def add_event(self, date: float, level: str, source: str, text: str) -> None:
-        """Add a message for people; the oldest are forgotten."""
+        """Add a message to be shown to users; the oldest are dropped."""
         self.events.append(pb.Event(time=date, level=level, source=source, text=text))
         if len(self.events) > MAX_EVENTS:
             del self.events[: MAX_EVENTS // 2]
             self.revision += 1
 
     def roll_back(self, step: int) -> None:
-        """Forget what happened after this step: it is going to happen again."""
+        """Forget what happened after this step, because it will happen again."""
         self.losses = [point for point in self.losses if point.step <= step]
         self.evaluations = [evaluation for evaluation in self.evaluations if evaluation.step <= step]
         self.revision += 1
 
     def fill(self, status: pb.JobStatus, mark: Mark) -> tuple[bool, Mark]:
-        """Put what came since `mark` into a status, or everything; return whether it is that, and the new mark."""
+        """Put what came since `mark` into a status, or everything; return whether everything, and the new mark."""
         full = mark.revision != self.revision
         since = Mark() if full else mark
         status.losses.extend(self.losses[since.losses :])
@@ -64,14 +64,14 @@ class Picture:
         return full, Mark(self.revision, len(self.losses), len(self.evaluations), len(self.events))
 
     def to_message(self) -> journal.Picture:
-        """Return everything as the journal keeps it."""
+        """Return everything in the journal's form."""
         return journal.Picture(
             revision=self.revision, losses=self.losses, evaluations=self.evaluations, events=self.events
         )  # fmt: skip
 
     @classmethod
     def from_message(cls, message: journal.Picture) -> Picture:
-        """Return the picture that `to_message` made a message of."""
+        """Return the picture from a message made by `to_message`."""
         return cls(message.revision, list(message.losses), list(message.evaluations), list(message.events))
 
 

@@ -1,9 +1,9 @@
-"""Who trains together: the workers of a ring, one generation of it after another.
+"""Which workers train together: the members of a ring, one generation after another.
 
 A plain object; workers are numbers, times are passed in. When a worker comes, goes, dies or loses its neighbours, all
-workers of the ring are told to leave it, say how far they are, and are then told of the next one. The oldest of those
-that are furthest gives its model to those that have none, or are one step behind. Newcomers are gathered for a while,
-so that many of them cost one interruption.
+workers of the ring are ordered to leave it, report how far they are, and then learn of the next one. Among the workers
+that are furthest, the oldest gives its model to those that have none, or are one step behind. Newcomers are gathered
+for a while, so that many of them cost one interruption.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 JOIN_WINDOW = 5.0
-"""Seconds that a newcomer waits for others that are about to come, while a ring trains."""
+"""Seconds that a newcomer waits for others that are about to come while a ring trains."""
 
 FIRST_WINDOW = 60.0
-"""The same while nobody trains."""
+"""The same while no ring trains."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says that has left a ring; `places` has where each worker was at this step."""
+    """The report of a worker that has left a ring; `places` says where each worker was at this step."""
 
     step: int = 0
     has_model: bool = False
@@ -40,7 +40,7 @@ class Report:
         return cls(message.step, message.has_model, places)
 
     def to_message(self, worker: int) -> journal.Report:
-        """Return what this worker has said as the journal keeps it."""
+        """Return this worker's report in the journal's form."""
         places = [
             pb.Place(worker=where, task=one.task, attempt=one.attempt, records=one.records, complete=one.complete)
             for where, some in self.places.items() for one in some
@@ -50,7 +50,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Halt:
-    """These workers are to leave the ring of this generation."""
+    """These workers must leave the ring of this generation."""
 
     generation: int
     workers: tuple[int, ...]
@@ -58,10 +58,10 @@ class Halt:
 
 @dataclass(frozen=True)
 class Formed:
-    """A new ring, workers by rank. `donor` is the rank whose model counts, None if nobody has one.
+    """A new ring, workers by rank. `donor` is the rank whose model counts, None if no rank has one.
 
-    `hand_over` says that others need it. `departed` are those that are no longer in it, and `places` where workers were
-    at `step`, the model's.
+    `hand_over` means that others need it. `departed` are those that are no longer in the ring, and `places` says where
+    workers were at `step`, the model's step.
     """
 
     generation: int
@@ -89,17 +89,17 @@ class Rendezvous:
     # ------------------------------------------------------------ what happens
 
     def arrives(self, worker: int, now: float) -> None:
-        """A worker is ready to train, and in no ring yet."""
+        """A worker is ready to train but not in a ring yet."""
         if worker not in self.workers:
             self._newcomers.setdefault(worker, now)
 
     def halts(self, worker: int, generation: int, report: Report) -> None:
-        """A worker has left the ring of a generation; without being told, if it has lost its neighbours."""
+        """A worker has left the ring of a generation, without an order if it has lost its neighbours."""
         if worker in self.workers and generation == self.generation:
             self._reports[worker] = report
 
     def leaves(self, worker: int) -> bool:
-        """A worker is no longer wanted; return whether it is in a ring, from which it departs with the next one."""
+        """A worker is no longer wanted; return whether it is in a ring, which it leaves when the next one forms."""
         self._newcomers.pop(worker, None)
         if worker in self.workers:
             self._leaving.add(worker)
@@ -120,7 +120,7 @@ class Rendezvous:
 
     @property
     def is_formed(self) -> bool:
-        """Whether there is a ring, as far as is known here."""
+        """Whether there is a ring, as far as this object knows."""
         return bool(self.workers) and not self.forming
 
     def has_arrived(self, worker: int) -> bool:
@@ -128,18 +128,18 @@ class Rendezvous:
         return worker in self.workers or worker in self._newcomers
 
     def to_halt(self, worker: int) -> bool:
-        """Whether a worker has been told to leave the ring and has not said yet that it has."""
+        """Whether a worker was ordered to leave the ring and has not yet confirmed it."""
         return self.forming and worker in self.workers and worker not in self._reports
 
     @property
     def lacking(self) -> int:
-        """How many workers are missing before a ring can be formed; 0 if that is not what it waits for."""
+        """How many more workers are needed to form a ring; 0 if it is not waiting for workers."""
         if (self.workers and not self.forming) or not (self.workers or self._newcomers):
             return 0
         return max(0, self.min_workers - len(self.workers) - len(self._newcomers))
 
     def look(self, now: float, expected: int) -> Halt | Formed | None:
-        """Return what is to be done now, if anything; `expected` workers are alive, but not ready to train yet."""
+        """Return what to do now, if anything; `expected` workers are alive but not ready to train yet."""
         if not self.forming:
             if not (self._reports or self._departed or self._going() or self._are_due(now, expected)):
                 return None
@@ -153,7 +153,7 @@ class Rendezvous:
         return bool(self._newcomers) and (not expected or now - min(self._newcomers.values()) >= window)
 
     def _going(self) -> set[int]:
-        """Those that leave now: the last that has the model stays until another has taken it over."""
+        """The workers that leave now: the last one that has the model stays until another has received it."""
         staying = [worker for worker in self.workers if worker not in self._leaving]
         return set(self.workers if staying else self.workers[1:]) & self._leaving
 
@@ -190,7 +190,7 @@ class Rendezvous:
     # ------------------------------------------------------------ the journal
 
     def to_message(self) -> journal.Rendezvous:
-        """Return everything that does not follow from the job's options as the journal keeps it."""
+        """Return everything that does not follow from the job's options, in the journal's form."""
         return journal.Rendezvous(
             generation=self.generation,
             workers=self.workers,
@@ -202,7 +202,7 @@ class Rendezvous:
         )
 
     def load(self, message: journal.Rendezvous) -> None:
-        """Take over what `to_message` made a message of."""
+        """Restore the state from a message made by `to_message`."""
         self.generation, self.workers, self.forming = message.generation, list(message.workers), message.forming
         self._reports = {report.worker: Report.of(report) for report in message.reports}
         self._newcomers = {newcomer.worker: newcomer.since for newcomer in message.newcomers}

@@ -1,9 +1,9 @@
 """The coordinator of a job whose workers average their gradients.
 
-All workers that train have the same model, and make every step together. `rendezvous.Rendezvous` says who they are;
-what follows for tasks is decided here. A worker's death takes nothing back: the others know how far it was with its
-task, and the rest of the task goes to another. Only if all die that have the model does the job go back to its last
-checkpoint.
+All workers that train have the same model, and make every step together. `rendezvous.Rendezvous` decides which workers
+those are; what follows for tasks is decided here. A worker's death takes nothing back: the others know how far it was
+with its task, and the rest of the task goes to another. The job goes back to its last checkpoint only if all workers
+that have the model die.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
 STEAL_FROM = 2
-"""Tasks that wait for a worker that has no room, from which on others get them."""
+"""If this many tasks wait for a worker without room, others get them."""
 
 
 class RingCoordinator(Coordinator):
@@ -32,7 +32,7 @@ class RingCoordinator(Coordinator):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.rendezvous = Rendezvous(spec.min_workers)
-        # Tasks are dealt to workers in turn, so that who gets which does not depend on who asks first.
+        # Tasks are dealt to workers in turn, so that who asks first does not decide who gets which.
         self._dealt: dict[int, deque[Task]] = {}
         self._turn = 0
         self._without_work: set[int] = set()
@@ -51,7 +51,7 @@ class RingCoordinator(Coordinator):
             return False
         member.address = hello.data_address
         self._without_work.discard(member.index)
-        if hello.again and not self._ending:  # what it was told by a master that died may be lost
+        if hello.again and not self._ending:  # what a dead master sent it may be lost
             if self.rendezvous.to_halt(member.index):
                 self._send(member, _regroup(self.rendezvous.generation))
             elif member.index in self.rendezvous.workers and self.rendezvous.is_formed:
@@ -83,7 +83,7 @@ class RingCoordinator(Coordinator):
         return True
 
     def _regroup(self, now: float) -> bool:
-        """Do what the rendezvous asks for; return whether there was anything."""
+        """Do what the rendezvous requires; return whether there was anything to do."""
         expected = sum(worker.is_wanted and not self.rendezvous.has_arrived(worker.index) for worker in self.workers)
         found = self.rendezvous.look(now, expected)
         if isinstance(found, Halt):
@@ -106,7 +106,7 @@ class RingCoordinator(Coordinator):
         for index in formed.departed:
             self._settle(self._departed.pop(index, None), index, formed.places.get(index, ()))
         if formed.donor is None and self._began:
-            self._note("warning", f"no worker is left that has the model; training goes on from {self._roll_back()}")
+            self._note("warning", f"no worker with the model is left; training continues from {self._roll_back()}")
         last = self.checkpoints[-1].path if self.checkpoints and formed.donor is None else ""
         addresses = [self.workers.members[index].address for index in formed.workers]
         self._ring = pb.MasterMessage(ring=pb.Ring(
@@ -123,11 +123,11 @@ class RingCoordinator(Coordinator):
         self._note("info", f"training together: {names}")
 
     def _settle(self, holder: int | None, index: int, places: Iterable[Place]) -> None:
-        """A worker is in the ring no more: what it has not done of its tasks is for others."""
-        if holder is None:  # it lives, and is let go
+        """A worker is no longer in the ring: others take what is left of its tasks."""
+        if holder is None:  # it is alive, and is dismissed
             self._dealt.pop(index, None)
             worker = self.workers.members[index]
-            self._dismiss(worker, "the job goes on with fewer workers")
+            self._dismiss(worker, "the job continues with fewer workers")
             holder = index
         held = {(task.id, task.attempt): task for task in self.queue.held(holder)}
         for place in places:
@@ -145,7 +145,7 @@ class RingCoordinator(Coordinator):
         self._dealt.pop(index, None)
         self._without_work.discard(index)
         if self.rendezvous.gone(index):
-            # How far it was the others will say; another process may have its number by then.
+            # The others will report how far it was; another process may have its number by then.
             self.queue.pass_on(index, self._next_holder)
             self._departed[index] = self._next_holder
             self._next_holder -= 1
@@ -167,7 +167,7 @@ class RingCoordinator(Coordinator):
         return super()._roll_back()
 
     def _share_late_tasks(self, now: float) -> bool:
-        return False  # all wait for the slowest anyway, and what two used would count twice
+        return False  # all wait for the slowest anyway, and records used twice would count twice
 
     # ------------------------------------------------------------ tasks
 
@@ -177,7 +177,7 @@ class RingCoordinator(Coordinator):
             self.steps_total = min(self.steps_total, self.spec.max_step)
 
     def _plan_of(self, pieces: Sequence[Sequence[Span]]) -> TrainingPlan:
-        # How many batches make a step depends on the number of workers: they see to max_step.
+        # How many batches make a step depends on the number of workers: they take care of max_step.
         return replace(super()._plan_of(pieces), max_step=0)
 
     def _steps_of(self, task: Task) -> int:
@@ -218,7 +218,7 @@ class RingCoordinator(Coordinator):
         super()._send_task(worker, task)
 
     def _next_task(self, worker: Member) -> Task | None:
-        """Return the next of the tasks that are this worker's; those between are dealt to the others."""
+        """Return the next task that belongs to this worker; those in between are dealt to the others."""
         oldest = self.rendezvous.workers[0]
         if worker.index == oldest:
             task = self.queue.next(oldest, new_training=False, accept=self._is_for_the_oldest)
@@ -238,7 +238,7 @@ class RingCoordinator(Coordinator):
             self._dealt.setdefault(turn, deque()).append(task)
 
     def _evaluate_if_due(self, task: Task) -> None:
-        """That was looked at when the task was dealt."""
+        """This was checked when the task was dealt."""
 
     def _is_for_all(self, task: Task) -> bool:
         return task.kind == "train" or (not self._is_for_the_oldest(task) and self._may_evaluate(task))

@@ -1,8 +1,8 @@
 """The coordinator of a job whose model lives in parameter servers.
 
-A worker's death puts its tasks back, and nobody waits. A server's death takes the whole job back to its last
-checkpoint, in a new generation: workers and the other servers live on. `checkpointing.Round` says how checkpoints are
-taken.
+A worker's death puts its tasks back, and no one waits. A server's death takes the whole job back to its last
+checkpoint, in a new generation; the workers and the other servers keep running. `checkpoint_round.Round` describes how
+checkpoints are taken.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class ServedCoordinator(Coordinator):
             self._fail(failure, now)
             return
         self.actions.append(DiscardCheckpoint(damaged.path))
-        self._note("warning", f"the checkpoint of step {damaged.step} is of no use: {failure.message}", server)
-        self._note("warning", f"training goes on from {self._begin_generation()}")
+        self._note("warning", f"the checkpoint of step {damaged.step} cannot be used: {failure.message}", server)
+        self._note("warning", f"training continues from {self._begin_generation()}")
 
     def _begin_generation(self) -> str:
         self._give_up_round()
@@ -121,7 +121,7 @@ class ServedCoordinator(Coordinator):
 
     def _after_death(self, member: Member) -> str:
         if member.role == "ps":
-            return f"; training goes on from {self._begin_generation()}"
+            return f"; training continues from {self._begin_generation()}"
         return super()._after_death(member)
 
     def _worker_gone(self, worker: Member) -> None:
@@ -149,7 +149,7 @@ class ServedCoordinator(Coordinator):
             workers = self.workers.running()
             self._round = Round(self._rounds_of_checkpoints, now, {worker.index for worker in workers})
             self._tell_workers(pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
-            if not workers:  # those that are starting wait for the end of the round anyway
+            if not workers:  # those that are starting will wait for the end of the round anyway
                 self._all_paused()
         return due
 
@@ -186,7 +186,7 @@ class ServedCoordinator(Coordinator):
     def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
         """See `Coordinator`."""
         if self._round is None or self._round.path != path:
-            # A server has died since: what comes next has another history.
+            # A server has died since then: what comes next has a different history.
             self._committing = None
             self.actions.append(DiscardCheckpoint(final))
             return
@@ -218,7 +218,7 @@ class ServedCoordinator(Coordinator):
         if self._ending:
             return due
         if self._round and self._round.stage == "pausing" and now - self._round.begun_at > checkpointing.PAUSE_LIMIT:
-            self._note("warning", "a checkpoint was put off: a worker takes too long over its task")
+            self._note("warning", "a checkpoint was postponed: a worker takes too long over its task")
             self._give_up_round()
             self._saved_at, self._saved_step = now, self.step
             self._advance(now)
@@ -226,7 +226,7 @@ class ServedCoordinator(Coordinator):
         return self._checkpoint_if_due(now) or due
 
     def _end(self, phase: pb.JobPhase, now: float) -> None:
-        if self._round and self._round.stage != "committing":  # nobody would see to its folder any more
+        if self._round and self._round.stage != "committing":  # no one would take care of its folder any more
             self._give_up_round()
         super()._end(phase, now)
 
@@ -238,7 +238,7 @@ class ServedCoordinator(Coordinator):
 
     def _recover(self, living: Collection[Key], now: float) -> None:
         """See `Coordinator`."""
-        # What its members have said and what they were told of it may be lost.
+        # Messages from its members and to them may be lost.
         if self._round and self._round.stage != "committing":
             self._give_up_round()
         super()._recover(living, now)

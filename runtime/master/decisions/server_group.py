@@ -1,7 +1,7 @@
-"""The parameter servers of a job: which generation of their contents is in force, and when it is served.
+"""The parameter servers of a job: which generation of their contents is current, and when it is served.
 
-A plain object. A generation begins with the job, and whenever a server has died: all servers then take the contents of
-the last checkpoint, the surviving ones too, and are up once all have.
+A plain object. A generation begins with the job, and whenever a server has died. All servers, including the surviving
+ones, then load the contents of the last checkpoint; they are up once all have.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class ServerGroup:
         self._keep_step = False
 
     def begin_generation(self, checkpoint: str, *, initial: str) -> None:
-        """Go back to a checkpoint, or, without one, to what the job began with."""
+        """Go back to a checkpoint or, without one, to what the job began with."""
         self.generation += 1
         self.restore_from, self._keep_step = (checkpoint, True) if checkpoint else (initial, False)
 
     def restored(self, server: Member, generation: int) -> bool:
-        """A server has this generation's contents; return whether that makes all of them be up."""
+        """A server has this generation's contents; return whether all of them are now up."""
         was_up = self.are_up
         server.generation = generation
         return self.are_up and not was_up
@@ -37,24 +37,24 @@ class ServerGroup:
         return all(server.state == "running" and server.generation == self.generation for server in self.members)
 
     def restore_message(self) -> pb.MasterMessage:
-        """What makes a server take this generation's contents."""
+        """The order that makes a server load this generation's contents."""
         restore = pb.Restore(generation=self.generation, path=self.restore_from, keep_step=self._keep_step)
         return pb.MasterMessage(restore=restore)
 
     def servers_message(self) -> pb.MasterMessage:
-        """What workers are told: where all servers are, or to wait."""
+        """The message for workers: where all servers are, or that they must wait."""
         addresses = [server.address for server in self.members] if self.are_up else []
         return pb.MasterMessage(servers=pb.Servers(generation=self.generation, addresses=addresses))
 
     def to_message(self) -> journal.Servers:
-        """Return everything as the journal keeps it."""
+        """Return everything in the journal's form."""
         return journal.Servers(
             members=self.members.to_messages(), generation=self.generation, restore_from=self.restore_from,
             keep_step=self._keep_step,
         )  # fmt: skip
 
     def load(self, message: journal.Servers) -> None:
-        """Take over what `to_message` made a message of."""
+        """Restore the state from a message made by `to_message`."""
         self.members.load(message.members)
         self.generation, self.restore_from = message.generation, message.restore_from
         self._keep_step = message.keep_step

@@ -1,4 +1,4 @@
-"""The last events of a job, told with whatever goes wrong: an error alone does not say how things came to it."""
+"""The last events of a job, shown with every error: an error alone does not say what led to it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from elasticdl_nb.runtime.master.decisions.events import Event
 
 REMEMBERED = 20
 LONGEST = 200
-"""Characters that are shown of an event."""
+"""How many characters of an event are shown."""
 
 
 class IllegalTransitionError(ElasticDLError):
-    """Something was reported that cannot have happened; its notes tell the job's last events."""
+    """Something was reported that cannot have happened; its notes show the job's last events."""
 
 
 class Story:

@@ -14,14 +14,14 @@ from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 FACTOR = 3.0
 MIN_SECONDS = 10.0
 PEERS = 5
-"""Tasks of a kind that must have been done before one can be told to be late."""
+"""Tasks of a kind that must be done before another one can count as late."""
 
 _REMEMBERED = 50
 
 
 @dataclass
 class Stragglers:
-    """Watches how long workers take over their tasks; `to_share` are the tasks that others shall be given too."""
+    """Watches how long workers take over their tasks; `to_share` are the tasks to give to others too."""
 
     to_share: list[int] = field(default_factory=list)
     _handed_out: dict[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Stragglers:
     _durations: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(_recent))
 
     def handed_out(self, task: Task, worker: int, now: float) -> None:
-        """A worker was given a task; it begins once it is done with those before."""
+        """A worker was given a task, and will begin it once it is done with those before."""
         self._handed_out[worker, task.id] = (task.kind, now)
 
     def done(self, task_id: int, worker: int, now: float) -> None:
@@ -47,12 +47,12 @@ class Stragglers:
             del self._handed_out[key]
 
     def clear(self) -> None:
-        """No task that was handed out counts any longer."""
+        """None of the tasks handed out count any longer."""
         self._handed_out.clear()
         self.to_share.clear()
 
     def look(self, in_use: Iterable[tuple[Task, int]], now: float) -> bool:
-        """Look which of the tasks that workers are at take far longer than their peers; return whether that is news."""
+        """Find which current tasks take far longer than their peers; return whether there are new ones."""
         known = self.to_share
         limits = {kind: self._limit(kind) for kind in self._durations}
         late = [
@@ -63,7 +63,7 @@ class Stragglers:
         return self.to_share != known
 
     def share(self, queue: TaskQueue, worker: int) -> Task | None:
-        """Give this worker a task that is late in another's hands, if there is one."""
+        """Give this worker a task that is late with another worker, if there is one."""
         for task_id in self.to_share:
             if task := queue.share(task_id, worker):
                 self.to_share.remove(task_id)
@@ -79,7 +79,7 @@ class Stragglers:
         return max(MIN_SECONDS, FACTOR * median(peers)) if len(peers) >= PEERS else float("inf")
 
     def to_message(self) -> journal.Stragglers:
-        """Return everything as the journal keeps it."""
+        """Return everything in the journal's form."""
         return journal.Stragglers(
             to_share=self.to_share,
             handed_out=[
@@ -92,7 +92,7 @@ class Stragglers:
 
     @classmethod
     def from_message(cls, message: journal.Stragglers) -> Stragglers:
-        """Return what `to_message` made a message of."""
+        """Return the watcher from a message made by `to_message`."""
         stragglers = cls(list(message.to_share))
         stragglers._handed_out = {(one.worker, one.task): (one.kind, one.at) for one in message.handed_out}
         stragglers._free_since.update(message.free_since)

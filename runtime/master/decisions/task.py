@@ -1,4 +1,4 @@
-"""Tasks, the pieces of work that workers take, and how the journal keeps them."""
+"""Tasks, the pieces of work that workers take, and their form in the journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TaskKind = Literal["train", "evaluate", "predict", "finish"]
 class Task(NamedTuple):
     """A piece of work for one worker; `index` is its place among the tasks cut from the same data.
 
-    `skip` of its records, in the order in which workers read it, are in the model already.
+    The first `skip` of its records, in the order in which workers read them, are already in the model.
     """
 
     id: int
@@ -44,7 +44,7 @@ KINDS: dict[TaskKind, pb.TaskKind] = {
 _NAMES = {number: kind for kind, number in KINDS.items()}
 
 
-# A job may have hundreds of thousands of tasks: the journal keeps each path once, and the rest in columns.
+# A job may have hundreds of thousands of tasks: the journal stores each path once, and the rest in columns.
 
 
 def pieces_message(pieces: Iterable[Sequence[Span]]) -> journal.Pieces:
@@ -60,7 +60,7 @@ def pieces_message(pieces: Iterable[Sequence[Span]]) -> journal.Pieces:
 
 
 def pieces_of(message: journal.Pieces) -> list[list[Span]]:
-    """Return the lists of spans that `pieces_message` made a message of."""
+    """Return the lists of spans from a message made by `pieces_message`."""
     flat = iter(message.spans)
     spans = iter([(message.paths[path], start, end) for path, start, end in zip(flat, flat, flat, strict=True)])
     return [[next(spans) for _ in range(length)] for length in message.lengths]
@@ -76,7 +76,7 @@ def tasks_message(tasks: Collection[Task]) -> journal.Tasks:
 
 
 def tasks_of(message: journal.Tasks) -> list[Task]:
-    """Return the tasks that `tasks_message` made a message of."""
+    """Return the tasks from a message made by `tasks_message`."""
     columns: dict[str, Any] = {name: getattr(message, name) for name in Task._fields}
     columns["kind"] = [_NAMES[kind] for kind in message.kind]
     columns["spans"] = map(tuple, pieces_of(message.spans))

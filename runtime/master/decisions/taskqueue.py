@@ -1,4 +1,4 @@
-"""Which records are still to be used, which are in whose hands, and which are done.
+"""Which records have yet to be used, which workers hold which, and which are done.
 
 A plain object: no clock, no threads, no I/O. Its invariant, whatever workers do: every record of every epoch is
 accounted for exactly once.
@@ -37,7 +37,7 @@ class _Cursor:
 
 @dataclass
 class TaskQueue:
-    """Tasks waiting, tasks in workers' hands, and counts of those done.
+    """Waiting tasks, tasks held by workers, and counts of those done.
 
     Urgent tasks (returned by dead workers, evaluations) come before further training tasks.
     """
@@ -49,7 +49,7 @@ class TaskQueue:
     _next_id: int = 1
     _urgent: deque[Task] = field(default_factory=deque)
     _doing: dict[int, tuple[Task, list[int]]] = field(default_factory=dict)
-    # The same by worker: the tasks in its hands, in the order in which it got them.
+    # The same by worker: the tasks it holds, in the order in which it got them.
     _hands: defaultdict[int, dict[int, Task]] = field(default_factory=lambda: defaultdict(dict))
     _cursor: _Cursor = field(default_factory=_Cursor)
     _order: list[int] = field(default_factory=list)
@@ -68,7 +68,7 @@ class TaskQueue:
         return self._next_id - 1
 
     def stop_training(self) -> None:
-        """Hand out no further training task; those in workers' hands may still be finished."""
+        """Hand out no further training task; those that workers hold may still be finished."""
         self._urgent = deque(task for task in self._urgent if task.kind != "train")
         self._stopped = True
 
@@ -79,8 +79,8 @@ class TaskQueue:
     ) -> Task | None:
         """Hand the next task to this worker, or None while there is none to hand out.
 
-        Without `new_training`, only tasks that have been put in or given back are handed out; of these, those that
-        `accept` likes.
+        Without `new_training`, only tasks that were put in or given back are handed out; of these, those that `accept`
+        accepts.
         """
         task = next((task for task in self._urgent if accept(task)), None)
         if task is not None:
@@ -93,7 +93,7 @@ class TaskQueue:
         return task
 
     def share(self, task_id: int, worker: int) -> Task | None:
-        """Give a task that is in another worker's hands to this one also; None if it is in nobody's, or in its own.
+        """Give a task that another worker holds to this one too; None if no other holds it, or this one already does.
 
         The first result counts.
         """
@@ -125,7 +125,7 @@ class TaskQueue:
     # ------------------------------------------------------------ taking back
 
     def done(self, task_id: int, attempt: int, records: int) -> Task | None:
-        """Count a task as done and return it; None if this attempt is no longer the one that counts."""
+        """Count a task as done and return it; None if this attempt no longer counts."""
         task = self._current(task_id, attempt)
         if task is None:
             return None
@@ -135,9 +135,9 @@ class TaskQueue:
         return task
 
     def failed(self, task_id: int, attempt: int, skip: int = 0) -> Task | None:
-        """Put a task back that failed by its own exception; return it with its failures counted, None if outdated.
+        """Put back a task that failed with an exception; return it with its failures counted, None if outdated.
 
-        The caller looks at `failures`: more than MAX_RETRIES means that the job has failed.
+        The caller checks `failures`: more than MAX_RETRIES means that the job has failed.
         """
         task = self._current(task_id, attempt)
         if task is None:
@@ -149,9 +149,9 @@ class TaskQueue:
         return task
 
     def lost(self, worker: int, skips: Mapping[int, int] | None = None) -> list[Task]:
-        """Put back what a dead worker alone had in hand. That does not count against the tasks.
+        """Put back the tasks that only a dead worker held. This does not count as a failure of the tasks.
 
-        `skips` says of how many records of a task, by its number, are in the model already.
+        `skips` says how many records of a task, by its number, are already in the model.
         """
         skips = skips or {}
         back = []
@@ -171,7 +171,7 @@ class TaskQueue:
             del self._hands[worker][task_id]
 
     def pass_on(self, worker: int, holder: int) -> None:
-        """Let what is in a worker's hands be in another's, who may be nobody, in particular."""
+        """Move a worker's tasks to another holder, which need not be a real worker."""
         self._hands[holder] = self._hands.pop(worker, {})
         for task_id in self._hands[holder]:
             _, holders = self._doing[task_id]
@@ -184,7 +184,7 @@ class TaskQueue:
         return task if task is not None and task.attempt == attempt else None
 
     def give(self, task_id: int, worker: int) -> None:
-        """Let a task that is in anyone's hands be in this worker's instead."""
+        """Move a task from its holders to this worker."""
         task, _ = self._doing[task_id]
         self._take_back(task_id)
         self._doing[task_id] = (task, [worker])
@@ -193,29 +193,29 @@ class TaskQueue:
     # ------------------------------------------------------------ looking
 
     def held(self, worker: int) -> list[Task]:
-        """The tasks in a worker's hands, in the order in which it got them."""
+        """The tasks that a worker holds, in the order in which it got them."""
         return list(self._hands.get(worker, {}).values())
 
     def count_held(self, worker: int) -> int:
-        """How many tasks are in a worker's hands."""
+        """How many tasks a worker holds."""
         return len(self._hands.get(worker, ()))
 
     def in_hand(self, kind: TaskKind) -> bool:
-        """Whether any task of this kind is in anyone's hands."""
+        """Whether any worker holds a task of this kind."""
         return any(task.kind == kind for task, _ in self._doing.values())
 
     def shared(self, task_id: int) -> bool:
-        """Whether a task is in the hands of more than one worker."""
+        """Whether more than one worker holds a task."""
         return len(self._doing.get(task_id, (None, []))[1]) > 1
 
     @property
     def next_number(self) -> int:
-        """The number of the next task that is made; earlier ones have lower numbers."""
+        """The number that the next new task gets; earlier ones have lower numbers."""
         return self._next_id
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in anyone's hands and nothing waits."""
+        """Whether no task is held and none waits."""
         return not self._doing and not self._urgent and self.plan_is_exhausted
 
     @property
@@ -233,14 +233,14 @@ class TaskQueue:
 
     @property
     def epoch(self) -> int:
-        """The epoch being handed out, from 0; the last one once all are."""
+        """The epoch being handed out, from 0; the last one once all are handed out."""
         doing = [task.epoch for task, _ in self._doing.values() if task.kind == "train"]
         last = self.plan.num_epochs - 1 if self.plan else self._cursor.epoch
         return min([*doing, self._cursor.epoch, last])
 
     @property
     def oldest_epoch(self) -> int:
-        """The earliest epoch of which a training task is not done; looks at all tasks."""
+        """The earliest epoch with an unfinished training task; scans all tasks."""
         waiting = [task.epoch for task in self._urgent if task.kind == "train"]
         doing = [task.epoch for task, _ in self._doing.values() if task.kind == "train"]
         return min([*waiting, *doing, self._cursor.epoch])
@@ -248,9 +248,9 @@ class TaskQueue:
     # ------------------------------------------------------------ checkpoints
 
     def snapshot(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
-        """The training tasks' state as JSON values; tasks in workers' hands count as waiting.
+        """The training tasks' state as JSON values; tasks held by workers count as waiting.
 
-        `skips` says how many records of a task, by its number, are in the model already.
+        `skips` says how many records of a task, by its number, are already in the model.
         """
         skips = skips or {}
         waiting = [task for task, _ in self._doing.values()] + list(self._urgent)
@@ -267,7 +267,7 @@ class TaskQueue:
         }
 
     def restore(self, snapshot: dict[str, Any] | None) -> None:
-        """Go back to a snapshot, or to the beginning; task numbers go on, so that older results are outdated."""
+        """Go back to a snapshot, or to the beginning; task numbers continue, so that older results are outdated."""
         failures = {(task.epoch, task.index): task.failures for task, _ in self._doing.values()}
         failures |= {(task.epoch, task.index): task.failures for task in self._urgent}
         state = snapshot or {"records_done": 0, "tasks_done": 0, "cursor": [0, 0, 0], "waiting": []}
@@ -289,7 +289,7 @@ class TaskQueue:
     # ------------------------------------------------------------ the journal
 
     def to_message(self) -> journal.Queue:
-        """Return everything but the plan's options as the journal keeps it."""
+        """Return everything but the plan's options, in the journal's form."""
         cursor = self._cursor
         return journal.Queue(
             pieces=pieces_message(self.plan.pieces) if self.plan else None,
@@ -310,7 +310,7 @@ class TaskQueue:
 
     @classmethod
     def from_message(cls, message: journal.Queue, plan: TrainingPlan | None) -> TaskQueue:
-        """Return the queue that `to_message` made a message of; its plan has the same pieces."""
+        """Return the queue from a message made by `to_message`; its plan has the same pieces."""
         queue = cls(
             plan=plan,
             records_done=Counter(message.records_done),

@@ -1,4 +1,4 @@
-"""The order in which a training uses its data. A plain object."""
+"""The order in which a training job uses its data. A plain object."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class TrainingPlan:
     seed: int = 0
 
     def order(self, epoch: int) -> list[int]:
-        """Indices of the pieces in the order in which this epoch hands them out."""
+        """Indices of the pieces, in the order in which this epoch hands them out."""
         indices = list(range(len(self.pieces)))
         if self.shuffle:
             random.Random(f"{self.seed}/{epoch}").shuffle(indices)
         return indices
 
     def steps(self, spans: Sequence[Span]) -> int:
-        """Batches that these records make."""
+        """How many batches these records make."""
         return math.ceil(sum(end - start for _, start, end in spans) / self.minibatch_size)
 
     def totals(self) -> tuple[int, int, int]:
@@ -40,7 +40,7 @@ class TrainingPlan:
         if self.max_step and steps:
             whole = min(whole, self.max_step // steps)
         tasks, records, steps = whole * len(self.pieces), whole * records, whole * steps
-        if whole < self.num_epochs:  # the epoch in which max_step is reached
+        if whole < self.num_epochs:  # the epoch that reaches max_step
             for index in self.order(whole):
                 spans = self.trim(self.pieces[index], steps)
                 if not spans:
@@ -51,7 +51,7 @@ class TrainingPlan:
         return tasks, records, steps
 
     def trim(self, spans: Sequence[Span], steps_before: int) -> tuple[Span, ...]:
-        """Cut a piece short where it would exceed `max_step`."""
+        """Shorten a piece that would exceed `max_step`."""
         if not self.max_step or steps_before + self.steps(spans) <= self.max_step:
             return tuple(spans)
         left = (self.max_step - steps_before) * self.minibatch_size

@@ -1,4 +1,4 @@
-"""The checkpoint of a Local job, whose model and optimizer are safetensors files, read as if a single server's."""
+"""The checkpoint of a Local job, whose model and optimizer are safetensors files, read like a single server's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_local(directory: Path) -> bool:
 
 
 def checkpoint_version(directory: Path) -> int:
-    """Return the version of a checkpoint of either kind; raises DataError if it is none."""
+    """Return the version of a checkpoint of either kind; raises DataError if it is not a checkpoint."""
     if is_local(directory):
         return verify(directory)
     return max(_version(path) for path in checkpoint_files(directory))
@@ -34,19 +34,19 @@ def checkpoint_version(directory: Path) -> int:
 def read_checkpoint(directory: Path, slots: Sequence[str], server: int, servers: int) -> list[Iterator[Frame]]:
     """Return the frames of every server's file of a checkpoint of either kind, for one of `servers` servers.
 
-    `slots` names what the optimizer keeps for every weight. Raises DataError if it is no checkpoint.
+    `slots` names what the optimizer keeps for every weight. Raises DataError if it is not a checkpoint.
     """
     if is_local(directory):
         return [_frames(directory, slots)]
     files = checkpoint_files(directory)
     if len(files) != servers:
         return [load(path) for path in files]
-    # Its own file has all that a server needs but the state of the others.
+    # Its own file has all that a server needs except the state of the others.
     return [load(path) if number == server else islice(load(path), 1) for number, path in enumerate(files)]
 
 
 def state_name(variable: str, slot: str) -> str:
-    """How Keras calls an optimizer's state of a variable, after the optimizer's own name."""
+    """The name that Keras gives an optimizer's state of a variable, after the optimizer's own name."""
     return f"{variable.replace('/', '_')}_{slot}"
 
 
@@ -86,5 +86,5 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _version(file: Path) -> int:
     state = next(load(file), None)
     if state is None or state.meta.get("kind") != "state":
-        raise DataError(f"{file} does not begin with a server's state; take another checkpoint")
+        raise DataError(f"{file} does not begin with a server's state; use another checkpoint")
     return int(state.meta["version"])

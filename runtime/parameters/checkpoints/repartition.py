@@ -1,4 +1,4 @@
-"""The checkpoint of any number of servers, read as if it were that of one server of another number."""
+"""The checkpoint of any number of servers, read as if it came from one server of a group of another size."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
 def repartition(files: Iterable[Iterable[Frame]], server: int, servers: int, slots: Sequence[str]) -> Iterator[Frame]:
     """Yield what belongs to server number `server` of `servers`, from the frames of all files of a checkpoint.
 
-    Rows come as they are read; dense slices and the state, with the highest version of all servers, at the end. How far
-    tasks are is each server's own. `slots` names what the optimizer keeps: raises DataError if the checkpoint's kept
-    something else, or if the checkpoint lacks a server's file or part of a variable.
+    Rows come as they are read; dense slices and the state, with the highest version of all servers, come at the end.
+    The progress of tasks is specific to each server. `slots` names what the optimizer keeps: raises DataError if the
+    checkpoint's optimizer kept something else, or if the checkpoint lacks a server's file or part of a variable.
     """
     seen: list[int] = []
     expected = 0
@@ -61,7 +61,7 @@ def _check_slots(state: dict[str, Any], slots: Sequence[str]) -> None:
 
 @dataclass
 class _Assembly:
-    """A slice being put together from those of the checkpoint; the slots of one never trained are not there."""
+    """A slice being assembled from those of the checkpoint; a slice that was never trained has no slots."""
 
     piece: Slice
     arrays: list[NDArray[Any]]

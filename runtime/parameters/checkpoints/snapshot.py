@@ -2,9 +2,9 @@
 
 A file is the line `ELASTICDL PS 1`, then frames, each of: the length of its header as uint32, the header (JSON, with
 the dtype and shape of each array), the arrays' bytes (little-endian), and the CRC-32 of header and arrays as uint32.
-The last frame is of the kind "end" and holds the number of frames before it, so that a file that was cut off shows.
+The last frame is of the kind "end" and holds the number of frames before it, so that a truncated file is noticed.
 
-Files are written aside, flushed to the disk and renamed: one that has its name is whole.
+Files are written under another name, flushed to the disk and renamed: one that has its final name is complete.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def file_name(server: int, servers: int) -> str:
 
 
 def save(path: str | os.PathLike[str], frames: Iterable[Frame]) -> int:
-    """Write a file in one go; return its size in bytes. Raises OSError, and leaves nothing behind then."""
+    """Write a file in one go; return its size in bytes. Raises OSError and then leaves nothing behind."""
     return max(save_stepwise(path, frames))
 
 
 def save_stepwise(path: str | os.PathLike[str], frames: Iterable[Frame]) -> Iterator[int]:
-    """Write a file a frame at a time, yielding the bytes written so far; it has its name when the iterator is done.
+    """Write a file a frame at a time, yielding the bytes written so far; it gets its name when the iterator is done.
 
     An iterator that is closed early, or whose frames fail, leaves nothing behind.
     """
@@ -104,9 +104,9 @@ def _sync_directory(path: Path) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Iterator[Frame]:
-    """Yield the frames of a file, each checked before it is given out.
+    """Yield the frames of a file, each checked before it is yielded.
 
-    Raises DataError, naming the file, if it is not such a file, was cut off or is damaged.
+    Raises DataError, naming the file, if it is not such a file, was truncated or is damaged.
     """
     name = os.fspath(path)
     try:
@@ -150,12 +150,12 @@ def _read(file: BinaryIO, name: str, size: int) -> Frame:
 
 def _exactly(file: BinaryIO, length: int, name: str, size: int) -> bytes:
     if length > size - file.tell():
-        raise DataError(f"{name} was cut off: it ends at byte {size}, within a frame; take another checkpoint")
+        raise DataError(f"{name} was cut off: it ends at byte {size}, within a frame; use another checkpoint")
     return file.read(length)
 
 
 def _damaged(name: str, file: BinaryIO) -> DataError:
-    return DataError(f"{name} is damaged before byte {file.tell()}; take another checkpoint")
+    return DataError(f"{name} is damaged before byte {file.tell()}; use another checkpoint")
 
 
 def checkpoint_files(directory: str | os.PathLike[str]) -> list[Path]:
@@ -172,7 +172,7 @@ def checkpoint_files(directory: str | os.PathLike[str]) -> list[Path]:
     if len(totals) > 1 or sorted(found) != list(range(total)):
         missing = [file_name(i, total) for i in range(total) if i not in found]
         raise DataError(
-            f"{os.fspath(directory)} is not one whole checkpoint: "
+            f"{os.fspath(directory)} is not one complete checkpoint: "
             + (f"{', '.join(missing)} missing" if missing else "files of different numbers of servers")
         )
     return [found[i] for i in range(total)]

@@ -1,4 +1,4 @@
-"""Clipping of gradients, as Keras' optimizers do it before an update; workers apply it to all of a step's gradients."""
+"""Gradient clipping as Keras' optimizers do it before an update; workers apply it to all of a step's gradients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Clipping:
         return any((self.clipnorm, self.global_clipnorm, self.clipvalue))
 
     def __call__(self, gradients: Sequence[Array]) -> list[Array]:
-        """Return the clipped gradients of all variables; of a table, the gradients of its rows, duplicates summed."""
+        """Return the clipped gradients of all variables; for a table, those of its rows, with duplicates summed."""
         if self.clipnorm:
             return [_scaled(gradient, _norm([gradient]), self.clipnorm) for gradient in gradients]
         if self.global_clipnorm:

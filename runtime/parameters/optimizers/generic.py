@@ -1,7 +1,7 @@
-"""The user's own Keras optimizer as an update rule: for optimizers that have no compiled one.
+"""The user's own Keras optimizer as an update rule: for optimizers without a compiled rule.
 
-It is given the weights, gradients and slots of the rows in question, flattened into one vector, and so must treat every
-weight by itself, as nearly all optimizers do. (Lamb's norms are those of the rows at hand.) TensorFlow is imported
+It gets the weights, gradients and slots of the rows in question, flattened into one vector, so it must treat every
+weight independently, as nearly all optimizers do. (Lamb's norms are those of the given rows.) TensorFlow is imported
 only when such a rule is made.
 """
 
@@ -33,14 +33,14 @@ def generic_optimizer(make: Callable[[], Any]) -> ServerOptimizer:
     """Return the optimizer that runs `make()`, a Keras optimizer object that nothing else uses, on rows.
 
     Raises ModelError for an optimizer whose state does not belong to single weights, and for options that servers do
-    not do; the message names the optimizers that work.
+    not support; the message names the optimizers that work.
     """
     optimizer = make()
     name = type(optimizer).__name__
     options = {option: getattr(optimizer, option, None) for option in _OPTIONS}
     check_supported({"class_name": name, "config": options})
     rate = optimizer._learning_rate
-    # Workers have clipped the whole gradient.
+    # Workers have already clipped the whole gradient.
     optimizer.clipnorm = optimizer.global_clipnorm = optimizer.clipvalue = None
     return ServerOptimizer(name, GenericRule(optimizer), _schedule(rate), Clipping.from_config(options))
 
@@ -63,7 +63,7 @@ class GenericRule:
         import keras
         import tensorflow as tf
 
-        # Two elements, so that state of one element is seen not to belong to a weight.
+        # Two elements, so that state with a single element is recognized as not belonging to a weight.
         variable = keras.Variable(np.zeros(2, np.float32))
         _free_length(tf, variable)
         if not isinstance(optimizer._learning_rate, keras.Variable):

@@ -1,8 +1,8 @@
 """Update rules made from the configuration of a Keras optimizer, without TensorFlow.
 
-On a dense variable a rule does what Keras does, to within float32's rounding. On the rows of an embedding table it does
-the same to the rows that have a gradient and leaves all others alone (the lazy form): neither their slots nor, with
-weight decay, their values decay, and bias correction goes by the step of the whole model.
+On a dense variable a rule does what Keras does, to within float32's rounding. On an embedding table it does the same to
+the rows that have a gradient and leaves all others alone (the lazy form): neither their slots nor, with weight decay,
+their values decay, and bias correction uses the step of the whole model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Slot(NamedTuple):
 
 
 class Rule(Protocol):
-    """How weights change by their gradients."""
+    """How gradients change weights."""
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -49,7 +49,7 @@ class Rule(Protocol):
     ) -> None:
         """Update some rows in place.
 
-        `weights` and each of `slots` are float32 [capacity, dim], `rows` int32 [n] and all different, `gradients`
+        `weights` and each of `slots` are float32 [capacity, dim], `rows` int32 [n] and all distinct, `gradients`
         float32 [n, dim]. `step` counts from 1.
         """
 
@@ -80,9 +80,9 @@ class CompiledRule:
 
 @dataclass(frozen=True)
 class ServerOptimizer:
-    """What the servers and workers of a job make of the user's optimizer.
+    """The user's optimizer as the servers and workers of a job apply it.
 
-    Clipping needs the whole gradient, so workers do it before they push; servers do not.
+    Clipping needs the whole gradient, so workers do it before they push, and servers do not.
     """
 
     name: str
@@ -227,7 +227,7 @@ def has_compiled_rule(config: Mapping[str, Any]) -> bool:
 
 
 def check_supported(config: Mapping[str, Any]) -> None:
-    """Raise ModelError if neither a compiled rule nor the generic path can do what a serialized optimizer does."""
+    """Raise ModelError if neither a compiled rule nor the generic path can do the work of a serialized optimizer."""
     name, values = config["class_name"], config["config"]
     use = f"use one of {', '.join(COMPILED)}, or another strategy than ParameterServerStrategy"
     if name in _IMPOSSIBLE:
@@ -243,7 +243,7 @@ def check_supported(config: Mapping[str, Any]) -> None:
 def optimizer_from_config(config: Mapping[str, Any]) -> ServerOptimizer:
     """Return the compiled form of what `keras.optimizers.serialize` described (`has_compiled_rule` must be true).
 
-    Raises ModelError, naming what would do, for an optimizer, option or schedule that cannot be had.
+    Raises ModelError, naming what is available, for an optimizer, option or schedule that is not.
     """
     check_supported(config)
     name, values = config["class_name"], config["config"]

@@ -1,6 +1,6 @@
 """Keras' learning-rate schedules, evaluated from their configuration without TensorFlow.
 
-Everything is float32 and in Keras' order of operations, as the learning rate of a long job would otherwise drift from
+Everything is float32 and in Keras' order of operations. Otherwise the learning rate of a long job would drift away from
 Keras' own.
 """
 
@@ -21,7 +21,7 @@ _ONE = _F(1)
 
 
 def constant(value: float) -> Schedule:
-    """Return the schedule that is always `value`."""
+    """Return a schedule that is always `value`."""
     rate = _F(value)
     return lambda iteration: rate
 
@@ -64,7 +64,7 @@ def _inverse_time(config: Mapping[str, Any]) -> Schedule:
 
 
 def _piecewise(config: Mapping[str, Any]) -> Schedule:
-    # Keras compares in the integers of the step.
+    # Keras compares integers here, of the step's type.
     boundaries = [int(boundary) for boundary in config["boundaries"]]
     values = [_F(value) for value in config["values"]]
 

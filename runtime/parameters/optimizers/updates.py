@@ -1,8 +1,8 @@
 """The arithmetic of optimizers: how one weight, its gradient and its slots become the new weight and slots.
 
-A formula works on scalars and on arrays alike. numba compiles it into a loop over rows (here, in the same file, so that
-numba's cache notices a change); without numba it is applied to gathered arrays. All values are float32 and every
-operation is written in the order in which Keras does it.
+A formula works on scalars and on arrays alike. numba compiles it into a loop over rows (in this file, so that numba's
+cache notices a change); without numba it is applied to gathered arrays. All values are float32, and every operation is
+written in Keras' order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Update:
     loop: Callable[..., None]
 
     def apply(self, weights: Array, slots: Sequence[Array], rows: Rows, gradients: Array, constants: Constants) -> None:
-        """Update the given rows, all different, of `weights` and `slots` (each [capacity, dim]); gradients [n, dim]."""
+        """Update the given rows, all distinct, of `weights` and `slots` (each [capacity, dim]); gradients [n, dim]."""
         if ENABLED:
             self.loop(rows, gradients, weights, *slots, constants)
         else:
@@ -40,7 +40,7 @@ class Update:
     def apply_plain(
         self, weights: Array, slots: Sequence[Array], rows: Rows, gradients: Array, constants: Constants
     ) -> None:
-        """Do what `apply` does, by NumPy."""
+        """Do what `apply` does, with NumPy."""
         arrays = (weights, *slots)
         values = [array[rows] for array in arrays]
         with np.errstate(all="ignore"):

@@ -1,7 +1,7 @@
-"""A copy of rows as they are now, read out later while the rows keep changing.
+"""A copy of rows as they are now, which can be read later while the rows keep changing.
 
-Nothing is copied at first; whoever changes rows first calls `before_write`, which keeps the old values of those that
-have not been read yet.
+Nothing is copied at first. Code that is about to change rows calls `before_write`, which keeps the old values of those
+that have not been read yet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FrozenRows:
         self._saved = [GrowableArray(array.tail, array.dtype) for array in arrays]
 
     def before_write(self, rows: Rows) -> None:
-        """Keep the values of `rows`, int32 [n] and all different, which are about to change."""
+        """Keep the values of `rows`, int32 [n] and all distinct, which are about to change."""
         rows = rows[(rows >= self._position) & (rows < self._length)]
         rows = rows[self._saved_at[rows] == 0]
         if not rows.size:

@@ -31,7 +31,7 @@ class RowIndex:
 
     @property
     def ids(self) -> Ids:
-        """The ids by row, int64 [rows]; a view that the next insertion may outdate."""
+        """The ids by row, int64 [rows]; a view that the next insertion may make outdated."""
         return self._known.data[: self._count]
 
     @property
@@ -46,9 +46,9 @@ class RowIndex:
         return rows
 
     def find_or_insert(self, ids: Ids) -> Rows:
-        """Return the rows of `ids`, int32 [n], entering the unknown ones in the order of their appearance.
+        """Return the rows of `ids`, int32 [n], adding the unknown ones in the order of their appearance.
 
-        Raises DataError when a table would have more than 2^31 rows on one server.
+        Raises DataError if the table would have more than 2^31 rows on one server.
         """
         rows = np.empty(ids.size, np.int32)
         if self._count + ids.size > MOST_ROWS:
@@ -73,7 +73,7 @@ class RowIndex:
 
 
 def deduplicate(ids: Ids, use: ModuleType = KERNELS) -> tuple[Ids, Rows]:
-    """Return the different ids, int64 [m], as they first appear, and the place of each id among them, int32 [n]."""
+    """Return the distinct ids, int64 [m], as they first appear, and the place of each id among them, int32 [n]."""
     slots = np.zeros(max(8, 1 << (2 * ids.size - 1).bit_length()), np.int32)
     unique, inverse = np.empty(ids.size, np.int64), np.empty(ids.size, np.int32)
     count, _ = use.find_or_insert(slots, unique, 0, ids, inverse, 0)

@@ -1,8 +1,8 @@
 """Compiled kernels over ids and rows.
 
-The index is a table of `slots`, a power of two of them, in which `slots[h] - 1` is the row of the id that hashes to
-`h` or, by linear probing, to a slot before it; 0 marks a free slot. The ids themselves stand in `known`, by row: a slot
-costs 4 bytes, and rebuilding the index needs nothing but `known`.
+The index is a table of `slots`, a power of two in number, in which `slots[h] - 1` is the row of the id that hashes to
+`h` or, by linear probing, to a slot before it; 0 marks a free slot. The ids themselves are in `known`, by row: a slot
+costs 4 bytes, and rebuilding the index needs only `known`.
 
 `kernels_numpy` has the same functions with the same results.
 """
@@ -54,7 +54,7 @@ def find(slots: Slots, known: Ids, query: Ids, rows: Rows) -> None:
 def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows, start: int) -> tuple[int, int]:
     """Set `rows[i]` for i >= start to the row of `query[i]`; ids that are absent get the rows from `count` on.
 
-    Stops where the index would be more than five eighths full. Returns the new count, and where it stopped
+    Stops where the index would become more than five eighths full. Returns the new count, and where it stopped
     (`query.size` when all was done). `known` must have room for `query.size` more.
     """
     mask = np.uint64(slots.size - 1)
@@ -78,7 +78,7 @@ def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows,
 
 @compiled
 def rebuild(slots: Slots, known: Ids, count: int) -> None:
-    """Fill free `slots` with the first `count` of `known`, which are all different."""
+    """Fill free `slots` with the first `count` of `known`, which are all distinct."""
     mask = np.uint64(slots.size - 1)
     for row in range(count):
         h = mix(known[row]) & mask

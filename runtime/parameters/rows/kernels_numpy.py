@@ -1,4 +1,4 @@
-"""The functions of `kernels` in NumPy, for where there is no numba; same arguments, same results."""
+"""The functions of `kernels` in NumPy, for systems without numba; same arguments, same results."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def rebuild(slots: Slots, known: Ids, count: int) -> None:
 
 
 def _place(slots: Slots, ids: Ids, row: int) -> None:
-    """Enter ids, all different and new, as rows from `row` on."""
+    """Add ids, all distinct and new, as rows from `row` on."""
     rows = np.arange(row + 1, row + 1 + ids.size, dtype=np.int32)
     place = _home(slots, ids)
     while rows.size:

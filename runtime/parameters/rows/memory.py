@@ -1,7 +1,7 @@
 """Arrays that grow in place.
 
-An array's address range is reserved at once, far beyond what it needs, in an anonymous mapping that commits no memory;
-pages appear when they are first written. Growing thus copies nothing and never holds the content twice. Where the
+An array's address range is reserved in advance, far larger than it needs, in an anonymous mapping that commits no
+memory; pages appear when they are first written. So growing copies nothing and never holds the content twice. Where the
 system refuses such a reservation, the array grows by doubling and copying.
 """
 
@@ -20,12 +20,12 @@ from numpy.typing import DTypeLike, NDArray
 
 RESERVATION = 64 << 30
 
-# mmap.MAP_NORESERVE has a name only from Python 3.13 on.
+# mmap.MAP_NORESERVE has a name only since Python 3.13.
 _NORESERVE: int | None = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform.startswith("linux") else None)
 
 
 def _reservation() -> int:
-    """Address space for one array, in bytes: what the machine's memory could hold, up to 64 GiB."""
+    """Address space for one array, in bytes: as much as the machine's memory could hold, up to 64 GiB."""
     try:
         return min(RESERVATION, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
@@ -33,7 +33,7 @@ def _reservation() -> int:
 
 
 def reserve(nbytes: int) -> mmap.mmap | None:
-    """Return a zeroed anonymous mapping whose pages are committed on first write, or None if there can be none."""
+    """Return a zeroed anonymous mapping whose pages are committed on first write, or None if the system refuses."""
     if _NORESERVE is None:
         return None
     try:
@@ -46,10 +46,10 @@ def reserve(nbytes: int) -> mmap.mmap | None:
 
 
 def keep_freed_buffers() -> bool:
-    """Have the C library keep large buffers that were freed, for the next ones, instead of returning their pages.
+    """Make the C library keep large freed buffers for reuse, instead of returning their pages.
 
-    Messages and batches of many megabytes otherwise cost a page fault for every 4 KiB, each time. To be called once, at
-    the start of a process; returns whether it had an effect (it has with glibc).
+    Otherwise messages and batches of many megabytes cost a page fault for every 4 KiB, each time. Call it once, at the
+    start of a process; it returns whether it had an effect (it does with glibc).
     """
     mmap_threshold, trim_threshold, top_pad = -3, -1, -2
     try:
@@ -61,7 +61,7 @@ def keep_freed_buffers() -> bool:
 
 
 def zeros(length: int, dtype: DTypeLike) -> NDArray[Any]:
-    """Return zeros of shape [length] in a mapping of their own, given back to the system when they are dropped."""
+    """Return zeros of shape [length] in a mapping of their own, returned to the system when they are dropped."""
     kind = np.dtype(dtype)
     return np.frombuffer(mmap.mmap(-1, max(1, length * kind.itemsize)), kind, count=length)
 
@@ -69,8 +69,8 @@ def zeros(length: int, dtype: DTypeLike) -> NDArray[Any]:
 class GrowableArray:
     """An array of shape [length, *tail] whose length grows; new rows hold `fill`.
 
-    `data` has the shape [capacity, *tail] with capacity >= length: kernels take it whole. It stays the same object
-    while the array grows within its reservation; take it anew after every `grow`.
+    `data` has the shape [capacity, *tail] with capacity >= length; kernels take it whole. It stays the same object
+    while the array grows within its reservation; read it again after every `grow`.
     """
 
     data: NDArray[Any]
@@ -87,7 +87,7 @@ class GrowableArray:
         self.data = self._allocate(reserved // self._row_bytes, otherwise=0)
 
     def _allocate(self, rows: int, otherwise: int) -> NDArray[Any]:
-        """Return zeros for `rows` rows that take no memory yet, or for `otherwise` rows where that cannot be had."""
+        """Return zeros for `rows` rows that take no memory yet, or for `otherwise` rows where that is refused."""
         mapping = reserve(rows * self._row_bytes) if rows else None
         if mapping is None:
             return np.zeros((otherwise, *self.tail), self.dtype)

@@ -19,9 +19,9 @@ LOSS_INTERVAL = 0.25
 
 
 class Trainer:
-    """Makes steps with a built model: `step` counts the model's, `stopped` says why there are no more, if so.
+    """Makes steps with a built model: `step` counts the model's steps; once there are no more, `stopped` says why.
 
-    `on_loss` is called with the step and each mean loss that is reported.
+    `on_loss` is called with the step and each reported mean loss.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Trainer:
         self.callbacks = self._make_callbacks()
 
     def _build_optimizer(self) -> None:
-        """Make what the optimizer keeps for each variable, where that is in this process."""
+        """Create what the optimizer keeps for each variable, if this process holds it."""
 
     def _make_callbacks(self) -> Callbacks:
         return Callbacks(self._loaded.callbacks(), self.model, self._spec.num_epochs)
@@ -52,14 +52,14 @@ class Trainer:
     def train(self, task: Task, batches: Iterator[Any]) -> int:
         """Make steps with a task's batches until there are no more or training stops.
 
-        Returns how many of its records are in the model.
+        Returns how many of the task's records are in the model.
         """
         self._records = 0
         self._make_steps(task.epoch, batches)
         return self._records
 
     def _make_steps(self, epoch: int, batches: Iterator[Any]) -> bool:
-        """Make a step with each batch, and what callbacks want around it; return whether all batches were used."""
+        """Make a step with each batch and call the callbacks around it; return whether all batches were used."""
         self.callbacks.task_begins(epoch)
         for features, labels in batches:
             self.callbacks.batch_begins()
@@ -71,23 +71,23 @@ class Trainer:
         return True
 
     def _make_step(self, features: Any, labels: Any) -> Any:
-        """Make a step and report it; return its loss, or None if it is not for this process's callbacks."""
+        """Make a step and report it; return its loss, or None if this process's callbacks must not see it."""
         raise NotImplementedError
 
     def when_safe(self, call: Callable[[], None]) -> None:
-        """Call once the steps so far cannot be lost by the death of another worker."""
+        """Run `call` once the death of another worker can no longer lose the steps so far."""
         call()
 
     @property
     def records_kept(self) -> int:
-        """How many records of the task whose steps have come to an end need not be used again if it failed."""
+        """How many records of the task whose steps have ended need not be used again if it failed."""
         return 0
 
     def refresh(self) -> None:
-        """See that the model has the values of the job's last step."""
+        """Make sure that the model has the values of the job's last step."""
 
     def finish(self) -> None:
-        """Make the model a plain one that holds all its weights; no further step will be made."""
+        """Turn the model into a plain one that holds all its weights; no further steps are made."""
 
     # ------------------------------------------------------------ the end, the loss
 
@@ -100,7 +100,7 @@ class Trainer:
         return bool(self.stopped)
 
     def _used(self, records: int, loss: Any) -> None:
-        """A step was made with so many records."""
+        """Count a step made with so many records."""
         self._records += records
         self._session.progress(self.step, records)
         self._note_loss(loss)

@@ -12,8 +12,8 @@ import numpy as np
 class Callbacks:
     """Calls a list of Keras callbacks at the moments `model.fit` would.
 
-    An epoch ends with the last of its tasks, or with the evaluation that follows it, whose metrics the callbacks get as
-    `val_…`; so `on_epoch_end` waits for whatever comes next.
+    An epoch ends with the last of its tasks, or with the evaluation that follows it. The callbacks get that
+    evaluation's metrics as `val_…`, so `on_epoch_end` waits for whatever comes next.
     """
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, epochs: int) -> None:
@@ -40,7 +40,7 @@ class Callbacks:
             self._list.on_train_batch_begin(self._batch)
 
     def batch_ended(self, loss: Any) -> None:
-        """A step was made, with this loss (a scalar tensor, looked at only if there are callbacks)."""
+        """A step was made, with this loss (a scalar tensor, read only if there are callbacks)."""
         if self.any:
             value = float(loss)
             self._losses.append(value)
@@ -48,7 +48,7 @@ class Callbacks:
             self._batch += 1
 
     def epoch_ends(self, evaluation: Mapping[str, float] | None = None) -> None:
-        """Whatever belonged to the epoch is over; `evaluation` holds its metrics, if it was evaluated."""
+        """The epoch's work is over; `evaluation` holds its metrics, if it was evaluated."""
         if self._epoch is None:
             return
         logs = {"loss": float(np.mean(self._losses))} if self._losses else {}
@@ -58,7 +58,7 @@ class Callbacks:
         self._list.on_epoch_end(epoch, logs)
 
     def training_ends(self) -> None:
-        """No further step will be made. May be called again."""
+        """There are no further steps. May be called again."""
         self.epoch_ends()
         if not self._ended:
             self._ended = True

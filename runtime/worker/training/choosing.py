@@ -1,7 +1,7 @@
-"""Which strategy a worker trains by: decided here, once for each process, and asked nowhere else.
+"""Which strategy a worker trains by: decided here, once for each process, and nowhere else.
 
-What follows from it are methods and attributes of the strategy's object; see `strategies`. Imports no TensorFlow, as a
-worker speaks to the master before that is there.
+Everything that depends on it is a method or attribute of the strategy's object; see `strategies`. Imports no
+TensorFlow, because a worker speaks to the master before that is loaded.
 """
 
 from __future__ import annotations

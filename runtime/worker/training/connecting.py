@@ -1,4 +1,4 @@
-"""A worker's connection to its job's parameter servers: with whom, and what there is to do when they are lost."""
+"""A worker's connection to its job's parameter servers: which they are, and what to do when they are lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elasticdl_nb.runtime.worker.part import Part
 NEW_SERVERS_SECONDS = 60.0
 """How long a worker that has lost its servers waits for the master to name others."""
 PROBE_SECONDS = 3.0
-"""How long it waits before it looks whether the same ones can be reached again, and for their answer."""
+"""How long it waits before it tries to reach the same ones again, and then for their answer."""
 
 
 class Connection:
@@ -28,20 +28,20 @@ class Connection:
         self._generation = 0
 
     def other_servers(self) -> pb.Servers | None:
-        """Wait until the servers in force are up; return them if they are not those in use."""
+        """Wait until the current servers are up; return them if they are not those in use."""
         servers = self._session.servers()
         return servers if servers is not None and servers.generation != self._generation else None
 
     def to(self, servers: pb.Servers) -> ParameterClient:
-        """Connect to servers, which are those in use from now on."""
+        """Connect to these servers, and use them from now on."""
         self._generation = servers.generation
         return self._client(servers)
 
     def wait_for_others(self) -> bool:
-        """The servers in use are lost: wait for what comes; return whether others take their place.
+        """The servers in use are lost: wait to see what happens; return whether others take their place.
 
-        If not, they answer again (only the connection was lost), nobody names others, or the worker is to leave. They
-        count as other servers then.
+        If not, then the same ones answer again (only the connection was lost), no others are named, or the worker must
+        leave. Servers that answer again count as other servers from then on.
         """
         self._session.activity("waiting")
         deadline = time.monotonic() + NEW_SERVERS_SECONDS
@@ -64,7 +64,7 @@ class Connection:
             client.close()
 
     def _client(self, servers: pb.Servers, timeout: float = TIMEOUT) -> ParameterClient:
-        # Each counts its pushes anew.
+        # Each connection counts its pushes from the start.
         source = f"{self._worker}, connection {next(self._numbers)}"
         return ParameterClient(
             servers.addresses, self._token, generation=servers.generation, source=source,

@@ -17,7 +17,7 @@ from elasticdl_nb.runtime.allreduce.places import Entry
 
 @dataclass(frozen=True)
 class Bucket:
-    """Values that travel together: how many, of which dtype, and whether they must not be compressed."""
+    """Values that travel together: how many, of which dtype, and whether compression is ruled out."""
 
     length: int
     dtype: DTypeLike
@@ -27,8 +27,9 @@ class Bucket:
 class Exchange:
     """Averages buckets over all ranks, weighted by the records that each has used.
 
-    For each step: `begin`, then `push` every bucket if the rank brings any records, then `result`; the averages are in
-    `averages` until the next `begin`. A step that broke is begun again without a push, as what was pushed is kept.
+    For each step, call `begin`, then `push` every bucket if the rank brings any records, then `result`; the averages
+    are in `averages` until the next `begin`. After a step that broke, call `begin` again without a push: what was
+    pushed is kept.
     """
 
     def __init__(self, buckets: Sequence[Bucket]) -> None:
@@ -54,7 +55,7 @@ class Exchange:
             self._changed.notify_all()
 
     def cancel(self) -> None:
-        """No more will be pushed."""
+        """No more pushes will come."""
         with self._changed:
             self._cancelled = True
             self._changed.notify_all()

@@ -9,7 +9,7 @@ from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
 
 class LocalTrainer(WholeModelTrainer):
-    """Applies batch after batch, a step each."""
+    """Applies each batch as one step."""
 
     def _make_step(self, features: Any, labels: Any) -> Any:
         loss = self._apply_batch(features, labels)

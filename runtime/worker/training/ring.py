@@ -1,8 +1,8 @@
 """Training steps that all workers make together, each with its own part of the batch.
 
-Every worker has the whole model, and it is the same everywhere after every step. What a worker does between two steps
-is its own; before each, all tell each other what they bring (`Entry`), perhaps nothing. A worker without a batch is
-asleep until a neighbour begins.
+Every worker has the whole model, and it is the same everywhere after every step. Between two steps a worker works on
+its own; before each step all workers exchange what they bring (`Entry`), which may be nothing. A worker without a batch
+sleeps until a neighbour begins.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
 GRACE = 0.05
-"""Seconds that a worker whose neighbour begins gives the master to send it a task too: others have just got theirs."""
+"""Seconds that a worker waits for a task of its own when a neighbour begins: the others have just got theirs."""
 ANSWER_SECONDS = 0.5
-"""How long a worker that has reports to make waits for an answer to earlier ones."""
+"""How long a worker with reports to send waits for the answer to earlier ones."""
 
 
 class AllreduceTrainer(WholeModelTrainer):
-    """One of many that make the same steps. `on_step` is called after each step, in the oldest worker.
+    """One of many trainers that make the same steps. `on_step` is called after each step, in the oldest worker.
 
-    Callbacks are called in the oldest worker only; the learning rate and the end of training that they cause are
-    everyone's. Every method that makes steps raises Dismissed when the worker is let go, and TaskVoid when the job has
-    gone back to a checkpoint.
+    Callbacks are called only in the oldest worker; changes they make to the learning rate, and an end of training,
+    apply to all workers. Every method that makes steps raises Dismissed when the worker is dismissed, and TaskVoid when
+    the job has gone back to a checkpoint.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class AllreduceTrainer(WholeModelTrainer):
             self._halves[1].push(number, values)
 
     def warm_up(self) -> None:
-        """Compile what the first step needs, so that nobody has to wait for it."""
+        """Compile what the first step needs, so that no worker has to wait for it."""
         kept = self._state.read()
         self._step_and_exchange[0].warm_up(self._spec.minibatch_size)
         self._state.write(kept)
@@ -93,11 +93,11 @@ class AllreduceTrainer(WholeModelTrainer):
 
     @property
     def is_oldest(self) -> bool:
-        """Whether this worker is the one that speaks for all."""
+        """Whether this worker speaks for all."""
         return self._collective.rank == 0
 
     def _leave_if_told(self) -> None:
-        """In the session's thread: end what waits for neighbours, who may wait for this worker no longer."""
+        """In the session's thread: stop waiting for neighbours, which may no longer be waiting for this worker."""
         if self._is_in_ring and self._orders.is_to_leave(self._ring.generation):
             self._collective.abort()
 
@@ -110,7 +110,7 @@ class AllreduceTrainer(WholeModelTrainer):
             self._rejoin()
 
     def _rejoin(self) -> bool:
-        """Leave the ring, take part in the next; return whether the step under way is in the model already."""
+        """Leave the ring and join the next one; return whether the step under way is in the model already."""
         step = self.step
         self._session.activity("waiting")
         while True:
@@ -147,12 +147,12 @@ class AllreduceTrainer(WholeModelTrainer):
             self.callbacks = super()._make_callbacks()
 
     def _hand_over(self, gives: bool, donor: int) -> None:
-        """Give the model to all, or take it over: all of it, or nothing."""
+        """Give the model to all, or receive it: all of it, or nothing."""
         told = {"step": self.step, "places": {n: list(map(asdict, p)) for n, p in self._places.items()}}
         text = json.dumps(told).encode()
         forms = self._collective.gather(f"{self._state.form}{len(text):16}".encode())
         if any(form[:-16] != forms[0][:-16] for form in forms):
-            raise ModelError("the model is not built alike in all workers; does its form depend on anything random?")
+            raise ModelError("the model is not the same in all workers; does its structure depend on anything random?")
         size = int(forms[donor][-16:])
         message = np.frombuffer(text, np.uint8).copy() if gives else np.empty(size, np.uint8)
         values = self._state.read() if gives else np.empty(self._state.nbytes, np.uint8)
@@ -167,7 +167,7 @@ class AllreduceTrainer(WholeModelTrainer):
         self._places = {int(n): tuple(Place(**place) for place in places) for n, places in told["places"].items()}
 
     def places(self) -> list[pb.Place]:
-        """How far each worker was with its tasks after the last step."""
+        """How far each worker had got with its tasks after the last step."""
         return [
             pb.Place(
                 worker=number, task=place.task, attempt=place.attempt, records=place.records, complete=place.complete
@@ -178,7 +178,7 @@ class AllreduceTrainer(WholeModelTrainer):
     # ------------------------------------------------------------ tasks
 
     def train(self, task: pb.Task, batches: Iterator[Any]) -> int:
-        """See `Trainer.train`; counts also the records of the task that were in the model before."""
+        """See `Trainer.train`; the count includes the task's records that were in the model before."""
         self._here = Place(task.id, task.attempt, task.skip)
         complete = False
         try:
@@ -201,13 +201,13 @@ class AllreduceTrainer(WholeModelTrainer):
         return max(1, self._spec.minibatch_size // world + (rank < self._spec.minibatch_size % world))
 
     def when_safe(self, call: Callable[[], None]) -> None:
-        """See `Trainer`. That is so once all have begun the next step, and so have made this one."""
+        """See `Trainer`. The steps are safe once all workers have begun the next one, and so have finished this one."""
         self._unsafe.append(call)
         if self._collective.world == 1:
             self._report()
 
     def take_part(self, until: Callable[[], bool]) -> None:
-        """Make the steps of others with them, until there is something to do; `RingOrders.wake` says to look."""
+        """Make the others' steps with them until there is something to do; `RingOrders.wake` is the signal to look."""
         asleep = True
         while not until() and not self._orders.dismissed:
             if not self._is_in_ring or self._is_to_leave:
@@ -215,7 +215,7 @@ class AllreduceTrainer(WholeModelTrainer):
             elif self._collective.world == 1 and self._unsafe:
                 self._report()
             elif not (self._orders.no_work or self._has_waited(until)):
-                continue  # there may be a task on its way, and then the others shall not go on without it
+                continue  # a task may be on its way, and then the others must wait for this worker
             elif self._unsafe:
                 self._step_without_batch()
             elif self._orders.wait_for(self._collective.fileno()):
@@ -226,7 +226,7 @@ class AllreduceTrainer(WholeModelTrainer):
                 asleep = False
 
     def _has_waited(self, ready: Callable[[], bool]) -> bool:
-        """Wait for what the master says next; return whether it can say nothing as it has not heard of all yet."""
+        """Wait for the master's next order; return whether none can come while reports are held back."""
         heard = self._orders.wait(timeout=ANSWER_SECONDS if self._unsafe else None)
         return bool(self._unsafe) and not (heard or ready())
 
@@ -243,7 +243,7 @@ class AllreduceTrainer(WholeModelTrainer):
     # ------------------------------------------------------------ steps
 
     def _make_step(self, features: Any, labels: Any) -> Any:
-        """Make a step with all others; return its mean loss, or None if it was made without this worker's hearing."""
+        """Make a step with all others; return its mean loss, or None if the others completed it without this worker."""
         self._be_in_ring()
         size = batch_size(features)
         after = replace(self._here, records=self._here.records + size)
@@ -278,7 +278,7 @@ class AllreduceTrainer(WholeModelTrainer):
         try:
             step.compute(features, labels)
         except BaseException:
-            # The others wait for this worker's part in vain.
+            # The others would wait in vain for this worker's part.
             exchange.cancel()
             self._leave()
             raise
@@ -296,7 +296,7 @@ class AllreduceTrainer(WholeModelTrainer):
         return Entry(records, after, self._earlier, rate, bool(self.stopped))
 
     def _follow(self, entries: list[Entry]) -> Any:
-        """All have brought what they have: make the step, if it is one; return its loss."""
+        """All have brought what they have: make the step, if there is one; return its loss."""
         loss = None
         oldest = entries[0]
         if oldest.stops:
@@ -313,7 +313,7 @@ class AllreduceTrainer(WholeModelTrainer):
         return loss
 
     def _report(self) -> None:
-        """All have begun a step: what was made before it is safe."""
+        """All have begun a step: the ones before it are safe."""
         calls, self._unsafe = self._unsafe, []
         for call in calls:
             call()

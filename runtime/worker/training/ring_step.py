@@ -1,4 +1,4 @@
-"""A training step in two halves, as graphs: what a worker computes by itself, and what follows from all workers'."""
+"""A training step in two halves, as graphs: what a worker computes alone, and what follows from all results."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Push = Callable[[int, Any], None]
 class RingStep:
     """The two halves of a step of a built model, for batches of the form `element_spec`.
 
-    Gradients are pushed in buckets as soon as the backward pass has them; the last bucket holds the loss and the
+    Gradients are pushed in buckets as soon as the backward pass produces them; the last bucket holds the loss and the
     statistics that the forward pass has changed (moving means and variances). `compute` changes neither weights nor
-    statistics: the model is that of the last step that all have made, until `apply`.
+    statistics: until `apply`, the model is that of the last step that all have made.
     """
 
     def __init__(self, loaded: LoadedModel, optimizer: Any, element_spec: Any, push: Push) -> None:
@@ -36,13 +36,13 @@ class RingStep:
         self.compute = as_graph(self._compute, element_spec)
         if hasattr(self.compute, "input_signature") and self.compute.input_signature:
             self.compute.get_concrete_function()
-        else:  # batches of unknown form cannot be traced before there is one
+        else:  # batches of unknown form cannot be traced before the first one
             self._group(range(len(self._variables)))
         signature = [tf.TensorSpec([bucket.length], bucket.dtype) for bucket in self.buckets]
         self.apply = tf.function(self._apply, input_signature=signature)
 
     def _group(self, places: Sequence[int]) -> None:
-        """Divide the variables that have gradients among buckets."""
+        """Divide the variables with gradients among buckets."""
         kinds = [_wire_dtype(self._variables[place]) for place in places]
         sizes = [
             _length(self._variables[place]) * np.dtype(kind).itemsize for place, kind in zip(places, kinds, strict=True)
@@ -51,7 +51,7 @@ class RingStep:
 
     @property
     def buckets(self) -> list[Bucket]:
-        """What `compute` pushes and `apply` takes."""
+        """The buckets that `compute` pushes and `apply` takes."""
         made = [
             Bucket(sum(_length(self._variables[place]) for place in group), _wire_dtype(self._variables[group[0]]))
             for group in self._groups
@@ -79,7 +79,7 @@ class RingStep:
         return loss
 
     def _apply(self, *averages: tf.Tensor) -> tf.Tensor:
-        """Make the step that these averages ask for; return the mean loss."""
+        """Make the step with these averages; return the mean loss."""
         gradients, variables = [], []
         for flat, group in zip(averages, self._groups, strict=False):
             members = [self._variables[place] for place in group]
@@ -93,18 +93,18 @@ class RingStep:
         return loss
 
     def warm_up(self, records: int) -> None:
-        """Run both halves once, so that others need not wait while that is compiled; the model is not itself then."""
+        """Run both halves once, so that no worker waits while they are compiled; this changes the model's values."""
         specs = tf.nest.flatten(self._spec)
         if all(isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None for spec in specs):
             blank = tf.nest.map_structure(lambda spec: _blank(spec, records), self._spec)
-            # Not every model bears a batch of zeros; it is compiled all the same.
+            # Not every model can take a batch of zeros; it is compiled all the same.
             with contextlib.suppress(tf.errors.OpError):
                 self.compute(*blank)
         self.apply(*[np.zeros(bucket.length, bucket.dtype) for bucket in self.buckets])
 
 
 def statistics(model: Any) -> list[Any]:
-    """Variables that the forward pass changes: floating ones that are never trained, of layers that are."""
+    """Variables that the forward pass changes: floating-point ones that are never trained, in layers that are."""
     found = {
         id(variable): variable
         for layer in model._flatten_layers() if layer.trainable

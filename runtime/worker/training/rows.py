@@ -18,7 +18,7 @@ Places = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class _Table:
-    """A table's part of a group: ids [start:stop] of the batch, whose different ones are rows [first:last]."""
+    """A table's part of a group: ids [start:stop] of the batch, whose distinct ids are rows [first:last]."""
 
     name: str
     dim: int
@@ -29,7 +29,7 @@ class _Table:
 
 
 class BatchRows:
-    """What a batch needs; `ids` has the different ids of every table, int64 [m], in the order of their appearance."""
+    """What a batch needs; `ids` has the distinct ids of every table, int64 [m], in the order of their appearance."""
 
     def __init__(self, groups: Sequence[Group], found: Sequence[tuple[Any, Any]]) -> None:
         """`found` is what `ServedStep.ids` returned. Raises DataError for an id that its layer does not have."""
@@ -74,7 +74,7 @@ class BatchRows:
 
     def _summed(self, table: _Table, values: Array) -> Array:
         count = len(self.ids[table.name])
-        if count == len(values):  # all ids were different, and so are in their order
+        if count == len(values):  # all ids were distinct, and so are in their order
             return values
         total = np.zeros((count, table.dim), np.float32)
         KERNELS.add_rows(total, table.places, np.ascontiguousarray(values))

@@ -14,7 +14,7 @@ CHECKPOINT_SECONDS = 30.0
 
 
 class Checkpoints:
-    """Makes a checkpoint every so many steps, if the job says so, and otherwise every 30 seconds."""
+    """Makes a checkpoint every so many steps if the job gives a number, and otherwise every 30 seconds."""
 
     def __init__(self, part: Part) -> None:
         self._session = part.session
@@ -23,11 +23,11 @@ class Checkpoints:
         self._saved_step, self._saved_at = 0, time.monotonic()
 
     def begin(self, step: int) -> None:
-        """The first steps come after this one, of which there is no need to make a checkpoint."""
+        """The first steps come after this one, which needs no checkpoint."""
         self._saved_step = step
 
     def save_if_due(self, trainer: WholeModelTrainer) -> bool:
-        """Make a checkpoint, and tell the master of it, if it is time; return whether one was made."""
+        """If it is time, make a checkpoint and report it to the master; return whether one was made."""
         if not self._is_due(trainer.step):
             return False
         path = trainer.save(self._directory)

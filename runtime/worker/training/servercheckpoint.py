@@ -1,4 +1,4 @@
-"""The checkpoint of parameter servers, taken over by a model that lives in a worker."""
+"""A checkpoint of parameter servers, loaded into a model that lives in a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elasticdl_nb.runtime.parameters.partition import Slice
 
 
 def load_from_servers(path: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Give a built model and a built optimizer what the servers held; rows of tables to layers that have them all.
+    """Load what the servers held into a built model and optimizer; tables' rows go to layers that hold all rows.
 
     Raises ModelError if the checkpoint does not fit, and DataError if it cannot be used.
     """
@@ -43,7 +43,7 @@ def load_from_servers(path: Path, model: keras.Model, optimizer: keras.optimizer
                 found.add(name)
             case "state":
                 optimizer.iterations.assign(frame.meta["version"] + frame.meta.get("earlier_steps", 0))
-    # Counters and the states of random generators are every worker's own.
+    # Every worker has its own counters and states of random generators.
     missing = [name for name, to in targets.items() if np.dtype(to.dtype) == np.float32 and name not in found]
     if missing:
         raise ModelError(f"the checkpoint {path} is of another model: it lacks {', '.join(missing)}")

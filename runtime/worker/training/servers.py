@@ -1,7 +1,7 @@
 """Training steps of a model whose parameters are on servers.
 
 Asynchronous: while a batch is computed, the gradients of the one before are on their way to the servers, which send
-back the rows of the one after. Synchronous: every step waits for its answer, and is computed again if too late.
+back the rows of the one after. Synchronous: every step waits for its answer, and is computed again if it was too late.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class _Batch:
 
 
 class ServerTrainer(Trainer):
-    """Has servers make the updates; `step` is their version. Call `connect` before anything else.
+    """Lets servers make the updates; `step` is their version. Call `connect` before anything else.
 
-    Every method that talks to servers raises ServersLost when they are gone: connect again to those that the master
-    names, and forget the task.
+    Every method that talks to servers raises ServersLost when they are gone: then connect again, to those that the
+    master names, and drop the task.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ServerTrainer(Trainer):
         self._clipping = Clipping.from_config(self._config["config"])
         names = dict(zip(map(id, self.model.weights), variable_names(self.model.weights), strict=True))
         self._trainable = {names[id(variable)]: variable for variable in self.model.trainable_variables}
-        # Counters and the states of random generators are every worker's own.
+        # Every worker has its own counters and states of random generators.
         self._others = {
             names[id(variable)]: variable for variable in self.model.non_trainable_variables
             if id(variable) in names and np.issubdtype(np.dtype(variable.dtype), np.floating)
@@ -86,9 +86,9 @@ class ServerTrainer(Trainer):
     # ------------------------------------------------------------ servers
 
     def connect(self, servers: ParameterServers, generation: int) -> None:
-        """Go on with these servers: declare the model to them, and take over the values that they have.
+        """Continue with these servers: declare the model to them, and take the values that they have.
 
-        Tasks of other generations are void from now on.
+        Tasks of other generations no longer count from now on.
         """
         self._generation = generation
         if self._servers is not None:
@@ -107,7 +107,7 @@ class ServerTrainer(Trainer):
         return self._servers
 
     def refresh(self) -> None:
-        """Take over all dense values of the servers, as they are now."""
+        """Take all dense values of the servers, as they are now."""
         dense, version = self.servers.pull()
         for name, variable in self._others.items():
             variable.assign(dense[name])
@@ -127,8 +127,8 @@ class ServerTrainer(Trainer):
     def train(self, task: Task, batches: Iterator[Any]) -> int:
         """See `Trainer.train`. All gradients are with the servers when it returns.
 
-        Begins where the effects of the task's records end: another worker may have got so far, or be at it, too.
-        Raises TaskVoid for a task of another generation.
+        Begins after the last record whose effect is there: another worker may have got that far, or still be on the
+        task. Raises TaskVoid for a task of another generation.
         """
         if task.generation != self._generation:
             raise TaskVoid
@@ -136,7 +136,7 @@ class ServerTrainer(Trainer):
         self.refresh()
         done = self.servers.position(task.epoch, task.index)
         self._task, self._read = task, done or 0
-        if done is None:  # all records: by a worker that did not live to say so
+        if done is None:  # all records: by a worker that died before it could report it
             return sum(batch_size(features) for features, _ in batches)
         records = done + super().train(task, self._looking_ahead(slices(batches, done, lambda size: size)))
         if self._under_way is not None:
@@ -148,7 +148,7 @@ class ServerTrainer(Trainer):
         return records
 
     def _looking_ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Yield the batches; `_ahead` holds the one yielded and the two after it."""
+        """Yield the batches; `_ahead` holds the yielded one and the two after it."""
         while True:
             while len(self._ahead) < 3 and (batch := next(batches, None)) is not None:
                 self._ahead.append(self._prepared(*batch))
@@ -190,14 +190,14 @@ class ServerTrainer(Trainer):
             if result.accepted:
                 self._take(result)
                 return loss
-            # Others were faster: the same batch again, with the model as it is by now.
+            # Others were faster: use the same batch again, with the model as it is by now.
             self._take(self.servers.fetch(batch.rows.ids).result())
 
     def _ids_ahead(self, number: int) -> dict[str, Any]:
         return self._ahead[number].rows.ids if number < len(self._ahead) else {}
 
     def _take(self, result: StepResult) -> None:
-        """Make the next step one with these values; without a pull, the dense ones stay those of an earlier version."""
+        """Make the next step with these values; without a pull, the dense values remain those of an earlier version."""
         self._rows = result.rows
         if result.dense is not None:
             self._at(result.version, result.dense)
@@ -216,12 +216,12 @@ class ServerTrainer(Trainer):
         return loss, dict(zip(dense, clipped, strict=True)), of_tables
 
     def _push(self, batch: _Batch, dense: Dense, rows: RowGradients) -> Push:
-        """A batch's gradients as they are sent now: by the version that the model has."""
+        """A batch's gradients as they are sent now, with the model's version."""
         rate = float(self.optimizer.learning_rate) if self._sends_rate else None
         return Push(dense, rows, self.step, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch)
 
     def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
-        """Within the graph of a step: the gradients of those variables that have some, by their place."""
+        """Within the graph of a step: the gradients of the variables that have any, by position."""
         given = {place: tf.convert_to_tensor(one) for place, one in enumerate(gradients) if one is not None}
         return loss, given
 
@@ -236,9 +236,9 @@ class ServerTrainer(Trainer):
 
 
 def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return the optimizer's configuration for servers, and whether workers have to tell them the learning rate.
+    """Return the optimizer's configuration for servers, and whether workers must send them the learning rate.
 
-    They do unless it follows one of Keras' own schedules, which servers evaluate by their own version.
+    They must unless it follows one of Keras' own schedules, which servers evaluate by their own version.
     """
     rate = config["config"]["learning_rate"]
     if not isinstance(rate, dict):
@@ -253,9 +253,9 @@ def _numpy(variable: Any) -> Array:
 
 
 def _installer(variables: list[Any], iterations: Any) -> Callable[[Array, np.int64], None]:
-    """Return what gives variables their values, all in one vector, and the optimizer its count.
+    """Return the function that sets the variables from one vector of all values, and the optimizer's step count.
 
-    One graph instead of an assignment for each saves milliseconds a step.
+    One graph instead of one assignment per variable saves milliseconds a step.
     """
     shapes = [tuple(variable.shape) for variable in variables]
     sizes = [math.prod(shape) for shape in shapes]

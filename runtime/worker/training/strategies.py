@@ -1,6 +1,6 @@
-"""What each strategy means for a worker, beside the steps that its trainer makes.
+"""What each strategy means for a worker, apart from the steps that its trainer makes.
 
-A strategy's object is there from the beginning of a worker, its trainer once the model is built.
+A strategy's object exists from the worker's start, its trainer once the model is built.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
 
 SETTLE_SECONDS = 60.0
-"""How long training waits for the master to take note of a checkpoint."""
+"""How long training waits for the master to acknowledge a checkpoint."""
 logger = logging.getLogger(__name__)
 
 OnLoss = Callable[[int, float], None]
 
 
 class Strategy:
-    """The strategy of a job that does not train: what others differ in has its plain form here."""
+    """The strategy of a job that does not train, with the plain form of everything that the others do differently."""
 
     serves_embeddings = False
-    """Whether large embeddings are in tables, beside the model. (A trained model has them as weights.)"""
+    """Whether large embeddings are in tables beside the model. (A trained model has them as weights.)"""
     builds_first = False
     """Whether the model is built before there is any task, rather than for the first batch."""
     may_finish_untrained = False
-    """Whether a worker that has seen no batch may have to write the trained model: others have done the work."""
+    """Whether a worker that has seen no batch may have to write the trained model, because others did the work."""
 
     trainer: Trainer | None = None
 
@@ -63,15 +63,15 @@ class Strategy:
         """The result of a task was sent."""
 
     def while_idle(self, ready: Callable[[], bool]) -> None:
-        """There is nothing to do; return when `ready` says that there is, or earlier."""
+        """There is nothing to do; return once `ready` is true, or earlier."""
 
     def other_servers_come(self) -> bool:
-        """The task under way has lost its servers; return whether others replace them, with which it is void."""
+        """The task under way has lost its servers; return whether others replace them, which makes the task void."""
         return False
 
 
 class TrainingAlone(Strategy):
-    """One process, with tables for large embeddings if the optimizer bears it."""
+    """One process, with tables for large embeddings if the optimizer can handle them."""
 
     serves_embeddings = True
     trainer: LocalTrainer | None = None
@@ -100,7 +100,7 @@ class TrainingAlone(Strategy):
 
 
 class TrainingWithServers(Strategy):
-    """Parameters are on servers; the master sees to their checkpoints."""
+    """Parameters are on servers; the master takes care of their checkpoints."""
 
     serves_embeddings = True
     may_finish_untrained = True
@@ -116,23 +116,23 @@ class TrainingWithServers(Strategy):
         self.trainer = ServerTrainer(self._spec, loaded, self._session, form, on_loss, self.layers)
 
     def before_task(self) -> None:
-        """See `Strategy`. The trainer must use the servers in force."""
+        """See `Strategy`. The trainer must use the current servers."""
         if self.trainer is None or (servers := self._connection.other_servers()) is None:
             return
         if self.trainer.finished:
-            # The job goes back to a checkpoint, but this model is a plain one by now: another process is needed.
-            logger.warning("the job goes on after the model was finished; this worker makes way for another")
+            # The job goes back to a checkpoint, but this model is a plain one by now: a new process is needed.
+            logger.warning("the job continues after the model was finished; this worker makes way for a new one")
             os._exit(MAKES_WAY)
         self._session.activity("connecting")
         self.trainer.connect(self._connection.to(servers), servers.generation)
 
     def other_servers_come(self) -> bool:
-        """See `Strategy`. With other servers the job goes back to a checkpoint."""
+        """See `Strategy`. Other servers mean that the job goes back to a checkpoint."""
         return self._connection.wait_for_others()
 
 
 class TrainingInRing(Strategy):
-    """Every worker has the whole model, as ordinary layers, and all make the same steps."""
+    """Every worker has the whole model, as ordinary layers, and all workers make the same steps."""
 
     builds_first = True
     trainer: AllreduceTrainer | None = None
@@ -157,11 +157,11 @@ class TrainingInRing(Strategy):
     def _save_if_due(self) -> None:
         """Checkpoints are made between steps."""
         if self.trainer is not None and self._checkpoints.save_if_due(self.trainer):
-            # The queue's state that belongs to it is that of now: no worker gets on meanwhile.
+            # The queue's state that belongs to it is the present one: no worker makes progress meanwhile.
             self._session.settle(SETTLE_SECONDS)
 
     def while_idle(self, ready: Callable[[], bool]) -> None:
-        """See `Strategy`. Others may make steps, which are this worker's too."""
+        """See `Strategy`. Others may make steps, in which this worker takes part."""
         if self.trainer is not None:
             with contextlib.suppress(Dismissed):
                 self.trainer.take_part(ready)

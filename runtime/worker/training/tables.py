@@ -1,6 +1,6 @@
 """Training steps of a model in this process whose large embeddings are in tables beside it.
 
-The tables change only in the rows that a batch has, where Keras would go over the whole matrix.
+Only the rows of a batch change in the tables, whereas Keras would go over the whole matrix.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Declaration = tuple[dict[str, Any], dict[str, Array], list[TableSpec]]
 
 
 def check_optimizer(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    """Return an optimizer as `keras.optimizers.serialize` gives it; raises ModelError if tables cannot do that."""
+    """Return an optimizer as `keras.optimizers.serialize` gives it; raises ModelError if tables do not support it."""
     config: dict[str, Any] = keras.optimizers.serialize(optimizer)
     check_supported(config)
     excluded = getattr(optimizer, "_exclude_from_weight_decay_pattern", None) or getattr(
@@ -48,7 +48,7 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
 
 
 def check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Raise ModelError for a callback that keeps the model's weights by itself, as rows are not among them."""
+    """Raise ModelError for a callback that keeps the model's weights itself, because rows are not among them."""
     for callback in callbacks:
         if getattr(callback, "restore_best_weights", False):
             raise ModelError(
@@ -77,7 +77,7 @@ class TableTrainer(LocalTrainer):
         on_loss: Callable[[int, float], None], layers: ServedLayers,
     ) -> None:  # fmt: skip
         self._layers = layers
-        # Layers that turn out not to be fit become ordinary ones here, before the optimizer looks for variables.
+        # Layers that turn out to be unsuitable become ordinary ones here, before the optimizer looks for variables.
         self._served = ServedStep(loaded, layers, element_spec, self._use)
         for note in self._served.notes:
             session.note("warning", note)
@@ -109,7 +109,7 @@ class TableTrainer(LocalTrainer):
         return loss
 
     def _use(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        """Within the graph of a step: apply the dense gradients, or give them out to be clipped with those of rows."""
+        """Within the graph of a step: apply the dense gradients, or return them to be clipped with those of rows."""
         rate = tf.identity(tf.convert_to_tensor(self.optimizer.learning_rate))
         if self._clipping:
             return loss, rate, [_dense(*pair) for pair in zip(gradients, self.model.trainable_variables, strict=True)]
@@ -120,7 +120,7 @@ class TableTrainer(LocalTrainer):
         variables = self.model.trainable_variables
         if variables:
             self.optimizer.apply(gradients, variables)
-        else:  # Keras counts no step that changes nothing
+        else:  # Keras does not count a step that changes nothing
             self.optimizer.iterations.assign_add(1)
 
     # ------------------------------------------------------------ checkpoints, the end

@@ -54,7 +54,7 @@ class WholeModelTrainer(Trainer):
     # ------------------------------------------------------------ checkpoints
 
     def restore(self, directory: str, *, keep_step: bool) -> None:
-        """Take model and optimizer from the newest intact checkpoint at a path, and its step if the job goes on."""
+        """Restore model and optimizer from a path's newest intact checkpoint, and the step if the job continues."""
         path = checkpoints.find(directory)
         self._read(path)
         if keep_step:
@@ -82,7 +82,7 @@ class WholeModelTrainer(Trainer):
             (path / f"{name}.pb").write_bytes(pb.Variables(variables=variables).SerializeToString())
 
     def places(self) -> list[Place]:
-        """How far workers are with their tasks, if the model knows of more than those that were reported."""
+        """How far workers have got with their tasks, if the model is ahead of what they have reported."""
         return []
 
 
