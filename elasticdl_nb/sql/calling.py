@@ -69,5 +69,5 @@ def _in_memory() -> Any:
     try:
         import duckdb
     except ImportError:
-        raise OptionError("connect", "duckdb is not installed; pip install 'elasticdl_nb[sql]' installs it") from None
+        raise OptionError("connect", "duckdb is not installed; pip install 'elasticdl_nb[sql]'") from None
     return duckdb.connect(":memory:")

@@ -46,7 +46,7 @@ class Asker:
         return self._run("evaluate", rows, **self.options)
 
     def _trained(self) -> str:
-        """Return the model's path, or that of a copy whose zoo uses the current code if an earlier version trained it."""
+        """Return the model's path or, if an earlier version trained it, that of a copy with the current code."""
         record = self.model.record
         if record.version == VERSION or record.own_input:
             return self.model.path
