@@ -52,8 +52,8 @@ MISTAKES = [
     ("SELECT * FROM t TO TRAIN DNN WITH a=^'abc INTO m", "not closed"),
     ("SHOW TRAIN a ^b", "';' or the end"),
     ("SHOW MODELS ^LIKE 'x'", "nothing may follow SHOW MODELS"),
-    ("DROP MODEL^", "expected a trained model"),
-    ("DROP MODEL IF EXISTS^;", "expected a trained model"),
+    ("DROP MODEL^", "expected the name of a trained model"),
+    ("DROP MODEL IF EXISTS^;", "expected the name of a trained model"),
     ("SELECT 1;\nSELECT * FROM t\n  TO TRAIN DNN\n\tWITH 名='値', b=^? INTO m", "a value"),
 ]
 

@@ -183,11 +183,13 @@ class _Reading:
             return ShowModels(*self._placed(tokens[0].start, tokens[1].end))
         # In some engines, `SHOW train` describes a table.
         if words[:2] == ["SHOW", "TRAIN"] and len(tokens) > 2 and tokens[2].kind != "end":
-            name, end = read_name(self.text, tokens[1].end, self.dialect, "a trained model")
+            name, end = read_name(self.text, tokens[1].end, self.dialect, "the name of a trained model")
             return ShowTrain(*self._placed(tokens[0].start, end), name)
         if words[:2] == ["DROP", "MODEL"]:
             if_exists = words[2:] == ["IF", "EXISTS"]
-            name, end = read_name(self.text, tokens[3 if if_exists else 1].end, self.dialect, "a trained model")
+            name, end = read_name(
+                self.text, tokens[3 if if_exists else 1].end, self.dialect, "the name of a trained model"
+            )
             return DropModel(*self._placed(tokens[0].start, end), name, if_exists)
         return None
 
