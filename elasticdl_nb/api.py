@@ -28,7 +28,7 @@ def predict(*, wait: bool | None = None, detach: bool = False, progress: Progres
     return start_job("predict", given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
-# ------------------------------------------------------------------ what help() and editors show
+# ------------------------------------------------------------------ help() and editors
 
 _SUMMARIES: dict[JobKind, str] = {
     "train": "Train a model on this machine, in processes of its own, and return the job.",
@@ -37,23 +37,24 @@ _SUMMARIES: dict[JobKind, str] = {
 }
 
 _COMMON = {
-    "wait": "Return when the job has ended; otherwise as soon as it runs. By default waits, except in a live notebook.",
-    "detach": "Let the job go on when this process ends, and return as soon as it runs unless `wait` is true.",
-    "progress": "Show on stderr how it goes: True, False, or by default if that is a terminal; or a function that gets "
-    "every JobStatus.",
+    "wait": "Wait until the job has ended; otherwise return as soon as it runs. By default waits, except in a live "
+    "notebook.",
+    "detach": "Let the job continue when this process ends. Returns as soon as it runs, unless `wait` is true.",
+    "progress": "Show progress on stderr: True, False, or by default only on a terminal. Can also be a function that "
+    "gets every JobStatus.",
 }
 
 _CODE = "Names of code may also be given as the objects themselves: classes, functions, modules, global values."
 _FRAMES = "Data may also be given as pandas, Arrow or Polars frames, or a list of these and of paths."
 _RAISES = """\
 Raises:
-    OptionError, DataError, ModelError: before anything has started, for what is wrong with the call.
-    JobFailed, JobCancelled: from waiting; what the worker said is in the message, its traceback in `traceback`.
+    OptionError, DataError, ModelError: something is wrong with the call; nothing has started.
+    JobFailed, JobCancelled: from waiting. The message is the worker's, and `traceback` has its traceback.
 """
 
 
 def signature(kind: JobKind) -> inspect.Signature:
-    """Return the keyword arguments of one of the functions: the job's options, then those of the call itself."""
+    """Return the keyword arguments of one of the functions: first the job's options, then those of the call itself."""
     own = inspect.signature({"train": train, "evaluate": evaluate, "predict": predict}[kind]).parameters
     parameters = [
         inspect.Parameter(
@@ -69,7 +70,7 @@ def signature(kind: JobKind) -> inspect.Signature:
 
 
 def annotation(option: Option) -> str:
-    """Return the types that callers may give, as text."""
+    """Return the accepted types, as text."""
     if option.choices:
         return "Literal[" + ", ".join(repr(choice) for choice in option.choices) + "]"
     if option.group == "Model" and option.form == "NAME":

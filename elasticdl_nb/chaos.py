@@ -1,4 +1,4 @@
-"""Trouble on purpose: kill a job's processes, or change their number, to see that the job recovers.
+"""Chaos on purpose: kill a job's processes, or change their number, to see that the job recovers.
 
     from elasticdl_nb import chaos
 
@@ -21,10 +21,10 @@ __all__ = ["ROLES", "Event", "Scale", "Signal", "parse_schedule", "poisson", "un
 
 
 def unleash(job: Job, events: Iterable[Event], tell: Callable[[str], None] = lambda line: None) -> int:
-    """Make the events happen to a job of this machine, until the last one or the job's end; return how many did.
+    """Make the events happen to a job on this machine, until the last one or the end of the job; return how many did.
 
-    `tell` gets a line about each. Raises JobError for a job on a cluster, whose processes are out of reach.
+    `tell` gets a line about each. Raises JobError for a job on a cluster, whose processes cannot be reached.
     """
     if job.folder.cluster():
-        raise JobError(f"job {job.name} is on a cluster; kubectl delete pod does there what chaos does here")
+        raise JobError(f"job {job.name} is on a cluster; use kubectl delete pod there instead")
     return chaos.unleash(job.folder, events, tell)

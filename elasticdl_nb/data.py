@@ -1,4 +1,4 @@
-"""Records in files, for programs: reading and writing them, and converting between formats.
+"""Records in files: read them, write them, and convert them to other formats.
 
     from elasticdl_nb import data
 
@@ -35,9 +35,9 @@ __all__ = [
 
 
 def open_reader(paths: str | Sequence[str], params: Mapping[str, Any] | None = None) -> Reader:
-    """Return a reader of these paths, globs, directories and URLs, which all have the same format.
+    """Return a reader of these paths, globs, directories and URLs, which must all have the same format.
 
-    `params` are what jobs take as `data_reader_params`. Raises OptionError for paths or parameters that are wrong, and
-    DataError for a file that cannot be read.
+    `params` are the same as the job option `data_reader_params`. Raises OptionError for paths or parameters that are
+    wrong, and DataError for a file that cannot be read.
     """
     return reader.open_reader([paths] if isinstance(paths, str) else paths, params or {})

@@ -1,4 +1,4 @@
-"""Capture from a live IPython shell: in go its history and namespace, out comes a packaged module."""
+"""Capture from a live IPython shell: turns its history and namespace into a packaged module."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elasticdl_nb.capture.history import executed_cells, forget_outcomes, record
 def capture(shell: InteractiveShell, names: Iterable[str], directory: str | None = None) -> Captured:
     """Return a module that defines `names` as the notebook's executed cells left them.
 
-    `directory` is the notebook's folder, by default the working directory. Raises CaptureError, see `capture_cells`.
+    `directory` is the notebook's folder, by default the working directory. Raises CaptureError; see `capture_cells`.
     """
     return capture_cells(
         executed_cells(shell),
@@ -26,7 +26,7 @@ def capture(shell: InteractiveShell, names: Iterable[str], directory: str | None
 
 
 class CellRecorder:
-    """Remembers how each cell ended, so that what a failed cell did not reach does not count as defined."""
+    """Records how each cell ended, so that code a failed cell did not reach does not count as defined."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell

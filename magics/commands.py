@@ -1,4 +1,4 @@
-"""The magics: `%%elasticdl_train` and its family."""
+"""The magics: `%%elasticdl_train` and the others for jobs."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ class ElasticDLMagics(Magics):
     @no_var_expand
     @line_magic
     def elasticdl_config(self, line: str) -> None:
-        """Show and set the session's defaults of options."""
+        """Show and set the session's default options."""
         request = read_request(line, self.shell.user_ns, KINDS, CONFIG_OPTIONS)
         if request.own.get("help"):
-            summary = "Show the options that jobs of this notebook get by default; options given here are set."
+            summary = "Show the default options for this notebook's jobs. Options given here become defaults."
             display(help_table("%elasticdl_config", summary, CONFIG_OPTIONS))  # type: ignore[no-untyped-call]
             return
         if request.own.get("reset"):
@@ -111,8 +111,8 @@ class ElasticDLMagics(Magics):
     def _run(self, kind: JobKind, line: str, cell: str | None) -> None:
         __tracebackhide__ = True
         option_lines, body = split_options(cell or "")
-        # Read before the body runs, so that a mistake in the options costs no time, and again after it, since the
-        # options may refer to what it defines.
+        # Read once before the body runs, so that a mistake in the options costs no time, and again after it, since
+        # the options may refer to what it defines.
         text = "\n".join([line, *option_lines])
         if "--help" in text.split():
             display(help_table(f"%%elasticdl_{kind}", "", JOB_OPTIONS, kind))  # type: ignore[no-untyped-call]
@@ -136,7 +136,7 @@ class ElasticDLMagics(Magics):
         defined = self._run_body(body) if body.strip() else []
         request = read_request(text, self.shell.user_ns, (kind,))
         if request.words:
-            raise MagicError(f"{request.words[0]!r} is no option: options begin with --, as in --data=PATH")
+            raise MagicError(f"{request.words[0]!r} is not an option; options begin with --, as in --data=PATH")
         return request, self._with_defaults(kind, fill_in(kind, request.given, self.shell.user_ns, defined))
 
     def _with_defaults(self, kind: JobKind, given: dict[str, Any]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class ElasticDLMagics(Magics):
         try:
             source = self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
             tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]
-        except SyntaxError as error:  # which IPython would show with every frame from here up
+        except SyntaxError as error:  # IPython would show it with every frame from here up
             raise MagicError(f"line {error.lineno} below the options: {error.msg}\n  {error.text}") from None
         code = self.shell.compile(tree, self.shell.compile.cache(source, raw_code=body), "exec")
         exec(code, self.shell.user_ns)  # noqa: S102  the user's own cell
@@ -158,12 +158,12 @@ class ElasticDLMagics(Magics):
     def _variable(self, request: Request) -> str:
         name = request.own.get("as", "job")
         if not str(name).isidentifier():
-            raise OptionError("as", f"{name!r} is no name of a variable")
+            raise OptionError("as", f"{name!r} is not a valid variable name")
         return str(name)
 
 
 def _check_names(kind: JobKind, text: str) -> set[str]:
-    """Return the options' names, without a look at their values; raise OptionError for one that does not exist."""
+    """Return the options' names without reading their values; raise OptionError for one that does not exist."""
     own = {one.name for one in JOB_OPTIONS} | {f"no_{one.name}" for one in JOB_OPTIONS}
     names = {name.replace("-", "_") for name, _ in split(text)[1]}
     for name in names:
@@ -180,14 +180,14 @@ def _takes(kind: JobKind, name: str) -> bool:
 
 
 def _checked(name: str, value: Any) -> str:
-    """Return the option's own name; raise OptionError for a value that no job would take."""
+    """Return the option's main name; raise OptionError for a value that no job would accept."""
     for kind in KINDS:
         if _takes(kind, name):
             option = find_option(kind, name)
             try:
                 option.parse(value)
             except (ValueError, TypeError) as error:
-                raise OptionError(name, f"{value!r} does not do: {error}") from None
+                raise OptionError(name, f"{value!r} is not valid: {error}") from None
             return option.name
     raise OptionError(name, "no such option")
 

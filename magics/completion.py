@@ -1,4 +1,4 @@
-"""Completion of the magics' options and values, in every front end that asks the kernel."""
+"""Completes the magics' options and values, in every front end that asks the kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OWN: dict[str, tuple[Own, ...]] = {
 }  # fmt: skip
 
 
-# The common names; Keras has second and third names for most of them.
+# The common names; Keras has further names for most of them.
 _KERAS = {
     "loss": [name for name in LOSSES if "_" in name or name in ("mae", "mse")],
     "optimizer": OPTIMIZERS,
@@ -50,7 +50,7 @@ def make_matcher(namespace: Mapping[str, Any]) -> Callable[[CompletionContext], 
 
 
 def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the text before the cursor to be replaced, and the candidates for it.
+    """Return the text before the cursor that is to be replaced, and the candidates for it.
 
     `lines` are the cell's lines up to the cursor.
     """
@@ -62,7 +62,7 @@ def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[
     if value and (value["value"] or line.endswith(("=", " "))) and not value["value"].startswith("--"):
         assigned = line[value.end("name")] == "="
         found = _values(magic, value["name"].replace("-", "_"), value["value"], namespace, assigned)
-        # A switch is followed by the next option.
+        # After a switch comes the next option.
         if found is not None:
             return value["value"], found
     word = re.search(r"\S*$", line)

@@ -1,4 +1,4 @@
-"""How a notebook shows a job and its start: live, in batch, or in IPython on a terminal."""
+"""How notebooks show a job and its start: live, in batch, or in IPython on a terminal."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _LOG_LINES = 20
 
 
 def display_for(shell: InteractiveShell, kind: str = "") -> Display:
-    """Return what shows a job, of this kind, to those who look at this shell."""
+    """Return the display for a job of this kind that suits this shell."""
     if in_live_notebook():
         return LiveDisplay(kind)
     return BatchDisplay() if getattr(shell, "kernel", None) is not None else ShellDisplay()
 
 
 class ShellDisplay(Display):
-    """Prints below the input, and shows a job that is waited for on stderr."""
+    """Prints below the input. If the shell waits for a job, shows it on stderr."""
 
     def making_image(self) -> AbstractContextManager[None]:
-        """Print a line for each part that takes its time."""
+        """Print a line for each step that takes time."""
         return listening(print_lines(say))
 
     def follow(self, job: Job) -> None:
@@ -46,19 +46,19 @@ class ShellDisplay(Display):
         job.wait(progress=True)
 
     def leave(self, job: Job) -> None:
-        """Say how to go on."""
+        """Print how to wait for the job, or end it."""
         _announce(job)
         goes_on = (
-            "" if is_over(job.status()) else "\nIt goes on by itself: job.wait() waits for it, job.cancel() ends it."
+            "" if is_over(job.status()) else "\nIt continues by itself: job.wait() waits for it, job.cancel() ends it."
         )
         say(f"{job!r}{goes_on}")
 
 
 class BatchDisplay(ShellDisplay):
-    """Prints milestones, and ends with the picture that stays in the notebook, whatever the job's end."""
+    """Prints milestones, and ends with a picture that stays in the notebook, however the job ends."""
 
     def follow(self, job: Job) -> None:
-        """See `Display.follow`; what the logs said last is printed if it fails."""
+        """See `Display.follow`; if the job fails, the last lines of its logs are printed."""
         _announce(job)
         lines = PlainLines()
 
@@ -88,7 +88,7 @@ class LiveDisplay(Display):
         self._draw(mimebundle(pb.JobStatus(name=self._title, detail=doing, remaining_seconds=-1)))
 
     def making_image(self) -> AbstractContextManager[None]:
-        """Draw it in the place of the job's picture."""
+        """Draw it in place of the job's picture."""
         return listening(self._show_image)
 
     def _show_image(self, status: ImageStatus) -> None:
@@ -97,7 +97,7 @@ class LiveDisplay(Display):
         self._image.show(status)
 
     def refused(self) -> None:
-        """Take the picture away."""
+        """Remove the picture."""
         if self._place is not None:
             self._draw({})
 
@@ -112,7 +112,7 @@ class LiveDisplay(Display):
             view.wait(_VIEW_SECONDS if is_over(job.status()) else 0)
 
     def leave(self, job: Job) -> None:
-        """Let the view go on beside what the notebook does next; of a job that is over, leave its picture."""
+        """Let the view continue while the notebook does other work; for a job that has ended, leave its picture."""
         from elasticdl_nb.widgets.view import JobView
 
         if is_over(status := job.status()):

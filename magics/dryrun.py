@@ -1,4 +1,4 @@
-"""`--dry_run`: shows everything that a job would consist of, but starts no job."""
+"""`--dry_run`: shows everything that a job would consist of, without starting it."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ def fill_in(
 ) -> dict[str, Any]:
     """Return the options, under their main names, with the notebook's objects in place of the objects' names.
 
-    `defined` are the names that the cell itself has bound; a model among them need not be named. Functions of the model
-    contract (`loss`, `optimizer`, `dataset_fn`, …) that the notebook defines go with a model that has none of its own.
-    Raises OptionError for a model that the notebook does not have.
+    `defined` are the names that the cell itself has bound; a model among them need not be named. If the model lacks a
+    function of the model contract (`loss`, `optimizer`, `dataset_fn`, …), the notebook's own is used. Raises
+    OptionError for a model that the notebook does not have.
     """
     filled: dict[str, Any] = {}
     for name, value in given.items():
@@ -83,7 +83,7 @@ def cells_model(namespace: Mapping[str, Any], defined: Collection[str]) -> str:
         if name in models:
             return name
     classes = [name for name in models if isinstance(namespace[name], type)]
-    # A class from which another one derives is not the model itself.
+    # A class that another one derives from is not the model itself.
     bases = {base for name in classes for base in namespace[name].__mro__[1:]}
     last = [name for name in models if not (isinstance(namespace[name], type) and namespace[name] in bases)]
     if len(last) > 1:

@@ -28,7 +28,9 @@ class Own:
     form: str = "BOOL"
 
 
-WAIT = Own("wait", "Return when the job has ended (--no_wait: as soon as it runs). By default, only batch runs wait.")
+WAIT = Own(
+    "wait", "Wait until the job has ended (--no_wait: return as soon as it runs). By default, only batch runs wait."
+)
 AS = Own("as", "Name of the variable for the job's handle (default: job).", "NAME")
 DRY_RUN = Own("dry_run", "Check everything, show the code and the job, and start nothing.")
 HELP = Own("help", "Show this table.")
@@ -37,7 +39,7 @@ JOB_OPTIONS = (WAIT, AS, DRY_RUN, HELP)
 
 @dataclass(frozen=True)
 class Request:
-    """A parsed magic's line: `words` before the options, `given` options of the job, `own` options of the magic."""
+    """A magic's line, parsed: `words` before the options, `given` options of the job, `own` options of the magic."""
 
     words: tuple[str, ...] = ()
     given: dict[str, Any] = field(default_factory=dict)
@@ -47,9 +49,9 @@ class Request:
 def read_request(
     text: str, namespace: Mapping[str, Any], kinds: tuple[JobKind, ...], own: tuple[Own, ...] = JOB_OPTIONS
 ) -> Request:
-    """Return what `text` requests; `$name`, `$name.attribute` and `{expression}` are taken from the namespace.
+    """Return what `text` requests; `$name`, `$name.attribute` and `{expression}` are looked up in the namespace.
 
-    The job's options may be those of any of `kinds`, and keep the names they were given by. Raises OptionError and
+    The job's options may be those of any of `kinds`, and keep the names they were given under. Raises OptionError and
     MagicError.
     """
     words, pairs = split(text)
@@ -158,7 +160,7 @@ def _outside(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _characters(text: str) -> Iterator[tuple[int, str]]:
-    """Every position, with what it is inside of: the closing quote and brackets still to come, or '#'."""
+    """Every position, with what encloses it: the closing quote and brackets still to come, or '#' in a comment."""
     awaited = ""
     for place, character in enumerate(text):
         if awaited == "#":

@@ -49,7 +49,7 @@ def make_sql_matcher(magic: SQLFlowMagics) -> Callable[[CompletionContext], Simp
 
 
 def complete(lines: Sequence[str], magic: SQLFlowMagics) -> tuple[str, list[str]]:
-    """Return the text before the cursor to be replaced, and the candidates for it."""
+    """Return the text before the cursor that is to be replaced, and the candidates for it."""
     match = _MAGIC.match(lines[-1])
     if match is not None:
         before = lines[-1][match.end() :]

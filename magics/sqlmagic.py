@@ -46,7 +46,7 @@ class SQLFlowMagics(Magics):
 
     @property
     def session(self) -> Session:
-        """The session, which starts with the first statement."""
+        """The session, which is opened for the first statement."""
         if self._session is None:
             self._session = self._open(self._connect, self._store)
         return self._session
@@ -113,7 +113,7 @@ class SQLFlowMagics(Magics):
 
         def show(job: Job) -> None:
             self.shell.user_ns[variable] = job
-            # A live notebook's session waits by itself, for all but a last TRAIN.
+            # In a live notebook, the session itself waits for every job except that of a final TRAIN.
             display_for(self.shell).show(job, wait=wait)
 
         with notes(say):
@@ -140,7 +140,7 @@ class SQLFlowMagics(Magics):
 
 
 def _text(line: str, request: SqlLine, cell: str | None) -> str:
-    """Return the SQL, at the same lines and columns as in the notebook's cell."""
+    """Return the SQL with the same lines and columns as in the notebook's cell."""
     magic = "%sqlflow " if cell is None else "%%sqlflow "
     first = " " * (len(magic) + request.start) + line[request.start :]
     return first if cell is None else f"{first}\n{cell}"

@@ -1,7 +1,7 @@
 """The `elasticdl` command.
 
 `arguments` makes parsers from `JobSpec`, `signals` turns Ctrl-C into an exception, `output` prints; each other module
-has the commands of a subject. What Python callers could need as well belongs outside of this folder.
+has the commands for one subject. Code that Python callers could also need belongs outside this folder.
 
 Exit codes: 0 success, 1 the job failed, 2 a mistake in the command, 130 cancelled, 141 nobody reads its output any
 more (as in `elasticdl jobs | head -1`), 143 terminated.
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _readers_have_left() -> bool:
-    """Whether nobody reads stdout or stderr any more; what this process has yet to say there goes nowhere then."""
+    """Whether nobody reads stdout or stderr any more; what is still to be printed is then discarded."""
     left = False
     for number in (_STDOUT, _STDERR):
         watched = select.poll()

@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
     def print_help(self, file: Any = None) -> None:
-        """Print what the options are; argparse would not notice that nobody reads it."""
+        """Print the options. argparse would not notice that nobody reads its output."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
@@ -114,7 +114,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option, kind: JobKind) -
 
 def _default(option: Option) -> str:
     if option.required:
-        return " (needed)"
+        return " (required)"
     if option.choices:
         return f" One of {', '.join(option.choices)} (default: {option.default})."
     return f" (default: {option.default})" if option.default and option.form != "BOOL" else ""

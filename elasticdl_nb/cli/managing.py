@@ -83,7 +83,7 @@ def run_scale(arguments: Sequence[str]) -> int:
 
 
 def run_chaos(arguments: Sequence[str]) -> int:
-    """Run `elasticdl chaos NAME`: until the job is over, or all that was to happen has."""
+    """Run `elasticdl chaos NAME` until the job has ended, or all events have happened."""
     from elasticdl_nb import chaos
 
     parser = Parser(
@@ -138,7 +138,7 @@ def _follow(job: Job, role: str | None, index: int | None, sizes: dict[Path, int
     """Print whole lines as they are added to the logs, each prefixed with its log's name if there are several logs."""
     alive = True
     while alive:
-        # Checked first, so that what is written just before the end is printed, too.
+        # Checked first, so that lines written just before the end are printed, too.
         alive = job.folder.is_alive()
         paths = job.log_paths(role, index)
         for path in paths:

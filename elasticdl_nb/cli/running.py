@@ -30,7 +30,7 @@ def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
             return _dry_run(kind, parsed)
         if parsed.given.get("yaml"):
             path = write_manifests(kind, parsed.given, display)
-            say(f"What would be submitted is in {path}; nothing was.")
+            say(f"What would be submitted is in {path}. Nothing was submitted.")
             return 0
         job = start_job(kind, parsed.given, display, wait=not parsed.detach, detach=parsed.detach)
         if parsed.detach:
@@ -43,7 +43,7 @@ def run_job(kind: JobKind, arguments: Sequence[str]) -> int:
 class CommandDisplay(TerminalDisplay):
     """Shows jobs on stderr unless `quiet`; an interrupt cancels the job that is followed.
 
-    `status` is that job's last one. `exit_code` is that of the interrupt, 0 without one.
+    `status` is the job's last one. `exit_code` is that of the interrupt, or 0 if there was none.
     """
 
     def __init__(self, *, quiet: bool, json: bool) -> None:
@@ -53,14 +53,14 @@ class CommandDisplay(TerminalDisplay):
         self.exit_code = 0
 
     def leave(self, job: Job) -> None:
-        """Say how it can be found again."""
+        """Print how to find it again."""
         if self._json:
             say_json(as_json(job, job.status()))
         else:
             say(f"{job.name}\nSee: elasticdl attach {job.name}. End it: elasticdl cancel {job.name}.")
 
     def follow(self, job: Job) -> None:
-        """Show the job until its end, which an interrupt hastens; raise nothing for the way it ended."""
+        """Show the job until its end; an interrupt cancels it. Raises nothing, however the job ended."""
         with progress_for(not self._quiet) as show:
             try:
                 if not self._quiet and not self._json:
@@ -68,7 +68,7 @@ class CommandDisplay(TerminalDisplay):
                 self.status = _follow(job, show, waiting=True)
             except Interrupted as interrupt:
                 self.exit_code = interrupt.exit_code
-                tell(f"Cancelling job {job.name} ({interrupt.reason}); once more to stop waiting for that.")
+                tell(f"Cancelling job {job.name} ({interrupt.reason}); interrupt again to stop waiting for that.")
                 job.request_cancel(f"interrupted by {interrupt.reason}")
                 self.status = _follow(job, show, waiting=False)
             job.settle()
@@ -103,8 +103,11 @@ def _say_end(job: Job, status: pb.JobStatus, parsed: argparse.Namespace) -> None
 
 
 def run_attach(arguments: Sequence[str]) -> int:
-    """Run `elasticdl attach NAME`: show a job until its end, or until an interrupt, which leaves the job alone."""
-    parser = Parser(prog="elasticdl attach", description="Show how a job goes until it has ended; Ctrl-C only leaves.")
+    """Run `elasticdl attach NAME`: show a job until its end, or until an interrupt, which leaves the job running."""
+    parser = Parser(
+        prog="elasticdl attach",
+        description="Show a job's progress until it has ended. Ctrl-C stops watching; the job keeps running.",
+    )
     add_job(parser)
     add_output_options(parser)
     parsed = parser.parse(arguments)
@@ -114,7 +117,7 @@ def run_attach(arguments: Sequence[str]) -> int:
             with progress_for(not parsed.quiet) as show:
                 status = _follow(job, show, waiting=False)
         except Interrupted as interrupt:
-            tell(f"Job {job.name} goes on. End it: elasticdl cancel {job.name}")
+            tell(f"Job {job.name} keeps running. End it: elasticdl cancel {job.name}")
             return interrupt.exit_code
     _say_end(job, status, parsed)
     return EXIT_CODES[status.phase] if is_over(status) else 0

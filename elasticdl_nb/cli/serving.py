@@ -66,7 +66,7 @@ def _credentials(parsed: argparse.Namespace) -> grpc.ServerCredentials | None:
         if not _is_loopback(parsed.host):
             raise OptionError(
                 "host", f"{parsed.host} is visible to other machines: --tls_cert and --tls_key are required, so that "
-                "nobody on the way can read tokens and rows"
+                "nobody in between can read tokens and rows"
             )  # fmt: skip
         return None
     if parsed.no_token and not _is_loopback(parsed.host):

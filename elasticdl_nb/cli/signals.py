@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """The user or the system wants this command to end."""
+    """The user or the system has asked this command to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -17,7 +17,7 @@ class Interrupted(BaseException):
 
     @property
     def reason(self) -> str:
-        """Who wants it, in a few words."""
+        """Who interrupted it, in a few words."""
         return "Ctrl-C" if self.exit_code == 128 + signal.SIGINT else str(self)
 
 

@@ -1,10 +1,10 @@
 """A job from its start to its report, as its owner sees it.
 
-`starting` is the one way in which every caller starts a job, and `display` what people see of it. On the way, `naming`
-names the job, `preparing` makes its folder from what was given, and `launch` starts its supervisor here, or
-`clusterjobs` submits it to Kubernetes, where `inpod` receives it. `handle` is `Job`, `listing` the list of jobs;
-`terminal` and `report` turn them into text. What jobs are made of belongs in `elasticdl_nb.given`, what runs them in
-`elasticdl_nb.runtime`.
+Every caller starts jobs through `starting`, and `display` is what users see of a job. On the way, `naming` names the
+job and `preparing` makes its folder from the given options. Then `launch` starts its supervisor on this machine, or
+`clusterjobs` submits it to Kubernetes, where `inpod` receives it. `handle` is `Job`, and `listing` the list of jobs;
+`terminal` and `report` turn them into text. What jobs are made of belongs in `elasticdl_nb.given`, and what runs them
+in `elasticdl_nb.runtime`.
 """
 
 from elasticdl_nb.job.handle import Job, attach

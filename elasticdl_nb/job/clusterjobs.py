@@ -1,4 +1,4 @@
-"""Jobs on a Kubernetes cluster: made, found, and removed from this machine."""
+"""Creates, finds and removes jobs on a Kubernetes cluster."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 _BRIDGE_SECONDS = 30.0
 _ROOM_SECONDS = 60.0
 _MASTER_SECONDS = 5.0
-"""How long a new link is given to find a master that runs already."""
+"""How long a new link may take to find a master that is already running."""
 
 _POLL_SECONDS = 0.05
 
 
 def start(folder: JobFolder, tell: Callable[[str], object]) -> None:
-    """Start the prepared job on its cluster: its image is made if need be, then its objects, then the link to it.
+    """Start the prepared job on its cluster: make its image if needed, then its objects, then the link to it.
 
-    `tell` hears what is being done. Raises OptionError, ImageError and ClusterError; nothing is left in the cluster
-    then.
+    `tell` gets what is being done. Raises OptionError, ImageError and ClusterError, and then leaves nothing in the
+    cluster.
     """
     spec = folder.spec()
     cluster = Cluster(spec.kube_context, spec.namespace)
@@ -48,9 +48,9 @@ def start(folder: JobFolder, tell: Callable[[str], object]) -> None:
 
 
 def write_yaml(folder: JobFolder) -> str:
-    """Write what would be submitted into the file that the job names, and return its path; readable by its owner only.
+    """Write what would be submitted to the file that the job names, and return its path. Only the owner can read it.
 
-    It holds the job's secret. `kubectl create -f` would start the job.
+    It contains the job's secret. `kubectl create -f` would start the job.
     """
     import yaml
 
@@ -72,7 +72,7 @@ def _with_image(folder: JobFolder) -> JobSpec:
     if spec.kind != "train" and not spec.image_name and hidden:
         raise OptionError(
             "image_name",
-            f"needed: the model in {spec.trained_model} was trained in an image, but this machine cannot see which",
+            f"required: the model in {spec.trained_model} was trained in an image, but this machine cannot tell which",
         )
     spec = spec.replace(image_name=image_for(seen, folder.zoo))
     folder.write_spec(spec)
@@ -90,11 +90,11 @@ def _cluster_spec(spec: JobSpec) -> str:
     return source
 
 
-# ------------------------------------------------------------------ making
+# ------------------------------------------------------------------ creating
 
 
 def _refuse_if_in_use(cluster: Cluster, spec: JobSpec) -> None:
-    """Raise OptionError if a job of that name runs on the cluster; one that has ended makes room."""
+    """Raise OptionError if a job of that name is running on the cluster; one that has ended is replaced."""
     name = manifests.object_name(spec.job_name)
     job = cluster.find("Job", name)
     if job is None:
@@ -102,7 +102,7 @@ def _refuse_if_in_use(cluster: Cluster, spec: JobSpec) -> None:
     if not has_ended(job):
         raise OptionError(
             "job_name",
-            f"{spec.job_name!r} is in use by a job that is running in namespace {cluster.namespace!r}; choose another "
+            f"{spec.job_name!r} is in use by a running job in namespace {cluster.namespace!r}; choose another "
             f"name, wait for it (elasticdl attach {spec.job_name}) or end it (elasticdl cancel {spec.job_name})",
         )
     cluster.delete("Job", name)
@@ -130,7 +130,7 @@ def _create(cluster: Cluster, spec: JobSpec, folder: JobFolder) -> None:
 
 
 def _make(cluster: Cluster, body: Object) -> Object:
-    """Create an object, once the one of its name that belonged to an earlier job is gone."""
+    """Create an object, once an earlier job's object of the same name is gone."""
     deadline = time.monotonic() + _ROOM_SECONDS
     while True:
         try:
@@ -145,7 +145,7 @@ def _make(cluster: Cluster, body: Object) -> Object:
 
 
 def link(folder: JobFolder) -> None:
-    """See that this machine has a link to the job, unless it is over; return once its ports are known."""
+    """Make sure that this machine has a link to the job, unless it has ended; return once its ports are known."""
     place = folder.cluster()
     if place is None or folder.is_over() or folder.has_supervisor():
         return
@@ -169,7 +169,7 @@ def _wait_for_ports(folder: JobFolder, process: subprocess.Popen[bytes]) -> None
 
 
 def link_again(folder: JobFolder) -> None:
-    """See that this machine has a link to a job that was started before; the master can be reached, if it runs."""
+    """Make sure that this machine has a link to a job started earlier, so that a running master can be reached."""
     if folder.cluster() is None or folder.has_supervisor():
         return
     link(folder)
@@ -182,13 +182,13 @@ def link_again(folder: JobFolder) -> None:
 
 
 def has_ended(job: Object) -> bool:
-    """Whether the batch Job has come to its end."""
+    """Whether the batch Job has ended."""
     conditions = (job.get("status") or {}).get("conditions") or []
     return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in conditions)
 
 
 def known_jobs(context: str = "", namespace: str = "") -> Iterator[JobFolder]:
-    """Yield a folder of this machine for every job in a namespace, making those that are not there yet."""
+    """Yield a folder on this machine for every job in a namespace, and create those that are missing."""
     cluster = Cluster(context, namespace)
     for job in cluster.list("Job", "app=elasticdl"):
         with contextlib.suppress(JobNotFound):
@@ -196,7 +196,7 @@ def known_jobs(context: str = "", namespace: str = "") -> Iterator[JobFolder]:
 
 
 def find(name: str, context: str = "", namespace: str = "") -> JobFolder:
-    """Return a folder of this machine for a job of the cluster; raise JobNotFound or ClusterError."""
+    """Return a folder on this machine for a job on the cluster; raise JobNotFound or ClusterError."""
     cluster = Cluster(context, namespace)
     job = cluster.find("Job", manifests.object_name(name))
     if job is None:
@@ -213,7 +213,7 @@ def _folder_of(cluster: Cluster, job: Object) -> JobFolder:
             return folder
     handed = cluster.find("ConfigMap", name)
     if handed is None:
-        raise JobNotFound(f"job {job_name!r} has lost its ConfigMap")
+        raise JobNotFound(f"the ConfigMap of job {job_name!r} is missing")
     secret = cluster.find("Secret", name)  # gone once the job is over
     token = base64.b64decode(secret["data"][manifests.TOKEN]).decode() if secret else "none"
     spec = JobSpec.from_json(handed["data"][manifests.SPEC])
@@ -226,7 +226,7 @@ def _folder_of(cluster: Cluster, job: Object) -> JobFolder:
 
 
 def end(folder: JobFolder) -> None:
-    """Delete the job from its cluster, whatever it is at; does nothing to one that is gone."""
+    """Delete the job from its cluster, whatever its state; do nothing if it is already gone."""
     place = folder.cluster()
     if place is None:
         return

@@ -1,4 +1,4 @@
-"""What people see of a job, from its start to its end: nothing, or its course on a terminal.
+"""What users see of a job, from its start to its end: nothing, or its progress on a terminal.
 
 Notebooks and commands have displays of their own: `elasticdl_nb.magics.displays` and `elasticdl_nb.cli.running`.
 """
@@ -14,14 +14,14 @@ from elasticdl_nb.job.handle import Job
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 ProgressChoice = bool | Callable[[pb.JobStatus], None] | None
-"""Whether a job is shown: always, never, or where there is a terminal (None); or a function that gets each status."""
+"""Whether a job is shown: always, never, or only on a terminal (None); or a function that gets each status."""
 
 
 class Display:
     """Shows nothing. Derived classes show what they override.
 
-    There are steps of preparation, and maybe the making of an image. Then the job is followed or left alone, unless it
-    was refused.
+    First come the steps of preparation, which may include making an image. Then the job is either refused, followed
+    to its end, or left running.
     """
 
     def preparing(self, doing: str) -> None:
@@ -32,10 +32,10 @@ class Display:
         return nullcontext()
 
     def refused(self) -> None:
-        """Show that there is no job after all."""
+        """Show that the job was refused."""
 
     def show(self, job: Job, *, wait: bool) -> None:
-        """Show a job that runs: until its end if `wait` is true, raising what `Job.wait` raises."""
+        """Show a running job, until its end if `wait` is true; then raise what `Job.wait` raises."""
         if wait:
             self.follow(job)
         else:
@@ -57,7 +57,7 @@ class TerminalDisplay(Display):
         self._visible = False if callable(progress) else progress
 
     def making_image(self) -> AbstractContextManager[None]:
-        """Show it as a bar, or as lines where there is no terminal."""
+        """Show it as a bar, or as lines if there is no terminal."""
         from elasticdl_nb.images.showing import shown
 
         return shown(self._visible)
@@ -78,7 +78,7 @@ class TerminalDisplay(Display):
 
 @contextmanager
 def notes(say: Callable[[str], None]) -> Iterator[None]:
-    """Pass warnings to `say` as lines for people, instead of showing lines of this package's source."""
+    """Pass warnings to `say` as readable lines, instead of showing lines of this package's source."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *rest, **options: say(f"Note: {message}")

@@ -27,22 +27,22 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 if TYPE_CHECKING:
     from elasticdl_nb.job.terminal import Progress
 
-# After a job is over its master has these many seconds to be gone, before it is asked, and then made, to go.
+# After a job has ended, its master gets this many seconds to exit before it is asked to, and then forced to.
 _PATIENCE_SECONDS = 10.0
-# The same on a cluster, which has pods to remove.
+# The same for a cluster, which has pods to remove.
 _CLUSTER_PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.01
-# After an interrupt, another one within these many seconds cancels the job.
+# After an interrupt, another one within this many seconds cancels the job.
 _SECOND_THOUGHTS_SECONDS = 2.0
-# The job view is a layer above this one and loaded where it is shown.
+# The job view is in a layer above this one, and is loaded when it is shown.
 _RENDERER = "elasticdl_nb.widgets.render"
 
 
 class Job:
     """A job, on this machine or on a cluster. `train`, `evaluate`, `predict`, `attach` and `jobs` return them.
 
-    `foreground` says that the job is to end with those who wait for it: an interrupt of `wait` cancels it, and its
-    master cancels it once nobody has waited for a minute.
+    `foreground` means that the job ends with the processes that wait for it: an interrupt of `wait` cancels it, and
+    so does its master once nobody has waited for a minute.
     """
 
     def __init__(self, folder: JobFolder, *, foreground: bool = False) -> None:
@@ -52,7 +52,7 @@ class Job:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether somebody is in `wait` now, through this very object."""
+        """Whether someone is currently waiting through this object."""
         return self._waiting > 0
 
     @property
@@ -62,22 +62,22 @@ class Job:
 
     @property
     def spec(self) -> JobSpec:
-        """What the job does."""
+        """The job's options."""
         return self.folder.spec()
 
-    # ------------------------------------------------------------ how it goes
+    # ------------------------------------------------------------ progress
 
     def status(self) -> pb.JobStatus:
-        """Return how the job stands now: from its master, or what that left when it ended.
+        """Return the job's current status: from its master or, if that has ended, its last one.
 
-        A job whose master died before the job's end counts as failed.
+        A job whose master died before the end of the job counts as failed.
         """
         return current_status(self.folder)
 
     def watch(self, interval: float = 0.0) -> Iterator[pb.JobStatus]:
-        """Yield the job's status whenever it changes, a few times a second; the last one is the job's end.
+        """Yield the job's status whenever it changes, a few times a second; the last one is final.
 
-        With an `interval` there are at least so many seconds between two.
+        With an `interval`, there are at least this many seconds between two.
         """
         return watch_job(self.folder, interval=interval)
 
@@ -112,14 +112,14 @@ class Job:
         url = self.dashboard_url
         return f"\nDashboard: {url}" if url else ""
 
-    # ------------------------------------------------------------ waiting for it, and ending it
+    # ------------------------------------------------------------ waiting and ending
 
     def wait(self, timeout: float | None = None, progress: bool | Callable[[pb.JobStatus], None] | None = None) -> Job:
         """Wait until the job has ended, and return it.
 
-        `progress` shows how it goes on stderr: by default if that is a terminal, with True anywhere; or it is a
-        function that gets each status. Raises JobFailed with the failing process's own message, JobCancelled, or
-        TimeoutError if the job is not over after `timeout` seconds (it goes on).
+        `progress` shows the job's progress on stderr: by default only on a terminal, with True anywhere. It can also
+        be a function that gets each status. Raises JobFailed with the failing process's own message, JobCancelled, or
+        TimeoutError if the job has not ended after `timeout` seconds (it keeps running).
         """
         from elasticdl_nb.job.terminal import progress_for
 
@@ -136,7 +136,7 @@ class Job:
     def _follow(self, show: Progress, timeout: float | None) -> pb.JobStatus:
         status = pb.JobStatus()
         try:
-            # With a timeout the caller may well come back later: nobody to end the job for.
+            # With a timeout, the caller may come back later, so the job is not ended.
             for status in watch_job(self.folder, waiting=self._foreground and timeout is None, timeout=timeout):
                 show(status)
         except KeyboardInterrupt as interrupt:
@@ -148,9 +148,9 @@ class Job:
         return status
 
     def _let_go(self, interrupt: KeyboardInterrupt) -> None:
-        """Leave the job alone, unless there is a second interrupt at once: that one cancels it."""
-        note = f"Job {self.name} goes on. To end it: job.cancel(), or elasticdl cancel {self.name}"
-        print(f"{note}. Interrupting once more now ends it, too.", file=sys.stderr, flush=True)  # noqa: T201
+        """Leave the job running, but cancel it if a second interrupt follows at once."""
+        note = f"Job {self.name} keeps running. To end it: job.cancel(), or elasticdl cancel {self.name}"
+        print(f"{note}. Interrupting again now also ends it.", file=sys.stderr, flush=True)  # noqa: T201
         try:
             time.sleep(_SECOND_THOUGHTS_SECONDS)
         except KeyboardInterrupt:
@@ -159,13 +159,13 @@ class Job:
         interrupt.add_note(note)
 
     def cancel(self, reason: str = "cancelled by its user") -> Job:
-        """End the job and return it once its processes are gone; does nothing to a job that has ended."""
+        """End the job, and return it once its processes are gone. Does nothing to a job that has ended."""
         self.request_cancel(reason)
         self.settle()
         return self
 
     def request_cancel(self, reason: str) -> None:
-        """Ask the job to end, without waiting until it has."""
+        """Ask the job to end, without waiting for that."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while self.folder.is_alive():
             if self.folder.cluster() and not self.folder.living_master():
@@ -178,7 +178,7 @@ class Job:
                         client.cancel(reason)
                     return
             except (ConnectionError, TimeoutError):
-                pass  # it may have died: then another master is on its way
+                pass  # it may have died; then another master is about to start
             if time.monotonic() > deadline:
                 if self.folder.cluster():
                     self._end_on_cluster()
@@ -193,9 +193,9 @@ class Job:
         end(self.folder)
 
     def delete(self) -> None:
-        """Remove the job: end it if it runs, delete what it has on its cluster, and its folder on this machine.
+        """Remove the job: end it if it is running, delete its objects on the cluster, and its folder on this machine.
 
-        Its output stays, unless that is in the folder; so does what a job of a cluster has on its volume.
+        Its output stays, unless it is in the folder. Files on the volume of a cluster also stay.
         """
         self.request_cancel("deleted by its user")
         self.settle()
@@ -203,7 +203,7 @@ class Job:
         self.folder.remove()
 
     def settle(self) -> None:
-        """Return once the processes of a job that is over are gone; those that do not go by themselves are ended."""
+        """Return once the processes of a job that has ended are gone; end those that do not exit by themselves."""
         patience = _CLUSTER_PATIENCE_SECONDS if self.folder.cluster() else _PATIENCE_SECONDS
         for end in (launch.terminate, launch.kill):
             deadline = time.monotonic() + patience
@@ -212,23 +212,23 @@ class Job:
                     end(self.folder)
                     break
                 time.sleep(_POLL_SECONDS)
-        publish.clean(self.folder.path)  # of a master that was killed while its worker wrote
+        publish.clean(self.folder.path)  # left by a master that was killed while its worker was writing
         launch.join(self.folder)
 
     def scale(self, workers: int) -> Job:
-        """Go on with this many workers, while the job runs; return the job at once, its status tells how it goes.
+        """Change the number of workers while the job runs. Returns the job at once; its status shows the progress.
 
-        Raises OptionError if the job cannot have that many, and JobError if it is over.
+        Raises OptionError if the job cannot have that many, and JobError if it has ended.
         """
         scale_job(self.folder, workers)
         return self
 
-    # ------------------------------------------------------------ looking into it
+    # ------------------------------------------------------------ logs and reports
 
     def logs(self, role: str | None = None, index: int | None = None, tail: int | None = None) -> str:
         """Return the logs of the job's processes, or of one: `logs("master")`, `logs("worker", 0)`.
 
-        Several logs come one after the other, each under its name; `tail` gives the last lines of each.
+        Several logs follow one another, each under its name. `tail` gives only the last lines of each.
         Raises JobNotFound if the job has no such process.
         """
         paths = self.log_paths(role, index)
@@ -268,7 +268,7 @@ class Report(str):
     html: str
 
     def __new__(cls, text: str, html: str) -> Report:
-        """Return the text, with the form that notebooks show."""
+        """Return the text, together with the HTML that notebooks show."""
         report = super().__new__(cls, text)
         report.html = html
         return report
@@ -309,10 +309,10 @@ def raise_for(job: Job, status: pb.JobStatus) -> None:
 
 
 def attach(name: str, *, kube_context: str = "", namespace: str = "") -> Job:
-    """Return the job of that name, running or ended, of this machine or of a Kubernetes cluster; raise JobNotFound.
+    """Return the job of that name, running or ended, on this machine or a Kubernetes cluster; raise JobNotFound.
 
-    With a namespace or a context of the kube-config it is looked for there; without, on this machine, and then in the
-    namespace of the current context, if there is one.
+    With a namespace or a context of the kube-config, the job is looked up there. Without, it is looked up on this
+    machine, and then in the namespace of the current context, if there is one.
     """
     if kube_context or namespace:
         return _attach_on_cluster(name, kube_context, namespace)
@@ -333,7 +333,7 @@ def _attach_on_cluster(name: str, kube_context: str, namespace: str) -> Job:
 
 
 def _linked(folder: JobFolder) -> JobFolder:
-    """See that a job of a cluster has its link to this machine."""
+    """Make sure that a job on a cluster has its link to this machine."""
     if folder.cluster():
         from elasticdl_nb.job.clusterjobs import link_again
 

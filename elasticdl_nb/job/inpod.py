@@ -1,8 +1,8 @@
 """The master's pod: `python -m elasticdl_nb.job.inpod`.
 
-Settles the job's folder on the volume that the pods share, checks what could not be checked on the client's machine,
-runs the master, and leaves the job's last status where clients find it. A pod that takes the place of another one finds
-the folder as that left it, and goes on.
+Sets up the job's folder on the volume that the pods share, checks what could not be checked on the client's machine,
+runs the master, and leaves the job's last status where clients find it. A pod that replaces another one finds the
+folder as that pod left it, and continues.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder, jobs_root
 
 LOCK_SECONDS = 60.0
-"""How long a master waits for one before it to be gone."""
+"""How long a master waits for an earlier one to be gone."""
 
 RETRY_SECONDS = 1.0
 _TERMINATED = 128 + signal.SIGTERM
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class HandedOver:
-    """What the client has put into the cluster for the master."""
+    """What the client has put on the cluster for the master."""
 
     def __init__(self, folder: Path = _HANDED) -> None:
         self.spec = JobSpec.from_json((folder / manifests.SPEC).read_text())
@@ -50,14 +50,14 @@ class HandedOver:
 
 
 def settle(handed: HandedOver) -> JobFolder:
-    """Return the job's folder, made and checked by this pod or by one before it; raise ElasticDLError or OSError."""
+    """Return the job's folder, made and checked by this pod or an earlier one; raise ElasticDLError or OSError."""
     spec = handed.spec
     folder = JobFolder(jobs_root() / spec.job_name)
     with contextlib.suppress(FileNotFoundError):
         if folder.token() == handed.token:
             if folder.is_shared:
                 return folder
-            folder.remove()  # a pod before this one has died over it
+            folder.remove()  # an earlier pod died while it made it
     with JobFolder.prepare(spec, handed.token) as folder:
         if spec.kind == "train":
             zoo = spec.model_zoo if spec.image_name and os.path.isdir(spec.model_zoo) else manifests.MODEL_ZOO
@@ -71,7 +71,7 @@ def settle(handed: HandedOver) -> JobFolder:
 
 
 def changer(source: Path | None) -> Callable[[Object], Object]:
-    """Return what changes pods before they are made: `cluster.with_pod` of the user's file."""
+    """Return the function that changes pods before they are created: `cluster.with_pod` of the user's file."""
     if source is None:
         return lambda pod: pod
     import kubernetes.client
@@ -90,7 +90,7 @@ def changer(source: Path | None) -> Callable[[Object], Object]:
 
 
 class Pod:
-    """This pod's part in the cluster: its job's objects, and what it leaves there."""
+    """This pod's view of the cluster: its job's objects, and what it leaves there."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster, self._name = cluster, name
@@ -101,10 +101,10 @@ class Pod:
         return job
 
     def conclude(self, status: pb.JobStatus) -> None:
-        """Leave the job's last status where clients find it, and remove what the job needs no more."""
+        """Leave the job's last status where clients find it, and remove what the job no longer needs."""
         packed = base64.b64encode(status.SerializeToString()).decode()
         _patiently(lambda: self._cluster.patch("ConfigMap", self._name, {"binaryData": {manifests.STATUS: packed}}))
-        if status.phase == pb.FAILED:  # so that the cluster calls it that, too, and does not try again
+        if status.phase == pb.FAILED:  # so that the cluster also considers it failed, and does not try again
             _patiently(lambda: self._cluster.patch("Job", self._name, {"spec": {"backoffLimit": 0}}))
         for kind in ("Service", "Secret"):
             with contextlib.suppress(ClusterError):
@@ -124,7 +124,7 @@ def _patiently(call: Callable[[], Any]) -> Any:
 
 def _failed(spec: JobSpec, error: Exception) -> pb.JobStatus:
     now = time.time()
-    message = str(error) if isinstance(error, ElasticDLError) else f"the master's pod cannot work: {error}"
+    message = str(error) if isinstance(error, ElasticDLError) else f"the master's pod has failed: {error}"
     status = pb.JobStatus(
         name=spec.job_name, kind=spec.kind, phase=pb.FAILED, detail=message, num_epochs=spec.num_epochs,
         started_at=now, updated_at=now, finished_at=now,
@@ -134,7 +134,7 @@ def _failed(spec: JobSpec, error: Exception) -> pb.JobStatus:
 
 
 def _listen_to_others() -> None:
-    """Say where this pod listens: for the other pods at its Service's address, on loopback for what is forwarded."""
+    """Set where this pod listens: at its Service's address for the other pods, and on loopback for forwarded ports."""
     service = f"{manifests.object_name(HandedOver().spec.job_name)}_SERVICE_HOST".upper().replace("-", "_")
     host = os.environ.get(service) or os.environ["ELASTICDL_BIND"]
     os.environ |= {"ELASTICDL_BIND": "::" if ":" in host else "0.0.0.0", "ELASTICDL_ADVERTISE": host}  # noqa: S104  encrypted
@@ -158,7 +158,7 @@ def _run_master(folder: JobFolder, platform: KubernetesPlatform) -> None:
 
 
 def main() -> int:
-    """Be the job's master; return the exit code of the pod."""
+    """Run the job's master; return the exit code of the pod."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
     if not (_HANDED / manifests.TOKEN).exists():  # only the last pod of a job removes it
         return 0
@@ -185,5 +185,5 @@ def main() -> int:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    # Threads that wait for the cluster's word need not be wound up.
+    # Threads that wait for the cluster need not be stopped in order.
     os._exit(code)

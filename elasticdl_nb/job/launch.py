@@ -1,4 +1,4 @@
-"""Starting a job: a supervisor, which starts the master, and ending it by force."""
+"""Starts a job, by way of a supervisor that starts the master, and ends it by force."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elasticdl_nb.runtime.storage.locks import Process, holder
 
 _POLL_SECONDS = 0.01
 SUPERVISOR = "elasticdl_nb.runtime.platform.supervisor"
-# How the dashboard looks is a layer above this one, and named for the master to load.
+# The dashboard's look is in a layer above this one, so the master is told the module's name.
 DASHBOARD = "elasticdl_nb.widgets.dashboard:Pages"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 5.0
@@ -25,15 +25,15 @@ _reapers: dict[Path, threading.Thread] = {}
 
 
 def begin() -> EarlyProcess:
-    """Start the processes of a job that is yet to be prepared: they import what every job needs meanwhile.
+    """Start the processes of a job that is yet to be prepared. Meanwhile, they import what every job needs.
 
-    To be given to `launch`, or else dismissed. They leave by themselves when this process ends.
+    Give the result to `launch` or `dismiss`. The processes exit by themselves when this process ends.
     """
     return EarlyProcess(SUPERVISOR)
 
 
 def dismiss(early: EarlyProcess) -> None:
-    """Let processes leave that `begin` has started, and see that no zombie stays behind."""
+    """Let the processes that `begin` has started exit, and leave no zombie behind."""
     early.dismiss()
     _reap(early, "early")
 
@@ -41,9 +41,9 @@ def dismiss(early: EarlyProcess) -> None:
 def launch(folder: JobFolder, early: EarlyProcess | None = None) -> None:
     """Start the job in `folder`, in a session of its own, and return once its master listens.
 
-    `early` has what `begin` has returned; it is not used if it has died, or if variables or the working directory have
-    changed since. Raises JobFailed, with the end of the master's log, if the master dies before it listens. When this
-    is interrupted, no process is left behind.
+    `early` is the result of `begin`. It is not used if it has died, or if environment variables or the working
+    directory have changed since. Raises JobFailed, with the end of the master's log, if the master dies before it
+    listens. An interrupt leaves no process behind.
     """
     folder.write_dashboard(DASHBOARD)
     log = folder.log_path("master")
@@ -61,7 +61,7 @@ def launch(folder: JobFolder, early: EarlyProcess | None = None) -> None:
         _stop(supervisor)
         kill(folder)
         raise
-    # The supervisor outlives this process, or else must not stay behind as a zombie.
+    # If the supervisor does not outlive this process, it must not stay behind as a zombie.
     _reapers[folder.path] = _reap(supervisor, folder.name)
 
 
@@ -72,7 +72,7 @@ def _reap(early: EarlyProcess, name: str) -> threading.Thread:
 
 
 def join(folder: JobFolder) -> None:
-    """Return once the job's master, if this process has started it, has exited and left no zombie."""
+    """If this process started the job's master, return once that has exited and left no zombie."""
     reaper = _reapers.pop(folder.path, None)
     if reaper is not None:
         reaper.join(_STOP_SECONDS)
@@ -81,7 +81,7 @@ def join(folder: JobFolder) -> None:
 def _wait_until_it_listens(folder: JobFolder, supervisor: EarlyProcess, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while folder.master() is None:
-        # Asked before looking a last time: it may have done its work and ended in between.
+        # Checked before the last look: it may have done its work and ended in between.
         code = supervisor.process.poll()
         if code is not None and folder.master() is None and folder.status() is None:
             said = tail(log, 20) or supervisor.last_words()
@@ -104,14 +104,14 @@ def _stop(supervisor: EarlyProcess) -> None:
 
 
 def terminate(folder: JobFolder) -> None:
-    """Tell the job's supervisor, which tells the master, to end the job; or the master, if that is alone."""
+    """Tell the job's supervisor to end the job, by way of the master. Without a supervisor, tell the master."""
     if pid := folder.supervisor() or folder.master_pid():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 
 
 def kill(folder: JobFolder) -> None:
-    """End every process of the job at once: first those that would start others again."""
+    """End every process of the job at once, starting with those that would restart others."""
     for lock in ("supervisor.lock", "master.lock"):
         while pid := holder(folder.path / lock):
             with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""All jobs of this machine, as a list that shows itself as a table."""
+"""All jobs on this machine, as a list that is displayed as a table."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class JobList(Sequence[Job]):
 
 
 def row(status: pb.JobStatus, now: float) -> tuple[str, ...]:
-    """Return what `COLUMNS` say about one job."""
+    """Return the values of `COLUMNS` for one job."""
     started = datetime.fromtimestamp(status.started_at).strftime("%Y-%m-%d %H:%M") if status.started_at else ""
     return (
         status.name,
@@ -78,7 +78,7 @@ def row(status: pb.JobStatus, now: float) -> tuple[str, ...]:
 
 
 def table(statuses: Iterable[pb.JobStatus]) -> Table:
-    """Return the table of these jobs, for rich."""
+    """Return a rich table of these jobs."""
     from rich import box
     from rich.table import Table
 
@@ -94,7 +94,7 @@ def table(statuses: Iterable[pb.JobStatus]) -> Table:
 def jobs(*, kube_context: str = "", namespace: str = "") -> JobList:
     """Return all jobs known on this machine, running and ended, the newest first.
 
-    With a namespace or a context of the kube-config: all jobs there; raises ClusterError.
+    With a namespace or a context of the kube-config, return all jobs there. Raises ClusterError.
     """
     if kube_context or namespace:
         from elasticdl_nb.job.clusterjobs import known_jobs, link_again

@@ -1,4 +1,4 @@
-"""Names of jobs that were given none."""
+"""Makes names for jobs that were given none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAYS_NOTHING = ("", "custom_model", "model", CAPTURED_MODULE)
 
 
 def subject_of(spec: JobSpec) -> str:
-    """Return what the job is about in a word: its model, or the trained model."""
+    """Return one word for the job's subject: its model, or the trained model."""
     parts = [part for part in spec.model_def.split(".") if part not in _SAYS_NOTHING]
     return parts[-1] if parts else os.path.basename(spec.trained_model.rstrip("/"))
 
@@ -25,7 +25,8 @@ def make_name(
 ) -> str:
     """Return a name that no other job has, such as `train-wide_and_deep-20261122-0418-x7k2`.
 
-    `when` and `choice` are the time and the source of the last part, by default now and the system's.
+    `when` is the time in the name, by default now. `choice` is the random source of the last part, by default the
+    system's.
     """
     word = re.sub(r"[^A-Za-z0-9_]+", "_", subject).strip("_")[:30] or "model"
     ending = "".join((choice or random.SystemRandom()).choices(_LETTERS, k=4))

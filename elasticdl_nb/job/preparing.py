@@ -1,7 +1,7 @@
 """From the options of a call to the folder of a job that is ready to run.
 
-Everything that can be found wrong without starting a process is found here, in one order: the options, the model's
-code, the data, the output. Nothing is left behind when something is.
+Every mistake that can be found without starting a process is found here, in a fixed order: the options, the model's
+code, the data, the output. If there is a mistake, nothing is left behind.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from elasticdl_nb.capture.checking import Check
 
 Tell = Callable[[str], object]
-"""Told what is being done now, for people who wait."""
+"""Gets what is being done now, to show it to those who wait."""
 
 
 @contextmanager
 def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing: None) -> Iterator[JobFolder]:
-    """Yield the folder of the job, checked and complete but for its master; remove it if the block fails.
+    """Yield the folder of the job, checked and complete except for its master; remove it if the block fails.
 
     Raises OptionError, DataError or ModelError.
     """
@@ -51,7 +51,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         tell("packaging and checking the model")
         check = _fetch_code(spec, named, folder) if kind == "train" else None
         if reader := check_code(spec, folder.zoo):
-            # What the data's names mean is the reader's business: they need not be paths.
+            # Only the reader knows what the data's names mean: they need not be paths.
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
         tell("checking the data")
         spec = _write_frames(spec, frames, folder)
@@ -67,7 +67,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
 def _prepared_for_cluster(
     stated: JobSpec, named: NamedObjects, frames: Mapping[str, Any], tell: Tell
 ) -> Iterator[JobFolder]:
-    """See `prepared`. What only pods can see, the master's pod checks before anything else."""
+    """See `prepared`. What only pods can see is checked first by the master's pod."""
     from elasticdl_nb.given.clusterpaths import as_pods_see_it, check_visible
 
     if frames:
@@ -85,7 +85,7 @@ def _prepared_for_cluster(
 
 
 def _for_keeping(spec: JobSpec) -> JobSpec:
-    """Return the job as it may stand in a file: without the credentials of its zoo's URL."""
+    """Return the job in a form that may be written to a file: without the credentials in its zoo's URL."""
     from elasticdl_nb.given.zoosource import without_credentials
 
     return spec.replace(model_zoo=without_credentials(spec.model_zoo))
@@ -142,7 +142,7 @@ def _finish(check: Check | None, spec: JobSpec, tell: Tell) -> None:
 
 
 def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Replace frames by the names of the Parquet files they will be written to; return these with their frames."""
+    """Replace frames with the names of the Parquet files they will be written to; return these with their frames."""
     replaced, frames = dict(options), {}
     for name, value in options.items():
         option = find_option(kind, name).name

@@ -1,4 +1,4 @@
-"""A job's summary as plain text, and what to do next with its result."""
+"""A job's summary as plain text, and the command to use its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
-    """Return everything worth knowing about a job, a subject a line."""
+    """Return everything worth knowing about a job, one subject per line."""
     facts = [
         ("state", _state(status)),
         ("model", spec.model_def or spec.trained_model),
@@ -38,7 +38,7 @@ def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
 
 
 def columns(facts: list[tuple[str, str]]) -> str:
-    """Return one indented line per (subject, text), the texts below each other."""
+    """Return one indented line per (subject, text), with the texts aligned."""
     width = max((len(subject) for subject, _ in facts), default=0)
     return "\n".join(f"  {subject:<{width}}  {text}".replace("\n", "\n" + " " * (width + 4)) for subject, text in facts)
 

@@ -1,7 +1,7 @@
-"""Starting a job: the one way that Python, the command line, notebooks and SQL share.
+"""Starts jobs: Python, the command line, notebooks and SQL all share this way.
 
-Most callers need `start_job` alone. `Start` is for those that have something slow to do first, such as running a cell:
-the job's processes import what they need meanwhile.
+Most callers need only `start_job`. `Start` is for those that have something slow to do first, such as running a cell.
+Meanwhile, the job's processes import what they need.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def start_job(
 ) -> Job:
     """Start the job that these options describe, show it, and return its handle.
 
-    With `wait` it is shown until its end. By default that is so, except for a detached job and in a live notebook.
-    Raises what `Start.submit` raises, and what the display raises: from waiting, see `Job.wait`.
+    With `wait`, show it until its end. That is the default, except for a detached job and in a live notebook.
+    Raises what `Start.submit` raises and, while the job is shown, what `Job.wait` raises.
     """
     shown = display or Display()
     with Start(kind, shown) as start:
@@ -43,12 +43,12 @@ def start_job(
 
 
 def waits(wait: bool | None, *, detach: bool = False) -> bool:
-    """Whether a call waits for its job: what it says, and by default unless it is detached or in a live notebook."""
+    """Whether a call waits for its job: as given, or by default unless the job is detached or in a live notebook."""
     return not (detach or in_live_notebook()) if wait is None else wait
 
 
 class Start:
-    """The start of one job, as a context. If its block fails there is no job, and no process is left behind."""
+    """The start of one job, as a context manager. If its block fails, there is no job and no process left behind."""
 
     def __init__(self, kind: JobKind, display: Display) -> None:
         self._kind, self._display = kind, display
@@ -72,16 +72,16 @@ class Start:
     def submit(self, given: Mapping[str, Any], *, detach: bool = False) -> Job:
         """Start the job that these options describe, and return its handle.
 
-        The job ends together with those who wait for it, unless it is detached or belongs to a live notebook: see
-        `Job.wait` for what an interrupt does. Raises OptionError, DataError and ModelError for what is wrong with the
-        options, before anything runs; ImageError and ClusterError for a job on Kubernetes; JobFailed if the master does
-        not start.
+        The job ends with the processes that wait for it, unless it is detached or belongs to a live notebook; `Job`
+        says what an interrupt does. Raises OptionError, DataError and ModelError if something is wrong with the
+        options, before anything runs; ImageError and ClusterError for a job on Kubernetes; and JobFailed if the master
+        does not start.
         """
         tell = self._display.preparing
         with self._display.making_image(), prepared(self._kind, given, tell) as folder:
             if folder.spec().yaml:
                 raise OptionError(
-                    "yaml", f"submits nothing, and is for the command line: elasticdl {self._kind} --yaml=FILE …"
+                    "yaml", f"is only for the command line, and submits nothing: elasticdl {self._kind} --yaml=FILE …"
                 )
             if folder.spec().on_kubernetes:
                 from elasticdl_nb.job.clusterjobs import start
@@ -102,9 +102,9 @@ class Start:
 
 @contextmanager
 def dry_run(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
-    """Yield the folder of the job that these options describe, after all checks. Nothing is started, and none is left.
+    """Yield the folder of the job that these options describe, after all checks. Start nothing; remove it in the end.
 
-    Raises what `Start.submit` raises for what is wrong with the options.
+    Raises what `Start.submit` raises if something is wrong with the options.
     """
     with prepared(kind, given) as folder:
         yield folder
@@ -112,22 +112,22 @@ def dry_run(kind: JobKind, given: Mapping[str, Any]) -> Iterator[JobFolder]:
 
 
 def write_manifests(kind: JobKind, given: Mapping[str, Any], display: Display) -> str:
-    """Write what this job would be on a cluster into the file that its option `yaml` names; return the file's path."""
+    """Write what this job would be on a cluster to the file that its option `yaml` names; return the file's path."""
     with display.making_image(), dry_run(kind, given) as folder:
         if not folder.spec().on_kubernetes:
-            raise OptionError("yaml", "is for jobs on Kubernetes; say platform='kubernetes', too")
+            raise OptionError("yaml", "is for jobs on Kubernetes; also give platform='kubernetes'")
         from elasticdl_nb.job.clusterjobs import write_yaml
 
         return write_yaml(folder)
 
 
 def in_live_notebook() -> bool:
-    """Whether this is a notebook kernel that a person works with, rather than a program or a notebook run in batch."""
+    """Whether this is a notebook kernel in interactive use, rather than a program or a notebook run in batch."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
         return False
-    # Those who run notebooks in batch say that nobody is there to answer.
+    # Programs that run notebooks in batch say that nobody is there to answer.
     parent: dict[str, Any] = kernel.get_parent("shell") or {}
     return bool(parent.get("content", {}).get("allow_stdin", False))

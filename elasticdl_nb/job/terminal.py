@@ -1,6 +1,6 @@
-"""How a job goes, on a terminal: a live picture, or plain lines where there is no terminal.
+"""Shows a job's progress on stderr: as a live picture on a terminal, or as plain lines elsewhere.
 
-`render` and `PlainLines` turn statuses into text and nothing else; `progress_for` puts them on stderr.
+`render` and `PlainLines` only turn statuses into text; `progress_for` prints it to stderr.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 def progress_for(progress: bool | Progress | None) -> Iterator[Progress]:
     """Yield a function that shows each status it gets.
 
-    None shows it if stderr is a terminal, True anywhere (as plain lines where there is none), False never; a
-    function is called with each status.
+    None shows it only if stderr is a terminal, True always (as plain lines if it is not), False never. A function is
+    called with each status.
     """
     if callable(progress):
         yield progress
@@ -64,7 +64,7 @@ def _live_picture() -> Iterator[Progress]:
     shown = pb.JobStatus(phase=pb.STARTING, remaining_seconds=-1)
     news = News()
     console = Console(stderr=True, highlight=False)
-    # It redraws by itself, so that the time goes on while no status comes. The caller's stdout stays as it is.
+    # It redraws by itself, so the time advances even if no status arrives. The caller's stdout is left alone.
     live = Live(
         get_renderable=lambda: render(shown, time.time()),
         console=console,
@@ -136,7 +136,7 @@ def _numbers(status: pb.JobStatus) -> str:
 
 
 class News:
-    """Picks the warnings and errors that were not there the last time; why a job failed is told by others."""
+    """Picks the warnings and errors that are new since the last status. Others report why a job failed."""
 
     def __init__(self) -> None:
         self._seen_until = 0.0
@@ -153,7 +153,7 @@ class News:
 
 
 class PlainLines:
-    """The milestones of a job as lines: its start, evaluations, every 10 % or 10 seconds, warnings, its end."""
+    """The milestones of a job as lines: start, evaluations, every 10 % or 10 seconds, warnings, and end."""
 
     def __init__(self, every_seconds: float = 10.0, every_progress: float = 0.1) -> None:
         self._every_seconds = every_seconds

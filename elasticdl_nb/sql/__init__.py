@@ -2,10 +2,10 @@
 
 The package can be called: see `run`. The language is described in docs/sql.md.
 
-`server` and `calling` are faces of a `session`, which runs statements; `execution` is for those that start jobs, by
-`verbs`, and `submitter` writes the program that does the same. Below these are `writing` into tables, `features` of
-columns, `models` and `engines`, and at the bottom the `language`, and the `record` that is kept with a model. Imports
-go down only. `zoo` is code for workers.
+`server` and `calling` are two ways to use a `session`, which runs statements. `execution` runs those that start jobs,
+with the help of `verbs`, and `submitter` writes a program that does the same. Below these are `writing` (into tables),
+`features` (made from columns), `models` and `engines`. At the bottom are the `language` and the `record` that is kept
+with each model. Imports go down only. `zoo` is code for workers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`elasticdl_nb.sql(…)`: statements run by a call."""
+"""`elasticdl_nb.sql(…)`: a function call that runs statements."""
 
 from __future__ import annotations
 
@@ -25,31 +25,32 @@ def run(
     wait: bool | None = None,
     progress: ProgressChoice = None,
 ) -> Result:
-    """Run SQL statements in order, and return the last one's result.
+    """Run SQL statements in order and return the last one's result.
 
     Args:
         text: One or more statements, with TRAIN, PREDICT, EVALUATE and EXPLAIN. See docs/sql.md.
         connect: The database: a DuckDB file, a URL such as postgresql://user@host/name, an open DuckDB connection or a
-            SQLAlchemy engine. By default DuckDB in memory, one for all calls of this process.
-        store: Where trained models are kept: a directory or fsspec URL. By default one of this user's.
+            SQLAlchemy engine. The default is DuckDB in memory, shared by all calls in this process.
+        store: Where trained models are kept: a directory or fsspec URL. The default is a directory of this user.
         params: Values for `:name` in the statements.
-        namespace: Where TRAIN looks for model classes that are not pre-built; by default the main program or notebook.
-        wait: Return when a last TRAIN has ended; otherwise as soon as its job runs, which is the result's `job`. By
-            default waits, except in a live notebook. What follows a TRAIN always waits for it.
-        progress: Show on stderr how jobs go: True, False, or by default if that is a terminal; or a function that
-            gets every JobStatus.
+        namespace: Where TRAIN looks for model classes that are not built in; by default the main program or notebook.
+        wait: If the last statement is a TRAIN, wait until it has ended. Without waiting, the call returns as soon as
+            the job runs; the result's `job` is its handle. By default the call waits, except in a live notebook.
+            Statements that follow a TRAIN always wait for it.
+        progress: Show the progress of jobs on stderr: True, False, or by default only on a terminal. It can also be a
+            function that gets every JobStatus.
 
     Raises:
-        SqlError: for what is wrong with a statement, before it has changed anything; those before it have happened.
-        OptionError: for a database or store that cannot be used, and for text without a statement.
-        JobFailed, JobCancelled: for a job that ends otherwise.
+        SqlError: a statement is wrong. It has changed nothing; the statements before it have taken effect.
+        OptionError: the database or store cannot be used, or the text contains no statement.
+        JobFailed, JobCancelled: a job failed or was cancelled.
     """
     wait, display = waits(wait), TerminalDisplay(progress)
     names = vars(sys.modules["__main__"]) if namespace is None else namespace
     with _session(connect, store, names) as session:
         results = session.run(text, params=params, wait=wait, on_job=lambda job: display.show(job, wait=wait))
     if not results:
-        raise OptionError("text", "holds no statement")
+        raise OptionError("text", "contains no statement")
     return results[-1]
 
 
@@ -64,9 +65,9 @@ def _session(connect: Any, store: str | None, namespace: Mapping[str, Any]) -> I
 
 @functools.cache
 def _in_memory() -> Any:
-    """The database of all calls that name none."""
+    """The database for all calls that do not name one."""
     try:
         import duckdb
     except ImportError:
-        raise OptionError("connect", "duckdb is not installed; pip install 'elasticdl_nb[sql]' brings it") from None
+        raise OptionError("connect", "duckdb is not installed; pip install 'elasticdl_nb[sql]'") from None
     return duckdb.connect(":memory:")

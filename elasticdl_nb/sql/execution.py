@@ -1,4 +1,4 @@
-"""Running the statements that start jobs, and saying what they are going to do."""
+"""Running the statements that start jobs, and describing what they would do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WithJob = Train | Predict | Evaluate | Explain
 
 
 def run(statement: WithJob, context: Context) -> Result:
-    """Check the statement, run its job, and return what came of it."""
+    """Check the statement, run its job, and return the result."""
     match statement:
         case Train():
             trained = training.prepare(statement, context)
@@ -36,7 +36,7 @@ def run(statement: WithJob, context: Context) -> Result:
 
 
 def plan(statement: WithJob, context: Context) -> Plan:
-    """Return what the statement is going to do, after all checks that `run` makes before any work."""
+    """Return what the statement would do, after all the checks that `run` makes before it starts work."""
     program = submitter.session_program(statement.text, context)
     match statement:
         case Train():

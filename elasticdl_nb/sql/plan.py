@@ -1,4 +1,4 @@
-"""What a statement is going to do."""
+"""What a statement would do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from elasticdl_nb.sql.language.statements import Statement
 
 @dataclass(frozen=True)
 class Plan:
-    """What one statement is going to do, after everything that can be checked has been.
+    """What one statement would do, once everything that can be checked has been checked.
 
-    `features` and `job` are what people are shown: a line for each feature, and the options of the job. `program` is
-    the Python program, the submitter, that does it; empty for statements that start no job.
+    `features` (one line each) and `job` (the job's options) are shown to users. `program` is the Python program, the
+    submitter, that does the same; it is empty for statements that start no job.
     """
 
     statement: Statement

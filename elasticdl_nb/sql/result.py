@@ -1,4 +1,4 @@
-"""What came of a statement, and how notebooks and terminals show it."""
+"""The result of a statement, and how notebooks and terminals show it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MUTED = "opacity:0.7"
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What came of one statement: its rows, if it returns any, messages, and the job that ran.
+    """The result of one statement: its rows, if it returns any, its messages, and the job that ran.
 
-    Shown as a table of its first rows. It is also an Arrow stream: `pandas`, Polars and DuckDB read it, and so does
-    `elasticdl_nb.train(data=result)`.
+    It is displayed as a table of its first rows. It is also an Arrow stream, which pandas, Polars, DuckDB and
+    `elasticdl_nb.train(data=result)` can read.
     """
 
     statement: Statement
@@ -42,7 +42,7 @@ class Result:
     """An SVG picture, for EXPLAIN."""
 
     def arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table, without columns if the statement returns none."""
+        """Return the rows as an Arrow table, which has no columns if the statement returns no rows."""
         import pyarrow as pa
 
         return pa.table({}) if self.table is None else self.table
@@ -81,7 +81,7 @@ class Result:
         return self.text()
 
     def text(self, rows: int | None = ROWS_SHOWN) -> str:
-        """Return messages and the first rows as text; None for all rows."""
+        """Return the messages and the first rows as text; `rows=None` means all rows."""
         parts = [*self.messages]
         if self.table is not None:
             shown = self.table.num_rows if rows is None else rows
@@ -111,7 +111,7 @@ def text_table(table: pa.Table, rows: int = ROWS_SHOWN, width: int = 120) -> str
 def _html_table(table: pa.Table) -> str:
     sides = ["right" if _is_number(table, place) else "left" for place in range(table.num_columns)]
     names = _names(table)
-    # Behind the last column shown there may be one that says that there are more.
+    # After the last column shown there may be one that says there are more.
     sides += ["left"] * (len(names) - len(sides))
     head = "".join(
         f'<th style="{_CELL.format(side)}">{html.escape(name)}</th>' for name, side in zip(names, sides, strict=False)

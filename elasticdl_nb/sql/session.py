@@ -1,4 +1,4 @@
-"""`Session`: a database and a model store, and statements that run on them."""
+"""`Session`: runs statements on a database and a model store."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class Session:
     """Runs SQL, with TRAIN, PREDICT, EVALUATE and EXPLAIN, on a database.
 
-    `connect` is what `engines.connect` takes; `store` the folder or fsspec URL that trained models are kept in, by
-    default one of this user's. `namespace` is where model classes that are not pre-built are looked for by their names,
-    a notebook's variables for example. Raises OptionError for a database or store that cannot be used.
+    `connect` is what `engines.connect` takes. `store` is the folder or fsspec URL where trained models are kept, by
+    default a directory of this user. Model classes that are not built in are looked up by name in `namespace`, such as
+    a notebook's variables. Raises OptionError if the database or store cannot be used.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Session:
 
     @property
     def dialect(self) -> str:
-        """The database's dialect, by sqlglot's name."""
+        """The database's dialect, by the name that sqlglot gives it."""
         return self.engine.dialect
 
     # ------------------------------------------------------------ statements
@@ -62,10 +62,10 @@ class Session:
     ) -> list[Result]:
         """Run statements in order and return a result for each.
 
-        `params` are values for `:name` in queries. `on_job` gets each job as soon as it runs. With `wait=False` the
-        call returns while a last TRAIN goes on. Raises SqlError for what is wrong with a statement, before that
-        statement has changed anything, and JobFailed or JobCancelled for a job that ends otherwise; statements before
-        it have happened then.
+        `params` are values for `:name` in queries. `on_job` gets each job as soon as it runs. With `wait=False`, the
+        call does not wait for a TRAIN that comes last. Raises SqlError if a statement is wrong, before it has changed
+        anything, and JobFailed or JobCancelled if a job failed or was cancelled. By then, the statements before it
+        have taken effect.
         """
         return list(self.results(text, params=params, wait=wait, on_job=on_job))
 
@@ -77,7 +77,7 @@ class Session:
         wait: bool = True,
         on_job: Callable[[Job], None] | None = None,
     ) -> Iterator[Result]:
-        """Run statements in order, each when its result is asked for; otherwise as `run` does."""
+        """Like `run`, but yield the results: each statement runs when its result is asked for."""
         statements = parse(text, self.dialect, params or {})
         for statement in statements:
             waits = wait or statement is not statements[-1]
@@ -87,7 +87,7 @@ class Session:
             yield result
 
     def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:
-        """Return what `run` would do, a plan for each statement, after all checks that `run` makes before any work."""
+        """Return a plan for each statement, after all the checks that `run` makes before it starts work."""
         context = Context(self.engine, self.store, self.namespace, params or {})
         plans = []
         for statement in parse(text, self.dialect, params or {}):
@@ -114,7 +114,7 @@ class Session:
             return Result(statement, messages=(self.store.drop(statement.model, missing_ok=statement.if_exists),))
         raise SqlError(f"a {type(statement).__name__} cannot be run", statement.position)
 
-    # ------------------------------------------------------------ what there is
+    # ------------------------------------------------------------ the catalogue
 
     def tables(self) -> list[str]:
         """Return the names of the database's tables and views."""
@@ -141,7 +141,7 @@ class Session:
 
 @contextlib.contextmanager
 def _shown_in(text: str, statement: Statement) -> Iterator[None]:
-    """Give errors a place, that of the statement if they have none of their own, and the text that it is in."""
+    """Add to errors the text, and the statement's place if they have none of their own."""
     try:
         yield
     except SqlError as error:

@@ -1,4 +1,4 @@
-"""The Python program, the submitter, that does what a statement asks for; it runs by itself."""
+"""The submitter: a standalone Python program that does what a statement asks for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from elasticdl_nb.sql.verbs.training import Training
 _TERMS_SHOWN = 20
 _SECRET = re.compile(r"://[^/@]*:[^@]*@")
 
-_TRAIN = '''"""Made from a SQL statement; run it with Python.
+_TRAIN = '''"""Generated from a SQL statement. Run it with Python.
 
 {statement}
 """
@@ -32,7 +32,7 @@ import tempfile
 import elasticdl_nb
 from elasticdl_nb.sql import engines, submitter
 
-# How each column becomes a feature. Vocabularies of more than {shown} terms are asked of the database again.
+# How each column becomes a feature. Vocabularies of more than {shown} terms are read from the database again.
 MODEL = {record}
 
 SELECT = """{select}"""
@@ -52,7 +52,7 @@ job.wait()
 print(job.report())
 '''
 
-_RUN = '''"""Made from a SQL statement; run it with Python."""
+_RUN = '''"""Generated from a SQL statement. Run it with Python."""
 
 {imports}from elasticdl_nb.sql.session import Session
 
@@ -67,10 +67,10 @@ with Session({connect}, store={store!r}) as session:
 def write_zoo(
     folder: str, engine: Engine, select: str, record: Mapping[str, Any], files: Mapping[str, str] | None = None
 ) -> None:
-    """Write the zoo of a model that a statement trains, its vocabularies completed by the database.
+    """Write the zoo of a model that a statement trains, and complete its vocabularies from the database.
 
-    Programs that were saved call this with the record as they hold it: as JSON values, of today's or an earlier
-    version, with null for a long vocabulary. Raises RecordError for any other.
+    Saved programs call this with the record that they contain: JSON values, in the current version or an earlier one,
+    with null for a long vocabulary. Raises RecordError for anything else.
     """
     read = record_from_json(dict(record))
     rows = Selection(engine, select, read.kinds)
@@ -116,7 +116,7 @@ def _escaped(text: str) -> str:
 
 
 def _connect(engine: Engine) -> tuple[str, str]:
-    """Return the database's address as Python, and what has to be imported for it; no password stands in a program."""
+    """Return the database's address as Python code, and the imports it needs. A program never contains a password."""
     if _SECRET.search(engine.url):
         return 'os.environ["ELASTICDL_SQL_CONNECT"]', "import os\n"
     return repr(engine.url or ":memory:"), ""

@@ -153,7 +153,7 @@ def test_leaving_an_attached_job_does_not_end_it(folder, master, number, code):
     process = command("attach", "job")
     assert master.watched.wait(30)
     process.send_signal(number)
-    assert "goes on" in process.communicate(timeout=30)[1]
+    assert "keeps running" in process.communicate(timeout=30)[1]
     assert process.returncode == code
     assert not master.cancelled_because
 

@@ -107,7 +107,7 @@ def test_session_defaults_are_shown_and_used(shell, data, capsys):
     shell.run("%elasticdl_config --minibatch_size 99 --no_wait")
     shell.run(HELPERS, f"%%elasticdl_train --dry_run --data data.parquet\n{MODEL}")
     assert "99" in capsys.readouterr().out
-    with pytest.raises(OptionError, match="minibatch_size: 'many' does not do"):
+    with pytest.raises(OptionError, match="minibatch_size: 'many' is not valid"):
         shell.run("%elasticdl_config --minibatch_size many")
     shell.run("%elasticdl_config --reset")
     assert "No session defaults" in capsys.readouterr().out

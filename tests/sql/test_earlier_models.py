@@ -108,7 +108,7 @@ def test_a_model_of_a_later_version_is_refused_and_listed(session: Session, tmp_
     path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
     for statement in ("PREDICT people.guess USING reg", "EVALUATE reg", "EXPLAIN reg"):
         text = f"SELECT * FROM people {statement}"
-        with pytest.raises(SqlError, match=r"model reg .* version 99, .* knows versions 1 to 2") as caught:
+        with pytest.raises(SqlError, match=r"model reg .* version 99, .* reads versions 1 to 2") as caught:
             session.run(text)
         assert caught.value.position is not None and caught.value.position.offset == text.index("reg")
     assert "version 99" in str(session.run("SHOW MODELS")[0])

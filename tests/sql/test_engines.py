@@ -152,10 +152,10 @@ def test_rows_of_arrow_are_inserted(engine: engines.Engine) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("nosuch://x", "SQLAlchemy knows no such database"),
+        ("nosuch://x", "SQLAlchemy does not know this database"),
         ("postgresql://", "connect: "),
         ("/nowhere/at/all/x.duckdb", "there is no directory"),
-        ("mysql+nodriver://x", "SQLAlchemy knows no such database"),
+        ("mysql+nodriver://x", "SQLAlchemy does not know this database"),
         (3, "an object of type int is not a database"),
     ],
 )

@@ -153,7 +153,7 @@ def test_which_explainer_is_meant(session: Session, clause: str, explainer: str,
     [
         ("USING integrated_gradient", "Did you mean 'integrated_gradients'"),
         ("WITH steps=5", "'steps' is not an attribute of this statement.*repeats"),
-        ("WITH summary.plot_type='pie'", "summary.plot_type: 'pie' is not valid: one of dot, bar, violin"),
+        ("WITH summary.plot_type='pie'", "summary.plot_type: 'pie' is not valid: expected one of dot, bar, violin"),
         ("WITH summary.plot_typ='bar' USING shap", "Did you mean 'summary.plot_type'"),
         ("WITH summary.alpha=2 USING shap", "summary.alpha: 2 is not valid"),
         ("WITH background=0 USING shap", "background: 0 is not valid"),

@@ -34,8 +34,8 @@ def test_features_are_derived_from_types(session: Session) -> None:
         "born: its month", "born: its day", "born: its weekday", "fee: number", "member: number",
     )  # fmt: skip
     said = "\n".join(made.messages)
-    assert "same has one value in all rows and is left out" in said
-    assert "age is NULL in 6 of 60 rows: that counts as the mean" in said
+    assert "same has the same value in all rows, so it is left out" in said
+    assert "age is NULL in 6 of 60 rows; NULL counts as the mean" in said
     assert "fee is NULL in 9 of 60 rows" in said
 
 
@@ -116,24 +116,24 @@ def test_functions_of_columns(session: Session, function: str, feature: str) -> 
         ("DNNRegressor WITH train.data='x' INTO m", "train.data", "no such option"),
         ("DNNRegressor WITH features=['a'] INTO m", "features", "is not an attribute of DNNRegressor"),
         ("DNNRegressor WITH optimizer='adm' INTO m", "'adm'", "no optimizer named 'adm'. Did you mean 'adam'"),
-        ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "Keras' optimizers take no 'learning'"),
+        ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "no Keras optimizer takes 'learning'"),
         ("DNNRegressor LABEL pey INTO m", "pey", "the query has no column 'pey'. Did you mean 'pay'"),
-        ("DNNRegressor LABEL role INTO m", "role INTO", "is text, and DNNRegressor predicts a number"),
+        ("DNNRegressor LABEL role INTO m", "role INTO", "is text, but DNNRegressor predicts a number"),
         ("DNNRegressor COLUMN agee INTO m", "agee", "Did you mean 'age'"),
         ("DNNRegressor COLUMN DENS(age) INTO m", "DENS(", "no COLUMN function DENS. Did you mean 'DENSE'"),
         ("DNNRegressor COLUMN NUMERIC(rle) INTO m", "rle", "Did you mean 'role'"),
         ("DNNRegressor COLUMN CROSS([age], 10) INTO m", "CROSS", "takes a list of columns"),
         ("DNNRegressor COLUMN CATEGORY_ID(age) INTO m", "CATEGORY_ID", "needs the number of ids"),
-        ("DNNRegressor COLUMN BUCKET(age, [3, 2]) INTO m", "BUCKET", "rising order"),
-        ("DNNRegressor COLUMN EMBEDDING(NUMERIC(age), 2) INTO m", "NUMERIC", "NUMERIC gives no categories"),
+        ("DNNRegressor COLUMN BUCKET(age, [3, 2]) INTO m", "BUCKET", "ascending order"),
+        ("DNNRegressor COLUMN EMBEDDING(NUMERIC(age), 2) INTO m", "NUMERIC", "NUMERIC does not make categories"),
         ("DNNRegressor COLUMN age, pay INTO m", "pay INTO", "'pay' is the label"),
         ("DeepFM INTO m", "SELECT", "DeepFM needs exactly 2"),
         ("DNNClassifier WITH validation.select='SELECT age, role, pay AS member FROM people' LABEL role INTO m",
          "'SELECT age, role", "validation.select has no column 'pay'"),
         ("DNNClassifier WITH validation.select='SELECT age, pay AS role, pay FROM people' LABEL role INTO m",
-         "'SELECT age, pay", "has role as float; the model was trained with text"),
+         "'SELECT age, pay", "role is float in validation.select, but the model was trained with text"),
         ("DNNClassifier WITH validation.select='SELECT age, upper(role) AS role, pay FROM people' LABEL role INTO m",
-         "'SELECT age, upper", "which is none of the 3 classes"),
+         "'SELECT age, upper", "which is not one of the 3 classes"),
         ("flights.wide_and_deep COLUMN age INTO m", "age INTO", "reads the query's columns itself"),
         ("DNNRegressor INTO \"a/b\"", '"a/b"', "cannot be the name of a stored model"),
     ],
@@ -153,10 +153,10 @@ def test_errors_come_before_work_and_have_a_place(session: Session, clause: str,
     [
         ("SELECT age, role, pay FROM peple", "peple"),
         ("SELECT age, role, pay FROM people WHERE id < 0", "the query returns no rows"),
-        ("SELECT pay FROM people", "features and a label are needed"),
-        ("SELECT same, pay FROM people", "no column is left that could be a feature"),
+        ("SELECT pay FROM people", "expected features and a label"),
+        ("SELECT same, pay FROM people", "no column can be used as a feature"),
         ("SELECT age, NULL AS pay FROM people", "label 'pay'"),
-        ("SELECT CAST(NULL AS VARCHAR) AS word, CAST(NULL AS INTEGER) AS n, pay FROM people", "no column is left"),
+        ("SELECT CAST(NULL AS VARCHAR) AS word, CAST(NULL AS INTEGER) AS n, pay FROM people", "no column can be used"),
     ],
 )
 def test_queries_that_cannot_train(session: Session, select: str, message: str) -> None:
@@ -183,10 +183,10 @@ def test_going_on_from_a_trained_model_needs_one_of_the_same_kind(session: Sessi
     made = plan(session, "DNNRegressor USING first INTO m", "SELECT age, role, pay FROM people WHERE id < 5")
     assert made.job["params"] == {"hidden_units": [7]}
     assert "role (3 values): embedding of 3" in made.features
-    assert "goes on from first, with its features and label" in made.messages
+    assert "continues from first, with its features and label" in made.messages
     with pytest.raises(SqlError, match="first is a DNNRegressor, not a DNNClassifier"):
         plan(session, "DNNClassifier USING first INTO m")
-    with pytest.raises(SqlError, match="has the features of first"):
+    with pytest.raises(SqlError, match="continues from first has its features"):
         plan(session, "DNNRegressor USING first COLUMN age INTO m")
     with pytest.raises(SqlError, match="has no column 'role'"):
         plan(session, "DNNRegressor USING first INTO m", "SELECT age, pay FROM people")

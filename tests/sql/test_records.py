@@ -68,24 +68,24 @@ def changed(path: str, value: Any) -> str:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("version", VERSION + 1, rf"is of version {VERSION + 1}, and this elasticdl_nb knows versions 1 to {VERSION};"),
-        ("version", 0, "is of version 0"),
-        ("version", "2", "is of version '2'"),
+        ("version", VERSION + 1, rf"has version {VERSION + 1}, but this elasticdl_nb reads versions 1 to {VERSION};"),
+        ("version", 0, "has version 0"),
+        ("version", "2", "has version '2'"),
         ("version", ..., "has no 'version'"),
         ("kinds", ..., "has no 'kinds'"),
         ("label", None, "has no 'label'"),
-        ("label/task", "guessing", r"label.task: 'guessing' is none of regression, classification and probability"),
-        ("label/scale", [1.0], "a mean and a deviation are needed"),
-        ("label/classes", "yes", r"label.classes: a list is needed, not 'yes'"),
-        ("own_input", "no", "true or false is needed, not 'no'"),
+        ("label/task", "guessing", r"label.task: 'guessing' is not one of regression, classification and probability"),
+        ("label/scale", [1.0], "expected a mean and a deviation"),
+        ("label/classes", "yes", r"label.classes: expected a list, not 'yes'"),
+        ("own_input", "no", "expected true or false, not 'no'"),
         ("surprise", 1, "has an unknown member 'surprise'"),
-        ("optimizer/name", 3, "optimizer.name: a text is needed, not 3"),
-        ("features//0/mean", "x", r"features.\[0\].mean: a number is needed, not 'x'"),
-        ("features//0/size", 1.5, r"features.\[0\].size: a whole number is needed, not 1.5"),
-        ("features//0/kind", "word", r"features.\[0\].kind: number or category is needed, not 'word'"),
-        ("features//2/source/ids", "magic", r"features.\[2\].source.ids: 'magic' is none of vocabulary"),
+        ("optimizer/name", 3, "optimizer.name: expected a text, not 3"),
+        ("features//0/mean", "x", r"features.\[0\].mean: expected a number, not 'x'"),
+        ("features//0/size", 1.5, r"features.\[0\].size: expected a whole number, not 1.5"),
+        ("features//0/kind", "word", r"features.\[0\].kind: expected number or category, not 'word'"),
+        ("features//2/source/ids", "magic", r"features.\[2\].source.ids: 'magic' is not one of vocabulary"),
         ("features//2/source/terms", None, "is incomplete: a vocabulary has no terms"),
-        ("features//2/source/terms", [1], r"features.\[2\].source.terms: a text is needed, not 1"),
+        ("features//2/source/terms", [1], r"features.\[2\].source.terms: expected a text, not 1"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_refused(path: str, value: Any, message: str) -> None:
@@ -96,7 +96,7 @@ def test_a_record_that_cannot_be_read_is_refused(path: str, value: Any, message:
 def test_a_file_that_is_no_json_is_refused() -> None:
     with pytest.raises(RecordError, match=r"sql_model.json is damaged"):
         read_record('{"version": 2,')
-    with pytest.raises(RecordError, match="an object is needed"):
+    with pytest.raises(RecordError, match="expected an object"):
         read_record("[]")
 
 

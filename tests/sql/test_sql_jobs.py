@@ -47,7 +47,7 @@ def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.
             "train.batch_size=16 LABEL pay INTO pay_model"
         )[0]
         said = "\n".join(result.messages)
-        assert "same has one value in all rows and is left out" in said
+        assert "same has the same value in all rows, so it is left out" in said
         assert "age is NULL in 6 of 60 rows" in said
         session.run("SELECT * FROM people WHERE id <= 30 PREDICT people.guess USING pay_model")
         errors = rows(session, "SELECT ABS(guess - pay) FROM people WHERE id <= 30")
@@ -131,7 +131,7 @@ def test_metrics_by_name_in_training_and_evaluation(session: Session) -> None:
     for statement, message in (
         (
             "SELECT age, role, pay, 'aged' AS kind FROM t EVALUATE kinds",
-            "kind = 'aged', which is none of the 2 classes",
+            "kind = 'aged', which is not one of the 2 classes",
         ),
         ("SELECT * FROM t EVALUATE kinds WITH validation.metrics='AUK' LABEL kind", "Keras has no metric named 'AUK'"),
         ("SELECT age, pay FROM t TRAIN DNNRegressor WITH validation.metrics=[mae, AUC] INTO x", "AUC is for models"),
@@ -190,7 +190,7 @@ def test_wide_and_deep_with_columns_for_each_part_and_deepfm(session: Session) -
         "SELECT * FROM people PREDICT people.chance USING fm"
     )
     assert rows(session, "SELECT COUNT(*) FROM people WHERE chance BETWEEN 0 AND 1") == [(60,)]
-    with pytest.raises(SqlError, match="has no features 'deep'"):
+    with pytest.raises(SqlError, match="has no input 'deep'"):
         session.plan(
             "SELECT age, role, pay FROM people TRAIN regressor.wide_and_deep.MagicalWAD COLUMN age FOR deep INTO m"
         )

@@ -115,5 +115,5 @@ def test_labels_become_numbers_of_classes() -> None:
     columns["y"] = tf.constant([9, 3], tf.int64)
     assert numbers(columns, Mode.TRAINING)[1].numpy().tolist() == [[2], [0]]
     columns["y"] = tf.constant([9, 4], tf.int64)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="none of the classes"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not one of the classes"):
         numbers(columns, Mode.TRAINING)

@@ -1,8 +1,8 @@
 """SQL engines: DuckDB in this process, and PostgreSQL, MySQL, MariaDB, SQLite and others through SQLAlchemy.
 
-`engine` is what every engine has to do, `sqltext` how SQL is written, `parameters` binds values for `:name`. `duck` is
-DuckDB; `opening` finds the engine of a URL among `postgresql`, `mysql`, `sqlite` and, for all others, `alchemy`; these
-are helped by `adbc`, `arrowtypes` and `grants`. No statement of the language, no model and no job is known here.
+`engine` is what every engine must do, `sqltext` writes SQL, and `parameters` binds values for `:name`. `duck` is
+DuckDB. `opening` finds the engine for a URL: `postgresql`, `mysql`, `sqlite` or, for all others, `alchemy`. These
+use `adbc`, `arrowtypes` and `grants`. This folder knows nothing of statements, models or jobs.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def connect(target: Any = None) -> Engine:
     """Return the engine that `target` stands for.
 
     - None, ":memory:" or "duckdb://": a DuckDB database in memory;
-    - a path, or "duckdb:///PATH": a DuckDB database in a file, which is made if it is not there;
+    - a path, or "duckdb:///PATH": a DuckDB database in a file, which is created if it does not exist;
     - a SQLAlchemy URL: "postgresql://…", "mysql://…", "mariadb://…", "sqlite:///PATH", …;
-    - an open DuckDB connection, or a SQLAlchemy engine: these stay open when the session ends.
+    - an open DuckDB connection or a SQLAlchemy engine, which stays open when the session ends.
 
-    Raises OptionError("connect", …) for anything else, a library that is not installed, or a server that refuses.
+    Raises OptionError("connect", …) for anything else, or if a library is not installed or the server refuses.
     """
     if target is None or isinstance(target, (str, os.PathLike)):
         return _by_name(os.fspath(target or ""))
@@ -53,7 +53,7 @@ def _by_name(name: str) -> Engine:
         path = os.path.abspath(os.path.expanduser(path))
         if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
             what = f"{path} is a directory" if os.path.isdir(path) else f"there is no directory {os.path.dirname(path)}"
-            raise OptionError("connect", f"{name}: {what}; a DuckDB file or a URL is needed")
+            raise OptionError("connect", f"{name}: {what}; expected a DuckDB file or a URL")
         return _load("duck", "duckdb", "sql").DuckEngine(path, url=f"duckdb:///{path}")  # type: ignore[no-any-return]
     return _load("opening", "sqlalchemy", "sql").open_engine(name)  # type: ignore[no-any-return]
 
@@ -62,12 +62,10 @@ def _load(module: str, library: str, extra: str) -> Any:
     try:
         importlib.import_module(library)
     except ImportError:
-        raise OptionError(
-            "connect", f"{library} is not installed; pip install 'elasticdl_nb[{extra}]' brings it"
-        ) from None
+        raise OptionError("connect", f"{library} is not installed; pip install 'elasticdl_nb[{extra}]'") from None
     return importlib.import_module(f"{__name__}.{module}")
 
 
 def without_password(url: str) -> str:
-    """Return a database's URL as it may be shown."""
+    """Return a database's URL in a form that may be shown."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)

@@ -1,4 +1,4 @@
-"""PostgreSQL by ADBC: rows arrive as Arrow batches, made in C."""
+"""PostgreSQL through ADBC: rows arrive as Arrow batches, made in C."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from elasticdl_nb.sql.language.errors import SqlError
 
 
 def is_installed() -> bool:
-    """Return whether the driver is installed."""
+    """Whether the driver is installed."""
     return importlib.util.find_spec("adbc_driver_postgresql") is not None
 
 
 def stream(url: str, label: str, query: str) -> pa.RecordBatchReader:
-    """Return the query's rows in batches, read on a connection of its own that closes at their end."""
+    """Return the query's rows in batches, read on a separate connection that closes after the last one."""
     from adbc_driver_manager import dbapi as manager
     from adbc_driver_postgresql import dbapi
 
@@ -48,7 +48,7 @@ def stream(url: str, label: str, query: str) -> pa.RecordBatchReader:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """The storage of types that Arrow does not know, such as PostgreSQL's enumerations."""
+    """The storage type of types that Arrow does not know, such as PostgreSQL's enumerations."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 

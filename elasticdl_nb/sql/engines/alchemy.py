@@ -1,4 +1,4 @@
-"""Databases through SQLAlchemy: what all of them have in common. Those with a file here derive from it."""
+"""Databases through SQLAlchemy: what all of them have in common. Some have a module here that derives from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _errors(label: str) -> Iterator[None]:
 
 
 def _message(error: sa.exc.SQLAlchemyError) -> str:
-    """The server's own words, without the query and its parameters."""
+    """The server's own message, without the query and its parameters."""
     original: Any = getattr(error, "orig", None) or error
     diagnostic = getattr(original, "diag", None)
     if diagnostic is not None and diagnostic.message_primary:
@@ -39,7 +39,7 @@ def _message(error: sa.exc.SQLAlchemyError) -> str:
 
 
 class AlchemyConnection(Connection):
-    """A connection on which each statement stands for itself, unless a transaction is begun."""
+    """A connection on which each statement is a transaction of its own, unless one is begun."""
 
     def __init__(self, engine: AlchemyEngine, connection: sa.Connection) -> None:
         self._engine = engine
@@ -48,8 +48,8 @@ class AlchemyConnection(Connection):
     def _execute(
         self, statement: str, parameters: Any = None, *, streamed: bool = False, batch_rows: int = BATCH_ROWS
     ) -> sa.CursorResult[Any]:
-        # Options stay with a connection, so each is given every time. Without parameters nothing in the text stands
-        # for one, whatever signs it has.
+        # Options stay with a connection, so each is given every time. Without parameters, no character in the text
+        # stands for one.
         connection = self._connection.execution_options(
             no_parameters=parameters is None, stream_results=streamed, max_row_buffer=batch_rows
         )
@@ -67,7 +67,7 @@ class AlchemyConnection(Connection):
             return [tuple(row) for row in result]
 
     def describe(self, query: str) -> pa.Schema:
-        """Return the columns' types as the driver or, for SQLite, the values themselves tell them."""
+        """Return the columns' types, as given by the driver or, for SQLite, by the values themselves."""
         if self._engine.dialect == "sqlite":
             return self._describe_values(query)
         with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0") as result:
@@ -76,7 +76,7 @@ class AlchemyConnection(Connection):
         return pa.schema(types) if types is not None else self._describe_values(query)
 
     def _describe_values(self, query: str) -> pa.Schema:
-        """Look at the values: of the whole query in SQLite, where each value has a type, else of the first rows."""
+        """Look at the values: in SQLite, where each value has a type, at all of them; otherwise, at the first rows."""
         with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}") as result:
             names, rows = list(result.keys()), list(result)
         if self._engine.dialect != "sqlite" or len(set(names)) < len(names):
@@ -94,7 +94,7 @@ class AlchemyConnection(Connection):
         ])  # fmt: skip
 
     def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
-        """Return the rows of a server-side cursor, where the driver has one."""
+        """Return the rows in batches, from a server-side cursor if the driver has one."""
         schema = self.describe(query)
         return pa.RecordBatchReader.from_batches(schema, self._batches(query, schema, batch_rows))
 
@@ -112,7 +112,7 @@ class AlchemyConnection(Connection):
                 yield arrowtypes.to_batch(rows, schema)
 
     def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
-        """Add rows, by COPY where the server has it."""
+        """Add rows, with COPY if the server supports it."""
         driver: Any = self._connection.connection.driver_connection
         if self._engine.dialect == "postgres" and hasattr(driver, "pgconn"):
             with (
@@ -146,7 +146,7 @@ class AlchemyConnection(Connection):
 
 
 class AlchemyEngine(Engine):
-    """A database behind a SQLAlchemy URL; the dialects that are known better derive from it."""
+    """A database behind a SQLAlchemy URL; dialects with a module here derive from it."""
 
     dialect = ""
 

@@ -1,4 +1,4 @@
-"""From the types and values of database drivers to Arrow's."""
+"""Converts types and values of database drivers to Arrow's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 _MICROSECONDS = pa.timestamp("us")
-# Drivers do not all tell how many digits there are.
+# Some drivers do not say how many digits there are.
 _DECIMAL = pa.decimal128(38, 9)
 
 # Object identifiers of pg_type: https://www.postgresql.org/docs/current/catalog-pg-type.html
@@ -29,7 +29,7 @@ _OF_DIALECT = {"postgres": _POSTGRES, "mysql": _MYSQL}
 
 
 def from_description(dialect: str, description: Sequence[Any]) -> list[tuple[str, pa.DataType]] | None:
-    """Return names and types of a cursor's columns, None for a dialect whose codes are not known here.
+    """Return names and types of a cursor's columns; None for a dialect whose type codes are not known here.
 
     Everything but numbers, dates and times is text.
     """
@@ -40,7 +40,7 @@ def from_description(dialect: str, description: Sequence[Any]) -> list[tuple[str
 
 
 def of_values(values: Sequence[Any]) -> pa.DataType:
-    """Return the type that holds these values."""
+    """Return a type that can hold these values."""
     kinds = {type(value) for value in values if value is not None}
     if not kinds:
         return pa.null()
@@ -76,7 +76,7 @@ def _text(value: Any) -> str:
 
 
 def to_table(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
-    """Return rows of Python values as a table of the types that suit them."""
+    """Return rows of Python values as a table, with types that suit them."""
     columns = list(zip(*rows, strict=True)) or [() for _ in names]
     return pa.Table.from_arrays([_natural(column) for column in columns], names=list(names))
 

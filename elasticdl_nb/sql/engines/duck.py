@@ -29,7 +29,7 @@ def _errors() -> Iterator[None]:
 
 
 def _near(error: Exception) -> tuple[str, int]:
-    """The line of the query that DuckDB shows and the place that its caret points at, or the name it speaks of."""
+    """The line of the query that DuckDB shows and the place that its caret points at, or the name that it mentions."""
     match = _EXCERPT.search(str(error))
     if match is None:
         name = _NAMED.search(str(error))
@@ -40,7 +40,7 @@ def _near(error: Exception) -> tuple[str, int]:
 
 
 def _message(error: Exception) -> str:
-    """DuckDB's message without the excerpt of a query that is not the user's alone."""
+    """DuckDB's message without its excerpt, as the query contains more than the user's text."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     end = next((number for number, line in enumerate(lines) if line.startswith("LINE ")), len(lines))
     return "DuckDB: " + " ".join(line for line in lines[:end] if line.strip())
@@ -54,7 +54,7 @@ class DuckConnection(Connection):
         self._owned = owned
 
     def run(self, statement: str) -> int:
-        """Run a statement; its one row says how many rows were changed."""
+        """Run a statement; the single row that it returns says how many rows were changed."""
         with _errors():
             cursor = self._cursor.execute(statement)
             row = cursor.fetchone() if cursor.description else None
@@ -66,7 +66,7 @@ class DuckConnection(Connection):
             return list(self._cursor.execute(query).fetchall())
 
     def describe(self, query: str) -> pa.Schema:
-        """Return the types that DuckDB's own Arrow export has."""
+        """Return the types of DuckDB's own Arrow export."""
         with _errors():
             return self._cursor.sql(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0").to_arrow_table().schema
 
@@ -92,7 +92,7 @@ class DuckConnection(Connection):
             changes = duckdb.ExpectedResultType.QUERY_RESULT not in kinds or len(kinds) > 1
             if relation is None or (changes and relation.columns in (["Count"], ["Success"])):
                 return None
-            # All rows at once: the connection is wanted for other statements while they are looked at.
+            # All rows at once: the connection is used for other statements while they are read.
             return relation.to_arrow_table().to_reader()
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class DuckConnection(Connection):
 
 
 class DuckEngine(Engine):
-    """A DuckDB database: a file, `:memory:`, or a connection that is open already."""
+    """A DuckDB database: a file, `:memory:`, or a connection that is already open."""
 
     dialect = "duckdb"
     double = "DOUBLE"
@@ -123,12 +123,12 @@ class DuckEngine(Engine):
         return self._main
 
     def connect(self) -> Connection:
-        """Return a cursor of its own."""
+        """Return a new cursor."""
         with _errors():
             return DuckConnection(self._database.cursor())
 
     def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
-        """Return a cursor of its own; or the main connection, if only that sees what the query is about.
+        """Return a new cursor, or the main connection if only that sees the query's tables.
 
         Temporary tables and registered frames belong to the connection that made them.
         """
@@ -171,7 +171,7 @@ class DuckEngine(Engine):
         return "view" if "VIEW" in found[0][0] else "table"
 
     def row_key(self, table: Table) -> RowKey | None:
-        """Return the row's number, which every table has."""
+        """Return the row number, which every table has."""
         return RowKey(("{}.rowid",))
 
     def finite(self, expression: str, kind: str) -> str:

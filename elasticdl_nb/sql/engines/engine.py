@@ -1,7 +1,7 @@
-"""What every SQL engine has to do: describe a query, stream its rows as Arrow batches, and write in one step.
+"""What every SQL engine must do: describe a query, stream its rows as Arrow batches, and write in one step.
 
-An `Engine` holds the database; a `Connection` is one conversation with it, in which temporary tables live. Both are
-small: what all dialects write alike is in `sqltext`, and the rest is a method that each dialect fills in.
+An `Engine` is the database. A `Connection` is one conversation with it, and owns the temporary tables made there. Both
+are small: `sqltext` has the SQL that all dialects share, and each dialect implements the remaining methods.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ BATCH_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Table:
-    """A table, or one that may be made, by its name's parts; the last is its own."""
+    """A table, which may not exist yet, by the parts of its name. The last part is the table's own name."""
 
     parts: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """The name as people write it."""
+        """The name as users write it."""
         return ".".join(self.parts)
 
 
 @dataclass(frozen=True)
 class RowKey:
-    """What tells a table's rows apart: expressions of the table's columns, with `{}` for the table's alias."""
+    """What identifies a table's rows: expressions of the table's columns, with `{}` for the table's alias."""
 
     expressions: tuple[str, ...]
 
 
 class Connection(ABC):
-    """One conversation with a database; not for several threads at once."""
+    """One conversation with a database; not to be used by several threads at once."""
 
     @abstractmethod
     def run(self, statement: str) -> int:
-        """Run a statement that returns no rows; return how many rows it changed, -1 where that is not known."""
+        """Run a statement that returns no rows; return how many rows it changed, or -1 if that is not known."""
 
     @abstractmethod
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a query that returns few."""
+        """Return all rows of a query that returns few rows."""
 
     @abstractmethod
     def describe(self, query: str) -> pa.Schema:
-        """Return names and types of a query's columns without running it through; raise SqlError if it is wrong."""
+        """Return names and types of a query's columns without running it to the end; raise SqlError if it is wrong."""
 
     @abstractmethod
     def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
         """Return the query's rows in batches; only a few batches are in memory at any time.
 
-        Read it to its end, or close it, before the connection is used for anything else.
+        Read it to the end, or close it, before you use the connection for anything else.
         """
 
     @abstractmethod
@@ -68,7 +68,7 @@ class Connection(ABC):
 
     @abstractmethod
     def execute(self, statement: str) -> pa.RecordBatchReader | None:
-        """Run any statement as it is; return its rows if it returns any."""
+        """Run any statement unchanged; return its rows if it returns any."""
 
     @abstractmethod
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Connection(ABC):
 
     @contextlib.contextmanager
     def transaction(self, *, keep: bool = True) -> Iterator[None]:
-        """All statements of the block happen, or none does if it raises; with `keep=False` none does anyway."""
+        """All statements of the block take effect, or none if it raises; with `keep=False`, none does in any case."""
         self.run("BEGIN")
         try:
             yield
@@ -94,19 +94,19 @@ class Connection(ABC):
 
 
 class Engine(SqlText, ABC):
-    """A database. `dialect` is its name in sqlglot, `label` how messages call it (without a password)."""
+    """A database. `dialect` is its name in sqlglot, and `label` its name in messages (without a password)."""
 
     dialect: str
     label: str
     url: str = ""
-    """What connects to the same data from another process; empty if nothing does."""
+    """The URL for the same data from another process; empty if there is none."""
     transactional_ddl = True
     has_blocks = False
-    """Whether several statements and what undoes them can be sent as one (`BEGIN NOT ATOMIC`)."""
+    """Whether several statements, and those that undo them, can be sent as one (`BEGIN NOT ATOMIC`)."""
 
     @abstractmethod
     def connect(self) -> Connection:
-        """Return a connection of its own, to be closed by the caller."""
+        """Return a new connection, which the caller must close."""
 
     @property
     @abstractmethod
@@ -124,16 +124,16 @@ class Engine(SqlText, ABC):
         return self.connect()
 
     def describe(self, query: str) -> pa.Schema:
-        """Return names and types of the query's columns; raise SqlError if it is wrong or a name comes twice."""
+        """Return names and types of the query's columns; raise SqlError if it is wrong or has the same name twice."""
         with self.reading(query) as connection:
             schema = connection.describe(query)
         twice = [name for name in schema.names if schema.names.count(name) > 1]
         if twice:
-            raise SqlError(f"the query has two columns named {twice[0]!r}; name one of them with AS")
+            raise SqlError(f"the query has two columns named {twice[0]!r}; rename one of them with AS")
         return schema
 
     def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
-        """Return the query's rows in batches, read on a connection of its own that closes at their end."""
+        """Return the query's rows in batches, read on a separate connection that closes after the last one."""
         stack = contextlib.ExitStack()
         connection = stack.enter_context(self.reading(query))
         try:
@@ -149,7 +149,7 @@ class Engine(SqlText, ABC):
         return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Return all rows of a query that returns few."""
+        """Return all rows of a query that returns few rows."""
         with self.reading(query) as connection:
             return connection.rows(query)
 
@@ -157,7 +157,7 @@ class Engine(SqlText, ABC):
 
     @abstractmethod
     def tables(self) -> list[str]:
-        """Return the names of tables and views, those of the current schema without its name."""
+        """Return the names of tables and views; those in the current schema come without the schema's name."""
 
     def columns(self, table: str) -> dict[str, str]:
         """Return a table's columns with their types as text; raise SqlError if there is no such table."""
@@ -170,13 +170,13 @@ class Engine(SqlText, ABC):
 
     @abstractmethod
     def row_key(self, table: Table) -> RowKey | None:
-        """Return what tells the table's rows apart; None if nothing does."""
+        """Return what identifies the table's rows; None if nothing does."""
 
     # ------------------------------------------------------------ writing
 
     def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
-        """Return the UPDATE of `table AS t` that sets a column, a quoted name, to `value`, from the tables `source`,
-        where `condition` holds.
+        """Return the UPDATE of `table AS t` that sets `column` (a quoted name) to `value`, taken from the tables
+        `source`, where `condition` holds.
         """
         return f"UPDATE {self.quoted(table.parts)} AS t SET {column} = {value} FROM {source} WHERE {condition}"
 

@@ -1,4 +1,4 @@
-"""What a MySQL or MariaDB account may do, from its grants: there, creating cannot be tried and undone."""
+"""Reads from its grants what a MySQL or MariaDB account may do: there, CREATE cannot be tried and undone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(connection: Connection, statements: Sequence[str], label: str) -> None
     current = connection.rows("SELECT DATABASE()")[0][0] or ""
     lines = [str(row[0]) for row in connection.rows("SHOW GRANTS")]
     if any(" ON " not in line for line in lines):
-        return  # a role: what it may do, the statement itself will tell
+        return  # a role, whose privileges are not listed: the statement itself will show what is allowed
     granted = [match for line in lines if (match := _GRANT.match(line))]
     for statement in statements:
         found = _STATEMENT.match(statement)

@@ -21,15 +21,15 @@ class MySqlEngine(AlchemyEngine):
 
     @property
     def has_blocks(self) -> bool:  # type: ignore[override]
-        """MariaDB has them."""
+        """Only MariaDB has them."""
         return bool(getattr(self._engine.dialect, "is_mariadb", False))
 
     def string(self, value: str) -> str:
-        """Return a text as SQL; in MySQL a backslash escapes."""
+        """Return a text as SQL; in MySQL, the backslash is an escape character."""
         return super().string(value.replace("\\", "\\\\"))
 
     def exact_text(self, expression: str) -> str:
-        """Return the bytes in UTF-8: MySQL takes texts for equal that differ in case or accents."""
+        """Return the bytes in UTF-8: to MySQL, texts that differ in case or accents are equal."""
         return f"CAST(CONVERT({expression} USING utf8mb4) AS BINARY)"
 
     def update_from(self, table: Table, column: str, value: str, source: str, condition: str) -> str:
@@ -37,7 +37,7 @@ class MySqlEngine(AlchemyEngine):
         return f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition} SET t.{column} = {value}"
 
     def check(self, connection: Connection, statements: Sequence[str]) -> None:
-        """Check the privileges that the statements need: here, creating or altering cannot be tried and undone."""
+        """Check the privileges that the statements need: here, CREATE and ALTER cannot be tried and undone."""
         from elasticdl_nb.sql.engines import grants
 
         grants.check(connection, statements, self.label)

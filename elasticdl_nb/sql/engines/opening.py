@@ -1,4 +1,4 @@
-"""From a SQLAlchemy URL or engine to the engine that knows its dialect."""
+"""Finds the engine that knows the dialect of a SQLAlchemy URL or engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elasticdl_nb.sql.engines.postgresql import PostgresEngine
 from elasticdl_nb.sql.engines.sqlite import SqliteEngine
 from elasticdl_nb.sql.language.errors import SqlError
 
-# Which driver is meant where the URL leaves it open: the ones that our extras bring.
+# The driver if the URL names none: those that our extras install.
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql",
             "mariadb": "mariadb+pymysql"}  # fmt: skip
 _EXTRAS = {"psycopg": "postgresql", "psycopg2": "postgresql", "pymysql": "mysql", "MySQLdb": "mysql"}
@@ -22,7 +22,7 @@ _KINDS: dict[str, type[AlchemyEngine]] = {
 
 
 def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
-    """Return the engine of a URL, or around a SQLAlchemy engine; raise OptionError if there is no way to it."""
+    """Return the engine for a URL, or around a SQLAlchemy engine; raise OptionError if it cannot be reached."""
     if isinstance(target, sa.Connection):
         target = target.engine
     if isinstance(target, sa.Engine):
@@ -34,19 +34,21 @@ def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
         if "+" not in url.drivername:
             url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
         pool = StaticPool if url.drivername == "sqlite" and url.database in (None, "", ":memory:") else NullPool
-        # Where connections share one of the driver's, closing one must not change this for the others.
+        # If connections share one connection of the driver, closing one must not affect the others.
         engine = sa.create_engine(url, poolclass=pool, isolation_level="AUTOCOMMIT")
         made = _KINDS.get(engine.dialect.name, AlchemyEngine)(engine, owned=True)
         assert made.main
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(error.name or "")
-        how = f"pip install 'elasticdl_nb[{extra}]' brings it" if extra else f"pip install {error.name}"
+        how = f"pip install 'elasticdl_nb[{extra}]'" if extra else f"pip install {error.name}"
         raise OptionError("connect", f"{shown} needs {error.name}, which is not installed; {how}") from None
     except sa.exc.NoSuchModuleError:
-        raise OptionError("connect", f"{shown}: SQLAlchemy knows no such database; see its list of dialects") from None
+        raise OptionError(
+            "connect", f"{shown}: SQLAlchemy does not know this database; see its list of dialects"
+        ) from None
     except sa.exc.ArgumentError:
         raise OptionError(
-            "connect", "the URL cannot be read; one looks like postgresql://user@host:5432/name"
+            "connect", "the URL cannot be read; expected something like postgresql://user@host:5432/name"
         ) from None
     except SqlError as error:
         raise OptionError("connect", error.problem) from None

@@ -13,16 +13,16 @@ from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
 
 
 def read_parameters(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the values of `NAME=VALUE` pairs: Python literals, or else the text itself.
+    """Return the values of `NAME=VALUE` pairs: Python literals or, failing that, the text itself.
 
-    Raises OptionError for a pair of another form, and for a name that comes twice.
+    Raises OptionError if a pair has a different form, or a name occurs twice.
     """
     values: dict[str, Any] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
         name = name.strip()
         if not separator or not name.isidentifier():
-            raise OptionError("param", f"{pair!r} is not valid: NAME=VALUE is needed")
+            raise OptionError("param", f"{pair!r} is not valid: expected NAME=VALUE")
         if name in values:
             raise OptionError("param", f"{name} is given twice")
         try:
@@ -33,9 +33,9 @@ def read_parameters(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def bind(query: str, params: Mapping[str, Any], engine: Engine) -> str:
-    """Return the query with the literals of these values for `:name`; raise SqlError for a name without a value.
+    """Return the query with each `:name` replaced by the literal of its value; raise SqlError if one has no value.
 
-    Without `params` the query is left as it is. A list becomes `(1, 2)`, for IN. See `lexical.placeholders`.
+    Without `params`, the query is left unchanged. A list becomes `(1, 2)`, for IN. See `lexical.placeholders`.
     """
     if not params:
         return query
@@ -45,6 +45,6 @@ def bind(query: str, params: Mapping[str, Any], engine: Engine) -> str:
         if place.name in params:
             pieces += [query[end : place.start], engine.literal(params[place.name])]
             end = place.end
-        elif query[place.start - 1] != "[":  # `items[:last]` may well be a slice
+        elif query[place.start - 1] != "[":  # `items[:last]` may be a slice
             raise SqlError(f"there is no parameter :{place.name}.{did_you_mean(place.name, params)}")
     return "".join([*pieces, query[end:]])

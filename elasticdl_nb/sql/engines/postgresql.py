@@ -16,7 +16,7 @@ class PostgresEngine(AlchemyEngine):
     dialect = "postgres"
 
     def row_key(self, table: Table) -> RowKey | None:
-        """Return the row's place and version, so that a row that has changed in between is noticed."""
+        """Return the row's place and version, so that a change in the meantime is noticed."""
         return RowKey(("{}.ctid", "CAST({}.xmin AS TEXT)"))
 
     def as_double(self, expression: str, kind: str) -> str:
@@ -34,7 +34,7 @@ class PostgresEngine(AlchemyEngine):
         return f"CASE WHEN {expression} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {expression} END"
 
     def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
-        """Return the rows by ADBC where it is installed, which is several times faster."""
+        """Return the rows through ADBC if it is installed, which is several times faster."""
         from elasticdl_nb.sql.engines import adbc
 
         if adbc.is_installed():
@@ -42,7 +42,7 @@ class PostgresEngine(AlchemyEngine):
         return super().stream(query, batch_rows)
 
     def check(self, connection: Connection, statements: Sequence[str]) -> None:
-        """Try the statements, without waiting long for others who use the table."""
+        """Try the statements, without waiting long for others that use the table."""
         with connection.transaction(keep=False):
             connection.run("SET LOCAL lock_timeout = '5s'")
             for statement in statements:

@@ -1,4 +1,4 @@
-"""SQLite: a file, or a database in memory, which has one connection only."""
+"""SQLite: a file, or a database in memory, which has only one connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SqliteEngine(AlchemyEngine):
     types: ClassVar = {"integer": "INTEGER", "float": "REAL", "boolean": "INTEGER", "text": "TEXT"}
 
     def row_key(self, table: Table) -> RowKey | None:
-        """Return the primary key of a table without row numbers, else the row number."""
+        """Return the row number, or the primary key if the table has no row numbers."""
         try:
             self.main.rows(f"SELECT rowid FROM {self.quoted(table.parts)} LIMIT 0")
         except SqlError:

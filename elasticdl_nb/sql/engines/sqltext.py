@@ -1,4 +1,4 @@
-"""How names, values and expressions are written in SQL: what dialects share, and what each of them changes."""
+"""Writes names, values and expressions in SQL: what dialects share, and what each of them may change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from elasticdl_nb.sql.language.errors import SqlError
 
 
 class SqlText:
-    """A dialect. `types` are the names of the types that columns of a kind get."""
+    """A dialect. `types` has the name of the column type for each kind."""
 
     quotes = '"'
     double = "DOUBLE PRECISION"
@@ -24,7 +24,7 @@ class SqlText:
     }
 
     def quote(self, name: str) -> str:
-        """Return a name as an identifier, whatever characters it has."""
+        """Return a name as an identifier, whatever characters it contains."""
         return self.quotes + name.replace(self.quotes, self.quotes * 2) + self.quotes
 
     def quoted(self, parts: Sequence[str]) -> str:
@@ -32,7 +32,7 @@ class SqlText:
         return ".".join(self.quote(part) for part in parts)
 
     def literal(self, value: Any) -> str:
-        """Return a value as SQL text; raise SqlError for a type that cannot be written so."""
+        """Return a value as SQL text; raise SqlError for a type that has no such form."""
         if value is None:
             return "NULL"
         if isinstance(value, bool):
@@ -60,17 +60,17 @@ class SqlText:
         return "'" + value.replace("'", "''") + "'"
 
     def as_double(self, expression: str, kind: str) -> str:
-        """Return an expression of a number, a boolean or a decimal as a double."""
+        """Return an expression for a number, boolean or decimal as a double."""
         return f"CAST({expression} AS {self.double})"
 
     def pulled(self, expression: str, kind: str) -> str:
-        """Return an expression as it is read for training: of a type that Arrow has."""
+        """Return an expression as it is read for training, in a type that Arrow has."""
         return self.as_double(expression, kind) if kind == "decimal" else expression
 
     def finite(self, expression: str, kind: str) -> str:
-        """Return the expression, NULL where it is infinite or not a number."""
+        """Return the expression, with NULL for infinities and NaN."""
         return expression
 
     def exact_text(self, expression: str) -> str:
-        """Return an expression by which texts are equal only if all their bytes are."""
+        """Return an expression that is equal for two texts only if all their bytes are."""
         return f"CAST({expression} AS {self.text})"

@@ -1,4 +1,4 @@
-"""Choosing the features of a TRAIN statement: as its COLUMN clauses say, or else as the columns' kinds suggest."""
+"""Chooses the features of a TRAIN statement: those of its COLUMN clauses, or those that the columns' kinds suggest."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FEW_VALUES = 20
 
 
 def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any]) -> Inputs:
-    """Return the inputs of the model, with what the database says of their columns over all rows.
+    """Return the model's inputs, with what the database says about their columns over all rows.
 
-    `params` are the model's arguments. Raises SqlError, at its place, for columns or a label that cannot be used.
+    `params` are the model's arguments. Raises SqlError, with its place, for columns or a label that cannot be used.
     """
     label = label_column(statement, rows)
     messages = []
@@ -56,7 +56,7 @@ def _drafts(statement: Train, model: Model, rows: Selection, label: str) -> list
     given = compile_columns(statement.columns, rows.kinds)
     for draft in given:
         if label in draft.feature.columns():
-            raise SqlError(f"{label!r} is the label; as a feature it would give the answer away", draft.position)
+            raise SqlError(f"{label!r} is the label; used as a feature, it would give the answer away", draft.position)
     derived = [
         Draft("", feature, derived=True)
         for column, kind in rows.kinds.items()
@@ -68,22 +68,20 @@ def _drafts(statement: Train, model: Model, rows: Selection, label: str) -> list
     known = (LINEAR, DEEP)
     for draft in given:
         if draft.target not in ("", *known):
-            raise SqlError(
-                f"{model.name} has no features {draft.target!r}; it has {' and '.join(known)}", draft.position
-            )
+            raise SqlError(f"{model.name} has no input {draft.target!r}; it has {' and '.join(known)}", draft.position)
     common = [draft for draft in given if not draft.target] or derived
     targets = {target: [d for d in given if d.target == target] or common for target in known}
     return [Draft(target, d.feature, d.position, d.derived) for target, listed in targets.items() for d in listed]
 
 
 def _vocabularies(drafts: Sequence[Draft]) -> list[str]:
-    """Return the columns whose values are needed."""
+    """Return the columns whose values are needed for a vocabulary."""
     categories = [draft.feature for draft in drafts if isinstance(draft.feature, Category)]
     sources = [source for category in categories for source in category.source.all()]
     return list(dict.fromkeys(source.column for source in sources if source.ids == "vocabulary"))
 
 
-# ------------------------------------------------------------------ what people should know of the data
+# ------------------------------------------------------------------ remarks about the data
 
 
 def _about_label(rows: Selection, label: str, known: Statistics) -> list[str]:
@@ -104,8 +102,8 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
     for column, feature in features.items():
         about = known[column]
         if column in derived and _is_left_out(feature, about):
-            what = "is NULL" if about.missing == about.rows else "has one value"
-            remarks.append(f"{column} {what} in all rows and is left out")
+            what = "is NULL" if about.missing == about.rows else "has the same value"
+            remarks.append(f"{column} {what} in all rows, so it is left out")
         else:
             remarks += _remarks_on_values(column, feature, about)
     return remarks
@@ -115,11 +113,11 @@ def _remarks_on_values(column: str, feature: Feature, about: Statistics) -> list
     remarks = []
     if about.missing:
         how = "counts as the mean" if isinstance(feature, Number) else "is a category of its own"
-        remarks.append(f"{column} is NULL in {about.missing:,} of {about.rows:,} rows: that {how}")
+        remarks.append(f"{column} is NULL in {about.missing:,} of {about.rows:,} rows; NULL {how}")
     if len(about.terms) > MOST_TERMS:
-        remarks.append(f"{column}: the {MOST_TERMS:,} most frequent values are told apart, the others are not")
+        remarks.append(f"{column}: only the {MOST_TERMS:,} most frequent values are distinguished")
     elif len(about.terms) > _FEW_VALUES and len(about.terms) > 0.9 * (about.rows - about.missing):
-        remarks.append(f"{column} has a different value in almost every row; a model learns little from that")
+        remarks.append(f"{column} has a different value in almost every row; a model learns little from such a column")
     return remarks
 
 
@@ -143,16 +141,16 @@ def _finish(
         feature = finish(draft.feature, known)
         features.setdefault(draft.target, []).append(as_linear(feature) if draft.target == LINEAR else feature)
     if not features or any(not listed for listed in features.values()):
-        raise SqlError("no column is left that could be a feature", rows.position)
+        raise SqlError("no column can be used as a feature", rows.position)
     return features
 
 
 def _fields(features: dict[str, list[Feature]], dimension: Any, statement: Train) -> dict[str, list[Feature]]:
-    """Divide the dense network's features into numbers, and categories that are all embedded alike."""
+    """Divide the dense network's features into numbers and categories, which all get embeddings of the same size."""
     if not isinstance(dimension, int) or dimension < 1:
-        raise SqlError(f"embedding_dim: {dimension!r} is not valid: a whole number of at least 1 is needed")
+        raise SqlError(f"embedding_dim: {dimension!r} is not valid: expected a whole number of at least 1")
     fields = [made for feature in features[DEEP] if (made := as_factors(feature, dimension)) is not None]
     if not fields:
-        raise SqlError(f"{statement.model} needs categories, such as a column of texts", statement.model.position)
+        raise SqlError(f"{statement.model} needs categories, such as a text column", statement.model.position)
     numbers: list[Feature] = [feature for feature in features[DEEP] if isinstance(feature, Number)]
     return {LINEAR: features[LINEAR], FIELDS: fields, **({DEEP: numbers} if numbers else {})}

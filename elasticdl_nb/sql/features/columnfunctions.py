@@ -1,4 +1,4 @@
-"""COLUMN's functions, as drafts of features."""
+"""Compiles the functions of COLUMN into drafts of features."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _COMBINERS = ("sum", "mean", "sqrtn")
 
 
 def compile_columns(clauses: Sequence[Columns], kinds: Mapping[str, str]) -> list[Draft]:
-    """Return the drafts that COLUMN clauses ask for; `kinds` are those of the query's columns.
+    """Return the drafts that COLUMN clauses ask for; `kinds` has the kind of each of the query's columns.
 
-    Raises SqlError, at its place, for an unknown function or column, or arguments of another form.
+    Raises SqlError, with its place, for an unknown function or column, or wrong arguments.
     """
     reader = _Reader(kinds)
     return [
@@ -50,7 +50,7 @@ class _Reader:
         column = self.column(item, item.position)
         found = derive(column, self.kinds[column])
         if not found:
-            raise SqlError(f"column {column!r} is of a type that cannot be a feature", item.position)
+            raise SqlError(f"the type of column {column!r} cannot be used as a feature", item.position)
         return found
 
     # ------------------------------------------------------------ arguments
@@ -60,9 +60,9 @@ class _Reader:
         name = value.text if isinstance(value, Name) else value
         at = value.position if isinstance(value, Name) else place
         if not isinstance(name, str):
-            raise SqlError("a column is needed here", at)
+            raise SqlError("expected a column here", at)
         if name not in self.kinds and isinstance(value, Name):
-            name = value.parts[-1]  # the query's columns have no table any more
+            name = value.parts[-1]  # the query's columns no longer have a table
         return find_column(name, self.kinds, at)
 
     def _numeric_column(self, value: Any, place: Position) -> str:
@@ -77,7 +77,7 @@ class _Reader:
         for value in sizes:
             size *= value if isinstance(value, int) else 0
         if size < 1:
-            raise SqlError(f"{function.name} takes a column, how many numbers it has, and what is between them",
+            raise SqlError(f"{function.name} takes a column, the number of its values, and their delimiter",
                            function.position)  # fmt: skip
         column = self.column(self._first(function), function.position)
         if self.kinds[column] == "text":
@@ -90,7 +90,7 @@ class _Reader:
         return function.arguments[0]
 
     def _sorted(self, function: Function, values: Sequence[Any]) -> tuple[list[Any], list[str], list[Any]]:
-        """Return sizes, delimiters, and lists of more than one value; names of types say nothing new."""
+        """Return sizes, delimiters, and lists of more than one value; names of types are ignored."""
         sizes: list[Any] = []
         words: list[str] = []
         lists: list[Any] = []
@@ -120,18 +120,20 @@ class _Reader:
     # ------------------------------------------------------------ categories
 
     def source(self, value: Any, place: Position | None = None) -> Source:
-        """Return the ids that a column or a nested function gives."""
+        """Return the source of ids that a column or a nested function stands for."""
         if not isinstance(value, Function):
             at = value.position if isinstance(value, Name) else place
             assert at is not None
             column = self.column(value, at)
             kind = self.kinds[column]
             if kind not in ("text", "integer", "boolean", "empty"):
-                raise SqlError(f"column {column!r} is {kind}; put BUCKET around it to make categories of it", at)
+                raise SqlError(f"column {column!r} is {kind}; put BUCKET around it to turn it into categories", at)
             return vocabulary(column)
         if value.name not in _SOURCES:
             near = did_you_mean(value.name, _SOURCES)
-            raise SqlError(f"{value.name} gives no categories.{near} These do: {', '.join(_SOURCES)}", value.position)
+            raise SqlError(
+                f"{value.name} does not make categories.{near} These do: {', '.join(_SOURCES)}", value.position
+            )
         return _SOURCES[value.name](self, value)
 
     def _identity(self, function: Function) -> Source:
@@ -175,7 +177,7 @@ class _Reader:
         if isinstance(inner, Function):
             number = self.features(inner)[0]
             if not isinstance(number, Number) or number.size != 1:
-                raise SqlError("BUCKET takes a number, or NUMERIC of one", inner.position)
+                raise SqlError("BUCKET takes a number, or NUMERIC of a single number", inner.position)
             column = self._numeric_column(number.column, inner.position)
         else:
             column = self._numeric_column(inner, function.position)
@@ -183,7 +185,7 @@ class _Reader:
         if lists or (sizes and isinstance(function.arguments[1], list)):
             boundaries = lists[0] if lists else sizes
             if sorted(set(boundaries)) != boundaries:
-                raise SqlError("BUCKET's boundaries must be numbers in rising order", function.position)
+                raise SqlError("the boundaries of BUCKET must be numbers in ascending order", function.position)
             return Source("bucket", column, boundaries=tuple(float(value) for value in boundaries))
         return Source("bucket", column, self._buckets(function, sizes))
 
@@ -195,10 +197,10 @@ class _Reader:
             raise SqlError("CROSS takes a list of columns: CROSS([a, b], 1000)", function.position)
         sources = tuple(self.source(item, function.position) for item in items)
         if any(source.delimiter for source in sources):
-            raise SqlError("CROSS takes columns with one value a row", function.position)
+            raise SqlError("CROSS takes columns with one value per row", function.position)
         return Source("cross", buckets=self._buckets(function, sizes), sources=sources)
 
-    # ------------------------------------------------------------ what becomes of them
+    # ------------------------------------------------------------ outputs
 
     def _embedding(self, function: Function) -> Category:
         source = self.source(self._first(function), function.position)
@@ -211,7 +213,7 @@ class _Reader:
                 combiner = text.lower()
             elif value not in (None, ""):
                 raise SqlError(
-                    f"EMBEDDING takes a category, a dimension, and {', '.join(_COMBINERS)}; not {text!r}",
+                    f"EMBEDDING takes a category, a dimension, and one of {', '.join(_COMBINERS)}, not {text!r}",
                     function.position,
                 )
         return Category(source, "embedding", dimension, combiner)

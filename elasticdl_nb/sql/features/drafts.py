@@ -1,4 +1,4 @@
-"""Drafts of features: what a statement asks for or a column's kind suggests, before the database has been asked."""
+"""Drafts of features: what a statement asks for, or a column's kind suggests, before the database is asked."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Sou
 
 @dataclass(frozen=True)
 class Draft:
-    """A feature to be finished, the model's input it is for, and where the statement asks for it.
+    """A feature yet to be finished, the model's input that it is for, and where the statement asks for it.
 
-    `derived` says that no COLUMN clause asks for it.
+    `derived` means that no COLUMN clause asks for it.
     """
 
     target: str
@@ -23,7 +23,7 @@ class Draft:
 
 
 def derive(column: str, kind: str) -> list[Feature]:
-    """Return drafts of the features of a column of this kind; none for kinds that have no features."""
+    """Return drafts of the features for a column of this kind; none for kinds that cannot be features."""
     if kind in NUMBERS or kind in SPANS:
         return [Number(column)]
     if kind in MOMENTS:
@@ -35,5 +35,5 @@ def derive(column: str, kind: str) -> list[Feature]:
 
 
 def vocabulary(column: str) -> Source:
-    """Return the draft of a source whose ids are those of the column's values."""
+    """Return the draft of a source with an id for each of the column's values."""
     return Source("vocabulary", column, terms=None)

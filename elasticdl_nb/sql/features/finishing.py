@@ -1,4 +1,4 @@
-"""Finishing drafts of features with what the database says: scales, vocabularies, ranges, sizes."""
+"""Finishes drafts of features with facts from the database: scales, vocabularies, ranges and sizes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from elasticdl_nb.sql.features.statistics import Statistics
 from elasticdl_nb.sql.record.featurerecord import Feature, Number, Source
 
 INDICATOR_SIZE = 32
-"""Categories up to which a one-hot vector is taken rather than an embedding, where the statement leaves it open."""
+"""Up to this many categories become a one-hot vector, and more an embedding, if the statement does not say."""
 LINEAR_INDICATOR_SIZE = 1000
-# The mean and deviation of values that are spread evenly.
+# The mean and deviation of evenly spread values.
 _PARTS = {"month": (6.5, 3.45), "day": (15.7, 8.8), "weekday": (3.0, 2.0), "hour": (11.5, 6.92)}
 
 
 def finish(feature: Feature, statistics: Mapping[str, Statistics]) -> Feature:
-    """Return the feature as it is kept with the model; a form that the statement leaves open is chosen here."""
+    """Return the feature as it is kept with the model; if the statement does not say its form, it is chosen here."""
     if isinstance(feature, Number):
         return _finish_number(feature, statistics)
     source = feature.source.changed(lambda source: _finish_source(source, statistics))
@@ -27,7 +27,7 @@ def finish(feature: Feature, statistics: Mapping[str, Statistics]) -> Feature:
 
 
 def _finish_number(feature: Number, statistics: Mapping[str, Statistics]) -> Number:
-    """Give the number its column's mean and deviation; those of a date's parts are known."""
+    """Add the mean and deviation of the number's column; those of a date's parts are known in advance."""
     if feature.part in _PARTS:
         mean, deviation = _PARTS[feature.part]
         return replace(feature, mean=mean, deviation=deviation)
@@ -41,24 +41,24 @@ def _finish_number(feature: Number, statistics: Mapping[str, Statistics]) -> Num
 
 
 def _finish_source(source: Source, statistics: Mapping[str, Statistics]) -> Source:
-    """Give the source the vocabulary or the boundaries that the database knows."""
+    """Add the vocabulary or the boundaries, which come from the database."""
     known = statistics.get(source.column, Statistics())
     if source.ids == "vocabulary" and source.terms is None:
         return replace(source, terms=known.vocabulary())
     if source.ids == "bucket" and not source.boundaries and known.minimum is not None and known.maximum is not None:
-        # BUCKET(column, 8): as many ranges of the same width.
+        # BUCKET(column, 8): eight ranges of equal width.
         step = (known.maximum - known.minimum) / source.buckets
         return replace(source, boundaries=tuple(known.minimum + step * n for n in range(1, source.buckets)))
     return source
 
 
 def embedding_dimension(size: int) -> int:
-    """Return how many numbers stand for one of `size` categories: twice the fourth root, from 2 to 32."""
+    """Return the embedding dimension for `size` categories: twice the fourth root, from 2 to 32."""
     return max(2, min(32, math.ceil(2 * math.sqrt(math.sqrt(size)))))
 
 
 def as_linear(feature: Feature) -> Feature:
-    """Return the finished feature as a linear model takes it: categories one-hot, or with a weight each."""
+    """Return the finished feature as a linear model takes it: categories are one-hot, or have a weight each."""
     if isinstance(feature, Number):
         return feature
     if feature.size <= LINEAR_INDICATOR_SIZE:

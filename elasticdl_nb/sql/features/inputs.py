@@ -1,4 +1,4 @@
-"""`Inputs`: what a model that is being trained gets to see of a query."""
+"""`Inputs`: what a model sees of a query during training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from elasticdl_nb.sql.record.modelrecord import Label
 
 @dataclass(frozen=True)
 class Inputs:
-    """The query's `columns` that are read, and what becomes of them; see `ModelRecord`.
+    """The query's `columns` that are read, and how they are used; see `ModelRecord`.
 
-    `params` are the model's arguments, those that follow from the label included. `messages` are for people.
+    `params` are the model's arguments, including those that follow from the label. `messages` are shown to users.
     """
 
     columns: tuple[str, ...]
@@ -34,7 +34,7 @@ class Inputs:
 
 
 def as_they_are(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any]) -> Inputs:
-    """Return the inputs of a model that reads the query's columns itself; raise SqlError for clauses about features."""
+    """Return the inputs of a model that reads the query's columns itself; raise SqlError for clauses on features."""
     if statement.columns:
         place = statement.columns[0].items[0].position
         raise SqlError(f"{model.name} reads the query's columns itself; COLUMN does not apply to it", place)
@@ -42,18 +42,18 @@ def as_they_are(statement: Train, model: Model, rows: Selection, params: Mapping
         raise SqlError(f"{model.name} reads the query's columns itself; USING is for models with features",
                        statement.warm_start.position)  # fmt: skip
     described = tuple(f"{name}: as it is" for name in rows.kinds)
-    message = f"{model.name} reads the query's columns itself, the label included"
+    message = f"{model.name} reads the query's columns itself, including the label"
     return Inputs(tuple(rows.kinds), rows.kinds, described, params, messages=(message,))
 
 
 def those_of(former: StoredModel, name: Name, statement: Train, rows: Selection, params: Mapping[str, Any]) -> Inputs:
-    """Return the inputs of a trained model that this one goes on from; raise SqlError if that does not fit."""
+    """Return the inputs of the trained model that this one continues from; raise SqlError if it does not fit."""
     record = former.record
     if record.model != statement.model.text:
         raise SqlError(f"{name} is a {record.model}, not a {statement.model}", name.position)
     if statement.columns:
         place = statement.columns[0].items[0].position
-        raise SqlError(f"a model that goes on from another has the features of {name}", place)
+        raise SqlError(f"a model that continues from {name} has its features, so COLUMN does not apply", place)
     if record.label is None:
         raise SqlError(f"{name} reads its columns itself; USING is for models with features", name.position)
     label = record.label.column
@@ -63,7 +63,7 @@ def those_of(former: StoredModel, name: Name, statement: Train, rows: Selection,
             raise SqlError(f"the label of {name} is {label!r}", statement.label.position)
     columns = needed_columns(former, name, rows, label=True)
     check_classes(rows, record.label)
-    message = f"goes on from {name}, with its features and label"
+    message = f"continues from {name}, with its features and label"
     return Inputs(
         columns, record.kinds, record.described, {**record.params, **params}, record.label, record.features,
         former.path, (message,),

@@ -1,4 +1,4 @@
-"""Kinds of columns: what features make of a type, whichever database it comes from."""
+"""Kinds of columns: how features see a type, whichever database it comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPANS = ("time", "duration")
 
 def kind_of(kind: pa.DataType) -> str:
     """Return the kind of an Arrow type: integer, float, decimal, boolean, text, date, timestamp, time, duration,
-    empty (nothing but NULL) or other.
+    empty (only NULL) or other.
     """
     types = pa.types
     if types.is_dictionary(kind):
@@ -28,5 +28,5 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def family(kind: str) -> str:
-    """Return the kind that columns have in common which stand for each other: all numbers are one."""
+    """Return the family of a kind; columns of the same family can replace each other. All numbers are one family."""
     return "number" if kind in NUMBERS else kind

@@ -1,4 +1,4 @@
-"""The label of a TRAIN statement: which column it is, and what the model makes of its values."""
+"""The label of a TRAIN statement: which column it is, and how the model sees its values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MOST_CLASSES = 1000
 
 
 def label_column(statement: Train, rows: Selection) -> str:
-    """Return the label's column, the last one unless LABEL names it; raise SqlError if there is no such column."""
+    """Return the label's column, by default the last one; raise SqlError if there is no such column."""
     if statement.label is not None:
         return rows.column(statement.label.parts[-1], statement.label.position)
     if len(rows.kinds) < 2:
-        raise SqlError("the query has only one column; features and a label are needed", rows.position)
+        raise SqlError("the query has only one column; expected features and a label", rows.position)
     return list(rows.kinds)[-1]
 
 
@@ -30,25 +30,27 @@ def label_of(statement: Train, model: Model, rows: Selection, column: str, known
     kind = rows.kinds[column]
     place = statement.label.position if statement.label else rows.position
     if kind not in (*NUMBERS, "text"):
-        raise SqlError(f"the label {column!r} is {kind}; a number, boolean or text is needed", place)
+        raise SqlError(f"the label {column!r} is {kind}; expected a number, boolean or text", place)
     if model.task == "regression":
         if kind == "text":
-            raise SqlError(f"the label {column!r} is text, and {model.name} predicts a number; DNNClassifier predicts "
+            raise SqlError(f"the label {column!r} is text, but {model.name} predicts a number; DNNClassifier predicts "
                            "texts", place)  # fmt: skip
         return Label(column, kind, model.task, scale=(known.mean, known.deviation or 1.0))
     if model.task == "" and kind != "text":
         return Label(column, kind, model.task)
     classes = tuple(sorted(values(rows, column, MOST_CLASSES + 1)))
     if len(classes) > MOST_CLASSES:
-        raise SqlError(f"the label {column!r} has more than {MOST_CLASSES:,} different values, too many for classes; "
+        raise SqlError(f"the label {column!r} has more than {MOST_CLASSES:,} different values, too many for classes. "
                        "DNNRegressor predicts a number", place)  # fmt: skip
     if model.task == "probability" and len(classes) != 2:
-        raise SqlError(f"the label {column!r} has {len(classes)} different values; {model.name} needs exactly 2", place)
+        raise SqlError(
+            f"the label {column!r} has {len(classes)} different values, but {model.name} needs exactly 2", place
+        )
     return Label(column, kind, model.task, classes)
 
 
 def with_classes(params: Mapping[str, Any], label: Label) -> dict[str, Any]:
-    """Return the model's arguments, with the number of classes for a classifier; raise SqlError for one too small."""
+    """Return the model's arguments, with the number of classes for a classifier; raise SqlError if it is too small."""
     if label.task != "classification":
         return dict(params)
     count = len(label.classes or ())

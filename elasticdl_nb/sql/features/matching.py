@@ -1,4 +1,4 @@
-"""Whether a query fits a trained model: that it has the model's columns, and no label which the model does not know."""
+"""Whether a query fits a trained model: it must have the model's columns, and no label that the model does not know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from elasticdl_nb.sql.record.modelrecord import Label
 def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bool = False) -> tuple[str, ...]:
     """Return the query's columns that the model needs; raise SqlError for one that is missing or of another kind.
 
-    `name` is how the statement calls the model, `label` says that the label is needed, too.
+    `name` is the model's name in the statement; `label` says whether the label is needed, too.
     """
     record = model.record
     if record.own_input:
@@ -37,16 +37,16 @@ def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bo
 
 
 def check_classes(rows: Selection, label: Label | None) -> None:
-    """Raise SqlError if the query has a value of the label that is none of the classes which a model tells apart."""
+    """Raise SqlError if the query has a label that is not one of the model's classes."""
     if label is None or not label.classes:
         return
     kind = rows.kinds[label.column]
     if (kind == "text") != (label.kind == "text"):
-        raise SqlError(f"{rows.what} has {label.column} as {kind}; the model was trained with {label.kind}",
+        raise SqlError(f"{label.column} is {kind} in {rows.what}, but the model was trained with {label.kind}",
                        rows.position)  # fmt: skip
     unknown = [value for value in values(rows, label.column, MOST_CLASSES + 1) if value not in label.classes]
     if unknown:
         raise SqlError(
-            f"{rows.what} has {label.column} = {unknown[0]!r}, which is none of the {len(label.classes)} classes "
+            f"{rows.what} has {label.column} = {unknown[0]!r}, which is not one of the {len(label.classes)} classes "
             "that the model was trained with", rows.position,
         )  # fmt: skip

@@ -16,7 +16,7 @@ from elasticdl_nb.sql.language.statements import Position
 class Selection:
     """A query on a database, with the kinds of its columns by their names.
 
-    `position` is where it stands in the statement, `what` how messages call it.
+    `position` is its place in the statement, and `what` is its name in messages.
     """
 
     engine: Engine
@@ -27,7 +27,7 @@ class Selection:
 
     @classmethod
     def of(cls, engine: Engine, query: str, position: Position | None, what: str = "the query") -> Selection:
-        """Return the selection of a query; raise SqlError, at its place, if the query is wrong."""
+        """Return the selection of a query; raise SqlError, with its place, if the query is wrong."""
         try:
             kinds = {item.name: kind_of(item.type) for item in engine.describe(query)}
         except SqlError as error:
@@ -39,7 +39,7 @@ class Selection:
         return find_column(name, self.kinds, place)
 
     def renamed(self, column: str, name: str) -> Selection:
-        """Return the same rows with this column under another name, in place of a column that has it."""
+        """Return the same rows with this column renamed. It replaces any column that already has the new name."""
         if column == name:
             return self
         quote = self.engine.quote
@@ -49,12 +49,12 @@ class Selection:
         return replace(self, query=f"SELECT {', '.join(listed)} FROM (\n{self.query}\n) AS q", kinds=kinds)
 
     def pulled(self, columns: Sequence[str], label: str = "") -> str:
-        """Return the query of these columns alone, in types that Arrow has, of the rows that have a label."""
+        """Return the query for these columns only, in types that Arrow has, and only for rows that have a label."""
         condition = f" WHERE q.{self.engine.quote(label)} IS NOT NULL" if label else ""
         return f"SELECT {self.listed(columns, 'q')} FROM (\n{self.query}\n) AS q{condition}"
 
     def listed(self, columns: Iterable[str], alias: str) -> str:
-        """Return these columns of a table of that alias as a SELECT lists them, in types that Arrow has."""
+        """Return these columns of the table with that alias as a list for SELECT, in types that Arrow has."""
         expressions = []
         for name in columns:
             column = self.engine.quote(name)
@@ -63,7 +63,7 @@ class Selection:
 
 
 def find_column(name: str, kinds: Mapping[str, str], place: Position | None) -> str:
-    """Return the query's column of that name, in whatever case; raise SqlError with the nearest if there is none."""
+    """Return the query's column of that name, in any case; if there is none, raise SqlError with the nearest name."""
     if name in kinds:
         return name
     found = [column for column in kinds if column.lower() == name.lower()]

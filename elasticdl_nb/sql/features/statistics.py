@@ -1,4 +1,4 @@
-"""What the database says of a query's columns: counts, means, ranges and vocabularies, over all rows."""
+"""What the database says about a query's columns: counts, means, ranges and vocabularies, over all rows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
 from elasticdl_nb.sql.features.selection import Selection
 
 MOST_TERMS = 50_000
-"""Terms of a vocabulary; the most frequent ones, the others count as unseen."""
+"""A vocabulary has at most this many terms, the most frequent ones. All others count as unseen."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the database says of a column over the whole query; moments are seconds since 1970."""
+    """What the database says about a column over the whole query. Moments are in seconds since 1970."""
 
     rows: int = 0
     missing: int = 0
@@ -25,7 +25,7 @@ class Statistics:
     mean: float = 0.0
     deviation: float = 0.0
     terms: tuple[Any, ...] = ()
-    """The most frequent values, in that order, one more than MOST_TERMS at most."""
+    """The most frequent values, in order of frequency: at most MOST_TERMS + 1."""
 
     @property
     def is_constant(self) -> bool:
@@ -35,19 +35,19 @@ class Statistics:
         return self.minimum is None or self.minimum == self.maximum
 
     def vocabulary(self) -> tuple[str, ...]:
-        """Return the values that a vocabulary tells apart, as texts."""
+        """Return the values that a vocabulary distinguishes, as texts."""
         return vocabulary_of(self.terms[:MOST_TERMS])
 
 
 def vocabulary_of(values: Iterable[Any]) -> tuple[str, ...]:
-    """Return values as the terms of a vocabulary; an empty text counts as missing there."""
+    """Return values as the terms of a vocabulary, in which an empty text counts as missing."""
     return tuple(text for value in values if (text := str(value)) != "")
 
 
 def collect(rows: Selection, columns: Iterable[str], vocabularies: Iterable[str]) -> dict[str, Statistics]:
-    """Return the statistics of `columns`, with the values of those in `vocabularies`.
+    """Return the statistics of `columns`, including the values of those in `vocabularies`.
 
-    The query is run twice, and once more for each vocabulary. Raises SqlError where the database does.
+    Runs the query twice, and once more for each vocabulary. Raises SqlError if the database fails.
     """
     counts = _counts(rows, list(dict.fromkeys([*columns, *vocabularies])))
     for name in dict.fromkeys(vocabularies):
@@ -80,7 +80,7 @@ def _counts(rows: Selection, names: list[str]) -> dict[str, Statistics]:
 
 
 def _with_deviations(rows: Selection, found: dict[str, Statistics]) -> dict[str, Statistics]:
-    """Take the mean of squared differences in a second run: that of squares alone is not exact enough."""
+    """Compute the mean of squared differences in a second query: the mean of squares alone is not exact enough."""
     numbers = [name for name, known in found.items() if rows.kinds[name] in NUMBERS and not known.is_constant]
     if not numbers:
         return found
@@ -100,7 +100,7 @@ def _number(rows: Selection, name: str) -> str:
 
 
 def values(rows: Selection, name: str, most: int) -> tuple[Any, ...]:
-    """Return the column's different values without NULL, the most frequent first, at most `most`."""
+    """Return at most `most` distinct values of the column, without NULL, the most frequent first."""
     column = rows.engine.quote(name)
     expression = rows.engine.exact_text(column) if rows.kinds[name] == "text" else column
     counted = rows.engine.rows(
@@ -108,7 +108,7 @@ def values(rows: Selection, name: str, most: int) -> tuple[Any, ...]:
         f"NULL) AS v GROUP BY v ORDER BY n DESC, v LIMIT {most}"
     )
     found = [(_plain(value), count) for value, count in counted]
-    # The order of equals must not depend on the database's collation.
+    # Ties must not be ordered by the database's collation.
     return tuple(value for value, _ in sorted(found, key=lambda item: (-item[1], item[0])))
 
 

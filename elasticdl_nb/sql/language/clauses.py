@@ -24,11 +24,14 @@ _TAKES = {
     "EVALUATE": ("WITH", "LABEL", "INTO"),
     "EXPLAIN": ("WITH", "USING", "INTO"),
 }
-_NEEDS = {"TRAIN": ("INTO", "the name for the trained model"), "PREDICT": ("USING", "the trained model")}
-# These begin a clause or belong to one, in SQL as well: none is a name unless quoted.
+_NEEDS = {
+    "TRAIN": ("INTO", "a name for the trained model"),
+    "PREDICT": ("USING", "the name of the trained model"),
+}
+# These begin a clause or are part of one, in SQL as well. They are names only in quotes.
 _RESERVED = frozenset({"WITH", "USING", "INTO", "FOR", "TO"})
 _WORDS = {"TRUE": True, "FALSE": False, "NULL": None, "NONE": None}
-# Names of models may be those of images and files: registry/image:tag/Model, my-model.
+# A model's name may be that of an image or file: registry/image:tag/Model, my-model.
 _MODEL = re.compile(r"[^\W\d]\w*(?:(?:[./:]|-(?!-))\w+)*")
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 _DEEPEST = 20
@@ -36,27 +39,27 @@ _Item = TypeVar("_Item")
 
 
 class ClauseError(SqlError):
-    """The text is no such clause; `meant` says that it was probably meant as one, and is no part of a query."""
+    """The text is not a valid clause; `meant` says whether it was probably meant as one, not as part of a query."""
 
     meant = False
 
 
 @dataclass
 class Clause:
-    """What was read: the verb, what follows it, and where the last token ends."""
+    """A clause as read: the verb, what follows it, and where the last token ends."""
 
     verb: str
     subject: Name
     attributes: list[Attribute] = field(default_factory=list)
     columns: list[Columns] = field(default_factory=list)
     names: dict[str, Name] = field(default_factory=dict)
-    """What follows LABEL, USING and INTO."""
+    """The names after LABEL, USING and INTO."""
     clauses: int = 0
     end: int = 0
 
 
 def read_clause(text: str, start: int, dialect: Dialect, parameters: Mapping[str, Any]) -> Clause:
-    """Return the clause whose verb (with or without TO) stands at `start` and that ends with a `;` or the text.
+    """Return the clause whose verb (with or without TO) is at `start`. It ends at a `;` or at the end of the text.
 
     `:name` among its values stands for a parameter. Raises ClauseError.
     """
@@ -64,7 +67,7 @@ def read_clause(text: str, start: int, dialect: Dialect, parameters: Mapping[str
 
 
 def read_name(text: str, start: int, dialect: Dialect, what: str) -> tuple[Name, int]:
-    """Return the model's name that stands at `start`, and its end; raise ClauseError if it is not all there is."""
+    """Return the model's name at `start`, and where it ends; raise ClauseError if anything else follows."""
     reader = _Reader(text, start, dialect, {})
     name = reader.model(what)
     if not reader.at_end():
@@ -74,7 +77,7 @@ def read_name(text: str, start: int, dialect: Dialect, what: str) -> tuple[Name,
 
 @functools.cache
 def _in_clauses(dialect: Dialect) -> Dialect:
-    """What is between double quotes is one token in a clause of any dialect, and brackets are those of lists."""
+    """In clauses, whatever the dialect, text in double quotes is one token and brackets enclose lists."""
     return Dialect(
         "clause", backslashes=True, hash_comments=dialect.hash_comments, nested_comments=dialect.nested_comments
     )
@@ -127,10 +130,10 @@ class _Reader:
             raise self.unexpected(f"{mark!r} after {after}")
 
     def unexpected(self, wanted: str, known: Iterable[str] = ()) -> ClauseError:
-        """Return the error that something else is needed here; `known` are the words that may be misspelled."""
-        found = f"found {self.token.text!r}" if self.token and not self.at_end() else "the statement ends here"
+        """Return the error that something else was expected here; `known` are words that may have been misspelled."""
+        found = f"found {self.token.text!r}" if self.token and not self.at_end() else "but the statement ends here"
         near = did_you_mean(self.token.upper if self.token else "", known)
-        error = self.error(f"{wanted} is needed, {found}" + (f".{near}" if near else ""))
+        error = self.error(f"expected {wanted}, {found}" + (f".{near}" if near else ""))
         error.meant |= bool(near) or self.at_end()
         return error
 
@@ -152,9 +155,9 @@ class _Reader:
         self._advance()
         verb = "EXPLAIN" if token.upper == "ANALYZE" else token.upper
         if verb == "PREDICT":
-            subject = self._dotted("the table and column to predict into, as in PREDICT table.column,")
+            subject = self._dotted("a table and column to predict into, as in PREDICT table.column")
             if len(subject.parts) < 2:
-                raise self.error("a column is needed after the table: PREDICT table.column", subject.position.offset)
+                raise self.error("expected a column after the table: PREDICT table.column", subject.position.offset)
         else:
             subject = self.model(f"a model after {token.upper}")
         clause = Clause(verb, subject)
@@ -163,7 +166,7 @@ class _Reader:
         if verb in _NEEDS and _NEEDS[verb][0] not in clause.names:
             keyword, what = _NEEDS[verb]
             self.sure = True
-            raise self.error(f"{keyword} with {what} is needed after {verb}")
+            raise self.error(f"{verb} requires {keyword} with {what}")
         clause.clauses, clause.end = self.clauses, self.last_end
         return clause
 
@@ -286,14 +289,14 @@ class _Reader:
         if token.upper in _WORDS:
             self._advance()
             return _WORDS[token.upper]
-        return self.model("a value: a number, string, list, true, false, null or name")
+        return self.model("a value (a number, string, list, true, false, null or name)")
 
     def _parameter(self) -> Any:
         colon = self._advance()
         name = self.token.text if self.token and self.token.start == colon.end else ""
         if name not in self.parameters:
             near = did_you_mean(name, self.parameters)
-            raise self.error(f"no parameter :{name} has been given.{near}", colon.start)
+            raise self.error(f"no parameter :{name} was given.{near}", colon.start)
         self._advance()
         return self.parameters[name]
 
@@ -310,7 +313,7 @@ class _Reader:
         except ValueError:
             raise self.error(f"{token.text[:50]!r} is not a number", token.start) from None
         if math.isinf(number):
-            raise self.error(f"{token.text[:50]!r} is too large a number", token.start)
+            raise self.error(f"the number {token.text[:50]!r} is too large", token.start)
         return sign * number
 
 

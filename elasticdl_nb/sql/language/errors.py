@@ -11,9 +11,9 @@ _WIDTH = 100
 
 
 class SqlError(ElasticDLError):
-    """A statement is wrong, or cannot be done; nothing has been changed by it.
+    """A statement is wrong or cannot be carried out; it has changed nothing.
 
-    The message says what is wrong and, where the error has a place, gives line and column, the line, and a caret:
+    The message says what is wrong. If the error has a place, line and column follow, then the line and a caret:
 
         attribute 'hiden_units': no such attribute of regressor.DNN. Did you mean 'hidden_units'?
         line 2, column 6:
@@ -29,15 +29,15 @@ class SqlError(ElasticDLError):
         self.position = position
         self.source = source
         self.near = near
-        """What an engine says of the place: a piece of the query, and how far into it the mistake is."""
+        """What an engine says about the place: a piece of the query, and how far into it the mistake is."""
 
     def at(self, position: Position | None) -> SqlError:
-        """Return the error itself, now at this place if it had none."""
+        """Give the error this place, unless it already has one, and return it."""
         self.position = self.position or position
         return self
 
     def within(self, source: str) -> SqlError:
-        """Return the error itself, its place now shown in `source`, the text that was parsed."""
+        """Make the error show its place in `source`, the text that was parsed, and return it."""
         if self.source:
             return self
         self.source = source
@@ -56,7 +56,7 @@ class SqlError(ElasticDLError):
         return f"{self.problem}\nline {self.position.line}, column {self.position.column}{self._excerpt()}"
 
     def _excerpt(self) -> str:
-        """The line of the place, shortened around it, and a caret below."""
+        """The line with the mistake, shortened around it, and a caret below."""
         assert self.position is not None
         lines = self.source.split("\n")
         if not self.source or self.position.line > len(lines):

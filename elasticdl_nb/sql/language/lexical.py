@@ -1,4 +1,4 @@
-"""How SQL text falls into tokens: just enough of each dialect's quotes and comments to know what is code in it."""
+"""Splits SQL text into tokens. It knows just enough of each dialect's quotes and comments to tell what is code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ESCAPED_NAME = r'"(?:\\.|""|[^"\\])*"'
 
 @dataclass(frozen=True)
 class Token:
-    """A piece of code, neither blank nor comment: `text[start:end]`. An `end` is a semicolon."""
+    """A piece of code, neither blank nor comment: `text[start:end]`. The kind `end` is a semicolon."""
 
     kind: Kind
     text: str
@@ -31,7 +31,7 @@ class Token:
 
     @property
     def upper(self) -> str:
-        """The word in upper case; empty for everything that is no bare word."""
+        """The word in upper case; empty for anything but a bare word."""
         return self.text.upper() if self.kind == "word" else ""
 
 
@@ -40,7 +40,7 @@ class Dialect:
     """How a dialect writes strings, names and comments."""
 
     name: str
-    """As sqlglot calls it."""
+    """The name that sqlglot gives it."""
     backslashes: bool = False
     """A backslash escapes in every string, and double quotes make a string."""
     dollar_quotes: bool = False
@@ -50,7 +50,7 @@ class Dialect:
     hash_comments: bool = False
     """`#` begins a comment, and `--` only before a blank."""
     nested_comments: bool = True
-    """`/*` inside a comment wants a `*/` of its own."""
+    """`/*` inside a comment needs its own `*/`."""
 
     def __post_init__(self) -> None:
         comment = r"\#[^\n]*|--(?=\s|\Z)[^\n]*" if self.hash_comments else r"--[^\n]*"
@@ -76,7 +76,7 @@ class Dialect:
         object.__setattr__(self, "_pattern", re.compile(pattern, re.VERBOSE | re.DOTALL))
 
     def tokens(self, text: str, start: int = 0) -> Iterator[Token]:
-        """Yield the tokens of `text` from `start` on; raise SqlError for a quote or comment that is not closed."""
+        """Yield the tokens of `text` from `start`; raise SqlError for a quote or comment that is not closed."""
         pattern: re.Pattern[str] = self._pattern  # type: ignore[attr-defined]
         while match := pattern.match(text, start):
             # `tag` is the last group of a dollar quote.
@@ -118,7 +118,7 @@ _DIALECTS = {
 
 @dataclass(frozen=True)
 class Placeholder:
-    """A `:name` in SQL that stands for a parameter: `text[start:end]`."""
+    """A `:name` in SQL, at `text[start:end]`, that stands for a parameter."""
 
     name: str
     start: int
@@ -126,9 +126,9 @@ class Placeholder:
 
 
 def placeholders(text: str, dialect: Dialect) -> list[Placeholder]:
-    """Return every `:name` of the text that stands after a blank, an operator or an opening bracket.
+    """Return every `:name` in the text that follows a blank, an operator or an opening bracket.
 
-    So `a::int`, `{'key':value}` and `items[1:last]` have none.
+    So there is none in `a::int`, `{'key':value}` or `items[1:last]`.
     """
     found = []
     colon: Token | None = None
@@ -141,6 +141,6 @@ def placeholders(text: str, dialect: Dialect) -> list[Placeholder]:
 
 
 def dialect_of(name: str) -> Dialect:
-    """Return the dialect that sqlglot or SQLAlchemy calls `name`; one that is not known here is plain SQL."""
+    """Return the dialect that sqlglot or SQLAlchemy calls `name`; an unknown dialect counts as plain SQL."""
     name = _ALIASES.get(name.lower(), name.lower())
     return _DIALECTS.get(name) or Dialect(name)

@@ -1,9 +1,9 @@
 """From the text of a cell or file to its statements.
 
-A statement is plain SQL unless a clause of `clauses` follows a query in it. The text is scanned with the dialect's
-quotes and comments; each verb outside of brackets may begin such a clause, and does where the clause can be read up to
-the statement's end and stands after a query. So a table or alias called `train`, and `TRAIN` in strings, comments and
-subqueries, stay SQL. Whether something is a query is asked of sqlglot.
+A statement is plain SQL unless a query in it is followed by a clause (see `clauses`). The text is scanned with the
+dialect's quotes and comments. Any verb outside brackets may begin a clause. It does if a query comes before it and the
+clause can be read up to the end of the statement. So a table or alias called `train`, and `TRAIN` in strings, comments
+and subqueries, remain SQL. sqlglot decides whether something is a query.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from elasticdl_nb.sql.language.statements import (
 )
 
 _QUERIES = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "PIVOT", "UNPIVOT", "(")
-# Their bodies hold semicolons: CREATE TRIGGER … BEGIN …; …; END.
+# Their bodies contain semicolons: CREATE TRIGGER … BEGIN …; …; END.
 _WITH_BODIES = frozenset({"TRIGGER", "FUNCTION", "PROCEDURE", "EVENT"})
 _WORDS_BEFORE_BODY = 8
 _NOT_END_OF_BODY = frozenset({"IF", "LOOP", "WHILE", "REPEAT"})
 
 
 def parse(text: str, dialect: str = "duckdb", parameters: Mapping[str, Any] | None = None) -> list[Statement]:
-    """Return the statements of `text`, which is in the SQL of `dialect` (sqlglot's or SQLAlchemy's name of it).
+    """Return the statements in `text`, which is SQL of `dialect` (by the name that sqlglot or SQLAlchemy gives it).
 
-    `:name` as a value of a clause is replaced by that parameter; those in queries are left for the engine to bind.
-    Raises SqlError, with its place, for a clause that cannot be read and for quotes and comments that are not closed.
-    Plain SQL is not checked otherwise: that is the engine's part.
+    A `:name` that is a value in a clause is replaced by that parameter; those in queries are left for the engine to
+    bind. Raises SqlError, with its place, for a clause that cannot be read, and for a quote or comment that is not
+    closed. Plain SQL is not checked further: the engine does that.
     """
     try:
         return list(_statements(text, dialect_of(dialect), parameters or {}))
@@ -60,7 +60,7 @@ def _statements(text: str, dialect: Dialect, parameters: Mapping[str, Any]) -> I
 
 @dataclass
 class _Reading:
-    """One statement, as far as it has been read."""
+    """A statement that is being read."""
 
     text: str
     dialect: Dialect
@@ -73,7 +73,7 @@ class _Reading:
     doubts: list[ClauseError] = field(default_factory=list)
 
     def read(self, start: int) -> tuple[Statement | None, int | None]:
-        """Return the statement that begins at `start`, if there is one, and where the next one does."""
+        """Return the statement that begins at `start`, if there is one, and where the next one begins."""
         special = self._special(start)
         if special is not None:
             return special, self._after(special)
@@ -129,14 +129,14 @@ class _Reading:
         return token.upper in VERBS and (previous is None or previous.upper != "TO")
 
     def _clause_at(self, token: Token) -> Statement | None:
-        """Return the statement whose clause begins at `token`, if one does."""
+        """Return the statement whose clause begins at `token`, or None."""
         try:
             clause = read_clause(self.text, token.start, self.dialect, self.parameters)
         except ClauseError as error:
             if error.meant and self._begins_like_query() and self._is_query(self.last_end):
                 self.doubts.append(error)
             return None
-        # Nothing else reads like such a clause: the query may then be one that sqlglot cannot read.
+        # Nothing else looks like such a clause, so this must be a query that sqlglot cannot read.
         certain = token.upper == "TO" or clause.clauses > 0
         if not self._begins_like_query():
             if certain:
@@ -153,14 +153,14 @@ class _Reading:
         return self.first is not None and (self.first.upper or self.first.text) in _QUERIES
 
     def _is_query(self, end: int) -> bool:
-        """Whether the statement is a query, if it ends there."""
+        """Whether the statement up to that point is a query."""
         assert self.first is not None
         return _is_query(self.text[self.first.start : end], self.dialect)
 
     def _refuse(self, token: Token, verb: str) -> None:
         if self.first is None:
-            raise SqlError(f"a query is needed before {verb}: SELECT … {verb} …", Position.of(self.text, token.start))
-        problem = f"{verb} goes after a query; this statement begins with {self.first.text}"
+            raise SqlError(f"{verb} requires a query before it: SELECT … {verb} …", Position.of(self.text, token.start))
+        problem = f"{verb} must follow a query, but this statement begins with {self.first.text}"
         raise SqlError(problem, Position.of(self.text, self.first.start))
 
     # ------------------------------------------------------------ other statements
@@ -174,20 +174,22 @@ class _Reading:
         return Query(text, Position.of(self.text, self.first.start))
 
     def _special(self, start: int) -> Statement | None:
-        """Return the statement about models that begins at `start`, if one does."""
+        """Return the statement about models that begins at `start`, or None."""
         tokens = list(itertools.islice(self.dialect.tokens(self.text, start), 4))
         words = [token.upper for token in tokens]
         if words[:2] == ["SHOW", "MODELS"]:
             if len(tokens) > 2 and tokens[2].kind != "end":
-                raise SqlError("SHOW MODELS stands alone", Position.of(self.text, tokens[2].start))
+                raise SqlError("nothing may follow SHOW MODELS", Position.of(self.text, tokens[2].start))
             return ShowModels(*self._placed(tokens[0].start, tokens[1].end))
-        # `SHOW train` describes a table, in some engines.
+        # In some engines, `SHOW train` describes a table.
         if words[:2] == ["SHOW", "TRAIN"] and len(tokens) > 2 and tokens[2].kind != "end":
-            name, end = read_name(self.text, tokens[1].end, self.dialect, "a trained model")
+            name, end = read_name(self.text, tokens[1].end, self.dialect, "the name of a trained model")
             return ShowTrain(*self._placed(tokens[0].start, end), name)
         if words[:2] == ["DROP", "MODEL"]:
             if_exists = words[2:] == ["IF", "EXISTS"]
-            name, end = read_name(self.text, tokens[3 if if_exists else 1].end, self.dialect, "a trained model")
+            name, end = read_name(
+                self.text, tokens[3 if if_exists else 1].end, self.dialect, "the name of a trained model"
+            )
             return DropModel(*self._placed(tokens[0].start, end), name, if_exists)
         return None
 

@@ -1,6 +1,6 @@
-"""What the statements of the SQL language say, as plain values: `parse` makes them, the session runs them.
+"""The statements of the SQL language as plain values: `parse` makes them, and the session runs them.
 
-A value of WITH or COLUMN is a literal (int, float, str, bool, None, a list of values) or a `Name`.
+A value in WITH or COLUMN is a literal (int, float, str, bool, None, a list of values) or a `Name`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class Position:
     """A place in the text that was parsed."""
 
     offset: int
-    """Characters from the beginning of the text."""
+    """The number of characters before it in the text."""
     line: int
     """From 1."""
     column: int
@@ -30,7 +30,7 @@ class Position:
 class Name:
     """A bare name, dotted or not, that stands for a column, a table, a model or a word such as `relu`.
 
-    `text` is without the quotes of quoted parts; `parts` keeps a dot inside quotes apart from one between parts.
+    `text` has no quotes around quoted parts. In `parts`, a dot inside quotes is distinct from one between parts.
     """
 
     text: str
@@ -57,7 +57,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Function:
-    """`DENSE(a, 10)` in COLUMN: the name in upper case, the arguments values or nested functions."""
+    """`DENSE(a, 10)` in COLUMN: the name in upper case, and arguments that are values or nested functions."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -66,7 +66,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Columns:
-    """One COLUMN clause, for the model's features as a whole or for those it calls `target`."""
+    """A COLUMN clause, for all of the model's features or for those of the input `target`."""
 
     items: tuple[Name | Function, ...]
     target: Name | None
@@ -74,7 +74,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement as written, from its first word to its last, without the semicolon that ends it."""
+    """A statement as written, from its first word to its last, without the closing semicolon."""
 
     text: str
     position: Position
@@ -82,7 +82,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Query(Statement):
-    """SQL that the engine runs as it is."""
+    """SQL that the engine runs unchanged."""
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ class Explain(Statement):
 
 @dataclass(frozen=True)
 class ShowTrain(Statement):
-    """`SHOW TRAIN model`: what is known of a stored model."""
+    """`SHOW TRAIN model`: what is known about a stored model."""
 
     model: Name
 
 
 @dataclass(frozen=True)
 class ShowModels(Statement):
-    """`SHOW MODELS`: the models of the store."""
+    """`SHOW MODELS`: the models in the store."""
 
 
 @dataclass(frozen=True)

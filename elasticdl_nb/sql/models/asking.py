@@ -1,4 +1,4 @@
-"""Asking a stored model: the jobs that predict or evaluate with it, which a statement waits for."""
+"""Uses a stored model: runs the jobs that predict or evaluate with it, and waits for them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from elasticdl_nb.job import Job
 
 _AT_ONCE = 1024
-"""Rows in a batch of a prediction where the statement does not say: more than in training, as nothing is learned."""
+"""Rows in a batch of a prediction, unless the statement says. There are more than in training: nothing is learned."""
 
 
 @dataclass(frozen=True)
 class Asker:
-    """Asks one model; `folder` is for files that are needed until the job has ended.
+    """Uses one model; `folder` is for files that are needed until the job has ended.
 
-    `options` are those of the job; `on_job` gets it as soon as it runs. Interrupting any of these cancels the job.
+    `options` are the job's options, and `on_job` gets the job as soon as it runs. An interrupt cancels the job.
     """
 
     model: StoredModel
@@ -46,7 +46,7 @@ class Asker:
         return self._run("evaluate", rows, **self.options)
 
     def _trained(self) -> str:
-        """Return the path of the model; of a copy whose zoo uses today's code if the model is older than that."""
+        """Return the model's path or, if an earlier version trained it, that of a copy with the current code."""
         record = self.model.record
         if record.version == VERSION or record.own_input:
             return self.model.path
@@ -66,7 +66,7 @@ class Asker:
 
 
 def with_record(model: StoredModel, record: ModelRecord, folder: str) -> StoredModel:
-    """Return a model of the same weights that is made as `record` says, by today's code; its files are in `folder`."""
+    """Return a model with the same weights, made as `record` says by the current code; its files are in `folder`."""
     record = replace(record, version=VERSION)
     message, definition = read_trained_model(model.path)
     made = Path(folder) / "trained" / model.name

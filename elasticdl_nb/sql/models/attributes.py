@@ -1,4 +1,4 @@
-"""What WITH says: arguments of the model, and options of the job."""
+"""Reads WITH: arguments of the model, and options of the job."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHORT = {
     "batch_size": "minibatch_size", "epoch": "num_epochs", "epochs": "num_epochs", "steps": "max_step",
     "eval_steps": "evaluation_steps", "save_checkpoints_steps": "checkpoint_steps",
 }  # fmt: skip
-# What the statement itself says, and what would undo what it says.
+# Options that follow from the statement itself, or would contradict it.
 _OURS = frozenset({
     "model_zoo", "model_def", "params", "data", "validation_data", "data_reader_params", "output", "output_format",
     "overwrite", "trained_model", "input_fn", "dataset_fn", "custom_data_reader", "loss", "optimizer",
@@ -40,25 +40,25 @@ class Attributes:
     metrics: list[str] = field(default_factory=list)
     metrics_position: Position | None = None
     own: dict[str, Any] = field(default_factory=dict)
-    """Values of the keys that the statement's own verb knows, such as `replace`."""
+    """Values of the keys that belong to the statement's verb, such as `replace`."""
 
     def replaces(self) -> bool:
-        """Return whether a table that exists may be replaced; raise SqlError for a value that is not true or false."""
+        """Whether an existing table may be replaced; raises SqlError if the value is not true or false."""
         value = self.own.get("replace", False)
         if not isinstance(value, bool):
-            raise SqlError(f"replace: {value!r} is not valid: true or false is needed")
+            raise SqlError(f"replace: {value!r} is not valid: expected true or false")
         return value
 
 
 def plain(value: Any) -> Any:
-    """Return a value with bare names as text."""
+    """Return a value in which bare names have become text."""
     if isinstance(value, Name):
         return value.text
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 def job_options(kind: JobKind) -> list[str]:
-    """Return the options that `train.*` and `engine.*` may give, in short and in full."""
+    """Return the options that `train.*` and `engine.*` accept, by short and full names."""
     names = [name for option in options(kind) if option.name not in _OURS for name in option.names(kind)]
     return [*names, *(short for short, name in _SHORT.items() if name in names)]
 
@@ -77,7 +77,7 @@ def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> l
 def read_attributes(
     given: Sequence[Attribute], kind: JobKind, model: Model | None = None, own: Sequence[str] = ()
 ) -> Attributes:
-    """Sort attributes; raise SqlError at the place of one that is unknown or has a value that is not valid."""
+    """Sort attributes; raise SqlError, with its place, for one that is unknown or has a value that is not valid."""
     read = Attributes()
     for attribute in given:
         _read(read, attribute, kind, model, own)
@@ -108,7 +108,7 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
 
 
 def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, model: Model) -> bool:
-    """Take what is about the optimizer or the loss; return whether it was."""
+    """Take an attribute about the optimizer or the loss; return whether it was one."""
     prefix, dot, name = key.partition(".")
     if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
         prefix, dot = name, ""  # as SQLFlow writes it
@@ -117,7 +117,7 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
         known = keras_names.OPTIMIZERS if prefix == "optimizer" else keras_names.LOSSES
         if dot and prefix == "optimizer" and name not in keras_names.OPTIMIZER_ARGUMENTS:
             near = did_you_mean(name, keras_names.OPTIMIZER_ARGUMENTS)
-            raise SqlError(f"attribute {key!r}: Keras' optimizers take no {name!r}.{near}", attribute.position)
+            raise SqlError(f"attribute {key!r}: no Keras optimizer takes {name!r}.{near}", attribute.position)
         if dot:
             chosen = replace(chosen, arguments={**chosen.arguments, name: value})
         elif value not in known and value.lower() not in known:
@@ -134,7 +134,7 @@ def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str
     known = job_options(kind)
     if name not in known:
         near = did_you_mean(name, known)
-        raise SqlError(f"attribute {attribute.key!r}: a job has no such option.{near}", attribute.position)
+        raise SqlError(f"attribute {attribute.key!r}: jobs have no such option.{near}", attribute.position)
     full = _SHORT.get(name, name)
     option = find_option(kind, full)
     if option.name in read.job:
@@ -170,7 +170,7 @@ def _argument(
 
 
 def check_job(kind: JobKind, job: dict[str, Any], **needed: Any) -> None:
-    """Raise SqlError if the options do not fit each other."""
+    """Raise SqlError if the options contradict each other."""
     try:
         JobSpec.create(kind, **needed, **job)
     except OptionError as error:

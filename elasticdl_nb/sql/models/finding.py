@@ -1,4 +1,4 @@
-"""Models by name: the pre-built ones, and classes that are defined where the statement runs."""
+"""Finds models by name: built-in ones, and classes that are defined where the statement runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LINEAR, DEEP, FIELDS = "linear_feature_columns", "dnn_feature_columns", "field_f
 class Model:
     """A model that TRAIN may name.
 
-    `targets` are its inputs ("" alone for a single one). A model that reads the query's columns itself, by an input
-    function of its own, has no features; `model_def` names it to the job, and `value` is the object to capture if its
-    source has to be.
+    `targets` are its inputs (only "" if it has a single one). A model that reads the query's columns itself, with its
+    own input function, has no features. `model_def` is its name for the job, and `value` is the object to capture if
+    its source must be captured.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Model:
     hidden: tuple[str, ...] = ()
 
     def arguments(self) -> Arguments:
-        """Return the arguments that WITH may give to the constructor."""
+        """Return the arguments of the constructor that WITH may give."""
         if self.value is not None:
             found = _signature(self.value)
         else:
@@ -70,7 +70,7 @@ PREBUILT: Mapping[str, Model] = {model.name: model for model in (*_TABLES, *_OWN
 
 
 def find_model(name: Name, namespace: Mapping[str, Any]) -> Model:
-    """Return the model of that name, a pre-built one or a class in `namespace`; raise SqlError with the near ones.
+    """Return the model of that name, built in or a class in `namespace`; else raise SqlError with similar names.
 
     The name is looked up, never evaluated.
     """
@@ -94,7 +94,7 @@ def model_names(namespace: Mapping[str, Any]) -> list[str]:
 
 
 def is_model_class(value: Any) -> bool:
-    """Whether the value is a class that derives from keras.Model; Keras is not loaded to find out."""
+    """Whether the value is a class that derives from keras.Model; finding out does not load Keras."""
     return inspect.isclass(value) and any(
         base.__name__ == "Model" and base.__module__.startswith("keras.") for base in value.__mro__[1:]
     )

@@ -1,4 +1,4 @@
-"""The metrics that a statement names, and what they need."""
+"""The metrics that a statement names, and what they require."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from elasticdl_nb.sql.language.statements import Position
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 
 ACCURACY = "accuracy"
-"""The share of rows whose class is found, whatever the form of the model's outputs."""
+"""The share of rows whose class is predicted correctly, whatever the form of the model's outputs."""
 
 
 def read_metrics(value: Any, place: Position | None) -> list[str]:
-    """Return names of Keras metrics, given in a list or with commas; raises SqlError for an unknown one."""
+    """Return names of Keras metrics, given as a list or separated by commas; raise SqlError for an unknown one."""
     names = [str(name).strip() for name in (value if isinstance(value, list) else str(value).split(","))]
     names = [ACCURACY if name.lower() in (ACCURACY, "acc") else name for name in names]
     for name in names:
@@ -26,12 +26,12 @@ def read_metrics(value: Any, place: Position | None) -> list[str]:
 
 
 def check_metrics(names: Sequence[str], place: Position | None, record: ModelRecord) -> None:
-    """Raise SqlError for a metric that the model of this record cannot have."""
+    """Raise SqlError for a metric that does not suit the model of this record."""
     if record.own_input:
         if ACCURACY in names:
             raise SqlError(
-                f"what {ACCURACY} means depends on how this model reads the label; name binary_accuracy, "
-                "categorical_accuracy or sparse_categorical_accuracy", place,
+                f"the meaning of {ACCURACY} depends on how this model reads the label; use binary_accuracy, "
+                "categorical_accuracy or sparse_categorical_accuracy instead", place,
             )  # fmt: skip
         return
     label = record.label
@@ -41,11 +41,11 @@ def check_metrics(names: Sequence[str], place: Position | None, record: ModelRec
         is_binary = name in METRICS_OF_TWO_CLASSES
         needs_classes = is_binary or name in METRICS_OF_ONE_HOT or name == ACCURACY or "parse" in name
         if needs_classes and label.task == "regression":
-            raise SqlError(f"{name} is for models that predict a class, and this one predicts a number", place)
+            raise SqlError(f"{name} is for models that predict a class, but this one predicts a number", place)
         if is_binary and classes > 2:
-            raise SqlError(f"{name} is for two classes, and the label has {classes}", place)
+            raise SqlError(f"{name} is for two classes, but the label has {classes}", place)
 
 
 def metrics_option(names: Sequence[str]) -> dict[str, str]:
-    """Return the option of the job that says so."""
+    """Return the job's option that names these metrics."""
     return {"eval_metrics_fn": ",".join(names)} if names else {}

@@ -1,4 +1,4 @@
-"""What the outputs of a trained model mean: numbers, or the classes that they stand for."""
+"""The meaning of a trained model's outputs: numbers, or the classes that they stand for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROWS_AT_ONCE = 65_536
 
 
 def value_kind(label: Label | None) -> str:
-    """Return the kind of what a model of this label predicts: integer, float, boolean or text."""
+    """Return the kind of value that a model with this label predicts: integer, float, boolean or text."""
     classes = _classes(label)
     if classes is None:
         return "float"
@@ -29,9 +29,9 @@ def value_kind(label: Label | None) -> str:
 
 
 def decoder(label: Label | None) -> Callable[[Outputs], Sequence[Any]]:
-    """Return what turns outputs, [n] or [n, k], into values for a column: numbers, or the classes they stand for.
+    """Return a function from outputs, [n] or [n, k], to values for a column: numbers, or the classes they stand for.
 
-    Of several outputs without known classes, the number of the greatest is the prediction.
+    If there are several outputs but no known classes, the prediction is the number of the greatest output.
     """
     classes = _classes(label)
     kind = value_kind(label)
@@ -40,7 +40,7 @@ def decoder(label: Label | None) -> Callable[[Outputs], Sequence[Any]]:
         if classes is None:
             numbers = outputs if outputs.ndim == 1 else outputs.argmax(axis=-1)
             return list(numbers.astype(float))
-        # WITH may have asked for more classes than the label has values.
+        # WITH may have asked for more classes than the label had values.
         found = [classes[place] if place < len(classes) else None for place in chosen(outputs).tolist()]
         return [None if value is None else bool(value) for value in found] if kind == "boolean" else found
 
@@ -48,17 +48,17 @@ def decoder(label: Label | None) -> Callable[[Outputs], Sequence[Any]]:
 
 
 def chosen(outputs: Outputs) -> Outputs:
-    """Return the number of the class that each output, [n] or [n, k], stands for."""
+    """Return the class number that each output, [n] or [n, k], stands for."""
     return (outputs > 0.5).astype(int) if outputs.ndim == 1 else outputs.argmax(axis=-1)
 
 
 def _classes(label: Label | None) -> tuple[Any, ...] | None:
-    """Return the values that a prediction may have; None where it is a number."""
+    """Return the values that a prediction may have; None if it is a number."""
     return None if label is None or label.task == "probability" else label.classes
 
 
 def read_outputs(path: str) -> Iterator[Outputs]:
-    """Yield the outputs that a prediction job wrote, [n] or [n, k], some rows at a time and in the rows' order."""
+    """Yield the outputs that a prediction job wrote, [n] or [n, k], some rows at a time, in the order of the rows."""
     file = pq.ParquetFile(path)
     names = file.schema_arrow.names
     if len(names) > 1:

@@ -1,4 +1,4 @@
-"""The model store: trained models by name, each the directory that its training job wrote, with how it was made."""
+"""The model store: trained models by name. Each is the directory that its training job wrote, with its record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A trained model: its name, its directory's path or URL, what training left, and how it was made."""
+    """A trained model: its name, the path or URL of its directory, what training left there, and how it was made."""
 
     name: str
     path: str
@@ -40,7 +40,7 @@ class StoredModel:
         return datetime.datetime.fromtimestamp(self.message.created_at).astimezone()
 
     def facts(self) -> pa.Table:
-        """Return what is known of the model, a fact a row."""
+        """Return what is known about the model, one fact per row."""
         facts = [
             ("model", self.record.model),
             ("statement", self.record.statement),
@@ -60,7 +60,7 @@ class ModelStore:
     """Trained models in the directories below a path or fsspec URL."""
 
     def __init__(self, path: str | None = None) -> None:
-        """Raise OptionError("store", …) for a URL that cannot be reached or a path that is a file."""
+        """Raises OptionError("store", …) for a URL that cannot be reached or a path that is a file."""
         given = os.fspath(path or "") or os.fspath(jobs_root().parent / "models")
         self.path = files.plain(given).rstrip("/")
         self._fs, self._root = files.file_system(self.path, "store")
@@ -78,10 +78,10 @@ class ModelStore:
         return [name for name in names if _NAME.fullmatch(name) and not name.endswith((".partial", ".old"))]
 
     def location(self, name: Name) -> str:
-        """Return where the model of that name is or will be; raise SqlError for a name that a directory cannot have."""
+        """Return where the model of that name is, or would be; raise SqlError if no directory can have that name."""
         if not _NAME.fullmatch(name.text):
             raise SqlError(
-                f"{name.text!r} cannot be the name of a stored model: letters, digits, '_', '-' and '.' can",
+                f"{name.text!r} cannot be the name of a stored model; use letters, digits, '_', '-' and '.'",
                 name.position,
             )
         return f"{self.path}/{name.text}"
@@ -113,11 +113,11 @@ class ModelStore:
         try:
             record = read_record(self._fs.cat_file(f"{root}/{message.model_zoo}/{RECORD_FILE}"))
         except FileNotFoundError:
-            raise SqlError(f"{self.path}/{name} was not trained in SQL; it can be used in Python only") from None
+            raise SqlError(f"{self.path}/{name} was not trained in SQL; it can only be used in Python") from None
         return StoredModel(name, f"{self.path}/{name}", message, record)
 
     def table(self) -> pa.Table:
-        """Return the models that were trained in SQL, a model a row; of one that cannot be used, why."""
+        """Return the models that were trained in SQL, one per row. A model that cannot be used has the reason."""
         rows: list[tuple[str, str, str, datetime.datetime | None, str]] = []
         for name in self.names():
             try:
@@ -136,12 +136,12 @@ class ModelStore:
         return pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=names)
 
     def drop(self, name: Name, *, missing_ok: bool = False) -> str:
-        """Delete a model and return what was done; raise SqlError if there is none, unless that does not matter."""
+        """Delete a model and return a message; raise SqlError if there is none, unless `missing_ok`."""
         if missing_ok and not self.has(name):
             return f"there was no model {name.text}"
         if not self.has(name):
             self.find(name)
-        # The message first: without it the rest is no model, should this be interrupted.
+        # The message comes first: without it, what an interrupt leaves is not taken for a model.
         self._fs.rm_file(f"{self._root}/{name.text}/{MESSAGE}")
         self._fs.rm(f"{self._root}/{name.text}", recursive=True)
         return f"dropped model {name.text}"

@@ -1,4 +1,4 @@
-"""The model zoo of a model that is trained in SQL: the code of the model, its record, and a module that joins them."""
+"""The model zoo of a model trained in SQL: the model's code, its record, and a module that connects the two."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.record.recordjson import RECORD_FILE, record_text
 
 MODULE = "sql_model"
-_GENERATED = f'''"""The model of a SQL statement, by its record in {RECORD_FILE}, beside this file."""
+_GENERATED = f'''"""The model of a SQL statement, made from its record in {RECORD_FILE}, beside this file."""
 
 from pathlib import Path
 
@@ -35,9 +35,9 @@ def __getattr__(name):
 
 
 def code_place(model: Model) -> tuple[str, str]:
-    """Return the module of the zoo that has the model's code, and the name there.
+    """Return the zoo's module that contains the model's code, and the model's name in it.
 
-    Raises OptionError for a class whose code a zoo cannot have.
+    Raises OptionError for a class whose code cannot be put into a zoo.
     """
     if model.value is None:
         return model.module, model.class_name
@@ -46,7 +46,7 @@ def code_place(model: Model) -> tuple[str, str]:
 
 
 def write_zoo(model: Model, record: ModelRecord, folder: Path) -> None:
-    """Write the model's code, and how the model is made."""
+    """Write the model's code and its record."""
     if model.value is None:
         copy_built_in(folder)
     else:
@@ -55,7 +55,7 @@ def write_zoo(model: Model, record: ModelRecord, folder: Path) -> None:
 
 
 def class_files(model: Model) -> dict[str, str]:
-    """Return the files of a model that is defined where the statement runs; none for a pre-built one."""
+    """Return the files of a model that is defined where the statement runs; none for a built-in one."""
     if model.value is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
@@ -70,7 +70,7 @@ def copy_built_in(folder: Path) -> None:
 
 
 def write_record(folder: Path, record: ModelRecord) -> None:
-    """Write how a model is made, and the module that makes it so."""
+    """Write a model's record, and the module that makes the model from it."""
     (folder / f"{MODULE}.py").write_text(_GENERATED)
     (folder / RECORD_FILE).write_text(record_text(record))
 

@@ -50,14 +50,14 @@ class SQLFlowServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Run(self, request, context):
-        """Runs a program of one or more statements and streams what they give.
+        """Runs a program of one or more statements and streams its responses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Fetch(self, request, context):
-        """Gives what a program that runs in the background has given since the last call.
+        """Returns the responses of a program in the background since the last call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

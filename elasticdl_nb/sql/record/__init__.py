@@ -1,7 +1,7 @@
-"""What is kept with a model that was trained in SQL: plain typed values, and how they are written to JSON and read.
+"""What is kept with a model trained in SQL: plain typed values, and how they are written to JSON and read.
 
 `modelrecord` is the record and `featurerecord` the features in it; `recordjson` and `featurejson` write and read them,
 with `jsonfields` for single members.
-The client writes a record and workers read it, so this room uses the standard library and the error classes only: no
-database, no TensorFlow, no other room of `elasticdl_nb.sql`.
+The client writes a record and workers read it, so this folder uses only the standard library and the error classes: no
+database, no TensorFlow, and no other folder of `elasticdl_nb.sql`.
 """

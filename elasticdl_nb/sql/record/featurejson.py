@@ -22,7 +22,7 @@ def feature_to_json(feature: Feature) -> dict[str, Any]:
 
 
 def feature_from_json(value: Any, where: str) -> Feature:
-    """Return the feature that `feature_to_json` gave these values for; raise RecordError."""
+    """Return the feature from the values that `feature_to_json` gave; raise RecordError if they are not valid."""
     fields = Fields(value, where)
     kind = fields.text("kind")
     feature: Feature
@@ -36,9 +36,9 @@ def feature_from_json(value: Any, where: str) -> Feature:
             _source_from_json(fields.any("source"), f"{where}.source"), fields.text("output"),
             fields.whole("dimension"), fields.text("combiner"),
         )  # fmt: skip
-        fields.optional("size", int)  # records of version 1 say it, too; it follows from the source
+        fields.optional("size", int)  # records of version 1 have it, but it follows from the source
     else:
-        raise RecordError(f"{where}.kind: number or category is needed, not {kind!r}")
+        raise RecordError(f"{where}.kind: expected number or category, not {kind!r}")
     fields.end()
     return feature
 
@@ -70,4 +70,4 @@ def _ids(name: str, where: str) -> Ids:
     match name:
         case "vocabulary" | "identity" | "hash" | "bucket" | "cross":
             return name
-    raise RecordError(f"{where}.ids: {name!r} is none of vocabulary, identity, hash, bucket and cross")
+    raise RecordError(f"{where}.ids: {name!r} is not one of vocabulary, identity, hash, bucket and cross")

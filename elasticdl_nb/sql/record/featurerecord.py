@@ -1,4 +1,4 @@
-"""Features: what a model gets to see of each column.
+"""Features: what a model sees of each column.
 
 Every feature is a `Number` or a `Category`. A missing number counts as the mean. A category's `Source` gives each row
 one id, or several if it has a `delimiter`, weighted if it has a `pair_delimiter`:
@@ -7,7 +7,7 @@ one id, or several if it has a `delimiter`, weighted if it has a `pair_delimiter
 |---|---|
 | vocabulary | 0 for a missing value, 1 for an unseen one, then the `terms` |
 | identity, hash | below `buckets`; `buckets` for a missing or impossible value |
-| bucket | which of the ranges between `boundaries`; one more for a missing value |
+| bucket | the range between `boundaries` that the value is in; one more id for a missing value |
 | cross | the ids of `sources` together, hashed to below `buckets` |
 """
 
@@ -22,7 +22,7 @@ Ids = Literal["vocabulary", "identity", "hash", "bucket", "cross"]
 
 @dataclass(frozen=True)
 class Number:
-    """A number, or `size` of them listed in a text with `delimiter` between them; standardized.
+    """A standardized number, or `size` of them in a text, separated by `delimiter`.
 
     `part` is a part of a date: time, month, day, weekday or hour.
     """
@@ -46,7 +46,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the ids of a category come from. `terms` are None as long as the database has not been asked for them."""
+    """Where the ids of a category come from. `terms` is None until the database has been asked for them."""
 
     ids: Ids
     column: str = ""
@@ -76,7 +76,7 @@ class Source:
         return [source.column for source in self.all()]
 
     def changed(self, change: Callable[[Source], Source]) -> Source:
-        """Return the source with `change` made to it and to those inside it."""
+        """Return the source with `change` applied to it and to the sources inside it."""
         return change(replace(self, sources=tuple(inner.changed(change) for inner in self.sources)))
 
     def describe(self) -> str:
@@ -94,9 +94,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Category:
-    """Ids as an `embedding` of so many dimensions or as an `indicator` (one-hot, or counts where a row has several).
+    """Ids, as an `embedding` with `dimension` numbers or as an `indicator` (one-hot, or counts if a row has several).
 
-    `combiner` (sum, mean, sqrtn) makes one vector of several.
+    `combiner` (sum, mean, sqrtn) combines several vectors into one.
     """
 
     source: Source
@@ -123,5 +123,5 @@ Feature = Number | Category
 
 
 def columns_of(features: Iterable[Feature]) -> list[str]:
-    """Return the columns that these features are made of, each once."""
+    """Return the columns that these features are made of, without repetition."""
     return list(dict.fromkeys(column for feature in features for column in feature.columns()))

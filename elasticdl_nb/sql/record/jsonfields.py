@@ -1,4 +1,4 @@
-"""Reading JSON objects member by member, with a sentence for whatever is missing, unknown or of another type."""
+"""Reads JSON objects member by member, with a clear error for one that is missing, unknown or of the wrong type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _Item = TypeVar("_Item")
 
 
 class RecordError(ElasticDLError):
-    """The record of a model that was trained in SQL cannot be used; says why."""
+    """The record of a model trained in SQL cannot be used; the message says why."""
 
 
 class Fields:
@@ -22,12 +22,12 @@ class Fields:
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
-            raise RecordError(f"{where}: an object is needed, not {_shown(value)}")
+            raise RecordError(f"{where}: expected an object, not {_shown(value)}")
         self._left = dict(value)
         self._where = where
 
     def end(self) -> None:
-        """Raise RecordError if a member is left that nobody has taken."""
+        """Raise RecordError if a member has not been taken."""
         if self._left:
             raise RecordError(f"{self._where} has an unknown member {next(iter(self._left))!r}")
 
@@ -50,14 +50,14 @@ class Fields:
         """Take true or false."""
         value = self.any(name)
         if not isinstance(value, bool):
-            raise RecordError(f"{self._of(name)}: true or false is needed, not {_shown(value)}")
+            raise RecordError(f"{self._of(name)}: expected true or false, not {_shown(value)}")
         return value
 
     def whole(self, name: str) -> int:
         """Take a whole number."""
         value = self.any(name)
         if not isinstance(value, int) or isinstance(value, bool):
-            raise RecordError(f"{self._of(name)}: a whole number is needed, not {_shown(value)}")
+            raise RecordError(f"{self._of(name)}: expected a whole number, not {_shown(value)}")
         return value
 
     def number(self, name: str) -> float:
@@ -65,10 +65,10 @@ class Fields:
         return as_number(self.any(name), self._of(name))
 
     def object(self, name: str) -> dict[str, Any]:
-        """Take an object as it is."""
+        """Take an object unchanged."""
         value = self.any(name)
         if not isinstance(value, dict):
-            raise RecordError(f"{self._of(name)}: an object is needed, not {_shown(value)}")
+            raise RecordError(f"{self._of(name)}: expected an object, not {_shown(value)}")
         return value
 
     def list(self, name: str, read: Callable[[Any, str], _Item]) -> tuple[_Item, ...]:
@@ -80,23 +80,23 @@ class Fields:
 
 
 def as_text(value: Any, where: str) -> str:
-    """Return the value if it is a text; raise RecordError."""
+    """Return the value if it is a text; otherwise raise RecordError."""
     if not isinstance(value, str):
-        raise RecordError(f"{where}: a text is needed, not {_shown(value)}")
+        raise RecordError(f"{where}: expected a text, not {_shown(value)}")
     return value
 
 
 def as_number(value: Any, where: str) -> float:
-    """Return the value if it is a number; raise RecordError."""
+    """Return the value if it is a number; otherwise raise RecordError."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise RecordError(f"{where}: a number is needed, not {_shown(value)}")
+        raise RecordError(f"{where}: expected a number, not {_shown(value)}")
     return float(value)
 
 
 def as_list(value: Any, where: str, read: Callable[[Any, str], _Item]) -> tuple[_Item, ...]:
-    """Return the items of a list, each read by `read(item, where)`; raise RecordError."""
+    """Return the items of a list, each read by `read(item, where)`; raise RecordError if the value is not a list."""
     if not isinstance(value, (list, tuple)):
-        raise RecordError(f"{where}: a list is needed, not {_shown(value)}")
+        raise RecordError(f"{where}: expected a list, not {_shown(value)}")
     return tuple(read(item, f"{where}[{place}]") for place, item in enumerate(value))
 
 

@@ -1,4 +1,4 @@
-"""The record of a model that was trained in SQL: how it was made, and what its own code needs to know.
+"""The record of a model trained in SQL: how it was made, and what its code needs to know.
 
 It is kept in a file of the model's zoo: see `recordjson`.
 """
@@ -12,17 +12,17 @@ from typing import Any, Literal
 from elasticdl_nb.sql.record.featurerecord import Category, Feature, Source, columns_of
 
 VERSION = 2
-"""The version of records today. With version 1 the code that reads a record was copied into the model's zoo; since
-version 2 that code is `elasticdl_nb.sql.zoo`.
+"""The current version of records. With version 1, the code that reads a record was copied into the model's zoo. Since
+version 2, that code is `elasticdl_nb.sql.zoo`.
 """
 
 Task = Literal["regression", "classification", "probability", ""]
-"""What the label is: a number, one of several classes, one of two; or whatever the model's own loss makes of it."""
+"""What the label is: a number, one of several classes, one of two classes, or whatever the model's own loss takes."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An optimizer or loss by Keras' name, or the model's own if there is no name, with arguments."""
+    """An optimizer or loss by its Keras name, or the model's own if there is no name, with its arguments."""
 
     name: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -30,9 +30,9 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Label:
-    """The label: its column, of which kind that is, and how the model sees it.
+    """The label: its column, the column's kind, and how the model sees it.
 
-    `classes` are the values that the model tells apart, in the order of their numbers; `scale` is the mean and the
+    `classes` are the values that the model distinguishes, in the order of their numbers. `scale` is the mean and
     deviation of a label that is a number.
     """
 
@@ -45,7 +45,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Attributions:
-    """What integrated gradients are to be taken of, and in how many steps."""
+    """The columns to compute integrated gradients for, and the number of steps."""
 
     columns: tuple[str, ...]
     steps: int
@@ -53,12 +53,12 @@ class Attributions:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """See the module. `model` is the name that the statement gave, `module` and `class_name` say where its code is.
+    """See the module. `model` is the name that the statement gave; `module` and `class_name` say where its code is.
 
-    `kinds` are those of the training query's columns, `features` those of each of the model's inputs ("" if it has but
-    one); a model that reads the query's columns itself (`own_input`) has neither features nor a label. `initial` is the
-    path of the model that this one goes on from, `described` the features in words. `params` and `job` are the values
-    of WITH: arguments of the model, and options of the job.
+    `kinds` has the kind of each column of the training query, and `features` the features of each of the model's inputs
+    ("" if it has only one). A model that reads the query's columns itself (`own_input`) has neither features nor a
+    label. `initial` is the path of the model that this one continues from, and `described` the features in words.
+    `params` and `job` are the values of WITH: arguments of the model, and options of the job.
     """
 
     statement: str
@@ -89,7 +89,7 @@ class ModelRecord:
         return [source for item in features if isinstance(item, Category) for source in item.source.all()]
 
     def with_sources(self, change: Callable[[Source], Source]) -> ModelRecord:
-        """Return the record with `change` made to every source of ids."""
+        """Return the record with `change` applied to every source of ids."""
 
         def changed(feature: Feature) -> Feature:
             return replace(feature, source=feature.source.changed(change)) if isinstance(feature, Category) else feature

@@ -1,4 +1,4 @@
-"""A record as JSON values, and the file that it is kept in."""
+"""A record as JSON values, and the file that contains it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECORD_FILE = "sql_model.json"
 
 
 def read_record(text: str | bytes) -> ModelRecord:
-    """Return the record that the text of a file holds; raise RecordError if it is damaged or of an unknown version."""
+    """Return the record in a file's text; raise RecordError if it is damaged or has an unknown version."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -35,7 +35,7 @@ def record_from_json(value: Any) -> ModelRecord:
     version = fields.any("version")
     if not isinstance(version, int) or not 1 <= version <= VERSION:
         raise RecordError(
-            f"{RECORD_FILE} is of version {version!r}, and this elasticdl_nb knows versions 1 to {VERSION}; "
+            f"{RECORD_FILE} has version {version!r}, but this elasticdl_nb reads versions 1 to {VERSION}; "
             "install the elasticdl_nb that the model was trained with, or train the model again"
         )
     record = ModelRecord(
@@ -59,7 +59,7 @@ def record_from_json(value: Any) -> ModelRecord:
 
 
 def record_to_json(record: ModelRecord) -> dict[str, Any]:
-    """Return the record as JSON values, always of today's version."""
+    """Return the record as JSON values, always in the current version."""
     label, asked = record.label, record.attributions
     return {
         "version": VERSION, "statement": record.statement, "model": record.model, "own_input": record.own_input,
@@ -99,7 +99,7 @@ def _label(value: Any) -> Label:
 def _scale(value: Any) -> tuple[float, float]:
     numbers = as_list(value, "label.scale", as_number)
     if len(numbers) != 2:
-        raise RecordError(f"label.scale: a mean and a deviation are needed, not {value!r}")
+        raise RecordError(f"label.scale: expected a mean and a deviation, not {value!r}")
     return numbers[0], numbers[1]
 
 
@@ -107,7 +107,7 @@ def _task(name: str) -> Task:
     match name:
         case "regression" | "classification" | "probability" | "":
             return name
-    raise RecordError(f"label.task: {name!r} is none of regression, classification and probability")
+    raise RecordError(f"label.task: {name!r} is not one of regression, classification and probability")
 
 
 def _attributions(value: Any) -> Attributions:

@@ -1,5 +1,5 @@
 """The server that speaks SQLFlow's gRPC service, `sql.protocol`.
 
-`service` answers calls, `programs` runs the statements that they bring in sessions of their own, and `encoding` makes
-SQLFlow's messages of results. What statements mean is the session's business.
+`service` answers calls, `programs` runs their statements, each program in its own session, and `encoding` turns results
+into SQLFlow's messages. The session decides what statements mean.
 """

@@ -1,4 +1,4 @@
-"""From results to the messages that SQLFlow's clients understand."""
+"""Turns results into the messages that SQLFlow's clients understand."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def message(text: str) -> pb.Response:
 
 
 def end_of(sql: str, seconds: float) -> pb.Response:
-    """Return what says that one of several statements is done."""
+    """Return the message that one of several statements is done."""
     return pb.Response(eoe=pb.EndOfExecution(sql=sql, spent_time_seconds=int(seconds)))
 
 
 def responses(result: Result, *, spoken: bool) -> Iterator[pb.Response]:
-    """Yield what a statement gave; `spoken` says that messages of the same statement have been sent before.
+    """Yield a statement's responses; `spoken` says whether messages of the same statement have already been sent.
 
-    Clients take what follows a first message for messages, and what follows a head for rows: a statement gives one or
-    the other.
+    After a first message, clients expect only messages, and after a head only rows. So a statement sends one or the
+    other.
     """
     if result.table is not None and not spoken and not result.plot and result.job is None:
         yield from _rows(result.table)
@@ -45,7 +45,7 @@ def responses(result: Result, *, spoken: bool) -> Iterator[pb.Response]:
         yield message(text_table(result.table))
     if result.plot:
         picture = base64.b64encode(result.plot.encode()).decode()
-        # Clients take a line with a <div> for HTML.
+        # Clients treat a line with a <div> as HTML.
         yield message(f'<div align="center"><img src="data:image/svg+xml;base64,{picture}"></div>')
     if result.table is None and not result.messages and not spoken:
         yield message("Done.")
@@ -71,7 +71,7 @@ def _packed(value: Message) -> any_pb2.Any:
 
 
 def _encoder(kind: pa.DataType) -> _Encode:
-    """Return what turns a column's values into messages."""
+    """Return a function that turns a column's values into messages."""
     for applies, encode in _ENCODERS:
         if applies(kind):
             return encode
@@ -88,7 +88,7 @@ def _instant(value: datetime.datetime | datetime.date) -> Message:
     if not isinstance(value, datetime.datetime):
         value = datetime.datetime.combine(value, datetime.time())
     stamp = timestamp_pb2.Timestamp()
-    stamp.FromDatetime(value)  # what has no zone is taken for UTC
+    stamp.FromDatetime(value)  # a value without a zone counts as UTC
     return stamp
 
 

@@ -1,4 +1,4 @@
-"""Programs of statements that a server runs, while somebody listens or in the background."""
+"""Programs (lists of statements) that a server runs while a client listens, or in the background."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ OpenSession = Callable[[], Session]
 
 
 class Program:
-    """One program: statements that are run in a thread of their own, giving responses on the way.
+    """One program: statements that run in a thread of their own and produce responses.
 
-    `emit` gets the responses, in that thread, and may take its time. `error` is what the program ended with.
+    `emit` gets the responses, in that thread, and may block. `error` is the error that the program ended with.
     """
 
     def __init__(self, open_session: OpenSession, sql: str, emit: Callable[[pb.Response], None]) -> None:
@@ -39,11 +39,11 @@ class Program:
         self._thread = threading.Thread(target=self._run, name="sqlflow-program", daemon=True)
 
     def start(self) -> None:
-        """Begin; returns at once."""
+        """Start the program, and return at once."""
         self._thread.start()
 
     def cancel(self, reason: str) -> None:
-        """End the program, and the job that it waits for."""
+        """End the program and the job that it is waiting for."""
         self._cancelled.set()
         if self._job is not None and not self.ended.is_set():
             self._job.request_cancel(reason)
@@ -52,7 +52,7 @@ class Program:
         try:
             with self._open() as session:
                 self._run_in(session)
-        except Exception as error:  # whatever it is, it is told to whoever called
+        except Exception as error:  # any error is reported to the caller
             self.error = error
         finally:
             self.ended.set()
@@ -76,11 +76,11 @@ class Program:
 
     def _give(self, response: pb.Response) -> None:
         if self._cancelled.is_set():
-            raise JobCancelled("nobody listens any more")
+            raise JobCancelled("no client is listening any more")
         self._emit(response)
 
     def _follow(self, job: Job, say: Callable[[str], None]) -> None:
-        """Tell how the job goes until it is over."""
+        """Report the job's progress until it has ended."""
         self._job = job
         lines = PlainLines()
 
@@ -92,14 +92,14 @@ class Program:
             job.wait(progress=tell)
         except JobCancelled:
             if self._cancelled.is_set():
-                job.request_cancel("nobody listens any more")
+                job.request_cancel("no client is listening any more")
             raise
         finally:
             self._job = None
 
 
 class Listened:
-    """A program whose responses are read while it runs; it waits for its reader when that is slow."""
+    """A program whose responses are read while it runs. If the reader is slow, the program waits."""
 
     def __init__(self, open_session: OpenSession, sql: str) -> None:
         self._waiting: queue.Queue[pb.Response] = queue.Queue(_WAITING_RESPONSES)
@@ -116,7 +116,7 @@ class Listened:
                 continue
 
     def responses(self) -> Iterator[pb.Response]:
-        """Yield the program's responses until it ends; raise what it ended with."""
+        """Yield the program's responses until it ends; raise the error that it ended with."""
         while True:
             ended = self.program.ended.is_set()
             try:
@@ -128,13 +128,13 @@ class Listened:
             raise self.program.error
 
     def leave(self) -> None:
-        """Nobody reads any more: end the program."""
+        """End the program, as nobody reads its responses any more."""
         self._gone.set()
-        self.program.cancel("its client has gone")
+        self.program.cancel("its client has left")
 
 
 class Background:
-    """A program that runs on its own, and whose responses are kept for whoever asks."""
+    """A program that runs without a client, and keeps its responses for clients that ask."""
 
     def __init__(self, open_session: OpenSession, sql: str) -> None:
         self._kept: list[pb.Response] = []
@@ -142,9 +142,9 @@ class Background:
         self.program.start()
 
     def since(self, count: int) -> tuple[list[pb.Response], bool]:
-        """Return the responses after the first `count`, and whether there will be no more.
+        """Return the responses after the first `count`, and whether those are the last.
 
-        Raises what the program ended with, once all responses before it have been asked for.
+        Raises the error that the program ended with, once all earlier responses have been fetched.
         """
         ended = self.program.ended.is_set()
         fresh = self._kept[count:]

@@ -22,7 +22,7 @@ from elasticdl_nb.sql.session import Session
 
 _CALLS_AT_ONCE = 32
 _PROGRAMS_KEPT = 64
-# How Go's MySQL driver writes it: mysql://user:password@tcp(host:port)/database?options
+# The form of Go's MySQL driver: mysql://user:password@tcp(host:port)/database?options
 _GO_URL = re.compile(
     r"(?P<scheme>mysql)://(?:(?P<user>[^:@]*)(?::(?P<password>.*))?@)?tcp\((?P<address>[^)]+)\)/(?P<database>[^?]*)(?:\?.*)?"
 )
@@ -31,10 +31,10 @@ OpenSession = Callable[[str], Session]
 
 
 class SQLFlowService(sqlflow_pb2_grpc.SQLFlowServicer):
-    """Runs programs for those who know the token.
+    """Runs programs for clients that know the token.
 
-    `open_session` gets the caller's database URL, empty for the server's own, and returns a session for one program.
-    With `in_background`, Run answers with a job at once, and Fetch gives what the program says.
+    `open_session` gets the client's database URL, or an empty one for the server's own database, and returns a session
+    for one program. With `in_background`, Run returns a job at once, and Fetch returns the program's responses.
     """
 
     def __init__(self, open_session: OpenSession, token: str, *, in_background: bool = False) -> None:
@@ -47,10 +47,11 @@ class SQLFlowService(sqlflow_pb2_grpc.SQLFlowServicer):
     def Run(  # noqa: N802
         self, request: pb.Request, context: grpc.ServicerContext
     ) -> Iterator[pb.Response]:
-        """Run the statements of the request, and give what they give."""
+        """Run the statements of the request, and yield their responses."""
         if self._token and not hmac.compare_digest(request.session.token.encode(), self._token):
             context.abort(
-                grpc.StatusCode.UNAUTHENTICATED, "the session's token is not the server's; set SQLFLOW_USER_TOKEN"
+                grpc.StatusCode.UNAUTHENTICATED,
+                "the session's token does not match the server's; set SQLFLOW_USER_TOKEN",
             )
         database = as_url(request.session.db_conn_str)
         open_session = lambda: self._open(database)  # noqa: E731
@@ -65,7 +66,7 @@ class SQLFlowService(sqlflow_pb2_grpc.SQLFlowServicer):
             _abort(context, error)
 
     def _keep(self, program: Background) -> str:
-        # Who knows the name may read: Fetch has no token.
+        # Whoever knows the name may read, as Fetch has no token.
         name = f"sqlflow-{secrets.token_hex(16)}"
         with self._lock:
             self._programs[name] = program
@@ -77,7 +78,7 @@ class SQLFlowService(sqlflow_pb2_grpc.SQLFlowServicer):
     def Fetch(  # noqa: N802
         self, request: pb.FetchRequest, context: grpc.ServicerContext
     ) -> pb.FetchResponse:
-        """Give what a program has said since the request that `step_id` comes from."""
+        """Return the program's responses since the request that `step_id` comes from."""
         with self._lock:
             kept = self._programs.get(request.job.id)
         if kept is None or not (request.step_id or "0").isdecimal():
@@ -94,10 +95,10 @@ class SQLFlowService(sqlflow_pb2_grpc.SQLFlowServicer):
         )
 
     def close(self) -> None:
-        """End what runs in the background."""
+        """End all programs in the background."""
         with self._lock:
             for kept in self._programs.values():
-                kept.program.cancel("the server ends")
+                kept.program.cancel("the server is stopping")
 
 
 def as_url(text: str) -> str:
@@ -123,7 +124,7 @@ def _abort(context: grpc.ServicerContext, error: Exception) -> NoReturn:
 
 
 class Server:
-    """The service on a port; `port` is the real one if 0 was asked for."""
+    """The service on a port. If port 0 was asked for, `port` is the actual one."""
 
     def __init__(
         self,
@@ -145,14 +146,14 @@ class Server:
             self.port = int(self._server.add_secure_port(where, credentials))
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering calls."""
         self._server.start()
 
     def wait(self) -> None:
-        """Return when the server has been stopped."""
+        """Wait until the server has been stopped."""
         self._server.wait_for_termination()
 
     def stop(self, grace: float = 2.0) -> None:
-        """End every call and what runs in the background, and stop."""
+        """End every call and all programs in the background, and stop."""
         self._service.close()
         self._server.stop(grace).wait()

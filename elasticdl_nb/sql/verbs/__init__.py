@@ -1,5 +1,5 @@
-"""What TRAIN, PREDICT, EVALUATE and EXPLAIN do: `prepare` checks a statement, `run` does what it asks for.
+"""What TRAIN, PREDICT, EVALUATE and EXPLAIN do: `prepare` checks a statement, and `run` carries it out.
 
-Both take the `context` of the statement. A verb is made of what the rooms below have; what two verbs need belongs
-there, for no verb imports another. `explainers` are the ways to say what a column is worth.
+Both take the `context` of the statement. A verb is built from the folders below this one. No verb imports another, so
+code that two verbs need belongs there. `explainers` are the ways to measure how important a column is.
 """

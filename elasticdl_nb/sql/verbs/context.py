@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Context:
-    """The database, the model store, and what the call that runs a statement has said.
+    """The database, the model store, and the arguments of the call that runs a statement.
 
-    `namespace` is where classes of models are looked for, `params` are the values for `:name`, and `on_job` gets the
-    statement's job as soon as it runs. Without `wait` a training goes on when its statement has ended.
+    Model classes are looked up in `namespace`, `params` are the values for `:name`, and `on_job` gets the statement's
+    job as soon as it runs. Without `wait`, a training continues after its statement has ended.
     """
 
     engine: Engine
@@ -34,16 +34,16 @@ class Context:
     wait: bool = True
 
     def select(self, query: str, position: Position | None, what: str = "the query") -> Selection:
-        """Return the rows of a query, whose parameters are bound; raise SqlError, at its place, if it is wrong."""
+        """Return the rows of a query, with its parameters bound; raise SqlError, with its place, if it is wrong."""
         return Selection.of(self.engine, self.bound(query, position), position, what)
 
     def bound(self, query: str, position: Position | None) -> str:
-        """Return the query with its parameters bound; raise SqlError, at its place, for one without a value."""
+        """Return the query with its parameters bound; raise SqlError, with its place, for one without a value."""
         try:
             return bind(query, self.params, self.engine)
         except SqlError as error:
             raise error.at(position) from None
 
     def asker(self, model: StoredModel, folder: str, options: Mapping[str, Any]) -> Asker:
-        """Return what starts the statement's jobs on a model; see `Asker`."""
+        """Return an `Asker`, which runs the statement's jobs on a model."""
         return Asker(model, folder, options, self.on_job)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An EVALUATE statement after all checks; `into` is the table that gets the metrics."""
+    """A checked EVALUATE statement; `into` is the table that gets the metrics."""
 
     model: StoredModel
     query: str
@@ -31,7 +31,7 @@ class Evaluation:
 
 
 def prepare(statement: Evaluate, context: Context) -> Evaluation:
-    """Check a statement; nothing is changed. Raises SqlError, at its place, for whatever is wrong with it."""
+    """Check a statement and change nothing. Raises SqlError, with its place, for anything that is wrong."""
     model = context.store.find(statement.model)
     attributes = read_attributes(statement.attributes, "evaluate", None, ("replace",))
     check_job("evaluate", attributes.job, trained_model="x", data="x")
@@ -47,7 +47,7 @@ def prepare(statement: Evaluate, context: Context) -> Evaluation:
 
 
 def run(evaluation: Evaluation, context: Context) -> tuple[Job, pa.Table]:
-    """Evaluate; return the job and its metrics, a column for each, the loss first."""
+    """Evaluate; return the job, and a table with a column for each metric, the loss first."""
     attributes = evaluation.attributes
     options = {**metrics_option(attributes.metrics), **attributes.job}
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:

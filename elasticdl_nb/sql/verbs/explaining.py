@@ -1,4 +1,4 @@
-"""EXPLAIN: how much a trained model's predictions owe to each column."""
+"""EXPLAIN: how much each column contributes to a trained model's predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """An EXPLAIN statement after all checks; `label` is empty if the query does not give it.
+    """A checked EXPLAIN statement; `label` is empty if the query does not have it.
 
     `into` is the table that gets the importances.
     """
@@ -45,11 +45,11 @@ class Explanation:
 
 
 def prepare(statement: Explain, context: Context) -> Explanation:
-    """Check a statement; nothing is changed. Raises SqlError, at its place, for whatever is wrong with it."""
+    """Check a statement and change nothing. Raises SqlError, with its place, for anything that is wrong."""
     model = context.store.find(statement.model)
     explainer = find_explainer(statement)
     if model.record.own_input and explainer == "integrated_gradients":
-        raise SqlError(f"{statement.model} reads its columns itself; integrated gradients are for models with features",
+        raise SqlError(f"{statement.model} reads its columns itself; integrated gradients need a model with features",
                        statement.explainer.position if statement.explainer else None)  # fmt: skip
     places = {attribute.key: attribute for attribute in map(as_today, statement.attributes)}
     attributes = read_attributes(list(places.values()), "predict", None, (*DEFAULTS[explainer], "replace"))
@@ -65,7 +65,7 @@ def prepare(statement: Explain, context: Context) -> Explanation:
 
 
 def run(explanation: Explanation, context: Context) -> tuple[Job, Importances, pa.Table]:
-    """Explain by one prediction job; return it, and what each column is worth, also as a table."""
+    """Explain with one prediction job; return the job, and each column's importance, also as a table."""
     sample = _sample(context.engine, explanation)
     features = sample.select(list(explanation.columns))
     label = sample.column(explanation.label) if explanation.label else None
@@ -88,7 +88,7 @@ def picture(explanation: Explanation, found: Importances) -> str:
 
 
 def _sample(engine: Engine, explanation: Explanation) -> pa.Table:
-    """Return rows of the query, chosen by chance if it has more than are wanted (reservoir sampling by batches)."""
+    """Return rows of the query; if it has too many, a random sample of them (reservoir sampling by batches)."""
     random = np.random.default_rng(explanation.settings["seed"])
     kept: pa.Table | None = None
     keys = np.empty(0)

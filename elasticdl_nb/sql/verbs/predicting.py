@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A PREDICT statement after all checks; the model reads `columns` of the target's rows."""
+    """A checked PREDICT statement; the model reads `columns` of the target's rows."""
 
     model: StoredModel
     target: Target
@@ -30,7 +30,7 @@ class Prediction:
 
 
 def prepare(statement: Predict, context: Context) -> Prediction:
-    """Check a statement; nothing is changed. Raises SqlError, at its place, for whatever is wrong with it."""
+    """Check a statement and change nothing. Raises SqlError, with its place, for anything that is wrong."""
     model = context.store.find(statement.model)
     attributes = read_attributes(statement.attributes, "predict", None, ("replace",))
     check_job("predict", attributes.job, trained_model="x", data="x", output="x.parquet")
@@ -42,9 +42,9 @@ def prepare(statement: Predict, context: Context) -> Prediction:
 
 
 def run(prediction: Prediction, context: Context) -> tuple[Job | None, int]:
-    """Predict and write; return the job and the number of rows. The target is left as it was unless all goes well.
+    """Predict and write; return the job and the number of rows. If anything fails, the target stays as it was.
 
-    There is no job if there is nothing to predict.
+    If there are no rows to predict, there is no job.
     """
     model, job = prediction.model, None
     with context.engine.connect() as connection, tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """A TRAIN statement after all checks: everything that its job needs.
+    """A checked TRAIN statement, with everything that its job needs.
 
-    `rows` is what the statement selects, `query` and `validation` are what the job reads of that and of
-    validation.select (empty without one). The trained model will be in `output`.
+    `rows` is what the statement selects. `query` is the part of it that the job reads, and `validation` the same for
+    validation.select (empty if there is none). `output` is where the trained model will be.
     """
 
     model: Model
@@ -44,7 +44,7 @@ class Training:
     messages: tuple[str, ...] = ()
 
     def options(self) -> dict[str, Any]:
-        """Return the options of the job but for its data and its zoo."""
+        """Return the job's options, except its data and its zoo."""
         given: dict[str, Any] = {"params": dict(self.record.params), "output": self.output}
         if self.model.own_input:
             code = f"{self.record.module}.{self.record.class_name}"
@@ -56,9 +56,9 @@ class Training:
 
 
 def prepare(statement: Train, context: Context) -> Training:
-    """Check a statement and ask the database what its features need; nothing is changed.
+    """Check a statement, ask the database what its features need, and change nothing.
 
-    Raises SqlError, at its place, for whatever is wrong with the statement.
+    Raises SqlError, with its place, for anything that is wrong with the statement.
     """
     model = find_model(statement.model, context.namespace)
     output = context.store.location(statement.into)
@@ -73,7 +73,7 @@ def prepare(statement: Train, context: Context) -> Training:
     if validation is not None:
         check_classes(validation, record.label)
     label = record.label.column if record.label else ""
-    # Both queries' columns are read in the types that training's have.
+    # The columns of both queries are read in the types of the training query.
     read = replace(validation, kinds=rows.kinds).pulled(inputs.columns, label) if validation is not None else ""
     return Training(
         model, record, rows, rows.pulled(inputs.columns, label), read, output, statement.into.text, inputs.messages
@@ -93,11 +93,11 @@ def _check_loss(model: Model, attributes: Attributes, name: Name) -> None:
     if model.value is None or attributes.loss.name:
         return
     if not hasattr(model.value, "default_loss"):
-        raise SqlError(f"{model.name} has no default_loss; define one, or name one: WITH loss='mse'", name.position)
+        raise SqlError(f"{model.name} has no default_loss; define one, or name a loss: WITH loss='mse'", name.position)
 
 
 def _validation(attributes: Attributes, rows: Selection, context: Context) -> Selection | None:
-    """Return the rows of validation.select, if it is given; raise SqlError if they are not like those of training."""
+    """Return the rows of validation.select, if given; raise SqlError if they are not like those of training."""
     what, place = "validation.select", attributes.validation_position
     if not attributes.validation_select:
         return None
@@ -107,7 +107,7 @@ def _validation(attributes: Attributes, rows: Selection, context: Context) -> Se
         raise SqlError(f"{what}: {error.problem}", place) from None
     missing = [name for name in rows.kinds if name not in validation.kinds]
     if missing:
-        raise SqlError(f"{what} has no column {missing[0]!r}, which the training query has", place)
+        raise SqlError(f"{what} has no column {missing[0]!r}, but the training query has", place)
     return replace(validation, position=place)
 
 
@@ -126,7 +126,7 @@ def _record(statement: Train, model: Model, attributes: Attributes, inputs: Inpu
 
 
 def run(training: Training, context: Context) -> Job:
-    """Pull the rows and start the job, which puts the model into the store when it ends; wait if the context does."""
+    """Pull the rows and start the job, which puts the model into the store when it ends; wait if `context.wait`."""
     from elasticdl_nb.job.starting import start_job
 
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:

@@ -1,6 +1,7 @@
-"""Writing the results of a statement into the database: all of them, or nothing.
+"""Writes the results of a statement into the database: all of them, or none.
 
-`targets` finds out where predictions go and whether they may, `keyedquery` which rows of a table a query's rows are,
-`workplace` keeps rows and predictions in temporary tables and brings them over, `stepwise` changes tables where that is
-no part of a transaction, `resulttable` writes the table of INTO. What the values are is decided elsewhere.
+`targets` finds out where predictions go and whether they may go there. `keyedquery` finds out which rows of a table a
+query returns. `workplace` keeps rows and predictions in temporary tables, and writes the target from them. `stepwise`
+changes tables in databases that cannot do so in a transaction. `resulttable` writes the table of INTO. The values
+themselves are computed elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Which rows of a table the rows of a query are: the query with the table's key behind its own columns."""
+"""Finds out which rows of a table a query returns, by adding the table's key after the query's own columns."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _BARRED = ("group", "distinct", "having", "qualify")
 
 
 def count_uses(rows: Selection, table: Table) -> int:
-    """Return how often the query selects from the table, anywhere in it."""
+    """Return how many times the query selects from the table, anywhere in it."""
     return sum(_is_same(node, table) for node in _parsed(rows).find_all(expressions.Table))
 
 
 def with_key(rows: Selection, table: Table, key: RowKey) -> str:
-    """Return the query with the key's columns, `KEY` and a number, behind its own.
+    """Return the query with the key's columns, each named `KEY` and a number, after its own.
 
-    Raises SqlError for a query whose rows are not each one row of the table.
+    Raises SqlError unless each row of the query is one row of the table.
     """
     tree = _parsed(rows)
     node = _source(tree, table) if count_uses(rows, table) == 1 else None
     if node is None:
         raise SqlError(
-            f"it cannot be told which rows of {table.name} the query's rows are; select from it once, without "
+            f"cannot tell which rows of {table.name} the query returns; select from it once, without "
             "grouping, DISTINCT or UNION, or predict into another table",
             rows.position,
         )
@@ -41,7 +41,7 @@ def with_key(rows: Selection, table: Table, key: RowKey) -> str:
 
 
 def same_row(rows: Selection, key: RowKey, table: str, other: str) -> str:
-    """Return the condition that a row of `table` is that of `other`, which has the key's columns; both are aliases."""
+    """Return the condition that a row of `table` is the same as in `other`, which has the key; both are aliases."""
     return " AND ".join(
         f"{expression.format(table)} = {other}.{rows.engine.quote(f'{KEY}{number}')}"
         for number, expression in enumerate(key.expressions)
@@ -53,7 +53,7 @@ def _parsed(rows: Selection) -> Any:
 
 
 def _source(tree: Any, table: Table) -> Any:
-    """Return the place where a query that neither groups nor joins sets selects from the table; None for any other."""
+    """Return where the query selects from the table; None if it groups rows or combines sets."""
     if not isinstance(tree, expressions.Select) or any(tree.args.get(part) for part in _BARRED):
         return None
     if any(item.find(expressions.AggFunc) and not item.find(expressions.Window) for item in tree.expressions):

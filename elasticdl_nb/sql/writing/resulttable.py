@@ -1,4 +1,4 @@
-"""The table of INTO, which gets the few rows of an EVALUATE or EXPLAIN."""
+"""The table of INTO, which gets the few rows of an EVALUATE or EXPLAIN statement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elasticdl_nb.sql.language.statements import Name
 
 
 def check_result_table(engine: Engine, into: Name | None, *, replace: bool) -> None:
-    """Raise SqlError if the table of INTO may not be made, or exists and may not be replaced."""
+    """Raise SqlError if the table of INTO cannot be created, or if it exists and may not be replaced."""
     if into is None:
         return
     table = Table(into.parts)
@@ -27,7 +27,7 @@ def check_result_table(engine: Engine, into: Name | None, *, replace: bool) -> N
 
 
 def write_result_table(engine: Engine, into: Name | None, result: pa.Table) -> None:
-    """Make the table of INTO, if there is one, of these rows; a table that exists is replaced."""
+    """Create the table of INTO, if there is one, with these rows; an existing table is replaced."""
     if into is None:
         return
     name = engine.quoted(into.parts)

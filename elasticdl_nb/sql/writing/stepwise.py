@@ -1,8 +1,8 @@
-"""Changing tables where that is no part of a transaction: in MySQL and MariaDB.
+"""Changes tables in databases that cannot do so in a transaction: MySQL and MariaDB.
 
-What is new is made under a name of its own and gets the name that is wanted in one last step, which the server does
-wholly or not at all. MariaDB runs all steps as one statement, and so to their end, or back to the beginning, even if
-the client dies; on MySQL a client that is killed within them leaves a column or table `elasticdl_nb_…` behind.
+Anything new is created under a temporary name. The last step gives it its real name, and the server does that
+completely or not at all. MariaDB runs all steps as one statement. It either completes them or undoes them, even if the
+client dies. On MySQL, a client that is killed between the steps leaves a column or table `elasticdl_nb_…` behind.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ END"""
 
 
 class OtherRowsError(Exception):
-    """The UPDATE changes more or fewer rows than it has to; its argument is how many it changes."""
+    """The UPDATE changes more or fewer rows than expected; the argument is how many."""
 
 
 def add_column(
     engine: Engine, connection: Connection, table: Table, column: tuple[str, str], source: tuple[str, str, str],
     rows: int,
 ) -> None:  # fmt: skip
-    """Add a column (name, type) and give it values in so many rows; otherwise leave the table as it was and raise.
+    """Add a column (name, type) and set its values in the given number of rows, or leave the table as it was and raise.
 
     `source` is what `Engine.update_from` takes: value, tables, condition. Raises OtherRowsError.
     """
@@ -71,7 +71,7 @@ def add_column(
 
 
 def _undo(engine: Engine, conversation: int, drop: str) -> None:
-    """End the conversation that was adding a column, at whatever step it is, and remove what it has left."""
+    """End the connection that was adding a column, whichever step it is at, and remove what it has left behind."""
     with engine.connect() as connection:
         with contextlib.suppress(SqlError):  # it may have ended
             connection.run(f"KILL {conversation}")
@@ -84,7 +84,7 @@ def _undo(engine: Engine, conversation: int, drop: str) -> None:
 
 
 def exchange(engine: Engine, connection: Connection, table: Table, made_by: str, *, replaces: bool) -> None:
-    """Make a table by `CREATE TABLE … {made_by}` under another name, and exchange the names in one step."""
+    """Create a table with `CREATE TABLE … {made_by}` under another name, and exchange the names in one step."""
     *schema, own = table.parts
     aside, former = (engine.quoted([*schema, f"{PREFIX}{word}_{own}"[:60]]) for word in ("new", "old"))
     wanted = engine.quoted(table.parts)

@@ -1,4 +1,4 @@
-"""Where PREDICT writes: into the table selected from, a new table, or in place of another one."""
+"""Where PREDICT writes: into the table selected from, into a new table, or in place of another table."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from elasticdl_nb.sql.writing import keyedquery
 class Target:
     """The column to write, and how.
 
-    `rows` are those of the statement, `query` gives them with the columns of `key`, which tells the rows of the table
-    selected from apart; it is None where a table is made. `kind` (integer, float, boolean, text) is that of the
-    predictions, `selected` the columns that a new table gets beside them. `adds` says that the column is not there yet,
-    `replaces` that a table is.
+    `rows` are the rows of the statement. `key` identifies the rows of the table selected from; it is None if a table is
+    created. `query` returns the rows with the columns of `key`. `kind` (integer, float, boolean, text) is the kind of
+    the predictions, and `selected` the columns that a new table gets as well. `adds` means that the column does not
+    exist yet, and `replaces` that a table does.
     """
 
     table: Table
@@ -37,22 +37,22 @@ class Target:
 
     @property
     def does(self) -> str:
-        """Return what is done to the table, in a word or two."""
+        """Return in a word or two what happens to the table."""
         if self.key is not None:
             return "new column" if self.adds else "column updated"
         return "table replaced" if self.replaces else "new table"
 
 
 def find_target(rows: Selection, statement: Predict, label: Label | None, *, replace: bool) -> Target:
-    """Return where the predictions of a model of this label will go.
+    """Return where the predictions of a model with this label will go.
 
-    Raises SqlError if that would destroy something, rows cannot be told apart, or the account may not write there.
+    Raises SqlError if that would destroy something, rows cannot be identified, or the account may not write there.
     """
     engine, place = rows.engine, statement.target.position
     table, column = _table_as_it_is(engine, statement.target.parts[:-1]), statement.target.parts[-1]
     exists = engine.kind_of(table)
     if exists == "view":
-        raise SqlError(f"{table.name} is a view; predictions go into tables", place)
+        raise SqlError(f"{table.name} is a view; predictions can only be written to tables", place)
     left_out = (column.lower(), label.column.lower() if label else column.lower())
     selected = tuple(name for name in rows.kinds if name.lower() not in left_out)
     target = Target(table, column, value_kind(label), rows, rows.query, selected, replaces=bool(exists))
@@ -65,7 +65,7 @@ def find_target(rows: Selection, statement: Predict, label: Label | None, *, rep
 
 
 def _table_as_it_is(engine: Engine, parts: tuple[str, ...]) -> Table:
-    """Return the table as the database spells it, if only the case of letters differs."""
+    """Return the table with the database's spelling, if only the case of letters differs."""
     table = Table(parts)
     if len(parts) > 1 or engine.kind_of(table):
         return table
@@ -77,13 +77,13 @@ def _in_table_selected_from(target: Target, name: Name) -> Target:
     engine, table, column = target.rows.engine, target.table, target.column
     key = engine.row_key(table)
     if key is None:
-        raise SqlError(f"the rows of {table.name} cannot be told apart; give it a primary key, or predict into "
+        raise SqlError(f"the rows of {table.name} cannot be identified; give it a primary key, or predict into "
                        "another table", name.position)  # fmt: skip
     query = keyedquery.with_key(target.rows, table, key)
     there = Selection.of(engine, f"SELECT * FROM {engine.quoted(table.parts)}", name.position).kinds
     column = next((other for other in there if other.lower() == column.lower()), column)
     if column in there and not _holds(there[column], target.kind):
-        raise SqlError(f"{name.text} is of type {there[column]}, which cannot hold the predictions: {target.kind}",
+        raise SqlError(f"{name.text} has the type {there[column]}, but the predictions are {target.kind}",
                        name.position)  # fmt: skip
     return dataclasses.replace(target, column=column, query=query, key=key, adds=column not in there, replaces=False)
 

@@ -1,4 +1,4 @@
-"""`Workplace`: the temporary tables of a PREDICT, from which its target is written in one step."""
+"""`Workplace`: the temporary tables of a PREDICT statement, from which its target is written in one step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JOINED = f"{SNAPSHOT} AS s JOIN {PREDICTIONS} AS p ON p.{ROW} = s.{ROW}"
 
 
 class Workplace:
-    """Two temporary tables of a connection: the rows to predict, numbered from 1, and the predictions of each."""
+    """Two temporary tables on a connection: the rows to predict, numbered from 1, and their predictions."""
 
     def __init__(self, connection: Connection, target: Target) -> None:
         """Take the snapshot of the target's rows; `count` is how many there are."""
@@ -39,12 +39,12 @@ class Workplace:
         self.count = int(connection.rows(f"SELECT COUNT(*) FROM {SNAPSHOT}")[0][0])
 
     def read(self, columns: Sequence[str]) -> pa.RecordBatchReader:
-        """Return these columns of the snapshot, in its order."""
+        """Return these columns of the snapshot, in the snapshot's order."""
         listed = self._target.rows.listed(columns, "s")
         return self._connection.stream(f"SELECT {listed} FROM {SNAPSHOT} AS s ORDER BY s.{ROW}")
 
     def keep(self, predictions: Iterable[Sequence[Any]]) -> None:
-        """Keep predictions, given some at a time and in the order of the snapshot."""
+        """Store predictions, which come some at a time, in the order of the snapshot."""
         kind = _ARROW[self._target.kind]
         schema = pa.schema([(ROW, pa.int64()), (VALUE, kind)])
 
@@ -61,15 +61,16 @@ class Workplace:
     # ------------------------------------------------------------ the target
 
     def write(self) -> None:
-        """Bring the predictions to where they belong; all of them, or nothing changes."""
+        """Write all predictions to the target, or change nothing."""
         target = self._target
         if target.key is not None:
             try:
                 self._update(target.key)
             except stepwise.OtherRowsError as error:
                 raise SqlError(
-                    f"{target.table.name} has changed while predicting, or the query gives a row of it several times: "
-                    f"{self.count:,} rows were predicted, {error.args[0]:,} would be written. Nothing was changed"
+                    f"{target.table.name} changed during the prediction, or the query returns one of its rows several "
+                    f"times: {self.count:,} rows were predicted, but {error.args[0]:,} would be written. Nothing was "
+                    "changed"
                 ) from None
         elif self._engine.transactional_ddl:
             name = self._engine.quoted(target.table.parts)

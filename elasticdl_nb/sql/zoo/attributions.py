@@ -1,8 +1,8 @@
-"""Integrated gradients: what of a model's output each column of a table is the cause of.
+"""Integrated gradients: the part of a model's output that each column of a table causes.
 
-M. Sundararajan, A. Taly, Q. Yan, "Axiomatic Attribution for Deep Networks", 2017. The way goes from features that say
-nothing (numbers at their mean, no category) to those of the row, in a straight line; what the columns are given adds up
-to the difference between the outputs at its two ends.
+M. Sundararajan, A. Taly, Q. Yan, "Axiomatic Attribution for Deep Networks", 2017. The path is a
+straight line from neutral features (numbers at their mean, no category) to those of the row. The values of all columns
+add up to the difference between the outputs at its two ends.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
 
 class AttributionModel(FeatureModel):
-    """Gives a value for each of `columns` [n, columns] instead of the model's output, or its greatest output."""
+    """Returns, instead of the model's output or its greatest output, the part of each of `columns` [n, columns]."""
 
     def __init__(self, model, features, scale, columns, steps):
         super().__init__(model, features, scale)
@@ -22,7 +22,7 @@ class AttributionModel(FeatureModel):
         self.shares = [_shares(listed, columns) for listed in features.values()]
 
     def call(self, inputs):
-        """Take what `TableInput` makes."""
+        """Take the tensors that `TableInput` makes."""
         ends = self.features(inputs)
         outputs = self.outputs(ends)
         chosen = tf.one_hot(tf.argmax(outputs, axis=-1), outputs.shape[-1], dtype=outputs.dtype)
@@ -39,7 +39,7 @@ class AttributionModel(FeatureModel):
 
 
 def _shares(features, columns):
-    """Return the share [width, columns] that each column has in each number of the features."""
+    """Return the share [width, columns] of each column in each number of the features."""
     rows = []
     for feature in features:
         own = set(feature.columns())

@@ -1,8 +1,8 @@
-"""Metrics that a SQL statement names, fitted to what models trained in SQL get and give.
+"""Metrics that a SQL statement names, adapted to the labels and outputs of models trained in SQL.
 
-Labels of classes are numbers [n, 1], and outputs a probability for each class [n, classes]; of two classes the second's
-may stand alone [n, 1]. Keras' metrics of two classes want the second's probability, others want labels as one-hot
-vectors.
+Labels of classes are numbers [n, 1]. Outputs are a probability for each class [n, classes] or, with two classes,
+possibly only that of the second [n, 1]. Keras' metrics for two classes expect the second's probability. Others expect
+labels as one-hot vectors.
 """
 
 import keras
@@ -11,7 +11,7 @@ from elasticdl_nb.runtime.model.reading.keras_names import METRICS_OF_ONE_HOT, M
 
 
 def make_metric(name):
-    """Return a new metric by Keras' name, or `accuracy`: the share of rows whose class is found."""
+    """Return a new metric by its Keras name, or `accuracy`: the share of rows whose class is predicted correctly."""
     if name == "accuracy":
         return keras.metrics.MeanMetricWrapper(is_found, name=name)
     kind = type(keras.metrics.get(name))
@@ -30,12 +30,12 @@ def make_metric(name):
 
 
 def second_class(labels, outputs):
-    """Leave the second class's probability."""
+    """Keep only the second class's probability."""
     return labels, outputs[:, 1:] if outputs.shape[-1] == 2 else outputs
 
 
 def one_hot(labels, outputs):
-    """Make labels vectors, and a probability that stands alone two."""
+    """Turn labels into vectors, and a single probability into two."""
     if outputs.shape[-1] == 1:
         outputs = keras.ops.concatenate([1 - outputs, outputs], axis=-1)
     numbers = keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32")
@@ -43,7 +43,7 @@ def one_hot(labels, outputs):
 
 
 def is_found(labels, outputs):
-    """Whether the class of each row is found; as 0 or 1 [n]."""
+    """Whether the class of each row is predicted correctly, as 0 or 1 [n]."""
     found = outputs[:, 0] > 0.5 if outputs.shape[-1] == 1 else keras.ops.argmax(outputs, axis=-1)
     numbers = keras.ops.cast(keras.ops.reshape(labels, (-1,)), "int32")
     return keras.ops.cast(keras.ops.equal(keras.ops.cast(found, "int32"), numbers), "float32")

@@ -22,7 +22,7 @@ from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
 
 class SqlModel:
-    """Everything that the model contract asks for, as the record in this file says; raises RecordError."""
+    """Everything that the model contract requires, made from the record in this file; raises RecordError."""
 
     def __init__(self, path):
         self.record = read_record(Path(path).read_bytes())
@@ -35,7 +35,7 @@ class SqlModel:
         self._initial = self.record.initial
 
     def custom_model(self, **params):
-        """Return the model, made with the statement's attributes."""
+        """Return the model, constructed with the statement's attributes."""
         self._model = self.model_class(**params)
         features, scale, asked = self.record.features, self.record.label.scale, self.record.attributions
         if asked is not None:
@@ -47,7 +47,7 @@ class SqlModel:
 
     @batched
     def input_fn(self, columns, mode):
-        """Turn the query's columns into features and label."""
+        """Turn the query's columns into features and the label."""
         return self._input(columns, mode)
 
     def loss(self, labels, outputs):
@@ -69,9 +69,9 @@ class SqlModel:
         return loss
 
     def optimizer(self):
-        """The model's own optimizer, or the one that the statement names; with the statement's arguments.
+        """The model's own optimizer, or the one that the statement names, with the statement's arguments.
 
-        It is asked for when the model has its variables, which get their values here if another model is gone on from.
+        This is called when the model has its variables. If the model continues from another one, they get its values.
         """
         if self._initial and self._whole.built:
             message, definition = read_trained_model(self._initial)
@@ -84,7 +84,7 @@ class SqlModel:
 
     @property
     def eval_metrics_fn(self):
-        """The model's own metrics, in either form of a function; without any, the share of right answers of classes."""
+        """The model's own metrics, in either form of a function; by default, the accuracy if it predicts classes."""
         names = CLASS_NAMES["eval_metrics_fn"]
         own = next((getattr(self.model_class, name) for name in names if hasattr(self.model_class, name)), None)
         own = own or next((getattr(self.module, name) for name in names if hasattr(self.module, name)), None)
@@ -103,7 +103,7 @@ class SqlModel:
 
     @staticmethod
     def metric(name):
-        """Return a new metric, fitted to these models, by its name; raises AttributeError for any other name."""
+        """Return a new metric by its name, adapted to these models; raises AttributeError for any other name."""
         if name != "accuracy" and name not in METRICS:
             raise AttributeError(name)
         return make_metric(name)

@@ -1,6 +1,6 @@
-"""Preprocessing in a worker: a table's columns, in batches, become the tensors that `tablelayers` take.
+"""Preprocessing in a worker: turns batches of a table's columns into the tensors that `tablelayers` takes.
 
-What to do with each column stands in the model's record: see `elasticdl_nb.sql.record.featurerecord`.
+The model's record says what to do with each column: see `elasticdl_nb.sql.record.featurerecord`.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ _DAY = 86_400
 class TableInput:
     """Turns columns [n] into the tensors that `FeatureModel` takes, and the label [n, 1].
 
-    Tensors: "numbers" float [n, a], "ids" int [n, b], and for features with several ids a row "ids_K" int [n, most]
-    (-1 where there are fewer) with "weights_K" float [n, most], where K is the feature's place.
+    Tensors: "numbers" float [n, a], "ids" int [n, b], and for features with several ids per row "ids_K" int [n,
+    most] (-1 where there are fewer) with "weights_K" float [n, most], where K is the feature's place.
     """
 
     def __init__(self, features, kinds, label):
@@ -89,7 +89,7 @@ class TableInput:
             weights = tf.strings.to_number(tf.where(numbers == "", "1", numbers), tf.float32)
         else:
             weights = tf.ones_like(items, tf.float32)
-        # What a missing value or a delimiter at the end leaves is no item.
+        # A missing value, or a delimiter at the end, leaves an empty text, which is not an item.
         ids = tf.where(items == "", tf.constant(-1, tf.int64), tf.cast(self._of_text(source, items), tf.int64))
         return (
             texts.with_flat_values(ids).to_tensor(-1),
@@ -144,7 +144,9 @@ class TableInput:
             place = tf.minimum(tf.searchsorted(known, values), len(classes) - 1)
             numbers = tf.where(tf.gather(known, place) == values, place, -1)
         check = tf.debugging.assert_greater_equal(
-            numbers, 0, f"{self.label.column} has a value that is none of the classes the model was trained with"
+            numbers,
+            0,
+            f"{self.label.column} has a value that is not one of the classes that the model was trained with",
         )
         with tf.control_dependencies([check]):
             return tf.reshape(tf.identity(numbers), [-1, 1])
@@ -179,7 +181,7 @@ def _part(seconds, part):
 
 
 def _month_and_day(days):
-    """Return month and day of days since 1970: H. Hinnant, "chrono-compatible low-level date algorithms"."""
+    """Return month and day for days since 1970: H. Hinnant, "chrono-compatible low-level date algorithms"."""
     of_era = (days + 719_468) % 146_097
     year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
     of_year = of_era - (365 * year + year // 4 - year // 100)

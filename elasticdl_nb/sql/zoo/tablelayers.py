@@ -1,6 +1,6 @@
-"""The model's side of a table: Keras layers that make one tensor of the features, and the model on top of them.
+"""The model's side of a table: Keras layers that combine the features into one tensor, and the model on top of them.
 
-Weights of stored models are found by the names that Keras makes of these classes' names: they must not change.
+Stored models' weights are found by names that Keras derives from these classes' names, which must not change.
 """
 
 import keras
@@ -9,7 +9,7 @@ from elasticdl_nb.sql.record.featurerecord import Number
 
 
 class Places:
-    """Where the tensors of each feature are: the same for the input that makes them and the layers that take them."""
+    """Where the tensors of each feature are, for both the input that makes them and the layers that take them."""
 
     def __init__(self, features):
         self.numbers, self.single, self.several = [], [], []
@@ -44,7 +44,7 @@ class Features(keras.layers.Layer):
         self.embeddings = [layer for _, _, layer in self.parts if layer is not None]
 
     def call(self, inputs):
-        """Take what `TableInput` makes."""
+        """Take the tensors that `TableInput` makes."""
         return keras.ops.concatenate([self._one(inputs, *part) for part in self.parts], axis=1)
 
     def _one(self, inputs, feature, offset, layer):
@@ -69,7 +69,7 @@ class Features(keras.layers.Layer):
 class FeatureModel(keras.Model):
     """A model on top of the features: it gets one tensor [n, width], or {input: tensor} if it has several inputs.
 
-    `scale` is the label's mean and deviation, where the model predicts a number: it need not learn these.
+    `scale` is the label's mean and deviation if the model predicts a number, so the model need not learn them.
     """
 
     def __init__(self, model, features, scale):
@@ -89,6 +89,6 @@ class FeatureModel(keras.Model):
         return [layer(inputs) for layer in self.columns]
 
     def outputs(self, features):
-        """Return what the model makes of the features."""
+        """Return the model's outputs for the features."""
         outputs = self.model(features[0] if self.targets == [""] else dict(zip(self.targets, features, strict=True)))
         return outputs if self.scale is None else outputs * self.scale[1] + self.scale[0]

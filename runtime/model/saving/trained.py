@@ -56,7 +56,7 @@ def write_trained_model(
     saved_model: bool,
     tag: str = "",
 ) -> list[str]:
-    """Write a trained model into `directory`, which is made; returns notes for people.
+    """Write a trained model into `directory`, which it creates; returns notes for users.
 
     `trained_model.pb` comes last, so that a directory that has it is complete. It names the other files, whose names
     end in `tag`. A SavedModel that cannot be exported is a note, not an error.

@@ -1,6 +1,6 @@
-"""Ways to say what each column is worth to a model: EXPLAIN's explainers.
+"""EXPLAIN's explainers: ways to measure how important each column is to a model.
 
-`explainer` is what they have in common: each says which rows the model has to predict, and makes importances of the
-predictions. `permutation`, `gradients` and `shapley` are the ways there are, `bars` draws importances. None starts a
-job or knows a database.
+`explainer` is what they have in common: each says which rows the model must predict, and turns the predictions into
+importances. The explainers are `permutation`, `gradients` and `shapley`; `bars` draws importances. None of them starts
+a job or knows a database.
 """

@@ -1,4 +1,4 @@
-"""What all explainers have in common: rows to predict, and importances made of the predictions."""
+"""What all explainers have in common: rows to predict, and importances made from the predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elasticdl_nb.sql.models.store import StoredModel
 
 @dataclass(frozen=True)
 class Importances:
-    """A row for each column, the most important first: name, importance, deviation; and what the importance is.
+    """A row for each column, the most important first: name, importance, deviation. `measure` says what they mean.
 
     `plot` is an SVG picture, if the explainer has one of its own.
     """
@@ -27,7 +27,7 @@ class Importances:
 
 
 class Explainer(ABC):
-    """One way to explain `model`, by rows of its columns (`features`) and their label, where that is known."""
+    """One way to explain `model`, from rows of its columns (`features`) and their label, if that is known."""
 
     def __init__(
         self, model: StoredModel, features: pa.Table, label: pa.ChunkedArray | None, settings: Mapping[str, Any]
@@ -39,19 +39,19 @@ class Explainer(ABC):
 
     @abstractmethod
     def rows(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows to predict, of the schema of `features`."""
+        """Yield the rows to predict, with the schema of `features`."""
 
     @abstractmethod
     def importances(self, outputs: Outputs) -> Importances:
-        """Return what the outputs for these rows, [n] or [n, k], say."""
+        """Return the importances that follow from the outputs for these rows, [n] or [n, k]."""
 
     def model_to_ask(self, folder: str) -> StoredModel:
-        """Return the model that is to predict the rows, made in `folder` if it is another one."""
+        """Return the model that predicts the rows; if it is a different one, it is made in `folder`."""
         return self.model
 
 
 def mean_sizes(columns: Sequence[str], parts: Outputs, measure: str) -> Importances:
-    """Return the mean sizes of parts [n, columns], and their deviation."""
+    """Return the mean absolute values of `parts` [n, columns], and their deviation."""
     sizes = np.abs(parts)
     found = zip(columns, sizes.mean(axis=0).tolist(), sizes.std(axis=0).tolist(), strict=True)
     return Importances(sorted(found, key=lambda item: -item[1]), measure)

@@ -1,4 +1,4 @@
-"""Integrated gradients: a worker takes them, by `sql.zoo.attributions`."""
+"""Integrated gradients, which a worker computes with `sql.zoo.attributions`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class IntegratedGradients(Explainer):
     """The part of each prediction that is due to each column, by the model's gradients."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as they are."""
+        """Yield the rows unchanged."""
         yield from self.features.to_batches()
 
     def model_to_ask(self, folder: str) -> StoredModel:
-        """Return a model of the same weights whose outputs are the parts."""
+        """Return a model with the same weights, whose outputs are the parts."""
         asked = Attributions(tuple(self.features.schema.names), self.settings["steps"])
         return with_record(self.model, replace(self.model.record, attributions=asked), folder)
 
     def importances(self, outputs: Outputs) -> Importances:
-        """Return the parts' mean size."""
+        """Return the mean absolute value of the parts."""
         return mean_sizes(
             self.features.schema.names,
             outputs.reshape(self.features.num_rows, -1),
-            "mean size of the part of the prediction that is due to the column, by integrated gradients",
+            "mean absolute part of the prediction that is due to the column, by integrated gradients",
         )

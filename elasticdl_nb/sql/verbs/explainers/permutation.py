@@ -17,7 +17,7 @@ class Permutation(Explainer):
     """How much worse the predictions become when a column's values are shuffled among the rows (Breiman, 2001)."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as they are and then, for each column and each repeat, the rows with that column shuffled."""
+        """Yield the rows unchanged and then, for each column and each repeat, the rows with that column shuffled."""
         random = np.random.default_rng(self.settings["seed"])
         yield from self.features.to_batches()
         for place, field in enumerate(self.features.schema):
@@ -26,7 +26,7 @@ class Permutation(Explainer):
                 yield from self.features.set_column(place, field, shuffled).combine_chunks().to_batches()
 
     def importances(self, outputs: Outputs) -> Importances:
-        """Return by how much the error has grown."""
+        """Return by how much the error grew."""
         blocks = outputs.reshape(-1, self.features.num_rows, *outputs.shape[1:])
         error, measure = _error(self.model.record.label, self.label, blocks[0])
         found, repeats = [], self.settings["repeats"]
@@ -40,21 +40,21 @@ class Permutation(Explainer):
 def _error(
     label: Label | None, values: pa.ChunkedArray | None, before: Outputs
 ) -> tuple[Callable[[Outputs], float], str]:
-    """Return what tells how wrong outputs are, and what that is called.
+    """Return a function that measures how wrong outputs are, and a description of it.
 
-    `values` are the label's, where the rows have it; without them, how far outputs move from those `before`.
+    `values` are those of the label, if the rows have it. Otherwise, it measures how far outputs move from `before`.
     """
     if label is None or values is None:
         reference = before.astype(float)
         return (
             lambda outputs: float(np.mean(np.abs(outputs - reference))),
-            "how far the predictions move when the column's values are shuffled",
+            "change of the predictions when the column's values are shuffled",
         )
     if label.classes is None:
         truth = np.asarray(pc.cast(values, pa.float64()).to_numpy())
         return (
             lambda outputs: float(np.sqrt(np.mean((outputs - truth) ** 2))),
-            "growth of the root mean squared error when the column's values are shuffled",
+            "increase of the root mean squared error when the column's values are shuffled",
         )
     places = {value: place for place, value in enumerate(label.classes)}
     numbers = np.array([places.get(value, -1) for value in values.to_pylist()])

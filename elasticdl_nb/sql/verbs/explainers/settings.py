@@ -17,8 +17,8 @@ from elasticdl_nb.sql.verbs.explainers.permutation import Permutation
 KINDS: Mapping[str, type[Explainer]] = {
     "permutation": Permutation, "integrated_gradients": IntegratedGradients, "shap": shapley.Shap,
 }  # fmt: skip
-# What SQLFlow's statements name: classes of the package shap. They are for certain models, and shap's way for all
-# models does the same.
+# Classes of the package shap, which SQLFlow's statements name. Each is for certain models; the explainer that shap has
+# for all models does the same.
 _ALIASES = {
     f"{name}explainer": "shap"
     for name in ("tree", "deep", "kernel", "gradient", "permutation", "sampling", "linear", "exact", "shap")
@@ -32,7 +32,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 
 
 def find_explainer(statement: Explain) -> str:
-    """Return the name of the explainer; raise SqlError if there is none like it, or it needs a package."""
+    """Return the name of the explainer; raise SqlError if it does not exist, or a package that it needs is missing."""
     if statement.explainer is None:
         summary = any(as_today(attribute).key.startswith("summary.") for attribute in statement.attributes)
         name = "shap" if summary else "permutation"
@@ -48,18 +48,18 @@ def find_explainer(statement: Explain) -> str:
         name = names[given]
     missing = shapley.missing_package() if name == "shap" else ""
     if missing:
-        raise SqlError(f"this explanation needs {missing}, which is not installed; pip install 'elasticdl_nb[shap]' "
-                       "brings it", statement.explainer.position if statement.explainer else None)  # fmt: skip
+        raise SqlError(f"this explanation needs {missing}, which is not installed; pip install 'elasticdl_nb[shap]'",
+                       statement.explainer.position if statement.explainer else None)  # fmt: skip
     return name
 
 
 def as_today(attribute: Attribute) -> Attribute:
-    """Return the attribute by the name that is in use: `summary.…` was `shap_summary.…` once."""
+    """Return the attribute under its current name: `summary.…` used to be `shap_summary.…`."""
     return replace(attribute, key=attribute.key.removeprefix("shap_"))
 
 
 def read_settings(explainer: str, given: Mapping[str, Any], places: Mapping[str, Attribute]) -> dict[str, Any]:
-    """Return the explainer's settings, given or by default; raise SqlError, at its place, for a value that is wrong."""
+    """Return the explainer's settings, given or default; raise SqlError, with its place, for a value that is wrong."""
     return {name: _setting(name, default, given, places) for name, default in DEFAULTS[explainer].items()}
 
 
@@ -73,11 +73,11 @@ def _setting(name: str, default: Any, given: Mapping[str, Any], places: Mapping[
         fits, needed = isinstance(value, bool), "true or false"
     elif isinstance(default, float):
         fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1
-        needed = "a number above 0 and up to 1"
+        needed = "a number greater than 0 and at most 1"
     else:
         least = 0 if name == "seed" else 1
         fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
         needed = f"a whole number of at least {least}"
     if not fits:
-        raise SqlError(f"{name}: {value!r} is not valid: {needed} is needed", places[name].value_position)
+        raise SqlError(f"{name}: {value!r} is not valid: expected {needed}", places[name].value_position)
     return value

@@ -1,8 +1,8 @@
 """SHAP values (Lundberg and Lee, 2017) by the package `shap`, of any model.
 
-The package asks for predictions of rows whose values come partly from the row that is explained and partly from others.
-Which these are does not depend on the predictions. So it is run twice, with the same chance: first to hear what it asks
-for, which one job then predicts, and then with the answers.
+The package asks for predictions of rows whose values come partly from the row being explained and partly from others.
+Which rows these are does not depend on the predictions. So the package runs twice with the same random seed: first to
+learn which rows it asks for, and, after one job has predicted them, with the answers.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PLOTS = ("dot", "bar", "violin")
 
 
 def missing_package() -> str:
-    """Return the name of a package that is needed and not installed, or an empty string."""
+    """Return the name of a required package that is not installed, or an empty string."""
     return next((name for name in ("shap", "matplotlib") if importlib.util.find_spec(name) is None), "")
 
 
 class Shap(Explainer):
-    """The package's permutation explainer. What it gets as rows are, for each column, the number of the row whose value
-    is meant, so that columns may have values of any type.
+    """The package's permutation explainer. Its rows contain row numbers, not values: for each column, the number of the
+    row whose value is meant. So columns can have values of any type.
     """
 
     def rows(self) -> Iterator[pa.RecordBatch]:
@@ -51,7 +51,7 @@ class Shap(Explainer):
             yield from pa.Table.from_arrays(columns, schema=self.features.schema).to_batches()
 
     def importances(self, outputs: Outputs) -> Importances:
-        """Return the values' mean size, and the package's own picture of them."""
+        """Return the mean absolute SHAP values, and the package's own picture of them."""
         given = 0
 
         def answer(places: Outputs) -> Outputs:
@@ -60,8 +60,8 @@ class Shap(Explainer):
             return outputs[given - len(places) : given]
 
         values, explained = self._explain(answer)
-        measure = f"mean size of the SHAP values of {len(explained)} rows"
-        if values.ndim == 3:  # several outputs, of which one has a picture: that which moves most
+        measure = f"mean absolute SHAP value over {len(explained)} rows"
+        if values.ndim == 3:  # of several outputs, the picture shows the one that varies most
             measure += " and all outputs"
             sizes, values = np.abs(values), values[:, :, int(np.abs(values).sum(axis=(0, 1)).argmax())]
         else:
@@ -70,7 +70,7 @@ class Shap(Explainer):
         return Importances(found.rows, measure, self._picture(values, explained))
 
     def _explain(self, model: Any) -> tuple[Outputs, Outputs]:
-        """Return SHAP values [n, columns] or [n, columns, outputs], and the numbers of the rows that they are of."""
+        """Return SHAP values [n, columns] or [n, columns, outputs], and the numbers of the rows that they belong to."""
         import shap
 
         state = np.random.get_state()
@@ -83,7 +83,7 @@ class Shap(Explainer):
                 model, shap.maskers.Independent(_places(background, width)), seed=self.settings["seed"]
             )
             evaluations = self.settings["repeats"] * (2 * width + 1)
-            with contextlib.redirect_stderr(io.StringIO()):  # it shows how far it is
+            with contextlib.redirect_stderr(io.StringIO()):  # it prints its progress
                 found = explainer(_places(explained, width), max_evals=evaluations, silent=True)
             return np.asarray(found.values), explained
         finally:
