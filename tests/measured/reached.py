@@ -1,11 +1,11 @@
 """Which lines of this project a process reaches: counted by the lines themselves.
 
-Before Python 3.12, coverage follows every line that a process runs, those of all libraries included: the processor has
-half as much again to do (measured on tests/client, and five times as much on tests/master). So the modules of this
-project are compiled with a mark before each statement instead, once, and keep the result. What a process has marked is
-written when it ends, by `os._exit` too; what is ended by SIGKILL is not counted. Functions that numba compiles have no
-marks; neither has what AutoGraph converts, as that is compiled from the source anew. `coverage_report.py` puts the
-files together for coverage, which knows all the rest.
+Before Python 3.12, coverage follows every line that a process runs, those of all libraries included: tests/client needs
+about a third more processor time. So the modules of this project are compiled once, with a mark before each statement,
+and the result is kept. A process writes its marks when it ends, by `os._exit` too. What ends by SIGKILL, or by SIGTERM
+without a handler, is not counted, and neither is what runs in pods. Functions that numba compiles have no marks;
+neither has what AutoGraph converts, as that is compiled from the source anew. `coverage_report.py` puts the files
+together for coverage, which knows all the rest.
 """
 
 from __future__ import annotations
@@ -91,11 +91,12 @@ class _Loader(SourceFileLoader):
 
 
 def _put(path: str, content: bytes) -> None:
-    """Write a file that is whole as soon as it is there."""
+    """Write a file that is whole as soon as it is there; do without where the folder has been removed."""
     aside = f"{os.path.dirname(path)}-{os.getpid()}"
-    with open(aside, "wb") as file:
-        file.write(content)
-    os.replace(aside, path)
+    with contextlib.suppress(OSError):
+        with open(aside, "wb") as file:
+            file.write(content)
+        os.replace(aside, path)
 
 
 def with_marks(tree: ast.Module, path: str) -> ast.Module:
