@@ -73,8 +73,7 @@ class Master:
         # Many tasks live long and few things die in cycles: look for those less often than Python does by itself.
         gc.set_threshold(50_000, 50, 50)
         server = grpc.aio.server(
-            interceptors=[RequireToken(self._folder.token())],
-            options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
+            interceptors=[RequireToken(self._folder.token())], options=channels.server_options(64 << 20)
         )
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         address = channels.listen(server, self._network, self._folder.token())
