@@ -183,7 +183,7 @@ class Master:
     async def _count_data(self) -> None:
         # With a custom reader workers count, by the user's code: the first of them will say.
         if not self._coordinator.data_is_counted and not self._spec.custom_data_reader:
-            self._books.happened(await asyncio.to_thread(count_data, self._spec))
+            self._books.happened(await asyncio.to_thread(count_data, self._folder))
 
     async def _tick(self) -> None:
         while True:
