@@ -23,6 +23,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import (
 from elasticdl_nb.widgets.format import clock, middle_out, percent, plain, rate, short, size
 
 MAX_METRICS = 12
+MANY_EVALUATIONS = 500
 MAX_INSTANCES = 20
 MAX_MESSAGES = 8
 MAX_OUTPUTS = 12
@@ -212,7 +213,9 @@ def evaluated(status: JobStatus) -> str:
     """Return when the latest evaluation took place, and how many there were."""
     times, step = len(status.evaluations), status.evaluations[-1].step if status.evaluations else 0
     if times > 1:
-        return f"{times:,} times, last at step {step:,}"
+        # A status does not keep all of very many.
+        often = f"{times:,}" if times < MANY_EVALUATIONS else f"{MANY_EVALUATIONS:,} or more"
+        return f"{often} times, last at step {step:,}"
     return f"at step {step:,}" if step > 0 else ""
 
 

@@ -15,7 +15,8 @@ from elasticdl_nb.cli.output import say, tell
 from elasticdl_nb.cli.signals import Interrupted, interruptible
 from elasticdl_nb.cli.sql import add_session_options
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.sql.server.service import Server, SQLFlowService
+from elasticdl_nb.sql.server.service import SQLFlowService
+from elasticdl_nb.sql.server.serving import Server
 from elasticdl_nb.sql.session import Session
 
 _TOKEN = "SQLFLOW_USER_TOKEN"  # noqa: S105  the name that SQLFlow's clients read

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from elasticdl_nb.given.paths import check_output
+from elasticdl_nb.given.paths import check_checkpoint_dir, check_output
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.spec import JobSpec
@@ -44,6 +44,7 @@ def check_inputs_and_output(spec: JobSpec, *, reads_files: bool) -> JobSpec:
     _check_checkpoint(spec)
     Network.of()
     check_output(spec)
+    check_checkpoint_dir(spec)
     return spec
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import secrets
+import tempfile
+from pathlib import Path
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import JobSpec
@@ -54,7 +57,7 @@ def check_output(spec: JobSpec) -> None:
     _check_apart_from_inputs(spec, output)
     if os.path.lexists(output):
         _check_replaceable(spec, output)
-    _check_place(output)
+    _try_to_write("output", output, within=os.path.dirname(output))
 
 
 def _check_remote(spec: JobSpec) -> None:
@@ -67,6 +70,12 @@ def _check_remote(spec: JobSpec) -> None:
         raise OptionError("output", f"{spec.output} is unreachable: {error}") from None
     if exists and not spec.overwrite:
         raise _exists(spec)
+    probe = f"{path.rstrip('/')}.elasticdl-{secrets.token_hex(4)}"
+    try:
+        files.pipe_file(probe, b"x")
+        files.rm_file(probe)
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise OptionError("output", f"{spec.output} cannot be written: {error}") from None
 
 
 def _exists(spec: JobSpec) -> OptionError:
@@ -99,14 +108,28 @@ def _is_earlier_result(spec: JobSpec, output: str) -> bool:
     return all(_PART.fullmatch(entry.name) and not entry.is_dir() for entry in os.scandir(output))
 
 
-def _check_place(output: str) -> None:
-    parent = os.path.dirname(output)
-    while not os.path.lexists(parent):
-        parent = os.path.dirname(parent)
-    if not os.path.isdir(parent):
-        raise OptionError("output", f"{output} cannot be written: {parent} is not a directory")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OptionError("output", f"{output} cannot be written: no permission to write to {parent}")
+def check_checkpoint_dir(spec: JobSpec) -> None:
+    """Raise OptionError if the job could not write its checkpoints."""
+    if spec.checkpoint_dir and not is_remote(spec.checkpoint_dir):
+        folder = spec.checkpoint_dir.removeprefix("file://").rstrip("/") or "/"
+        _try_to_write("checkpoint_dir", folder, within=folder)
+
+
+def _try_to_write(option: str, path: str, within: str) -> None:
+    """Make a folder and a file where `path` will be, and remove them: only the file system knows what it allows.
+
+    They are in `within`, or in the nearest folder above it that exists.
+    """
+    while not os.path.lexists(within):
+        within = os.path.dirname(within)
+    if not os.path.isdir(within):
+        raise OptionError(option, f"{path} cannot be written: {within} is not a directory")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".elasticdl-", dir=within) as folder:
+            Path(folder, "try").write_bytes(b"x")
+    except OSError as error:
+        reason = error.strerror or error
+        raise OptionError(option, f"{path} cannot be written: nothing can be made in {within} ({reason})") from None
 
 
 def _check_apart_from_inputs(spec: JobSpec, output: str) -> None:

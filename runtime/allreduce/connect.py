@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import logging
 import secrets
 import socket
 import struct
@@ -19,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
+from elasticdl_nb.runtime.allreduce.door import Door
 from elasticdl_nb.runtime.allreduce.ring import WAIT_LIMIT, Ring
 from elasticdl_nb.runtime.allreduce.tls import Tls
 from elasticdl_nb.runtime.protocol.network import Network
@@ -26,13 +26,11 @@ from elasticdl_nb.runtime.protocol.network import Network
 CONNECT_LIMIT = 20.0
 """Seconds that neighbours, which get their orders at the same time, may take to connect."""
 
-HANDSHAKE_LIMIT = 5.0
 _POLL = 0.1
 _NONCE, _PROOF = 16, 32
 _CALLER = struct.Struct("<qi")
 _BACKLOG = 64
 _TLS = "tls://"
-logger = logging.getLogger(__name__)
 
 GivenUp = Callable[[], bool]
 
@@ -46,7 +44,6 @@ class Listener:
         self._tls = Tls(token) if network.encrypted else None
         family = socket.AF_INET6 if ":" in network.bind else socket.AF_INET
         self._socket = socket.create_server((network.bind, 0), family=family, backlog=_BACKLOG)
-        self._socket.settimeout(_POLL)
         self.address = (_TLS if self._tls else "") + network.reached_at(self._socket.getsockname()[1])
 
     def close(self) -> None:
@@ -92,7 +89,7 @@ class Listener:
         except OSError as error:
             raise RingBroken(f"{address} is unreachable: {error}") from None
         try:
-            peer = self._encrypted(peer, False, clock)
+            peer = self._encrypted(peer, clock)
             challenge = _read(peer, _NONCE, clock)
             caller, nonce = _CALLER.pack(generation, rank), secrets.token_bytes(_NONCE)
             peer.sendall(caller + nonce + self._proof(b"caller", challenge, caller, nonce))
@@ -104,38 +101,26 @@ class Listener:
             raise RingBroken(f"{address} did not answer: {error}") from None
 
     def _accept(self, generation: int, rank: int, clock: _Clock) -> socket.socket:
-        while clock.left() > 0:
-            try:
-                peer, where = self._socket.accept()
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise RingBroken(str(error)) from None
-            brief = clock.at_most(HANDSHAKE_LIMIT)
-            try:
-                peer = self._encrypted(peer, True, brief)
-                if self._admits(peer, generation, rank, brief):
-                    return peer
-            except (OSError, RingBroken) as error:
-                logger.info("%s: %s", where, error)
-            logger.info("refused a connection from %s", where)
-            peer.close()
-        raise RingBroken("the left neighbour did not connect")
+        def answer(challenge: bytes, said: bytes) -> bytes | None:
+            caller, nonce, proof = said[: _CALLER.size], said[_CALLER.size : -_PROOF], said[-_PROOF:]
+            if not hmac.compare_digest(proof, self._proof(b"caller", challenge, caller, nonce)):
+                return None
+            return self._proof(b"called", challenge, nonce) if _CALLER.unpack(caller) == (generation, rank) else None
 
-    def _encrypted(self, peer: socket.socket, is_called: bool, clock: _Clock) -> socket.socket:
+        size = _CALLER.size + _NONCE + _PROOF
+        door = Door(self._socket, self._tls, lambda: secrets.token_bytes(_NONCE), size, answer)
+        try:
+            peer = door.admit(lambda: clock.left() <= 0, _POLL)
+        except (OSError, ValueError) as error:  # the port was closed
+            raise RingBroken(str(error)) from None
+        if peer is None:
+            raise RingBroken("the left neighbour did not connect")
         peer.settimeout(_POLL)
-        return peer if self._tls is None else self._tls.wrap(peer, is_called, lambda: clock.left() <= 0)
+        return peer
 
-    def _admits(self, peer: socket.socket, generation: int, rank: int, clock: _Clock) -> bool:
-        challenge = secrets.token_bytes(_NONCE)
-        peer.sendall(challenge)
-        caller, nonce, proof = (_read(peer, size, clock) for size in (_CALLER.size, _NONCE, _PROOF))
-        if not hmac.compare_digest(proof, self._proof(b"caller", challenge, caller, nonce)):
-            return False
-        if _CALLER.unpack(caller) != (generation, rank):
-            return False
-        peer.sendall(self._proof(b"called", challenge, nonce))
-        return True
+    def _encrypted(self, peer: socket.socket, clock: _Clock) -> socket.socket:
+        peer.settimeout(_POLL)
+        return peer if self._tls is None else self._tls.wrap(peer, lambda: clock.left() <= 0)
 
 
 class _Clock:
@@ -151,9 +136,6 @@ class _Clock:
     def left(self) -> float:
         """Seconds left; 0 once it is given up."""
         return 0.0 if self._stopped or self._given_up() else max(0.0, self._deadline - time.monotonic())
-
-    def at_most(self, seconds: float) -> _Clock:
-        return _Clock(time.monotonic() + seconds, lambda: self.left() <= 0)
 
 
 class _InThread:

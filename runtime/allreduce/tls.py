@@ -29,14 +29,18 @@ class Tls:
         for context in (self._calling, self._called):
             context.minimum_version = ssl.TLSVersion.TLSv1_3
 
-    def wrap(self, peer: socket.socket, is_called: bool, is_late: Callable[[], bool]) -> ssl.SSLSocket:
-        """Return an encrypted socket over this one, which has a short timeout; closes it if that fails.
+    def begun(self, peer: socket.socket, *, is_called: bool) -> ssl.SSLSocket:
+        """Return the socket as one whose `do_handshake` is still to be called."""
+        context = self._called if is_called else self._calling
+        name = None if is_called else _NAME
+        return context.wrap_socket(peer, server_side=is_called, do_handshake_on_connect=False, server_hostname=name)
+
+    def wrap(self, peer: socket.socket, is_late: Callable[[], bool]) -> ssl.SSLSocket:
+        """Return a caller's socket, which has a short timeout, encrypted; it is closed if that fails.
 
         Raises OSError if that fails, including when the other end does not belong to the job.
         """
-        context = self._called if is_called else self._calling
-        name = None if is_called else _NAME
-        wrapped = context.wrap_socket(peer, server_side=is_called, do_handshake_on_connect=False, server_hostname=name)
+        wrapped = self.begun(peer, is_called=False)
         try:
             while True:
                 with contextlib.suppress(TimeoutError):

@@ -16,8 +16,9 @@ PARQUET_MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
 
 
-def _open(path: str) -> Any:
-    """Open a file in the way Arrow reads fastest: memory-mapped if it is on this machine."""
+def _open(path: str, stamp: files.Stamp | None) -> Any:
+    """Open a file in the way Arrow reads best: in memory's place if it is of this machine."""
+    files.check_unchanged(path, stamp)
     try:
         if files.is_local(path):
             return pa.memory_map(path)
@@ -35,12 +36,12 @@ def _spans(lengths: list[int]) -> list[tuple[int, int]]:
 class ParquetFile:
     """A Parquet file; its groups are its row groups."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, stamp: files.Stamp | None = None) -> None:
+        self.path, self._stamp = path, stamp
 
     @cached_property
     def _metadata(self) -> pq.FileMetaData:
-        with _open(self.path) as source:
+        with _open(self.path, self._stamp) as source:
             try:
                 return pq.ParquetFile(source).metadata
             except (pa.ArrowInvalid, OSError) as error:
@@ -55,13 +56,17 @@ class ParquetFile:
     def _groups(self) -> list[tuple[int, int]]:
         return _spans([self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)])
 
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {self._metadata.schema.column(n).path: n for n in range(self._metadata.num_columns)}
+
     def groups(self, rows: int | None = None) -> list[tuple[int, int]]:
         """Return each row group's rows as [start, end)."""
         return self._groups
 
     def has_nulls(self, name: str) -> bool:
-        """Whether that column has missing values: by the statistics, or by reading it where there are none."""
-        position = next(n for n in range(self._metadata.num_columns) if self._metadata.schema.column(n).path == name)
+        """Whether values of that column are missing: by the statistics, or by reading it where there are none."""
+        position = self._positions[name]
         for group in range(self._metadata.num_row_groups):
             statistics = self._metadata.row_group(group).column(position).statistics
             known = statistics is not None and statistics.has_null_count
@@ -72,7 +77,7 @@ class ParquetFile:
 
     def load(self, group: int, names: list[str]) -> pa.Table:
         """Read these columns of a row group."""
-        with _open(self.path) as source:
+        with _open(self.path, self._stamp) as source:
             try:
                 file = pq.ParquetFile(source, metadata=self._metadata, pre_buffer=not files.is_local(self.path))
                 return file.read_row_group(group, columns=names)
@@ -83,12 +88,12 @@ class ParquetFile:
 class ArrowFile:
     """An Arrow IPC (Feather) file; its groups are its record batches. A file in stream form is one group."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, stamp: files.Stamp | None = None) -> None:
+        self.path, self._stamp = path, stamp
 
     @cached_property
     def _is_stream(self) -> bool:
-        return files.Source(self.path).read(0, 6) != ARROW_MAGIC
+        return files.Source(self.path, self._stamp).read(0, 6) != ARROW_MAGIC
 
     def _reader(self, source: Any, schema: pa.Schema | None = None, names: list[str] | None = None) -> Any:
         """Open the file; nothing but the columns `names` will be read."""
@@ -103,12 +108,12 @@ class ArrowFile:
     @cached_property
     def schema(self) -> pa.Schema:
         """Names and types of the columns."""
-        with _open(self.path) as source:
+        with _open(self.path, self._stamp) as source:
             return self._reader(source).schema
 
     @cached_property
     def _groups(self) -> list[tuple[int, int]]:
-        with _open(self.path) as source:
+        with _open(self.path, self._stamp) as source:
             reader = self._reader(source, self.schema, self.schema.names[:1])
             if self._is_stream:
                 return _spans([sum(batch.num_rows for batch in reader)])
@@ -124,7 +129,7 @@ class ArrowFile:
 
     def load(self, group: int, names: list[str]) -> pa.Table:
         """Read these columns of a record batch."""
-        with _open(self.path) as source:
+        with _open(self.path, self._stamp) as source:
             reader = self._reader(source, self.schema, names)
             try:
                 table = reader.read_all() if self._is_stream else pa.Table.from_batches([reader.get_batch(group)])

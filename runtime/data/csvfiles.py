@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import gzip
+import hashlib
 import io
+import os
+import secrets
 import shutil
 import tempfile
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, BinaryIO, cast
+from pathlib import Path
+from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
@@ -40,10 +48,11 @@ class Dialect:
 class RowIndex:
     """Where every 4096th row starts, found by scanning the file as far as asked for. Safe to use from several threads.
 
-    The rows include the header.
+    The rows include the header. What was found in a whole file is kept in the folder `beside`, if there is one, for
+    other processes.
     """
 
-    def __init__(self, source: files.Source, dialect: Dialect) -> None:
+    def __init__(self, source: files.Source, dialect: Dialect, beside: Path | None = None, name: str = "") -> None:
         self._source = source
         self._separator = ord(dialect.separator)
         self._quote = ord(dialect.quote) if dialect.quote else -1
@@ -52,6 +61,8 @@ class RowIndex:
         self._state = bytescan.ROW_START
         self._rows = 0
         self._points: list[int] = []
+        self._kept = beside / f"{name}.npy" if beside is not None and source.size > _BLOCK else None
+        self._restore()
 
     def extend(self, rows: int | None = None) -> tuple[int, list[int]]:
         """Scan up to that row, or to the end; return the number of rows found and where each group starts.
@@ -66,8 +77,24 @@ class RowIndex:
                 )
                 self._points += (found + self._offset).tolist()
                 self._offset += len(block)
-            whole = self._offset >= self._source.size
-            return self._rows, self._points + ([self._source.size] if whole else [])
+                if self._offset >= self._source.size:
+                    self._points.append(self._source.size)
+                    self._keep()
+            return self._rows, self._points
+
+    def _keep(self) -> None:
+        if self._kept is not None:
+            aside = self._kept.with_name(f".{secrets.token_hex(8)}.npy")
+            with contextlib.suppress(OSError):  # it is only quicker with it
+                self._kept.parent.mkdir(parents=True, exist_ok=True)
+                np.save(aside, np.array([self._rows, *self._points], np.int64))
+                os.replace(aside, self._kept)
+
+    def _restore(self) -> None:
+        if self._kept is not None:
+            with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
+                self._rows, *self._points = np.load(self._kept, allow_pickle=False).tolist()
+                self._offset = self._source.size
 
     def first_row(self) -> bytes:
         """The text of the first row, or b"" if there is none."""
@@ -81,12 +108,36 @@ class RowIndex:
             size *= 4
 
 
+class _Groups(Sequence[tuple[int, int]]):
+    """Each group's rows as [start, end), the header not counted; found when they are asked for."""
+
+    def __init__(self, count: int, rows: int, header: int) -> None:
+        self._count, self._rows, self._header = max(0, count), rows, header
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, group: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, group: slice) -> Sequence[tuple[int, int]]: ...
+
+    def __getitem__(self, group: int | slice) -> tuple[int, int] | Sequence[tuple[int, int]]:
+        if isinstance(group, slice):
+            return [self[n] for n in range(*group.indices(self._count))]
+        n = range(self._count)[group]
+        return max(0, n * GROUP_ROWS - self._header), min(self._rows, (n + 1) * GROUP_ROWS) - self._header
+
+
 class CsvFile:
     """A CSV file as a `TableFile`; all columns are text unless `infer_types` found others. A group is 4096 rows."""
 
-    def __init__(self, path: str, dialect: Dialect) -> None:
+    def __init__(
+        self, path: str, dialect: Dialect, stamp: files.Stamp | None = None, beside: Path | None = None
+    ) -> None:
         self.path = path
         self.dialect = dialect
+        self._stamp, self._beside = stamp, beside
         self.types: dict[str, pa.DataType] | None = None
         self.nulls: frozenset[str] = frozenset()
 
@@ -94,22 +145,24 @@ class CsvFile:
 
     @cached_property
     def _source(self) -> files.Source:
-        source = files.Source(self.path)
+        source = files.Source(self.path, self._stamp)
         if source.read(0, 2) != b"\x1f\x8b":
             return source
-        # Compressed text cannot be read from the middle: unpack it once, into a file without a name.
-        unpacked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- closed with the source
+        # Compressed text cannot be read from the middle: unpack it once, into a file that goes away with this object.
+        number, unpacked = tempfile.mkstemp(prefix="elasticdl-", suffix=".csv")
+        weakref.finalize(self, _remove, unpacked)
         try:
-            with gzip.open(_SourceFile(source)) as packed:
-                shutil.copyfileobj(packed, unpacked, 1 << 20)
+            with gzip.open(_SourceFile(source)) as packed, open(number, "wb") as target:
+                shutil.copyfileobj(packed, target, 1 << 20)
         except (OSError, EOFError) as error:
             raise DataError(f"{self.path}: damaged gzip data: {error}") from None
-        unpacked.flush()
-        return files.Source(self.path, unpacked)
+        return files.Source(self.path, at=unpacked)
 
     @cached_property
     def _index(self) -> RowIndex:
-        return RowIndex(self._source, self.dialect)
+        known = (self.path, self._stamp, self.dialect.separator, self.dialect.quote)
+        name = hashlib.blake2b(repr(known).encode(), digest_size=16).hexdigest()
+        return RowIndex(self._source, self.dialect, None if self._stamp is None else self._beside, name)
 
     @cached_property
     def _layout(self) -> tuple[bool, list[str]]:
@@ -121,10 +174,11 @@ class CsvFile:
         if header:
             if not first:
                 raise DataError(f"{self.path}: the file is empty; expected a row with the columns' names")
+            times = Counter(first)
             for name in wanted or first:
-                if name not in first:
+                if name not in times:
                     raise missing_column(self.path, name, first)
-                if first.count(name) > 1:
+                if times[name] > 1:
                     raise DataError(f"{self.path}: its header names column {name!r} more than once")
             return True, first
         if first and len(first) != len(wanted):
@@ -165,8 +219,7 @@ class CsvFile:
         """Return each group's rows as [start, end), not counting the header."""
         header = int(self._layout[0])
         found, points = self._index.extend(None if rows is None else rows + header)
-        spans = [(n * GROUP_ROWS, min(found, (n + 1) * GROUP_ROWS)) for n in range(len(points) - 1)]
-        return [(max(0, start - header), end - header) for start, end in spans]
+        return _Groups(len(points) - 1, found, header)
 
     def has_nulls(self, name: str) -> bool:
         """Whether that column has missing values; text never has."""
@@ -189,7 +242,8 @@ class CsvFile:
             return "error"
 
         # Repeated names are made different; the layout has already refused them if they are wanted.
-        unique = [name if name not in present[:n] else f"{name}\0{n}" for n, name in enumerate(present)]
+        first_place = {name: n for n, name in reversed(list(enumerate(present)))}
+        unique = [name if first_place[name] == n else f"{name}\0{n}" for n, name in enumerate(present)]
         try:
             return pacsv.read_csv(
                 pa.BufferReader(text),
@@ -260,6 +314,11 @@ def _is_header(first: list[str], wanted: Sequence[str]) -> bool:
         return True
     lower = [value.lower() for value in first]
     return any(difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.8) for name in wanted)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 class _SourceFile(io.RawIOBase):

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import fsspec
 
@@ -105,25 +107,109 @@ def exists(path: str, option: str = "output") -> bool:
 # ------------------------------------------------------------------ reading
 
 
+Stamp: TypeAlias = tuple[int, int]
+"""Size in bytes, and when it was last changed, in nanoseconds."""
+
+_MOST_OPEN = 64
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """Return the stamp of a file of this machine; None for others. Raises DataError if it cannot be looked at."""
+    if not is_local(path):
+        return None
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{path}: could not be read: {error.strerror or error}") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def check_unchanged(path: str, listed: Stamp | None) -> None:
+    """Raise DataError if a file of this machine is not as it was when it was listed (None: it was not)."""
+    if listed is not None:
+        if not os.path.exists(path):
+            raise DataError(f"{path} was deleted after the job had listed its files")
+        _compare(path, listed, stamp_of(path))
+
+
+def _compare(path: str, listed: Stamp, now: Stamp | None) -> None:
+    if now is not None and now != listed:
+        what = f"{listed[0]:,} bytes then, {now[0]:,} now" if listed[0] != now[0] else "it was written again"
+        raise DataError(f"{path} was changed after the job had listed its files ({what})")
+
+
+class _OpenFile:
+    def __init__(self, number: int) -> None:
+        self.number, self.users = number, 0
+
+
+class _OpenFiles:
+    """The files of this machine that were read last, open: a few, however many there are."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[tuple[str, Stamp], _OpenFile] = OrderedDict()
+
+    @contextlib.contextmanager
+    def descriptor(self, path: str, stamp: Stamp, shown: str) -> Iterator[int]:
+        """Give an open file's descriptor for the length of the block."""
+        key = path, stamp
+        with self._lock:
+            file = self._open.get(key)
+            if file is None:
+                file = self._open[key] = _OpenFile(_opened(path, shown))
+            self._open.move_to_end(key)
+            file.users += 1
+            self._make_room()
+        try:
+            # Each time: one that is written again in place is the same open file.
+            _compare(shown, stamp, _stamp_of_open(file.number))
+            yield file.number
+        finally:
+            with self._lock:
+                file.users -= 1
+                self._make_room()
+
+    def _make_room(self) -> None:
+        for key, file in list(self._open.items())[: max(0, len(self._open) - _MOST_OPEN)]:
+            if not file.users:
+                del self._open[key]
+                os.close(file.number)
+
+
+def _opened(path: str, shown: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise DataError(f"{shown} was deleted after the job had listed its files") from None
+
+
+def _stamp_of_open(number: int) -> Stamp:
+    status = os.fstat(number)
+    return status.st_size, status.st_mtime_ns
+
+
+_OPEN_FILES = _OpenFiles()
+
+
 class Source:
     """The bytes of one file, any part at any time; safe to use from several threads.
 
-    Raises DataError when the file cannot be opened or read.
+    `stamp` is what the file's must be, if it was listed before; `at` is where the bytes are, if not in the file itself.
+    Raises DataError when the file cannot be read, or is not what it was.
     """
 
-    def __init__(self, path: str, file: BinaryIO | None = None) -> None:
-        self.path = path
-        self._file = file
+    def __init__(self, path: str, stamp: Stamp | None = None, at: str = "") -> None:
+        self.path, self._at = path, at or path
         self._fs: Any = None
         self._ahead: tuple[int, bytes] = (0, b"")
+        self.stamp = stamp if stamp is not None and not at else stamp_of(self._at)
+        if self.stamp is not None:
+            self.size = self.stamp[0]
+            return
         with self._errors():
-            if file is None and is_local(path):
-                self._file = open(path, "rb", buffering=0)  # noqa: SIM115 -- closed with this object
-            if self._file is not None:
-                self.size = os.fstat(self._file.fileno()).st_size
-            else:
-                self._fs, self._inner = file_system(path)
-                self.size = int(self._fs.size(self._inner))
+            self._fs, self._inner = file_system(path)
+            self.size = int(self._fs.size(self._inner))
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -138,18 +224,17 @@ class Source:
         if size == 0:
             return b""
         with self._errors():
-            if self._file is None:
+            if self.stamp is None:
                 return bytes(self._fs.cat_file(self._inner, start=offset, end=offset + size))
-            data = os.pread(self._file.fileno(), size, offset)
-            while 0 < len(data) < size and (
-                more := os.pread(self._file.fileno(), size - len(data), offset + len(data))
-            ):
-                data += more
+            with _OPEN_FILES.descriptor(self._at, self.stamp, self.path) as file:
+                data = os.pread(file, size, offset)
+                while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
+                    data += more
             return data
 
     def peek(self, offset: int, size: int) -> bytes:
         """Like `read`, for small consecutive pieces: remote files are read some megabytes at a time."""
-        if self._file is not None:
+        if self.stamp is not None:
             return self.read(offset, size)
         begin, data = self._ahead
         if not begin <= offset <= offset + size <= begin + len(data):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from elasticdl_nb.runtime.data import files, recordio
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
-from elasticdl_nb.runtime.data.tablereader import TableReader, parallel
+from elasticdl_nb.runtime.data.listing import Listing, kept, of_paths
+from elasticdl_nb.runtime.data.tablereader import TableReader, no_such_file, parallel
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
 
 __all__ = ["Chunk", "FileRecords", "Metadata", "Reader", "Records", "open_reader"]
@@ -83,13 +86,13 @@ class BytesReader:
     form: Form = "bytes"
     metadata = Metadata()
 
-    def __init__(self, paths: Sequence[str], index: Callable[[files.Source], _Index]) -> None:
-        self._paths = list(dict.fromkeys(paths))
+    def __init__(self, listing: Listing, index: Callable[[files.Source], _Index]) -> None:
+        self._listing, self._paths = listing, list(listing)
         self._index = index
 
     @cached_property
     def _indices(self) -> dict[str, _Index]:
-        indices = parallel(lambda path: self._index(files.Source(path)), self._paths)
+        indices = parallel(lambda path: self._index(files.Source(path, self._listing[path])), self._paths)
         return dict(zip(self._paths, indices, strict=True))
 
     def check(self) -> None:
@@ -108,54 +111,62 @@ class BytesReader:
 
     def read(self, path: str, start: int, end: int) -> Iterator[Records]:
         """Read records [start, end) of a file."""
+        if path not in self._indices:
+            raise no_such_file(path)
         return self._indices[path].read(start, end)
 
 
 # ------------------------------------------------------------------ opening
 
 
-def open_reader(paths: Sequence[str], params: Mapping[str, Any], option: str = "data") -> Reader:
+def open_reader(
+    paths: Sequence[str], params: Mapping[str, Any], option: str = "data", beside: Path | None = None
+) -> Reader:
     """Return the reader of these paths, globs, directories and URLs.
 
     `params` are the job's data_reader_params (see docs/data.md); `option` is the name of the option that gave the
-    paths. Raises OptionError if the paths or parameters are wrong; `check` looks into the files themselves.
+    paths. `beside` is a job's own folder for what is known of its data: the list of files in it counts, and is made if
+    there is none. Raises OptionError if the paths or parameters are wrong; `check` looks into the files themselves.
     """
     format = _choice("format", params.get("format"), FORMATS) if "format" in params else None
     suffixes = () if format else tuple(SUFFIXES)
-    found = [
-        file for path in ([paths] if isinstance(paths, str) else paths) for file in files.expand(path, suffixes, option)
-    ]
+
+    def expand() -> list[str]:
+        given = [paths] if isinstance(paths, str) else paths
+        return [file for path in given for file in files.expand(path, suffixes, option)]
+
+    found = of_paths(expand()) if beside is None else kept(beside / f"{option}.json", expand)
     if not found:
         raise OptionError(option, "required; no files were given")
-    format = format or _format_of_all(found, option)
+    format = format or _format_of_all(list(found), option)
     for name in params:
         if name not in _PARAMS[format]:
             known = ", ".join(_PARAMS[format])
             problem = f"{name} is not a parameter of {format} files; expected {known}."
             raise OptionError("data_reader_params", problem + did_you_mean(name, _PARAMS[format]))
-    return _open(found, format, params)
+    return _open(found, format, params, beside)
 
 
-def _open(paths: list[str], format: str, params: Mapping[str, Any]) -> Reader:
+def _open(listing: Listing, format: str, params: Mapping[str, Any], beside: Path | None) -> Reader:
     if format == "recordio":
-        return BytesReader(paths, recordio.Index)
+        return BytesReader(listing, recordio.Index)
     if format == "tfrecord":
         from elasticdl_nb.runtime.data import tfrecord  # brings numba, which takes a while
 
-        return BytesReader(paths, tfrecord.Index)
+        return BytesReader(listing, tfrecord.Index)
     names = _columns(params)
     if format == "csv":
-        return _open_csv(paths, names, params)
+        return _open_csv(listing, names, params, beside)
     from elasticdl_nb.runtime.data import columnar
 
     opener = columnar.ParquetFile if format == "parquet" else columnar.ArrowFile
-    return TableReader("columns", [opener(path) for path in dict.fromkeys(paths)], names)
+    return TableReader("columns", [opener(path, stamp) for path, stamp in listing.items()], names)
 
 
-def _open_csv(paths: list[str], names: list[str] | None, params: Mapping[str, Any]) -> Reader:
+def _open_csv(listing: Listing, names: list[str] | None, params: Mapping[str, Any], beside: Path | None) -> Reader:
     from elasticdl_nb.runtime.data import csvfiles  # brings numba, which takes a while
 
-    separator = "\t" if paths[0].lower().removesuffix(".gz").endswith(".tsv") else ","
+    separator = "\t" if next(iter(listing)).lower().removesuffix(".gz").endswith(".tsv") else ","
     dialect = csvfiles.Dialect(
         separator=_character("sep", params.get("sep", separator)),
         quote=_character("quote", params.get("quote", '"'), empty=True),
@@ -166,7 +177,7 @@ def _open_csv(paths: list[str], names: list[str] | None, params: Mapping[str, An
     _check_encoding(dialect.encoding)
     if dialect.header is False and not names:
         raise OptionError("data_reader_params", "header=False requires columns=['…'], the names of the columns")
-    csv_files = [csvfiles.CsvFile(path, dialect) for path in dict.fromkeys(paths)]
+    csv_files = [csvfiles.CsvFile(path, dialect, stamp, beside) for path, stamp in listing.items()]
     if _switch("typed", params.get("typed")):
         return TableReader("columns", csv_files, names, prepare=lambda: csvfiles.infer_types(csv_files))
     return TableReader("strings", csv_files, names)
@@ -229,7 +240,7 @@ def _columns(params: Mapping[str, Any]) -> list[str] | None:
         return None
     if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
         raise _wrong("columns", names, "expected a list of names, such as ['a', 'b']")
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise _wrong("columns", names, f"{twice[0]!r} appears more than once")
     return list(names)
 

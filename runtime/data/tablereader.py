@@ -7,6 +7,7 @@ be read by themselves. Tasks are usually smaller than groups, so the groups read
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -81,8 +82,9 @@ class TableReader:
         schemas = parallel(lambda file: file.schema, files)
         names = self._wanted or schemas[0].names
         for file, schema in zip(files, schemas, strict=True):
+            present = set(schema.names)
             for name in names:
-                if name not in schema.names:
+                if name not in present:
                     raise missing_column(file.path, name, schema.names)
         return list(names)
 
@@ -143,10 +145,16 @@ class TableReader:
         return parallel(count, list(self._files.values()))
 
     def read(self, path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
-        """Read records [start, end) of a file, some thousands at a time, reading only the groups that hold them."""
-        file = self._files[path]
-        for group, (first, after) in enumerate(file.groups(end)):
-            if after > start and first < end:
+        """Read records [start, end) of a file in batches of up to some thousand, reading only groups that have some."""
+        file = self._files.get(path)
+        if file is None:
+            raise no_such_file(path)
+        groups = file.groups(end)
+        for group in range(bisect_right(groups, start, key=lambda rows: rows[1]), len(groups)):
+            first, after = groups[group]
+            if first >= end:
+                break
+            if after > start:
                 batch = self._kept.get((path, group), partial(self._load, file, group, first, after))
                 begin, stop = max(start, first) - first, min(end, after) - first
                 size = max(64, min(_BATCH_ROWS, _BATCH_BYTES * (after - first) // max(1, batch.nbytes)))
@@ -171,6 +179,11 @@ def _single(array: pa.ChunkedArray) -> pa.Array:
     return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
 
 
+def no_such_file(path: str) -> DataError:
+    """The error of a task whose file is not one of the job's."""
+    return DataError(f"{path} is not one of the job's files; was it deleted or renamed after the job had started?")
+
+
 def missing_column(path: str, name: str, present: Sequence[str]) -> DataError:
     """Return the error for a file that lacks a column."""
     there = ", ".join(repr(other) for other in present[:20]) + (", …" if len(present) > 20 else "")
@@ -184,6 +197,8 @@ class _KeptGroups:
         self._budget = budget
         self._lock = threading.Lock()
         self._groups: OrderedDict[tuple[str, int], Future[pa.RecordBatch]] = OrderedDict()
+        self._sizes: dict[tuple[str, int], int] = {}  # of those that have been read
+        self._bytes = 0
 
     def get(self, key: tuple[str, int], load: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
         with self._lock:
@@ -199,15 +214,16 @@ class _KeptGroups:
                 with self._lock:
                     del self._groups[key]
                 raise
-            self._make_room()
+            self._make_room(key, future.result().nbytes)
         return future.result()
 
-    def _make_room(self) -> None:
+    def _make_room(self, newest: tuple[str, int], size: int) -> None:
         with self._lock:
-            done = [(key, group) for key, group in self._groups.items() if group.done()]
-            excess = sum(group.result().nbytes for _, group in done) - self._budget
-            for key, group in done[:-1]:
-                if excess <= 0:
-                    break
-                excess -= group.result().nbytes
-                del self._groups[key]
+            self._sizes[newest] = size
+            self._bytes += size
+            while self._bytes > self._budget:
+                oldest = next((key for key in self._groups if key in self._sizes and key != newest), None)
+                if oldest is None:
+                    return
+                del self._groups[oldest]
+                self._bytes -= self._sizes.pop(oldest)

@@ -27,7 +27,12 @@ HEARTBEAT = 15.0
 """Seconds after which a stream without news sends a comment, to find out whether anyone still listens."""
 
 MOST_CONNECTIONS = 64
-_REQUEST_SECONDS = 10.0
+"""Pages that are open at once."""
+
+MOST_STRANGERS = 128
+"""Connections at once that have not shown the secret yet; one more, and the first of them has to go."""
+
+_REQUEST_SECONDS = 5.0
 _REQUEST_BYTES = 16_384
 _GOODBYE_SECONDS = 1.0
 logger = logging.getLogger(__name__)
@@ -74,6 +79,8 @@ class Dashboard:
         self._port = port
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._strangers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # of these, the oldest first
+        self._watching = 0
         self._closing = asyncio.Event()
 
     async def start(self) -> str:
@@ -97,16 +104,22 @@ class Dashboard:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if len(self._strangers) >= MOST_STRANGERS:
+            oldest = next(iter(self._strangers))
+            self._strangers.pop(oldest).transport.abort()
         self._connections.add(task)
+        self._strangers[task] = writer
         try:
             with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 async with asyncio.timeout(_REQUEST_SECONDS):
                     head = await reader.readuntil(b"\r\n\r\n")
+                self._strangers.pop(task, None)
                 await self._answer(head.decode("latin-1"), writer)
         except Exception:  # a defect of the page must not disturb the job
             logger.exception("the dashboard failed")
         finally:
             self._connections.discard(task)
+            self._strangers.pop(task, None)
             writer.close()
 
     async def _answer(self, head: str, writer: asyncio.StreamWriter) -> None:
@@ -124,10 +137,14 @@ class Dashboard:
             await _send(writer, "404 Not Found", b"There is nothing here. Use the full address, including the secret.")
         elif method != "GET":
             await _send(writer, "405 Method Not Allowed", b"", {"Allow": "GET"})
-        elif len(self._connections) > MOST_CONNECTIONS:
+        elif self._watching >= MOST_CONNECTIONS:
             await _send(writer, "503 Service Unavailable", b"Too many pages are open.")
         elif page == "events":
-            await self._stream(writer)
+            self._watching += 1
+            try:
+                await self._stream(writer)
+            finally:
+                self._watching -= 1
         else:
             body, policy = self._drawn_by().page(self._status())
             await _send(writer, "200 OK", body, {"Content-Security-Policy": policy}, "text/html; charset=utf-8")

@@ -73,8 +73,7 @@ class Master:
         # Many tasks live long and few objects die in cycles: collect those less often than Python does by default.
         gc.set_threshold(50_000, 50, 50)
         server = grpc.aio.server(
-            interceptors=[RequireToken(self._folder.token())],
-            options=[("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)],
+            interceptors=[RequireToken(self._folder.token())], options=channels.server_options(64 << 20)
         )
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         address = channels.listen(server, self._network, self._folder.token())
@@ -184,7 +183,7 @@ class Master:
     async def _count_data(self) -> None:
         # With a custom reader workers count, by the user's code: the first of them will report the numbers.
         if not self._coordinator.data_is_counted and not self._spec.custom_data_reader:
-            self._books.happened(await asyncio.to_thread(count_data, self._spec))
+            self._books.happened(await asyncio.to_thread(count_data, self._folder))
 
     async def _tick(self) -> None:
         while True:

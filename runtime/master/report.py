@@ -6,6 +6,9 @@ from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
+MOST_GONE = 50
+"""Workers that have left or failed, in the status: those that are live are all there."""
+
 _DETAILS = {
     "starting": "starting the workers",
     "importing": "importing TensorFlow",
@@ -25,7 +28,11 @@ def update(
     status.updated_at = date
     status.name = name
     status.instances.add(role="master", state="running" if not coordinator.is_over else "finished", pid=pid)
+    gone = [member for member in coordinator.members() if not member.is_live][MOST_GONE:]
+    left_out = {member.name for member in gone}
     for member in coordinator.members():
+        if member.name in left_out:
+            continue
         status.instances.add(
             role=member.role, index=member.index, state=member.state, pid=member.pid,
             activity=member.obstacle or member.activity, restarts=member.restarts,

@@ -36,21 +36,16 @@ class RequireToken(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         handler = await continuation(handler_call_details)
         if handler is None or self._admits(handler_call_details.invocation_metadata):
             return handler
-        return _refusing(handler)
+        return _REFUSAL
 
     def _admits(self, pairs: Sequence[tuple[str, str]]) -> bool:
         given = dict(pairs).get(KEY, "")
         return hmac.compare_digest(given.encode(), self._expected)
 
 
-def _refusing(handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-    async def refuse(_request: object, context: grpc.aio.ServicerContext[object, object]) -> None:
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this call needs the job's token")
+async def _refuse(_requests: object, context: grpc.aio.ServicerContext[object, object]) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this call needs the job's token")
 
-    make = {
-        (False, False): grpc.unary_unary_rpc_method_handler,
-        (False, True): grpc.unary_stream_rpc_method_handler,
-        (True, False): grpc.stream_unary_rpc_method_handler,
-        (True, True): grpc.stream_stream_rpc_method_handler,
-    }[(bool(handler.request_streaming), bool(handler.response_streaming))]
-    return make(refuse)  # type: ignore[arg-type,no-any-return]
+
+# For calls of every kind: one whose requests are a stream is answered before any of them is read.
+_REFUSAL = grpc.stream_stream_rpc_method_handler(_refuse)  # type: ignore[arg-type]

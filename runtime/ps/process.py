@@ -52,7 +52,7 @@ class ServerProcess:
         self._service = StoreService(
             policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder)
         )
-        self._server = ParameterServer(self._service, folder.token(), Network.of())
+        self._server = ParameterServer(self._service, folder.token(), Network.of(), folder=folder.temporary())
         self._progress = pb.Progress(activity="serving")
         self._over = threading.Event()
         hello = pb.Hello(

@@ -1,8 +1,12 @@
 """Who may connect to a parameter server, and what others can read of the traffic.
 
-On one machine a peer shows a secret made from the job's token; an address is "tcp://HOST:PORT". Between machines
-everything is encrypted and both ends are identified by CURVE keys made from the token; an address is
-"curve://HOST:PORT". A server rejects all others before it accepts a message.
+On one machine servers have no port: their sockets are files in a folder that only the job's user can enter, and a peer
+shows a secret made from the job's token; an address is "ipc://PATH". Between machines everything is encrypted and both
+ends are known by CURVE keys made from the token; an address is "curve://HOST:PORT". A server refuses all others before
+it takes a message.
+
+ZeroMQ has one limit for the size of frames, whether its peer is known yet or not. It is what a stranger can make a
+server hold, so on a port, where strangers can be, frames are cut into small pieces (`wire.cut`).
 """
 
 from __future__ import annotations
@@ -11,7 +15,11 @@ import contextlib
 import hashlib
 import hmac
 import logging
+import os
+import shutil
+import tempfile
 import threading
+from pathlib import Path
 
 import zmq
 from zmq.utils import z85
@@ -20,8 +28,13 @@ from elasticdl_nb.runtime.protocol.network import Network
 
 logger = logging.getLogger(__name__)
 
+HANDSHAKE_SECONDS = 5
+"""How long a peer may take to show that it is of the job."""
+
 _USER = b"worker"
-_TCP, _CURVE = "tcp://", "curve://"
+_IPC, _TCP, _CURVE = "ipc://", "tcp://", "curve://"
+_FRAME_OF_STRANGERS = 64 << 10
+_LONGEST_PATH = 100  # of a socket's file, says the operating system
 
 
 def _derived(token: str, purpose: bytes) -> bytes:
@@ -38,32 +51,58 @@ def _curve_keys(token: str, purpose: bytes) -> tuple[bytes, bytes]:
     return zmq.curve_public(secret), secret
 
 
-def listen(socket: zmq.Socket[bytes], token: str, network: Network) -> str:
-    """Bind a socket to a free port; return the address for `connect`.
+def is_encrypted(address: str) -> bool:
+    """Whether what is said there is encrypted, and its frames are cut into pieces."""
+    return address.startswith(_CURVE)
 
-    A `Gatekeeper` must run in the socket's context.
+
+def listen(socket: zmq.Socket[bytes], token: str, network: Network, frame: int, folder: Path | None = None) -> str:
+    """Bind a socket to a place of its own choice; return the address for `connect`.
+
+    `frame` is the size of the largest frame, in bytes. On one machine the socket's file is in a new folder, in `folder`
+    or where temporary files are; `leave` removes it. A `Gatekeeper` must run in the socket's context.
     """
-    if network.encrypted:
-        _, socket.curve_secretkey = _curve_keys(token, b"elasticdl server")
-        socket.curve_server = True
-    else:
-        socket.plain_server = True
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_SECONDS * 1000)
+    if not network.encrypted:
+        socket.maxmsgsize, socket.plain_server = frame, True
+        path = os.path.join(_private_folder(folder), "s")
+        socket.bind(_IPC + path)
+        return _IPC + path
+    socket.maxmsgsize = min(frame, _FRAME_OF_STRANGERS)
+    _, socket.curve_secretkey = _curve_keys(token, b"elasticdl server")
+    socket.curve_server = True
     socket.ipv6 = ":" in network.bind
     socket.bind(_TCP + network.listens_at("*"))
     port = socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
-    return (_CURVE if network.encrypted else _TCP) + network.reached_at(port)
+    return _CURVE + network.reached_at(port)
+
+
+def _private_folder(within: Path | None) -> str:
+    """Make a folder with mode 0700 whose name leaves room for a socket's."""
+    folder = tempfile.mkdtemp(prefix="elasticdl-ps-", dir=within)
+    if len(folder) <= _LONGEST_PATH:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="elasticdl-ps-", dir="/tmp")
+
+
+def leave(address: str) -> None:
+    """Remove what `listen` has made on this machine."""
+    if address.startswith(_IPC):
+        shutil.rmtree(os.path.dirname(address.removeprefix(_IPC)), ignore_errors=True)
 
 
 def connect(socket: zmq.Socket[bytes], token: str, address: str) -> None:
     """Connect a socket to a server."""
-    encrypted, place = address.startswith(_CURVE), address.removeprefix(_CURVE).removeprefix(_TCP)
-    if not encrypted:
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_SECONDS * 1000)
+    if not is_encrypted(address):
         socket.plain_username, socket.plain_password = _USER, _password(token)
-    else:
-        socket.curve_publickey, socket.curve_secretkey = _curve_keys(token, b"elasticdl client")
-        socket.curve_serverkey, _ = _curve_keys(token, b"elasticdl server")
-    socket.ipv6 = "[" in place
-    socket.connect(_TCP + place)
+        socket.connect(address)
+        return
+    socket.curve_publickey, socket.curve_secretkey = _curve_keys(token, b"elasticdl client")
+    socket.curve_serverkey, _ = _curve_keys(token, b"elasticdl server")
+    socket.ipv6 = "[" in address
+    socket.connect(_TCP + address.removeprefix(_CURVE))
 
 
 class Gatekeeper:

@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import zmq
 
@@ -19,8 +20,20 @@ from elasticdl_nb.runtime.errors import DataError, ElasticDLError, ModelError
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps.requests import Answers
-from elasticdl_nb.runtime.ps.security import Gatekeeper, listen
-from elasticdl_nb.runtime.ps.wire import LIMITS, Buffer, Kind, Limits, Message, WireError, decode, encode, frame_key
+from elasticdl_nb.runtime.ps.security import Gatekeeper, is_encrypted, leave, listen
+from elasticdl_nb.runtime.ps.wire import (
+    LIMITS,
+    Buffer,
+    Kind,
+    Limits,
+    Message,
+    WireError,
+    cut,
+    decode,
+    encode,
+    frame_key,
+    joined,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +44,18 @@ _WAIT = 2
 
 
 class ParameterServer:
-    """Serves a store on a free port; `address` says where, see `security`."""
+    """Serves a store, at a place of its own choice; `address` is where: see `security`.
+
+    `folder` is for the socket's file, if it is one.
+    """
 
     def __init__(
-        self, service: StoreService, token: str, network: Network | None = None, limits: Limits = LIMITS
+        self,
+        service: StoreService,
+        token: str,
+        network: Network | None = None,
+        limits: Limits = LIMITS,
+        folder: Path | None = None,
     ) -> None:
         self.service = service
         self._answers = Answers(service)
@@ -51,10 +72,10 @@ class ParameterServer:
         Gatekeeper(self._context, token)
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 0
-        self._socket.maxmsgsize = limits.frame
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
-        self.address = listen(self._socket, token, network or Network())
+        self.address = listen(self._socket, token, network or Network(), limits.frame, folder)
+        self._in_pieces = is_encrypted(self.address)
 
     # ------------------------------------------------------------ from any thread
 
@@ -99,6 +120,7 @@ class ParameterServer:
         finally:
             self._socket.close()
             self._context.term()
+            leave(self.address)
             os.close(self._wake_read)
             os.close(self._wake_write)
 
@@ -116,13 +138,13 @@ class ParameterServer:
             return
         peer, frames = received
         try:
-            message = decode(frames, self._key, self._limits)
+            message = decode(joined(frames) if self._in_pieces else frames, self._key, self._limits)
         except WireError as error:
             self._drop(error)
             return
-        answer = self._answer(message)
+        answer = encode(self._answer(message), self._key)
         with contextlib.suppress(zmq.ZMQError):  # the peer has gone
-            self._socket.send_multipart([peer, *encode(answer, self._key)], zmq.NOBLOCK, copy=False)
+            self._socket.send_multipart([peer, *(cut(answer) if self._in_pieces else answer)], zmq.NOBLOCK, copy=False)
 
     def _receive(self) -> tuple[bytes, list[Buffer]] | None:
         """Return a message, or None if there is no readable one."""

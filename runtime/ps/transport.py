@@ -24,9 +24,20 @@ from elasticdl_nb.runtime.errors import DataError, JobFailed, ModelError
 from elasticdl_nb.runtime.parameters.api import ServersLost
 from elasticdl_nb.runtime.protocol.network import is_loopback
 from elasticdl_nb.runtime.ps.requests import Content
-from elasticdl_nb.runtime.ps.security import connect
+from elasticdl_nb.runtime.ps.security import connect, is_encrypted
 from elasticdl_nb.runtime.ps.server import LOST
-from elasticdl_nb.runtime.ps.wire import LIMITS, Kind, Message, WireError, decode, encode, frame_key
+from elasticdl_nb.runtime.ps.wire import (
+    LIMITS,
+    Buffer,
+    Kind,
+    Message,
+    WireError,
+    cut,
+    decode,
+    encode,
+    frame_key,
+    joined,
+)
 
 _ENDS: dict[int, str] = {
     zmq.EVENT_DISCONNECTED: "the connection broke",
@@ -51,6 +62,10 @@ class _Server:
     lock: threading.Lock = field(default_factory=threading.Lock)
     pending: dict[int, _Request] = field(default_factory=dict)
     lost: str = ""
+
+    @property
+    def in_pieces(self) -> bool:
+        return is_encrypted(self.address)
 
     def error(self, reason: str) -> ServersLost:
         return ServersLost(f"parameter server {self.number} at {self.address} is lost: {reason}")
@@ -82,15 +97,15 @@ class Transport:
         self._thread.start()
 
     def _connect(self, number: int, address: str, token: str) -> _Server:
-        host = address.partition("://")[2].rpartition(":")[0]
+        far = is_encrypted(address) and not is_loopback(address.partition("://")[2].rpartition(":")[0])
         socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.maxmsgsize = LIMITS.frame
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, 5000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        # Between machines one large answer may take seconds, during which nothing else arrives.
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5000 if is_loopback(host) else 30_000)
+        # Between machines one large answer may take seconds, during which nothing else is heard.
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000 if far else 5000)
         monitor = socket.get_monitor_socket(_EVENTS)
         connect(socket, token, address)
         return _Server(number, address, socket, monitor)
@@ -107,6 +122,8 @@ class Transport:
         frames = encode(Message(kind, self._generation, number, *content), self._key)
         future: Future[Message] = Future()
         to = self._servers[server]
+        if to.in_pieces:
+            frames = cut(frames)
         with to.lock:
             if self._closed:
                 raise ServersLost("the connection to the parameter servers was closed")
@@ -159,7 +176,8 @@ class Transport:
         while not server.lost and _readable(server.socket):
             frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
-                message = decode([frame.buffer for frame in frames], self._key)
+                buffers: Sequence[Buffer] = [frame.buffer for frame in frames]
+                message = decode(joined(buffers) if server.in_pieces else buffers, self._key)
             except WireError as error:
                 server.lost = f"it sent an invalid answer ({error})"
                 break

@@ -31,6 +31,9 @@ MAC_SIZE = 16
 OWN_FRAME = 64 << 10
 """Arrays of at least this many bytes have a frame of their own."""
 
+PIECE = 60 << 10
+"""Bytes of a piece of a frame, where frames are cut: those that a stranger could send must be small."""
+
 _CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
 _NAMES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.int64): "i"}
 _MAX_DIMENSIONS = 8
@@ -112,7 +115,26 @@ def _mac(fixed: Buffer, body: Buffer, key: bytes) -> bytes:
     return mac.digest()
 
 
+def cut(frames: Sequence[Buffer]) -> list[Buffer]:
+    """Cut frames into pieces: a piece of `PIECE` bytes is followed by more of its frame, a smaller one is the last."""
+    return [memoryview(frame)[start : start + PIECE] for frame in frames for start in range(0, len(frame) + 1, PIECE)]
+
+
 # ------------------------------------------------------------ reading
+
+
+def joined(pieces: Sequence[Buffer]) -> list[Buffer]:
+    """Return the frames that were `cut` into these pieces; raise WireError if the last is not whole."""
+    frames: list[Buffer] = []
+    parts: list[Buffer] = []
+    for piece in pieces:
+        parts.append(piece)
+        if len(piece) < PIECE:
+            frames.append(parts[0] if len(parts) == 1 else b"".join(parts))
+            parts = []
+    if parts:
+        raise WireError("a frame without its end")
+    return frames
 
 
 def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Message:

@@ -23,6 +23,7 @@
       cluster.json    on the client's machine: where the job is on a cluster
       shared          exists if the folder is on a volume that the job's pods share
       parts/          predictions of tasks, until they are joined
+      listings/       the job's data files, listed once, and where the rows of long CSV files are
       temporary       where its workers keep temporary files, until the job ends
 """
 
@@ -227,6 +228,11 @@ class JobFolder:
 
     # TensorFlow writes a file for each function that it compiles, and a killed process leaves them behind. This
     # folder is not in the job's own, because paths of sockets in it have to be short.
+
+    @property
+    def listings(self) -> Path:
+        """What is known of the job's data: lists of files, and where their rows are."""
+        return self.path / "listings"
 
     def temporary(self) -> Path | None:
         """Where the job's workers keep temporary files; None for pods, whose own disappear with them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from elasticdl_nb.runtime.data.reader import Reader, open_reader
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -11,8 +13,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 class JobData:
     """The readers of a job's data options, each opened once."""
 
-    def __init__(self, spec: JobSpec, loaded: LoadedModel) -> None:
-        self._spec, self._loaded = spec, loaded
+    def __init__(self, spec: JobSpec, loaded: LoadedModel, listings: Path) -> None:
+        self._spec, self._loaded, self._listings = spec, loaded, listings
         self._readers: dict[str, Reader] = {}
         self._is_custom = loaded.has_custom_data_reader
 
@@ -26,7 +28,7 @@ class JobData:
         spec = self._spec
         paths: tuple[str, ...] = getattr(spec, option)
         if not self._is_custom:
-            return open_reader(paths, spec.data_reader_params, option)
+            return open_reader(paths, spec.data_reader_params, option, self._listings)
         records_per_task = spec.minibatch_size * spec.num_minibatches_per_task
         return self._loaded.open_custom_data(paths, spec.data_reader_params, records_per_task)
 

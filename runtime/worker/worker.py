@@ -48,7 +48,7 @@ class Worker:
         self._origin = ModelSource.of(self._spec, self._folder)
         with self._strategy.serving():
             self._loaded: LoadedModel = load(self._origin.definition)
-        self._data = JobData(self._spec, self._loaded)
+        self._data = JobData(self._spec, self._loaded, self._folder.listings)
         self._sources = Sources(self._spec, self._loaded, self._data)
         self._events = EventFiles(self._folder.tensorboard)
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import ml_dtypes
 import numpy as np
@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rings import TOKEN, at_once, ring
 
+from elasticdl_nb.runtime.allreduce import door
 from elasticdl_nb.runtime.allreduce import ring as ring_module
 from elasticdl_nb.runtime.allreduce.collective import RingBroken
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.allreduce.door import HANDSHAKE_LIMIT, MOST_GUESTS
 from elasticdl_nb.runtime.protocol.network import Network
 
 
@@ -170,6 +172,45 @@ def test_strangers_older_generations_and_idlers_are_turned_away(network: Network
             assert not ghost.is_alive()
     for one in (*ranks, a, b, stranger):
         one.close()
+
+
+def test_callers_who_say_nothing_keep_nobody_waiting(network: Network) -> None:
+    """More of them than may wait at once; some say nothing, others say it byte by byte, or a lot."""
+    a, b = (Listener(TOKEN, network) for _ in range(2))
+    addresses = [a.address, b.address]
+    place = (network.bind, int(b.address.rpartition(":")[2]))
+    with ExitStack() as stack:
+        callers = [stack.enter_context(socket.create_connection(place)) for _ in range(40)]
+        connecting = threading.Thread(target=lambda: refused(b, 5, addresses, 1))  # empties the queue
+        connecting.start()
+        callers += [stack.enter_context(socket.create_connection(place)) for _ in range(MOST_GUESTS + 20)]
+        connecting.join()
+        b = Listener(TOKEN, network)
+        addresses[1] = b.address
+        place = (network.bind, int(b.address.rpartition(":")[2]))
+        for number in range(40):
+            caller = stack.enter_context(socket.create_connection(place))
+            caller.sendall(b"\0" * (number * 1000))
+        begun = time.monotonic()
+        ranks = at_once([lambda: a.connect(5, 0, addresses), lambda: b.connect(5, 1, addresses)])
+        assert time.monotonic() - begun < HANDSHAKE_LIMIT
+        for one in (*ranks, a, b):
+            one.close()
+
+
+def test_a_caller_has_only_its_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "HANDSHAKE_LIMIT", 0.3)
+    listener = Listener(TOKEN)
+    host, _, port = listener.address.rpartition(":")
+    with socket.create_connection((host, int(port))) as caller:
+        caller.settimeout(2.0)
+        connecting = threading.Thread(target=lambda: refused(listener, 5, [listener.address, listener.address], 1))
+        monkeypatch.setattr(Listener, "_dial", lambda *_: socket.socket())
+        connecting.start()
+        assert len(caller.recv(100)) == 16
+        assert caller.recv(100) == b""  # closed, while the one who is waited for may still come
+        assert connecting.is_alive()
+        connecting.join()
 
 
 def test_connecting_ends_when_it_is_given_up_or_takes_too_long() -> None:

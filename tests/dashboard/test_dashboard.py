@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from elasticdl_nb.job.launch import DASHBOARD
+from elasticdl_nb.runtime.master import dashboard as dashboard_module
 from elasticdl_nb.runtime.master.dashboard import Dashboard, load_renderer
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
@@ -114,6 +115,25 @@ def test_the_secret_is_needed():
             return [response.status for response, _ in answers]
 
     assert asyncio.run(run()) == [404, 404, 404, 404]
+
+
+def test_strangers_keep_nobody_out_and_do_not_stay(monkeypatch):
+    """However many connect and say nothing, a page is shown, and they are cut off after their few seconds."""
+    monkeypatch.setattr(dashboard_module, "_REQUEST_SECONDS", 1.0)
+
+    async def run() -> tuple[int, int]:
+        async with serving(status) as url:
+            parts = urlsplit(url)
+            strangers = [await asyncio.open_connection(parts.hostname, parts.port) for _ in range(200)]
+            strangers[-1][1].write(b"GET / HTTP/1.1\r\nX: ")
+            response, _ = await asyncio.to_thread(ask, url)
+            async with asyncio.timeout(4):
+                ended = [await reader.read() for reader, _ in strangers]
+            for _, writer in strangers:
+                writer.close()
+            return response.status, len(ended)
+
+    assert asyncio.run(run()) == (200, 200)
 
 
 def test_nonsense_does_not_end_it():

@@ -124,5 +124,5 @@ def test_no_records_at_all_is_an_error(tmp_path):
 def test_a_file_that_vanishes_is_a_data_error(folder):
     reader = open_reader([str(folder / "a.recordio")], {})
     (folder / "a.recordio").unlink()
-    with pytest.raises(DataError, match=r"a\.recordio: could not be read: No such file"):
+    with pytest.raises(DataError, match=r"a\.recordio was deleted after the job"):
         reader.files()

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from elasticdl_nb.given.zoosource import fetch_zoo, parse_git_url, without_credentials
+from elasticdl_nb.given.gitzoo import parse_git_url
+from elasticdl_nb.given.zoosource import fetch_zoo, without_credentials
+from elasticdl_nb.images.context import files_of_zoo
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo, check_requirements
 from elasticdl_nb.runtime.model.saving import zoofiles
@@ -24,6 +26,7 @@ def test_a_directory_is_copied_without_what_is_no_code(write: Any, tmp_path: Pat
                  "z/env/pyvenv.cfg", "z/env/lib/b.py", "z/.ipynb_checkpoints/a.py"):  # fmt: skip
         write(name, "")
     os.symlink(tmp_path / "z", tmp_path / "z" / "loop")
+    os.symlink("/etc", tmp_path / "z" / ".hidden")
     source = fetch_zoo(str(tmp_path / "z"), tmp_path / "copy")
     assert names(source.path) == {"a.py", "data/small.csv", "requirements.txt"}
     assert source.digest == zoofiles.zoo_digest(tmp_path / "z")
@@ -60,6 +63,27 @@ def test_the_built_in_zoo_needs_no_name(tmp_path: Path) -> None:
     source = fetch_zoo("", tmp_path / "copy")
     assert "regressor/wide_and_deep.py" in names(source.path)
     check_requirements(str(source.path))
+
+
+@pytest.mark.parametrize("link", ["file.txt", "folder", "deep/er"])
+def test_a_link_that_leaves_the_zoo_is_refused_by_name(write: Any, tmp_path: Path, link: str) -> None:
+    write("secret/key", "x")
+    write("z/a.py", "")
+    write("z/deep/b.py", "")
+    os.symlink(tmp_path / ("secret/key" if link == "file.txt" else "secret"), tmp_path / "z" / link)
+    with pytest.raises(OptionError, match=f"model_zoo: {link} in .* leads to .*/secret.*, outside of the model zoo"):
+        fetch_zoo(str(tmp_path / "z"), tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+    with pytest.raises(OptionError, match=link):
+        files_of_zoo(tmp_path / "z")
+
+
+def test_a_link_within_the_zoo_is_followed(write: Any, tmp_path: Path) -> None:
+    write("z/a.py", "x = 1")
+    os.symlink(tmp_path / "z" / "a.py", tmp_path / "z" / "b.py")
+    os.symlink(tmp_path / "z", tmp_path / "other-name")
+    source = fetch_zoo(str(tmp_path / "other-name"), tmp_path / "copy")
+    assert names(source.path) == {"a.py", "b.py"}
 
 
 @pytest.mark.parametrize("name", ["absent", "file.py"])
@@ -150,7 +174,112 @@ def test_credentials_reach_git_by_no_argument(tmp_path: Path, monkeypatch: pytes
     assert "url.https://u:p@h/.insteadOf" in (tmp_path / "env").read_text()
 
 
+@pytest.mark.parametrize("ref", ["--upload-pack=touch {}/x;git-upload-pack", "--upload-pack=touch {}/x", "-h", "+main"])
+def test_a_ref_is_never_an_option(repository: Path, tmp_path: Path, ref: str) -> None:
+    text = f"file://{repository}@{ref.format(tmp_path)}"
+    for call in (without_credentials, lambda text: fetch_zoo(text, tmp_path / "copy")):
+        with pytest.raises(OptionError, match="cannot be the name of a branch, tag or commit"):
+            call(text)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("ref", ["a:b", "a..b", "^main", "a b", "@{1}", "a\nb", "refs/*"])
+def test_a_ref_is_never_more_than_a_name(ref: str) -> None:
+    with pytest.raises(OptionError, match="cannot be the name of a branch"):
+        parse_git_url(f"https://h/a@{ref}")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("ext::sh -c touch% x", "ext:: would run a program"),
+        ("EXT::sh", "would run a program"),
+        ("ftp://u:geheim@h/a", "cannot be fetched by ftp://"),
+        ("http://u:geheim@h.example/a", "is not protected on its way"),
+        ("HTTP://u:geheim@h.example:80/a", "is not protected on its way"),
+        ("git://h.example/a", "is not protected on its way"),
+        ("ssh://-oProxyCommand=touch/a", "is not the URL of a Git repository"),
+        ("ssh://-oProxyCommand=touch@h/a", "is not the URL of a Git repository"),
+        ("-oProxyCommand@h:a", "is not the URL of a Git repository"),
+        ("git@-oProxyCommand:a", "is not the URL of a Git repository"),
+        ("https://h/a\nb", "is not the URL of a Git repository"),
+    ],
+)
+def test_what_is_not_fetched_is_refused_before_git_starts(
+    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    with pytest.raises(OptionError, match=problem) as caught:
+        fetch_zoo(text, tmp_path / "copy")
+    assert "geheim" not in str(caught.value)
+
+
+def test_an_unprotected_repository_of_this_machine_may_be_fetched() -> None:
+    for url in ("http://localhost:8080/a", "http://127.0.0.1/a", "git://[::1]:9418/a"):
+        assert parse_git_url(url) is not None
+
+
+def test_a_repository_runs_nothing(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither hooks nor filters, even if the user's own settings offer them, and no other protocol."""
+    run = f"touch {tmp_path}/ran; cat"
+    for hooks in ("template/hooks", "hooks"):
+        (tmp_path / hooks).mkdir(parents=True)
+        (tmp_path / hooks / "post-checkout").write_text(f"#!/bin/sh\n{run} </dev/null\n")
+        (tmp_path / hooks / "post-checkout").chmod(0o755)
+    settings = tmp_path / "settings"
+    settings.write_text(
+        f'[core]\n hooksPath = {tmp_path}/hooks\n autocrlf = true\n[protocol "ext"]\n allow = always\n'
+        f'[filter "evil"]\n smudge = "{run}"\n clean = cat\n required = true\n'
+        f'[url "ext::sh -c touch% {tmp_path}/ran% #"]\n insteadOf = https://ext.example/\n'
+    )
+    (repository / ".gitattributes").write_text("*.py filter=evil ident\n")
+    (repository / "id.py").write_text("# $Id$\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "three")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GIT_TEMPLATE_DIR", str(tmp_path / "template"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("GIT_TRACE", str(tmp_path / "trace"))
+    source = fetch_zoo(f"file://{repository}", tmp_path / "copy")
+    assert (source.path / "id.py").read_bytes() == b"# $Id$\n"
+    with pytest.raises(OptionError, match="transport 'ext' not allowed"):
+        fetch_zoo("https://ext.example/a", tmp_path / "copy2")
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_repository_s_submodules_and_large_files_are_left_behind_with_a_note(
+    repository: Path, tmp_path: Path, write: Any
+) -> None:
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", f"file://{repository}", "sub")
+    write("repo/weights.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "three")
+    source = fetch_zoo(f"file://{repository}", tmp_path / "copy")
+    assert names(source.path) == {"m.py", "weights.bin"}
+    assert [word in note for word, note in zip(("submodules", "weights.bin"), source.notes, strict=True)] == [True] * 2
+
+
+def test_a_link_that_leaves_a_repository_is_refused(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    os.symlink("../secret", repository / "link.py")
+    os.symlink("/etc/hostname", repository / "other.py")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "three")
+    with pytest.raises(OptionError, match=r"link\.py in .* outside of the model zoo"):
+        fetch_zoo(f"file://{repository}", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
 # ------------------------------------------------------------------ requirements
+
+
+def test_included_requirements_stay_in_the_zoo(write: Any, tmp_path: Path) -> None:
+    write("secret.txt", "geheim==1\n")
+    write("z/requirements.txt", "-r ../secret.txt\n")
+    with pytest.raises(OptionError, match=r"its requirements include .*secret.txt, which is outside") as caught:
+        check_requirements(str(tmp_path / "z"))
+    assert "geheim" not in str(caught.value)
 
 
 def test_missing_requirements_are_all_named(write: Any, tmp_path: Path) -> None:

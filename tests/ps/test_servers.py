@@ -1,7 +1,9 @@
+import contextlib
 import gc
 import logging
 import random
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol.network import Network
-from elasticdl_nb.runtime.ps import requests
+from elasticdl_nb.runtime.ps import requests, security
 from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.ps.security import connect
@@ -255,10 +257,56 @@ def test_between_machines_everything_is_encrypted(network):
         context = zmq.Context()
         with context.socket(zmq.DEALER) as plain:
             plain.linger = 0
+            plain.ipv6 = "[" in servers[0].address
             connect(plain, TOKEN, servers[0].address.replace("curve", "tcp"))
             plain.send_multipart(encode(Message(Kind.STATUS, 0, 1), frame_key(TOKEN)))
             assert not plain.poll(300)
         context.term()
+
+
+def test_on_one_machine_only_the_owner_reaches_the_socket(tmp_path):
+    server = ParameterServer(StoreService(), TOKEN, folder=tmp_path)
+    path = Path(server.address.removeprefix("ipc://"))
+    assert path.is_socket() and path.parent.parent == tmp_path
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    server.stop()
+    server.run()
+    assert not list(tmp_path.iterdir())
+    assert psutil.Process().net_connections() == []
+
+
+def test_a_long_name_of_the_temporary_folder_does_no_harm(tmp_path):
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    server = ParameterServer(StoreService(), TOKEN, folder=deep)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    with client_of([server], initialize=False) as client:
+        assert client.status()[0]["declared"] is False
+    server.stop()
+    thread.join(timeout=10)
+
+
+def test_a_stranger_holds_little_and_not_for_long(monkeypatch):
+    """On a port: a frame of a gigabyte ends the connection at its head, and silence ends it, too."""
+    monkeypatch.setattr(security, "HANDSHAKE_SECONDS", 1)
+    greeting = b"\xff" + b"\0" * 8 + b"\x7f\x03\x01CURVE" + b"\0" * 15 + b"\0" * 32
+    with running(network=Network.at("127.0.0.1", encrypt=True)) as servers, client_of(servers) as client:
+        host, _, port = servers[0].address.removeprefix("curve://").rpartition(":")
+        before = psutil.Process().memory_info().rss
+        for said in (greeting + b"\x06" + (1 << 30).to_bytes(8, "big"), greeting, b"\0", b""):
+            started = time.monotonic()
+            with socket.create_connection((host, int(port)), timeout=10) as stranger:
+                stranger.sendall(said)
+                with contextlib.suppress(ConnectionError):
+                    if said.startswith(greeting + b"\x06"):
+                        for _ in range(256):
+                            stranger.sendall(bytes(1 << 20))
+                    while stranger.recv(4096):
+                        pass
+            assert time.monotonic() - started < 5
+        assert psutil.Process().memory_info().rss - before < 100 << 20
+        assert client.step({"b": ones(3)}, {}, version=0).version == 1
 
 
 def test_nonsense_from_peers_does_no_harm(caplog):

@@ -11,14 +11,17 @@ from hypothesis.extra import numpy as arrays
 from elasticdl_nb.runtime.ps.wire import (
     HEADER,
     OWN_FRAME,
+    PIECE,
     Kind,
     Limits,
     Message,
     WireError,
     _mac,
+    cut,
     decode,
     encode,
     frame_key,
+    joined,
 )
 
 KEY = frame_key("secret")
@@ -157,3 +160,14 @@ def test_a_claimed_size_allocates_nothing():
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 5 * PIECE + 7])
+def test_frames_that_were_cut_are_joined(size):
+    frames = [b"a" * size, b"", bytes(range(256)) * (size // 256), b"end"]
+    pieces = cut(frames)
+    assert max(len(piece) for piece in pieces) <= PIECE
+    assert [bytes(frame) for frame in joined(pieces)] == frames
+    if size >= PIECE:
+        with pytest.raises(WireError, match="without its end"):
+            joined(pieces[:1])

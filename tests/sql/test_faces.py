@@ -17,7 +17,8 @@ from elasticdl_nb.cli import main
 from elasticdl_nb.cli.serving import session_opener
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.protocol.sqlflow_pb2_grpc import SQLFlowStub
-from elasticdl_nb.sql.server.service import Server, SQLFlowService
+from elasticdl_nb.sql.server.service import SQLFlowService
+from elasticdl_nb.sql.server.serving import Server
 
 # Each job imports TensorFlow anew, which a busy machine takes its time for.
 pytestmark = pytest.mark.timeout(900)

@@ -6,8 +6,10 @@ import datetime
 import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.protocol.sqlflow_pb2_grpc import SQLFlowStub
 from elasticdl_nb.sql.result import Result
+from elasticdl_nb.sql.server import serving
 from elasticdl_nb.sql.server.encoding import responses
-from elasticdl_nb.sql.server.service import Server, SQLFlowService, as_url
+from elasticdl_nb.sql.server.service import SQLFlowService, as_url
+from elasticdl_nb.sql.server.serving import LARGEST_REQUEST, Server
 
 TOKEN = "a token"
 
@@ -32,6 +36,7 @@ class Client:
     """Reads responses as SQLFlow's Python client does."""
 
     def __init__(self, port: int, token: str = TOKEN, database: str = "") -> None:
+        self.port = port
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self.stub: Any = SQLFlowStub(self.channel)
         self.session = pb.Session(token=token, db_conn_str=database, exit_on_submit=True, user_id="someone")
@@ -244,3 +249,38 @@ def test_with_a_certificate_the_connection_is_encrypted(tmp_path: Path) -> None:
     with grpc.insecure_channel(f"localhost:{server.port}") as channel, pytest.raises(grpc.RpcError):
         list(SQLFlowStub(channel).Run(request, timeout=10))
     server.stop()
+
+
+def test_calls_without_a_request_keep_nobody_out(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there are threads: each is ended in its time, and others are served meanwhile."""
+    monkeypatch.setattr(serving, "STRANGERS_SECONDS", 1.5)
+    silent = threading.Event()
+
+    def nothing() -> Iterator[pb.Request]:
+        silent.wait(20)
+        yield from ()
+
+    with ExitStack() as stack:
+        stack.callback(silent.set)
+        calls = []
+        for _ in range(5):  # a connection takes so many calls at once, and the next one more
+            channel = grpc.insecure_channel(
+                f"127.0.0.1:{client.port}", [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+            )
+            stack.callback(channel.close)
+            run = channel.stream_stream("/proto.SQLFlow/Run", pb.Request.SerializeToString, pb.Response.FromString)
+            calls += [run(nothing()) for _ in range(10)]
+        assert client.rows("SELECT 1 AS a") == (["a"], [[1]])
+        for one in calls:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(one)
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "no request came within 1.5 seconds" in caught.value.details()
+
+
+def test_a_request_has_a_size_that_it_may_have(client: Client) -> None:
+    longest = "SELECT 1 AS a --"
+    longest += "x" * (LARGEST_REQUEST - len(longest) - 200)
+    assert client.rows(longest) == (["a"], [[1]])
+    with pytest.raises(grpc.RpcError, match="larger than"):
+        client.run(longest + "x" * 400)

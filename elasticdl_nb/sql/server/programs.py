@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from elasticdl_nb.job import Job
 from elasticdl_nb.job.terminal import PlainLines
@@ -115,17 +116,22 @@ class Listened:
             except queue.Full:
                 continue
 
-    def responses(self) -> Iterator[pb.Response]:
-        """Yield the program's responses until it ends; raise the error that it ended with."""
-        while True:
-            ended = self.program.ended.is_set()
-            try:
-                yield self._waiting.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                if ended:
-                    break
+    def some(self) -> list[pb.Response] | None:
+        """Wait a moment for responses and return those there are; None when there will be no more.
+
+        Raises what the program ended with.
+        """
+        ended = self.program.ended.is_set()
+        found: list[pb.Response] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._waiting.get(timeout=_POLL_SECONDS))
+            while len(found) < _WAITING_RESPONSES:
+                found.append(self._waiting.get_nowait())
+        if found or not ended:
+            return found
         if self.program.error is not None:
             raise self.program.error
+        return None
 
     def leave(self) -> None:
         """End the program, as nobody reads its responses any more."""

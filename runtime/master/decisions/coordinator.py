@@ -220,7 +220,7 @@ class Coordinator(Crew):
             self._end(pb.SUCCEEDED, now)
 
     def _evaluated(self, evaluation: pb.Evaluation) -> None:
-        self.picture.evaluations.append(evaluation)
+        self.picture.add_evaluation(evaluation)
         values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(evaluation.metrics.items()))
         where = f" at step {evaluation.step}" if self.spec.kind == "train" else ""
         self._note("info", f"evaluation{where}: {values}")

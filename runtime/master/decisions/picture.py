@@ -10,7 +10,10 @@ from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 MAX_LOSSES = 1000
+MAX_EVALUATIONS = 1000
 MAX_EVENTS = 200
+MAX_TEXT = 4000
+"""Characters of a message."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,17 @@ class Picture:
             self.losses = [_mean(a, b) for a, b in pairs] + last
             self.revision += 1
 
+    def add_evaluation(self, evaluation: pb.Evaluation) -> None:
+        """Add an evaluation's result; when there are too many, every other one is forgotten, but not the latest."""
+        self.evaluations.append(evaluation)
+        if len(self.evaluations) > MAX_EVALUATIONS:
+            self.evaluations = self.evaluations[-1::-2][::-1]
+            self.revision += 1
+
     def add_event(self, date: float, level: str, source: str, text: str) -> None:
         """Add a message to be shown to users; the oldest are dropped."""
+        if len(text) > MAX_TEXT:
+            text = f"{text[:MAX_TEXT]} … ({len(text):,} characters in all)"
         self.events.append(pb.Event(time=date, level=level, source=source, text=text))
         if len(self.events) > MAX_EVENTS:
             del self.events[: MAX_EVENTS // 2]

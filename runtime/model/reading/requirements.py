@@ -28,7 +28,7 @@ def check_requirements(zoo: str) -> None:
     if not path.is_file():
         return
     problems: dict[str, str] = {}
-    for requirement in _requirements(path, set()):
+    for requirement in _requirements(path, Path(zoo).resolve(), set()):
         problem = _problem(requirement)
         if problem:
             problems[str(requirement)] = problem
@@ -38,9 +38,11 @@ def check_requirements(zoo: str) -> None:
         raise OptionError("model_zoo", f"requirements.txt requires {listed}. To install: pip install {quoted}")
 
 
-def _requirements(path: Path, seen: set[Path]) -> Iterator[Requirement]:
+def _requirements(path: Path, zoo: Path, seen: set[Path]) -> Iterator[Requirement]:
     if path.resolve() in seen:
         return
+    if not path.resolve().is_relative_to(zoo):
+        raise OptionError("model_zoo", f"its requirements include {path}, which is outside of the model zoo")
     seen.add(path.resolve())
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -50,7 +52,7 @@ def _requirements(path: Path, seen: set[Path]) -> Iterator[Requirement]:
         entry = _COMMENT.sub("", line).strip()
         include = _INCLUDE.fullmatch(entry)
         if include:
-            yield from _requirements(path.parent / include[1].strip(), seen)
+            yield from _requirements(path.parent / include[1].strip(), zoo, seen)
         elif entry and not entry.startswith("-"):
             yield from _parse(entry, path)
 

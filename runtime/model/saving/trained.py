@@ -154,6 +154,8 @@ def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, M
     except DecodeError:
         raise OptionError("trained_model", f"{given}/{MESSAGE} is damaged: it cannot be decoded") from None
     for name, what in ((message.params_filename, "the parameters file"), (message.model_zoo, "the model zoo")):
+        if os.path.isabs(name) or ".." in Path(name).parts:
+            raise OptionError("trained_model", f"{given} names {what} outside of its own directory: {name!r}")
         if not name or not (directory / name).exists():
             raise OptionError("trained_model", f"{given} is incomplete: {what} {name!r} is missing")
     return message, definition_of(message, directory)

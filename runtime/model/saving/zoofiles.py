@@ -32,19 +32,23 @@ class ZooCopy:
     notes: tuple[str, ...]
 
 
-def zoo_files(root: Path) -> Iterator[tuple[str, Path]]:
+def zoo_files(root: Path, option: str = "model_zoo") -> Iterator[tuple[str, Path]]:
     """Every file that belongs to a zoo: its path relative to the root, with '/', and where it is; sorted by folder.
 
-    Hidden files and folders (except the root's .dockerignore), byte code, virtual environments and installed packages
-    are left out. Links are followed, but no folder is entered twice.
+    Left out are hidden files and folders (but for the root's .dockerignore), byte code, virtual environments and
+    installed packages. Links are followed, but no folder is entered twice. Raises OptionError(option, …) for a link
+    that leads out of the root: what it points to would be copied into trained models and images.
     """
     seen: set[str] = set()
+    home = os.path.realpath(root)
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
+        if not _inside(real, home):
+            raise _leaves(root, Path(folder), option)
         folders[:] = sorted(
             name for name in folders
             if not name.startswith(".") and name not in _SKIPPED_FOLDERS and not name.endswith(_SKIPPED_SUFFIXES)
@@ -54,8 +58,22 @@ def zoo_files(root: Path) -> Iterator[tuple[str, Path]]:
             path = Path(folder) / name
             name_here = path.relative_to(root).as_posix()
             hidden = name.startswith(".") and name_here != IGNORE_FILE
-            if not hidden and not name.endswith(_SKIPPED_SUFFIXES) and path.is_file():
+            if hidden or name.endswith(_SKIPPED_SUFFIXES):
+                continue
+            if path.is_symlink() and not _inside(os.path.realpath(path), home):
+                raise _leaves(root, path, option)
+            if path.is_file():
                 yield name_here, path
+
+
+def _inside(path: str, home: str) -> bool:
+    return path == home or path.startswith(home.rstrip(os.sep) + os.sep)
+
+
+def _leaves(root: Path, path: Path, option: str) -> OptionError:
+    there = os.path.realpath(path)
+    problem = f"{path.relative_to(root)} in {root} leads to {there}, outside of the model zoo"
+    return OptionError(option, f"{problem}; put a copy in its place, or remove it")
 
 
 def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], option: str = "model_zoo") -> ZooCopy:
@@ -67,7 +85,7 @@ def copy_zoo(source: str | os.PathLike[str], target: str | os.PathLike[str], opt
     notes: list[str] = []
     chosen: list[tuple[str, Path]] = []
     sizes: dict[str, int] = {}
-    for name, path in zoo_files(Path(source)):
+    for name, path in zoo_files(Path(source), option):
         size = path.stat().st_size
         if name.startswith(STATE):  # bounded where it was written, and the module beside it needs all of it
             chosen.append((name, path))

@@ -1,0 +1,48 @@
+"""A job's files, listed once: whoever needs them first writes the list beside the job, and all others read it.
+
+So a file that comes, goes or changes while the job runs does not mean something else to each process: a new one is no
+part of the job, and one that is gone or was changed is named in an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from elasticdl_nb.runtime.data.files import Stamp, stamp_of
+from elasticdl_nb.runtime.data.tablereader import parallel
+
+Listing = dict[str, Stamp | None]
+"""Paths, in order, with their stamps; None for files that are not of this machine."""
+
+
+def of_paths(paths: Sequence[str]) -> Listing:
+    """Return the listing of files as they are now; raise DataError if one cannot be looked at."""
+    unique = list(dict.fromkeys(paths))
+    return dict(zip(unique, parallel(stamp_of, unique), strict=True))
+
+
+def kept(place: Path, expand: Callable[[], Sequence[str]]) -> Listing:
+    """Return the listing in the file `place`; if there is none yet, list what `expand` finds, and write it there."""
+    with contextlib.suppress(FileNotFoundError):
+        return _read(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
+    aside.write_text(json.dumps(list(of_paths(expand()).items())))
+    try:
+        os.link(aside, place)  # unlike a rename, not over one that another process has written meanwhile
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        os.replace(aside, place)
+    finally:
+        aside.unlink(missing_ok=True)
+    return _read(place)
+
+
+def _read(place: Path) -> Listing:
+    return {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in json.loads(place.read_text())}
