@@ -18,7 +18,7 @@ from elasticdl_nb.runtime.storage.publish import Publication, is_remote
 from elasticdl_nb.runtime.worker.predictor import FORMS, part_form, part_path
 
 SUCCESS = "_SUCCESS"
-"""This file in a folder of predictions shows that the rest is complete; readers of such folders skip it."""
+"""In an object store, the file of a folder of predictions that is uploaded last; readers of such folders skip it."""
 
 
 def finish_training(
@@ -55,7 +55,8 @@ def finish_prediction(spec: JobSpec, folder: JobFolder, parts: int) -> list[str]
         target.mkdir()
         for path in paths:
             shutil.copyfile(path, target / path.name)
-        (target / SUCCESS).write_text(json.dumps({"job": folder.name, "parts": parts}))
+        if is_remote(spec.output):  # elsewhere the folder appears in one step
+            (target / SUCCESS).write_text(json.dumps({"job": folder.name, "parts": parts}))
 
     Publication(folder.path, spec.output, overwrite=spec.overwrite, marker=SUCCESS).publish(write)
     shutil.rmtree(folder.parts, ignore_errors=True)

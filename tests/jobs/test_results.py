@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -199,9 +198,8 @@ def check_predictions(
         served.serve(images)["digit"], np.stack(table["digit"].to_pylist()), rtol=1e-3, atol=1e-4
     )
 
-    *parts, mark = sorted((work / "parts").iterdir(), key=lambda path: path.name.replace("_", "~"))
+    parts = sorted((work / "parts").iterdir())
     assert [part.name for part in parts] == [f"part-{number:05d}.recordio" for number in range(8)]
-    assert (mark.name, json.loads(mark.read_text())["parts"]) == ("_SUCCESS", 8)
     records = [record for part in parts for record in recordio.read_file(os.fspath(part))]
     feature = {"prediction": tf.io.FixedLenFeature([3], tf.float32)}
     logits = tf.io.parse_example(records, feature)["prediction"].numpy()
