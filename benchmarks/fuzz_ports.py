@@ -212,7 +212,7 @@ def _place(address: str) -> tuple[str, int]:
 
 
 def fuzz(frames: int, seed: int = 0) -> dict[str, Any]:
-    """Send so many frames, and return what came of it; `problems` is empty if all is well."""
+    """Send this many frames and return the results; `problems` is empty if all is well."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)

@@ -1,6 +1,6 @@
-"""What the tests reached, room by room: `python tests/coverage_report.py [FOLDER ...]`, after `make test`.
+"""Reports what the tests reached, room by room: `python tests/coverage_report.py [FOLDER ...]`, after `make test`.
 
-Names the modules that no test reaches; and, for each folder that is given, the functions that no test enters.
+Lists the modules that no test reaches and, for each given folder, the functions that no test enters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import reached  # noqa: E402
 
 @dataclass(frozen=True)
 class Module:
-    """A module, and which of its lines ran."""
+    """A module, and which of its lines were run."""
 
     path: Path
     statements: frozenset[int]
@@ -34,7 +34,7 @@ class Module:
         return str(self.path.parent)
 
     def unentered(self) -> Iterator[str]:
-        """Yield the functions of whose bodies no line ran, with their lines."""
+        """Yield the functions none of whose body lines ran, each with its place."""
         for node in ast.walk(ast.parse((ROOT / self.path).read_bytes())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 body = self.statements & {*range(node.body[0].lineno, (node.end_lineno or 0) + 1)}
@@ -43,7 +43,7 @@ class Module:
 
 
 def measured() -> Iterator[Module]:
-    """Yield the modules that have statements, after handing to coverage what the processes left."""
+    """Yield the modules that have statements, after passing the marks of all processes to coverage."""
     coverage = Coverage(data_file=os.path.join(reached.DATA, "coverage"), config_file=str(ROOT / "pyproject.toml"))
     data = coverage.get_data()
     data.read()
@@ -62,7 +62,7 @@ def measured() -> Iterator[Module]:
 
 
 def main(folders: list[str]) -> None:
-    """Print the table, and what was asked for beside it."""
+    """Print the table, the modules that no test reached, and the unentered functions of the given folders."""
     rooms: defaultdict[str, list[Module]] = defaultdict(list)
     for module in measured():
         rooms[module.room].append(module)

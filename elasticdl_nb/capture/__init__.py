@@ -1,7 +1,9 @@
 """From executed notebook cells, or a running script, to a self-contained and readable model module.
 
-`capture_cells` works on cells and a namespace alone; `capture_objects` finds the place that objects came from.
-What is shipped is source, never pickles; what cannot be shipped is refused with the name, the place and the cure.
+`capture_cells` needs only cells and a namespace; `capture_objects` finds out where objects were defined. Functions and
+classes are shipped as source. Other values are shipped as they are: short ones as source, the rest as files in
+`state/`, some of which are pickles without code. Whatever cannot be shipped is refused with its name, its
+place and what to do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a person should know about a package: state that stays behind, and definitions that are out of step."""
+"""What a user should know about a package: state that is left behind, and definitions that are out of date."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOOKUPS_BY_TEXT = ("globals", "eval", "exec")
 
 
 def stale_bases(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
-    """Warn of classes that are built on an earlier definition of their base."""
+    """Warn about classes that are built on an earlier definition of their base."""
     for statement in kept:
         for base in sorted(statement.surface.bases):
             then, now = trace.origin(base, statement.index), trace.origin(base)
@@ -25,7 +25,7 @@ def stale_bases(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
 
 
 def lookups_by_text(kept: Iterable[Statement]) -> Iterator[str]:
-    """Warn of functions that look names up in a way that cannot be followed."""
+    """Warn about functions that look up names in a way that capture cannot follow."""
     for statement in kept:
         for function in LOOKUPS_BY_TEXT:
             if function in statement.uses.late:
@@ -36,7 +36,7 @@ def lookups_by_text(kept: Iterable[Statement]) -> Iterator[str]:
 
 
 def settings_of_environment(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
-    """Warn of environment variables that cells set, if anything may read them."""
+    """Warn about environment variables that cells set, if anything might read them."""
     if not any(
         "os" in statement.binds or "environ" in statement.text or "getenv" in statement.text for statement in kept
     ):

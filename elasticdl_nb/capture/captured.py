@@ -1,4 +1,4 @@
-"""What capture hands over, its checks, and its form as a model zoo."""
+"""The result of capture, its checks, and how it is written as a model zoo."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Captured:
     """A self-contained module made of notebook cells or of a script.
 
     `modules` maps relative paths to the source of local modules to ship beside it; `cells` are the numbers of the cells
-    it came from. `state` are the files of its values, which were written while it was captured; `living`
-    are the notebook's objects that it should hold, and `places` the cells that they come from; `notes` say what people
-    should know that is nothing to worry about; `files` are data files to copy, each with where it is.
+    it came from. `state` holds the files of its values, written during the capture. `living` maps names to the
+    notebook's objects that the module should define, and `places` maps them to the cells they come from. `notes` are
+    worth knowing but no cause for concern. `files` are data files to copy, each with its current path.
     """
 
     source: str
@@ -41,7 +41,7 @@ class Captured:
 
 
 class StateFiles:
-    """Files that values were written into, in a folder that lives as long as this object."""
+    """The files that values were written to, in a folder that exists as long as this object."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="elasticdl-state-")
@@ -49,18 +49,18 @@ class StateFiles:
 
     @property
     def folder(self) -> str:
-        """Where they are."""
+        """The folder that holds them."""
         return self._folder.name
 
     def write(self, name: str, write: Callable[[BinaryIO], None]) -> None:
-        """Write one more file."""
+        """Write another file."""
         with open(os.path.join(self.folder, name), "wb") as file:
             write(file)
         self.names.append(name)
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """The size of all files together, in bytes."""
         return sum(os.path.getsize(os.path.join(self.folder, name)) for name in self.names)
 
     def largest(self, count: int = 3) -> list[str]:
@@ -70,7 +70,7 @@ class StateFiles:
         return [f"{name} ({sizes[name] / 2**20:,.1f} MB)" for name in found]
 
     def put_into(self, directory: str) -> None:
-        """Put the files into a folder, as links to the same bytes where the file system allows it."""
+        """Put the files into a folder, as hard links where the file system allows it."""
         os.makedirs(directory, exist_ok=True)
         for name in self.names:
             source, target = os.path.join(self.folder, name), os.path.join(directory, name)
@@ -83,7 +83,7 @@ class StateFiles:
 
 
 def check(captured: Captured, names: Iterable[str] = ()) -> None:
-    """Compile the module and see that every name it reads is bound; raise CaptureError if not."""
+    """Compile the module and check that every name it reads is bound; raise CaptureError if not."""
     try:
         compile(captured.source, "<packaged module>", "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -93,15 +93,15 @@ def check(captured: Captured, names: Iterable[str] = ()) -> None:
     if unbound:
         raise CaptureError(
             f"{name!r} (line {line} of the packaged module) is not defined by the cells that were packaged; define it "
-            f"in a cell of its own"
+            f"in its own cell"
             for name, line in unbound.items()
         )
 
 
 def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str = "notebook") -> None:
-    """Write `module`.py, requirements.txt and the local modules into `directory`, which is made if need be.
+    """Write `module`.py, requirements.txt and the local modules into `directory`, which is created if necessary.
 
-    Raises CaptureError if a local module has the packaged module's own name.
+    Raises CaptureError if a local module has the same name as the packaged module.
     """
     files = {
         f"{module}.py": captured.source,
@@ -109,7 +109,7 @@ def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str
     }
     clash = next((path for path in captured.modules if path in files or path.split("/")[0] == module), None)
     if clash:
-        raise CaptureError([f"the local module {clash} has the name of the packaged module itself; rename it"])
+        raise CaptureError([f"the local module {clash} has the same name as the packaged module; rename it"])
     for path, text in {**files, **captured.modules}.items():
         target = os.path.join(directory, *path.split("/"))
         os.makedirs(os.path.dirname(target), exist_ok=True)

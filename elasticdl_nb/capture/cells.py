@@ -1,4 +1,4 @@
-"""From executed cells to pieces of plain Python: magics are opened or dropped, files that were run are read in."""
+"""Turns executed cells into pieces of plain Python: magics are expanded or dropped, and files they ran are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Transform = Callable[[str], str]
 # Magics whose body (or line) is Python that runs in the notebook's own namespace.
 PYTHON_CELL_MAGICS = frozenset({"time", "capture", "prun"})
 PYTHON_LINE_MAGICS = frozenset({"time", "prun"})
-# Bodies in another language, or Python that leaves nothing behind.
+# Magics whose body is in another language, or is Python that leaves nothing behind.
 FOREIGN_CELL_MAGICS = frozenset(
     [
         "!",
@@ -81,8 +81,8 @@ PIP_OPTIONS_WITH_VALUE = frozenset(
 class Cell:
     """One executed cell, as Python after IPython's input transformation.
 
-    `succeeded` is None where nobody knows; `stopped_at` is the line of `source` at which a failed cell stopped.
-    `label` says what to call it in messages, by default `cell [number]`.
+    `succeeded` is None if that is unknown; `stopped_at` is the line of `source` at which a failed cell stopped.
+    `label` is the cell's name in messages, by default `cell [number]`.
     """
 
     number: int
@@ -93,16 +93,16 @@ class Cell:
 
     @property
     def place(self) -> str:
-        """What people call this cell."""
+        """The cell's name in messages."""
         return self.label or f"cell [{self.number}]"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One top-level statement as it was executed: `text` is its source, comments above it included.
+    """One top-level statement as it was executed: `text` is its source, including the comments above it.
 
-    `doubtful` marks a statement of which it is not known whether it ran to its end; `unit` is the whole source that it
-    stood in, in whose lines `node` counts.
+    `doubtful` marks a statement that may not have run to its end; `unit` is the whole source that contained it, and the
+    line numbers of `node` refer to that.
     """
 
     cell: int
@@ -115,7 +115,7 @@ class Piece:
 
 @dataclass
 class Execution:
-    """What the cells ran, in order, and the distributions they asked pip for."""
+    """What the cells ran, in order, and the distributions that they installed with pip."""
 
     pieces: list[Piece] = field(default_factory=list)
     installs: list[str] = field(default_factory=list)
@@ -154,7 +154,7 @@ class _Reader:
         for node, text in _statements(cell.source):
             ran, magic = _ran(cell, node), _magic(node)
             if ran is False and magic is not None and _stopped_in(cell, node):
-                ran = None  # it may have run its Python, and refused something else afterwards
+                ran = None  # its Python may have run before it refused something else
             if ran is False:
                 continue
             if magic is not None:
@@ -212,7 +212,7 @@ class _Reader:
 
 @lru_cache(maxsize=4096)
 def _statements(source: str) -> tuple[tuple[ast.stmt, str], ...]:
-    """Every top-level statement with its text; nothing for source that is not Python."""
+    """Every top-level statement with its text; none if the source is not Python."""
     source = source.replace("\r\n", "\n").replace("\r", "\n")
     try:
         body = ast.parse(source).body
@@ -227,7 +227,7 @@ def _split(body: list[ast.stmt], lines: list[str], indent: int = 0) -> Iterator[
         start, end = first_line(node), node.end_lineno or node.lineno
         following = first_line(body[position + 1]) if position + 1 < len(body) else end + 1
         if _is_main_guard(node) and isinstance(node, ast.If):
-            # In a notebook and in a running script the guard holds, and an import of the packaged module skips it.
+            # The guard is true in a notebook and in a running script, but false when the packaged module is imported.
             yield from _split(node.body, lines, node.body[0].col_offset)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             yield from _each_import(node)
@@ -262,7 +262,7 @@ def _is_main_guard(node: ast.stmt) -> bool:
 
 
 def _ran(cell: Cell, node: ast.stmt) -> bool | None:
-    """Whether the statement ran to its end: None if the cell stopped somewhere inside it."""
+    """Whether the statement ran to its end; None if the cell stopped somewhere inside it."""
     if cell.stopped_at is None or (node.end_lineno or node.lineno) < cell.stopped_at:
         return True
     return (
@@ -271,7 +271,7 @@ def _ran(cell: Cell, node: ast.stmt) -> bool | None:
 
 
 def _stopped_in(cell: Cell, node: ast.stmt) -> bool:
-    """Whether the cell stopped at the statement; asked of one that did not end before."""
+    """Whether the cell stopped at the statement, given that it did not stop after it."""
     return cell.stopped_at is not None and first_line(node) <= cell.stopped_at
 
 
@@ -303,7 +303,7 @@ def _pip_arguments(line: str) -> Iterator[str]:
 
 
 def notebook_cells(text: str) -> list[str]:
-    """Return the sources of the code cells of a notebook's file; none if it is no such file."""
+    """Return the sources of the code cells in a notebook file; none if it is not a notebook."""
     try:
         cells = json.loads(text).get("cells", [])
     except ValueError:

@@ -1,4 +1,4 @@
-"""The check of a package before it is used: imported in a fresh process, it must hold what the notebook holds."""
+"""Checks a package before it is used: imported in a fresh process, it must define what the notebook holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from elasticdl_nb.capture.describe import Description, code_digest, describe, di
 from elasticdl_nb.capture.live import codes_in, function_of
 from elasticdl_nb.runtime.errors import CaptureError
 
-IMPORT_TIMEOUT = 300.0  # seconds; importing TensorFlow from a cold disk takes minutes on small machines
+IMPORT_TIMEOUT = 300.0  # seconds; on a small machine, importing TensorFlow from a cold disk takes minutes
 MOST_SHOWN = 10
 _PROGRAM = """
 import importlib, json, os, sys
@@ -35,13 +35,13 @@ from elasticdl_nb.capture.describe import describe
 found = {name: getattr(loaded, name) for name in compared if hasattr(loaded, name)}
 json.dump(describe(found, frozenset({module, "__main__"})), answer)
 answer.flush()
-os._exit(0)  # what the imports left running need not end
+os._exit(0)  # without waiting for threads that the imports started
 """
 
 
 @dataclass
 class Check:
-    """A check that is under way: the package is being imported in another process."""
+    """A check in progress: another process is importing the package."""
 
     captured: Captured
     process: subprocess.Popen[str]
@@ -49,7 +49,7 @@ class Check:
     living: Description
 
     def finish(self) -> list[str]:
-        """Wait for its end; return what differs. Raises CaptureError if the package cannot be imported."""
+        """Wait until it has finished; return the differences. Raises CaptureError if the package cannot be imported."""
         try:
             output, errors = self.process.communicate(timeout=IMPORT_TIMEOUT)
         except subprocess.TimeoutExpired as error:
@@ -62,7 +62,7 @@ class Check:
         return [self._shown(*one) for one in differences(self.living, json.loads(output))]
 
     def stop(self) -> None:
-        """Give the check up."""
+        """Abandon the check."""
         self.process.kill()
         self.process.communicate()
 
@@ -71,13 +71,13 @@ class Check:
         place = self.captured.places.get(name, "")
         where = f" ({place})" if place else ""
         path = re.sub(r"\._(?=[a-z])", ".", path)
-        return f"{path}{where} is {here or 'not there'} in the notebook, and {there or 'not there'} in the package"
+        return f"{path}{where} is {here or 'missing'} in the notebook, and {there or 'missing'} in the package"
 
 
 def begin_check(
     captured: Captured, names: Iterable[str], root: str, module: str, python: str = sys.executable
 ) -> Check:
-    """Start to import the package in `root` in a fresh process, and describe the living objects meanwhile."""
+    """Start importing the package in `root` in a fresh process, and describe the living objects in the meantime."""
     living = captured.living
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.Popen(
@@ -97,9 +97,9 @@ def begin_check(
 
 
 def is_plain(captured: Captured) -> bool:
-    """Whether a package holds nothing but what is the notebook's own by its source: no process need compare it.
+    """Whether everything in a package follows from the notebook's source, so that no process is needed to compare it.
 
-    Its code is compared with the living functions' here, in this process, without running anything.
+    Its code is compared with that of the living functions here, in this process, without running anything.
     """
     if captured.state is not None and captured.state.names:
         return False
@@ -151,10 +151,10 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:
-    """Import the module in a fresh process, where it must define `names` and hold what the notebook holds.
+    """Import the module in a fresh process, where it must define `names` and match the notebook.
 
-    Raises CaptureError with what went wrong, or differs: object, attribute and both values. Costs what the module's
-    imports cost: about 4 s for TensorFlow.
+    Raises CaptureError with what went wrong, or with what differs: object, attribute and both values. Takes as long as
+    the module's imports: about 4 s for TensorFlow.
     """
     check(captured, names)
     with tempfile.TemporaryDirectory(prefix="elasticdl-check-") as folder:
@@ -163,7 +163,7 @@ def verify(captured: Captured, names: Iterable[str], python: str = sys.executabl
 
 
 def report(found: list[str]) -> None:
-    """Raise CaptureError for what differs, if anything does."""
+    """Raise CaptureError with the differences, if there are any."""
     if not found:
         return
     more = [f"and {len(found) - MOST_SHOWN} more differences"] if len(found) > MOST_SHOWN else []
@@ -171,7 +171,7 @@ def report(found: list[str]) -> None:
         [
             *found[:MOST_SHOWN],
             *more,
-            "the package would train another model than the notebook's: build what differs in a function, or pass "
-            "--no_verify to go on all the same",
+            "the package would train a different model than the notebook: build what differs in a function, or pass "
+            "--no_verify to continue anyway",
         ]
     )

@@ -1,8 +1,8 @@
-"""From the names that are wanted to the statements and values that make them: a slice through what was executed.
+"""Finds the statements and values that make the wanted names: a slice of the code that was executed.
 
-Functions, classes and imports are taken as the statements that made them; everything else by its value now. A base
-class, a decorator or a default was looked up while its statement ran, so it may be another version than today's; a name
-inside a function is looked up when the function is called, that is, after everything ran.
+Functions, classes and imports are represented by the statements that made them; everything else by its current value.
+A base class, a decorator or a default was looked up while its statement ran, so it may be an older version than the
+current one. A name inside a function is looked up when the function is called, that is, after everything has run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHELL_HISTORY = frozenset({"In", "Out", "_", "__", "___", "_i", "_ii", "_iii", "
 
 @dataclass(frozen=True)
 class Use:
-    """A kept statement looks a name up while it runs; `called` if it may also change the object, by a call."""
+    """A kept statement looks up a name while it runs; `called` if a call may also change the object."""
 
     statement: Statement
     name: str
@@ -44,7 +44,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Given:
-    """A name that an import of our own gives."""
+    """A name that is bound by an import that capture adds."""
 
     name: str
     text: str
@@ -62,7 +62,7 @@ class Closure:
 
 
 class Search:
-    """Finds everything that names need; what cannot be packaged is listed in the `problems` of its `result`."""
+    """Finds everything that names need; the `problems` of its `result` list what cannot be packaged."""
 
     def __init__(self, trace: Trace, scratch: bool) -> None:
         self.trace = trace
@@ -84,14 +84,14 @@ class Search:
         self.need(name, END, used_by)
 
     def finish(self) -> None:
-        """Work until nothing is asked for any more."""
+        """Continue until there are no more requests."""
         self._until_done()
         kept = list(self.result.statements.values())
         found = [*stale_bases(self.trace, kept), *lookups_by_text(kept), *settings_of_environment(self.trace, kept)]
         self.result.warnings += [one for one in found if one not in self.result.warnings]
 
     def split(self, lines: Iterable[Made]) -> bool:
-        """Have one of the values that need each other made first, and filled at the end; False if none can be."""
+        """Make one of the values that need each other first, and fill it at the end; False if none allows that."""
         for line in lines:
             root = line.roots[0]
             if len(line.roots) == 1 and not root.refill and not root.owner and self.roots.can_refill(root):
@@ -120,7 +120,7 @@ class Search:
                 self._choose(origin, used_by or name)
 
     def _changed_by_statements(self) -> bool:
-        """Have values that kept statements change once more, when they run, made first and filled at the end."""
+        """Mark values that kept statements change when they run: they are made first, and filled at the end."""
         found = False
         for use in self.result.uses:
             root = self.roots.by_name.get(use.name)
@@ -162,7 +162,7 @@ class Search:
     def _value(self, name: str, origin: Statement, live: Any, used_by: str) -> None:
         if isinstance(live, (types.FunctionType, type)) and self.roots.code.is_ours(live):
             inner = inner_definition(origin, name, live)
-            if inner is None:  # `f = f`, or the long way round
+            if inner is None:  # `f = f`, directly or through other names
                 made = (one for one in reversed(self.trace.binders(name)) if one.is_definition)
                 inner = next((one for one in made if defines(one.piece, live)), None)
             if inner is not None and live.__qualname__ == name:
@@ -180,12 +180,12 @@ class Search:
         self.roots.add(Root(name, live, self.trace.last_binding(name), origin.piece, origin, used_by=used_by))
 
     def _is_module_of_its_own(self, name: str, live: types.ModuleType, used_by: str) -> bool:
-        """A module that no import statement gave: loaded from a file, or made by hand."""
+        """A module that no import statement bound: loaded from a file, or made by hand."""
         file = getattr(live, "__file__", None)
         if sys.modules.get(live.__name__) is not live and not file:
             self.refuse(
                 name, used_by,
-                "is a module made by hand, which no import gives; write it into a file with %%writefile and import it",
+                "is a module made by hand, which cannot be imported; write it to a file with %%writefile and import it",
             )  # fmt: skip
             return True
         self.result.imports[name] = Given(name, reference(name, live) or f"import {name}")
@@ -204,7 +204,7 @@ class Search:
             self.refuse(
                 name,
                 used_by,
-                f"looks like a credential ({secret or name}, {place}): it is not written into the package; "
+                f"looks like a credential ({secret or name}, {place}): it is not written to the package; "
                 f"read it from os.environ inside the function and pass it with --envs{credentials.HARMLESS_CURE}",
             )
             return True
@@ -225,7 +225,7 @@ class Search:
         self.result.imports[name] = Given(name, f"from {origin.star_module} import {name}")
 
     def _from_outside(self, name: str, used_by: str) -> None:
-        """A name that no executed statement binds: a builtin, or something put into the namespace."""
+        """A name that no executed statement binds: a builtin, or something that was put into the namespace."""
         live = self.trace.live(name)
         if name in MODULE_NAMES or _is_builtin(name, live) or name in self.roots.extracted:
             return
@@ -233,9 +233,9 @@ class Search:
             self.result.warnings.append(f"{name} (used by {used_by}) exists in notebooks only")
             return
         if name in SHELL_HISTORY:
-            self.refuse(name, used_by, "exists in notebooks only; assign the value to a name of its own")
+            self.refuse(name, used_by, "exists in notebooks only; assign the value to another name")
             return
-        if live is MISSING and name != "display":  # `display` is put among the builtins while a cell runs
+        if live is MISSING and name != "display":  # IPython adds `display` to the builtins while a cell runs
             known = [one for one in self.trace.namespace if not one.startswith("_")]
             self.refuse(name, used_by, f"is not defined; run the cell that defines it.{did_you_mean(name, known)}")
             return
@@ -258,7 +258,7 @@ class Search:
     # ------------------------------------------------------------------ keeping statements
 
     def _choose(self, statement: Statement, used_by: str) -> bool:
-        """Keep the statement and ask for what it uses; False if it cannot be run elsewhere."""
+        """Keep the statement and request what it uses; False if it cannot run elsewhere."""
         key = (statement.index, statement.node.lineno)
         if key in self.result.statements:
             return True
@@ -284,7 +284,7 @@ class Search:
         self.result.uses.append(Use(statement, name, self.trace.settle(name, statement.index), called))
 
     def _need_for_call(self, statement: Statement, name: str, at: int) -> None:
-        """A function that runs at `at` looks its globals up then, so they are needed as they were."""
+        """A function that runs at `at` looks up its globals then, so it needs them as they were."""
         if (name, statement.index) in self._called:
             return
         self._called.add((name, statement.index))
@@ -303,7 +303,7 @@ class Search:
         if "get_ipython" in statement.uses.now:
             problem = f"is the result of a magic or shell command in {place}; assign a plain value instead"
         elif statement.surface.awaits:
-            problem = f"is made with a top-level await in {place}; assign a plain value, or await inside a function"
+            problem = f"is made by a top-level await in {place}; assign a plain value, or await inside a function"
         elif secret := next(credentials.written_credentials(statement.node, statement.text), None):
             problem = (
                 f"spells out what looks like a credential ({secret}, {place}); read it from os.environ and pass it "
@@ -336,7 +336,7 @@ class Search:
 
 
 def _rest_of_line(statement: Statement) -> str:
-    """The line that the statement ends on, with the comment behind it."""
+    """The line that the statement ends on, including its trailing comment."""
     lines = statement.piece.unit.splitlines()
     end = statement.node.end_lineno or statement.node.lineno
     return lines[end - 1] if end <= len(lines) else ""
@@ -382,7 +382,7 @@ def _dotted(trace: Trace, node: ast.expr, at: int) -> Any:
 
 
 def _makes_anew(statement: Statement) -> bool:
-    """Whether running the statement makes the one object that it binds, and asks for no data."""
+    """Whether all that the statement does is make the one object that it binds, without reading data."""
     node = statement.node
     return (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)) or (
         isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
@@ -390,7 +390,7 @@ def _makes_anew(statement: Statement) -> bool:
 
 
 def _is_builtin(name: str, live: Any) -> bool:
-    # IPython's own `open` wraps Python's.
+    # IPython replaces `open` with a wrapper around Python's.
     live = getattr(live, "__wrapped__", live)
     return name in PYTHON_BUILTINS and (live is MISSING or live is getattr(builtins, name))
 

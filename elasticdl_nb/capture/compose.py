@@ -1,4 +1,4 @@
-"""A closure written out as one module: a header that says what came from where, imports, then definitions."""
+"""Writes a closure as one module: a header that says where everything came from, then imports, then definitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOADER = "from elasticdl_nb.capture.state import loader"
 
 @dataclass(frozen=True)
 class Part:
-    """One statement of the module to be."""
+    """One statement of the module that is being composed."""
 
     index: float
     cell: int
@@ -44,7 +44,7 @@ def compose(
 ) -> tuple[str, list[int]]:
     """Return the module's source and the numbers of the cells it came from.
 
-    `aliases` maps further names to the expressions they stand for; they are bound at the end.
+    `aliases` maps additional names to the expressions they stand for; they are bound at the end.
     """
     body = _parts(ordered)
     imports = [Part(-1, 0, "", given.text, frozenset({given.name}), True) for given in closure.imports.values()]
@@ -62,7 +62,7 @@ def compose(
     lines += [*futures, ""] if futures else []
     lines += [*lead, ""] if lead else []
     lines += ["_load = loader(globals())", ""] if loads else []
-    lines += ["# What the notebook has set for its whole process", *settings.lines, ""] if settings.lines else []
+    lines += ["# Settings that the notebook made for the whole process", *settings.lines, ""] if settings.lines else []
     lines += _body_lines(body, bool(lead or futures))
     if aliases:
         lines += ["", *(f"{name} = {expression}" for name, expression in aliases.items())]
@@ -79,7 +79,7 @@ def _own_imports(ordered: Iterable[Line]) -> list[str]:
 
 
 def unbound_names(source: str, known: Collection[str]) -> dict[str, int]:
-    """Return the global names that a module reads and nothing binds, `known` ones left out, each with a line."""
+    """Return the global names that a module reads but nothing binds, except `known` ones, each with a line."""
     top = symtable.symtable(source, "<module>", "exec")
     bound = set(known) | {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned()}
     bound |= {symbol.get_name() for symbol in top.get_symbols() if symbol.is_imported()}
@@ -122,16 +122,16 @@ def _parts(ordered: Iterable[Line]) -> list[Part]:
 
 
 def _remark(line: Made) -> str:
-    """What a reader should know about a line that is in no cell."""
+    """What a reader should know about a line that does not come from a cell."""
     root = line.roots[0]
     if "\n" in line.text or root.live is MISSING:
         return ""
     if line.file:
         kinds = ", ".join(dict.fromkeys(described(root.live) for root in line.roots))
-        return f"  # {kinds}, as the notebook has it" if len(line.roots) == 1 else f"  # {kinds}, which share objects"
+        return f"  # {kinds}, as in the notebook" if len(line.roots) == 1 else f"  # {kinds}, which share objects"
     if isinstance(root.live, (type, types.FunctionType)):
         return ""
-    return "  # the value it has in the notebook"
+    return "  # its value in the notebook"
 
 
 def described(value: Any) -> str:
@@ -148,7 +148,7 @@ def described(value: Any) -> str:
 
 
 def _can_lead(part: Part, parts: list[Part]) -> bool:
-    """Whether an import may stand above everything: nothing else gives its name another meaning."""
+    """Whether an import may go to the top: nothing else gives its name another meaning."""
     return all(other.text == part.text or _same_package(part, other) for other in parts if part.binds & other.binds)
 
 
@@ -172,7 +172,7 @@ def _header(trace: Trace, parts: list[Part], names: Iterable[str]) -> list[str]:
 
 
 def _futures(trace: Trace, parts: Iterable[Part]) -> list[str]:
-    """`from __future__` imports that were in force: a notebook keeps them from the cell that has them on."""
+    """`from __future__` imports that were in effect: a notebook keeps them for all later cells."""
     last = int(max((part.index for part in parts), default=-1))
     found = (one.text for one in trace.statements[: last + 1] if one.text.startswith("from __future__ "))
     return list(dict.fromkeys(found))

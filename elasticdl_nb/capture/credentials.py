@@ -1,4 +1,4 @@
-"""Constants that look like credentials must not be written into a packaged module."""
+"""Finds constants that look like credentials, which must not be written to a packaged module."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 HARMLESS = "# not a secret"
-HARMLESS_CURE = f"; if it is none, end its line with the comment `{HARMLESS}`"
-# What is a credential by its form, whatever it is called.
+HARMLESS_CURE = f"; if it is not a secret, end its line with the comment `{HARMLESS}`"
+# Text whose form makes it a credential, whatever its name.
 _FORMS = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
     r"|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
@@ -32,7 +32,7 @@ _HARMLESS_WORDS = re.compile(r"_(?:dim|size|len|length|name|column|path|file|env
 
 
 def has_form(text: str) -> bool:
-    """Whether a text holds what is a credential by its form: a key of a known service, an address with a password."""
+    """Whether a text contains a credential, judged by form: a known service's key, or an address with a password."""
     if _FORMS.search(text):
         return True
     found = _URL.search(text)
@@ -50,7 +50,7 @@ def is_credential(name: str, value: Any) -> bool:
         return False
     if _CERTAIN.search(name):
         return True
-    # Language models are full of tokens that are no secret: "<pad>", "[UNK]", "the".
+    # Language models are full of tokens that are not secret: "<pad>", "[UNK]", "the".
     return bool(_TOKEN.search(name) and _OPAQUE.fullmatch(text) and re.search(r"\d", text))
 
 
@@ -72,9 +72,9 @@ def credential_in(name: str, value: Any, depth: int = 3) -> str | None:
 
 
 def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
-    """Names under which a statement, `text` its source, spells credentials out: assignments, keywords and defaults.
+    """Yield the names to which a statement gives literal credentials, in assignments, keywords and defaults.
 
-    Comments count, too; lines that say that they hold none do not.
+    `text` is the statement's source. Comments count, too, but lines that are marked as harmless do not.
     """
     lines = text.splitlines()
     harmless = {line for line in lines if HARMLESS in line}
@@ -113,7 +113,7 @@ def written_credentials(node: ast.AST, text: str) -> Iterator[str]:
 
 
 def credentials_in_file(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the name of each credential that a file of Python source, or of data, spells out."""
+    """Yield the line and the name of each credential that is written out in a file of Python source or data."""
     for number, line in enumerate(text.splitlines(), 1):
         if HARMLESS in line or (not _HINT.search(line) and not has_form(line)):
             continue

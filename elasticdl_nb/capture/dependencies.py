@@ -1,4 +1,4 @@
-"""What a module imports: distributions to install, and modules of one's own to ship with it."""
+"""What a module imports: distributions to install, and the user's own modules to ship with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from elasticdl_nb.capture.live import codes_in
 OURS = frozenset({"elasticdl_nb", "elasticdl"})
 INSTALLED_IN = ("site-packages", "dist-packages")
 MAX_FILES = 500
-LARGEST_DATA = 20 * 2**20  # bytes of a data file beside a module
+LARGEST_DATA = 20 * 2**20  # bytes; the limit for a data file beside a module
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Dependencies:
 
     requirements: list[str] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)  # where data files are that stand beside modules
+    files: dict[str, str] = field(default_factory=dict)  # data files beside modules, each with its path on this machine
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -41,9 +41,9 @@ def find_dependencies(
     modules: Iterable[str] = (),
     namespace: Mapping[str, object] | None = None,
 ) -> Dependencies:
-    """Follow the imports of `source` and of the local modules it imports; `installs` are what a cell gave pip.
+    """Follow the imports of `source` and of the local modules it imports; `installs` are what cells passed to pip.
 
-    `modules` are others that are needed, and `namespace` has those that no import finds.
+    `modules` are other modules that are needed, and `namespace` holds those that no import finds.
     """
     found = Dependencies()
     distributions: set[str] = set()
@@ -61,7 +61,7 @@ def find_dependencies(
             loaded = sys.modules.get(top) or (namespace or {}).get(top)
             file = getattr(loaded, "__file__", None)
             if isinstance(loaded, types.ModuleType) and file and file.endswith(".py"):
-                found.modules[f"{top}.py"] = _read(file)  # loaded from a place that no import looks at
+                found.modules[f"{top}.py"] = _read(file)  # loaded from a place where no import looks
                 waiting += _imported(found.modules[f"{top}.py"])
             continue
         if _is_local(spec):
@@ -97,7 +97,7 @@ def _imported(source: str) -> Iterator[str]:
 
 
 def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Every statement, nested ones too, without a look at their expressions."""
+    """Every statement, including nested ones, but not their expressions."""
     for node in body:
         yield node
         for block in ("body", "orelse", "finalbody", "handlers", "cases"):
@@ -109,7 +109,7 @@ def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
 def _spec(top: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(top)
-    except (ValueError, ImportError):  # a module object that was made by hand has no spec
+    except (ValueError, ImportError):  # a module made by hand has no spec
         return None
 
 
@@ -122,7 +122,7 @@ def _is_local(spec: ModuleSpec) -> bool:
 
 
 def _needed_files(top: str, files: dict[str, str], sources: Iterable[str], modules: Iterable[str]) -> dict[str, str]:
-    """Of a package's files, those that imports lead to: what else lies in its folder stays there."""
+    """Those of a package's files that imports lead to: everything else in its folder stays there."""
     names = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in files}
     dynamic = any("import_module" in text or "__import__" in text or "pkgutil" in text for text in files.values())
     if len(files) <= 1 or dynamic:
@@ -134,7 +134,7 @@ def _needed_files(top: str, files: dict[str, str], sources: Iterable[str], modul
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
-        while name:  # a module brings the packages around it
+        while name:  # a module needs the packages that contain it
             if name in names and name not in seen:
                 seen.add(name)
                 kept[names[name]] = files[names[name]]
@@ -145,20 +145,20 @@ def _needed_files(top: str, files: dict[str, str], sources: Iterable[str], modul
 
 
 def _left_out(everything: Mapping[str, str], files: Mapping[str, str]) -> Iterator[str]:
-    """Say which files stay behind that hold credentials: people should know that they are not shipped."""
+    """Report the files with credentials that are left behind: users should know that they are not shipped."""
     for path in everything.keys() - files.keys():
         for line, name in credentials_in_file(everything[path]):
-            yield f"{path} is not packaged, for no import leads to it; its line {line} looks like a credential ({name})"
+            yield f"{path} is not packaged, as no import leads to it; its line {line} looks like a credential ({name})"
             break
 
 
 def _is_used(name: str, sources: Iterable[str]) -> bool:
-    """Whether a module that something else has imported is used as an attribute of its package."""
+    """Whether a module that was imported elsewhere is used as an attribute of its package."""
     return any(re.search(rf"\b{re.escape(name)}\b", text) for text in sources)
 
 
 def _full_names(source: str, package: str) -> list[str]:
-    """Every module, and member of a module, that a source imports, by its full name."""
+    """The full name of every module and member of a module that a source imports."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -175,7 +175,7 @@ def _full_names(source: str, package: str) -> list[str]:
 
 
 def _data_files(top: str, spec: ModuleSpec, files: Mapping[str, str], found: Dependencies) -> None:
-    """Files beside a package's modules that these name: what they read is as much a part of it."""
+    """Add the files beside a package's modules that these name: the files they read are as much a part of it."""
     text = "\n".join(files.values())
     for root in spec.submodule_search_locations or ():
         for folder, folders, names in os.walk(root):
@@ -191,18 +191,18 @@ def _data_files(top: str, spec: ModuleSpec, files: Mapping[str, str], found: Dep
                     continue
                 target = os.path.join(top, os.path.relpath(path, root)).replace(os.sep, "/")
                 if os.path.getsize(path) > LARGEST_DATA:
-                    found.warnings.append(f"{target} has more than {LARGEST_DATA >> 20} MB: it is not packaged")
+                    found.warnings.append(f"{target} is larger than {LARGEST_DATA >> 20} MB: it is not packaged")
                 else:
                     found.files[target] = path
 
 
 def problems_of_files(found: Dependencies) -> list[str]:
-    """Return what is wrong with files that would be shipped: credentials, and other source than was imported."""
+    """Return what is wrong with files that would be shipped: credentials, or source that was not imported like this."""
     problems = []
     for path, text in found.modules.items():
         for line, name in credentials_in_file(text):
             problems.append(
-                f"{path}, line {line}, spells out what looks like a credential ({name}); read it from os.environ and "
+                f"{path}, line {line}, contains what looks like a credential ({name}); read it from os.environ and "
                 f"pass it with --envs{HARMLESS_CURE}"
             )
             break
@@ -210,7 +210,7 @@ def problems_of_files(found: Dependencies) -> list[str]:
     for path, place in found.files.items():
         with open(place, encoding="utf-8", errors="ignore") as file:
             for line, name in credentials_in_file(file.read(1 << 20)):
-                problems.append(f"{path}, line {line}, holds what looks like a credential ({name}); take it out")
+                problems.append(f"{path}, line {line}, contains what looks like a credential ({name}); remove it")
                 break
     return problems
 
@@ -237,8 +237,8 @@ def _changed_on_disk(path: str, text: str) -> Iterator[str]:
             same_file = os.path.basename(code.co_filename) == os.path.basename(path)
             if function.__module__ == name and same_file and written.get(code.co_qualname) != code_digest(code):
                 yield (
-                    f"{path} is not what was imported: {code.co_qualname} is another function in the file than in the "
-                    f"notebook; run importlib.reload({name}), or restart the kernel"
+                    f"{path} is not what was imported: {code.co_qualname} is a different function in the file than in "
+                    f"the notebook; run importlib.reload({name}), or restart the kernel"
                 )
                 return
 
@@ -292,7 +292,7 @@ def _requirement_lines(distributions: set[str], installs: Iterable[str], found: 
 
 def _pinned(name: str, otherwise: str | None = None) -> str:
     try:
-        # Local versions such as 2.1+cpu are in no index.
+        # Package indexes have no local versions such as 2.1+cpu.
         return f"{name}=={importlib.metadata.version(name).partition('+')[0]}"
     except importlib.metadata.PackageNotFoundError:
         return otherwise or name
@@ -304,7 +304,7 @@ def _normal(name: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _distribution_of(top: str) -> tuple[str, ...]:
-    try:  # most distributions are called as what they hold, and the full table takes a while to build
+    try:  # most distributions have the name of their package, and the full table takes a while to build
         distribution = importlib.metadata.distribution(top)
         if any(str(file).split("/")[0] in (top, f"{top}.py") for file in distribution.files or ()):
             return (distribution.metadata["Name"],)

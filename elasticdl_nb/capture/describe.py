@@ -1,6 +1,6 @@
-"""What an object is, as a flat table of short texts: the same in the notebook and where its package was imported.
+"""Describes an object as a flat table of short texts: the same in the notebook and where its package was imported.
 
-One walk for all kinds of objects. Two processes describe what should be the same; `differences` compares.
+One walk covers all kinds of objects. Two processes describe what should be equal; `differences` compares.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Description = dict[str, str]
 
 _PLAIN = (bool, int, str, bytes, complex, float, type(None), type(...), range, slice)
 _LONG = 64
-# Attributes that differ from process to process, or hold what is made again when it is needed.
+# Attributes that differ from process to process, or hold what is recomputed when it is needed.
 _PASSING = frozenset(
     [
         "stored_ids", "_trainable_variables_indices", "_nodes", "_loss_ids", "_outbound_nodes", "build", "quantize",
@@ -47,7 +47,7 @@ _SAME_STEPS = {
 }
 _JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])
 _COMPOSED = (types.CodeType, frozenset)
-# What people would look at first in an object that holds the same things in several ways.
+# What to compare first in an object that holds the same things in several forms.
 _FIRST = frozenset({"_layers", "layers", "_trainable", "_kernel", "kernel"})
 _MOST = 400_000  # entries
 
@@ -63,7 +63,7 @@ class _Walk:
         self.found[path] = text
 
     def all_of(self, value: Any, path: str) -> None:
-        """Describe an object and everything in it; not by recursion, for chains of objects are long."""
+        """Describe an object and everything in it; without recursion, as chains of objects can be long."""
         waiting = [(value, path)]
         while waiting and len(self.found) < _MOST:
             inner = list(self.one(*waiting.pop()))
@@ -74,7 +74,7 @@ class _Walk:
         if kind in _PLAIN or isinstance(value, pathlib.PurePath):
             self.say(path, _short(value))
             return
-        if kind.__module__ == "IPython.utils.text" and isinstance(value, (list, str)):  # travels as what it is else
+        if kind.__module__ == "IPython.utils.text" and isinstance(value, (list, str)):  # travels as a plain one
             yield list(value) if isinstance(value, list) else str(value), path
             return
         if kind not in (tuple, frozenset) and not is_constant(value):
@@ -110,7 +110,7 @@ class _Walk:
         home = value.__globals__.get("__name__")
         file = value.__code__.co_filename
         if file.startswith("<") and not file.startswith(("<ipython", "<cell")):
-            self.say(path, "code that a library has written")  # dataclasses, attrs: it follows from the rest
+            self.say(path, "code that a library generated")  # dataclasses, attrs: it follows from the rest
             return
         if home not in self.ours:
             self.say(path, f"function {home}.{value.__code__.co_qualname}")
@@ -212,7 +212,7 @@ class _Walk:
             yield from self.by_reduction(value, path)
 
     def by_reduction(self, value: Any, path: str) -> Iterator[tuple[Any, str]]:
-        """An object of C: what pickle would write of it."""
+        """Describe an object implemented in C by what pickle would write."""
         frame = sys.modules.get("pandas")
         if frame is not None and isinstance(value, (frame.DataFrame, frame.Series, frame.Index)):
             return
@@ -231,9 +231,9 @@ class _Walk:
 
 
 def describe(values: Mapping[str, Any], ours: frozenset[str]) -> Description:
-    """Return what the objects are, by paths that begin with their names.
+    """Return descriptions of the objects, by paths that begin with their names.
 
-    `ours` are the names of the module that the notebook's code has here: `__main__`, or the packaged module's.
+    `ours` are the names of the module that holds the notebook's code here: `__main__`, or the packaged module's.
     """
     walk = _Walk(ours)
     for name, value in values.items():
@@ -245,7 +245,7 @@ def describe(values: Mapping[str, Any], ours: frozenset[str]) -> Description:
 
 
 def differences(here: Description, there: Description) -> Iterator[tuple[str, str, str]]:
-    """Yield `(path, here, there)` for each entry that differs, '' for none; nothing below a path that was yielded."""
+    """Yield `(path, here, there)` for each entry that differs, '' if it is missing; nothing below a yielded path."""
     reported: list[str] = []
     for path in [*here, *(path for path in there if path not in here)]:
         one, other = here.get(path, ""), there.get(path, "")
@@ -255,13 +255,13 @@ def differences(here: Description, there: Description) -> Iterator[tuple[str, st
 
 
 def code_digest(code: types.CodeType) -> str:
-    """Return a digest of what a function's code does, wherever it stands."""
+    """Return a digest of what a function's code does, independent of where it is."""
     total = hashlib.blake2b(digest_size=8)
 
     def add(one: types.CodeType) -> None:
         total.update(repr((one.co_varnames, one.co_freevars, one.co_flags & 0xFF)).encode())
         for step in dis.get_instructions(one):
-            # How a method is called depends on what else was compiled with it, and so do distances.
+            # How a method is called depends on what else was compiled with it, and so do jump distances.
             name = _SAME_STEPS.get(step.opname, step.opname)
             if name:
                 told = step.argval if step.opcode not in _JUMPS and not isinstance(step.argval, _COMPOSED) else ""

@@ -1,4 +1,4 @@
-"""The source of one function or class out of the statements that were executed, wherever in them it stands."""
+"""Extracts the source of one function or class from the executed statements, however deeply nested it is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 def find_function(statements: Iterable[Statement], function: types.FunctionType) -> tuple[Statement, Definition] | None:
-    """Return the newest statement whose source holds a function's code, and its node; None if none does."""
+    """Return the newest statement whose source contains a function's code, and its node; None if there is none."""
     code = function.__code__
     for statement in reversed(list(statements)):
         piece = statement.piece
@@ -29,7 +29,7 @@ def find_function(statements: Iterable[Statement], function: types.FunctionType)
 
 
 def inner_definition(statement: Statement, name: str, value: object) -> Statement | None:
-    """Return the class or function statement inside an `if`, `try` or loop that made `value`, as one of its own."""
+    """Return the class or function statement inside an `if`, `try` or loop that made `value`, on its own."""
     for node in ast.walk(statement.node):
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or node.name != name:
             continue
@@ -45,9 +45,9 @@ def inner_definition(statement: Statement, name: str, value: object) -> Statemen
 
 
 def as_source(node: Definition, name: str, free: tuple[str, ...]) -> str:
-    """Return source that defines a function of the node's code under `name`: without decorators, defaults, annotations.
+    """Return source that defines a function of the node's code as `name`, without decorators, defaults and annotations.
 
-    Where the code has free variables, `name` is a function around it that has them as its own.
+    If the code has free variables, `name` is an enclosing function that has them as local variables.
     """
     bare = copy.deepcopy(node)
     arguments = bare.args

@@ -1,4 +1,4 @@
-"""The cells that an IPython shell has executed. Works on the shell that is handed in and imports no IPython."""
+"""The cells that an IPython shell has executed. Works with the shell that it is given, and does not import IPython."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Shell(Protocol):
     history_manager: Any
 
     def transform_cell(self, raw_cell: str) -> str:
-        """Turn a cell into plain Python."""
+        """Return a cell as plain Python."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ def record_outcome(shell: Shell, number: int | None, raw: str, error: BaseExcept
 
 
 def forget_outcomes(shell: Shell) -> None:
-    """Drop what was recorded of a shell's cells."""
+    """Drop everything recorded about a shell's cells."""
     _outcomes.pop(shell, None)
 
 
 def executed_cells(shell: Shell) -> list[Cell]:
-    """Every cell in the order of execution, as Python, with what is known of how it ended."""
+    """Every cell in the order of execution, as Python, with what is known about how it ended."""
     history = shell.history_manager
     raw_cells, parsed_cells = list(history.input_hist_raw), list(history.input_hist_parsed)
     known = _outcomes.get(shell, {})
-    # What IPython itself keeps (since 8.32), for the cells from before the first recorded one.
+    # What IPython itself keeps (since 8.32), for the cells that ran before the first recorded one.
     failed = getattr(history, "exceptions", None) or {}
     cells = []
     for number, raw in enumerate(raw_cells):
@@ -72,7 +72,7 @@ def _transformed(shell: Shell, raw: str) -> str:
 
 
 def _line_in_cell(traceback: TracebackType | None, namespace: dict[str, Any]) -> int | None:
-    """The line in the outermost frame that ran in the notebook's namespace: the cell itself."""
+    """The line in the outermost frame of the notebook's namespace: the cell itself."""
     while traceback is not None:
         if traceback.tb_frame.f_globals is namespace:
             return traceback.tb_lineno

@@ -1,4 +1,4 @@
-"""Which definition does a live object come from? Compares compiled code, for neither classes nor history tell."""
+"""Which definition does a live object come from? Compares compiled code, as neither classes nor history can tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from elasticdl_nb.capture.cells import Piece, first_line
 
 MISSING = object()
-# IPython and `site` put more into the module `builtins`, which a worker's does not have.
+# IPython and `site` add names to the module `builtins` that a worker does not have.
 PYTHON_BUILTINS = frozenset(dir(builtins)) - {
     *("display", "get_ipython", "__IPYTHON__", "execfile", "runfile", "exit", "quit", "copyright", "credits", "license")
 }
@@ -40,7 +40,7 @@ def defines(piece: Piece, value: Any) -> bool | None:
 
 
 def members(value: Any, depth: int = 2) -> Iterator[Any]:
-    """Classes and functions that a registry of any usual form holds."""
+    """The classes and functions in a registry of any common form."""
     if inspect.isclass(value) or isinstance(value, types.FunctionType):
         yield value
         registered = getattr(value, "registry", None)
@@ -57,7 +57,7 @@ def members(value: Any, depth: int = 2) -> Iterator[Any]:
 
 
 def reference(name: str, live: Any) -> str | None:
-    """An import that gives the object of a module, or None if it is no such object."""
+    """An import that binds a module or one of its objects, or None if the object is neither."""
     if isinstance(live, types.ModuleType):
         return f"import {name}" if live.__name__ == name else f"import {live.__name__} as {name}"
     module, qualname = getattr(live, "__module__", None), getattr(live, "__qualname__", "")
@@ -88,7 +88,7 @@ def _methods(value: type) -> dict[str, types.CodeType]:
     codes = {}
     for attribute in vars(value).values():
         function = function_of(attribute)
-        # Methods that dataclasses and the like generate have no file.
+        # Methods that dataclasses and similar libraries generate have no file.
         if function is not None and not function.__code__.co_filename.startswith("<string>"):
             codes[function.__name__] = function.__code__
     return {name: code for name, code in codes.items() if code.co_qualname == f"{value.__qualname__}.{name}"}
@@ -127,7 +127,7 @@ def _same_constants(node: ast.ClassDef, value: type) -> bool:
 def _compilations(piece: Piece, name: str, flags: int) -> Iterator[types.CodeType]:
     """Code of that name inside the statement, compiled alone, as IPython does, and as part of its file.
 
-    The two differ: calls on a module that the same unit imports are compiled in another way.
+    The two differ: calls on a module that the same unit imports are compiled differently.
     """
     for code in codes_in(_compiled(piece.text, flags & _FUTURE_FLAGS)):
         if code.co_name == name:
@@ -147,7 +147,7 @@ def _compiled(text: str, flags: int) -> types.CodeType:
 
 
 def codes_in(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:
-    """Yield every code inside another."""
+    """Yield every code object inside another."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
@@ -156,7 +156,7 @@ def codes_in(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType
 
 
 def same_code(left: types.CodeType, right: types.CodeType) -> bool:
-    """Whether two codes do the same, wherever they stand."""
+    """Whether two code objects do the same, wherever they are."""
     same = (
         left.co_code == right.co_code
         and left.co_names == right.co_names
@@ -173,7 +173,7 @@ def same_code(left: types.CodeType, right: types.CodeType) -> bool:
 
 
 def same_function(piece: Piece, node: ast.FunctionDef | ast.AsyncFunctionDef, value: types.FunctionType) -> bool:
-    """Whether a function was made by that definition inside the statement."""
+    """Whether that definition inside the statement made a function."""
     code = value.__code__
     return code.co_name == node.name and any(
         same_code(written, code) for written in _compilations(piece, node.name, code.co_flags)

@@ -1,4 +1,4 @@
-"""A notebook's file as a module, without running it: what it defines, and what that needs."""
+"""Turns a notebook file into a module without running it: what it defines, and what those definitions need."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from elasticdl_nb.runtime.errors import CaptureError
 
 
 def capture_notebook(path: str | os.PathLike[str]) -> Captured:
-    """Return the module of all functions and classes that the cells of a notebook's file define.
+    """Return a module of all functions and classes that the cells of a notebook file define.
 
-    Imports, and statements that give names their values, are in it as far as functions and classes need them; what
-    only shows or trains something is not. Nothing is run. Raises CaptureError for a file without definitions, and for
-    what cannot be packaged.
+    It includes imports, and statements that bind names, as far as functions and classes need them, but no statements
+    that only show or train something. Nothing is run. Raises CaptureError for a file without definitions, and for
+    anything that cannot be packaged.
     """
     from IPython.core.inputtransformer2 import TransformerManager
 
@@ -30,9 +30,9 @@ def capture_notebook(path: str | os.PathLike[str]) -> Captured:
     statements = [Statement(index, piece) for index, piece in enumerate(execution.pieces)]
     kept = _needed(statements)
     if not any(statement.is_definition for statement in kept):
-        raise CaptureError([f"{os.path.basename(path)} defines no function and no class, so no model"])
+        raise CaptureError([f"{os.path.basename(path)} defines no functions or classes, and so no model"])
     secrets = [
-        f"{name} looks like a credential ({statement.piece.place}): it is not written into the package; read it from "
+        f"{name} looks like a credential ({statement.piece.place}): it is not written to the package; read it from "
         "os.environ inside the function and pass it with --envs"
         for statement in kept
         for name in written_credentials(statement.node, statement.text)
@@ -55,13 +55,13 @@ def _as_python(source: str, transform: Callable[[str], str]) -> str:
 
 
 def _needed(statements: Iterable[Statement]) -> list[Statement]:
-    """Definitions, and the statements that bind names which those or their like use, in their order."""
+    """Definitions, and the statements that bind names that the kept statements use, in their order."""
     everything = list(statements)
     binders: dict[str, list[Statement]] = {}
     for statement in everything:
         for name in statement.binds:
             binders.setdefault(name, []).append(statement)
-    # A star import binds names that are not known here.
+    # Nobody knows here which names a star import binds.
     waiting = [statement for statement in everything if statement.is_definition or statement.star_module]
     kept: dict[int, Statement] = {}
     while waiting:

@@ -1,4 +1,4 @@
-"""Capture for Python callers: from objects to the script or notebook that defines them."""
+"""Capture for Python callers: finds the script or notebook that defines their objects."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from elasticdl_nb.runtime.errors import CaptureError
 def capture_objects(objects: Mapping[str, Any], *, scratch: bool = False, most_bytes: float = 2 << 30) -> Captured:
     """Return a module that defines each object under its key.
 
-    Objects may be defined in the running script (its file is read; what stands under `if __name__ == "__main__":` is
-    taken only where it is needed), in a notebook or IPython session (its history is read), or in an importable module
-    (imported; shipped if it is a local one). `scratch` and `most_bytes` are those of `capture_cells`. Raises
-    CaptureError for what cannot be found there by a global name.
+    Objects may be defined in the running script (its file is read; code under `if __name__ == "__main__":` is
+    included only where it is needed), in a notebook or IPython session (its history is read), or in an importable
+    module (imported; shipped if it is a local one). `scratch` and `most_bytes` mean the same as for `capture_cells`.
+    Raises CaptureError for objects that no global name there refers to.
     """
     main = sys.modules["__main__"]
     cells, transform, directory = _executed(main)
@@ -38,7 +38,7 @@ def capture_objects(objects: Mapping[str, Any], *, scratch: bool = False, most_b
             continue
         root, dot, rest = expression.partition(".")
         if _reach(expression, namespace) is not value and getattr(value, "__module__", None) in sys.modules:
-            # An object of an imported module: under its own name, unless the script has another use for that.
+            # An object of an imported module keeps its own name, unless the script uses that for something else.
             home = vars(sys.modules[value.__module__])
             name = root if namespace.get(root, home[root]) is home[root] else f"_{root}"
             namespace[name] = home[root]
@@ -75,7 +75,7 @@ def _running_shell(main: types.ModuleType) -> Shell | None:
 
 
 def _running_line(main: types.ModuleType) -> int | None:
-    """The line of the script that is being executed, or None after its end."""
+    """The line of the script that is being executed, or None after it has ended."""
     frame: types.FrameType | None = sys._getframe()
     line = None
     while frame is not None:
@@ -86,7 +86,7 @@ def _running_line(main: types.ModuleType) -> int | None:
 
 
 def _expression(key: str, value: Any, namespace: dict[str, Any]) -> str | None:
-    """How the object is reached from the namespace: its key, its qualified name, or another global name."""
+    """An expression for the object in the namespace: its key, its qualified name, or another global name."""
     if key in namespace and namespace[key] is value:
         return key
     qualname = getattr(value, "__qualname__", "")

@@ -1,4 +1,4 @@
-"""The order of a package's lines: as they ran, but each after what it needs while it runs."""
+"""The order of a package's lines: as they ran, except that each comes after what it needs while it runs."""
 
 from __future__ import annotations
 

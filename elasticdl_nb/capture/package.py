@@ -31,10 +31,11 @@ def capture_cells(
 ) -> Captured:
     """Return the module that defines `names` as the cells left them.
 
-    `cells` are in the order in which they were executed; `namespace` is what the names mean now. `transform` turns the
-    body of a cell magic into Python; `directory` is where `%run` finds its files; `aliases` are further names of the
-    module, each with the expression it stands for. With `scratch`, models begin with initial weights; `most_bytes`
-    bounds the size of all values. Raises CaptureError, which lists everything that cannot be packaged.
+    `cells` are in the order in which they were executed; `namespace` maps names to their current values. `transform`
+    turns the body of a cell magic into Python; `directory` is where `%run` finds its files; `aliases` are additional
+    names of the module, each with the expression it stands for. With `scratch`, models start from initial weights;
+    `most_bytes` limits the size of all values together. Raises CaptureError, which lists everything that cannot be
+    packaged.
     """
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
@@ -76,7 +77,7 @@ def capture_cells(
 
 
 def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roots, list[Line], Settings]:
-    """Return what the names need and the lines that make it, in order, and settings; problems are in the closure."""
+    """Return what the names need, the lines that make it, in order, and settings; the closure holds the problems."""
     search = Search(trace, scratch)
     for name in wanted:
         search.need(name, END, "")
@@ -89,7 +90,7 @@ def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roo
             if not search.split(line for line in cycle.lines if isinstance(line, Made)):
                 names = sorted({name for line in cycle.lines for name in line.binds})
                 search.result.problems.append(
-                    f"{', '.join(names)} need each other while they are made; build one of them in a function"
+                    f"{', '.join(names)} need each other while they are being made; build one of them in a function"
                 )
     return search.result, search.roots, [], settings
 
@@ -101,6 +102,6 @@ def _is_import(line: Line) -> bool:
 def _too_much(state: StateFiles, most_bytes: float) -> str:
     size, most = (f"{number / 2**20:,.0f} MB" for number in (state.size, most_bytes))
     return (
-        f"the values that the model needs are {size}, more than the {most} that --max_state_mb allows; the largest are "
-        f"{', '.join(state.largest())}. Allow more; {DATA_CURE}"
+        f"the values that the model needs take {size}, more than the {most} that --max_state_mb allows; the largest "
+        f"are {', '.join(state.largest())}. Allow more; {DATA_CURE}"
     )

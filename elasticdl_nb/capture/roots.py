@@ -1,4 +1,4 @@
-"""Values that a package holds: each is written as source, or into a file of its own or one that it shares."""
+"""The values in a package: each is written as source, or to a file, its own or one that it shares."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HANDLE_CURE = "make it inside the function that uses it"
 
 @dataclass(eq=False)
 class Root:
-    """A value under a name, or under `owner.attribute`: `target` says which; it was bound by statement `index`."""
+    """A value with a name, or an `owner.attribute`, in `target`; statement `index` bound it."""
 
     target: str
     live: Any
@@ -35,7 +35,7 @@ class Root:
     origin: Statement | None
     owner: str = ""
     used_by: str = ""
-    # Made early, and filled at the end: statements of the package change it when they run.
+    # Made early and filled at the end, as statements of the package change it when they run.
     refill: bool = False
     made_by_statement: bool = False
     source: values.Source | None = None
@@ -45,12 +45,12 @@ class Root:
 
     @property
     def place(self) -> str:
-        """Where it comes from, as people say it."""
+        """Where it comes from, as messages say it."""
         return self.piece.place if self.piece else "the notebook's variables"
 
     @property
     def held(self) -> dict[int, Any]:
-        """The objects that it makes anew, by id."""
+        """The new objects that it makes, by the id of the originals."""
         if self.survey is not None:
             return self.survey.held
         if self.source is not None:
@@ -60,7 +60,7 @@ class Root:
 
 @dataclass(eq=False)
 class Made:
-    """A line of the package that makes values: `needs` are names that must be there before, `binds` those it gives."""
+    """A line of the package that makes values: `needs` are names that must exist before, `binds` those it defines."""
 
     index: float
     roots: list[Root]
@@ -79,7 +79,7 @@ class Made:
 
 
 class Roots:
-    """All values of a package. `ask(name, used_by)` and `refuse(name, used_by, problem)` are the search's."""
+    """All values of a package. `ask(name, used_by)` and `refuse(name, used_by, problem)` are methods of the search."""
 
     def __init__(
         self, trace: Trace, ask: Callable[[str, str], None], refuse: Callable[[str, str, str], None], scratch: bool
@@ -95,7 +95,7 @@ class Roots:
         self._current: Root | None = None
 
     def add(self, root: Root) -> None:
-        """Take a value; one that has another name already is looked up under that."""
+        """Add a value; one that already has another name is looked up by that name."""
         self.all.append(root)
         if not root.target.isidentifier():
             return
@@ -108,7 +108,7 @@ class Roots:
                 self.code.by_value.add(id(root.live))
 
     def look_at_new(self) -> bool:
-        """Find out how the values that came since the last time can be written; False if there were none."""
+        """Find out how the values added since the last call can be written; False if there were none."""
         fresh = self.all[self._looked_at :]
         self._looked_at = len(self.all)
         for root in fresh:
@@ -151,7 +151,7 @@ class Roots:
         return source
 
     def _named(self, value: Any, root: Root) -> str | None:
-        """The name in the package of an object inside a value."""
+        """The package's name for an object inside a value."""
         other = self.by_id.get(id(value))
         if other is not None and other is not root and other.live is value:
             return other.target
@@ -189,7 +189,7 @@ class Roots:
         found = find_function(self.trace.statements, function)
         if found is None:
             raise writing.CannotTravel(
-                function, f"the function {function.__qualname__}, whose source no executed cell has"
+                function, f"the function {function.__qualname__}, whose source is in no executed cell"
             )
         statement, node = found
         stem = "function" if function.__name__ == "<lambda>" else function.__name__.strip("_") or "function"
@@ -212,9 +212,9 @@ class Roots:
         return [*self.extracted.values(), *(line for group in self._groups() for line in self._lines(group))]
 
     def _groups(self) -> list[list[Root]]:
-        """Values that share what has no name of its own: they are written together."""
+        """Groups of values that share an object without a name: they are written together."""
         rewritten = [root for root in self.all if root.source is not None and root.live is not MISSING]
-        for root in rewritten:  # names that have come since may stand for parts of it
+        for root in rewritten:  # names added since may refer to parts of it
             self._current = root
             root.source = self._as_source(root) or root.source
         self._current = None
@@ -321,7 +321,7 @@ def _file_name(target: str, suffix: str) -> str:
 
 
 def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
-    """Warnings about single values of many bytes."""
+    """Return warnings about very large single values."""
     found = []
     for root in roots:
         size = root.survey.size if root.survey else root.live.nbytes if root.suffix == ".npy" else 0
@@ -335,7 +335,7 @@ def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
 
 
 def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]:
-    """Return notes about models that start from the notebook's weights, and warnings where they must."""
+    """Return notes about models that start from the notebook's weights, and warnings about those that have to."""
     notes, warnings = [], []
     for root in roots:
         plan = writing.weights_of([root.survey], scratch) if root.survey is not None else None
@@ -344,7 +344,7 @@ def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]
         if scratch and plan.unknown:
             kinds = ", ".join(sorted({type(layer).__name__ for layer in plan.unknown}))
             warnings.append(
-                f"{root.target} keeps weights whose initial values are not known ({kinds}), --from_scratch or not"
+                f"{root.target} keeps weights whose initial values are not known ({kinds}), even with --from_scratch"
             )
         elif not scratch and plan.trained:
             notes.append(f"starts from the notebook's weights of `{root.target}`; pass --from_scratch for initial ones")

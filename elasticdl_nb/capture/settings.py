@@ -1,7 +1,7 @@
-"""What a notebook has set for its whole process, as it is now, whatever set it.
+"""The settings of a notebook's whole process, as they are now, whatever set them.
 
-That is Keras' and TensorFlow's settings, seeds, registered objects, attributes of modules; and imports that are there
-for what they do.
+These are the settings of Keras and TensorFlow, seeds, registered objects and attributes of modules, as well as imports
+that are there for their side effects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _KERAS = (
 
 
 class Settings:
-    """Lines that go before everything else, and the imports that they need, by the names that these bind."""
+    """Lines that go before everything else, and the imports that they need, by the names that those bind."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -35,7 +35,7 @@ class Settings:
 
 
 def find_settings(trace: Trace, search: Search) -> Settings:
-    """Return the settings in force; what they need of the notebook is asked for in `search`."""
+    """Return the settings in effect; whatever they need from the notebook is requested from `search`."""
     found = Settings()
     _imports_for_their_effect(trace, search)
     _registered(trace, search, found)
@@ -56,7 +56,7 @@ def _loaded(name: str, part: str) -> Any:
 
 
 def _alias(trace: Trace, found: Settings, module: str, usual: str) -> str:
-    """A name for a module: the usual one, unless the notebook has another use for that."""
+    """A name for a module: the usual one, unless the notebook uses that for something else."""
     live = trace.live(usual)
     name = usual if live is MISSING or live is sys.modules[module] else f"_{module}"
     found.imports[name] = f"import {module}" if name == module else f"import {module} as {name}"
@@ -100,7 +100,7 @@ def _of_tensorflow(trace: Trace, found: Settings, tf: Any, keras: Any) -> None:
 
 
 def _seeds_of_other_libraries(trace: Trace, found: Settings) -> None:
-    """`random.seed(7)` and `np.random.seed(7)`: the generators do not say what they began with."""
+    """`random.seed(7)` and `np.random.seed(7)`: the generators do not say which seed they started from."""
     for module, usual in (("numpy", "np"), ("random", "random")):
         owner = sys.modules["numpy"].random if module == "numpy" and "numpy" in sys.modules else sys.modules.get(module)
         seed = None
@@ -132,7 +132,7 @@ def _value_of(trace: Trace, node: ast.expr) -> Any:
 
 
 def _registered(trace: Trace, search: Search, found: Settings) -> None:
-    """Objects that layers may ask Keras for by name."""
+    """Add the objects that layers may look up in Keras by name."""
     keras = _loaded("keras", "saving")
     objects = dict(keras.saving.get_custom_objects()) if keras is not None else {}
     if not objects:
@@ -154,7 +154,7 @@ def _registered(trace: Trace, search: Search, found: Settings) -> None:
 
 
 def _imports_for_their_effect(trace: Trace, search: Search) -> None:
-    """Modules of the user's own that a cell imports and nothing mentions."""
+    """Keep imports of the user's own modules that nothing mentions."""
     imported = [one for one in trace.statements if isinstance(one.node, ast.Import)]
     for statement in imported:
         name = next(iter(statement.binds), "")
@@ -166,7 +166,7 @@ def _imports_for_their_effect(trace: Trace, search: Search) -> None:
 
 
 def _attributes_of_modules(trace: Trace, search: Search, found: Settings) -> None:
-    """Attributes of imported modules and their classes that the notebook has given another value."""
+    """Add attributes of imported modules and their classes that the notebook has changed."""
     imports = "\n".join(one.text for one in search.result.statements.values() if one.is_import)
     imports += "".join(f"\n{given.text}" for given in search.result.imports.values())
     if not imports.strip():
@@ -183,7 +183,7 @@ def _attributes_of_modules(trace: Trace, search: Search, found: Settings) -> Non
 
 
 def _assigned(trace: Trace, imports: str) -> Iterator[tuple[str, Any, float, Any]]:
-    """`module.name = …` and `module.Class.name = …`, at the top or inside functions, with the value of today."""
+    """`module.name = …` and `module.Class.name = …`, at the top level or inside functions, with the current value."""
     tops = {line.split()[1].partition(".")[0] for line in imports.splitlines() if line.strip()}
     for statement in trace.statements:
         if "=" not in statement.text:
@@ -207,7 +207,7 @@ def _assigned(trace: Trace, imports: str) -> Iterator[tuple[str, Any, float, Any
 
 
 def _differing(trace: Trace, imports: str, found: Settings) -> Iterator[tuple[str, Any, float, Any]]:
-    """Constants of the user's own modules that are not what their files say."""
+    """Constants of the user's own modules that differ from what the files say."""
     for path, text in find_dependencies(imports).modules.items():
         name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         module = sys.modules.get(name)
@@ -244,5 +244,5 @@ def _differing(trace: Trace, imports: str, found: Settings) -> Iterator[tuple[st
 
 
 def _set_by_notebook(trace: Trace, module: str, key: str) -> bool:
-    """Whether some cell names the attribute: a module may as well have changed its constant by itself."""
+    """Whether a cell names the attribute: the module may also have changed its constant itself."""
     return any(key in statement.text for statement in trace.statements)

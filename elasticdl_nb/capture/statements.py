@@ -21,7 +21,7 @@ class Statement:
 
     index: int
     piece: Piece
-    lazy_annotations: bool = False  # `from __future__ import annotations` was in force
+    lazy_annotations: bool = False  # `from __future__ import annotations` was in effect
 
     @property
     def node(self) -> ast.stmt:
@@ -56,14 +56,14 @@ class Statement:
 
     @cached_property
     def binds(self) -> frozenset[str]:
-        """Names that it gives a value; those of star imports come from the module as it is loaded now."""
+        """Names that it binds; those of star imports come from the module as it is loaded now."""
         return self.surface.binds | {
             name for module in _star_modules(self.piece.node) for name in exported_names(module)
         }
 
     @cached_property
     def uses(self) -> Uses:
-        """Names it needs."""
+        """The names that it needs."""
         return uses_of(self.text, self.piece.node, self.lazy_annotations)
 
 

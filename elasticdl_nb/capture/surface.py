@@ -1,4 +1,4 @@
-"""What executing a statement does to names, found in its syntax; calls are not looked into."""
+"""What executing a statement does to names, according to its syntax; calls are not followed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 
 @dataclass(frozen=True)
 class Surface:
-    """What a statement does when it is executed, calls not looked into."""
+    """What a statement does when it is executed, without following calls."""
 
     binds: frozenset[str]
     decorators: frozenset[str]  # roots of `@root` and `@root.method(…)`
@@ -28,7 +28,7 @@ def root_name(node: ast.expr) -> str | None:
 
 @lru_cache(maxsize=8192)
 def surface_of(node: ast.stmt, everywhere: bool = False) -> Surface:
-    """Walk what runs when the statement is executed; with `everywhere`, the bodies of its functions too."""
+    """Walk the code that runs when the statement is executed; with `everywhere`, the bodies of its functions too."""
     visitor = _SurfaceVisitor(everywhere)
     visitor.visit(node)
     found = visitor.found
@@ -51,7 +51,7 @@ class _Findings:
 
 
 class _SurfaceVisitor(ast.NodeVisitor):
-    """Walks what runs when a statement is executed; with `everywhere`, function bodies too."""
+    """Walks the code that runs when a statement is executed; with `everywhere`, function bodies too."""
 
     def __init__(self, everywhere: bool = False) -> None:
         self.found = _Findings()

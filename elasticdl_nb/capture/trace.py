@@ -1,4 +1,4 @@
-"""The order in which statements ran, and which of them gave a name its value at any moment of it."""
+"""The order in which statements ran, and which of them gave a name its value at any point."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ END = 1 << 60  # "after everything ran"
 
 
 class Trace:
-    """Statements in the order of execution, together with the namespace that they left behind."""
+    """Statements in the order of execution, with the namespace that they left behind."""
 
     def __init__(self, pieces: Iterable[Piece], namespace: Mapping[str, Any]) -> None:
         self.statements: list[Statement] = []
         lazy_annotations = False
         for index, piece in enumerate(pieces):
-            # IPython keeps what a cell imports from __future__ for the cells after it.
+            # IPython keeps what a cell imports from __future__ in effect for the cells after it.
             lazy_annotations = lazy_annotations or piece.text == LAZY_ANNOTATIONS
             self.statements.append(Statement(index, piece, lazy_annotations))
         self.namespace = namespace
@@ -42,7 +42,7 @@ class Trace:
 
     @cached_property
     def _definitions_at(self) -> dict[str, list[Statement]]:
-        """Definitions by the names that decorate them, or that they derive from."""
+        """Definitions, by the names of their decorators and base classes."""
         found: dict[str, list[Statement]] = {}
         for statement in self.statements:
             if statement.is_definition:
@@ -59,7 +59,7 @@ class Trace:
         return [self.statements[index] for index in self._binders.get(name, ())]
 
     def origin(self, name: str, at: int = END) -> Statement | None:
-        """The statement that gave the name the value it has just before statement `at`, or None."""
+        """The statement that gave the name its value just before statement `at`, or None."""
         if at == END:
             if name not in self._origins:
                 self._origins[name] = self._origin_now(name)
@@ -89,7 +89,7 @@ class Trace:
         return self._binders.get(name, [-1])[-1]
 
     def registrations(self, name: str) -> Iterator[Statement]:
-        """Later definitions that a kept one learns of: decorated with it or, for some classes, derived from it."""
+        """Later definitions that register with a kept one: decorated with it or, for some classes, derived from it."""
         live = self.live(name)
         for statement in self._definitions_at.get(name, ()):
             if statement.index <= self.last_binding(name) or name in statement.binds:
@@ -100,7 +100,7 @@ class Trace:
                 yield statement
 
     def _still_counts(self, statement: Statement, live: Any) -> bool:
-        """False for a registered definition that a later one of its name has pushed out of the registry."""
+        """False for a registered definition that a later one of the same name replaced in the registry."""
         name = getattr(statement.node, "name", "_")
         if name == "_" or self.origin(name) is statement:
             return True

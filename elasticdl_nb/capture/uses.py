@@ -16,7 +16,7 @@ COMPREHENSIONS = frozenset({"listcomp", "setcomp", "dictcomp", "genexpr"})
 
 @dataclass(frozen=True)
 class Uses:
-    """Global names that a statement needs, each with the place inside the statement that needs it ('' at the top)."""
+    """Global names that a statement needs, each with the place inside it that needs the name ('' for the top level)."""
 
     now: dict[str, str]  # needed while the statement is executed
     late: dict[str, str]  # needed when functions that it defines are called
@@ -40,7 +40,7 @@ def uses_of(text: str, node: ast.stmt, lazy_annotations: bool) -> Uses:
                 (late if deferred else now).setdefault(name, where)
         for child in table.get_children():
             kind, name = _kind(child), child.get_name()
-            # A generator is counted as run at once, like the other comprehensions: usually something consumes it.
+            # A generator expression is assumed to run at once, like a comprehension: usually something consumes it.
             runs_later = kind == "function" and name not in COMPREHENSIONS
             named = kind in ("function", "class") and name not in COMPREHENSIONS and name != "lambda"
             walk(child, ".".join(filter(None, (where, name))) if named else where, deferred or runs_later)

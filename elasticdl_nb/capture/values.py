@@ -1,4 +1,4 @@
-"""Values of the notebook's variables as source: exact, short, or not at all."""
+"""Writes values of the notebook's variables as source: exact and short, or not at all."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _CODE = (types.FunctionType, types.BuiltinFunctionType, type, types.ModuleType)
 
 
 class NotWritable(Exception):
-    """The value has no exact and short source."""
+    """The value cannot be written as exact and short source."""
 
 
 @dataclass
 class Source:
-    """An expression for a value: the names of the package that it uses, and the modules, by their aliases.
+    """An expression for a value, with the package's names that it uses, and the modules, by their aliases.
 
-    `held` are the objects that it makes anew, by id; other holders of the same objects would have other ones.
+    `held` are the objects that it makes new copies of, by id; other holders of these objects do not share them.
     """
 
     text: str = ""
@@ -51,21 +51,21 @@ def write_value(
 ) -> Source | None:
     """Return an expression that makes an equal value of the same type, or None.
 
-    `name_of` gives the name in the package of objects inside the value: functions, classes and what has a name of its
-    own. It is not asked for the value itself.
+    `name_of` returns the package's name for an object inside the value: a function, a class, or anything else that has
+    one. It is not called for the value itself.
     """
     writing = _Writing(name_of)
     try:
         writing.source.text = writing.write(value, 0)
     except (NotWritable, RecursionError):
         return None
-    except Exception:  # a property of some library's or user's class
+    except Exception:  # raised by a property of a library's or the user's class
         return None
     return writing.source if len(writing.source.text) <= most else None
 
 
 def is_literal_of(node: ast.expr, value: Any) -> bool:
-    """Whether the expression is a literal that still spells the live value."""
+    """Whether the expression is a literal that still equals the live value."""
     try:
         return repr(ast.literal_eval(node)) == repr(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
@@ -100,7 +100,7 @@ class _Writing:
 
     def hold(self, value: Any) -> None:
         if id(value) in self.source.held:
-            raise NotWritable  # twice inside the same value: its source would make two
+            raise NotWritable  # it occurs twice in the value, and source would make two
         self.source.held[id(value)] = value
 
     def write(self, value: Any, depth: int) -> str:
@@ -135,7 +135,7 @@ class _Writing:
         if isinstance(value, pathlib.PurePath):
             name = "Path" if isinstance(value, pathlib.Path) else kind.__name__
             return f"{self.module('pathlib')}.{name}({os.fspath(value)!r})"
-        if kind.__module__.startswith("IPython.") and isinstance(value, (list, str)):  # what `x = !command` gives
+        if kind.__module__.startswith("IPython.") and isinstance(value, (list, str)):  # the result of `x = !command`
             return self.write(list(value) if isinstance(value, list) else str(value), depth)
         if kind.__module__ == "numpy" or kind.__module__.startswith("numpy.dtypes"):
             return self.numpy(value)
@@ -179,7 +179,7 @@ class _Writing:
         return self.call(self.own_class(kind), ((one.name, getattr(value, one.name)) for one in fields), depth)
 
     def library(self, value: Any) -> str:
-        """A function, class or module of a library, by its name there."""
+        """Write a library's function, class or module by its name there."""
         if isinstance(value, types.ModuleType):
             if sys.modules.get(value.__name__) is not value or value.__name__ == "__main__":
                 raise NotWritable

@@ -31,12 +31,12 @@ class ZooSource:
 def fetch_zoo(model_zoo: str, into: Path) -> ZooSource:
     """Copy a model zoo into the folder `into`.
 
-    `model_zoo` is a directory, a notebook's file (its functions and classes become a module of its name), a Git URL
+    `model_zoo` is a directory, a notebook file (its functions and classes become a module of the same name), a Git URL
     (https, ssh, file or user@host:path; `URL@REF` for a branch, tag or commit), or empty for the models that come with
-    elasticdl_nb. Hidden files, byte code, virtual environments and files above 50 MB stay behind, so that naming a
-    working folder with more than models in it does no harm; a folder of more than 500 MB or 20,000 files is refused,
-    and so is one with a symbolic link to somewhere outside.
-    Raises OptionError("model_zoo", …), and CaptureError for a notebook. The credentials of a URL are handed to git
+    elasticdl_nb. Hidden files, byte code, virtual environments and files larger than 50 MB are left out, so that it
+    does no harm to name a working folder that holds more than models. A folder of more than 500 MB or 20,000 files is
+    refused, and so is one with a symbolic link to somewhere outside it.
+    Raises OptionError("model_zoo", …), and CaptureError for a notebook. The credentials of a URL are passed to git
     through its environment and appear in no message, argument or file.
     """
     address = parse_git_url(model_zoo)
@@ -68,7 +68,7 @@ def _package(notebook: str, into: Path) -> ZooSource:
 
     module = os.path.basename(notebook).removesuffix(".ipynb")
     if not module.isidentifier():
-        raise OptionError("model_zoo", f"{notebook}: its name must be that of a module, and {module!r} is not")
+        raise OptionError("model_zoo", f"{notebook}: its name must be usable as a module name, and {module!r} is not")
     captured = capture_notebook(notebook)
     write_zoo(captured, into, module)
     return ZooSource(into, os.path.abspath(notebook), zoo_digest(into), notes=tuple(captured.warnings))

@@ -1,7 +1,7 @@
-"""A job's files, listed once: whoever needs them first writes the list beside the job, and all others read it.
+"""A job's files, listed once: the first process that needs them writes the list beside the job, and all others read it.
 
-So a file that comes, goes or changes while the job runs does not mean something else to each process: a new one is no
-part of the job, and one that is gone or was changed is named in an error.
+So all processes agree on the files, even if one is added, removed or changed while the job runs: a new file is not part
+of the job, and a file that was removed or changed is named in an error.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from elasticdl_nb.runtime.data.files import Stamp, stamp_of
 from elasticdl_nb.runtime.data.tablereader import parallel
 
 Listing = dict[str, Stamp | None]
-"""Paths, in order, with their stamps; None for files that are not of this machine."""
+"""Paths, in order, with their stamps; None for files that are not on this machine."""
 
 
 def of_paths(paths: Sequence[str]) -> Listing:
-    """Return the listing of files as they are now; raise DataError if one cannot be looked at."""
+    """Return the listing of files as they are now; raise DataError if one cannot be inspected."""
     unique = list(dict.fromkeys(paths))
     return dict(zip(unique, parallel(stamp_of, unique), strict=True))
 
@@ -34,7 +34,7 @@ def kept(place: Path, expand: Callable[[], Sequence[str]]) -> Listing:
     aside = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
     aside.write_text(json.dumps(list(of_paths(expand()).items())))
     try:
-        os.link(aside, place)  # unlike a rename, not over one that another process has written meanwhile
+        os.link(aside, place)  # unlike a rename, it does not replace one that another process has just written
     except FileExistsError:
         pass
     except OSError:  # a file system without links

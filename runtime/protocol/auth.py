@@ -12,7 +12,7 @@ KEY = "authorization"
 
 
 def metadata(token: str) -> tuple[tuple[str, str], ...]:
-    """What a caller adds to a call."""
+    """Return the metadata that a caller adds to a call."""
     return ((KEY, f"Bearer {token}"),)
 
 
@@ -47,5 +47,5 @@ async def _refuse(_requests: object, context: grpc.aio.ServicerContext[object, o
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "this call needs the job's token")
 
 
-# For calls of every kind: one whose requests are a stream is answered before any of them is read.
+# For calls of every kind: even a stream of requests is refused before any of them is read.
 _REFUSAL = grpc.stream_stream_rpc_method_handler(_refuse)  # type: ignore[arg-type]

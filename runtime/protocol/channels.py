@@ -19,7 +19,7 @@ _NAME = "master.elasticdl.internal"
 
 
 STRANGERS_SECONDS = 5.0
-"""How long a caller may be connected before it has shown that it may be."""
+"""How long a caller may be connected before it has authenticated."""
 
 _STRANGERS_BYTES = 64 << 10
 _HEAD_BYTES = 16 << 10
@@ -29,19 +29,19 @@ _CALLS_AT_ONCE = 32
 def server_options(largest: int) -> list[tuple[str, Any]]:
     """Return the options of a gRPC server whose callers send at most `largest` bytes at a time.
 
-    A caller who is not known yet can make it hold little, and cannot stay: messages are read when the server asks for
-    them, and until then only as much of them is taken as these options allow.
+    A caller that has not authenticated yet cannot make the server hold much, and cannot stay: messages are read when
+    the server asks for them, and until then it accepts only as much of them as these options allow.
     """
     return [
         ("grpc.max_receive_message_length", largest),
         ("grpc.so_reuseport", 0),
         ("grpc.server_handshake_timeout_ms", int(STRANGERS_SECONDS * 1000)),
-        # Who is connected without a call; one who may be there connects again by itself.
+        # For connections without a call; a legitimate caller reconnects automatically.
         ("grpc.max_connection_idle_ms", int(STRANGERS_SECONDS * 1000)),
         ("grpc.max_concurrent_streams", _CALLS_AT_ONCE),
         ("grpc.max_metadata_size", _HEAD_BYTES),
         ("grpc.absolute_max_metadata_size", _HEAD_BYTES),
-        # Otherwise the windows grow with what fast callers send, read or not.
+        # Otherwise the windows grow with what fast callers send, whether it is read or not.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _STRANGERS_BYTES),
     ]

@@ -1,12 +1,12 @@
 """Who may connect to a parameter server, and what others can read of the traffic.
 
-On one machine servers have no port: their sockets are files in a folder that only the job's user can enter, and a peer
-shows a secret made from the job's token; an address is "ipc://PATH". Between machines everything is encrypted and both
-ends are known by CURVE keys made from the token; an address is "curve://HOST:PORT". A server refuses all others before
-it takes a message.
+On one machine, servers have no port: their sockets are files in a folder that only the job's user can enter, and a peer
+presents a secret derived from the job's token; an address is "ipc://PATH". Between machines, everything is encrypted
+and both ends identify themselves with CURVE keys derived from the token; an address is "curve://HOST:PORT". A server
+refuses all other peers before it accepts a message.
 
-ZeroMQ has one limit for the size of frames, whether its peer is known yet or not. It is what a stranger can make a
-server hold, so on a port, where strangers can be, frames are cut into small pieces (`wire.cut`).
+ZeroMQ has a single limit for the size of frames, whether the peer has authenticated yet or not. A stranger can make a
+server hold that much, so on a port, which strangers can reach, frames are cut into small pieces (`wire.cut`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from elasticdl_nb.runtime.protocol.network import Network
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 5
-"""How long a peer may take to show that it is of the job."""
+"""How long a peer may take to show that it belongs to the job."""
 
 _USER = b"worker"
 _IPC, _TCP, _CURVE = "ipc://", "tcp://", "curve://"
 _FRAME_OF_STRANGERS = 64 << 10
-_LONGEST_PATH = 100  # of a socket's file, says the operating system
+_LONGEST_PATH = 100  # bytes; the operating system limits the path of a socket's file
 
 
 def _derived(token: str, purpose: bytes) -> bytes:
@@ -52,15 +52,16 @@ def _curve_keys(token: str, purpose: bytes) -> tuple[bytes, bytes]:
 
 
 def is_encrypted(address: str) -> bool:
-    """Whether what is said there is encrypted, and its frames are cut into pieces."""
+    """Whether traffic with this address is encrypted, and its frames are cut into pieces."""
     return address.startswith(_CURVE)
 
 
 def listen(socket: zmq.Socket[bytes], token: str, network: Network, frame: int, folder: Path | None = None) -> str:
-    """Bind a socket to a place of its own choice; return the address for `connect`.
+    """Bind a socket to a free port or a new file; return the address for `connect`.
 
-    `frame` is the size of the largest frame, in bytes. On one machine the socket's file is in a new folder, in `folder`
-    or where temporary files are; `leave` removes it. A `Gatekeeper` must run in the socket's context.
+    `frame` is the size of the largest frame, in bytes. On one machine, the socket's file is in a new folder inside
+    `folder`, or inside the folder for temporary files; `leave` removes it. A `Gatekeeper` must run in the socket's
+    context.
     """
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_SECONDS * 1000)
     if not network.encrypted:
@@ -87,7 +88,7 @@ def _private_folder(within: Path | None) -> str:
 
 
 def leave(address: str) -> None:
-    """Remove what `listen` has made on this machine."""
+    """Remove the files that `listen` made on this machine."""
     if address.startswith(_IPC):
         shutil.rmtree(os.path.dirname(address.removeprefix(_IPC)), ignore_errors=True)
 
@@ -106,7 +107,7 @@ def connect(socket: zmq.Socket[bytes], token: str, address: str) -> None:
 
 
 class Gatekeeper:
-    """Answers ZeroMQ's question, in a thread of its own, whether a peer may connect (ZAP, ZeroMQ RFC 27).
+    """Tells ZeroMQ, in its own thread, whether a peer may connect (ZAP, ZeroMQ RFC 27).
 
     Ends when the context does.
     """
@@ -142,4 +143,4 @@ class Gatekeeper:
         """Log the first, second, fourth, eighth … refusal: repeated attempts must not fill the disk."""
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:
-            logger.warning("refused a peer at %s that is not of this job (%d so far)", peer.decode(), self._refused)
+            logger.warning("refused a peer at %s that is not in this job (%d so far)", peer.decode(), self._refused)

@@ -1,8 +1,8 @@
 """Requests to parameter servers and their answers: callers send and get futures, and one thread receives.
 
-Every socket has a lock, because ZeroMQ's sockets are for one thread at a time. The thread waits on their file
-descriptors without holding the locks. These signal only changes, so code that has used a socket must check whether it
-has something to receive.
+Every socket has a lock, because only one thread at a time may use a ZeroMQ socket. The thread waits on the sockets'
+file descriptors without holding the locks. A descriptor signals only changes, so code that has used a socket must check
+whether there is something to receive.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from elasticdl_nb.runtime.ps.wire import (
 
 _ENDS: dict[int, str] = {
     zmq.EVENT_DISCONNECTED: "the connection broke",
-    zmq.EVENT_CLOSED: "nothing answers there",
+    zmq.EVENT_CLOSED: "nothing answers at that address",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it refuses this job's token",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it speaks another protocol",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses a different protocol",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it ended the handshake",
 }
 _EVENTS = sum(_ENDS)
@@ -82,7 +82,7 @@ class Transport:
     """Connections to the servers at `addresses` (see `security`), all of one generation of a job.
 
     When a server dies, stops answering or is cut off, every request to it fails with ServersLost: at once if its
-    connection ends, and at the request's deadline in any case. Connections are not made again.
+    connection ends, and at the request's deadline in any case. Connections are never re-established.
     """
 
     def __init__(self, addresses: Sequence[str], token: str, generation: int) -> None:
@@ -104,7 +104,7 @@ class Transport:
         socket.setsockopt(zmq.RECONNECT_IVL, -1)
         socket.setsockopt(zmq.CONNECT_TIMEOUT, 5000)
         socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        # Between machines one large answer may take seconds, during which nothing else is heard.
+        # Between machines, one large answer may take seconds, during which nothing else arrives.
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 30_000 if far else 5000)
         monitor = socket.get_monitor_socket(_EVENTS)
         connect(socket, token, address)
@@ -171,7 +171,7 @@ class Transport:
             self._wind_up()
 
     def _received(self, server: _Server) -> list[tuple[_Request, Message]]:
-        """Return the answers that have come; call it while holding the server's lock."""
+        """Return the answers that have arrived; the caller must hold the server's lock."""
         answers = []
         while not server.lost and _readable(server.socket):
             frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)

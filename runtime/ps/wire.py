@@ -1,9 +1,9 @@
 """Messages between workers and parameter servers, as frames of bytes.
 
 A message is a header of fixed size, a body (JSON: the request or answer, and the form of each array), and the arrays'
-bytes, little-endian. Small arrays share one frame, each padded to 8 bytes; every large one has a frame of its own,
+bytes, little-endian. Small arrays share one frame, each padded to 8 bytes; every large one has its own frame,
 which needs no copying. The header ends with a MAC of header and body under a key of the job, so that messages from
-outside the job are dropped at the header.
+outside the job are dropped before their bodies are parsed.
 
 Pure: nothing here knows about sockets.
 """
@@ -29,21 +29,21 @@ HEADER = struct.Struct("<4sBBxxQQ")
 MAC_SIZE = 16
 
 OWN_FRAME = 64 << 10
-"""Arrays of at least this many bytes have a frame of their own."""
+"""Arrays of at least this many bytes have their own frame."""
 
 PIECE = 60 << 10
-"""Bytes of a piece of a frame, where frames are cut: those that a stranger could send must be small."""
+"""Bytes of a piece, where frames are cut: a stranger's frames must be small."""
 
 _CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
 _NAMES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.int64): "i"}
 _MAX_DIMENSIONS = 8
-_FIRST_ARRAYS = 2  # frames before those of arrays: header and body
+_FIRST_ARRAYS = 2  # the frames before the arrays: header and body
 
 Buffer = bytes | memoryview
 
 
 class Kind(enum.IntEnum):
-    """What a message is."""
+    """What a message says."""
 
     INITIALIZE = 1
     STEP = 2
@@ -85,7 +85,7 @@ class Message:
 
 
 def frame_key(token: str) -> bytes:
-    """Return the key of the MACs from the job's token."""
+    """Return the key for the MACs, derived from the job's token."""
     return hashlib.blake2b(token.encode(), digest_size=32, person=b"elasticdl frame").digest()
 
 
@@ -116,7 +116,7 @@ def _mac(fixed: Buffer, body: Buffer, key: bytes) -> bytes:
 
 
 def cut(frames: Sequence[Buffer]) -> list[Buffer]:
-    """Cut frames into pieces: a piece of `PIECE` bytes is followed by more of its frame, a smaller one is the last."""
+    """Cut frames into pieces: a piece of `PIECE` bytes is followed by more of its frame, a smaller one is its last."""
     return [memoryview(frame)[start : start + PIECE] for frame in frames for start in range(0, len(frame) + 1, PIECE)]
 
 
@@ -124,7 +124,7 @@ def cut(frames: Sequence[Buffer]) -> list[Buffer]:
 
 
 def joined(pieces: Sequence[Buffer]) -> list[Buffer]:
-    """Return the frames that were `cut` into these pieces; raise WireError if the last is not whole."""
+    """Return the frames that were `cut` into these pieces; raise WireError if the last is incomplete."""
     frames: list[Buffer] = []
     parts: list[Buffer] = []
     for piece in pieces:
@@ -138,12 +138,12 @@ def joined(pieces: Sequence[Buffer]) -> list[Buffer]:
 
 
 def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Message:
-    """Return the message in some frames; its arrays are read-only views of them. Raises WireError."""
+    """Return the message in these frames; its arrays are read-only views of them. Raises WireError."""
     if not _FIRST_ARRAYS < len(frames) <= limits.frames:
         raise WireError(f"{len(frames)} frames")
     sizes = [len(frame) for frame in frames]
     if max(sizes) > limits.frame or sum(sizes) > limits.message or sizes[1] > limits.body:
-        raise WireError(f"{sum(sizes)} bytes are more than allowed")
+        raise WireError(f"{sum(sizes)} bytes, which is more than allowed")
     header, body = bytes(frames[0]), bytes(frames[1])
     if len(header) != HEADER.size + MAC_SIZE:
         raise WireError(f"a header of {len(header)} bytes")
@@ -159,7 +159,7 @@ def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Mes
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(f"kind {kind} with a body that cannot be read: {error}") from None
     if not isinstance(meta, dict) or not isinstance(forms, list):
-        raise WireError("a body of another form")
+        raise WireError("a body with an unexpected structure")
     return Message(known, generation, request, meta, _arrays(forms, frames[_FIRST_ARRAYS:]))
 
 

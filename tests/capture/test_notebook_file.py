@@ -44,8 +44,8 @@ def test_a_notebook_is_a_zoo(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ([], "defines no function and no class"),
-        (["x = 1"], "defines no function and no class"),
+        ([], "defines no functions or classes"),
+        (["x = 1"], "defines no functions or classes"),
         (["api_key = 'k3y-0123456789'\ndef f():\n    return api_key"], "looks like a credential"),
         (["def f():\n    return missing_name"], "'missing_name'"),
     ],

@@ -1,11 +1,11 @@
 """Which lines of this project a process reaches: counted by the lines themselves.
 
-Before Python 3.12, coverage follows every line that a process runs, those of all libraries included: tests/client needs
+Before Python 3.12, coverage traces every line that a process runs, including those of all libraries: tests/client needs
 about a third more processor time. So the modules of this project are compiled once, with a mark before each statement,
-and the result is kept. A process writes its marks when it ends, by `os._exit` too. What ends by SIGKILL, or by SIGTERM
-without a handler, is not counted, and neither is what runs in pods. Functions that numba compiles have no marks;
-neither has what AutoGraph converts, as that is compiled from the source anew. `coverage_report.py` puts the files
-together for coverage, which knows all the rest.
+and the result is kept. A process writes its marks when it ends, even by `os._exit`. A process that ends by SIGKILL, or
+by SIGTERM without a handler, is not counted, and neither is anything that runs in pods. Functions that numba compiles
+have no marks, and neither does code that AutoGraph converts, as it is recompiled from the source. `coverage_report.py`
+combines the files for coverage, which does the rest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _marks: dict[str, list[int]] = {}
 
 
 def start() -> None:
-    """Mark what is imported from now on, and write the marks when the process ends."""
+    """Mark all modules imported from now on, and write the marks when the process ends."""
     for folder in ("code", "lines"):
         os.makedirs(os.path.join(DATA, folder), exist_ok=True)
     sys.meta_path.insert(0, _Finder())
@@ -48,7 +48,7 @@ def start() -> None:
 
 
 def write() -> None:
-    """Write, for each file, a byte for each line: whether it was reached."""
+    """Write a byte for each line of each file: whether it was reached."""
     if _marks:
         path = os.path.join(DATA, "lines", f"{os.getpid()}-{os.urandom(4).hex()}")
         _put(path, marshal.dumps({name: bytes(marks) for name, marks in _marks.items()}))
@@ -60,7 +60,7 @@ def marks_of(path: str, lines: int) -> list[int]:
 
 
 class _Finder:
-    """Finds this project's modules as the others do, and has them loaded with marks."""
+    """Finds this project's modules like the other finders, but has them loaded with marks."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -91,7 +91,7 @@ class _Loader(SourceFileLoader):
 
 
 def _put(path: str, content: bytes) -> None:
-    """Write a file that is whole as soon as it is there; do without where the folder has been removed."""
+    """Write a file atomically; skip it if the folder has been removed."""
     aside = f"{os.path.dirname(path)}-{os.getpid()}"
     with contextlib.suppress(OSError):
         with open(aside, "wb") as file:
@@ -119,7 +119,7 @@ class _Marking(ast.NodeTransformer):
             for field in ("body", "orelse", "finalbody"):
                 if isinstance(statements := getattr(node, field, None), list):
                     setattr(node, field, [each for at, one in enumerate(statements) for each in _marked(one, at)])
-            # That a branch is entered means that it was asked for, and those before it, too.
+            # If a branch was entered, its condition and those before it were evaluated.
             for field in ("handlers", "cases"):
                 asked: list[int] = []
                 for branch in getattr(node, field, ()):

@@ -1,4 +1,4 @@
-"""Python runs this when a process starts, for `make test` has this folder on the path of all its processes."""
+"""Python runs this when a process starts, as `make test` puts this folder on the path of all its processes."""
 
 import reached
 

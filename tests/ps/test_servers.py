@@ -236,7 +236,7 @@ def test_a_peer_without_the_token_is_refused(caplog):
     with running() as servers, client_of(servers, initialize=False, token="x" * 64) as client:
         with pytest.raises(ServersLost, match="it refuses this job's token"):
             client.pull()
-    assert "is not of this job" in caplog.text
+    assert "is not in this job" in caplog.text
 
 
 @pytest.mark.parametrize(

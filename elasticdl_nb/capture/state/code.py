@@ -1,4 +1,4 @@
-"""Functions and classes inside state: never by value where their source is in the package, but by its place."""
+"""Functions and classes inside state: if the package has their source, they are written as its place, not by value."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from elasticdl_nb.capture.state import rebuilding
 from elasticdl_nb.capture.state.rebuilding import CodePath
 
-# What a class statement makes by itself.
+# What every class statement makes.
 _MADE_BY_CLASS = frozenset({"__dict__", "__weakref__", "__module__", "__qualname__", "__slots__", "_abc_impl"})
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 
 
 class CodeWriter:
-    """Says where the source of a notebook's functions and classes is in the package.
+    """Says where in the package the source of a notebook's functions and classes is.
 
-    `namespace` are the notebook's globals. `ask(name)` is called with each global name that is referred to, and
-    `extract(function)` puts code that no global name leads to into the package, and returns where.
+    `namespace` holds the notebook's globals. `ask(name)` is called with each global name that is referred to.
+    `extract(function)` adds code that no global name leads to to the package, and returns its place.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class CodeWriter:
         extract: Callable[[types.FunctionType], tuple[str, CodePath]],
     ) -> None:
         self.namespace, self.ask, self.extract = namespace, ask, extract
-        # Functions and classes that go by value although a name leads to them.
+        # Functions and classes that are written by value although a name leads to them.
         self.by_value: set[int] = set()
         self._places: dict[types.CodeType, tuple[str, CodePath]] = {}
         self._foreign: dict[types.CodeType, CodePath] = {}
@@ -43,14 +43,14 @@ class CodeWriter:
         return getattr(value, "__module__", None) == "__main__"
 
     def name_of(self, value: Any) -> str | None:
-        """Return the global name, dots included, that leads to an object of the notebook, and ask for it."""
+        """Return the global name, dots included, that leads to an object of the notebook, and request it."""
         dotted = self.find_name(value)
         if dotted is not None:
             self.ask(dotted.partition(".")[0])
         return dotted
 
     def find_name(self, value: Any) -> str | None:
-        """See `name_of`; asks for nothing."""
+        """See `name_of`; requests nothing."""
         if id(value) in self.by_value:
             return None
         qualname = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
@@ -81,7 +81,7 @@ class CodeWriter:
         return self._by_place(None, owner, path, function)
 
     def place_of(self, function: types.FunctionType) -> tuple[str, CodePath]:
-        """Return the global name of the function in whose code this one's code is, and the path to it there."""
+        """Return the global name of the function whose code contains this one's, and the path to it there."""
         code = function.__code__
         if code not in self._places:
             owner = code.co_qualname.partition(".<locals>")[0]
@@ -93,7 +93,7 @@ class CodeWriter:
         return owner, path
 
     def _reduce_foreign(self, function: types.FunctionType, pickler: Any) -> Any:
-        """A library's function: by its name, or by its place in the library's code."""
+        """Reduce a library's function to its name, or to its place in the library's code."""
         module = function.__globals__.get("__name__", "")
         loaded = sys.modules.get(module)
         owner = function.__code__.co_qualname.partition(".<locals>")[0]
@@ -138,7 +138,7 @@ class CodeWriter:
                 return (getattr, (types, alias)) if alias else NotImplemented
             module = vars(sys.modules.get(cls.__module__, types))
             if reach(cls.__qualname__, module) is not cls:
-                # A class that a library keeps inside another one, under a name that does not say so.
+                # A class that a library nests in another one, without showing it in its qualified name.
                 owner = next(
                     (one for one in module.values() if isinstance(one, type) and cls in vars(one).values()), None
                 )
@@ -197,7 +197,7 @@ def code_of(value: Any) -> types.CodeType | None:
 
 
 def nested_path(outer: types.CodeType | None, wanted: types.CodeType) -> CodePath | None:
-    """Return the way from a function's code to one that is nested in it, or None."""
+    """Return the path from a function's code to one that is nested in it, or None."""
     if outer is None:
         return None
     if outer is wanted or outer == wanted:

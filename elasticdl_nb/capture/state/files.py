@@ -1,4 +1,4 @@
-"""Which file an object goes into: the plainest form that gives the same object back."""
+"""Which kind of file an object goes into: the plainest form that restores it exactly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def suffix_for(value: Any) -> str:
 def write_file(
     value: Any, suffix: str, file: BinaryIO, code: CodeWriter, surveys: Iterable[writing.Survey], scratch: bool
 ) -> None:
-    """Write an object into a file of that suffix; raises CannotTravel."""
+    """Write an object to a file with that suffix; raises CannotTravel."""
     if suffix == ".npy":
         sys.modules["numpy"].save(file, value, allow_pickle=False)
     elif suffix == ".json":
@@ -40,7 +40,7 @@ def write_file(
 
 
 def _is_json(value: Any, seen: set[int], depth: int) -> bool:
-    """Whether JSON gives the same back: plain types only, no object in two places."""
+    """Whether JSON restores the value exactly: plain types only, and no object in two places."""
     kind = type(value)
     if kind in (str, int, bool, type(None)):
         return kind is not str or value.isprintable() or not any("\ud800" <= letter <= "\udfff" for letter in value)

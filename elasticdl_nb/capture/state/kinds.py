@@ -1,4 +1,4 @@
-"""Objects that pickle does not take, or takes in a way that loses something: how each kind is made again."""
+"""How to make objects again that pickle does not accept, or not without losing something."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elasticdl_nb.capture.state import rebuilding
 
 Reducer = Callable[[Any, Any], Any]
 _LOCKS = {type(threading.Lock()): "Lock", type(threading.RLock()): "RLock"}
-# By module and name of a class: what cannot travel, as people call it.
+# Classes whose objects cannot travel, by module and name.
 HANDLES = {
     "sqlite3": {"Connection", "Cursor"},
     "socket": {"socket"},
@@ -36,13 +36,13 @@ DATASETS = {
     "_duckdb": {"DuckDBPyRelation"},
     "pandas": {"TextFileReader"},
 }
-# Objects of these classes never change, and libraries hand the same one to many holders.
+# Objects of these classes never change, and libraries give the same one to many holders.
 _CONSTANT_CLASSES = frozenset({"DType", "TensorShape", "DTypePolicy", "FloatDTypePolicy", "KerasHistory", "TensorSpec"})
 
 
 @functools.cache
 def reducer_for(cls: type) -> Reducer | None:
-    """Return how objects of a class are made again, or None for pickle's own way."""
+    """Return how to make objects of a class again, or None for pickle's own way."""
     if cls in _LOCKS:
         return lambda value, pickler: (rebuilding.make_lock, (_LOCKS[cls],))
     if cls.__module__ == "numpy" and cls.__name__ in ("finfo", "iinfo"):
@@ -65,7 +65,7 @@ def reducer_for(cls: type) -> Reducer | None:
 
 
 def handle_kind_of(cls: type) -> str | None:
-    """Name the kind of objects of a class that are tied to this process or read data, or None."""
+    """Say what objects of a class are if they are tied to this process or read data; None if they are not."""
     if issubclass(cls, io.IOBase) and not issubclass(cls, (io.BytesIO, io.StringIO)):
         return "an open file"
     if issubclass(cls, (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)):
@@ -84,13 +84,13 @@ def handle_kind_of(cls: type) -> str | None:
 
 
 def is_constant(value: Any) -> bool:
-    """Whether it makes no difference if two holders of an object hold one or two."""
+    """Whether it makes no difference if two holders of an object share it or have one each."""
     kind = type(value)
     return kind.__name__ in _CONSTANT_CLASSES or kind.__module__ == "numpy.dtypes"
 
 
 def keras_names() -> dict[str, int]:
-    """How often Keras has given each name to an object, from which it makes the next names."""
+    """How often Keras has used each name for an object; it makes the next names from these counts."""
     module = sys.modules.get("keras.src.backend.common.global_state")
     return dict(module.get_global_attribute("object_name_uids", default={}) or {}) if module else {}
 
@@ -105,7 +105,7 @@ def _module(value: types.ModuleType, pickler: Any) -> Any:
     if value.__name__ == "__main__":
         return rebuilding.this_module, ()
     if sys.modules.get(value.__name__) is not value:
-        _cannot(value, f"the module {value.__name__}, which no import gives")
+        _cannot(value, f"the module {value.__name__}, which cannot be imported")
     pickler.modules.add(value.__name__)
     return __import__("importlib").import_module, (value.__name__,)
 

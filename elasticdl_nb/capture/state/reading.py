@@ -1,4 +1,4 @@
-"""Reading state: what a packaged module calls while it is imported."""
+"""Reads state: a packaged module calls this while it is imported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from elasticdl_nb.runtime.errors import ModelError
 FOLDER = "state"
 # The namespace of the module that is loading a file; `rebuilding.named` looks names up in it.
 namespaces: contextvars.ContextVar[MutableMapping[str, Any]] = contextvars.ContextVar("namespaces")
-# What remains to be done when all objects of the file are complete.
+# What is left to do when all objects of the file are complete.
 afterwards: contextvars.ContextVar[list[Callable[[], None]]] = contextvars.ContextVar("afterwards")
 _ABSENT: Any = object()
 
@@ -24,9 +24,9 @@ _ABSENT: Any = object()
 def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
     """Return the function that loads the files in `state/` beside the module whose globals are `namespace`.
 
-    `load("x.npy")` returns what the file holds; `load("x.pkl", into=x)` gives an object that exists the state that the
-    file holds, and `load(value, into=x)` the contents of `value`. Raises ModelError for a file that is missing, or was
-    written with other versions of the libraries that its objects belong to.
+    `load("x.npy")` returns what the file holds; `load("x.pkl", into=x)` gives the existing object `x` the state in the
+    file, and `load(value, into=x)` gives it the contents of `value`. Raises ModelError for a file that is missing, or
+    that was written with other versions of the libraries that its objects belong to.
     """
     folder = os.path.join(os.path.dirname(os.path.abspath(namespace["__file__"])), FOLDER)
 
@@ -41,7 +41,7 @@ def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
 
 
 def refill(target: Any, content: Any) -> None:
-    """Replace what a list, dict, set or object holds, and keep its identity."""
+    """Replace the contents of a list, dict, set or object, which keeps its identity."""
     if isinstance(target, list):
         target[:] = content
     elif isinstance(target, (dict, set)):
@@ -73,7 +73,7 @@ def _read(path: str, namespace: MutableMapping[str, Any]) -> Any:
         remaining: list[Callable[[], None]] = []
         tokens = namespaces.set(namespace), afterwards.set(remaining)
         try:
-            # The file is part of a package of code, and as trustworthy as the module that asks for it.
+            # The file is part of a package of code, and as trustworthy as the module that loads it.
             value = pickle.load(file)  # noqa: S301
             for finish in remaining:
                 finish()
@@ -88,18 +88,18 @@ def _read(path: str, namespace: MutableMapping[str, Any]) -> Any:
 
 
 def check_versions(file: str, written: dict[str, str]) -> None:
-    """Raise ModelError unless the libraries here are those that a file was written with, by major and minor version."""
+    """Raise ModelError unless the libraries here have the major and minor versions that a file was written with."""
     for library, version in written.items():
         here = platform.python_version() if library == "Python" else _installed(library)
         if here.split(".")[:2] != version.split(".")[:2]:
             raise ModelError(
-                f"{FOLDER}/{file} was written with {library} {version}, and here is {here or 'none'}; install the "
-                f"version that wrote it (see requirements.txt)"
+                f"{FOLDER}/{file} was written with {library} {version}, but {here or 'none'} is installed here; "
+                f"install the version that wrote it (see requirements.txt)"
             )
 
 
 def _installed(library: str) -> str:
-    """The version of a library, which the file's objects need in any case."""
+    """The installed version of a library; empty if there is none."""
     try:
         return str(importlib.import_module(library).__version__)
     except ImportError:

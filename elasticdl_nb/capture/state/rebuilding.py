@@ -1,6 +1,6 @@
-"""What the files in `state/` call while they are read: each function makes one kind of object again.
+"""The functions that files in `state/` call while they are read: each makes one kind of object again.
 
-Names and parameters are part of the files' format: saved packages refer to them.
+Their names and parameters are part of the file format: saved packages refer to them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from elasticdl_nb.capture.state.reading import afterwards, namespaces
 
 CodePath = tuple[tuple[str, int], ...]
-"""From a function's code to one nested in it: names, each with its place among those of the same name."""
+"""From a function's code to one nested in it: names, each with its index among those of the same name."""
 
 
-# ------------------------------------------------------------------ code, by where its source stands
+# ------------------------------------------------------------------ code, by where its source is
 
 
 def named(dotted: str) -> Any:
@@ -51,7 +51,7 @@ def code_at(owner: Any, path: CodePath) -> types.CodeType:
 def make_function(
     module: str | None, owner: str, path: CodePath, name: str, cells: tuple[types.CellType, ...]
 ) -> types.FunctionType:
-    """Make a function whose code is nested in `owner`, of a library's module or of the packaged one."""
+    """Make a function whose code is nested in `owner`, in a library's module or in the packaged one."""
     if module is None:
         return types.FunctionType(code_at(named(owner), path), namespaces.get(), name, None, cells)  # type: ignore[arg-type]
     found: Any = importlib.import_module(module)
@@ -93,7 +93,7 @@ def set_class(cls: type, members: dict[str, Any]) -> None:
 
 
 def set_plain(target: Any, contents: tuple[Any, list[Any] | None, dict[Any, Any] | None]) -> None:
-    """Give an object its attributes and items, past its own `__setattr__`, `__setitem__`, `append` and the like."""
+    """Give an object its attributes and items, bypassing its own `__setattr__`, `__setitem__`, `append` and so on."""
     state, items, pairs = contents
     plain, slots = state if isinstance(state, tuple) else (state, None)
     if plain:
@@ -107,15 +107,15 @@ def set_plain(target: Any, contents: tuple[Any, list[Any] | None, dict[Any, Any]
 
 
 def make_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
-    """Make an exception without a call of its own `__init__`."""
+    """Make an exception without calling its own `__init__`."""
     return cls.__new__(cls, *args)
 
 
-# ------------------------------------------------------------------ parts of Python that pickle does not know
+# ------------------------------------------------------------------ parts of Python that pickle does not support
 
 
 def make_reference(target: Any) -> weakref.ref[Any]:
-    """Make a weak reference; to nothing if `target` is None."""
+    """Make a weak reference; a dead one if `target` is None."""
 
     class Gone:
         pass
@@ -134,7 +134,7 @@ def make_cached(function: Callable[..., Any], maxsize: int | None, typed: bool) 
 
 
 def call_method(target: Any, name: str) -> Any:
-    """Return what a method gives, such as the keys of a dictionary."""
+    """Return the result of a method, such as the keys of a dictionary."""
     return getattr(target, name)()
 
 
@@ -182,7 +182,7 @@ def make_generator(state: Any, algorithm: int) -> Any:
 
 
 def make_wrapper(kind: str, wrapped: Any) -> Any:
-    """Make one of TensorFlow's wrappers of containers."""
+    """Make one of TensorFlow's container wrappers."""
     from tensorflow.python.trackable import data_structures
 
     return getattr(data_structures, kind)(wrapped)
@@ -194,7 +194,7 @@ def make_keras(cls: type) -> Any:
 
 
 def make_initial_variable(initializer: Any, shape: tuple[int, ...], dtype: str, trainable: bool, name: str) -> Any:
-    """Make the tf.Variable of a large table as its layer made it; an empty one where the table will be served."""
+    """Make the tf.Variable of a large table as its layer made it, or an empty one if the table will be served."""
     import tensorflow as tf
 
     if _tables_are_served():
@@ -230,7 +230,7 @@ def _build_again(layer: Any) -> None:
 
 
 def _renumber(target: Any) -> None:
-    """Put the new objects' ids where Keras keeps objects by id."""
+    """Update the ids where Keras stores objects by id."""
     own = vars(target)
     if "_trainable_variables_indices" in own:
         variables = own.get("_trainable_variables") or ()
@@ -250,7 +250,7 @@ def _renumber(target: Any) -> None:
 
 
 def set_node(node: Any, state: dict[str, Any]) -> None:
-    """Give a node of a functional model its state, and tell the operations that it takes its inputs from."""
+    """Give a node of a functional model its state, and register it with the operations that its inputs come from."""
     vars(node).update(state)
     for tensor in node.arguments.keras_tensors:
         history = getattr(tensor, "_keras_history", None)
@@ -259,7 +259,7 @@ def set_node(node: Any, state: dict[str, Any]) -> None:
 
 
 def reserve_names(used: dict[str, int]) -> None:
-    """Have Keras give its next objects names that come after those of the notebook."""
+    """Make Keras continue its numbering of names after those of the notebook."""
     import collections
 
     from keras.src.backend.common import global_state

@@ -1,4 +1,4 @@
-"""TensorFlow's and Keras' objects by value. Imported only where TensorFlow is loaded already."""
+"""Writes objects of TensorFlow and Keras by value. Imported only where TensorFlow is already loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WRAPPERS = ("ListWrapper", "_DictWrapper", "_TupleWrapper", "List", "Mapping")
 
 
 def reducer_for(cls: type) -> Reducer | None:
-    """See `kinds.reducer_for`; for classes of TensorFlow and Keras, and those derived from them."""
+    """See `kinds.reducer_for`; for classes of TensorFlow and Keras, and classes derived from them."""
     name = cls.__name__
     if name in ("ListWrapper", "_DictWrapper", "_TupleWrapper"):
         return _wrapper
@@ -53,7 +53,7 @@ def reducer_for(cls: type) -> Reducer | None:
 
 
 class _Default:
-    """Stands for the distribution strategy that is in force where a Keras object is read."""
+    """Stands for the distribution strategy that is in effect where a Keras object is read."""
 
     def __reduce__(self) -> Any:
         return tf.distribute.get_strategy, ()
@@ -129,7 +129,7 @@ def _keras_tensor(value: Any, pickler: Any) -> Any:
 
 
 def _upstream(last: Any, seen: set[int]) -> list[Any]:
-    """Every operation that leads to one, each after those that it takes its inputs from; but for those `seen`."""
+    """Every operation that leads to this one, each after those that its inputs come from, except those in `seen`."""
     order: list[Any] = []
     waiting: list[tuple[Any, bool]] = [(last, False)]
     while waiting:
@@ -148,11 +148,11 @@ def _upstream(last: Any, seen: set[int]) -> list[Any]:
 
 
 def _keras(value: Any, pickler: Any) -> Any:
-    """An object of Keras: its class, and every attribute but those that are made again."""
+    """Reduce a Keras object to its class and every attribute, except those that are recomputed."""
     pickler.has_keras = True
     pickler.modules.add("keras")
     state = {}
-    # First those that lead to the others by short ways: a chain of a thousand layers is no chain of a thousand calls.
+    # Those that lead to the others come first, so that a chain of a thousand layers is not a thousand nested calls.
     for name in sorted(vars(value), key=lambda name: name not in ("_operations", "_layers")):
         state[name] = vars(value)[name]
     for name in ("build", "quantize"):

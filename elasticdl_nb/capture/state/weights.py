@@ -1,4 +1,4 @@
-"""Which weights of Keras objects are those that they began with. Imported only where TensorFlow is loaded already."""
+"""Finds which weights of Keras objects are still the initial ones. Imported only where TensorFlow is already loaded."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import keras
 import numpy as np
 
 LARGE = 2 << 20
-"""Bytes from which on an embedding with its initial values is written as what makes them, so that it may be served."""
+"""From this many bytes, an embedding with initial values is written as its initializer, so that it may be served."""
 
 
 @dataclass
 class Plan:
-    """How variables are written: `values` are others than they have, `initial` says what makes them, both by id.
+    """How variables are written: `values` replaces their values, `initial` says what makes them, both by id.
 
-    `trained` are layers whose weights are not those that they began with, `unknown` those of which nobody can say.
+    `trained` are layers whose weights are no longer the initial ones, `unknown` those where that cannot be found out.
     """
 
     values: dict[int, Any] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Plan:
 
 
 def plan_for(objects: Iterable[Any], scratch: bool) -> Plan:
-    """Look at the layers and optimizers among the objects; with `scratch`, all begin anew."""
+    """Look at the layers and optimizers among the objects; with `scratch`, all of them start from initial weights."""
     plan = Plan()
     for one in objects:
         if isinstance(one, keras.layers.Layer):

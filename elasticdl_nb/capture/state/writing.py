@@ -1,4 +1,4 @@
-"""Writing objects by value: a pickler that leaves code out and knows what pickle does not."""
+"""Writes objects by value: a pickler that leaves out code and handles objects that pickle cannot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from elasticdl_nb.capture.state.code import CodeWriter
 Reduced = Any
 """What `reducer_override` returns."""
 _DEEP = 20_000  # nested objects
-_STACK = 512 * 2**20  # bytes of a thread that may go so deep
+_STACK = 512 * 2**20  # bytes; the stack of a thread that may go that deep
 _CHECKED = {
     "keras",
     "tensorflow",
@@ -40,7 +40,7 @@ _LEAVES = (
 
 
 class CannotTravel(Exception):
-    """An object has no value that could be taken elsewhere; `found` is it, `kind` says what it is."""
+    """An object cannot be moved to another process; `found` is the object, `kind` says what it is."""
 
     def __init__(self, found: Any, kind: str) -> None:
         super().__init__(kind)
@@ -48,7 +48,7 @@ class CannotTravel(Exception):
 
 
 class Counter:
-    """A file that keeps nothing but its size."""
+    """A file that keeps only its size."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -61,25 +61,25 @@ class Counter:
 
 
 class Survey:
-    """What a dry run of writing an object has met.
+    """What a dry run of writing an object found.
 
-    `size` is in bytes; `held` are the objects in it that others may share, by id; `modules` are those that its classes
-    and functions come from.
+    `size` is in bytes; `held` are the objects in it that others may share, by id; `modules` are the modules that its
+    classes and functions come from.
     """
 
     def __init__(self, pickler: StatePickler, size: int) -> None:
         self.size = size
         self.modules = pickler.modules
         self.has_keras = pickler.has_keras
-        self.kept = pickler.memo.copy()  # id -> (number, object): keeps what was made on the way alive
+        self.kept = pickler.memo.copy()  # id -> (number, object): keeps temporary objects alive
         self.held = {key: found[1] for key, found in self.kept.items() if shareable(found[1])} | pickler.held
 
 
 class StatePickler(pickle.Pickler):
-    """Pickles by value, with functions and classes by where their source stands.
+    """Pickles by value, except for functions and classes, which are written as where their source is.
 
-    `code` decides where that is; `inside` is an object that exists in the packaged module under a name, and whose
-    contents are to be written; `scratch` leaves initial weights for what makes them.
+    `code` decides where that is. `inside` is an object that exists in the packaged module, and its name there: only its
+    contents are written. `plan` is the `weights.Plan` for Keras objects.
     """
 
     def __init__(self, file: Any, code: CodeWriter, inside: tuple[Any, str] | None = None, plan: Any = None) -> None:
@@ -95,7 +95,7 @@ class StatePickler(pickle.Pickler):
         self.has_keras = False
 
     def reducer_override(self, value: Any) -> Reduced:
-        """Say how to make the object again."""
+        """Return how to make the object again."""
         self.last = value
         if self.inside is not None and value is self.inside[0]:
             return rebuilding.named, (self.inside[1],)
@@ -135,7 +135,7 @@ class StatePickler(pickle.Pickler):
 
 
 def past_methods(reduced: Any) -> Reduced:
-    """Return a reduction that is undone without calling methods of the object's own class."""
+    """Return a reduction that can be undone without calling methods of the object's own class."""
     function, given, *rest = reduced
     state, listed, paired = (*rest, None, None, None)[:3]
     if state is not None and not isinstance(state, (dict, tuple)):
@@ -147,14 +147,14 @@ def past_methods(reduced: Any) -> Reduced:
 
 
 def shareable(value: Any) -> bool:
-    """Whether it matters that two holders of the object hold the same."""
+    """Whether it matters that two holders of the object share it."""
     if isinstance(value, _LEAVES) or (type(value).__module__ == "builtins" and isinstance(value, (tuple, frozenset))):
         return False
     return not kinds.is_constant(value)
 
 
 def survey(value: Any, code: CodeWriter) -> Survey:
-    """Return what writing the object would meet; raises CannotTravel."""
+    """Return what writing the object would find; raises CannotTravel."""
     sink = Counter()
     pickler = StatePickler(sink, code)
     _dump(pickler, value)
@@ -162,13 +162,13 @@ def survey(value: Any, code: CodeWriter) -> Survey:
 
 
 def write(value: Any, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey], scratch: bool = False) -> None:
-    """Write an object, or a tuple of them that keep what they share; raises CannotTravel."""
+    """Write an object, or a tuple of objects, which keep sharing what they share; raises CannotTravel."""
     found = list(surveys)
     _write(value, file, StatePickler(file, code, plan=weights_of(found, scratch)), found)
 
 
 def weights_of(surveys: Iterable[Survey], scratch: bool = False) -> Any:
-    """Return the `weights.Plan` for all Keras objects that surveys have met, or None if there are none."""
+    """Return the `weights.Plan` for all Keras objects that surveys found, or None if there are none."""
     objects = {key: one[1] for found in surveys if found.has_keras for key, one in found.kept.items()}
     if not objects:
         return None
@@ -178,7 +178,7 @@ def weights_of(surveys: Iterable[Survey], scratch: bool = False) -> Any:
 
 
 def write_contents(value: Any, name: str, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey]) -> None:
-    """Write what a list, dict, set or object holds, which exists under `name` when the file is read."""
+    """Write the contents of a list, dict, set or object that already exists as `name` when the file is read."""
     contents: Any
     if isinstance(value, (list, set)):
         contents = list(value)
@@ -233,7 +233,7 @@ def _dump(pickler: StatePickler, value: Any) -> None:
 
 
 def path_to(root: Any, wanted: Any, name: str, most: int = 20_000) -> str:
-    """Return how an object is reached from another, such as `cfg.log['file']`; `name` alone if it is not found."""
+    """Return the path from one object to another, such as `cfg.log['file']`; `name` alone if there is none."""
     waiting, seen = [(root, name)], {id(root)}
     for value, path in waiting:
         if value is wanted:

@@ -26,7 +26,7 @@ def message(text: str) -> pb.Response:
 
 
 def end_of(sql: str, seconds: float) -> pb.Response:
-    """Return the message that one of several statements is done."""
+    """Return the message that says that one of several statements is done."""
     return pb.Response(eoe=pb.EndOfExecution(sql=sql, spent_time_seconds=int(seconds)))
 
 

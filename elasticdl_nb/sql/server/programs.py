@@ -117,9 +117,9 @@ class Listened:
                 continue
 
     def some(self) -> list[pb.Response] | None:
-        """Wait a moment for responses and return those there are; None when there will be no more.
+        """Wait a moment for responses and return those that have come; None when there will be no more.
 
-        Raises what the program ended with.
+        Raises the error that the program ended with.
         """
         ended = self.program.ended.is_set()
         found: list[pb.Response] = []

@@ -1,4 +1,4 @@
-"""What `proto.SQLFlow` does: programs of statements, for those who may run them. `serving` puts it on a port."""
+"""What `proto.SQLFlow` does: runs programs of statements for authorized clients. `serving` puts it on a port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from elasticdl_nb.sql.server.programs import Background, Listened
 from elasticdl_nb.sql.session import Session
 
 _PROGRAMS_KEPT = 64
-# The form of Go's MySQL driver: mysql://user:password@tcp(host:port)/database?options
+# The format of Go's MySQL driver: mysql://user:password@tcp(host:port)/database?options
 _GO_URL = re.compile(
     r"(?P<scheme>mysql)://(?:(?P<user>[^:@]*)(?::(?P<password>.*))?@)?tcp\((?P<address>[^)]+)\)/(?P<database>[^?]*)(?:\?.*)?"
 )
@@ -27,7 +27,7 @@ OpenSession = Callable[[str], Session]
 
 
 class Refused(ElasticDLError):
-    """A call that gets this gRPC status and nothing else."""
+    """A call that is answered with this gRPC status and nothing else."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
@@ -35,7 +35,7 @@ class Refused(ElasticDLError):
 
 
 class SQLFlowService:
-    """Runs programs for those who know the token.
+    """Runs programs for clients that know the token.
 
     `open_session` gets the client's database URL, or an empty one for the server's own database, and returns a session
     for one program. With `in_background`, Run returns a job at once, and Fetch returns the program's responses.
@@ -49,7 +49,7 @@ class SQLFlowService:
         self._lock = threading.Lock()
 
     def run(self, request: pb.Request) -> Listened | pb.Response:
-        """Run the statements of the request; return what gives what they give, or the job that they are."""
+        """Run the statements of the request; return a reader of their responses, or a response that names their job."""
         if self._token and not hmac.compare_digest(request.session.token.encode(), self._token):
             text = "the session's token does not match the server's; set SQLFLOW_USER_TOKEN"
             raise Refused(grpc.StatusCode.UNAUTHENTICATED, text)
@@ -60,7 +60,7 @@ class SQLFlowService:
         return Listened(open_session, request.sql)
 
     def _keep(self, program: Background) -> str:
-        # Whoever knows the name may read, as Fetch has no token.
+        # Anyone who knows the name may read, as Fetch has no token.
         name = f"sqlflow-{secrets.token_hex(16)}"
         with self._lock:
             self._programs[name] = program
@@ -70,7 +70,7 @@ class SQLFlowService:
         return name
 
     def fetch(self, request: pb.FetchRequest) -> pb.FetchResponse:
-        """Give what a program has said since the request that `step_id` comes from."""
+        """Return a program's responses since the request that `step_id` comes from."""
         with self._lock:
             kept = self._programs.get(request.job.id)
         if kept is None or not (request.step_id or "0").isdecimal():
@@ -90,7 +90,7 @@ class SQLFlowService:
 
 
 def as_url(text: str) -> str:
-    """Return a client's `db_conn_str` as the URL that a session takes."""
+    """Return a client's `db_conn_str` as a URL that a session accepts."""
     match = _GO_URL.fullmatch(text)
     if match is None:
         return text

@@ -1,7 +1,8 @@
 """`proto.SQLFlow` on a port.
 
-Its clients send the token in the request itself, so a request is read from strangers, too. Hence it is small and has to
-come soon, and no thread waits for it: the server's threads are for those whose token was right.
+Its clients send the token in the request itself, so the server has to read requests from strangers, too. That is why a
+request must be small and arrive soon, and why no thread waits for it: the server's threads are for clients whose token
+was right.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from elasticdl_nb.sql.server.programs import Listened
 from elasticdl_nb.sql.server.service import Refused, SQLFlowService
 
 LARGEST_REQUEST = 64 << 10
-"""Bytes of a request, the statements included."""
+"""The largest request in bytes, statements included."""
 
 _PROGRAMS_AT_ONCE = 32
 
@@ -29,7 +30,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Server:
-    """The service on a port; `port` is the real one if 0 was asked for."""
+    """The service on a port; `port` is the actual port, even if 0 was requested."""
 
     def __init__(
         self, service: SQLFlowService, address: str, port: int, credentials: grpc.ServerCredentials | None = None
@@ -48,15 +49,15 @@ class Server:
             raise
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start answering calls."""
         self._wait_for(self._server.start())
 
     def wait(self) -> None:
-        """Return when the server has been stopped."""
+        """Wait until the server has been stopped."""
         self._stopped.wait()
 
     def stop(self, grace: float = 2.0) -> None:
-        """End every call and what runs in the background, and stop."""
+        """End all calls and background programs, and stop."""
         self._service.close()
         self._wait_for(self._server.stop(grace))
         self._pool.shutdown()
@@ -75,7 +76,7 @@ class Server:
 
     async def _open(self, where: str, credentials: grpc.ServerCredentials | None) -> tuple[Any, int]:
         server = grpc.aio.server(options=server_options(LARGEST_REQUEST))
-        # On the wire, a stream of one request is the same as one request; only the reading is ours.
+        # On the wire, a stream of one request is the same as one request; only the reading is done here.
         handlers = {
             "Run": grpc.stream_stream_rpc_method_handler(
                 self._run, pb.Request.FromString, pb.Response.SerializeToString
@@ -95,7 +96,7 @@ class Server:
             if isinstance(started, pb.Response):
                 yield started
                 return
-            # In a thread of its own, as it may have to reach a job's master.
+            # In its own thread, as it may have to contact a job's master.
             leave = threading.Thread(target=started.leave, name="sqlflow-leave", daemon=True)
             context.add_done_callback(lambda _: leave.start())  # type: ignore[arg-type]
             async for response in self._responses(started):
@@ -124,7 +125,7 @@ async def _request(context: Context) -> Any:
         text = f"no request came within {STRANGERS_SECONDS:g} seconds"
         raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
     if request is grpc.aio.EOF:  # type: ignore[attr-defined]
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "a call without a request")
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
     return request
 
 
