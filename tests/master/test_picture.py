@@ -39,6 +39,6 @@ def test_workers_that_are_gone_do_not_pile_up() -> None:
         coordinator.workers.add()
     for member in list(coordinator.workers)[2:]:
         coordinator.workers.ended(member, "finished")
-    update, _ = report.update(coordinator, 0.0, Mark(), name="job", pid=1)
+    update, _ = report.update(coordinator, 0.0, 0.0, Mark(), name="job", pid=1)
     states = [one.state for one in update.status.instances if one.role == "worker"]
     assert states.count("starting") == 2 and states.count("finished") == report.MOST_GONE

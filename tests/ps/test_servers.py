@@ -306,7 +306,7 @@ def test_a_stranger_holds_little_and_not_for_long(monkeypatch):
                         pass
             assert time.monotonic() - started < 5
         assert psutil.Process().memory_info().rss - before < 100 << 20
-        assert client.step({"b": ones(3)}, {}, version=0).version == 1
+        assert client.step(pushed()).version == 1
 
 
 def test_nonsense_from_peers_does_no_harm(caplog):
