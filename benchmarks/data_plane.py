@@ -27,6 +27,7 @@ from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.security import leave
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message
@@ -114,6 +115,7 @@ class Peer:
     def end(self) -> None:
         self._process.kill()
         self._process.join()
+        leave(str(self.address))
 
 
 def round_trips(peers: dict[str, Peer]) -> dict[str, Callable[[np.ndarray], object]]:

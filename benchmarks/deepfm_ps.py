@@ -32,6 +32,7 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.security import leave
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer
@@ -190,6 +191,8 @@ def measure(batch: int, dim: int, seconds: float, mode: str) -> None:
         for process in processes:
             process.kill()
             process.wait()
+        for address in addresses:
+            leave(address)
     rate = {name: float(np.median(values)) for name, values in rates.items()}
     columns: list[Any] = [f"{name} {r:9,.0f}/s ({r / rate['model.fit']:.2f}x)" for name, r in rate.items()]
     print(f"batch {batch:5} dim {dim:3}   {'   '.join(columns)}", end="")

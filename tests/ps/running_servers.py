@@ -12,6 +12,7 @@ import numpy as np
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.security import leave
 from elasticdl_nb.runtime.ps.server import ParameterServer
 
 TOKEN = "t" * 64
@@ -72,3 +73,4 @@ class ServerProcess:
         self.signal(signal.SIGKILL)
         self.process.wait(timeout=10)
         self.process.stdout.close()
+        leave(self.address)

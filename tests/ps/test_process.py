@@ -27,6 +27,7 @@ class Master(master_pb2_grpc.MasterServicer):
 
     def __init__(self, folder):
         self.folder = folder
+        self.folder.make_temporary()
         self.said = queue.Queue()
         self.heartbeats = queue.Queue()
         self.orders = {}
@@ -85,6 +86,7 @@ class Master(master_pb2_grpc.MasterServicer):
             process.kill()
             process.wait(timeout=10)
         self._server.stop(None)
+        self.folder.remove_temporary()  # with the sockets of servers that were killed
 
 
 @pytest.fixture
