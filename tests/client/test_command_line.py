@@ -108,7 +108,7 @@ def test_a_reader_that_leaves_ends_a_command_quietly(arguments, folder):
     ended = subprocess.run([sys.executable, "-m", "elasticdl_nb", *arguments], stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     refusal = b"elasticdl train: --model_def" if arguments == ["train", "--json"] else b""
-    assert (ended.returncode, ended.stderr.partition(b": needed")[0]) == (128 + signal.SIGPIPE, refusal)
+    assert (ended.returncode, ended.stderr.partition(b": required")[0]) == (128 + signal.SIGPIPE, refusal)
 
 
 def test_a_reader_of_errors_that_leaves_does_no_harm(folder):

@@ -95,7 +95,7 @@ def test_an_error_is_one_message_with_the_place_in_the_cell(shell: Shell, capsys
     assert (caught.value.position.line, caught.value.position.column) == (4, 14)
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
-    assert "SqlError: WITH, COLUMN" in shown.out + shown.err
+    assert "SqlError: expected WITH, COLUMN" in shown.out + shown.err
     with pytest.raises(SqlError) as caught:
         shell.run("%sqlflow SELECT 1 TO TRAIN x")
     assert caught.value.position is not None and caught.value.position.column == 29
