@@ -8,6 +8,18 @@ import pytest
 from notebook_shell import Notebook
 
 
+@pytest.fixture(autouse=True)
+def no_seeds_of_other_tests() -> None:
+    """A seed that a test has set in this process would be captured as one that the notebook has set."""
+    if "keras" in sys.modules:
+        from keras.src.backend.common import global_state
+        from keras.src.utils import rng_utils
+
+        global_state.set_global_attribute(rng_utils.GLOBAL_RANDOM_SEED, None)
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(None)
+
+
 @pytest.fixture
 def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
     monkeypatch.chdir(tmp_path)

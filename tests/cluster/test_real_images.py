@@ -132,7 +132,7 @@ def test_a_failing_requirement_is_shown_with_what_pip_said(
     tmp_path: Path, python_image: str, small: Framework, repository: str
 ) -> None:
     (tmp_path / "requirements.txt").write_text("-r missing.txt\n")
-    with pytest.raises(ImageError, match=r"'requirements\.txt' fails(.|\n)*missing\.txt"):
+    with pytest.raises(ImageError, match=r"'requirements\.txt' failed(.|\n)*missing\.txt"):
         images.build_image(tmp_path, base=python_image, repository=repository, framework=small)
 
 
