@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class ElasticDLError(Exception):
@@ -33,15 +34,28 @@ class ElasticDLError(Exception):
 
 
 class OptionError(ElasticDLError):
-    """An option of a job is wrong."""
+    """An option of a job is wrong: `option`, and why in `problem`. `others` are wrong as well."""
 
-    def __init__(self, option: str, problem: str) -> None:
-        super().__init__(f"{option}: {problem}")
+    def __init__(self, option: str, problem: str, others: tuple[OptionError, ...] = ()) -> None:
+        super().__init__("\n".join([f"{option}: {problem}", *map(str, others)]))
         self.option = option
         self.problem = problem
+        self.others = others
 
-    def __reduce__(self) -> tuple[type[OptionError], tuple[str, str]]:
-        return type(self), (self.option, self.problem)  # so that it can come from another process
+    @staticmethod
+    def raise_together(errors: Iterable[OptionError]) -> None:
+        """Raise these errors as one; do nothing if there are none."""
+        told = list(errors)
+        if told:
+            raise OptionError(told[0].option, told[0].problem, tuple(told[1:]))
+
+    @property
+    def as_flags(self) -> str:
+        """The same message with options as they are written on command lines."""
+        return "\n".join(f"--{error}" for error in (OptionError(self.option, self.problem), *self.others))
+
+    def __reduce__(self) -> tuple[type[OptionError], tuple[Any, ...]]:
+        return type(self), (self.option, self.problem, self.others)  # so that it can come from another process
 
 
 class DataError(ElasticDLError):

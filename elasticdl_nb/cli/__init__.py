@@ -81,7 +81,7 @@ def _run(arguments: Sequence[str]) -> int:
     except UsageError as error:
         return _refuse(arguments, str(error), 2)
     except OptionError as error:
-        return _refuse(arguments, f"--{error}", 2)
+        return _refuse(arguments, error.as_flags, 2)
     except ElasticDLError as error:
         return _refuse(arguments, str(error), 1 if isinstance(error, JobFailed) else 2)
     except (Interrupted, KeyboardInterrupt) as interrupt:

@@ -36,11 +36,13 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     Raises OptionError, DataError or ModelError.
     """
     tell("checking the options")
-    for name in given:
-        find_option(kind, name)
+    _check_names(kind, given)
     named = name_objects(kind, given)
     options, frames = _set_frames_aside(kind, named.options)
     stated = JobSpec.create(kind, **options)
+    _check_options_of_capture(stated, named)
+    for note in stated.notes():
+        warnings.warn(note, stacklevel=2)
     stated = stated.replace(job_name=stated.job_name or make_name(kind, subject_of(stated)))
     if stated.on_kubernetes:
         with _prepared_for_cluster(stated, named, frames, tell) as folder:
@@ -92,6 +94,26 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 
 
 # ------------------------------------------------------------------ the model's code
+
+
+def _check_names(kind: JobKind, given: Mapping[str, Any]) -> None:
+    errors = []
+    for name in given:
+        try:
+            find_option(kind, name)
+        except OptionError as error:
+            errors.append(error)
+    OptionError.raise_together(errors)
+
+
+def _check_options_of_capture(spec: JobSpec, named: NamedObjects) -> None:
+    given = [
+        name for name in ("from_scratch", "verify", "max_state_mb")
+        if not named.captured and getattr(spec, name) != find_option(spec.kind, name).default
+    ] if spec.kind == "train" else []  # fmt: skip
+    OptionError.raise_together(
+        [OptionError(name, "has an effect only on a model that a notebook or script defines") for name in given]
+    )
 
 
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> Check | None:

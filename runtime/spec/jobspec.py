@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import forms
 from elasticdl_nb.runtime.spec.clusteroptions import ClusterOptions
 from elasticdl_nb.runtime.spec.option import KINDS, JobKind, Option, option
+from elasticdl_nb.runtime.spec.together import notes_on, strategy_asked_for, without_effect
 
 __all__ = [
     "COMPRESSIONS",
@@ -203,7 +204,8 @@ class JobSpec(ClusterOptions):
     distribution_strategy: str = option(
         "Local trains in one worker process. ParameterServerStrategy trains in num_workers processes that share "
         "their model through num_ps parameter servers. AllreduceStrategy trains in num_workers processes that each "
-        "hold the whole model and average their gradients in every step.",
+        "hold the whole model and average their gradients in every step. By default, what the other options ask for: "
+        "those of one strategy ask for it, and several workers alone for ParameterServerStrategy.",
         group="Running", parse=forms.one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES,
         jobs=("train",),
     )  # fmt: skip
@@ -277,20 +279,30 @@ class JobSpec(ClusterOptions):
         """
         values: dict[str, Any] = {}
         named: dict[str, str] = {}
+        errors: list[OptionError] = []
         for name, value in given.items():
-            known = find_option(kind, name)
-            if value is None or (isinstance(value, str) and not value.strip()):
-                continue
-            if known.name in values:
-                raise OptionError(name, f"given together with {named[known.name]}, which is the same option")
-            named[known.name] = name
-            values[known.name] = _parse(known, name, value)
+            try:
+                known = find_option(kind, name)
+                if value is None or (isinstance(value, str) and not value.strip()):
+                    continue
+                if known.name in values:
+                    raise OptionError(name, f"given together with {named[known.name]}, which is the same option")
+                named[known.name] = name
+                values[known.name] = _parse(known, name, value)
+            except OptionError as error:
+                errors.append(error)
         for needed in options(kind):
-            if needed.required and not values.get(needed.name):
+            malformed = needed.name in named and needed.name not in values
+            if needed.required and not values.get(needed.name) and not malformed:
                 also = "".join(f" (also called {alias})" for alias in needed.names(kind)[1:2])
-                raise OptionError(needed.name, f"required{also}. {needed.help}")
+                errors.append(OptionError(needed.name, f"required{also}. {needed.help}"))
+        OptionError.raise_together(errors)
+        known_ones = [find_option(kind, name) for name in values]
+        if kind == "train":
+            values.setdefault("distribution_strategy", strategy_asked_for(values, known_ones))
         spec = cls(kind=kind, **values)
         spec._check_together()
+        OptionError.raise_together(without_effect(spec, known_ones))
         return spec
 
     def _check_together(self) -> None:
@@ -298,12 +310,14 @@ class JobSpec(ClusterOptions):
             raise OptionError("output", "required; give the file or directory to write the predictions to")
         if self.input_fn and self.dataset_fn:
             raise OptionError("input_fn", "given together with dataset_fn; use only one of them to read the data")
-        if self.use_async and self.grads_to_wait > 1:
-            raise OptionError("grads_to_wait", "applies only to synchronous training; add use_async=False")
         if self.uses_allreduce and self.min_workers > self.num_workers:
             raise OptionError(
                 "min_workers", f"{self.min_workers}, but num_workers={self.num_workers}: training would never begin"
             )
+
+    def notes(self) -> list[str]:
+        """Return what users should know of options that change nothing here, each a sentence without a full stop."""
+        return notes_on(self)
 
     @property
     def uses_servers(self) -> bool:

@@ -59,7 +59,7 @@ def test_flags(arguments, expected):
         (["train", "--trained_model=x"], "--trained_model: not an option of train, only of evaluate and predict"),
         (["train", "x.recordio"], "unexpected argument 'x.recordio' (quote globs"),
         (["train", "--num_epochs"], "argument --num_epochs: expected one argument"),
-        (["train"], "elasticdl train: --model_def: required (also called model)."),
+        (["train", "--data=x"], "elasticdl train: --model_def: required (also called model)."),
         (["train", "--model_def=m", "--data=x", "--num_epochs=two"], "--num_epochs: 'two' is not valid"),
         (["train", "--image_bass=x"], "no such option: --image_bass. Did you mean '--image_base'?"),
         (["trian"], "elasticdl trian: no such command. Did you mean 'train'?"),
@@ -79,6 +79,14 @@ def test_mistakes_are_one_message_and_exit_code_2(arguments, message, capsys, ho
     assert len(captured.err.splitlines()) == 1
     assert captured.out == ""
     assert not list(home.glob("jobs/*"))
+
+
+def test_mistakes_are_told_together(capsys):
+    assert main(["train", "--num_epochs=two"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix("elasticdl train: ").split(":")[0] for line in told] == [
+        "--num_epochs", "--model_def", "--data",
+    ]  # fmt: skip
 
 
 def test_a_mistake_is_json_too_where_json_is_wanted(capsys):

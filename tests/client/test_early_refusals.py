@@ -87,6 +87,9 @@ def refused(options: dict[str, object], home: Path, **changes: object) -> str:
         ({"data_reader_params": "columns=['a', 'z']"}, ["x.csv", "'z'"]),
         ({"model_zoo": "/nowhere"}, ["model_zoo: ", "/nowhere"]),
         ({"job_name": "a/b"}, ["job_name: "]),
+        ({"compression": "float16", "distribution_strategy": "Local"}, ["compression: has an effect only with"]),
+        ({"from_scratch": True}, ["from_scratch: has an effect only on a model that a notebook or script defines"]),
+        ({"modle": "x", "num_epoch": 2}, ["modle: not an option", "num_epoch: not an option"]),
     ],
 )
 def test_mistakes_are_told_and_leave_nothing(changes, parts, options, home):

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.spec import KINDS, JobSpec, find_option, options
+from elasticdl_nb.runtime.spec import KINDS, JobSpec, Option, find_option, options
 from elasticdl_nb.runtime.spec.literals import format_arguments, parse_arguments, parse_value
+from elasticdl_nb.runtime.spec.together import need_of
 
 # The option strings of ElasticDL's own documents.
 PARAMS = "hidden_units=[10, 100, 20, 5], learning_rate=0.01"
@@ -106,6 +107,83 @@ def test_mistakes_are_told_by_the_option(options, message):
         train(**options)
 
 
+WITHOUT_EFFECT = {
+    "use_async": False, "grads_to_wait": 2, "sync_version_tolerance": 1, "get_model_steps": 2,
+    "lr_staleness_modulation": True, "num_ps": 2, "min_workers": 2, "fixed_global_batch": True,
+    "compression": "float16", "overwrite": True, "job_directory": "/d", "volume": "claim_name=c,mount_path=/d",
+    "image_pull_policy": "Never",
+    "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
+}  # fmt: skip
+
+
+def value_for(option: Option) -> object:
+    given = WITHOUT_EFFECT.get(option.name)
+    return given if given is not None else "cpu=2" if "resource" in option.name else "some"
+
+
+def test_every_option_that_needs_another_is_refused_without_it():
+    tried = [option for option in options("train") if need_of(option)]
+    assert {option.group for option in tried} >= {"Parameter servers", "All-reduce", "Kubernetes", "Image"}
+    for option in tried:
+        with pytest.raises(OptionError, match=rf"^{option.name}: has an effect only with "):
+            train(distribution_strategy="Local", **{option.name: value_for(option)})
+
+
+def test_defaults_that_change_nothing_are_no_mistake():
+    for option in options("train"):
+        if need_of(option) and option.default not in ("", (), {}):
+            assert train(distribution_strategy="Local", **{option.name: option.default}).trains_alone
+
+
+@pytest.mark.parametrize(
+    ("given", "strategy"),
+    [
+        ({}, "Local"),
+        ({"num_workers": 2}, "ParameterServerStrategy"),
+        ({"num_ps": 1}, "ParameterServerStrategy"),
+        ({"use_async": False, "grads_to_wait": 2}, "ParameterServerStrategy"),
+        ({"use_async": True}, "Local"),
+        ({"min_workers": 2, "num_workers": 2}, "AllreduceStrategy"),
+        ({"compression": "float16"}, "AllreduceStrategy"),
+        ({"num_workers": 2, "distribution_strategy": "Local"}, "Local"),
+    ],
+)
+def test_the_strategy_is_the_one_that_the_options_ask_for(given, strategy):
+    assert train(**given).distribution_strategy == strategy
+
+
+def test_options_of_two_strategies_ask_for_none():
+    with pytest.raises(OptionError, match=r"num_ps: applies only with .*, but compression only with"):
+        train(num_ps=2, compression="float16")
+
+
+def test_a_choice_that_excludes_an_option_of_the_same_strategy():
+    with pytest.raises(OptionError, match=r"grads_to_wait: has an effect only .*use_async=false"):
+        train(grads_to_wait=2)
+    with pytest.raises(OptionError, match=r"get_model_steps: has an effect only .*use_async=true"):
+        train(use_async=False, get_model_steps=2)
+    with pytest.raises(OptionError, match="output_format: has an effect only if output is a directory"):
+        JobSpec.create("predict", trained_model="m", data="d", output="p.csv", output_format="recordio")
+    with pytest.raises(OptionError, match="overwrite: has an effect only with output"):
+        train(overwrite=True)
+
+
+def test_what_existing_commands_combine_is_noted():
+    assert train(distribution_strategy="Local", num_workers=2).notes() == [
+        "num_workers=2 has no effect with distribution_strategy=Local, which trains in one worker"
+    ]
+    assert train(evaluation_steps=2).notes() == ["evaluation_steps has no effect without validation_data"]
+    assert train(num_workers=2, evaluation_steps=2, validation_data="v").notes() == []
+
+
+def test_all_mistakes_are_told_together():
+    with pytest.raises(OptionError) as told:
+        train(model_df="x", num_epochs=0, minibatch_size="many")
+    assert [line.partition(":")[0] for line in str(told.value).splitlines()] == [
+        "model_df", "num_epochs", "minibatch_size",
+    ]  # fmt: skip
+
+
 def test_a_prediction_needs_a_place_or_a_processor():
     given = {"data": "x", "trained_model": "m"}
     with pytest.raises(OptionError, match="output: required"):
@@ -151,7 +229,7 @@ def test_arguments_survive_being_written_and_read(arguments):
 
 @given(ARGUMENTS, st.integers(1, 10**9), st.text(max_size=5))
 def test_a_job_survives_its_file(params, number, name):
-    spec = train(params=params, num_epochs=number, envs={"A": name}, data=["a", "b"], overwrite="yes")
+    spec = train(params=params, num_epochs=number, envs={"A": name}, data=["a", "b"], overwrite="yes", output="o")
     assert JobSpec.from_json(spec.to_json()) == spec
 
 

@@ -11,6 +11,7 @@ import keras
 import pytest
 from engine_tables import fill_people, store_untrained
 
+from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.session import Session
@@ -55,7 +56,7 @@ def test_attributes_become_options_of_the_job(session: Session) -> None:
     assert "'RMSprop'" in made.program
     assert made.job["params"] == {"hidden_units": [3], "n_classes": 3}
     assert (made.job["minibatch_size"], made.job["num_epochs"], made.job["num_ps"]) == (5, 2, 2)
-    assert made.job["distribution_strategy"] == "ParameterServerStrategy"
+    assert JobSpec.create("train", **{"model_def": "m", "data": "d", **made.job}).uses_servers
 
 
 def test_a_model_that_reads_its_columns_itself_takes_its_own_arguments(session: Session) -> None:

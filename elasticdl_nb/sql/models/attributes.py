@@ -85,10 +85,6 @@ def read_attributes(
         missing = [name for name in model.arguments().required if name not in read.params]
         if missing:
             raise SqlError(f"{model.name} needs {' and '.join(missing)}: WITH {missing[0]} = …")
-    if kind == "train" and "distribution_strategy" not in read.job:
-        several = read.job.get("num_workers", 1) > 1 or "num_ps" in read.job
-        if several:
-            read.job["distribution_strategy"] = "ParameterServerStrategy"
     return read
 
 

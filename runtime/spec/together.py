@@ -1,0 +1,106 @@
+"""Which options have an effect only together with others, and what follows from options that were given.
+
+An option whose need is not met is refused: nobody should believe that it did something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from elasticdl_nb.runtime.errors import OptionError
+
+if TYPE_CHECKING:
+    from elasticdl_nb.runtime.spec.jobspec import JobSpec
+    from elasticdl_nb.runtime.spec.option import Option
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an option needs to have an effect: in words that follow "only …", and as a test of the job."""
+
+    words: str
+    is_met: Callable[[JobSpec], bool]
+
+
+SERVERS = Need("with distribution_strategy=ParameterServerStrategy", lambda spec: spec.uses_servers)
+ASYNCHRONOUS = Need(
+    "with distribution_strategy=ParameterServerStrategy and use_async=true",
+    lambda spec: spec.uses_servers and spec.use_async,
+)
+SYNCHRONOUS = Need(
+    "with distribution_strategy=ParameterServerStrategy and use_async=false",
+    lambda spec: spec.uses_servers and not spec.use_async,
+)
+RING = Need("with distribution_strategy=AllreduceStrategy", lambda spec: spec.uses_allreduce)
+CLUSTER = Need("with platform=kubernetes", lambda spec: spec.on_kubernetes)
+DIRECTORY = Need(
+    "if output is a directory: a file has the format of its name",
+    lambda spec: bool(spec.output) and not spec.output.lower().endswith((".recordio", ".parquet", ".csv")),
+)
+OUTPUT = Need("with output", lambda spec: bool(spec.output))
+
+NEEDS_OF_GROUPS: Mapping[str, Need] = {
+    "Parameter servers": SERVERS,
+    "All-reduce": RING,
+    "Kubernetes": CLUSTER,
+    "Image": CLUSTER,
+}
+NEEDS_OF_OPTIONS: Mapping[str, Need] = {
+    "grads_to_wait": SYNCHRONOUS,
+    "sync_version_tolerance": SYNCHRONOUS,
+    "get_model_steps": ASYNCHRONOUS,
+    "lr_staleness_modulation": ASYNCHRONOUS,
+    "output_format": DIRECTORY,
+    "overwrite": OUTPUT,
+}
+
+
+def need_of(option: Option) -> Need | None:
+    """Return what an option needs to have an effect, or None if it always has one."""
+    return NEEDS_OF_OPTIONS.get(option.name) or NEEDS_OF_GROUPS.get(option.group)
+
+
+def strategy_asked_for(values: Mapping[str, Any], given: Collection[Option]) -> str:
+    """Return the strategy that follows from the values given, if no strategy is among them.
+
+    Options of one strategy ask for it; several workers alone ask for parameter servers. Raises OptionError if options
+    of two strategies are given.
+    """
+    asked = {
+        group: option.name
+        for group in ("Parameter servers", "All-reduce")
+        for option in given
+        if option.group == group and (option.name == "num_ps" or values[option.name] != option.default)
+    }
+    if len(asked) == 2:
+        servers, ring = asked["Parameter servers"], asked["All-reduce"]
+        raise OptionError(
+            servers, f"applies only {SERVERS.words}, but {ring} only {RING.words}; choose one distribution_strategy"
+        )
+    if "All-reduce" in asked:
+        return "AllreduceStrategy"
+    return "ParameterServerStrategy" if asked or values.get("num_workers", 1) > 1 else "Local"
+
+
+def without_effect(spec: JobSpec, given: Collection[Option]) -> list[OptionError]:
+    """Return an error for each of these options whose value differs from the default and yet changes nothing."""
+    errors = []
+    for option in given:
+        need = need_of(option)
+        if need is not None and getattr(spec, option.name) != option.default and not need.is_met(spec):
+            errors.append(OptionError(option.name, f"has an effect only {need.words}"))
+    return errors
+
+
+def notes_on(spec: JobSpec) -> list[str]:
+    """Return what users should know of options that change nothing, but that existing commands combine."""
+    notes = []
+    if spec.trains_alone and spec.num_workers > 1:
+        notes.append(
+            f"num_workers={spec.num_workers} has no effect with distribution_strategy=Local, which trains in one worker"
+        )
+    if spec.kind == "train" and spec.evaluation_steps and not spec.validation_data:
+        notes.append("evaluation_steps has no effect without validation_data")
+    return notes
