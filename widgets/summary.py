@@ -142,6 +142,10 @@ def head(status: JobStatus) -> Head:
     detail = short(status.detail, 160)
     if status.HasField("failure") and detail and detail in short(status.failure.message, 10_000):
         detail = ""
+    step = _not_finite_from(status)
+    if step is not None and status.phase in (RUNNING, FINISHING, SUCCEEDED):
+        tone, glyph = _LEVELS["warning"]
+        detail = ". ".join(part for part in (f"The loss is not finite from step {step:,} on", detail) if part)
     known = not over and 0 <= status.remaining_seconds < math.inf
     return Head(
         name=short(status.name, 80) or "job",
@@ -155,6 +159,11 @@ def head(status: JobStatus) -> Head:
         stats=tuple(_stats(status)),
         url=status.dashboard_url if _is_web(status.dashboard_url) else "",
     )
+
+
+def _not_finite_from(status: JobStatus) -> int | None:
+    """Return the first step whose loss is not a finite number, or None."""
+    return min((point.step for point in status.losses if not math.isfinite(point.loss)), default=None)
 
 
 def _stats(status: JobStatus) -> list[Stat]:

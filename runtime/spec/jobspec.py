@@ -29,6 +29,7 @@ __all__ = [
     "options",
 ]
 
+ON_NAN = ("stop", "warn")
 STRATEGIES = ("Local", "ParameterServerStrategy", "AllreduceStrategy")
 COMPRESSIONS = ("none", "float16", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -180,6 +181,11 @@ class JobSpec(ClusterOptions):
     log_loss_steps: int = option(
         "Steps between reports of the loss; 0 for a few reports a second.",
         group="Result", parse=forms.whole(0), form="N", default=0, jobs=("train",),
+    )  # fmt: skip
+
+    on_nan: str = option(
+        "What to do when the loss is not a finite number any more: stop, and fail the job, or warn, and go on.",
+        group="Result", parse=forms.one_of(ON_NAN), form="WHAT", default="stop", choices=ON_NAN, jobs=("train",),
     )  # fmt: skip
 
     # ------------------------------------------------------------ checkpoints

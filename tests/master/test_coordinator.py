@@ -1,5 +1,6 @@
 """The coordinator with workers that are played by the test: joins, deaths, results and checkpoints in any order."""
 
+import math
 import random
 
 import pytest
@@ -273,3 +274,24 @@ def test_what_was_said_twice_counts_once():
     for _ in range(2):
         play.happened(events.Said(W0, message))
     assert [event.text for event in play.job.picture.events].count("once") == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_ends_the_job(value):
+    play = Play(records=4)
+    play.join(W0)
+    play.say(W0, progress=pb.Progress(step=3, losses=[pb.LossPoint(step=2, loss=1), pb.LossPoint(step=3, loss=value)]))
+    assert play.job.phase == pb.FAILED
+    assert play.job.failure.message.startswith(f"the loss is {value} at step 3: ")
+    assert play.job.failure.message.endswith("on_nan=warn goes on all the same")
+
+
+def test_a_loss_that_is_not_finite_is_told_once_if_that_is_wanted():
+    play = Play(records=4, on_nan="warn")
+    play.join(W0)
+    for step in (1, 2):
+        play.say(W0, progress=pb.Progress(step=step, losses=[pb.LossPoint(step=step, loss=math.nan)]))
+    play.run()
+    assert play.job.phase == pb.SUCCEEDED
+    told = [event.text for event in play.job.picture.events if event.level == "warning"]
+    assert len(told) == 1 and told[0].startswith("the loss is nan at step 1: ")

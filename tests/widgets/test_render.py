@@ -14,6 +14,7 @@ from job_samples import ALL, STARTED, failed, prediction, running, starting, suc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.widgets.page import OVER_EVENT, content_security_policy, page_event
 from elasticdl_nb.widgets.render import mimebundle, render_live, render_page, render_parts, render_static, render_text
+from elasticdl_nb.widgets.summary import head
 
 FORMS = {
     "live": render_live,
@@ -249,3 +250,11 @@ def test_sizes_are_bounded_whatever_there_is() -> None:
 def test_a_worker_without_throughput_has_a_dash() -> None:
     status = pb.JobStatus(name="j", phase=pb.RUNNING, instances=[worker(0, records_per_second=math.nan)])
     assert "–" in text_of(render_live(status))
+
+
+@pytest.mark.parametrize("phase", [pb.RUNNING, pb.SUCCEEDED])
+def test_a_loss_that_is_not_finite_shows_in_the_first_line(phase):
+    losses = [pb.LossPoint(step=1, loss=0.5), pb.LossPoint(step=2, loss=math.nan), pb.LossPoint(step=3, loss=0.4)]
+    drawn = head(pb.JobStatus(name="j", phase=phase, losses=losses, detail="training"))
+    assert (drawn.phase.tone, drawn.detail) == ("warn", "The loss is not finite from step 2 on. training")
+    assert head(pb.JobStatus(name="j", phase=phase, losses=losses[:1])).phase.tone != "warn"

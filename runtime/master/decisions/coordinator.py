@@ -7,6 +7,7 @@ collects. `server_coordinator` and `ring_coordinator` are two kinds of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
@@ -201,7 +202,21 @@ class Coordinator(Crew):
         worker.rate.add(now, worker.records)
         if progress.generation == self._generation():  # rather than from before the job went back
             self.step = max(self.step, progress.step)
+            self._check_losses(progress.losses, worker, now)
             self.picture.add_losses(progress.losses)
+
+    def _check_losses(self, losses: Iterable[pb.LossPoint], worker: Member, now: float) -> None:
+        bad = next((point for point in losses if not math.isfinite(point.loss)), None)
+        if bad is None:
+            return
+        message = (
+            f"the loss is {bad.loss} at step {bad.step}: a smaller learning rate, clipped gradients or cleaner data "
+            "are the usual cures"
+        )
+        if self.spec.on_nan == "stop":
+            self._fail(pb.Failure(message=f"{message}; on_nan=warn goes on all the same"), now)
+        elif all(math.isfinite(point.loss) for point in self.picture.losses):
+            self._note("warning", message, worker)
 
     def _task_done(self, worker: Member, done: pb.TaskDone, now: float) -> None:
         self._stragglers.done(done.id, worker.index, now)

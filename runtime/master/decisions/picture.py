@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -88,5 +87,4 @@ class Picture:
 
 
 def _mean(a: pb.LossPoint, b: pb.LossPoint) -> pb.LossPoint:
-    loss = (a.loss + b.loss) / 2
-    return pb.LossPoint(step=b.step, time=b.time, loss=loss if math.isfinite(loss) else b.loss)
+    return pb.LossPoint(step=b.step, time=b.time, loss=a.loss / 2 + b.loss / 2)  # not finite if one of them is not

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,7 +29,6 @@ class Trainer:
         self._spec, self._loaded, self._session, self._on_loss = spec, loaded, session, on_loss
         self._losses: list[tf.Tensor] = []
         self._reported_at = 0.0
-        self._warned = False
         self._records = 0
         self.step = 0
         self.stopped = ""
@@ -124,10 +122,3 @@ class Trainer:
         self._reported_at = time.monotonic()
         self._session.loss(self.step, value)
         self._on_loss(self.step, value)
-        if not math.isfinite(value) and not self._warned:
-            self._warned = True
-            self._session.note(
-                "warning",
-                f"the loss is {value} at step {self.step}: a smaller learning rate, clipped gradients or cleaner data "
-                "are the usual cures",
-            )
