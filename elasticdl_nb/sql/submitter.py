@@ -13,10 +13,10 @@ from elasticdl_nb.sql.engines import Engine
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import MOST_TERMS, values, vocabulary_of
 from elasticdl_nb.sql.models.zoofolder import class_files, copy_built_in, write_record
-from elasticdl_nb.sql.record.featurerecord import Source
 from elasticdl_nb.sql.record.recordjson import record_from_json, record_to_json
 from elasticdl_nb.sql.verbs.context import Context
 from elasticdl_nb.sql.verbs.training import Training
+from elasticdl_nb.tables.featurerecord import Source
 
 _TERMS_SHOWN = 20
 _SECRET = re.compile(r"://[^/@]*:[^@]*@")

@@ -10,10 +10,10 @@ from engine_tables import ENGINES, fill_people, url_of
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql import engines
-from elasticdl_nb.sql.features.kinds import kind_of
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import collect, values
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.tables.kinds import kind_of
 
 
 @pytest.fixture(params=ENGINES)

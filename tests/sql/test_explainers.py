@@ -18,7 +18,6 @@ from elasticdl_nb.sql.features.statistics import Statistics
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import Explain
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
 from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.sql.session import Session
 from elasticdl_nb.sql.verbs import explaining
@@ -29,6 +28,7 @@ from elasticdl_nb.sql.verbs.explainers.permutation import Permutation
 from elasticdl_nb.sql.zoo.attributions import AttributionModel
 from elasticdl_nb.sql.zoo.tableinput import TableInput
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
+from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
 
 FEATURES = pa.table({
     "x": np.linspace(-1, 1, 40), "word": ["a", "b"] * 20, "idle": [None, 3] * 20, "y": np.linspace(2, -2, 40) ** 2,

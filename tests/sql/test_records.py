@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from elasticdl_nb.sql.record.featurerecord import Category, Number, Source
-from elasticdl_nb.sql.record.jsonfields import RecordError
 from elasticdl_nb.sql.record.modelrecord import VERSION, Attributions, Chosen, Label, ModelRecord
 from elasticdl_nb.sql.record.recordjson import read_record, record_from_json, record_text, record_to_json
+from elasticdl_nb.tables.featurerecord import Category, Number, Source
+from elasticdl_nb.tables.jsonfields import RecordError
 
 WORDS = Source("vocabulary", "word", terms=("a", "b"))
 RANGES = Source("bucket", "age", buckets=3, boundaries=(1.5, 2.0))

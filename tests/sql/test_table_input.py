@@ -12,10 +12,10 @@ import tensorflow as tf
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.sql.features.finishing import finish
 from elasticdl_nb.sql.features.statistics import Statistics
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
 from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.sql.zoo.tableinput import TableInput
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
+from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
 
 NOTHING: dict[str, Statistics] = {}
 

@@ -15,7 +15,7 @@ from elasticdl_nb.sql.features.statistics import MOST_TERMS, Statistics, collect
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Train
 from elasticdl_nb.sql.models.finding import DEEP, FIELDS, LINEAR, Model
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, columns_of
+from elasticdl_nb.tables.featurerecord import Category, Feature, Number, columns_of
 
 _FEW_VALUES = 20
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.sql.features.drafts import Draft, derive, vocabulary
-from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
 from elasticdl_nb.sql.features.selection import find_column
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Columns, Function, Name, Position
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
 _DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t", "COLON": ":", "PIPE": "|"}
 _TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "double", "string", "str")

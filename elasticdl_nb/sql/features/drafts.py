@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
 from elasticdl_nb.sql.language.statements import Position
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from elasticdl_nb.sql.features.statistics import Statistics
-from elasticdl_nb.sql.record.featurerecord import Feature, Number, Source
+from elasticdl_nb.tables.featurerecord import Feature, Number, Source
 
 INDICATOR_SIZE = 32
 """Up to this many categories become a one-hot vector, and more an embedding, if the statement does not say."""

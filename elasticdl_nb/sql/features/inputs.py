@@ -12,8 +12,8 @@ from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name, Train
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.models.store import StoredModel
-from elasticdl_nb.sql.record.featurerecord import Feature
 from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.tables.featurerecord import Feature
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from elasticdl_nb.sql.features.kinds import NUMBERS
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import Statistics, values
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Train
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.tables.kinds import NUMBERS
 
 MOST_CLASSES = 1000
 

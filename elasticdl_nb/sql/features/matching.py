@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from elasticdl_nb.sql.features.kinds import family
 from elasticdl_nb.sql.features.label import MOST_CLASSES
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import values
@@ -10,6 +9,7 @@ from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
 from elasticdl_nb.sql.models.store import StoredModel
 from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.tables.kinds import family
 
 
 def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bool = False) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.sql.engines import Engine
-from elasticdl_nb.sql.features.kinds import kind_of
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Position
+from elasticdl_nb.tables.kinds import kind_of
 
 
 @dataclass(frozen=True)

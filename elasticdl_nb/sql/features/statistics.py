@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from elasticdl_nb.sql.features.kinds import MOMENTS, NUMBERS, SPANS
 from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
 MOST_TERMS = 50_000
 """A vocabulary has at most this many terms, the most frequent ones. All others count as unseen."""

@@ -18,9 +18,9 @@ from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import jobs_root
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
-from elasticdl_nb.sql.record.jsonfields import RecordError
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.record.recordjson import RECORD_FILE, read_record
+from elasticdl_nb.tables.jsonfields import RecordError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Source, columns_of
+from elasticdl_nb.tables.featurerecord import Category, Feature, Source, columns_of
 
 VERSION = 2
 """The current version of records. With version 1, the code that reads a record was copied into the model's zoo. Since

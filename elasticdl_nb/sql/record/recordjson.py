@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from elasticdl_nb.sql.record.featurejson import feature_from_json, feature_to_json
-from elasticdl_nb.sql.record.jsonfields import Fields, RecordError, as_list, as_number, as_text
 from elasticdl_nb.sql.record.modelrecord import VERSION, Attributions, Chosen, Label, ModelRecord, Task
+from elasticdl_nb.tables.featurejson import feature_from_json, feature_to_json
+from elasticdl_nb.tables.jsonfields import Fields, RecordError, as_list, as_number, as_text
 
 RECORD_FILE = "sql_model.json"
 

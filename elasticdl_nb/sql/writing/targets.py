@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 
 from elasticdl_nb.sql.engines import Engine, RowKey, Table
-from elasticdl_nb.sql.features.kinds import NUMBERS
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name, Position, Predict
 from elasticdl_nb.sql.models.outputs import value_kind
 from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.sql.writing import keyedquery
+from elasticdl_nb.tables.kinds import NUMBERS
 
 
 @dataclass(frozen=True)

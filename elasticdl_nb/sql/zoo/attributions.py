@@ -8,8 +8,8 @@ add up to the difference between the outputs at its two ends.
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.sql.record.featurerecord import Number
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
+from elasticdl_nb.tables.featurerecord import Number
 
 
 class AttributionModel(FeatureModel):

@@ -5,7 +5,7 @@ Stored models' weights are found by names that Keras derives from these classes'
 
 import keras
 
-from elasticdl_nb.sql.record.featurerecord import Number
+from elasticdl_nb.tables.featurerecord import Number
 
 
 class Places:

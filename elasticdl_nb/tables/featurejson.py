@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from elasticdl_nb.sql.record.featurerecord import Category, Feature, Ids, Number, Source
-from elasticdl_nb.sql.record.jsonfields import Fields, RecordError, as_number, as_text
+from elasticdl_nb.tables.featurerecord import Category, Feature, Ids, Number, Source
+from elasticdl_nb.tables.jsonfields import Fields, RecordError, as_number, as_text
 
 
 def feature_to_json(feature: Feature) -> dict[str, Any]:

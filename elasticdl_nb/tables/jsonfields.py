@@ -11,7 +11,7 @@ _Item = TypeVar("_Item")
 
 
 class RecordError(ElasticDLError):
-    """The record of a model trained in SQL cannot be used; the message says why."""
+    """The record that is kept with a model cannot be used; the message says why."""
 
 
 class Fields:
