@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from elasticdl_nb import chaos as chaos
     from elasticdl_nb import data as data
     from elasticdl_nb import sql
-    from elasticdl_nb.api import evaluate, predict, train
+    from elasticdl_nb.api import evaluate, load, predict, train
     from elasticdl_nb.job import Job, attach, jobs
     from elasticdl_nb.runtime.errors import (
         DataError,
@@ -63,13 +63,14 @@ __all__ = [
     "batched",
     "evaluate",
     "jobs",
+    "load",
     "predict",
     "sql",
     "train",
 ]
 
 _HOMES = {
-    "api": ("evaluate", "predict", "train"),
+    "api": ("evaluate", "load", "predict", "train"),
     "job": ("Job", "attach", "jobs"),
     "runtime.errors": (
         "DataError", "ElasticDLError", "ImageError", "JobCancelled", "JobError", "JobFailed", "JobNotFound",

@@ -5,27 +5,61 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.job import Job
 from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
 from elasticdl_nb.job.starting import start_job
 from elasticdl_nb.runtime.spec import JobKind, Option, options
 
+if TYPE_CHECKING:
+    import keras
 
-def train(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
+
+def train(
+    model_def: Any = None, *, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None,
+    **given: Any,
+) -> Job:  # fmt: skip
     """Train a model."""
-    return start_job("train", given, TerminalDisplay(progress), wait=wait, detach=detach)
+    return _start("train", "model_def", model_def, given, wait, detach, progress)
 
 
-def evaluate(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
+def evaluate(
+    trained_model: Any = None, *, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None,
+    **given: Any,
+) -> Job:  # fmt: skip
     """Evaluate a trained model."""
-    return start_job("evaluate", given, TerminalDisplay(progress), wait=wait, detach=detach)
+    return _start("evaluate", "trained_model", trained_model, given, wait, detach, progress)
 
 
-def predict(*, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None, **given: Any) -> Job:
+def predict(
+    trained_model: Any = None, *, wait: bool | None = None, detach: bool = False, progress: ProgressChoice = None,
+    **given: Any,
+) -> Job:  # fmt: skip
     """Predict with a trained model."""
-    return start_job("predict", given, TerminalDisplay(progress), wait=wait, detach=detach)
+    return _start("predict", "trained_model", trained_model, given, wait, detach, progress)
+
+
+def load(trained_model: Any) -> keras.Model:
+    """Return a trained model as a Keras model in this process, for a few predictions without a job.
+
+    trained_model: the output directory of a training job, or the `Job` itself, which is waited for.
+
+    The model takes features, as its `call` does, rather than records. Runs the model's own code, which is in that
+    directory, and imports TensorFlow. Raises OptionError for a directory that is no trained model, ModelError if the
+    code fails, and JobFailed or JobCancelled if the job has no model.
+    """
+    from elasticdl_nb.runtime.model.saving.opening import open_model
+
+    return trained_model.model if isinstance(trained_model, Job) else open_model(trained_model)
+
+
+def _start(
+    kind: JobKind, option: str, first: Any, given: dict[str, Any], wait: bool | None, detach: bool,
+    progress: ProgressChoice,
+) -> Job:  # fmt: skip
+    given = given if first is None else {option: first, **given}
+    return start_job(kind, given, TerminalDisplay(progress), wait=wait, detach=detach)
 
 
 # ------------------------------------------------------------------ help() and editors
@@ -56,14 +90,15 @@ Raises:
 def signature(kind: JobKind) -> inspect.Signature:
     """Return the keyword arguments of one of the functions: first the job's options, then those of the call itself."""
     own = inspect.signature({"train": train, "evaluate": evaluate, "predict": predict}[kind]).parameters
+    first = next(iter(own))
     parameters = [
         inspect.Parameter(
             option.name,
-            inspect.Parameter.KEYWORD_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD if option.name == first else inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if option.required else option.default,
             annotation=annotation(option),
         )
-        for option in options(kind)
+        for option in sorted(options(kind), key=lambda option: option.name != first)
     ]
     parameters += [parameter for name, parameter in own.items() if name in _COMMON]
     return inspect.Signature(parameters, return_annotation="Job")

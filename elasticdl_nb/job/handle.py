@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +19,17 @@ from elasticdl_nb.runtime.control.status import (
     latest_metrics,
     phase_name,
 )
-from elasticdl_nb.runtime.errors import ClusterError, JobCancelled, JobFailed, JobNotFound
+from elasticdl_nb.runtime.errors import ClusterError, JobCancelled, JobError, JobFailed, JobNotFound
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import publish
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+    import pyarrow as pa
+
     from elasticdl_nb.job.terminal import Progress
 
 # After a job has ended, its master gets this many seconds to exit before it is asked to, and then forced to.
@@ -83,8 +88,16 @@ class Job:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Values of the latest evaluation, by name; empty before the first."""
-        return latest_metrics(self.status())
+        """Values of the latest evaluation, by name. Waits for the first one, or for the end of a job without any.
+
+        Raises JobFailed or JobCancelled if the job ends without one.
+        """
+        status = self.status()
+        if not status.evaluations and not is_over(status):
+            status = next(status for status in self.watch() if status.evaluations or is_over(status))
+        if not status.evaluations:
+            raise_for(self, status)
+        return latest_metrics(status)
 
     @property
     def evaluations(self) -> list[pb.Evaluation]:
@@ -100,6 +113,54 @@ class Job:
     def output(self) -> str:
         """Where the result goes: the trained model's directory, or the predictions."""
         return self.spec.output
+
+    # ------------------------------------------------------------ results
+
+    @property
+    def model(self) -> keras.Model:
+        """The trained model of a training job, as `elasticdl_nb.load` returns it; waits for the end of the job.
+
+        Raises JobFailed or JobCancelled if that is how the job ended, and JobError for other jobs.
+        """
+        from elasticdl_nb.runtime.model.saving.opening import open_model
+
+        return open_model(self.trained_model())
+
+    def trained_model(self) -> str:
+        """Return the directory of a training job's model, once the job has ended; raises what `model` raises."""
+        self._ended("train", "a model")
+        return self.output
+
+    def arrow(self) -> pa.Table:
+        """Return the predictions of a prediction job as a table, after the columns of the data that it was given.
+
+        A model with one output gives the column `prediction`. Waits for the end of the job. Raises JobFailed or
+        JobCancelled if that is how the job ended, JobError for other jobs and for those without an output, and
+        DataError if the data or the output has changed since.
+        """
+        from elasticdl_nb.job.predictions import read_predictions, with_inputs
+
+        self._ended("predict", "predictions")
+        if not self.output:
+            raise JobError(f"job {self.name} wrote no predictions: they went to its prediction_outputs_processor")
+        return with_inputs(self.spec, read_predictions(self.spec))
+
+    def df(self) -> pd.DataFrame:
+        """Return `arrow()` as a pandas frame; raises ImportError where pandas is not installed."""
+        table = self.arrow()
+        if importlib.util.find_spec("pandas") is None:
+            raise ImportError("df() needs pandas: pip install pandas. arrow() gives the same as an Arrow table")
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+    def _ended(self, kind: str, what: str) -> None:
+        if self.spec.kind != kind:
+            raise JobError(f"job {self.name} is a {self.spec.kind} job; only a {kind} job has {what}")
+        status = self.status()
+        if is_over(status):
+            raise_for(self, status)
+        else:
+            self.wait()
 
     @property
     def dashboard_url(self) -> str:

@@ -17,6 +17,7 @@ from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
+from elasticdl_nb.job.handle import Job
 from elasticdl_nb.job.naming import make_name, subject_of
 from elasticdl_nb.runtime.errors import CaptureError, OptionError
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
@@ -24,6 +25,9 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 if TYPE_CHECKING:
     from elasticdl_nb.capture.checking import Check
+
+# Where results go that the call names no place for, in the job's folder.
+_OUTPUTS: dict[JobKind, str] = {"train": "trained_model", "predict": "predictions.parquet"}
 
 Tell = Callable[[str], object]
 """Gets what is being done now, to show it to those who wait."""
@@ -37,12 +41,10 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     """
     tell("checking the options")
     _check_names(kind, given)
-    named = name_objects(kind, given)
+    named = name_objects(kind, _with_outputs_of_jobs(kind, given))
     options, frames = _set_frames_aside(kind, named.options)
     stated = JobSpec.create(kind, **options)
     _check_options_of_capture(stated, named)
-    for note in stated.notes():
-        warnings.warn(note, stacklevel=2)
     stated = stated.replace(job_name=stated.job_name or make_name(kind, subject_of(stated)))
     if stated.on_kubernetes:
         with _prepared_for_cluster(stated, named, frames, tell) as folder:
@@ -58,10 +60,10 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         tell("checking the data")
         spec = _write_frames(spec, frames, folder)
         spec = check_inputs_and_output(spec, reads_files=not reader)
-        if kind == "train" and not spec.output:
-            spec = spec.replace(output=os.fspath(folder.path / "trained_model"))
+        if not spec.output and not spec.prediction_outputs_processor and kind in _OUTPUTS:
+            spec = spec.replace(output=os.fspath(folder.path / _OUTPUTS[kind]))
         _finish(check, spec, tell)
-        folder.write_spec(_for_keeping(spec))
+        _keep(spec, folder)
         yield folder
 
 
@@ -82,8 +84,14 @@ def _prepared_for_cluster(
             check = _fetch_code(spec, named, folder)
             check_code(spec, folder.zoo, installed_here=False)
             _finish(check, spec, tell)
-        folder.write_spec(_for_keeping(spec))
+        _keep(spec, folder)
         yield folder
+
+
+def _keep(spec: JobSpec, folder: JobFolder) -> None:
+    for note in spec.notes():
+        warnings.warn(note, stacklevel=2)
+    folder.write_spec(_for_keeping(spec))
 
 
 def _for_keeping(spec: JobSpec) -> JobSpec:
@@ -104,6 +112,18 @@ def _check_names(kind: JobKind, given: Mapping[str, Any]) -> None:
         except OptionError as error:
             errors.append(error)
     OptionError.raise_together(errors)
+
+
+def _with_outputs_of_jobs(kind: JobKind, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace a training job, given as the trained model, with its output; wait for a job that has not ended."""
+    options = dict(given)
+    for name, value in given.items():
+        if not isinstance(value, Job):
+            continue
+        if find_option(kind, name).name != "trained_model" or value.spec.kind != "train":
+            raise OptionError(name, f"expected {find_option(kind, name).form}, not a job of {value.spec.kind}")
+        options[name] = value.trained_model()
+    return options
 
 
 def _check_options_of_capture(spec: JobSpec, named: NamedObjects) -> None:

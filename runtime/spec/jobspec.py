@@ -158,7 +158,7 @@ class JobSpec(ClusterOptions):
     # ------------------------------------------------------------ results
     output: str = option(
         "Where to write the result: training writes a directory with the trained model; prediction writes a .recordio, "
-        ".parquet or .csv file, or a directory (one part per task).",
+        ".parquet or .csv file, or a directory (one part per task). By default, it is in the job's folder.",
         group="Result", parse=forms.path, form="PATH", jobs=("train", "predict"),
     )  # fmt: skip
     output_format: str = option(
@@ -312,7 +312,8 @@ class JobSpec(ClusterOptions):
         return spec
 
     def _check_together(self) -> None:
-        if self.kind == "predict" and not self.output and not self.prediction_outputs_processor:
+        processed = self.output or self.prediction_outputs_processor
+        if self.kind == "predict" and self.on_kubernetes and not processed:
             raise OptionError("output", "required; give the file or directory to write the predictions to")
         if self.input_fn and self.dataset_fn:
             raise OptionError("input_fn", "given together with dataset_fn; use only one of them to read the data")

@@ -184,11 +184,12 @@ def test_all_mistakes_are_told_together():
     ]  # fmt: skip
 
 
-def test_a_prediction_needs_a_place_or_a_processor():
+def test_a_prediction_on_a_cluster_needs_a_place_or_a_processor():
     given = {"data": "x", "trained_model": "m"}
+    assert JobSpec.create("predict", **given).output == "", "it is in the job's folder"
     with pytest.raises(OptionError, match="output: required"):
-        JobSpec.create("predict", **given)
-    JobSpec.create("predict", prediction_outputs_processor="P", **given)
+        JobSpec.create("predict", platform="kubernetes", **given)
+    JobSpec.create("predict", platform="kubernetes", prediction_outputs_processor="P", **given)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -138,13 +138,26 @@ def test_an_interrupt_leaves_other_jobs_alone_and_says_how_to_end_them(folder, m
 
 def test_metrics_losses_and_evaluations(folder, master):
     job = Job(folder)
-    assert (job.metrics, job.losses, job.evaluations) == ({}, [], [])
-    master.set(losses=[pb.LossPoint(step=1, loss=0.5)], evaluations=[pb.Evaluation(step=1, metrics={"auc": 0.75})])
-    assert job.metrics == {"auc": 0.75}
+    assert (job.losses, job.evaluations) == ([], [])
+    evaluated = {
+        "losses": [pb.LossPoint(step=1, loss=0.5)],
+        "evaluations": [pb.Evaluation(metrics={"auc": 0.75}, step=1)],
+    }
+    waiting = in_background(lambda: master.watched.wait() and master.set(**evaluated))
+    assert job.metrics == {"auc": 0.75}, "the metrics wait for the first evaluation"
+    waiting.join()
     assert job.losses == [(1, 0.5)]
     assert job.evaluations[0].step == 1
     assert "auc 0.75" in repr(job)
     assert "auc 0.75" in job.report()
+
+
+def test_metrics_of_a_job_that_ends_without(folder, master):
+    master.end(pb.SUCCEEDED)
+    assert Job(folder).metrics == {}
+    master.end(pb.FAILED, failure=pb.Failure(message="no luck"))
+    with pytest.raises(JobFailed, match="no luck"):
+        _ = Job(folder).metrics
 
 
 def test_logs_of_one_process_and_of_all(folder):

@@ -107,6 +107,7 @@ def test_the_guides_launch_configuration_runs_and_its_name_is_taken_meanwhile(co
         "--num_epochs", "2",
         "--minibatch_size", "64",
         "--num_minibatches_per_task", "20",
+        "--distribution_strategy", "Local",
         "--num_workers", "2",
         "--checkpoint_steps", "10",
         "--evaluation_steps", "20",

@@ -61,6 +61,7 @@ def write_trained_model(
     `trained_model.pb` comes last, so that a directory that has it is complete. It names the other files, whose names
     end in `tag`. A SavedModel that cannot be exported is a note, not an error.
     """
+    from elasticdl_nb.runtime.model.saving.forms import form_to_json
     from elasticdl_nb.runtime.model.saving.weights import save_weights
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,7 @@ def write_trained_model(
         minibatch_size=spec.minibatch_size,
         saved_model=exported,
         custom_data_reader=spec.custom_data_reader,
+        features=form_to_json(loaded.signature),
     )
     (directory / MESSAGE).write_bytes(message.SerializeToString(deterministic=True))
     return notes

@@ -1,0 +1,53 @@
+"""A trained model as a Keras model in this process, for a few predictions without a job."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.loading.loader import load
+from elasticdl_nb.runtime.model.saving.forms import form_from_json
+from elasticdl_nb.runtime.model.saving.trained import read_trained_model
+from elasticdl_nb.runtime.model.saving.weights import load_weights
+
+
+def open_model(path: str | os.PathLike[str]) -> keras.Model:
+    """Return the model in a training job's output directory, with its trained weights.
+
+    It takes features, as the model's `call` does. Runs the model's own code, which is in that directory. Raises
+    OptionError for a directory that is no trained model, and ModelError if the code fails.
+    """
+    message, definition = read_trained_model(path)
+    with _importing(Path(definition.zoo)):
+        loaded = load(definition)
+        if message.features:
+            loaded.build(form_from_json(message.features))
+        elif not loaded.model.built:
+            raise ModelError(f"{os.fspath(path)} does not say what features its model takes: use it in jobs")
+        load_weights(loaded.model, definition.weights, message.variables)
+    return loaded.model
+
+
+@contextlib.contextmanager
+def _importing(zoo: Path) -> Iterator[None]:
+    """Let the zoo's modules be imported, and leave this process's modules and import path as they were."""
+    names = {entry.stem for entry in zoo.iterdir() if entry.suffix == ".py" or entry.is_dir()}
+    path = list(sys.path)
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in names}
+    for name in hidden:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] in names]:
+            del sys.modules[name]
+        sys.modules.update(hidden)
+        sys.path[:] = path
