@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import numbers
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +17,9 @@ from elasticdl_nb.magics.options import MagicError
 from elasticdl_nb.magics.optiontables import Shown, help_table
 from elasticdl_nb.magics.sqlline import OPTIONS, SqlLine, filled, read_line
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
+from elasticdl_nb.sql.engines.parameters import plain_value
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.lexical import Dialect, Placeholder, dialect_of, placeholders
 from elasticdl_nb.sql.language.parser import parse
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _SUMMARY = "Run SQL that trains, evaluates, explains and predicts. Options come before the SQL, on the first line."
 _NOTE = "name << SELECT … stores the result in a variable: name.df(), name.arrow(), name.pl(). See docs/sql.md."
-_SIMPLE = (str, numbers.Number, decimal.Decimal, datetime.date, datetime.time, type(None))
 
 
 @magics_class
@@ -117,7 +115,7 @@ class SQLFlowMagics(Magics):
             display_for(self.shell).show(job, wait=wait)
 
         with notes(say):
-            for result in self.session.results(text, params=params, wait=wait, on_job=show):
+            for result in self.session.results(text, params=params, wait=wait, on_job=show, on_message=say):
                 left -= 1
                 self._take(result, request.target if not left else "")
 
@@ -147,16 +145,33 @@ def _text(line: str, request: SqlLine, cell: str | None) -> str:
 
 
 def _notebooks(text: str, session: Session, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The notebook's simple values to which the statements refer as `:name`."""
-    names = {place.name for place in placeholders(text, dialect_of(session.dialect))}
+    """The notebook's values to which the statements, or the queries in their WITH, refer as `:name`."""
+    dialect = dialect_of(session.dialect)
+    names = {place.name for part in (text, *_strings(text, dialect)) for place in _placeholders(part, dialect)}
     found = {name: namespace[name] for name in names if name in namespace}
-    return {name: value for name, value in found.items() if _is_simple(value)}
+    return {name: value for name, value in found.items() if _can_be_bound(value)}
 
 
-def _is_simple(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_simple, value))
-    return isinstance(value, _SIMPLE)
+def _placeholders(text: str, dialect: Dialect) -> list[Placeholder]:
+    try:
+        return placeholders(text, dialect)
+    except SqlError:  # a string that is no query, or what `parse` is going to refuse
+        return []
+
+
+def _strings(text: str, dialect: Dialect) -> list[str]:
+    try:
+        return [token.text[1:-1] for token in dialect.tokens(text) if token.kind == "string"]
+    except SqlError:
+        return []
+
+
+def _can_be_bound(value: Any) -> bool:
+    try:
+        plain_value(value, "")
+    except SqlError:
+        return False
+    return True
 
 
 def _list(names: Iterable[str]) -> str:

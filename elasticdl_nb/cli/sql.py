@@ -30,7 +30,8 @@ def run_sql(arguments: Sequence[str]) -> int:
             _show_plans(session, text, params, parsed)
             return 0
         try:
-            for result in session.results(text, params=params, on_job=display.follow):
+            told = None if parsed.json else say
+            for result in session.results(text, params=params, on_job=display.follow, on_message=told):
                 _show(result, parsed)
         except JobCancelled as error:
             tell(str(error))

@@ -72,8 +72,12 @@ class TerminalDisplay(Display):
         self._announce(job)
 
     def _announce(self, job: Job) -> None:
+        self.tell(f"Job {job.name}.{job.dashboard_note()}")
+
+    def tell(self, text: str) -> None:
+        """Show a message, if jobs are shown."""
         if self._visible or (self._progress is None and sys.stderr.isatty()):
-            print(f"Job {job.name}.{job.dashboard_note()}", file=sys.stderr, flush=True)  # noqa: T201
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
@@ -48,10 +49,21 @@ def run(
     wait, display = waits(wait), TerminalDisplay(progress)
     names = vars(sys.modules["__main__"]) if namespace is None else namespace
     with _session(connect, store, names) as session:
-        results = session.run(text, params=params, wait=wait, on_job=lambda job: display.show(job, wait=wait))
-    if not results:
+        last: Result | None = None
+        told: list[str] = []
+
+        def tell(message: str) -> None:
+            told.append(message)
+            display.tell(message)
+
+        for result in session.results(
+            text, params=params, wait=wait, on_job=lambda job: display.show(job, wait=wait), on_message=tell
+        ):
+            last = replace(result, messages=(*told, *result.messages))
+            told.clear()
+    if last is None:
         raise OptionError("text", "contains no statement")
-    return results[-1]
+    return last
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ def run(statement: WithJob, context: Context) -> Result:
     match statement:
         case Train():
             trained = training.prepare(statement, context)
+            messages = context.tell(trained.messages)
             job = training.run(trained, context)
             stored = (f"model {statement.into} is in {context.store.path}",) if context.wait else ()
-            return Result(statement, messages=(*trained.messages, *stored), job=job)
+            return Result(statement, messages=(*messages, *stored), job=job)
         case Predict():
             prediction = predicting.prepare(statement, context)
             started, rows = predicting.run(prediction, context)

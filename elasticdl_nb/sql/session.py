@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from elasticdl_nb.sql import engines, execution
+from elasticdl_nb.sql.engines.parameters import plain_parameters
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import (
@@ -59,15 +60,17 @@ class Session:
         params: Mapping[str, Any] | None = None,
         wait: bool = True,
         on_job: Callable[[Job], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> list[Result]:
         """Run statements in order and return a result for each.
 
-        `params` are values for `:name` in queries. `on_job` gets each job as soon as it runs. With `wait=False`, the
-        call does not wait for a TRAIN that comes last. Raises SqlError if a statement is wrong, before it has changed
+        `params` are values for `:name` in queries. `on_job` gets each job as soon as it runs. `on_message` gets what is
+        to be known before a job starts, such as the label; without it, the result has these messages. With
+        `wait=False`, the call does not wait for a TRAIN that comes last. Raises SqlError if a statement is wrong, before it has changed
         anything, and JobFailed or JobCancelled if a job failed or was cancelled. By then, the statements before it
         have taken effect.
         """
-        return list(self.results(text, params=params, wait=wait, on_job=on_job))
+        return list(self.results(text, params=params, wait=wait, on_job=on_job, on_message=on_message))
 
     def results(
         self,
@@ -76,21 +79,23 @@ class Session:
         params: Mapping[str, Any] | None = None,
         wait: bool = True,
         on_job: Callable[[Job], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> Iterator[Result]:
         """Like `run`, but yield the results: each statement runs when its result is asked for."""
-        statements = parse(text, self.dialect, params or {})
+        given = plain_parameters(params)
+        statements = parse(text, self.dialect, given)
         for statement in statements:
             waits = wait or statement is not statements[-1]
-            context = Context(self.engine, self.store, self.namespace, params or {}, on_job, waits)
+            context = Context(self.engine, self.store, self.namespace, given, on_job, waits, on_message)
             with _shown_in(text, statement):
                 result = self._run(statement, context)
             yield result
 
     def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:
         """Return a plan for each statement, after all the checks that `run` makes before it starts work."""
-        context = Context(self.engine, self.store, self.namespace, params or {})
+        context = Context(self.engine, self.store, self.namespace, plain_parameters(params))
         plans = []
-        for statement in parse(text, self.dialect, params or {}):
+        for statement in parse(text, self.dialect, context.params):
             with _shown_in(text, statement):
                 plans.append(self._plan(statement, context))
         return plans

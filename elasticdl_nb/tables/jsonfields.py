@@ -100,6 +100,13 @@ def as_list(value: Any, where: str, read: Callable[[Any, str], _Item]) -> tuple[
     return tuple(read(item, f"{where}[{place}]") for place, item in enumerate(value))
 
 
+def as_json(value: Any) -> Any:
+    """Return the value if JSON has it; otherwise, as a moment, its text."""
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

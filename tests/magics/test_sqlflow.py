@@ -30,6 +30,16 @@ def test_a_line_or_a_cell_gives_its_rows(shell: Shell, capsys):
     assert "total" in capsys.readouterr().out
 
 
+def test_variables_are_bound_in_queries_inside_with(shell: Shell, capsys):
+    shell.run("import numpy", "some, most = numpy.array([1, 2]), numpy.int64(2)")
+    shell.run("%sqlflow CREATE TABLE t AS SELECT i AS x, i * 2.5 AS y FROM range(9) r(i)")
+    shell.run("%sqlflow found << SELECT x FROM t WHERE x IN :some")
+    assert shell.run("found.df()['x'].tolist()") == [1, 2]
+    shell.run("%%sqlflow --show_program\nSELECT x, y FROM t TRAIN DNNRegressor\n"
+              "WITH validation.select='SELECT x, y FROM t WHERE x > :most' INTO m")  # fmt: skip
+    assert "WHERE x > 2" in str(capsys.readouterr())
+
+
 def test_a_result_is_kept_by_name(shell: Shell, capsys):
     shell.run("%sqlflow found << SELECT 1 AS a, 'x' AS b")
     assert isinstance(shell.names["found"], Result)

@@ -11,6 +11,7 @@ import pytest
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE, ZOO
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.sql import engines
+from elasticdl_nb.sql.engines.parameters import plain_parameters
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import Train
 from elasticdl_nb.sql.models.zoofolder import write_zoo
@@ -59,11 +60,14 @@ def fill_people(engine: engines.Engine, rows: int = 60, name: str = "people") ->
     engine.main.run(f"INSERT INTO {quoted} VALUES {', '.join(values)}")
 
 
-def store_untrained(session: Session, statement: str, namespace: Mapping[str, Any] | None = None) -> None:
+def store_untrained(
+    session: Session, statement: str, namespace: Mapping[str, Any] | None = None, params: Mapping[str, Any] | None = None
+) -> None:
     """Put a model into the store that only lacks its training: enough for all checks of those who use it."""
-    parsed = parse(statement, session.dialect)[0]
+    given = plain_parameters(params)
+    parsed = parse(statement, session.dialect, given)[0]
     assert isinstance(parsed, Train)
-    prepared = training.prepare(parsed, Context(session.engine, session.store, namespace or {}))
+    prepared = training.prepare(parsed, Context(session.engine, session.store, namespace or {}, given))
     folder = Path(prepared.output)
     (folder / ZOO).mkdir(parents=True)
     write_zoo(prepared.model, prepared.record, folder / ZOO)

@@ -174,3 +174,46 @@ def test_bodies_of_triggers_and_procedures_are_kept_whole() -> None:
     for dialect, text in (("sqlite", trigger), ("mysql", procedure)):
         assert [one.text for one in parse(f"{text}; SELECT 2", dialect)] == [text, "SELECT 2"]
     assert len(parse("CREATE TABLE trigger (begin INT); SELECT 1; BEGIN; SELECT 2; END")) == 5
+
+
+@pytest.mark.parametrize(
+    ("dialect", "query"),
+    [
+        ("bigquery", "SELECT r'it\\'s TO TRAIN m INTO n', R\"it's TO TRAIN m INTO n\" FROM t"),
+        ("bigquery", "SELECT R'''it's \\n TO TRAIN m INTO n''' AS x FROM t"),
+        ("bigquery", 'SELECT """it\'s "quoted" TO TRAIN m INTO n""" AS x FROM t'),
+        ("bigquery", "SELECT rb\"\"\"x\"y TRAIN m INTO n\"\"\", b'x' FROM t"),
+        ("bigquery", "SELECT 1 --it's TO TRAIN m INTO n\nFROM t # it's\n"),
+        ("oracle", "SELECT q'[it's TO TRAIN m INTO n]' FROM dual"),
+        ("oracle", "SELECT nq'{it's}', Q'!a'b TRAIN x INTO y!', q'<x'y>', q'(a'b)', 'q' FROM dual"),
+        ("oracle", "SELECT /* a /* b */ 1 FROM dual"),
+        ("databricks", "SELECT r'\\' AS x, 'a TO TRAIN m INTO n' FROM t"),
+        ("snowflake", "SELECT 'it\\'s TO TRAIN m INTO n', $$it's TO TRAIN m INTO n$$, \"a b\" FROM t"),
+        ("snowflake", "SELECT 1 // it's TO TRAIN m INTO n\nFROM t"),
+        ("clickhouse", "SELECT 'it\\'s TO TRAIN m INTO n', \"a b\", $h$it's$h$ FROM t # it's\n"),
+        ("trino", "SELECT U&'it''s \\0041 TO TRAIN m INTO n' FROM t"),
+        ("redshift", "SELECT $$it's TO TRAIN m INTO n$$ FROM t"),
+        ("doris", "SELECT 'it\\'s TO TRAIN m INTO n' FROM t"),
+        ("tsql", "SELECT N'it''s TO TRAIN m INTO n' FROM [a b]"),
+    ],
+)
+def test_strings_and_comments_of_other_dialects_are_no_clauses(dialect: str, query: str) -> None:
+    assert [type(one) for one in parse(query, dialect)] == [Query]
+    (statement,) = parse(f"{query}\nTO TRAIN m INTO y", dialect)
+    assert isinstance(statement, Train)
+    assert statement.into.text == "y"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT train INTO OUTFILE '/tmp/x' FROM t",
+        "SELECT a, train INTO OUTFILE '/tmp/x' FIELDS TERMINATED BY ',' FROM t",
+        "SELECT a FROM t train INTO OUTFILE '/tmp/x'",
+        "SELECT a FROM t predict INTO DUMPFILE '/tmp/x'",
+        "SELECT train INTO @v FROM t",
+        "SELECT a, train INTO @v, @w FROM t",
+    ],
+)
+def test_rows_that_go_to_a_file_or_variable_are_plain_sql(query: str) -> None:
+    assert [type(one) for one in parse(query, "mysql")] == [Query]

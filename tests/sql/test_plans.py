@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import datetime
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 from engine_tables import fill_people, store_untrained
 
@@ -73,6 +75,19 @@ def test_parameters_are_bound(session: Session) -> None:
     assert "role (2 values)" in made.features[1]
 
 
+def test_the_values_of_parameters_are_kept_with_the_model(session: Session) -> None:
+    text = (
+        "SELECT age, role, pay FROM people WHERE age > :least TRAIN DNNRegressor WITH hidden_units=:units, "
+        "validation.select='SELECT * FROM people WHERE born < :day' INTO m"
+    )
+    store_untrained(session, text, params={"least": np.int64(20), "unused": 1, "units": np.array([4]),
+                                           "day": datetime.date(2020, 1, 2)})  # fmt: skip
+    shown, facts = session.run("SHOW MODELS; SHOW TRAIN m")
+    assert shown.arrow()["parameters"].to_pylist() == [':least = 20, :units = [4], :day = "2020-01-02"']
+    known = dict(zip(*facts.arrow().to_pydict().values(), strict=True))
+    assert (known["parameter :least"], known["params.hidden_units"]) == ("20", "[4]")
+
+
 def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
     clause = "DNNRegressor WITH validation.select='SELECT * FROM people WHERE age > :least' INTO m"
     assert "validation_data" in (made := plan(session, clause, least=30)).program
@@ -93,6 +108,8 @@ def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
         ("SEQ_CATEGORY_ID(role, 8)", "role (several of ids below 8): indicator"),
         ("SPARSE(role, 8, COMMA)", "role (several of ids below 8): indicator"),
         ("CROSS([role, BUCKET(age, [30])], 50)", "role (3 values) × age (2 ranges) in 50 buckets: embedding of 6"),
+        ("CROSS([role, BUCKET(age, [30])])", "role (3 values) × age (2 ranges) in 15 buckets: indicator"),
+        ("cross(role, BUCKET(age, [30]), 7)", "role (3 values) × age (2 ranges) in 7 buckets: indicator"),
         ("EMBEDDING(role, 5)", "role (3 values): embedding of 5"),
         ("INDICATOR(CATEGORY_ID(age, 100))", "age (ids below 100): indicator"),
         ("EMBEDDING(WEIGHTED_CATEGORY(CATEGORY_HASH(role, 9)), 2, sum)",
@@ -103,6 +120,16 @@ def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
 def test_functions_of_columns(session: Session, function: str, feature: str) -> None:
     select = "SELECT age, role, born, pay FROM people"
     assert plan(session, f"DNNRegressor COLUMN {function} INTO m", select).features[0] == feature
+
+
+def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
+    made = plan(session, "DNNRegressor COLUMN *, cross(age, role) LABEL pay INTO m", "SELECT * FROM people")
+    assert made.features[:-1] == plan(session, "DNNRegressor LABEL pay INTO m", "SELECT * FROM people").features
+    assert made.features[-1] == "age (36 values) × role (3 values) in 190 buckets: embedding of 8"
+    assert "same has the same value in all rows, so it is left out" in made.messages
+    one = plan(session, "regressor.wide_and_deep.MagicalWAD COLUMN * FOR linear_feature_columns COLUMN age FOR "
+               "dnn_feature_columns INTO m")  # fmt: skip
+    assert [line for line in one.features if "dnn" in line] == ["age: number (for dnn_feature_columns)"]
 
 
 @pytest.mark.parametrize(

@@ -81,13 +81,17 @@ def test_iris_as_in_python(session: Session, tmp_path: Path) -> None:
     table = iris()
     session.engine.main._cursor.register("frame", table)  # type: ignore[attr-defined]
     session.run("CREATE TABLE iris AS SELECT * FROM frame")
+    events: list[str] = []
     trained, evaluated, _, explained = session.run(
         "SELECT * FROM iris TRAIN DNNClassifier WITH hidden_units=[10], learning_rate=0.05, train.epoch=20, "
-        "train.batch_size=16, validation.select='SELECT * FROM iris' LABEL variety INTO iris_model;"
+        "train.batch_size=16, validation.select='SELECT * FROM iris' INTO iris_model;"
         "SELECT * FROM iris EVALUATE iris_model INTO scores;"
         "SELECT a, b, c, d FROM iris PREDICT iris.guess USING iris_model;"
-        "SELECT * FROM iris EXPLAIN iris_model USING integrated_gradients"
-    )
+        "SELECT * FROM iris EXPLAIN iris_model USING integrated_gradients",
+        on_message=events.append, on_job=lambda job: events.append(job.status().kind),
+    )  # fmt: skip
+    assert events[0].startswith("label: variety, the last column of the query") and events[1] == "train"
+    assert not any("label" in message for message in trained.messages)
     assert trained.job is not None
     accuracy = trained.job.metrics["accuracy"]
     assert evaluated.arrow()["accuracy"].to_pylist() == [pytest.approx(accuracy)]

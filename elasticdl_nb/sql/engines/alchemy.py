@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from elasticdl_nb.sql.engines import arrowtypes
 from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, RowKey, Table
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.lexical import dialect_of
 
 _INSERTED_AT_ONCE = 1000
 _LOOKED_AT = 1000
@@ -174,6 +175,12 @@ class AlchemyEngine(Engine):
             del self.__dict__["main"]
         if self._owned:
             self._engine.dispose()
+
+    def string(self, value: str) -> str:
+        """Return a text as SQL, as the dialect writes it."""
+        if dialect_of(self.dialect).backslashes:
+            return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return super().string(value)
 
     def _inspect(self) -> Any:
         with _errors(self.label):

@@ -25,8 +25,8 @@ class MySqlEngine(AlchemyEngine):
         return bool(getattr(self._engine.dialect, "is_mariadb", False))
 
     def string(self, value: str) -> str:
-        """Return a text as SQL; in MySQL, the backslash is an escape character."""
-        return super().string(value.replace("\\", "\\\\"))
+        """Return a text as SQL; whether a backslash escapes depends on the session, so there must be none."""
+        return f"_utf8mb4 X'{value.encode().hex()}'" if "\\" in value else super().string(value)
 
     def exact_text(self, expression: str) -> str:
         """Return the bytes in UTF-8: to MySQL, texts that differ in case or accents are equal."""

@@ -15,6 +15,11 @@ class PostgresEngine(AlchemyEngine):
 
     dialect = "postgres"
 
+    def string(self, value: str) -> str:
+        """Return a text as SQL; whether a backslash escapes depends on the session, unless there is an E."""
+        text = super().string(value)
+        return "E" + text.replace("\\", "\\\\") if "\\" in value else text
+
     def row_key(self, table: Table) -> RowKey | None:
         """Return the row's place and version, so that a change in the meantime is noticed."""
         return RowKey(("{}.ctid", "CAST({}.xmin AS TEXT)"))

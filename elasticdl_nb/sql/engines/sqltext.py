@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -37,20 +38,20 @@ class SqlText:
             return "NULL"
         if isinstance(value, bool):
             return "TRUE" if value else "FALSE"
-        if isinstance(value, (int, decimal.Decimal)):
+        if isinstance(value, int):
             return str(value)
+        if isinstance(value, decimal.Decimal) and value.is_finite():
+            return format(value, "f")
         if isinstance(value, float):
-            if value != value or value in (float("inf"), float("-inf")):
+            if not math.isfinite(value):
                 raise SqlError(f"{value} cannot be written in SQL")
-            return repr(value)
+            return repr(float(value))
         if isinstance(value, str):
             return self.string(value)
         if isinstance(value, (datetime.date, datetime.time)):
             return self.string(value.isoformat(" ") if isinstance(value, datetime.datetime) else value.isoformat())
         if isinstance(value, (list, tuple, set)):
             return "(" + ", ".join(self.literal(item) for item in value) + ")"
-        if hasattr(value, "item"):
-            return self.literal(value.item())
         raise SqlError(
             f"a parameter of type {type(value).__name__} cannot be written in SQL; give a number, string or date"
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elasticdl_nb.sql.features.columnfunctions import compile_columns
-from elasticdl_nb.sql.features.drafts import Draft, derive
+from elasticdl_nb.sql.features.drafts import Draft, derive_all
 from elasticdl_nb.sql.features.finishing import as_factors, as_linear, finish
 from elasticdl_nb.sql.features.inputs import Inputs
 from elasticdl_nb.sql.features.label import label_column, label_of, with_classes
@@ -53,16 +53,11 @@ def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mappi
 
 
 def _drafts(statement: Train, model: Model, rows: Selection, label: str) -> list[Draft]:
-    given = compile_columns(statement.columns, rows.kinds)
+    given = compile_columns(statement.columns, rows.kinds, label)
     for draft in given:
         if label in draft.feature.columns():
             raise SqlError(f"{label!r} is the label; used as a feature, it would give the answer away", draft.position)
-    derived = [
-        Draft("", feature, derived=True)
-        for column, kind in rows.kinds.items()
-        if column != label
-        for feature in derive(column, kind)
-    ]
+    derived = derive_all(rows.kinds, label)
     if model.targets == ("",):
         return given or derived
     known = (LINEAR, DEEP)

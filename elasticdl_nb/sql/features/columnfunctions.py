@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.sql.features.drafts import Draft, derive, vocabulary
+from elasticdl_nb.sql.features.drafts import Draft, derive, derive_all, vocabulary
 from elasticdl_nb.sql.features.selection import find_column
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Columns, Function, Name, Position
@@ -19,18 +20,22 @@ _TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "do
 _COMBINERS = ("sum", "mean", "sqrtn")
 
 
-def compile_columns(clauses: Sequence[Columns], kinds: Mapping[str, str]) -> list[Draft]:
+def compile_columns(clauses: Sequence[Columns], kinds: Mapping[str, str], label: str = "") -> list[Draft]:
     """Return the drafts that COLUMN clauses ask for; `kinds` has the kind of each of the query's columns.
 
-    Raises SqlError, with its place, for an unknown function or column, or wrong arguments.
+    `*` asks for all of them but the label. Raises SqlError, with its place, for an unknown function or column, or wrong
+    arguments.
     """
     reader = _Reader(kinds)
-    return [
-        Draft("" if clause.target is None else clause.target.text, feature, item.position)
-        for clause in clauses
-        for item in clause.items
-        for feature in reader.features(item)
-    ]
+    drafts = []
+    for clause in clauses:
+        target = "" if clause.target is None else clause.target.text
+        for item in clause.items:
+            if isinstance(item, Function) and item.name == "*":
+                drafts += derive_all(kinds, label, target, item.position)
+            else:
+                drafts += [Draft(target, feature, item.position) for feature in reader.features(item)]
+    return drafts
 
 
 class _Reader:
@@ -190,15 +195,20 @@ class _Reader:
         return Source("bucket", column, self._buckets(function, sizes))
 
     def _cross(self, function: Function) -> Source:
-        inner = self._first(function)
-        items = inner if isinstance(inner, list) else [inner]
-        sizes, _, _ = self._sorted(function, function.arguments[1:])
+        arguments = list(function.arguments)
+        if arguments and isinstance(arguments[0], list):
+            items = arguments.pop(0)
+        else:  # CROSS(a, b, 1000)
+            items = list(itertools.takewhile(lambda value: isinstance(value, (Name, Function, str)), arguments))
+            del arguments[: len(items)]
+        sizes, _, _ = self._sorted(function, arguments)
         if len(items) < 2:
             raise SqlError("CROSS takes a list of columns: CROSS([a, b], 1000)", function.position)
         sources = tuple(self.source(item, function.position) for item in items)
         if any(source.delimiter for source in sources):
             raise SqlError("CROSS takes columns with one value per row", function.position)
-        return Source("cross", buckets=self._buckets(function, sizes), sources=sources)
+        buckets = self._buckets(function, sizes) if sizes else 0
+        return Source("cross", buckets=buckets, sources=sources)
 
     # ------------------------------------------------------------ outputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from elasticdl_nb.sql.language.statements import Position
@@ -13,7 +14,7 @@ from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 class Draft:
     """A feature yet to be finished, the model's input that it is for, and where the statement asks for it.
 
-    `derived` means that no COLUMN clause asks for it.
+    `derived` means that no COLUMN clause asks for this column by name.
     """
 
     target: str
@@ -32,6 +33,18 @@ def derive(column: str, kind: str) -> list[Feature]:
     if kind == "text":
         return [Category(vocabulary(column), output="embedding")]
     return []
+
+
+def derive_all(
+    kinds: Mapping[str, str], label: str, target: str = "", position: Position | None = None
+) -> list[Draft]:
+    """Return the drafts for all of a query's columns except the label, for one of the model's inputs."""
+    return [
+        Draft(target, feature, position, derived=True)
+        for column, kind in kinds.items()
+        if column != label
+        for feature in derive(column, kind)
+    ]
 
 
 def vocabulary(column: str) -> Source:

@@ -12,6 +12,7 @@ from elasticdl_nb.tables.featurerecord import Feature, Number, Source
 INDICATOR_SIZE = 32
 """Up to this many categories become a one-hot vector, and more an embedding, if the statement does not say."""
 LINEAR_INDICATOR_SIZE = 1000
+_MOST_BUCKETS = 10_000
 # The mean and deviation of evenly spread values.
 _PARTS = {"month": (6.5, 3.45), "day": (15.7, 8.8), "weekday": (3.0, 2.0), "hour": (11.5, 6.92)}
 
@@ -41,7 +42,9 @@ def _finish_number(feature: Number, statistics: Mapping[str, Statistics]) -> Num
 
 
 def _finish_source(source: Source, statistics: Mapping[str, Statistics]) -> Source:
-    """Add the vocabulary or the boundaries, which come from the database."""
+    """Add the vocabulary or the boundaries, which come from the database, or the number of a cross's buckets."""
+    if source.ids == "cross" and not source.buckets:
+        return replace(source, buckets=min(math.prod(inner.size for inner in source.sources), _MOST_BUCKETS))
     known = statistics.get(source.column, Statistics())
     if source.ids == "vocabulary" and source.terms is None:
         return replace(source, terms=known.vocabulary())

@@ -15,6 +15,7 @@ from elasticdl_nb.sql.language.lexical import Dialect, Token
 from elasticdl_nb.sql.language.statements import Attribute, Columns, Function, Name, Position
 
 VERBS = ("TRAIN", "PREDICT", "EVALUATE", "EXPLAIN", "ANALYZE")
+_ELSEWHERE = ("RUN", "MAXIMIZE", "MINIMIZE")  # other verbs of SQLFlow
 KEYWORDS = ("WITH", "COLUMN", "LABEL", "USING", "INTO")
 FUNCTIONS = ("DENSE", "NUMERIC", "SPARSE", "BUCKET", "CROSS", "CATEGORY_ID", "SEQ_CATEGORY_ID", "CATEGORY_HASH",
              "WEIGHTED_CATEGORY", "EMBEDDING", "INDICATOR")  # fmt: skip
@@ -79,8 +80,9 @@ def read_name(text: str, start: int, dialect: Dialect, what: str) -> tuple[Name,
 def _in_clauses(dialect: Dialect) -> Dialect:
     """In clauses, whatever the dialect, text in double quotes is one token and brackets enclose lists."""
     return Dialect(
-        "clause", backslashes=True, hash_comments=dialect.hash_comments, nested_comments=dialect.nested_comments
-    )
+        "clause", backslashes=True, double_strings=True, comments=dialect.comments,
+        nested_comments=dialect.nested_comments,
+    )  # fmt: skip
 
 
 class _Reader:
@@ -149,6 +151,9 @@ class _Reader:
     def clause(self) -> Clause:
         after_to = self.take("TO")
         token = self.token
+        if after_to and token is not None and token.upper in _ELSEWHERE:
+            self.sure = True
+            raise self.error(f"TO {token.upper} is not supported; TRAIN, PREDICT, EVALUATE and EXPLAIN are")
         if token is None or token.upper not in VERBS:
             raise self.unexpected("TRAIN, PREDICT, EVALUATE or EXPLAIN", VERBS)
         self.sure = after_to
@@ -247,6 +252,8 @@ class _Reader:
     def _item(self) -> Name | Function:
         if self._is_call():
             return self._function(0)
+        if self.is_next("*"):
+            return Function("*", (), Position.of(self.text, self._advance().start))
         return self._dotted("a column or a function of columns")
 
     def _is_call(self) -> bool:

@@ -70,6 +70,8 @@ class _Reading:
     depth: int = 0
     words: list[str] = field(default_factory=list)
     bodies: int = 0
+    exports: bool = False
+    """Whether the rows go to a file or to variables: `SELECT … INTO OUTFILE`, which sqlglot cannot read."""
     doubts: list[ClauseError] = field(default_factory=list)
 
     def read(self, start: int) -> tuple[Statement | None, int | None]:
@@ -97,6 +99,8 @@ class _Reading:
     def _note(self, token: Token, previous: Token | None) -> None:
         self.first = self.first or token
         self.last_end = token.end
+        if previous is not None and previous.upper == "INTO" and not self.depth:
+            self.exports |= token.upper in ("OUTFILE", "DUMPFILE") or token.text == "@"
         if token.kind == "open":
             self.depth += 1
         elif token.kind == "close":
@@ -169,7 +173,7 @@ class _Reading:
         if self.first is None:
             return None
         text = self.text[self.first.start : self.last_end]
-        if self.doubts and not self._is_query(self.last_end):
+        if self.doubts and not self.exports and not self._is_query(self.last_end):
             raise max(self.doubts, key=_progress)
         return Query(text, Position.of(self.text, self.first.start))
 

@@ -57,7 +57,10 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Function:
-    """`DENSE(a, 10)` in COLUMN: the name in upper case, and arguments that are values or nested functions."""
+    """`DENSE(a, 10)` in COLUMN: the name in upper case, and arguments that are values or nested functions.
+
+    `*`, all columns but the label, is a function of that name without arguments.
+    """
 
     name: str
     arguments: tuple[Any, ...]

@@ -44,6 +44,7 @@ class StoredModel:
         facts = [
             ("model", self.record.model),
             ("statement", self.record.statement),
+            *((f"parameter :{name}", json.dumps(value)) for name, value in self.record.given.items()),
             ("created", self.created.strftime("%Y-%m-%d %H:%M:%S %Z")),
             *(("feature", line) for line in self.record.described),
             ("label", self.record.label.column if self.record.label else ""),
@@ -118,20 +119,21 @@ class ModelStore:
 
     def table(self) -> pa.Table:
         """Return the models that were trained in SQL, one per row. A model that cannot be used has the reason."""
-        rows: list[tuple[str, str, str, datetime.datetime | None, str]] = []
+        rows: list[tuple[str, str, str, datetime.datetime | None, str, str]] = []
         for name in self.names():
             try:
                 model = self._read(name)
             except SqlError:
                 continue
             except RecordError as error:
-                rows.append((name, "", "", None, f"cannot be used: {error}"))
+                rows.append((name, "", "", None, f"cannot be used: {error}", ""))
                 continue
             metrics = format_metrics(dict(model.message.metrics))
-            rows.append((name, model.record.model, metrics, model.created, model.record.statement))
-        columns = list(zip(*rows, strict=True)) or [()] * 5
-        types = (pa.string(), pa.string(), pa.string(), pa.timestamp("s"), pa.string())
-        names = ("name", "model", "metrics", "created", "statement")
+            given = ", ".join(f":{key} = {json.dumps(value)}" for key, value in model.record.given.items())
+            rows.append((name, model.record.model, metrics, model.created, model.record.statement, given))
+        columns = list(zip(*rows, strict=True)) or [()] * 6
+        types = (pa.string(), pa.string(), pa.string(), pa.timestamp("s"), pa.string(), pa.string())
+        names = ("name", "model", "metrics", "created", "statement", "parameters")
         columns[3] = tuple(when and when.replace(tzinfo=None) for when in columns[3])
         return pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=names)
 

@@ -58,7 +58,8 @@ class ModelRecord:
     `kinds` has the kind of each column of the training query, and `features` the features of each of the model's inputs
     ("" if it has only one). A model that reads the query's columns itself (`own_input`) has neither features nor a
     label. `initial` is the path of the model that this one continues from, and `described` the features in words.
-    `params` and `job` are the values of WITH: arguments of the model, and options of the job.
+    `params` and `job` are the values of WITH: arguments of the model, and options of the job. `given` are the values of
+    the statement's parameters (`:name`).
     """
 
     statement: str
@@ -77,6 +78,7 @@ class ModelRecord:
     described: tuple[str, ...] = ()
     initial: str = ""
     attributions: Attributions | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
     version: int = VERSION
 
     def columns(self) -> list[str]:

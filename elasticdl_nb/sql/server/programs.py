@@ -68,7 +68,7 @@ class Program:
             spoken = True
             self._give(message(text))
 
-        for result in session.results(self._sql, on_job=lambda job: self._follow(job, say)):
+        for result in session.results(self._sql, on_job=lambda job: self._follow(job, say), on_message=say):
             for response in responses(result, spoken=spoken):
                 self._give(response)
             if several:

@@ -19,6 +19,7 @@ from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attri
 from elasticdl_nb.sql.models.finding import Model, find_model
 from elasticdl_nb.sql.models.metricnames import check_metrics, metrics_option
 from elasticdl_nb.sql.models.zoofolder import MODULE, code_place, write_zoo
+from elasticdl_nb.sql.record.jsonfields import as_json
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.verbs.context import Context
 
@@ -68,7 +69,8 @@ def prepare(statement: Train, context: Context) -> Training:
     rows = context.select(statement.select, statement.select_position)
     validation = _validation(attributes, rows, context)
     inputs = _inputs(statement, model, rows, attributes.params, context)
-    record = _record(statement, model, attributes, inputs)
+    given = context.used_parameters(statement.text, attributes.validation_select)
+    record = _record(statement, model, attributes, inputs, given)
     check_metrics(attributes.metrics, attributes.metrics_position, record)
     if validation is not None:
         check_classes(validation, record.label)
@@ -111,7 +113,9 @@ def _validation(attributes: Attributes, rows: Selection, context: Context) -> Se
     return replace(validation, position=place)
 
 
-def _record(statement: Train, model: Model, attributes: Attributes, inputs: Inputs) -> ModelRecord:
+def _record(
+    statement: Train, model: Model, attributes: Attributes, inputs: Inputs, given: Mapping[str, Any]
+) -> ModelRecord:
     """Return what is kept with the model."""
     module, class_name = code_place(model)
     return ModelRecord(
@@ -119,6 +123,7 @@ def _record(statement: Train, model: Model, attributes: Attributes, inputs: Inpu
         params=inputs.params, job=attributes.job, optimizer=attributes.optimizer, loss=attributes.loss,
         metrics=tuple(attributes.metrics), kinds=inputs.kinds, label=inputs.label, features=inputs.features,
         described=inputs.described, initial=inputs.initial,
+        given={name: as_json(value) for name, value in given.items()},
     )  # fmt: skip
 
 
