@@ -66,9 +66,9 @@ class Session:
 
         `params` are values for `:name` in queries. `on_job` gets each job as soon as it runs. `on_message` gets what is
         to be known before a job starts, such as the label; without it, the result has these messages. With
-        `wait=False`, the call does not wait for a TRAIN that comes last. Raises SqlError if a statement is wrong, before it has changed
-        anything, and JobFailed or JobCancelled if a job failed or was cancelled. By then, the statements before it
-        have taken effect.
+        `wait=False`, the call does not wait for a TRAIN that comes last. Raises SqlError if a statement is wrong,
+        before it has changed anything, and JobFailed or JobCancelled if a job failed or was cancelled. By then, the
+        statements before it have taken effect.
         """
         return list(self.results(text, params=params, wait=wait, on_job=on_job, on_message=on_message))
 

@@ -61,7 +61,10 @@ def fill_people(engine: engines.Engine, rows: int = 60, name: str = "people") ->
 
 
 def store_untrained(
-    session: Session, statement: str, namespace: Mapping[str, Any] | None = None, params: Mapping[str, Any] | None = None
+    session: Session,
+    statement: str,
+    namespace: Mapping[str, Any] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> None:
     """Put a model into the store that only lacks its training: enough for all checks of those who use it."""
     given = plain_parameters(params)

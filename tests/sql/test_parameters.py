@@ -28,7 +28,7 @@ VALUES = {"low": 1, "name": "it's", "ids": [1, 2], "none": None, "v": 9, "below"
         ("SELECT a::v, ':v', \":v\", $$:v$$ -- :v\n/* :v */", "SELECT a::v, ':v', \":v\", $$:v$$ -- :v\n/* :v */"),
         ("SELECT {'k':v}, a[1:v], b[:last]", "SELECT {'k':v}, a[1:v], b[:last]"),
         ("SELECT [:low, :v], ARRAY[:low]", "SELECT [1, 9], ARRAY[1]"),
-        ("SELECT items[:low], f(x)[:low], \"a b\"[:low]", "SELECT items[:low], f(x)[:low], \"a b\"[:low]"),
+        ('SELECT items[:low], f(x)[:low], "a b"[:low]', 'SELECT items[:low], f(x)[:low], "a b"[:low]'),
         ("SELECT 10-:below, :below::BIGINT", "SELECT 10-(-5), (-5)::BIGINT"),
         ("SELECT :low.5, :name'x'", "SELECT 1 .5, 'it''s' 'x'"),
     ],
@@ -80,5 +80,5 @@ def test_values_of_other_libraries_are_bound(value: object, literal: str) -> Non
     ],
 )  # fmt: skip
 def test_values_that_sql_cannot_have_are_refused_by_name(value: object) -> None:
-    with pytest.raises(SqlError, match="^:value is .* cannot be written in SQL"):
+    with pytest.raises(SqlError, match=r"^:value is .* cannot be written in SQL"):
         bind("SELECT :value", {"value": value}, connect())

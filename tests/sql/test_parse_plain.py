@@ -182,7 +182,7 @@ def test_bodies_of_triggers_and_procedures_are_kept_whole() -> None:
         ("bigquery", "SELECT r'it\\'s TO TRAIN m INTO n', R\"it's TO TRAIN m INTO n\" FROM t"),
         ("bigquery", "SELECT R'''it's \\n TO TRAIN m INTO n''' AS x FROM t"),
         ("bigquery", 'SELECT """it\'s "quoted" TO TRAIN m INTO n""" AS x FROM t'),
-        ("bigquery", "SELECT rb\"\"\"x\"y TRAIN m INTO n\"\"\", b'x' FROM t"),
+        ("bigquery", 'SELECT rb"""x"y TRAIN m INTO n""", b\'x\' FROM t'),
         ("bigquery", "SELECT 1 --it's TO TRAIN m INTO n\nFROM t # it's\n"),
         ("oracle", "SELECT q'[it's TO TRAIN m INTO n]' FROM dual"),
         ("oracle", "SELECT nq'{it's}', Q'!a'b TRAIN x INTO y!', q'<x'y>', q'(a'b)', 'q' FROM dual"),

@@ -35,9 +35,7 @@ def derive(column: str, kind: str) -> list[Feature]:
     return []
 
 
-def derive_all(
-    kinds: Mapping[str, str], label: str, target: str = "", position: Position | None = None
-) -> list[Draft]:
+def derive_all(kinds: Mapping[str, str], label: str, target: str = "", position: Position | None = None) -> list[Draft]:
     """Return the drafts for all of a query's columns except the label, for one of the model's inputs."""
     return [
         Draft(target, feature, position, derived=True)
