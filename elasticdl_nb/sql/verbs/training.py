@@ -19,9 +19,9 @@ from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attri
 from elasticdl_nb.sql.models.finding import Model, find_model
 from elasticdl_nb.sql.models.metricnames import check_metrics, metrics_option
 from elasticdl_nb.sql.models.zoofolder import MODULE, code_place, write_zoo
-from elasticdl_nb.sql.record.jsonfields import as_json
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.verbs.context import Context
+from elasticdl_nb.tables.jsonfields import as_json
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
