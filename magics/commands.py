@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from elasticdl_nb.capture import split_options
-from elasticdl_nb.job import attach
+from elasticdl_nb.job import Job, attach
 from elasticdl_nb.job.display import notes
 from elasticdl_nb.job.listing import JobList, jobs
 from elasticdl_nb.job.starting import Start, waits
@@ -79,12 +79,12 @@ class ElasticDLMagics(Magics):
         """Show a job again, and bind its handle."""
         request = read_request(line, self.shell.user_ns, (), ATTACH_OPTIONS)
         if request.own.get("help"):
-            summary = "Show a job, running or ended, and bind its handle to `job`."
-            display(help_table("%elasticdl_attach NAME", summary, ATTACH_OPTIONS))  # type: ignore[no-untyped-call]
+            summary = "Show a job, by default the latest one, running or ended, and bind its handle to `job`."
+            display(help_table("%elasticdl_attach [NAME]", summary, ATTACH_OPTIONS))  # type: ignore[no-untyped-call]
             return
-        if len(request.words) != 1:
-            raise MagicError("%elasticdl_attach needs the name of one job; %elasticdl_jobs lists them")
-        job = attach(request.words[0])
+        if len(request.words) > 1:
+            raise MagicError("%elasticdl_attach takes the name of one job; %elasticdl_jobs lists them")
+        job = attach(request.words[0]) if request.words else _latest()
         self.shell.user_ns[self._variable(request)] = job
         display_for(self.shell).show(job, wait=waits(request.own.get("wait")))
 
@@ -170,6 +170,14 @@ def _check_names(kind: JobKind, text: str) -> set[str]:
         if name not in own and not _takes(kind, name.removeprefix("no_")):
             find_option(kind, name)
     return names
+
+
+def _latest() -> Job:
+    """Return the job that was started last among those that run, or else among all."""
+    found = jobs()
+    if not found:
+        raise MagicError("there is no job on this machine yet")
+    return next((job for job in found if not is_over(job.status())), found[0])
 
 
 def _takes(kind: JobKind, name: str) -> bool:

@@ -15,6 +15,8 @@ _SUMMARIES: dict[JobKind, str] = {
     "evaluate": "Evaluate a trained model.",
     "predict": "Predict with a trained model.",
 }
+# The options that a newcomer needs, of whichever kind the job is.
+_FIRST = ("model_def", "trained_model", "data", "num_epochs", "output", "num_workers")
 _LEFT = "text-align:left;vertical-align:top"
 
 
@@ -29,7 +31,7 @@ class Shown:
 
     def _repr_html_(self) -> str:
         head = "".join(f'<th style="{_LEFT}">{html.escape(column)}</th>' for column in self.columns)
-        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in self.rows)
+        body = "".join("<tr>" + _cells(row) + "</tr>" for row in self.rows)
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if self.rows else ""
         return "".join(part for part in (_paragraph(self.title), table, _paragraph(self.note)) if part)
 
@@ -52,6 +54,12 @@ class Shown:
         return "\n".join([*parts, *([self.note] if self.note else [])])
 
 
+def _cells(row: Sequence[str]) -> str:
+    if len(row) > 2 and not any(row[1:]):
+        return f'<th style="{_LEFT}" colspan="{len(row)}">{html.escape(row[0])}</th>'
+    return "".join(map(_cell, row))
+
+
 def _cell(text: str) -> str:
     inside = html.escape(text)
     if text.startswith("--"):
@@ -69,11 +77,22 @@ def help_table(usage: str, summary: str, own: Sequence[Own], kind: JobKind | Non
     if kind is not None:
         summary = summary or _SUMMARIES[kind]
         declared = options(kind)
-        groups = list(dict.fromkeys(option.group for option in declared))
-        rows = [_row(option, kind) for group in groups for option in declared if option.group == group]
+        first = [option for name in _FIRST for option in declared if option.name == name]
+        rows = [_heading("The ones that matter first"), *(_row(option, kind) for option in first)]
+        for group in dict.fromkeys(option.group for option in declared):
+            rest = [option for option in declared if option.group == group and option not in first]
+            rows += [_heading(group), *(_row(option, kind) for option in rest)] if rest else []
+    rows += [_heading("This magic")] if kind and own else []
     rows += [(f"--{one.name}", "" if one.form == "BOOL" else one.form, "", one.help) for one in own]
-    note = "Values may refer to the notebook: $name, $name.attribute, {expression}." if kind else ""
+    note = (
+        "Values may refer to the notebook: $name, $name.attribute, {expression}. --data=$frame takes a data frame."
+        if kind else ""
+    )  # fmt: skip
     return Shown(f"{usage}: {summary}", ("option", "value", "default", "meaning"), rows, note)
+
+
+def _heading(group: str) -> tuple[str, str, str, str]:
+    return group, "", "", ""
 
 
 def _row(option: Option, kind: JobKind) -> tuple[str, str, str, str]:

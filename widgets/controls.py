@@ -181,7 +181,7 @@ class Controls:
 
 
 def _said(text: str) -> str:
-    return f'<div class="edl"><span class="edl-note">{safe(text)}</span></div>'
+    return f'<div class="edl edl-flat"><span class="edl-note">{safe(text)}</span></div>'
 
 
 def _button(text: str, icon: str, hint: str, press: Callable[[], None], width: str = "100px") -> ipywidgets.Button:

@@ -47,6 +47,7 @@ _VIEW = """
 .edl{--edl-rule:rgba(128,138,150,.26);--edl-mono:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);
 container-type:inline-size;box-sizing:border-box;max-width:960px;color:var(--edl-ink);
 font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",Roboto,sans-serif);text-align:left}
+.edl-flat{container-type:normal}
 .edl-head{display:flex;flex-wrap:wrap;align-items:baseline;gap:2px 12px}
 .edl-name{font-size:16px;font-weight:600;letter-spacing:-.01em;overflow-wrap:anywhere}
 .edl-about,.edl-note,.edl-detail{color:var(--edl-muted)}

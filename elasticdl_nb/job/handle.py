@@ -203,6 +203,7 @@ class Job:
         except KeyboardInterrupt as interrupt:
             if self._foreground:
                 self.request_cancel("interrupted")
+                _end_with(interrupt, f"Job {self.name} is being cancelled")
             else:
                 self._let_go(interrupt)
             raise
@@ -210,14 +211,14 @@ class Job:
 
     def _let_go(self, interrupt: KeyboardInterrupt) -> None:
         """Leave the job running, but cancel it if a second interrupt follows at once."""
-        note = f"Job {self.name} keeps running. To end it: job.cancel(), or elasticdl cancel {self.name}"
+        note = f"Job {self.name} keeps running. To end it: elasticdl cancel {self.name}"
         print(f"{note}. Interrupting again now also ends it.", file=sys.stderr, flush=True)  # noqa: T201
         try:
             time.sleep(_SECOND_THOUGHTS_SECONDS)
         except KeyboardInterrupt:
             self.request_cancel("interrupted twice")
             note = f"Job {self.name} is being cancelled"
-        interrupt.add_note(note)
+        _end_with(interrupt, note)
 
     def cancel(self, reason: str = "cancelled by its user") -> Job:
         """End the job, and return it once its processes are gone. Does nothing to a job that has ended."""
@@ -321,6 +322,12 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<{describe(self.status())}>"
+
+
+def _end_with(interrupt: KeyboardInterrupt, note: str) -> None:
+    """Let the interrupt end with a note, and IPython show only that: where the wait was interrupted tells nothing."""
+    interrupt.add_note(note)
+    interrupt._render_traceback_ = lambda: ["KeyboardInterrupt", note]  # type: ignore[attr-defined]
 
 
 class Report(str):

@@ -133,6 +133,7 @@ def test_an_interrupt_leaves_other_jobs_alone_and_says_how_to_end_them(folder, m
     with pytest.raises(KeyboardInterrupt) as caught:
         Job(folder).wait(progress=interrupting(master))
     assert "elasticdl cancel job" in caught.value.__notes__[0]
+    assert caught.value._render_traceback_() == ["KeyboardInterrupt", caught.value.__notes__[0]]
     assert not master.cancelled_because
 
 

@@ -8,6 +8,7 @@ from magic_shell import Shell
 
 from elasticdl_nb.magics.options import MagicError
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError, OptionError
+from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 HELPERS = """
@@ -101,6 +102,9 @@ def test_help_is_a_table_of_every_option(shell, capsys):
     shell.run("%elasticdl_train --help")
     out = capsys.readouterr().out
     assert "--num_epochs" in out and "--dry_run" in out and "\x1b" not in out
+    places = [out.index(text) for text in ("The ones that matter first", "--data ", "Checkpoints", "--keep_checkpoint")]
+    assert places == sorted(places) and out.count("--data ") == 1
+    assert "--data=$frame takes a data frame" in out
 
 
 def test_session_defaults_are_shown_and_used(shell, data, capsys):
@@ -113,9 +117,18 @@ def test_session_defaults_are_shown_and_used(shell, data, capsys):
     assert "No session defaults" in capsys.readouterr().out
 
 
+def test_attach_takes_the_latest_job(shell):
+    for name in ("first", "second"):
+        JobFolder.create(JobSpec.create("train", model_def="m", data="x.csv", job_name=name))
+    shell.run("%elasticdl_attach --no_wait")
+    assert shell.names["job"].name == "second"
+
+
 def test_attach_needs_a_job_that_there_is(shell):
-    with pytest.raises(MagicError, match="needs the name of one job"):
+    with pytest.raises(MagicError, match="there is no job on this machine yet"):
         shell.run("%elasticdl_attach")
+    with pytest.raises(MagicError, match="takes the name of one job"):
+        shell.run("%elasticdl_attach x y")
     with pytest.raises(ElasticDLError, match="no job named 'x' on this machine"):
         shell.run("%elasticdl_attach x")
     assert len(shell.run("%elasticdl_jobs")) == 0
