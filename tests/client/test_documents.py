@@ -82,7 +82,15 @@ def test_files_that_are_named_exist(path: Path) -> None:
 def test_python_examples_compile(path: Path) -> None:
     for language, code in _FENCED.findall(prose(path)):
         if language == "python":
-            compile(textwrap.dedent(code), name_of(path), "exec")
+            compile(plain_python(textwrap.dedent(code)), name_of(path), "exec")
+
+
+def plain_python(code: str) -> str:
+    """A cell without its magics; what follows a `%%elasticdl_…` line is Python, and what follows `%%sqlflow` is not."""
+    first, _, rest = code.partition("\n")
+    if first.startswith("%%"):
+        return rest if first.startswith("%%elasticdl") else ""
+    return re.sub(r"^%.*$", "", code, flags=re.MULTILINE)
 
 
 @pytest.mark.timeout(600)
@@ -127,8 +135,8 @@ def options_of_commands(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return {*flags, "--version", "--help"}
 
 
-# Options of other programs: docker build, pip, and scripts of benchmarks/.
-FOREIGN = {"--mount", "--strategy"}
+# Options of other programs: docker build, pip, TensorBoard, and scripts of benchmarks/.
+FOREIGN = {"--mount", "--strategy", "--logdir"}
 
 
 def test_options_that_are_named_exist(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ class ColumnValues:
     # ------------------------------------------------------------ classes
 
     def classes(self, column, classes):
-        """Return the place of each value [n] among these classes, int32, or -1 for a value that is none of them."""
+        """Return the place of each value [n] among these classes, int32, or -1 for a value that is not among them."""
         if column.dtype == tf.string:
             return tf.cast(self._table(classes).lookup(column), tf.int32) - 2
         values = tf.cast(column, tf.float64)
