@@ -20,7 +20,9 @@ SUPERVISOR = "elasticdl_nb.runtime.platform.supervisor"
 # The dashboard's look is in a layer above this one, so the master is told the module's name.
 DASHBOARD = "elasticdl_nb.widgets.dashboard:Pages"
 _START_SECONDS = 60.0
+_LATE_SECONDS = 15.0
 _STOP_SECONDS = 5.0
+_MAX_KILLS = 10
 _reapers: dict[Path, threading.Thread] = {}
 
 
@@ -56,7 +58,7 @@ def launch(folder: JobFolder, early: EarlyProcess | None = None) -> None:
             dismiss(early)
             supervisor = begin()
             supervisor.tell([os.fspath(folder.path)], log)
-        _wait_until_it_listens(folder, supervisor, log)
+        supervisor = _wait_until_it_listens(folder, supervisor, log)
     except BaseException:
         _stop(supervisor)
         kill(folder)
@@ -78,19 +80,37 @@ def join(folder: JobFolder) -> None:
         reaper.join(_STOP_SECONDS)
 
 
-def _wait_until_it_listens(folder: JobFolder, supervisor: EarlyProcess, log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+def _wait_until_it_listens(folder: JobFolder, supervisor: EarlyProcess, log: Path) -> EarlyProcess:
+    """Wait for the master, and return its supervisor: this one, or another if it is killed meanwhile."""
+    begun = time.monotonic()
+    kills = 0
     while folder.master() is None:
         # Checked before the last look: it may have done its work and ended in between.
         code = supervisor.process.poll()
-        if code is not None and folder.master() is None and folder.status() is None:
+        ended = code is not None and folder.master() is None and folder.status() is None
+        if code is not None and code < 0 and ended and kills < _MAX_KILLS:
+            kills += 1
+            supervisor = begin()
+            supervisor.tell([os.fspath(folder.path)], log)
+        elif ended:
             said = tail(log, 20) or supervisor.last_words()
             raise JobFailed(f"the job's master ended at once, with exit code {code}:\n{said}")
-        if code is not None:
-            return
-        if time.monotonic() > deadline:
+        elif code is not None:
+            break
+        seconds = time.monotonic() - begun
+        if seconds > _START_SECONDS:
             raise JobFailed(f"the job's master did not listen within {_START_SECONDS:.0f} seconds:\n{tail(log, 20)}")
+        if seconds > _LATE_SECONDS:  # if someone has stopped one of them, no one else knows of it yet
+            for pid in (supervisor.process.pid, folder.master_pid()):
+                _continue(pid)
         time.sleep(_POLL_SECONDS)
+    return supervisor
+
+
+def _continue(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, signal.SIGCONT)
 
 
 def _stop(supervisor: EarlyProcess) -> None:
@@ -112,6 +132,8 @@ def terminate(folder: JobFolder) -> None:
 
 def kill(folder: JobFolder) -> None:
     """End every process of the job at once, starting with those that would restart others."""
+    if folder.path.exists():
+        folder.mark_over()  # those that are left start no other supervisor
     for lock in ("supervisor.lock", "master.lock"):
         while pid := holder(folder.path / lock):
             with contextlib.suppress(ProcessLookupError):

@@ -1,11 +1,13 @@
 """The workers' and parameter servers' side of the control stream, which outlives the master.
 
 When the stream breaks, the master has died and its supervisor starts another one. The stream is then reopened, and
-everything not acknowledged is sent again. If no master comes back, the process ends by itself.
+everything not acknowledged is sent again. If the supervisor is gone as well, this process starts another. If no master
+comes back, the process ends by itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
+from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import metadata
@@ -29,7 +32,9 @@ SHARED_RECONNECT_LIMIT = 600.0
 """The same in a cluster, which may have to find a node for the next master and pull the image."""
 
 ORPHAN_LIMIT = 0.5
-"""The same, once there is neither a master nor a supervisor to start one."""
+"""The same, once the job is over, or no other master can come."""
+
+GUARD_INTERVAL = 0.5
 
 RETRY_INTERVAL = 0.1
 SHARED_RETRY_INTERVAL = 0.5
@@ -71,6 +76,8 @@ class MasterStream:
         self._is_connected = False
         self._thread = threading.Thread(target=self._run, args=(address,), name="master-stream", daemon=True)
         self._thread.start()
+        if not folder.is_shared:
+            threading.Thread(target=self._guard, name="guard", daemon=True).start()
 
     def send(self, **body: object) -> None:
         """Send a message that arrives even if the master dies: `send(paused=pb.Paused(number=1))`."""
@@ -103,7 +110,15 @@ class MasterStream:
                 self._outbox.put(None)
         self._thread.join(timeout)
 
-    # ------------------------------------------------------------ the thread
+    # ------------------------------------------------------------ the threads
+
+    def _guard(self) -> None:
+        guard = Guard(self._folder)
+        while not self._leaving:
+            time.sleep(GUARD_INTERVAL)
+            with contextlib.suppress(OSError):  # the job's folder may be removed
+                if guard.look():
+                    logger.warning("the job's supervisor is gone; starting another one")
 
     def _run(self, address: str) -> None:
         while True:
@@ -113,7 +128,7 @@ class MasterStream:
             found = None if refused else self._find_master()
             if found is None:
                 logger.error("the master %s", f"does not need this process: {refused}" if refused else "is gone")
-                if not refused:
+                if not refused and not self._folder.is_alive():
                     self._folder.remove_temporary()  # as the master would have
                 os._exit(MAKES_WAY)
             address = found

@@ -38,6 +38,8 @@ def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
             entry.lost.CopyFrom(lost)
         case events.Stuck(key, reason):
             entry.stuck.CopyFrom(journal.Stuck(process=_process(key), reason=reason))
+        case events.Runs(key):
+            entry.runs.CopyFrom(journal.Runs(process=_process(key)))
         case events.Scaled(workers):
             entry.scaled.CopyFrom(journal.Scaled(workers=workers))
         case events.Cancelled(reason):
@@ -77,6 +79,8 @@ def from_entry(entry: journal.Entry) -> events.Event:
             return events.Lost(_key(lost.process), lost.reason, lost.counts, lost.log_tail)
         case "stuck":
             return events.Stuck(_key(entry.stuck.process), entry.stuck.reason)
+        case "runs":
+            return events.Runs(_key(entry.runs.process))
         case "scaled":
             return events.Scaled(entry.scaled.workers)
         case "cancelled":

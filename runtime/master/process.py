@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 import grpc
 import uvloop
 
+from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.control.masterclient import last_status
 from elasticdl_nb.runtime.control.status import conclude
 from elasticdl_nb.runtime.master import clients, report
@@ -30,7 +30,7 @@ from elasticdl_nb.runtime.master.executor import Executor, checkpoint_directory
 from elasticdl_nb.runtime.master.journal import Journal, JournalError
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.platform import supervisor
-from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Stuck
+from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Runs, Stuck
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
@@ -99,13 +99,14 @@ class Master:
             for task in self._background:
                 task.cancel()
             self._write_status()
+            checkpoints.discard_unfinished(checkpoint_directory(self._folder, self._spec))
             self._folder.mark_over()
+            self._folder.wake_supervisor()
             self._service.wake_watchers()
             if self._dashboard is not None:
                 await self._dashboard.close()
             await server.stop(grace=2.0)
             self._journal.remove()
-            checkpoints.discard_unfinished(checkpoint_directory(self._folder, self._spec))
 
     def _make_dashboard(self, renderer: str) -> Dashboard:
         return Dashboard(
@@ -167,6 +168,9 @@ class Master:
         async for event in self._platform.events():
             instance, key = event.instance, _key(event.instance)
             name = f"{instance.role}-{instance.index}"
+            if isinstance(event, Runs):
+                self._books.happened(events.Runs(key))
+                continue
             if isinstance(event, Stuck):
                 logger.info("%s (%s): %s", name, instance.incarnation, event.reason or "starts")
                 if event.hopeless:
@@ -186,22 +190,16 @@ class Master:
             self._books.happened(await asyncio.to_thread(count_data, self._folder))
 
     async def _tick(self) -> None:
+        guard = Guard(self._folder, is_master=True) if self._supervised else None
         while True:
             self._books.happened(events.Ticked())
             if self._clients.are_gone(self._service.waiting_watchers, self._books.now()):
                 self._books.happened(events.Cancelled(f"its client has been gone for {clients.LIMIT:.0f} seconds"))
             self._write_status()
             self._folder.show_life()
-            if self._supervised and not self._folder.has_supervisor():
-                self._start_supervisor()
+            if guard is not None and guard.look():
+                logger.warning("the supervisor is gone; starting another one")
             await asyncio.sleep(STATUS_INTERVAL)
-
-    def _start_supervisor(self) -> None:
-        logger.warning("the supervisor is gone; starting another one")
-        child = subprocess.Popen(
-            supervisor.command(self._folder.path, os.getpid()), stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        self._spawn(_bury(child))
 
     def _write_status(self) -> None:
         update, _ = self.update(Mark())
@@ -209,10 +207,6 @@ class Master:
             self._folder.write_status(update.status)
         except OSError:
             logger.exception("could not write the status")
-
-
-async def _bury(child: subprocess.Popen[bytes]) -> None:
-    await asyncio.to_thread(child.wait)
 
 
 def _key(instance: InstanceId) -> Key:

@@ -43,6 +43,16 @@ class Stuck:
     hopeless: bool = False
 
 
+@dataclass(frozen=True)
+class Runs:
+    """An instance runs: it will say hello to the master soon, or hangs."""
+
+    instance: InstanceId
+
+
+News = Exited | Stuck | Runs
+
+
 class Platform(Protocol):
     """Starts, ends and watches the instances of one job."""
 
@@ -58,8 +68,8 @@ class Platform(Protocol):
         """Kill an instance and everything it started, at once. It is not an error if the instance is gone."""
         ...
 
-    def events(self) -> AsyncIterator[Exited | Stuck]:
-        """Every instance's end, and whatever keeps one from starting, as it happens; never ends by itself."""
+    def events(self) -> AsyncIterator[News]:
+        """Every instance's start and end, and what keeps one from starting, as it happens; never ends by itself."""
         ...
 
     async def close(self) -> None:

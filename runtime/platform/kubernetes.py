@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
 from elasticdl_nb.runtime.errors import ClusterError
-from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Stuck
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId, News, Stuck
 from elasticdl_nb.runtime.platform.kubeapi import Change, Cluster, Listing, Object
 from elasticdl_nb.runtime.platform.manifests import instance_pod, owned, pod_name, selector
 from elasticdl_nb.runtime.platform.podtracker import PodTracker, instance_of
@@ -37,7 +37,7 @@ class KubernetesPlatform:
     def __init__(self, cluster: Cluster, spec: JobSpec, job: Object, change: Callable[[Object], Object]) -> None:
         self._cluster, self._spec, self._job, self._change = cluster, spec, job, change
         self._tracker = PodTracker()
-        self._events: asyncio.Queue[Exited | Stuck] = asyncio.Queue()
+        self._events: asyncio.Queue[News] = asyncio.Queue()
         self._stopped = threading.Event()
         self._closing = False
         self._ticker: asyncio.Task[None] | None = None
@@ -88,8 +88,8 @@ class KubernetesPlatform:
         self._report(self._tracker.given_up(instance))
         await self._delete(instance, KILL_SECONDS)
 
-    async def events(self) -> AsyncIterator[Exited | Stuck]:
-        """Every pod's end, and whatever keeps one from running."""
+    async def events(self) -> AsyncIterator[News]:
+        """Every pod's start and end, and what keeps one from running."""
         self._watch()
         while True:
             event = await self._events.get()
@@ -185,6 +185,6 @@ class KubernetesPlatform:
             await asyncio.sleep(1.0)
             self._report(self._tracker.tick(time.monotonic()))
 
-    def _report(self, events: Sequence[Exited | Stuck]) -> None:
+    def _report(self, events: Sequence[News]) -> None:
         for event in events:
             self._events.put_nowait(event)

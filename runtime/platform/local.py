@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
-from elasticdl_nb.runtime.platform.base import Exited, InstanceId
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.storage.locks import Process
 
@@ -36,7 +36,7 @@ class LocalPlatform:
         self._log_path, self._records, self._early = log_path, records, early
         self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()
-        self._exits: asyncio.Queue[Exited] = asyncio.Queue()
+        self._news: asyncio.Queue[Exited | Runs] = asyncio.Queue()
         records.mkdir(exist_ok=True)
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
@@ -53,10 +53,11 @@ class LocalPlatform:
             process = Process.of(child.pid)
             process.write(self._record(instance))
         except OSError as error:
-            await self._exits.put(Exited(instance, 127, str(error)))
+            self._news.put_nowait(Exited(instance, 127, str(error)))
             return
         self._processes[instance] = process
         self._watch(instance, process, child.wait())
+        self._news.put_nowait(Runs(instance))
 
     def _start_early(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> bool:
         """Let the waiting process become this instance; return whether that was possible."""
@@ -75,6 +76,7 @@ class LocalPlatform:
             return False
         self._processes[instance] = process
         self._watch(instance, process, end)
+        self._news.put_nowait(Runs(instance))
         return True
 
     async def adopt(self) -> list[InstanceId]:
@@ -85,6 +87,7 @@ class LocalPlatform:
                 if process.is_alive():
                     self._processes[instance] = process
                     self._watch(instance, process, _until_gone(process))
+                    self._news.put_nowait(Runs(instance))
                 else:
                     path.unlink()
         return list(self._processes)
@@ -99,7 +102,7 @@ class LocalPlatform:
         self._processes.pop(instance, None)
         _kill_session(process.pid)
         self._record(instance).unlink(missing_ok=True)
-        await self._exits.put(Exited(instance, code, tail(self._log_path(instance.role, instance.index))))
+        self._news.put_nowait(Exited(instance, code, tail(self._log_path(instance.role, instance.index))))
 
     async def kill(self, instance: InstanceId) -> None:
         """Kill the process and every other one in its session."""
@@ -107,10 +110,10 @@ class LocalPlatform:
         if process is not None:
             process.kill()
 
-    async def events(self) -> AsyncIterator[Exited]:
-        """Every process's end."""
+    async def events(self) -> AsyncIterator[Exited | Runs]:
+        """Every process's start and end."""
         while True:
-            yield await self._exits.get()
+            yield await self._news.get()
 
     async def close(self) -> None:
         """Kill the processes that are left and wait until they are gone."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Stuck
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId, News, Runs, Stuck
 from elasticdl_nb.runtime.platform.podstate import PodState, state_of
 
 TROUBLE_SECONDS = 120.0
@@ -24,6 +24,7 @@ class _Followed:
     created_at: float | None = None
     """When the cluster confirmed that the pod was created; None before."""
     seen: bool = False
+    runs: bool = False
     obstacle: str = ""
     trouble_since: float = 0.0
     hopeless: bool = False
@@ -51,13 +52,13 @@ class PodTracker:
         if instance in self._followed:
             self._followed[instance].created_at = now
 
-    def refused(self, instance: InstanceId, why: str, hopeless: bool) -> list[Exited | Stuck]:
+    def refused(self, instance: InstanceId, why: str, hopeless: bool) -> list[News]:
         """The cluster refuses to create the pod, for now or, if `hopeless`, forever."""
         if instance not in self._followed:
             return []
         return self._stuck(instance, PodState("waits", why, hopeless=hopeless))
 
-    def given_up(self, instance: InstanceId) -> list[Exited | Stuck]:
+    def given_up(self, instance: InstanceId) -> list[News]:
         """The pod is no longer wanted: an instance without a pod in the cluster has thereby ended."""
         followed = self._followed.get(instance)
         if followed is None or followed.created_at is not None or followed.seen:
@@ -66,7 +67,7 @@ class PodTracker:
 
     def observed(
         self, pod: Mapping[str, Any], now: float, *, gone: bool = False, events: Iterable[Mapping[str, Any]] = ()
-    ) -> list[Exited | Stuck]:
+    ) -> list[News]:
         """A pod is in this state, or gone; `events` are what the cluster said about one that is being deleted."""
         instance = instance_of(pod)
         followed = self._followed.get(instance) if instance else None
@@ -80,11 +81,15 @@ class PodTracker:
             followed.trouble_since = 0.0
         elif not followed.trouble_since:
             followed.trouble_since = now
-        return self._stuck(instance, state)
+        reports = self._stuck(instance, state)
+        if state.stage == "runs" and not followed.runs:
+            followed.runs = True
+            reports.append(Runs(instance))
+        return reports
 
-    def listed(self, pods: Iterable[Mapping[str, Any]], asked_at: float, now: float) -> list[Exited | Stuck]:
+    def listed(self, pods: Iterable[Mapping[str, Any]], asked_at: float, now: float) -> list[News]:
         """These were all the pods at some time after `asked_at`."""
-        reports: list[Exited | Stuck] = []
+        reports: list[News] = []
         present = set()
         for pod in pods:
             present.add(instance_of(pod))
@@ -96,25 +101,25 @@ class PodTracker:
                 reports += self._ended(instance, gone)
         return reports
 
-    def tick(self, now: float) -> list[Exited | Stuck]:
+    def tick(self, now: float) -> list[News]:
         """Time has passed: give up pods whose trouble has not."""
-        reports: list[Exited | Stuck] = []
+        reports: list[News] = []
         for instance, followed in self._followed.items():
             since = followed.trouble_since
             if since and now - since > TROUBLE_SECONDS and not followed.hopeless:
                 reports += self._stuck(instance, PodState("waits", followed.obstacle, hopeless=True))
         return reports
 
-    def _ended(self, instance: InstanceId, state: PodState) -> list[Exited | Stuck]:
+    def _ended(self, instance: InstanceId, state: PodState) -> list[News]:
         del self._followed[instance]
-        reports: list[Exited | Stuck] = []
+        reports: list[News] = []
         if state.hopeless:
             reports.append(Stuck(instance, state.text, hopeless=True))
         reason = state.text if state.named else ""
         reports.append(Exited(instance, state.code, state.log_tail, reason=reason, counts=state.counts))
         return reports
 
-    def _stuck(self, instance: InstanceId, state: PodState) -> list[Exited | Stuck]:
+    def _stuck(self, instance: InstanceId, state: PodState) -> list[News]:
         followed = self._followed[instance]
         # While it keeps failing, its error message alternates with a mere notice that it will be tried again.
         text = followed.obstacle if state.trouble and followed.obstacle and not state.hopeless else state.text

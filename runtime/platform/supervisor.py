@@ -2,8 +2,8 @@
 
 With `python -m …supervisor --waits` (see `early`), the master is on its way before the job's folder is known.
 
-It is small, so that it hardly ever dies itself. If it does, the master starts another one, which adopts the master.
-Both exit once the job is over. Imports nothing heavy.
+It is small, so that it hardly ever dies itself. If it does, another process of the job starts another one (see
+`control.guarding`), which adopts the master. Both exit once the job is over. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ import time
 from pathlib import Path
 
 from elasticdl_nb.runtime.platform.early import WAITS, EarlyProcess, arguments_when_told
-from elasticdl_nb.runtime.storage.locks import Process, hold_lock
+from elasticdl_nb.runtime.storage.locks import Process, Silence, hold_lock, holder, last_change
 
 POLL_SECONDS = 0.5
 HUNG_SECONDS = 30.0
 """Seconds without a sign of life of the master (another time of master.json) after which it is killed."""
 
-LONGEST_STEP = 3.0
-"""Of the time between two looks, so much counts at most: if it is longer, this process was stopped, too."""
-
 MAX_QUICK_DEATHS = 10
-"""Number of masters in a row that died within QUICK_SECONDS, after which the job is given up."""
+"""Number of masters in a row that ended by themselves within QUICK_SECONDS, after which the job is given up."""
+
+MAX_QUICK_KILLS = 30
+"""The same for masters that were killed."""
 
 QUICK_SECONDS = 5.0
 MASTER = "elasticdl_nb.runtime.master"
 SUPERVISED = "--supervised"
+LOCK = "supervisor.lock"
 LOG = os.path.join("logs", "master.log")
 """Where in the job's folder supervisor and master write their output."""
 
@@ -59,20 +60,27 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the job is over or cannot be rescued."""
-        quick_deaths = 0
-        while True:
+        deaths = kills = 0
+        while not self._is_over():
             if self._master is None:
-                self._master = self._start()
+                # Another supervisor, or one before this, may have started one.
+                living = holder(self._folder / "master.lock")
+                self._master = Process.of(living) if living else self._start()
             begun = time.monotonic()
             code = self._wait(self._master)
             self._master = None
-            if self._is_over():
-                return 0
-            quick_deaths = quick_deaths + 1 if time.monotonic() - begun < QUICK_SECONDS else 0
-            if not self._listened() or self._told_to_end or quick_deaths >= MAX_QUICK_DEATHS:
+            if self._is_over() or holder(self._folder / "master.lock"):
+                continue
+            quick = time.monotonic() - begun < QUICK_SECONDS
+            deaths, kills = (deaths + (code >= 0), kills + (code < 0)) if quick else (0, 0)
+            hopeless = deaths >= (MAX_QUICK_DEATHS if self._listened() else 1) or kills >= MAX_QUICK_KILLS
+            if self._told_to_end or hopeless:
                 self._bury()
                 return code if 0 <= code < 256 else 1
             print(f"the master died ({code}); restarting it", flush=True)  # noqa: T201  its log
+        for path in self._folder.glob("journal.db*"):  # of a master that was killed before it had removed it
+            path.unlink(missing_ok=True)
+        return 0
 
     def _start(self) -> Process:
         arguments = [os.fspath(self._folder), SUPERVISED]
@@ -95,8 +103,10 @@ class Supervisor:
             if not master.is_alive():
                 self._reap()
                 return self._codes.pop(master.pid, -signal.SIGKILL)
-            if silence.seconds(self._last_sign_of_life(), time.monotonic()) > HUNG_SECONDS:
+            if silence.seconds(last_change(self._folder / "master.json"), time.monotonic()) > HUNG_SECONDS:
                 master.kill()
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._folder / LOCK)  # a sign of life of this process
             select.select([self._wakes], [], [], POLL_SECONDS)
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wakes, 4096)
@@ -113,13 +123,9 @@ class Supervisor:
     def _listened(self) -> bool:
         return (self._folder / "master.json").exists()
 
-    def _last_sign_of_life(self) -> float:
-        with contextlib.suppress(FileNotFoundError):
-            return (self._folder / "master.json").stat().st_mtime
-        return 0.0
-
     def _bury(self) -> None:
-        """Kill the processes of a job that is given up."""
+        """Kill the processes of a job that is given up, and see that none of them starts another supervisor."""
+        (self._folder / "over").touch()
         for path in (self._folder / "processes").glob("*"):
             with contextlib.suppress(ValueError, FileNotFoundError):
                 Process.read(path).kill()
@@ -130,30 +136,10 @@ class Supervisor:
             os.kill(self._master.pid, signal.SIGTERM)
 
 
-class Silence:
-    """How long the master has shown no sign of life, whatever is done to the date meanwhile. A plain object."""
-
-    def __init__(self, now: float) -> None:
-        self._seconds = 0.0
-        self._sign, self._looked = 0.0, now
-
-    def seconds(self, sign: float, now: float) -> float:
-        """Return for how long `sign` has been the last one; a monotonic clock shows `now`."""
-        self._seconds = self._seconds + min(now - self._looked, LONGEST_STEP) if sign == self._sign else 0.0
-        self._sign, self._looked = sign, now
-        return self._seconds
-
-
 def _adopt_orphans() -> None:
     """Become the parent of the processes that dead masters leave, so that they can be reaped."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def command(folder: Path, master: int = 0) -> list[str]:
-    """The command of a supervisor, for a new master or for one that is alive."""
-    more = [str(master)] if master else []
-    return [sys.executable, "-m", "elasticdl_nb.runtime.platform.supervisor", os.fspath(folder), *more]
 
 
 def main(folder: str, master: str = "0") -> None:
@@ -165,7 +151,7 @@ def main(folder: str, master: str = "0") -> None:
         (folder,) = arguments_when_told()
     path = Path(folder)
     try:
-        with hold_lock(path / "supervisor.lock"):
+        with hold_lock(path / LOCK):
             code = Supervisor(path, int(master), early).run()
     except BlockingIOError:
         sys.exit("this job already has a supervisor")

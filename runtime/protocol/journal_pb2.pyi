@@ -14,7 +14,7 @@ class Turn(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("now", "date", "started", "recovered", "data_counted", "greeted", "said", "exited", "lost", "stuck", "scaled", "cancelled", "failed", "checkpoint_begun", "checkpoint_committed", "checkpoint_failed", "ticked")
+    __slots__ = ("now", "date", "started", "recovered", "data_counted", "greeted", "said", "exited", "lost", "stuck", "scaled", "cancelled", "failed", "checkpoint_begun", "checkpoint_committed", "checkpoint_failed", "ticked", "runs")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class Entry(_message.Message):
     CHECKPOINT_COMMITTED_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FAILED_FIELD_NUMBER: _ClassVar[int]
     TICKED_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     started: Started
@@ -49,7 +50,8 @@ class Entry(_message.Message):
     checkpoint_committed: CheckpointCommitted
     checkpoint_failed: CheckpointFailed
     ticked: Ticked
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., recovered: _Optional[_Union[Recovered, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., greeted: _Optional[_Union[Greeted, _Mapping]] = ..., said: _Optional[_Union[Said, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., stuck: _Optional[_Union[Stuck, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., checkpoint_begun: _Optional[_Union[CheckpointBegun, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., ticked: _Optional[_Union[Ticked, _Mapping]] = ...) -> None: ...
+    runs: Runs
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., recovered: _Optional[_Union[Recovered, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., greeted: _Optional[_Union[Greeted, _Mapping]] = ..., said: _Optional[_Union[Said, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., stuck: _Optional[_Union[Stuck, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., checkpoint_begun: _Optional[_Union[CheckpointBegun, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., ticked: _Optional[_Union[Ticked, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("role", "index", "incarnation")
@@ -122,6 +124,12 @@ class Stuck(_message.Message):
     process: Process
     reason: str
     def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Runs(_message.Message):
+    __slots__ = ("process",)
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    process: Process
+    def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ...) -> None: ...
 
 class Scaled(_message.Message):
     __slots__ = ("workers",)

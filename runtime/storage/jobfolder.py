@@ -35,7 +35,9 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,10 @@ from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import JobNotFound, OptionError, did_you_mean
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.storage.locks import hold_lock, holder, is_locked
+from elasticdl_nb.runtime.storage.locks import Process, hold_lock, holder, is_locked, last_change
+
+RECOVERY_SECONDS = 60.0
+"""Seconds after the last sign of life of its supervisor in which a job without one counts as alive."""
 
 
 def jobs_root() -> Path:
@@ -69,6 +74,7 @@ class JobFolder:
         self.tensorboard = self.path / "tensorboard"
         self.parts = self.path / "parts"
         self.processes = self.path / "processes"
+        self.supervisor_lock = self.path / "supervisor.lock"
 
     # ------------------------------------------------------------ making and finding
 
@@ -242,8 +248,12 @@ class JobFolder:
 
     def make_temporary(self) -> None:
         """Make the folder for temporary files, unless it exists or the job runs in pods."""
-        if not self.is_shared and self.temporary() is None:
-            durable.write(self.path / "temporary", tempfile.mkdtemp(prefix="elasticdl-").encode())
+        if self.is_shared:
+            return
+        if self.temporary() is None:  # noted before it is made, so that it is found whoever is killed
+            path = os.path.join(tempfile.gettempdir(), f"elasticdl-{secrets.token_hex(8)}")
+            durable.write(self.path / "temporary", path.encode())
+        Path((self.path / "temporary").read_text()).mkdir(mode=0o700, exist_ok=True)
 
     def use_temporary(self) -> None:
         """Make this process and its children put temporary files there."""
@@ -300,11 +310,21 @@ class JobFolder:
 
     def has_supervisor(self) -> bool:
         """Whether the process that restarts the master is alive."""
-        return is_locked(self.path / "supervisor.lock")
+        return is_locked(self.supervisor_lock)
+
+    def had_supervisor(self) -> bool:
+        """Whether the job is one whose master is restarted by a supervisor."""
+        return self.supervisor_lock.exists()
 
     def supervisor(self) -> int:
         """The id of the process that restarts the master; 0 if there is none."""
-        return holder(self.path / "supervisor.lock")
+        return holder(self.supervisor_lock)
+
+    def wake_supervisor(self) -> None:
+        """Let a supervisor that has been stopped continue, so that it does not stay behind."""
+        if pid := self.supervisor():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def show_life(self) -> None:
         """Record that the master, whose address is already written, is not hanging."""
@@ -315,7 +335,17 @@ class JobFolder:
         """Whether the job's master is alive or will be restarted."""
         if self.is_shared or self.cluster():
             return not self.is_over()
-        return self.has_master() or self.has_supervisor()
+        return self.has_master() or self.has_supervisor() or self._can_recover()
+
+    def _can_recover(self) -> bool:
+        """Whether one of the job's processes is about to start another supervisor and so another master."""
+        if self.is_over() or time.time() - last_change(self.supervisor_lock) > RECOVERY_SECONDS:
+            return False
+        for path in self.processes.glob("*"):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                if Process.read(path).is_alive():
+                    return True
+        return False
 
     def mark_over(self) -> None:
         """Record that the job has ended, so that its master is not restarted."""

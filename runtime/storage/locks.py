@@ -34,6 +34,31 @@ def hold_lock(path: Path) -> Iterator[None]:
         yield
 
 
+def last_change(path: Path) -> float:
+    """When a file was last written or touched, by which its holder shows that it is alive; 0 if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
+
+
+LONGEST_STEP = 3.0
+"""Of the time between two looks, so much counts at most: if it is longer, the process that looks was stopped, too."""
+
+
+class Silence:
+    """How long a process has shown no sign of life, whatever is done to the date meanwhile. A plain object."""
+
+    def __init__(self, now: float) -> None:
+        self._seconds = 0.0
+        self._sign, self._looked = 0.0, now
+
+    def seconds(self, sign: float, now: float) -> float:
+        """Return for how long `sign` has been the last one; a monotonic clock shows `now`."""
+        self._seconds = self._seconds + min(now - self._looked, LONGEST_STEP) if sign == self._sign else 0.0
+        self._sign, self._looked = sign, now
+        return self._seconds
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock."""
     try:

@@ -12,9 +12,10 @@ from elasticdl_nb.runtime.master.decisions.actions import Kill
 from elasticdl_nb.runtime.master.decisions.clock import LONGEST_STEP, JobClock
 from elasticdl_nb.runtime.master.decisions.kinds import coordinator_of
 from elasticdl_nb.runtime.master.journal import Journal
-from elasticdl_nb.runtime.platform.supervisor import HUNG_SECONDS, Silence
+from elasticdl_nb.runtime.platform.supervisor import HUNG_SECONDS
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.locks import Silence
 
 HOUR, DAY = 3600.0, 86400.0
 

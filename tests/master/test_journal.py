@@ -119,7 +119,7 @@ def test_a_full_disk_is_told_and_it_goes_on_once_there_is_room(tmp_path):
 
 FAILURE = pb.Failure(message="no", traceback="Traceback …", transient=True)
 SAMPLES = [
-    *STORY, events.Recovered((W0, ("ps", 3, "12"))), events.Recovered(()), events.Stuck(W1, ""),
+    *STORY, events.Recovered((W0, ("ps", 3, "12"))), events.Recovered(()), events.Stuck(W1, ""), events.Runs(W0),
     events.DataCounted((FileRecords("a", 5, 7), FileRecords("b", 0)), (FileRecords("c", 1),)),
     events.DataCounted((), ()), events.Said(W0, pb.WorkerMessage()), events.Greeted(pb.Hello()),
     events.Exited(W1, 0, "last\nwords"),

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Stuck
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs, Stuck
 from elasticdl_nb.runtime.platform.podtracker import TROUBLE_SECONDS, PodTracker, instance_of
 
 WORKER = InstanceId("worker", 0, "2")
@@ -46,7 +46,8 @@ def test_a_pods_labels_say_whose_it_is():
 
 def test_an_end_is_told_once():
     pods = tracker()
-    assert pods.observed(RUNS, 1.0) == []
+    assert pods.observed(RUNS, 1.0) == [Runs(WORKER)]
+    assert pods.observed(RUNS, 1.5) == []
     assert pods.observed(ended(3), 2.0) == [Exited(WORKER, 3)]
     assert pods.observed(ended(3), 3.0, gone=True) == []
     assert pods.listed([], 4.0, 4.0) == []
@@ -77,7 +78,7 @@ def test_what_it_waits_for_is_told_when_it_changes():
     full = pod_of(phase="Pending", conditions=[condition])
     assert pods.observed(full, 1.0) == [Stuck(WORKER, "is waiting for room in the cluster: no cpu")]
     assert pods.observed(full, 2.0) == []
-    assert pods.observed(RUNS, 3.0) == [Stuck(WORKER, "")]
+    assert pods.observed(RUNS, 3.0) == [Stuck(WORKER, ""), Runs(WORKER)]
 
 
 def test_trouble_that_lasts_is_given_up_with_what_was_said_first():

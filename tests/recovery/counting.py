@@ -2,7 +2,9 @@
 
 Each record has a row of its own, and each use of it adds exactly one to that row, because the loss is the negative sum
 of the rows of a batch, and the optimizer is plain SGD with a learning rate of one. So the trained model says how often
-each record was used.
+each record was used. The module's other model, `numbers`, predicts each record's own number.
+
+Steps take $TEST_SLOW seconds as long as the file $TEST_HOLD exists, or always if no file is named.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 
 import elasticdl_nb
 import keras
+import tensorflow as tf
 
 
 def custom_model():
@@ -42,9 +45,28 @@ def input_fn(records, mode):
     return {{"number": number}}, keras.ops.zeros_like(records["number"])
 
 
+def numbers():
+    number = keras.Input((1,), dtype="int64", name="number")
+    return keras.Model({{"number": number}}, Numbers(name="numbers")(number))
+
+
+class Numbers(keras.layers.Layer):
+    def build(self, shape):
+        self.unused = self.add_weight(shape=(1,), initializer="zeros")
+
+    def call(self, inputs):
+        tf.py_function(slow, [], [])
+        return keras.ops.cast(inputs, "float32") + 0.0 * self.unused
+
+
+def slow():
+    if os.path.exists(os.environ.get("TEST_HOLD", "/")):
+        time.sleep(float(os.environ.get("TEST_SLOW", "0")))
+
+
 class Slow(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
-        time.sleep(float(os.environ.get("TEST_SLOW", "0")))
+        slow()
 
 
 def callbacks():

@@ -15,7 +15,7 @@ import pytest
 
 from elasticdl_nb.job import launch
 from elasticdl_nb.runtime.errors import JobFailed
-from elasticdl_nb.runtime.platform.base import Exited, InstanceId
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.spec import JobSpec
@@ -87,11 +87,14 @@ def test_a_platform_gives_it_the_first_part_that_needs_nothing_else(talker, tmp_
 
     async def play() -> Exited:
         platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "notes", early)
-        await platform.start(InstanceId("ps", 0, "0"), [sys.executable, "-c", "pass"], {})
-        assert (await anext(aiter(platform.events()))).code == 0
+        news, other = aiter(platform.events()), InstanceId("ps", 0, "0")
+        await platform.start(other, [sys.executable, "-c", "pass"], {})
+        assert [await anext(news), await anext(news)] == [Runs(other), Exited(other, 0)]
         await platform.start(instance, [sys.executable, "-m", talker, "0", "x"], envs)
         assert (tmp_path / "notes" / "worker-0-0").exists()
-        exited = await anext(aiter(platform.events()))
+        assert await anext(news) == Runs(instance)
+        exited = await anext(news)
+        assert isinstance(exited, Exited)
         await platform.close()
         return exited
 

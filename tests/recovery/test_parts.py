@@ -15,7 +15,7 @@ import pytest
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.chaos import Scale, Signal, choose, parse_schedule, poisson
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.runtime.platform.base import Exited, InstanceId
+from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.storage.locks import Process, hold_lock, holder, is_locked
 
@@ -90,13 +90,14 @@ def test_a_platform_takes_over_what_another_has_started(tmp_path):
     def platform() -> LocalPlatform:
         return LocalPlatform(lambda role, index: Path(tmp_path / f"{role}-{index}.log"), tmp_path / "processes")
 
-    async def scene() -> list[Exited]:
+    async def scene() -> list[Exited | Runs]:
         first = platform()
         for instance in (one, two):
             await first.start(instance, ["sleep", "1000"], {})
         second = platform()
         assert sorted(await second.adopt(), key=str) == sorted([one, two], key=str)
         await second.kill(one)
+        assert {await anext(second.events()), await anext(second.events())} == {Runs(one), Runs(two)}
         exits = [await anext(second.events())]
         assert sorted(path.name for path in (tmp_path / "processes").iterdir()) == ["ps-1-3"]
         await second.close()

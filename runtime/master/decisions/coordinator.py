@@ -95,6 +95,8 @@ class Coordinator(Crew):
                 self._gone(key, reason, now, by_signal=not counts, counts=counts, log_tail=log_tail)
             case events.Stuck(key, reason):
                 self._stuck(key, reason)
+            case events.Runs(key):
+                self._runs(key, now)
             case events.Scaled(workers):
                 self._scale(workers, now)
             case events.Cancelled(reason):

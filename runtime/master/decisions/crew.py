@@ -138,6 +138,11 @@ class Crew:
             self._note("warning", f"{member.name} {reason}")
         member.obstacle = reason
 
+    def _runs(self, key: Key, now: float) -> None:
+        member = self.member(key)
+        if member is not None and member.state == "starting":
+            member.last_heard, member.obstacle = now, ""
+
     def _gone(self, key: Key, cause: str, now: float, *, by_signal: bool, log_tail: str, counts: bool = True) -> None:
         member = self.member(key)
         if member is None:
@@ -185,7 +190,7 @@ class Crew:
         hung = [] if self._ending else [member for group in self._groups for member in group.hung(now)]
         for member in hung:
             self._kill(member)
-            self._replace(member, "has been silent for too long", now, by_signal=True)
+            self._replace(member, _silence(member), now, by_signal=True)
         if hung:
             self._advance(now)
         return bool(late or hung)
@@ -198,7 +203,8 @@ class Crew:
         wanted = {member.key for member in self._live()}
         self.actions += [Kill(key) for key in living if key not in wanted]
         for member in self._live():
-            member.last_heard = now
+            if member.last_heard:
+                member.last_heard = now
             if member.key not in living:
                 self._exited(member.key, -9, "", now)
             elif self._ending and self._ending[0] != pb.SUCCEEDED:
@@ -288,3 +294,7 @@ class Crew:
 
     def _note(self, level: str, text: str, member: Member | None = None) -> None:
         self.picture.add_event(self.date, level, member.name if member else "master", text)
+
+
+def _silence(member: Member) -> str:
+    return "has been silent for too long" if member.state == "running" else "was started, but has not said hello"

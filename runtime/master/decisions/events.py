@@ -81,6 +81,13 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
+class Runs:
+    """A process runs, and should say hello soon."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
 class Scaled:
     """A client wants this many workers; call `Coordinator.scaling_problem` first."""
 
@@ -131,6 +138,6 @@ class Ticked:
 
 
 Event = (
-    Started | Recovered | DataCounted | Greeted | Said | Exited | Lost | Stuck | Scaled | Cancelled | Failed
+    Started | Recovered | DataCounted | Greeted | Said | Exited | Lost | Stuck | Runs | Scaled | Cancelled | Failed
     | CheckpointBegun | CheckpointCommitted | CheckpointFailed | Ticked
 )  # fmt: skip

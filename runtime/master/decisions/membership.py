@@ -20,6 +20,9 @@ Key = tuple[str, int, str]
 HEARTBEAT_LIMIT: dict[Role, float] = {"worker": 30.0, "ps": 15.0}
 """Seconds of silence after which a process that had joined counts as hung."""
 
+HELLO_LIMIT = 30.0
+"""Seconds after which a process that runs, but has not joined, counts as hung; twice as long for each one in a row."""
+
 MAX_CRASHES = 3
 """Deaths in a row caused by the process itself, without a finished task in between, before the job gives up."""
 
@@ -192,12 +195,17 @@ class Membership:
     def _clear(self, member: Member) -> None:
         member.records_before, member.records_now = member.records, 0
         member.pid, member.room, member.acknowledged, member.leave_by = 0, 0, 0, 0.0
-        member.address, member.generation, member.obstacle = "", 0, ""
+        member.address, member.generation, member.obstacle, member.last_heard = "", 0, "", 0.0
 
     def hung(self, now: float) -> list[Member]:
-        """Members that have been silent for too long."""
-        limit = HEARTBEAT_LIMIT[self.role]
-        return [member for member in self if member.state == "running" and now - member.last_heard > limit]
+        """Members that have been silent for too long, those included that run and have not joined."""
+        return [member for member in self.live() if member.last_heard and now - member.last_heard > self._limit(member)]
+
+    def _limit(self, member: Member) -> float:
+        if member.state == "running":
+            return HEARTBEAT_LIMIT[self.role]
+        # On a machine that is very busy, none would ever join otherwise.
+        return HELLO_LIMIT * 2 ** min(member.kills_in_a_row, 5)
 
     def live(self) -> list[Member]:
         """Members that have a process, or are about to."""
