@@ -90,8 +90,7 @@ class Loop:
         job = None
         try:
             job = self._start()
-            hitting.join()
-            job.wait(timeout=AFTERWARDS)
+            job.wait(timeout=4 * self._blows * self._mean + AFTERWARDS)
         except Exception as error:  # a finding
             self._result.wrong.append(f"{type(error).__name__}: {error}")
         finally:

@@ -1,7 +1,7 @@
 """Keeps a job's supervisor going: whoever of the job is alive starts another one when it is gone or hangs.
 
 The supervisor restarts the master. The master looks after the supervisor, and so do workers and parameter servers, for
-the moments in which both are gone. Imports nothing heavy.
+the moments in which both are gone. If nobody is left, clients that watch the job start it again.
 """
 
 from __future__ import annotations
@@ -56,6 +56,17 @@ class Guard:
         self._started_at = now
         start_supervisor(folder, os.getpid() if self._is_master else 0)
         return True
+
+
+def revive(folder: JobFolder) -> bool:
+    """Start a job of this machine again whose processes have all been killed; return whether that was possible."""
+    if folder.is_over() or not folder.had_supervisor() or folder.cluster():
+        return False
+    start_supervisor(folder)
+    deadline = time.monotonic() + MASTERS_SECONDS
+    while not folder.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return True
 
 
 def start_supervisor(folder: JobFolder, master: int = 0) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from elasticdl_nb.runtime.control.guarding import revive
 from elasticdl_nb.runtime.control.status import conclude, is_over, merge
 from elasticdl_nb.runtime.errors import JobError, OptionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _RETRY_SECONDS = 0.1
 _CALL_SECONDS = 10.0
+_MAX_REVIVALS = 5
 
 
 class MasterClient:
@@ -157,11 +159,13 @@ def watch_job(
     """Yield the job's complete status whenever it changes, but at most once every `interval` seconds.
 
     The last status is that of a job that is over.
-    Finds the job's master again when the connection breaks or the master is restarted. Raises TimeoutError if the
-    job is not over after `timeout` seconds.
+    Finds the job's master again when the connection breaks or the master is restarted. If every process of the job is
+    killed meanwhile, starts it again, so that it goes on where it was. Raises TimeoutError if the job is not over after
+    `timeout` seconds.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     told = ""
+    revivals = _MAX_REVIVALS if folder.is_alive() else 0
     while True:
         client = connect(folder)
         if client is not None:
@@ -175,7 +179,9 @@ def watch_job(
             except (ConnectionError, TimeoutError):
                 pass
         status = last_status(folder)
-        if is_over(status):
+        if is_over(status) and revivals and revive(folder):
+            revivals -= 1
+        elif is_over(status):
             yield status
             return
         if folder.cluster() and status.detail != told:  # what the master's pod waits for

@@ -160,7 +160,7 @@ class WorkerSession:
                 case "resume":
                     self._paused = 0
                 case "leave":
-                    self._paused, self._sent_away = 0, True
+                    self._sent_away = True
                     self.tasks.put(None)
             self._state.notify_all()
         self.orders.receive(message)

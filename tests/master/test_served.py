@@ -188,7 +188,7 @@ class Scene:
             process.send(snapshot_captured=pb.SnapshotCaptured(number=message.snapshot.number))
             process.writing.append((message.snapshot, process.contents()))
         elif body == "leave":
-            process.leaving, process.paused = True, 0
+            process.leaving = True
 
     def workers(self):
         return [p for p in self.processes.values() if isinstance(p, Worker)]

@@ -39,8 +39,8 @@ class ServedCoordinator(Coordinator):
                 return False
             if not self._ending:
                 self._send(member, self.servers.servers_message())
-                if not self._pauses():
-                    self._send(member, pb.MasterMessage(resume=pb.Resume()))
+            if not self._pauses():
+                self._send(member, pb.MasterMessage(resume=pb.Resume()))
             return True
         if self.servers.members.joined(member.index, member.incarnation, hello.pid, now) is None:
             return False
