@@ -4,10 +4,10 @@
 
 For each configuration and seed, one job is hit so many times: workers, parameter servers, the master and its
 supervisor are killed, or stopped and continued later, sometimes two of them at once. The instants include the first
-seconds of the job, checkpoints being written, and the result being written. Then these must hold: the job has succeeded;
-each record was used exactly `num_epochs` times, according to the trained model's own rows (a prediction has each
-record exactly once, in order); no process of the job is left two seconds after its end; and the disk has nothing but the
-result. A line per job says so, or what is wrong.
+seconds of the job, checkpoints being written, and the result being written. Then these must hold: the job has
+succeeded; each record was used exactly `num_epochs` times, according to the trained model's own rows (a prediction has
+each record exactly once, in order); no process of the job is left two seconds after its end; and the disk has nothing
+but the result. A line per job says so, or what is wrong.
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ JOBS: dict[str, dict[str, Any]] = {
     "PS 3 async": {**SERVED, "num_ps": 3},
     "PS 1 sync": {**SERVED, "num_ps": 1, "use_async": False, "grads_to_wait": 1},
     "PS 3 sync": {**SERVED, "num_ps": 3, "use_async": False, "grads_to_wait": 1},
-    "all-reduce": {"distribution_strategy": "AllreduceStrategy", "num_workers": 2, "checkpoint_steps": 25},
+    "all-reduce": {
+        "distribution_strategy": "AllreduceStrategy",
+        "num_workers": 2,
+        "checkpoint_steps": 25,
+        "optimizer": "signs",
+    },
     "predict file": {"kind": "predict", "num_workers": 2, "output": "out.parquet"},
     "predict folder": {"kind": "predict", "num_workers": 2, "output": "out", "output_format": "parquet"},
 }
@@ -80,7 +85,7 @@ class Loop:
         self._result = Result()
         self._begun = time.monotonic()
         self._timers: list[threading.Timer] = []
-        self._hold = folder / "hold"
+        self._hold, self._numbers = folder / "hold", folder.parent / "numbers"
 
     def run(self) -> Result:
         """Run the job to its end, and look at what is left."""
@@ -126,8 +131,8 @@ class Loop:
             self._output.mkdir() if self._output.suffix == "" else self._output.write_bytes(b"old")
             common["overwrite"] = True
         return elasticdl_nb.predict(
-            trained_model=self._folder.parent / "numbers" / "out", data=self._folder.parent / "numbers" / "data.parquet",
-            output=self._output, **self._options, **common,
+            trained_model=self._numbers / "out", data=self._numbers / "data.parquet", output=self._output,
+            **self._options, **common,
         )  # fmt: skip
 
     def _slowness(self) -> float:

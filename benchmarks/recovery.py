@@ -8,6 +8,8 @@ checkpoint). A new worker needs seconds to import TensorFlow; its peer continues
 
 With AllreduceStrategy, three workers train a dense model. One is killed, in every other round the oldest. Figures:
 seconds to the next step of the others, and how long they paused when another worker took its place.
+
+What counts after many such blows, that each record was used as often as said, is tried by `kill_loop.py`.
 """
 
 from __future__ import annotations

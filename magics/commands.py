@@ -127,7 +127,7 @@ class ElasticDLMagics(Magics):
             request, given = self._understood(kind, text, body)
             variable = self._variable(request)
             wait = waits(request.own.get("wait", self.own_defaults.get("wait")))
-            self.shell.user_ns[variable] = job = start.submit(given, detach=not wait)
+            self.shell.user_ns[variable] = job = start.submit(given, detach=not wait, waited=wait)
         cell_display.show(job, wait=wait)
 
     def _understood(self, kind: JobKind, text: str, body: str) -> tuple[Request, dict[str, Any]]:

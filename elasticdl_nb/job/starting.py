@@ -37,8 +37,9 @@ def start_job(
     """
     shown = display or Display()
     with Start(kind, shown) as start:
-        job = start.submit(given, detach=detach)
-    shown.show(job, wait=waits(wait, detach=detach))
+        waited = waits(wait, detach=detach)
+        job = start.submit(given, detach=detach, waited=waited)
+    shown.show(job, wait=waited)
     return job
 
 
@@ -69,8 +70,8 @@ class Start:
         self._early = begin()
         self._display.preparing(doing)
 
-    def submit(self, given: Mapping[str, Any], *, detach: bool = False) -> Job:
-        """Start the job that these options describe, and return its handle.
+    def submit(self, given: Mapping[str, Any], *, detach: bool = False, waited: bool = False) -> Job:
+        """Start the job that these options describe, and return its handle; `waited` if the caller then waits for it.
 
         The job ends with the processes that wait for it, unless it is detached or belongs to a live notebook; `Job`
         says what an interrupt does. Raises OptionError, DataError and ModelError if something is wrong with the
@@ -78,6 +79,7 @@ class Start:
         does not start.
         """
         tell = self._display.preparing
+        foreground = not (detach or in_live_notebook())
         with self._display.making_image(), prepared(self._kind, given, tell) as folder:
             if folder.spec().yaml:
                 raise OptionError(
@@ -90,9 +92,11 @@ class Start:
                 start(folder, tell)
             else:
                 tell("starting the master")
+                if waited and foreground:
+                    folder.mark_waited_for()
                 launch(folder, self._early)
         self._early = None
-        return Job(folder, foreground=not (detach or in_live_notebook()))
+        return Job(folder, foreground=foreground)
 
     def _dismiss(self) -> None:
         if self._early is not None:

@@ -60,7 +60,7 @@ class Guard:
 
 def revive(folder: JobFolder) -> bool:
     """Start a job of this machine again whose processes have all been killed; return whether that was possible."""
-    if folder.is_over() or not folder.had_supervisor() or folder.cluster():
+    if folder.is_over() or folder.is_alive() or not folder.had_supervisor() or folder.cluster():
         return False
     start_supervisor(folder)
     deadline = time.monotonic() + MASTERS_SECONDS

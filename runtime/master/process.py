@@ -66,7 +66,7 @@ class Master:
         self._dashboard = self._make_dashboard(renderer) if renderer else None
         self._dashboard_url = ""
         self._background: set[asyncio.Task[None]] = set()
-        self._clients = clients.WaitingClients(folder.path / "waited_for")
+        self._clients = clients.WaitingClients(folder.waited_for)
 
     async def run(self) -> None:
         """Serve until the job is over and all its processes are gone."""
@@ -251,6 +251,8 @@ def main(path: str, supervised: str = "", *, worker: EarlyProcess | None = None)
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with folder.hold_master_lock(), suppress(KeyboardInterrupt):
+        if folder.is_over():  # another master has ended the job while this one was starting
+            return
         uvloop.run(_run(folder, supervised == supervisor.SUPERVISED, worker))
 
 

@@ -13,6 +13,7 @@
       over            exists once the job has ended
       journal.db      what the master must know when it is restarted
       processes/      a file for each living process of the job
+      waited_for      exists if a client waits, or has waited, for the job in the foreground
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
       dashboard       what draws the job's dashboard
@@ -74,6 +75,7 @@ class JobFolder:
         self.tensorboard = self.path / "tensorboard"
         self.parts = self.path / "parts"
         self.processes = self.path / "processes"
+        self.waited_for = self.path / "waited_for"
         self.supervisor_lock = self.path / "supervisor.lock"
 
     # ------------------------------------------------------------ making and finding
@@ -354,6 +356,10 @@ class JobFolder:
     def is_over(self) -> bool:
         """Whether the job has ended."""
         return (self.path / "over").exists()
+
+    def mark_waited_for(self) -> None:
+        """Record that a client waits for the job, so that the job ends if the client is gone."""
+        self.waited_for.touch()
 
     def is_in_preparation(self) -> bool:
         """Whether a client is still preparing the job, which has no master yet."""

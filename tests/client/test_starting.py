@@ -103,7 +103,7 @@ def test_every_face_starts_its_jobs_this_way(options, home, monkeypatch, tmp_pat
     class Reached(Exception):
         pass
 
-    def submit(self: Start, given: Mapping[str, Any], *, detach: bool = False) -> Job:
+    def submit(self: Start, given: Mapping[str, Any], *, detach: bool = False, waited: bool = False) -> Job:
         raise Reached(self._kind)
 
     monkeypatch.setattr(Start, "submit", submit)

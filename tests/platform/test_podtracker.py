@@ -29,7 +29,7 @@ def ended(code: int) -> dict[str, Any]:
     return pod_of(phase=phase, containerStatuses=[{"state": {"terminated": {"exitCode": code}}}])
 
 
-RUNS = pod_of(phase="Running", containerStatuses=[{"state": {"running": {}}}])
+RUNS = pod_of(phase="Running", containerStatuses=[{"state": {"running": {"startedAt": "now"}}}])
 
 
 def tracker() -> PodTracker:

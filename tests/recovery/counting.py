@@ -4,6 +4,9 @@ Each record has a row of its own, and each use of it adds exactly one to that ro
 of the rows of a batch, and the optimizer is plain SGD with a learning rate of one. So the trained model says how often
 each record was used. The module's other model, `numbers`, predicts each record's own number.
 
+With all-reduce, a gradient is a mean over workers, whose number changes. There the optimizer is `signs`, which adds one
+to each row that has a gradient, of whatever size.
+
 Steps take $TEST_SLOW seconds as long as the file $TEST_HOLD exists, or always if no file is named.
 """
 
@@ -37,6 +40,10 @@ def loss(labels, output):
 
 def optimizer():
     return keras.optimizers.SGD(1.0)
+
+
+def signs():
+    return keras.optimizers.Lion(1.0, beta_1=1e-9, beta_2=1.0)
 
 
 @elasticdl_nb.batched

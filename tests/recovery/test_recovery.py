@@ -170,15 +170,6 @@ def test_a_master_that_cannot_read_the_journal_ends_the_job_and_says_why(start, 
     assert "Traceback" not in job.folder.log_path("master").read_text()
 
 
-def test_workers_and_servers_end_by_themselves_when_nobody_comes_back(start):
-    job = start(**SERVED, num_epochs=EPOCHS)
-    wait_until(lambda: len(chaos.processes(job.folder)) == 6, job)
-    kill(job, "supervisor", "master")
-    wait_until(lambda: not chaos.processes(job.folder))
-    assert job.status().phase == pb.FAILED
-    assert job.folder.temporary() is None
-
-
 def test_workers_join_and_leave_and_cancelling_ends_all(start):
     job = start(**{**SERVED, "num_workers": 1}, num_epochs=EPOCHS)
     wait_for_records(job, 0)

@@ -168,6 +168,16 @@ def test_a_worker_that_comes_later_takes_over_the_servers_values(embedded_zoo: P
     assert_close([v.numpy() for v in second.model.weights], [v.numpy() for v in first.model.weights])
 
 
+def test_a_job_that_goes_back_to_its_beginning_begins_with_untrained_values(embedded_zoo: Path) -> None:
+    trainer = server_trainer(embedded_zoo, "Subclassed", InProcessServers())
+    untrained = [v.numpy() for v in trainer.model.weights]
+    trainer.train(a_task(), batches(3))
+    assert any((v.numpy() != before).any() for v, before in zip(trainer.model.weights, untrained, strict=True))
+    trainer.connect(InProcessServers(), 1)  # in place of those that have died without a checkpoint
+    for variable, before in zip(trainer.model.weights, untrained, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), before)
+
+
 @pytest.mark.parametrize("rate", ["schedule", "own schedule", "callback"])
 def test_servers_follow_the_learning_rate(embedded_zoo: Path, rate: str) -> None:
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [0.1, 0.0])

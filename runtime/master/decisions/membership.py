@@ -21,7 +21,12 @@ HEARTBEAT_LIMIT: dict[Role, float] = {"worker": 30.0, "ps": 15.0}
 """Seconds of silence after which a process that had joined counts as hung."""
 
 HELLO_LIMIT = 30.0
-"""Seconds after which a process that runs, but has not joined, counts as hung; twice as long for each one in a row."""
+"""Seconds after which a process that runs, but has not joined, counts as hung."""
+
+PATIENT_HELLO_LIMIT = 240.0
+"""The same after MANY_KILLS in a row: perhaps the machine is so busy that none would ever join otherwise."""
+
+MANY_KILLS = 3
 
 MAX_CRASHES = 3
 """Deaths in a row caused by the process itself, without a finished task in between, before the job gives up."""
@@ -204,8 +209,7 @@ class Membership:
     def _limit(self, member: Member) -> float:
         if member.state == "running":
             return HEARTBEAT_LIMIT[self.role]
-        # On a machine that is very busy, none would ever join otherwise.
-        return HELLO_LIMIT * 2 ** min(member.kills_in_a_row, 5)
+        return PATIENT_HELLO_LIMIT if member.kills_in_a_row >= MANY_KILLS else HELLO_LIMIT
 
     def live(self) -> list[Member]:
         """Members that have a process, or are about to."""

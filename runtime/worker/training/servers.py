@@ -73,6 +73,8 @@ class ServerTrainer(Trainer):
             if id(variable) in names and np.issubdtype(np.dtype(variable.dtype), np.floating)
         }  # fmt: skip
         self._install = _installer([*self._trainable.values()], self.optimizer.iterations)
+        # What a job begins with that goes back to its beginning: the variables are trained from here on.
+        self._initial = {name: _numpy(variable) for name, variable in (self._trainable | self._others).items()}
         self._servers: ParameterServers | None = None
         self._ahead: deque[_Batch] = deque()
         self._under_way: Future[StepResult] | None = None
@@ -86,7 +88,7 @@ class ServerTrainer(Trainer):
     # ------------------------------------------------------------ servers
 
     def connect(self, servers: ParameterServers, generation: int) -> None:
-        """Continue with these servers: declare the model to them, and take the values that they have.
+        """Continue with these servers: declare the model to them, untrained, and take the values that they have.
 
         Tasks of other generations no longer count from now on.
         """
@@ -96,8 +98,7 @@ class ServerTrainer(Trainer):
         self._servers, self._layers.source = servers, servers
         self.stopped = ""
         self._forget()
-        values = {name: _numpy(variable) for name, variable in (self._trainable | self._others).items()}
-        servers.initialize(self._config, values, self._layers.specs())
+        servers.initialize(self._config, self._initial, self._layers.specs())
         self.refresh()
 
     @property
