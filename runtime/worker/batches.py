@@ -1,4 +1,8 @@
-"""What all work on batches shares, whether it trains, evaluates or predicts."""
+"""What all work on batches shares, whether it trains, evaluates or predicts.
+
+A batch to train or evaluate on is a tuple: (features, labels), (features, labels, sample weights) or (features,). One
+to predict is the features alone.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +17,14 @@ def batch_size(values: Any) -> int:
     return int(tf.nest.flatten(values)[0].shape[0])
 
 
-def with_own_losses(loss: tf.Tensor, model: Any) -> tf.Tensor:
-    """Add the losses of the model's own layers in its latest call, such as regularization, to a batch's loss."""
-    return loss + tf.add_n([tf.cast(extra, loss.dtype) for extra in model.losses]) if model.losses else loss
+def as_graph(function: Callable[..., Any], element_spec: Any, *, eagerly: bool = False, jit: bool = False) -> Any:
+    """Return a function of the parts of a batch as a tf.function for batches of the form `element_spec`.
 
-
-def as_graph(function: Callable[..., tf.Tensor], element_spec: Any) -> Any:
-    """Return a function of features and labels as a tf.function for batches of the form `element_spec`."""
+    None stands for batches of any form. With `eagerly`, return the function as it is.
+    """
+    if eagerly:
+        return function
     specs = tf.nest.flatten(element_spec)
-    if all(getattr(spec.shape, "rank", None) is not None for spec in specs):
-        return tf.function(function, input_signature=element_spec)
-    return tf.function(function, reduce_retracing=True)
+    if element_spec is not None and all(getattr(spec.shape, "rank", None) is not None for spec in specs):
+        return tf.function(function, input_signature=element_spec, jit_compile=jit or None)
+    return tf.function(function, reduce_retracing=True, jit_compile=jit or None)

@@ -2,43 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.loading.teststep import TestStep
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
-from elasticdl_nb.runtime.worker.batches import batch_size, with_own_losses
+from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.session import WorkerSession
 
 
 class Evaluator:
-    """Evaluates a built model. Metric states of several tasks may be added up before their values are computed."""
+    """Evaluates a built model. Metric states of several tasks may be added up before their values are computed.
 
-    def __init__(self, loaded: LoadedModel, session: WorkerSession) -> None:
-        self._loaded, self._session = loaded, session
-        self._metrics = loaded.metrics()
-        self._forward = tf.function(self._outputs_and_loss, reduce_retracing=True)
+    `element_spec()` returns the form of the batches to come.
+    """
 
-    def _outputs_and_loss(self, features: Any, labels: Any) -> tuple[Any, tf.Tensor]:
-        outputs = self._loaded.call_model(features, training=False)
-        return outputs, with_own_losses(self._loaded.compute_loss(labels, outputs), self._loaded.model)
+    def __init__(
+        self, loaded: LoadedModel, session: WorkerSession, element_spec: Callable[[], Any] = lambda: None
+    ) -> None:
+        self._session, self._element_spec = session, element_spec
+        self._step = TestStep(loaded)
+        self._traced = False
+
+    def trace(self) -> None:
+        """Build all metrics, whatever this process has evaluated; raises ModelError if they do not fit the model."""
+        spec = self._element_spec()
+        if self._traced or not isinstance(spec, tuple):
+            return
+        if all(getattr(part.shape, "rank", None) is not None for part in tf.nest.flatten(spec)):
+            self._step.trace(spec)
+        self._traced = True
 
     def evaluate(self, batches: Iterator[Any], step: int) -> tuple[int, list[pb.MetricState]]:
         """Return the number of records in the batches and the metrics' states over them."""
-        self._metrics.reset()
+        kept = self._step.kept()
+        self._step.reset()
         records = 0
-        for features, labels in batches:
-            outputs, loss = self._forward(features, labels)
-            size = batch_size(features)
-            self._metrics.update(labels, outputs, loss, size)
+        for batch in batches:
+            size = batch_size(batch[0])
+            self._step.update(batch, size)
             records += size
             self._session.progress(step, size)
-        return records, state_messages(self._metrics.states())
+        states = state_messages(self._step.states())
+        self._step.give_back(kept)
+        return records, states
 
     def values(self, states: list[pb.MetricState]) -> dict[str, float]:
         """Return the metrics' values for summed states."""
-        self._metrics.load(read_states(states))
-        return self._metrics.results()
+        self.trace()
+        kept = self._step.kept()
+        values = self._step.results(read_states(states))
+        self._step.give_back(kept)
+        return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.data.writers import OutputForm, open_writer
+from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
-from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
 from elasticdl_nb.runtime.worker.session import WorkerSession
 
 FORMS: dict[str, OutputForm] = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
+
+_PREDICTS = {"predict_step", "make_predict_function"}
+"""The methods by which a model decides itself what it predicts."""
 
 
 def part_form(spec: JobSpec) -> OutputForm:
@@ -34,16 +38,21 @@ def part_path(folder: JobFolder, index: int, form: str) -> Path:
 def columns(outputs: Any) -> dict[str, np.ndarray]:
     """Name a model's outputs: `prediction`, or the outputs' own names, or prediction_0, prediction_1, …
 
-    Outputs of shape [n, 1] become columns of shape [n].
+    Names of outputs within others are joined by underscores. Outputs of shape [n, 1] become columns of shape [n].
     """
-    if isinstance(outputs, Mapping):
-        named = dict(outputs)
-    elif isinstance(outputs, (list, tuple)):
-        named = {f"prediction_{number}": value for number, value in enumerate(outputs)}
-    else:
-        named = {"prediction": outputs}
-    arrays = {name: np.asarray(value) for name, value in named.items()}
+    arrays = {name: np.asarray(value) for name, value in _named(outputs, "").items()}
     return {name: a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for name, a in arrays.items()}
+
+
+def _named(outputs: Any, above: str) -> dict[str, Any]:
+    """The arrays of a structure by name; `above` is the name of the structure itself, if it is within another."""
+    if isinstance(outputs, Mapping):
+        parts = {f"{above}_{name}" if above else str(name): value for name, value in outputs.items()}
+    elif isinstance(outputs, (list, tuple)):
+        parts = {f"{above or 'prediction'}_{number}": value for number, value in enumerate(outputs)}
+    else:
+        return {above or "prediction": outputs}
+    return {name: array for part, value in parts.items() for name, array in _named(value, part).items()}
 
 
 class Predictor:
@@ -55,7 +64,20 @@ class Predictor:
         self._loaded, self._session, self._worker = loaded, session, worker
         self._form = part_form(spec)
         self._folder, self._writes = folder, bool(spec.output)
-        self._forward = tf.function(lambda features: loaded.call_model(features, training=False), reduce_retracing=True)
+        self._outputs = self._own_outputs if _PREDICTS & own_methods(loaded.model) else self._forward()
+
+    def _forward(self) -> Callable[[Any], Any]:
+        graph: Callable[[Any], Any] = as_graph(
+            lambda features: self._loaded.call_model(features, training=False), None,
+            eagerly=self._loaded.model.run_eagerly,
+        )  # fmt: skip
+        return graph
+
+    def _own_outputs(self, features: Any) -> Any:
+        model = self._loaded.model
+        model.make_predict_function()
+        with self._loaded.user_code("predict_step()"):
+            return model.predict_function([self._loaded.data_for_keras((features,))])
 
     def predict(self, index: int, batches: Iterator[Any]) -> int:
         """Write the predictions for one task's batches, in their order, as part `index`; return the record count."""
@@ -67,7 +89,7 @@ class Predictor:
             writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form, flush=False)
         try:
             for features in batches:
-                outputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._forward(features))
+                outputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
                 if self._loaded.prediction_outputs_processor is not None:
                     self._loaded.prediction_outputs_processor.process(outputs, self._worker)
                 if writer is not None:

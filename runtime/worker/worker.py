@@ -172,7 +172,7 @@ class Worker:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self._loaded, self._session)
+        return Evaluator(self._loaded, self._session, lambda: self._sources[pb.EVALUATE].element_spec)
 
     @cached_property
     def _predictor(self) -> Predictor:

@@ -11,7 +11,7 @@ import keras
 from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, positional
-from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_loss
+from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights
@@ -31,7 +31,6 @@ class SqlModel:
         self._input = TableInput(self.record.features, self.record.kinds, self.record.label)
         self._model = None
         self._whole = None
-        self._loss = None
         self._initial = self.record.initial
 
     def custom_model(self, **params):
@@ -50,20 +49,15 @@ class SqlModel:
         """Turn the query's columns into features and the label."""
         return self._input(columns, mode)
 
-    def loss(self, labels, outputs):
-        """The model's own loss, or the one that the statement names."""
-        if self._loss is None:
-            self._loss = self._find_loss()
-        return self._loss(labels, outputs)
-
-    def _find_loss(self):
+    def loss(self):
+        """Return the model's own loss, or the one that the statement names."""
         wanted = self.record.loss
         if wanted.name:
             made = keras.losses.get(wanted.name)
             if not isinstance(made, keras.losses.Loss):
                 return made
             return type(made).from_config({**made.get_config(), **wanted.arguments})
-        loss = as_loss(self._part("loss"), "the model's loss")
+        loss = as_keras_loss(self._part("loss"), "the model's loss")
         if wanted.arguments and isinstance(loss, keras.losses.Loss):
             loss = type(loss).from_config({**loss.get_config(), **wanted.arguments})
         return loss

@@ -98,14 +98,14 @@ class ServedStep:
 
     # ------------------------------------------------------------ computing
 
-    def compute(self, features: Any, labels: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
+    def compute(self, batch: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
         """Compute a step; `rows` has for each group (rows [m, dim], places int32 [n] among them, sizes as in `ids`).
 
         Returns the results of `finish` and the gradient of each group's n rows, float32 [n, dim].
         """
-        return self._compute(features, labels, rows)  # type: ignore[no-any-return]
+        return self._compute(batch, rows)  # type: ignore[no-any-return]
 
-    def _step(self, features: Any, labels: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
+    def _step(self, batch: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
         values = [tf.gather(tf.ensure_shape(table, [None, g.dim]), places)
                   for g, (table, places, _) in zip(self.groups, rows, strict=True)]  # fmt: skip
         variables = self._loaded.model.trainable_variables
@@ -116,10 +116,7 @@ class ServedStep:
                 split = tf.split(value, sizes, num=len(group.places))
                 parts.update(zip(group.places, split, strict=True))
             with self._layers.tracing(_StepTrace([parts[place] for place in range(len(parts))])):
-                outputs = self._loaded.call_model(features, training=True)
-            loss = self._loaded.compute_loss(labels, outputs)
-            if extra := self._loaded.model.losses:
-                loss += tf.add_n([tf.cast(one, loss.dtype) for one in extra])
+                _, loss = self._loaded.forward(batch, training=True)
         gradients = tape.gradient(loss, variables + values)
         of_rows = [
             tf.zeros_like(value) if gradient is None else gradient

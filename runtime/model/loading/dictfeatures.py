@@ -27,9 +27,15 @@ class FeatureForm:
 
     def call(self, features: Any, training: bool) -> Any:
         """Return the model's outputs for a batch of features."""
+        return self._model(self.picked(features), training=training)
+
+    def picked(self, features: Any) -> Any:
+        """Return what the model gets of a batch of features: all, or the only value of a dict."""
+        if features is None:
+            return None
         if not self._decided:
             self._decide(tf.nest.map_structure(_batch_spec, features))
-        return self._model(self._pick(features), training=training)
+        return self._pick(features)
 
     def signature(self) -> Any:
         """Return the TensorSpecs, for any number of records, that the model was built for; None if it declares its own.
@@ -71,10 +77,24 @@ class FeatureForm:
         return True
 
     def _try(self, spec: Any) -> None:
-        """Trace one call; the graph is discarded, the variables stay."""
+        """Trace one call; the graph is discarded, the variables stay. A model run in Python gets blank records."""
+        if self._model.run_eagerly:
+            self._model(tf.nest.map_structure(_blank, spec), training=False)
+            return
         tf.function(lambda features: self._model(features, training=False)).get_concrete_function(spec)
 
 
-def _batch_spec(tensor: Any) -> tf.TensorSpec:
+def _blank(spec: Any) -> Any:
+    shape = [size or 1 for size in spec.shape]
+    if isinstance(spec, tf.SparseTensorSpec):
+        return tf.sparse.from_dense(tf.zeros(shape, spec.dtype))
+    if isinstance(spec, tf.RaggedTensorSpec):
+        return tf.RaggedTensor.from_tensor(tf.zeros(shape, spec.dtype), ragged_rank=spec.ragged_rank)
+    return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
+
+
+def _batch_spec(tensor: Any) -> Any:
+    if isinstance(tensor, (tf.SparseTensor, tf.RaggedTensor)):
+        return tf.type_spec_from_value(tensor)
     tensor = tf.convert_to_tensor(tensor)
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

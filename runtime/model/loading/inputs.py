@@ -30,10 +30,12 @@ def make_batches(
     shuffle_seed: int | None,
     task_records: int,
     number: Any = None,
+    needs_labels: bool = True,
 ) -> tf.data.Dataset:
     """Return the batches of one task as a dataset that can be iterated again and again.
 
-    Elements are (features, labels), or only features when predicting. With `shuffle_seed`, the task's records are
+    Elements are (features, labels), (features, labels, sample weights), (features,) for a model that needs no labels,
+    or only features when predicting. With `shuffle_seed`, the task's records are
     shuffled, in a different order for every `number` (without one, for every iteration), except before a dataset_fn
     that takes single records, where shuffling is up to the user. Raises ModelError if the user's function fails or
     returns something else.
@@ -57,12 +59,13 @@ def make_batches(
                 call = without_labels(call, records.element_spec, takes_mode=_takes_mode(input_fn))
         with user_code(name, root):
             dataset = records.map(
-                lambda *parts: _normal(call(*parts), mode, name),
+                lambda *parts: _normal(call(*parts), mode, name, needs_labels),
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
     else:
         dataset = _apply_dataset_fn(function, records, mode, metadata, name, root)
+        dataset = _normal_dataset(dataset, mode, name, needs_labels)
     if not is_batched(function):
         dataset = dataset.batch(batch_size)
     elif input_fn is not None:
@@ -104,16 +107,20 @@ def _record_function(function: Callable[..., Any], mode: Mode, metadata: Any) ->
     return lambda record: function(record, **extra)
 
 
-def _normal(result: Any, mode: Mode, name: str) -> Any:
-    """Return (features, labels), or the features when predicting, from what the user's function returned."""
-    pair = isinstance(result, (tuple, list)) and len(result) == 2
+def _normal(result: Any, mode: Mode, name: str, needs_labels: bool) -> Any:
+    """Return a record in the form of `make_batches`' elements, from what the user's function returned."""
+    parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     if mode is Mode.PREDICTION:
-        if isinstance(result, (tuple, list)) and len(result) == 1:
-            return result[0]
-        return result[0] if pair else result
-    if not pair:
-        raise ModelError(f"{name} must return (features, label) in {mode.value}; it returned {_form(result)}")
-    return result[0], result[1]
+        return parts[0] if len(parts) <= 3 else result
+    _check_parts(parts, result, mode, f"{name} must return", needs_labels)
+    return parts
+
+
+def _check_parts(parts: tuple[Any, ...], given: Any, mode: Mode, must: str, needs_labels: bool) -> None:
+    if len(parts) not in ((2, 3) if needs_labels else (1, 2, 3)):
+        raise ModelError(
+            f"{must} (features, label) or (features, label, sample_weight) in {mode.value}; it returned {_form(given)}"
+        )
 
 
 def _form(result: Any) -> str:
@@ -133,14 +140,13 @@ def _apply_dataset_fn(
         dataset = function(*(records, mode, metadata)[:count])
     if not isinstance(dataset, tf.data.Dataset):
         raise ModelError(f"{name} must return a tf.data.Dataset; it returned {_form(dataset)}")
-    spec = dataset.element_spec
-    pair = isinstance(spec, tuple) and len(spec) == 2
-    if mode is Mode.PREDICTION:
-        if isinstance(spec, tuple) and 1 <= len(spec) <= 2:
-            return dataset.map(lambda features, *_: features)
-        return dataset
-    if not pair:
-        raise ModelError(
-            f"{name} must return a dataset of (features, label) in {mode.value}; its elements are {_form(spec)}"
-        )
     return dataset
+
+
+def _normal_dataset(dataset: tf.data.Dataset, mode: Mode, name: str, needs_labels: bool) -> tf.data.Dataset:
+    spec = dataset.element_spec
+    parts = spec if isinstance(spec, tuple) else (spec,)
+    if mode is Mode.PREDICTION:
+        return dataset.map(lambda features, *_: features) if isinstance(spec, tuple) and len(spec) <= 3 else dataset
+    _check_parts(parts, spec, mode, f"{name} must return a dataset of", needs_labels)
+    return dataset if isinstance(spec, tuple) else dataset.map(lambda features: (features,))

@@ -5,6 +5,7 @@ For workers: importing this module loads TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,11 @@ from elasticdl_nb.runtime.model.contract import (
     several_models,
 )
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, takes_by_name
+from elasticdl_nb.runtime.model.loading.compiling import compile_model, optimizer_as_compiled, own_methods
 from elasticdl_nb.runtime.model.loading.customreader import CustomReader
 from elasticdl_nb.runtime.model.loading.dictfeatures import FeatureForm
 from elasticdl_nb.runtime.model.loading.inputs import make_batches
-from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_loss, scalar_loss
+from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss
 from elasticdl_nb.runtime.model.loading.metricstates import MetricSet, make_metrics
 from elasticdl_nb.runtime.model.loading.modules import find, import_from_zoo, user_code
 from elasticdl_nb.runtime.model.reading import keras_names
@@ -175,7 +177,7 @@ class LoadedModel:
         self._module = module
         self._root = os.fspath(zoo.root)
         self._form = FeatureForm(model)
-        self._loss: Callable[[Any, Any], Any] | None = None
+        self._compiled = False
         self._optimizer: OptimizerSource | None = None
         self._optimizer_params = left
         optimizer = self._part("optimizer")
@@ -190,22 +192,94 @@ class LoadedModel:
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """Return a new optimizer, made with those `params` that the model's constructor does not take."""
         if self._optimizer is None:
-            compiled = getattr(self.model, "optimizer", None)
-            if compiled is not None:
-                return type(compiled).from_config(compiled.get_config())
-            raise OptionError("optimizer", self._absent("optimizer"))
+            if getattr(self.model, "optimizer", None) is None:
+                raise OptionError("optimizer", self._absent("optimizer"))
+            return optimizer_as_compiled(self.model, fresh=True)
         with user_code(self._optimizer.where, self._root):
             return self._optimizer.make(self._optimizer_params)
 
-    def compute_loss(self, labels: Any, outputs: Any) -> Any:
-        """Return the mean loss of a batch as a scalar tensor, without the model's own `losses`.
+    def compile(self) -> None:
+        """Compile the model as for `fit`, with a new optimizer, the loss and whatever else its author gave.
+
+        An option wins over the functions of class and module, and those over the model's own `compile()`, of which all
+        the rest is kept: loss weights, metrics, how it is run. Raises ModelError if Keras does not accept it.
+        """
+        self._compiled = True
+        loss = self._part("loss")
+        given: dict[str, Any] = {}
+        if loss is not None:
+            with user_code(loss[1], self._root):
+                given["loss"] = as_keras_loss(*loss)
+        if self._optimizer is not None:
+            given["optimizer"] = self.make_optimizer()
+        with user_code("compile()", self._root):
+            compile_model(self.model, given)
+
+    def compile_once(self) -> None:
+        """Compile the model unless that has been done."""
+        if not self._compiled:
+            self.compile()
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether there is something to minimize: a loss, losses of the model's own, or steps that know better."""
+        model = self.model
+        return (
+            model._compile_loss is not None
+            or bool(model.losses)
+            or bool({"compute_loss", "train_step", "make_train_function"} & own_methods(model))
+        )
+
+    def check_loss(self) -> None:
+        """Raise OptionError if the compiled model has no loss."""
+        if not self.has_loss:
+            raise OptionError("loss", self._absent("loss"))
+
+    def compute_loss(
+        self, labels: Any, outputs: Any, *, features: Any = None, weights: Any = None, training: bool = True
+    ) -> Any:
+        """Return a batch's loss as Keras computes it, a scalar tensor: weighted, masked, with the model's own losses.
 
         Works eagerly and inside a tf.function. Raises ModelError if the user's function fails.
         """
-        if self._loss is None:
-            self._loss = self._find_loss()
+        self.compile_once()
+        self.check_loss()
         with user_code("the loss", self._root):
-            return scalar_loss(self._loss, labels, outputs)
+            return self.model._compute_loss(
+                x=self._form.picked(features), y=labels, y_pred=outputs, sample_weight=weights, training=training
+            )
+
+    def forward(self, batch: Sequence[Any], training: bool) -> tuple[Any, Any]:
+        """Return the model's outputs for a batch (features[, labels[, sample weights]]), and its loss."""
+        features, labels, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch))
+        outputs = self.call_model(features, training)
+        return outputs, self.compute_loss(
+            labels, outputs, features=features, weights=weights, training=training
+        )  # fmt: skip
+
+    def training_logs(self, batch: Sequence[Any], outputs: Any, loss: Any) -> dict[str, Any]:
+        """Return a training step's loss, and the metrics of the epoch so far if the model was compiled with any."""
+        if self.model._compile_metrics is None and not own_methods(self.model) and not self.model._metrics:
+            return {"loss": loss}
+        return {**self.logs(batch, outputs, loss), "loss": loss}
+
+    def logs(self, batch: Sequence[Any], outputs: Any, loss: Any) -> Mapping[str, Any]:
+        """Add a batch to the model's metrics, and return what Keras' own steps return: their values so far."""
+        features, labels, weights = keras.utils.unpack_x_y_sample_weight(tuple(batch))
+        self.model._loss_tracker.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(features)[0])[0])
+        with self.user_code("the metrics"):
+            logs: Mapping[str, Any] = self.model.compute_metrics(
+                self._form.picked(features), labels, outputs, sample_weight=weights
+            )
+        return logs
+
+    def user_code(self, doing: str) -> contextlib.AbstractContextManager[None]:
+        """In this block, the model's own code runs: its errors become ModelErrors."""
+        return user_code(doing, self._root)
+
+    def data_for_keras(self, batch: Sequence[Any]) -> Any:
+        """Return a batch as `fit` passes it to the model's own steps: features without labels come alone."""
+        return keras.utils.pack_x_y_sample_weight(self._form.picked(batch[0]), *batch[1:])
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """Return new callbacks from the model's `callbacks()`; none if it has no such function."""
@@ -246,10 +320,11 @@ class LoadedModel:
         """Return the batches of the records that `chunks` yields, each time it is iterated.
 
         Elements of `chunks` are chunks of records: string [n] (form "bytes"), string [n, columns] ("strings") or a
-        dict of name to tensor [n, …] ("columns"). Elements of the result are (features, labels), or only the features
-        when predicting. With `shuffle_seed`, the records within a task of up to `task_records` are shuffled, in an
-        order that depends on `number` (a scalar int64 tensor), or else on the iteration; None keeps their order.
-        Raises ModelError if the user's function fails or returns something else.
+        dict of name to tensor [n, …] ("columns"). Elements of the result are (features, labels), (features, labels,
+        sample weights), (features,) for a model that needs no labels, or only the features when predicting. With
+        `shuffle_seed`, the records within a task of up to `task_records` are shuffled, in an order that depends on
+        `number` (a scalar int64 tensor), or else on the iteration; None keeps their order. Raises ModelError if the
+        user's function fails or returns something else.
         """
         input_fn, dataset_fn = self._input()
         return make_batches(
@@ -263,7 +338,15 @@ class LoadedModel:
             shuffle_seed=shuffle_seed,
             task_records=task_records,
             number=number,
+            needs_labels=self._needs_labels,
         )
+
+    @property
+    def _needs_labels(self) -> bool:
+        compiled_without_loss = self.model.compiled and self.model._compile_loss is None
+        if {"compute_loss", "train_step", "make_train_function"} & own_methods(self.model):
+            return False
+        return self._part("loss") is not None or not compiled_without_loss
 
     @property
     def has_custom_data_reader(self) -> bool:
@@ -322,16 +405,6 @@ class LoadedModel:
             if value is not None and not isinstance(value, ModuleType):
                 return value, f"{self._module.__name__}.{name}"
         return None
-
-    def _find_loss(self) -> Callable[[Any, Any], Any]:
-        found = self._part("loss")
-        if found is None:
-            compiled = getattr(self.model, "loss", None)
-            if compiled is None or isinstance(compiled, (dict, list)):
-                raise OptionError("loss", self._absent("loss"))
-            found = compiled, "the loss given to compile()"
-        with user_code(found[1], self._root):
-            return as_loss(*found)
 
     def _input(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
         """The input function or the dataset_fn; a function that an option names takes precedence over the model's."""

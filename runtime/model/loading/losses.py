@@ -1,79 +1,56 @@
-"""Losses and optimizers in every form that the model contract allows, converted to one form."""
+"""Losses and optimizers in every form that the model contract allows, converted to what Keras' `compile` takes."""
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError, OptionError, did_you_mean
 from elasticdl_nb.runtime.model.loading.calls import is_pair_function, takes_by_name
+from elasticdl_nb.runtime.model.loading.functionloss import FunctionLoss
 
-LossFunction = Callable[[Any, Any], Any]
-
-_patch_lock = threading.Lock()
-_patched = 0
-
-
-@contextlib.contextmanager
-def flattening() -> Iterator[None]:
-    """Give tensors NumPy's `flatten()` within the block, for losses written as in ElasticDL's guide."""
-    global _patched
-    with _patch_lock:
-        _patched += 1
-        if _patched == 1:
-            tf.Tensor.flatten = _flatten
-    try:
-        yield
-    finally:
-        with _patch_lock:
-            _patched -= 1
-            if _patched == 0:
-                del tf.Tensor.flatten
+_DECIDED_BY_LABELS = ("crossentropy", "ce")
+"""Names that stand for one of several losses, according to the forms of labels and outputs."""
 
 
-def _flatten(tensor: Any) -> Any:
-    return tf.reshape(tensor, [-1])
+def as_keras_loss(given: Any, where: str) -> Any:
+    """Return what `compile` takes as a loss, for a loss in any form of the model contract.
 
-
-def as_loss(given: Any, where: str) -> LossFunction:
-    """Return a function (labels, outputs) for a loss: such a function, one that returns it, a Keras loss or its name.
-
-    Raises ModelError, which says `where` it was found, for anything else.
+    Names, Keras' losses and functions, and dicts and lists of losses (one for each output) stay what they are for
+    Keras. The user's own function (labels, outputs), or one that returns a loss, becomes a `FunctionLoss`. Raises
+    ModelError, which says `where` it was found, for anything else.
     """
     if isinstance(given, str):
         try:
-            return as_loss(keras.losses.get(given), where)
+            keras.losses.get(None if given.lower() in _DECIDED_BY_LABELS else given)
         except ValueError:
             raise ModelError(f"{where}: Keras has no loss named {given!r}") from None
+        return given
     if isinstance(given, keras.losses.Loss):
-        return given  # type: ignore[no-any-return]
+        return given
     if inspect.isclass(given) and issubclass(given, keras.losses.Loss):
-        return as_loss(given(), where)
+        return given()
+    if isinstance(given, (Mapping, list, tuple)):
+        return given
     if not callable(given):
         raise ModelError(f"{where} is {given!r}; expected a function (labels, outputs), a Keras loss or its name")
     if is_pair_function(given):
-        return given  # type: ignore[no-any-return]
+        return given if is_of_keras(given) else FunctionLoss(given)
     try:
         made = given()
     except TypeError as error:
         raise ModelError(f"{where}: a loss takes (labels, outputs), or nothing and returns a loss: {error}") from error
     if made is given or made is None:
         raise ModelError(f"{where}() returned {made!r}, not a loss")
-    return as_loss(made, f"{where}()")
+    return as_keras_loss(made, f"{where}()")
 
 
-def scalar_loss(function: LossFunction, labels: Any, outputs: Any) -> Any:
-    """Call a loss and return its mean over the batch as a scalar float tensor."""
-    with flattening():
-        value = function(labels, outputs)
-    value = tf.convert_to_tensor(value)
-    return value if value.shape.rank == 0 else tf.reduce_mean(value)
+def is_of_keras(item: Any) -> bool:
+    """Whether a function or class is one of Keras' own."""
+    return (getattr(item, "__module__", None) or "").split(".")[0] == "keras"
 
 
 class OptimizerSource:
@@ -104,7 +81,7 @@ class OptimizerSource:
     def make(self, arguments: Mapping[str, Any]) -> keras.optimizers.Optimizer:
         """Return a new optimizer; raises ModelError if the user's function returns something else."""
         if self._fixed is not None:
-            return type(self._fixed).from_config(self._fixed.get_config())
+            return copied(self._fixed)
         assert self._make is not None
         made = self._make(**arguments)
         if isinstance(made, str):
@@ -114,6 +91,15 @@ class OptimizerSource:
         if not isinstance(made, keras.optimizers.Optimizer):
             raise ModelError(f"{self.where}() returned {made!r}, which is not a Keras optimizer")
         return made
+
+
+def copied(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """Return a new optimizer with the same configuration, and the same variables excluded from weight decay."""
+    copy = type(optimizer).from_config(optimizer.get_config())
+    for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):  # not in the configuration
+        if hasattr(optimizer, name):
+            setattr(copy, name, getattr(optimizer, name))
+    return copy
 
 
 def _optimizer_class(name: str, where: str) -> type[keras.optimizers.Optimizer]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.calls import outputs_first, parameters, positional
-from elasticdl_nb.runtime.model.loading.losses import flattening
+from elasticdl_nb.runtime.model.loading.functionloss import flattening
 
 States = dict[str, list[np.ndarray]]
 _LOSS = "loss"
@@ -29,12 +29,15 @@ class MetricSet:
         objects: Mapping[str, keras.metrics.Metric] | None = None,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         table: Callable[..., Any] | None = None,
+        outputs: Mapping[str, str] | None = None,
     ) -> None:
+        """`outputs` names the output, of several, that a metric looks at."""
         self._objects = dict(objects or {})
         self._functions = dict(functions or {})
         self._table = table
+        self._outputs = dict(outputs or {})
         self._means: dict[str, np.ndarray] = {}
-        self._update_objects = tf.function(self._update_each_object, reduce_retracing=True)
+        self._update_objects = tf.function(self.update_objects, reduce_retracing=True)
         if _LOSS in (*self._objects, *self._functions):
             raise ModelError(f"eval_metrics_fn: {_LOSS!r} is the name of the mean loss; rename the metric")
         self.reset()
@@ -43,18 +46,35 @@ class MetricSet:
         """Forget all records seen."""
         for metric in self._objects.values():
             metric.reset_state()
-        self._means = {_LOSS: np.zeros(2)}
+        self._means = {}
+
+    @property
+    def objects(self) -> dict[str, keras.metrics.Metric]:
+        """The metric objects, by name."""
+        return dict(self._objects)
+
+    @property
+    def needs_outputs(self) -> bool:
+        """Whether `update_means` looks at labels and outputs."""
+        return bool(self._functions) or self._table is not None
 
     def update(self, labels: Any, outputs: Any, loss: Any, records: int) -> None:
         """Add one batch of `records` records; `loss` is the batch's mean loss."""
         self._add(_LOSS, float(loss), records)
         if self._objects:
             self._update_objects(labels, outputs)
-        if not self._functions and self._table is None:
+        self.update_means(labels, outputs, records)
+
+    def update_means(self, labels: Any, outputs: Any, records: int) -> None:
+        """Add the values of metric functions for one batch."""
+        if not self.needs_outputs:
             return
         as_arrays = tf.nest.map_structure(lambda tensor: tensor.numpy(), labels)
         for name, function in self._functions.items():
-            self._add(name, _call(function, as_arrays, outputs, default_outputs_first=False), records)
+            output = self._outputs.get(name)
+            of_labels = as_arrays[output] if output and isinstance(as_arrays, Mapping) else as_arrays
+            of_outputs = outputs[output] if output else outputs
+            self._add(name, _call(function, of_labels, of_outputs, default_outputs_first=False), records)
         if self._table is not None:
             values = _call(self._table, as_arrays, outputs, default_outputs_first=True)
             if not isinstance(values, Mapping):
@@ -62,14 +82,18 @@ class MetricSet:
             for name, value in values.items():
                 self._add(str(name), value, records)
 
-    def _update_each_object(self, labels: Any, outputs: Any) -> None:
-        for metric in self._objects.values():
+    def update_objects(self, labels: Any, outputs: Any) -> None:
+        """Add one batch to the metric objects; in the graph that computes the outputs, so that their masks count."""
+        for name, metric in self._objects.items():
+            of_labels, of_outputs = labels, outputs
+            if output := self._outputs.get(name):
+                of_labels, of_outputs = labels[output] if isinstance(labels, Mapping) else labels, outputs[output]
             first = next((parameter.name for parameter in parameters(metric.update_state)), "")
             # keras.metrics.Mean and similar metrics take values, not labels and outputs.
             if first == "values":
-                metric.update_state(outputs)
+                metric.update_state(of_outputs)
             else:
-                metric.update_state(labels, outputs)
+                metric.update_state(of_labels, of_outputs)
 
     def _add(self, name: str, value: Any, records: int) -> None:
         mean = float(np.mean(np.asarray(value, dtype=np.float64)))
@@ -110,16 +134,22 @@ class MetricSet:
         for name, (total, records) in self._means.items():
             values[name] = float(total / records) if records else float("nan")
         for name, metric in self._objects.items():
-            result = metric.result()
-            parts = result if isinstance(result, Mapping) else {"": result}
-            for key, part in parts.items():
-                array = np.asarray(part, dtype=np.float64)
-                full = f"{name}_{key}" if key else name
-                if array.ndim == 0:
-                    values[full] = float(array)
-                else:
-                    values.update({f"{full}_{index}": float(item) for index, item in enumerate(array.ravel())})
+            values |= as_values(name, metric.result())
         return values
+
+
+def as_values(name: str, result: Any) -> dict[str, float]:
+    """Return a metric's result as numbers with names: one, or one for each entry of a dict or a vector."""
+    values: dict[str, float] = {}
+    parts = result if isinstance(result, Mapping) else {"": result}
+    for key, part in parts.items():
+        array = np.asarray(part, dtype=np.float64)
+        full = f"{name}_{key}" if key else name
+        if array.ndim == 0:
+            values[full] = float(array)
+        else:
+            values.update({f"{full}_{index}": float(item) for index, item in enumerate(array.ravel())})
+    return values
 
 
 def _call(function: Callable[..., Any], labels: Any, outputs: Any, *, default_outputs_first: bool) -> Any:
@@ -149,7 +179,14 @@ def make_metrics(given: Any) -> MetricSet:
         raise ModelError(f"eval_metrics_fn returned {type(given).__name__}; expected a dict or list of metrics")
     objects: dict[str, keras.metrics.Metric] = {}
     functions: dict[str, Callable[..., Any]] = {}
+    outputs: dict[str, str] = {}
     for name, metric in given.items():
+        if isinstance(metric, Mapping):  # the metrics of one output
+            of_output = make_metrics(metric)
+            outputs |= {f"{name}_{own}": str(name) for own in (*of_output._objects, *of_output._functions)}
+            objects |= {f"{name}_{own}": one for own, one in of_output._objects.items()}
+            functions |= {f"{name}_{own}": one for own, one in of_output._functions.items()}
+            continue
         metric = _get(metric) if isinstance(metric, str) else metric
         if isinstance(metric, type) and issubclass(metric, keras.metrics.Metric):
             metric = metric()
@@ -159,7 +196,7 @@ def make_metrics(given: Any) -> MetricSet:
             functions[str(name)] = metric
         else:
             raise ModelError(f"eval_metrics_fn: {name!r} is {metric!r}; expected a Keras metric or a function")
-    return MetricSet(objects, functions)
+    return MetricSet(objects, functions, outputs=outputs)
 
 
 def _named(metrics: Sequence[Any]) -> dict[str, Any]:

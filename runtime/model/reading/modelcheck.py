@@ -216,7 +216,8 @@ def _is_installed(name: str) -> bool:
 def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
     wanted = {"train": ("loss", "optimizer"), "evaluate": ("loss",), "predict": ()}[spec.kind]
     for role in wanted:
-        if not getattr(spec, role) and _part(zoo, module, model, role) is None and not _may_compile(zoo, module):
+        may_do_without = _may_compile(zoo, module) or _may_make_own_steps(zoo, module)
+        if not getattr(spec, role) and _part(zoo, module, model, role) is None and not may_do_without:
             raise OptionError(role, _absent(zoo, module, model, spec.model_def, role, f"or give --{role}"))
     if not spec.input_fn and not spec.dataset_fn:
         parts = [_part(zoo, module, model, role) for role in ("input_fn", "dataset_fn")]
@@ -275,6 +276,11 @@ def _may_compile(zoo: Zoo, module: Module) -> bool:
     """Whether the model may have a loss and an optimizer of its own, through Keras' compile()."""
     # A packaged notebook loads its model objects from files, as they were compiled there.
     return bool({"compile", "_load"} & set(module.mentions))
+
+
+def _may_make_own_steps(zoo: Zoo, module: Module) -> bool:
+    """Whether some class within reach may compute its loss, or train, in a way of its own."""
+    return _returns_rich_model(zoo, module, ("train_step", "compute_loss", "make_train_function"))
 
 
 def _absent(zoo: Zoo, module: Module, model: Found, model_def: str, role: str, otherwise: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +15,9 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 
 LOSS_INTERVAL = 0.25
+
+Logs = Mapping[str, Any]
+"""What a step returns: the batch's loss, and the metrics of the epoch so far. All are scalar tensors."""
 
 
 class Trainer:
@@ -33,17 +36,27 @@ class Trainer:
         self.step = 0
         self.stopped = ""
         self.model = loaded.model
-        self.optimizer = loaded.make_optimizer()
+        loaded.compile()
+        self.optimizer = self.model.optimizer
+        self._check()
         self._build_optimizer()
-        self.model.compile(optimizer=self.optimizer)
         self.model.stop_training = False
         self.callbacks = self._make_callbacks()
+
+    def _check(self) -> None:
+        """Raise OptionError if there is nothing to minimize, or nothing to minimize it by."""
+        self._loaded.check_loss()
+        if self.optimizer is None:
+            self._loaded.make_optimizer()  # says what is missing
 
     def _build_optimizer(self) -> None:
         """Create what the optimizer keeps for each variable, if this process holds it."""
 
     def _make_callbacks(self) -> Callbacks:
-        return Callbacks(self._loaded.callbacks(), self.model, self._spec.num_epochs)
+        return Callbacks(self._loaded.callbacks(), self.model, self._spec.num_epochs, self._finalize)
+
+    def _finalize(self) -> None:
+        """There are no further steps: give the weights the values that the optimizer leaves in the end."""
 
     # ------------------------------------------------------------ tasks
 
@@ -58,18 +71,19 @@ class Trainer:
 
     def _make_steps(self, epoch: int, batches: Iterator[Any]) -> bool:
         """Make a step with each batch and call the callbacks around it; return whether all batches were used."""
-        self.callbacks.task_begins(epoch)
-        for features, labels in batches:
+        if self.callbacks.task_begins(epoch):
+            self.model.reset_metrics()
+        for batch in batches:
             self.callbacks.batch_begins()
-            loss = self._make_step(features, labels)
-            if loss is not None:
-                self.callbacks.batch_ended(loss)
+            logs = self._make_step(batch)
+            if logs is not None:
+                self.callbacks.batch_ended(logs)
             if self.should_stop():
                 return False
         return True
 
-    def _make_step(self, features: Any, labels: Any) -> Any:
-        """Make a step and report it; return its loss, or None if this process's callbacks must not see it."""
+    def _make_step(self, batch: Any) -> Logs | None:
+        """Make a step and report it; return its logs, or None if this process's callbacks must not see them."""
         raise NotImplementedError
 
     def when_safe(self, call: Callable[[], None]) -> None:

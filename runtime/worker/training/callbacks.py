@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +16,12 @@ class Callbacks:
     evaluation's metrics as `val_…`, so `on_epoch_end` waits for whatever comes next.
     """
 
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, epochs: int) -> None:
+    def __init__(
+        self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, epochs: int,
+        finalize: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`finalize` is called once all steps are made, before the callbacks hear of the training's end."""
+        self._finalize = finalize
         self._list = keras.callbacks.CallbackList(
             list(callbacks), add_history=False, add_progbar=False, model=model, verbose=0, epochs=epochs
         )
@@ -24,27 +29,31 @@ class Callbacks:
         self._epoch: int | None = None
         self._batch = 0
         self._losses: list[float] = []
+        self._metrics: dict[str, Any] = {}
         self._ended = False
         self._list.on_train_begin()
 
-    def task_begins(self, epoch: int) -> None:
-        """A training task of this epoch comes next."""
-        if epoch != self._epoch:
-            self.epoch_ends()
-            self._epoch, self._batch = epoch, 0
-            self._list.on_epoch_begin(epoch)
+    def task_begins(self, epoch: int) -> bool:
+        """A training task of this epoch comes next; return whether it is the first of its epoch."""
+        if epoch == self._epoch:
+            return False
+        self.epoch_ends()
+        self._epoch, self._batch = epoch, 0
+        self._list.on_epoch_begin(epoch)
+        return True
 
     def batch_begins(self) -> None:
         """A step comes next."""
         if self.any:
             self._list.on_train_batch_begin(self._batch)
 
-    def batch_ended(self, loss: Any) -> None:
-        """A step was made, with this loss (a scalar tensor, read only if there are callbacks)."""
+    def batch_ended(self, logs: Mapping[str, Any]) -> None:
+        """A step was made, which returned these scalar tensors; they are read only if there are callbacks."""
         if self.any:
-            value = float(loss)
-            self._losses.append(value)
-            self._list.on_train_batch_end(self._batch, {"loss": value})
+            values = {name: float(np.mean(value)) for name, value in logs.items()}
+            self._losses.append(values["loss"])
+            self._metrics = {name: value for name, value in values.items() if name != "loss"}
+            self._list.on_train_batch_end(self._batch, values)
             self._batch += 1
 
     def epoch_ends(self, evaluation: Mapping[str, float] | None = None) -> None:
@@ -52,6 +61,7 @@ class Callbacks:
         if self._epoch is None:
             return
         logs = {"loss": float(np.mean(self._losses))} if self._losses else {}
+        logs |= self._metrics
         logs |= {f"val_{name}": value for name, value in (evaluation or {}).items()}
         epoch, self._epoch = self._epoch, None
         self._losses.clear()
@@ -62,4 +72,5 @@ class Callbacks:
         self.epoch_ends()
         if not self._ended:
             self._ended = True
+            self._finalize()
             self._list.on_train_end()

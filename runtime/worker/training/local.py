@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.training.base import Logs
+from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
 
 class LocalTrainer(WholeModelTrainer):
-    """Applies each batch as one step."""
+    """Applies each batch as one step; a model with a `train_step` of its own makes the step itself, as in `fit`."""
 
-    def _make_step(self, features: Any, labels: Any) -> Any:
-        loss = self._apply_batch(features, labels)
+    def _check(self) -> None:
+        if not self._makes_own_steps:
+            super()._check()
+
+    def _build_optimizer(self) -> None:
+        if self.optimizer is not None and not self._makes_own_steps:
+            super()._build_optimizer()
+
+    @property
+    def _makes_own_steps(self) -> bool:
+        return makes_own_steps(self.model)
+
+    def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
+        if not self._makes_own_steps:
+            return super()._compiled(element_spec)
+        self.model.make_train_function()
+        return self._own_step
+
+    def _own_step(self, *batch: Any) -> Logs:
+        with self._loaded.user_code("train_step()"):
+            logs = self.model.train_function(OneBatch(self._loaded.data_for_keras(batch)))
+        if not isinstance(logs, Mapping):
+            return {"loss": logs}
+        # The first value stands for a loss where none is called that.
+        return logs if "loss" in logs else {"loss": next(iter(logs.values()), float("nan")), **logs}
+
+    def _make_step(self, batch: Any) -> Logs:
+        logs = self._apply_batch(*batch)
         self.step += 1
-        self._used(batch_size(features), loss)
-        return loss
+        self._used(batch_size(batch[0]), logs["loss"])
+        return logs
+
+
+class OneBatch:
+    """The iterator over data that Keras' train functions take, with a single batch."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = [data]
+
+    def __iter__(self) -> OneBatch:
+        return self
+
+    def __next__(self) -> Any:
+        if not self._data:
+            raise StopIteration
+        return self._data.pop()
+
+    get_next = __next__

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-import keras
 import numpy as np
 
 from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.allreduce.places import NOWHERE, Entry, Place
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.loading.compiling import rate_is_set
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.state import ModelState
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -26,8 +26,10 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.exchange import Exchange
+from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
 from elasticdl_nb.runtime.worker.training.ring_step import RingStep
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -56,7 +58,7 @@ class AllreduceTrainer(WholeModelTrainer):
         self._number, self._listener, self._orders = number, listener, session.orders
         self._element_spec = element_spec
         self._state = ModelState(self.model, self.optimizer)
-        self._rate_is_set = not isinstance(keras.optimizers.serialize(self.optimizer)["config"]["learning_rate"], dict)
+        self._rate_is_set = rate_is_set(self.optimizer)
         self._halves: tuple[RingStep, Exchange] | None = None
         self._collective: Collective = Alone()
         self._ring = pb.Ring()
@@ -67,8 +69,12 @@ class AllreduceTrainer(WholeModelTrainer):
         self._unsafe: list[Callable[[], None]] = []
         self._orders.on_regroup = self._leave_if_told
 
+    def _check(self) -> None:
+        super()._check()
+        check_for_ring(self._loaded, self._spec)
+
     def _make_callbacks(self) -> Callbacks:
-        return Callbacks([], self.model, self._spec.num_epochs)  # until it is the oldest
+        return Callbacks([], self.model, self._spec.num_epochs, self._finalize)  # until it is the oldest
 
     # ------------------------------------------------------------ the halves of a step
 
@@ -242,30 +248,30 @@ class AllreduceTrainer(WholeModelTrainer):
 
     # ------------------------------------------------------------ steps
 
-    def _make_step(self, features: Any, labels: Any) -> Any:
+    def _make_step(self, batch: Any) -> Logs | None:
         """Make a step with all others; return its mean loss, or None if the others completed it without this worker."""
         self._be_in_ring()
-        size = batch_size(features)
+        size = batch_size(batch[0])
         after = replace(self._here, records=self._here.records + size)
         if self._collective.world == 1:
-            loss = self._apply_batch(features, labels)
+            loss = self._apply_batch(*batch)["loss"]
             self._made([Entry(size, after, self._earlier)], loss)
             self._on_step()
         else:
-            loss = self._step_together(features, labels, size, after)
+            loss = self._step_together(batch, size, after)
         if not self.stopped or loss is not None:
             self._here = after
             self._session.progress(self.step, size)
-        return loss
+        return None if loss is None else {"loss": loss}
 
-    def _step_together(self, features: Any, labels: Any, size: int, after: Place) -> Any:
+    def _step_together(self, batch: Any, size: int, after: Place) -> Any:
         step, exchange = self._step_and_exchange
         computed = False
         while True:
             exchange.begin(self._collective, self._entry(size, after), again=computed)
             try:
                 if not computed:
-                    self._compute(step, exchange, features, labels)
+                    self._compute(step, exchange, batch)
                 computed = True
                 entries = exchange.result()
             except RingBroken:
@@ -274,9 +280,9 @@ class AllreduceTrainer(WholeModelTrainer):
                 continue
             return self._follow(entries)
 
-    def _compute(self, step: RingStep, exchange: Exchange, features: Any, labels: Any) -> None:
+    def _compute(self, step: RingStep, exchange: Exchange, batch: Any) -> None:
         try:
-            step.compute(features, labels)
+            step.compute(*batch)
         except BaseException:
             # The others would wait in vain for this worker's part.
             exchange.cancel()

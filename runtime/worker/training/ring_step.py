@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.allreduce.buckets import groups
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
-from elasticdl_nb.runtime.worker.batches import as_graph, with_own_losses
+from elasticdl_nb.runtime.worker.batches import as_graph
 from elasticdl_nb.runtime.worker.training.exchange import Bucket
 
 Push = Callable[[int, Any], None]
@@ -33,7 +33,7 @@ class RingStep:
         self._variables = list(self._model.trainable_variables)
         self._statistics = statistics(self._model)
         self._groups: list[list[int]] = []
-        self.compute = as_graph(self._compute, element_spec)
+        self.compute = as_graph(self._compute, element_spec, eagerly=self._model.run_eagerly)
         if hasattr(self.compute, "input_signature") and self.compute.input_signature:
             self.compute.get_concrete_function()
         else:  # batches of unknown form cannot be traced before the first one
@@ -58,11 +58,10 @@ class RingStep:
         ]
         return [*made, Bucket(1 + sum(_length(one) for one in self._statistics), "float32", exact=True)]
 
-    def _compute(self, features: Any, labels: Any) -> tf.Tensor:
+    def _compute(self, *batch: Any) -> tf.Tensor:
         before = [tf.identity(one.value) for one in self._statistics]
         with tf.GradientTape() as tape:
-            outputs = self._loaded.call_model(features, training=True)
-            loss = with_own_losses(self._loaded.compute_loss(labels, outputs), self._model)
+            _, loss = self._loaded.forward(batch, training=True)
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self._variables)
         if not self._groups:

@@ -31,7 +31,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
-from elasticdl_nb.runtime.worker.training.base import Trainer
+from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
+from elasticdl_nb.runtime.worker.training.misfits import check_for_servers
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_optimizer
@@ -39,8 +40,7 @@ from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_o
 
 @dataclass(frozen=True)
 class _Batch:
-    features: Any
-    labels: Any
+    parts: Any
     rows: BatchRows
     part: TaskPart
 
@@ -62,6 +62,7 @@ class ServerTrainer(Trainer):
         for note in self._served.notes:
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)
+        check_for_servers(loaded, spec)
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
         self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
         self._clipping = Clipping.from_config(self._config["config"])
@@ -138,7 +139,7 @@ class ServerTrainer(Trainer):
         done = self.servers.position(task.epoch, task.index)
         self._task, self._read = task, done or 0
         if done is None:  # all records: by a worker that died before it could report it
-            return sum(batch_size(features) for features, _ in batches)
+            return sum(batch_size(batch[0]) for batch in batches)
         records = done + super().train(task, self._looking_ahead(slices(batches, done, lambda size: size)))
         if self._under_way is not None:
             self._take(self._under_way.result())
@@ -152,23 +153,23 @@ class ServerTrainer(Trainer):
         """Yield the batches; `_ahead` holds the yielded one and the two after it."""
         while True:
             while len(self._ahead) < 3 and (batch := next(batches, None)) is not None:
-                self._ahead.append(self._prepared(*batch))
+                self._ahead.append(self._prepared(batch))
             if not self._ahead:
                 return
-            yield self._ahead[0].features, self._ahead[0].labels
+            yield self._ahead[0].parts
             self._ahead.popleft()
 
-    def _prepared(self, features: Any, labels: Any) -> _Batch:
-        start, self._read = self._read, self._read + batch_size(features)
+    def _prepared(self, batch: Any) -> _Batch:
+        start, self._read = self._read, self._read + batch_size(batch[0])
         part = TaskPart(self._task.epoch, self._task.index, start, self._read)
-        return _Batch(features, labels, BatchRows(self._served.groups, self._served.ids(features)), part)
+        return _Batch(batch, BatchRows(self._served.groups, self._served.ids(batch[0])), part)
 
-    def _make_step(self, features: Any, labels: Any) -> Any:
-        loss = self._apply_batch(features, labels)
-        self._used(batch_size(features), loss)
-        return loss
+    def _make_step(self, batch: Any) -> Logs:
+        loss = self._apply_batch()
+        self._used(batch_size(batch[0]), loss)
+        return {"loss": loss}
 
-    def _asynchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
+    def _asynchronous_step(self) -> tf.Tensor:
         batch = self._ahead[0]
         if self._under_way is None:  # the first of a task
             self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
@@ -181,7 +182,7 @@ class ServerTrainer(Trainer):
         )
         return loss
 
-    def _synchronous_step(self, features: Any, labels: Any) -> tf.Tensor:
+    def _synchronous_step(self) -> tf.Tensor:
         batch = self._ahead[0]
         if not self._rows:
             self._take(self.servers.fetch(batch.rows.ids).result())
@@ -205,9 +206,7 @@ class ServerTrainer(Trainer):
 
     def _compute(self, batch: _Batch) -> tuple[tf.Tensor, Dense, RowGradients]:
         """Return a batch's loss and gradients, clipped."""
-        (loss, gradients), of_rows = self._served.compute(
-            batch.features, batch.labels, batch.rows.inputs(self._rows)
-        )  # fmt: skip
+        (loss, gradients), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows))
         names = list(self._trainable)
         dense = {names[place]: np.asarray(gradient, np.float32) for place, gradient in gradients.items()}
         rows = batch.rows.gradients(of_rows)

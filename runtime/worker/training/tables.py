@@ -26,7 +26,9 @@ from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
+from elasticdl_nb.runtime.worker.training.misfits import check_for_tables
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 
 _Declaration = tuple[dict[str, Any], dict[str, Array], list[TableSpec]]
@@ -60,6 +62,8 @@ def check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:
 def tables_misfit(loaded: LoadedModel) -> str:
     """Return why a model's large embeddings cannot be trained in tables, or an empty string."""
     try:
+        loaded.compile_once()
+        check_for_tables(loaded)
         config = check_optimizer(loaded.make_optimizer())
         if not has_compiled_rule(config):
             generic_optimizer(loaded.make_optimizer)
@@ -92,21 +96,21 @@ class TableTrainer(LocalTrainer):
         self._tables.initialize(*self._declaration)
         layers.source = self._tables
 
-    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
+    def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         return self._apply_with_rows
 
     # ------------------------------------------------------------ steps
 
-    def _apply_with_rows(self, features: Any, labels: Any) -> tf.Tensor:
-        batch = BatchRows(self._served.groups, self._served.ids(features))
-        rows = {table: self._tables.lookup(table, ids) for table, ids in batch.ids.items()}
-        (loss, rate, dense), of_rows = self._served.compute(features, labels, batch.inputs(rows))
-        gradients: RowGradients = batch.gradients(of_rows)
+    def _apply_with_rows(self, *batch: Any) -> Logs:
+        of_batch = BatchRows(self._served.groups, self._served.ids(batch[0]))
+        rows = {table: self._tables.lookup(table, ids) for table, ids in of_batch.ids.items()}
+        (loss, rate, dense), of_rows = self._served.compute(batch, of_batch.inputs(rows))
+        gradients: RowGradients = of_batch.gradients(of_rows)
         if self._clipping:
             clipped, gradients = self._clipping.with_rows([np.asarray(one) for one in dense], gradients)
             self._apply_clipped([tf.constant(one) for one in clipped])
         self._tables.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
-        return loss
+        return {"loss": loss}
 
     def _use(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Within the graph of a step: apply the dense gradients, or return them to be clipped with those of rows."""

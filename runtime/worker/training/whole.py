@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
@@ -15,9 +16,9 @@ from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.protocol.master_pb2 import Place
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints
-from elasticdl_nb.runtime.worker.batches import as_graph, with_own_losses
+from elasticdl_nb.runtime.worker.batches import as_graph
 from elasticdl_nb.runtime.worker.session import WorkerSession
-from elasticdl_nb.runtime.worker.training.base import Trainer
+from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.servercheckpoint import load_from_servers
 
 MODEL = "model"
@@ -37,19 +38,25 @@ class WholeModelTrainer(Trainer):
     def _build_optimizer(self) -> None:
         self.optimizer.build(self.model.trainable_variables)
 
-    def _compiled(self, element_spec: Any) -> Callable[[Any, Any], Any]:
-        """Return what applies a batch: from features and labels to the loss."""
-        compiled: Callable[[Any, Any], Any] = as_graph(self._apply, element_spec)
+    def _finalize(self) -> None:
+        if isinstance(self.optimizer, keras.optimizers.Optimizer) and self.optimizer.built:
+            self.optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
+        """Return what applies a batch: from its parts to the step's logs."""
+        model = self.model
+        jit = bool(model.jit_compile) and model._compile_config.config["jit_compile"] is True
+        compiled: Callable[..., Logs] = as_graph(self._apply, element_spec, eagerly=model.run_eagerly, jit=jit)
         return compiled
 
-    def _apply(self, features: Any, labels: Any) -> tf.Tensor:
+    def _apply(self, *batch: Any) -> Logs:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self._loaded.call_model(features, training=True)
-            loss = with_own_losses(self._loaded.compute_loss(labels, outputs), self.model)
+            outputs, loss = self._loaded.forward(batch, training=True)
             scaled = self.optimizer.scale_loss(loss)
-        self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        return loss
+        if variables:
+            self.optimizer.apply(tape.gradient(scaled, variables), variables)
+        return self._loaded.training_logs(batch, outputs, loss)
 
     # ------------------------------------------------------------ checkpoints
 

@@ -1,0 +1,87 @@
+"""What a model asks of `fit` that a strategy cannot give it: said before it trains, in one sentence.
+
+For workers, and for the process that tries a model before its job starts: importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.loading.compiling import own_methods
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.spec import JobSpec
+
+_TRAINS = ("train_step", "make_train_function")
+
+
+def makes_own_steps(model: Any) -> bool:
+    """Whether the model's class says what a training step is."""
+    return bool(own_methods(model) & {*_TRAINS})
+
+
+def check_for_tables(loaded: LoadedModel) -> None:
+    """Raise ModelError if a compiled model's large embeddings cannot be trained in tables."""
+    model = loaded.model
+    if makes_own_steps(model):
+        raise ModelError(f"{type(model).__name__} has a train_step of its own")
+    if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ModelError("the loss is scaled, for mixed_float16")
+    if model.run_eagerly:
+        raise ModelError("run_eagerly=True leaves no graph in which a batch's ids could be found ahead")
+
+
+def check_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
+    """Raise ModelError if parameter servers cannot train a compiled and built model as `fit` would."""
+    model = loaded.model
+    _refuse_own_steps(model, "ParameterServerStrategy")
+    if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ModelError(
+            "optimizer: loss scaling (the policy mixed_float16) does not work on parameter servers; use "
+            "mixed_bfloat16, or another strategy than ParameterServerStrategy"
+        )
+    if model.run_eagerly:
+        raise ModelError("compile: run_eagerly=True does not work with ParameterServerStrategy; leave it out")
+    for variable in model.trainable_variables:
+        if getattr(variable, "constraint", None) is not None:
+            raise ModelError(
+                f"{variable.path}: {type(variable.constraint).__name__} does not work on parameter servers, which know "
+                "no constraints; leave it out, or use another strategy than ParameterServerStrategy"
+            )
+    if not spec.use_async and spec.grads_to_wait > 1:
+        _refuse_uneven_losses(model, "the mean of several workers' gradients")
+
+
+def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
+    """Raise ModelError if workers cannot train a compiled and built model together as `fit` would alone."""
+    _refuse_own_steps(loaded.model, "AllreduceStrategy")
+    if spec.num_workers > 1:
+        _refuse_uneven_losses(loaded.model, "the mean of all workers' gradients")
+
+
+def _refuse_own_steps(model: Any, strategy: str) -> None:
+    if makes_own_steps(model):
+        name = next(name for name in _TRAINS if name in own_methods(model))
+        raise ModelError(
+            f"{type(model).__name__}.{name}: {strategy} makes the steps itself, so a model cannot have its own; use "
+            "the strategy Local, or override compute_loss instead"
+        )
+
+
+def _refuse_uneven_losses(model: Any, what: str) -> None:
+    """Refuse losses whose value over a global batch is not the mean, by records, of its parts."""
+    for loss in _losses(model):
+        if loss.reduction in ("sum", "mean_with_sample_weight"):
+            raise ModelError(
+                f"loss: reduction={loss.reduction!r} of {loss.name} does not follow from {what}; use "
+                "'sum_over_batch_size', or a single worker"
+            )
+
+
+def _losses(model: Any) -> Iterator[keras.losses.Loss]:
+    given = getattr(model._compile_loss, "_user_loss", None)
+    yield from (loss for loss in tf.nest.flatten(given) if isinstance(loss, keras.losses.Loss))
