@@ -84,7 +84,7 @@ def test_a_metric_with_several_values_has_one_entry_for_each() -> None:
 
 
 def test_without_metrics_there_is_the_loss() -> None:
-    assert list(make_metrics(None).results()) == ["loss"]
+    assert list(fill(make_metrics(None), TASKS, LABELS, OUTPUTS).results()) == ["loss"]
     assert fill(MetricSet(), TASKS, LABELS, OUTPUTS).states()["loss"][0][1] == 50
 
 
