@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import types
 from collections.abc import Iterable
@@ -15,28 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from elasticdl_nb.capture.captured import Captured, check, write_zoo
+from elasticdl_nb.capture.checker import Checker, checker, stop_checker
 from elasticdl_nb.capture.describe import Description, code_digest, describe, differences
 from elasticdl_nb.capture.live import codes_in, function_of
 from elasticdl_nb.runtime.errors import CaptureError
 
 IMPORT_TIMEOUT = 300.0  # seconds; on a small machine, importing TensorFlow from a cold disk takes minutes
 MOST_SHOWN = 10
-_PROGRAM = """
-import importlib, json, os, sys
-root, module, names, compared = json.loads(sys.stdin.readline())
-sys.path.insert(0, root)
-answer = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-loaded = importlib.import_module(module)
-missing = [name for name in names if not hasattr(loaded, name)]
-if missing:
-    sys.exit("the module does not define " + ", ".join(missing))
-from elasticdl_nb.capture.describe import describe
-found = {name: getattr(loaded, name) for name in compared if hasattr(loaded, name)}
-json.dump(describe(found, frozenset({module, "__main__"})), answer)
-answer.flush()
-os._exit(0)  # without waiting for threads that the imports started
-"""
 
 
 @dataclass
@@ -44,27 +26,22 @@ class Check:
     """A check in progress: another process is importing the package."""
 
     captured: Captured
-    process: subprocess.Popen[str]
+    checker: Checker
+    number: int
     root: str
     living: Description
 
     def finish(self) -> list[str]:
         """Wait until it has finished; return the differences. Raises CaptureError if the package cannot be imported."""
-        try:
-            output, errors = self.process.communicate(timeout=IMPORT_TIMEOUT)
-        except subprocess.TimeoutExpired as error:
-            self.stop()
-            raise CaptureError([f"importing the packaged module took more than {IMPORT_TIMEOUT:g} s"]) from error
-        if self.process.returncode:
-            lines = errors.replace(self.root + os.sep, "").strip().splitlines()
+        answer = self.checker.wait(self.number, IMPORT_TIMEOUT)
+        if answer is None:
+            stop_checker()
+            raise CaptureError([f"importing the packaged module took more than {IMPORT_TIMEOUT:g} s"])
+        if answer.status:
+            lines = answer.errors.replace(self.root + os.sep, "").strip().splitlines()
             details = "\n      ".join(line for line in lines[-8:] if line.strip())
             raise CaptureError([f"the packaged module cannot be imported in a fresh process:\n      {details}"])
-        return [self._shown(*one) for one in differences(self.living, json.loads(output))]
-
-    def stop(self) -> None:
-        """Abandon the check."""
-        self.process.kill()
-        self.process.communicate()
+        return [self._shown(*one) for one in differences(self.living, answer.description)]
 
     def _shown(self, path: str, here: str, there: str) -> str:
         name = path.split(".")[0].split("[")[0]
@@ -74,26 +51,11 @@ class Check:
         return f"{path}{where} is {here or 'missing'} in the notebook, and {there or 'missing'} in the package"
 
 
-def begin_check(
-    captured: Captured, names: Iterable[str], root: str, module: str, python: str = sys.executable
-) -> Check:
+def begin_check(captured: Captured, names: Iterable[str], root: str, module: str) -> Check:
     """Start importing the package in `root` in a fresh process, and describe the living objects in the meantime."""
-    living = captured.living
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONDONTWRITEBYTECODE": "1"}
-    process = subprocess.Popen(
-        [python, "-c", _PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=root,
-        env=environment,
-    )
-    assert process.stdin is not None
-    asked: Any = [root, module, [name.partition(".")[0] for name in names], list(living)]
-    process.stdin.write(json.dumps(asked) + "\n")
-    process.stdin.flush()
-    return Check(captured, process, root, describe(living, frozenset({"__main__"})))
+    process = checker()
+    number = process.ask(root, module, [name.partition(".")[0] for name in names], captured.living)
+    return Check(captured, process, number, root, describe(captured.living, frozenset({"__main__"})))
 
 
 def is_plain(captured: Captured) -> bool:
@@ -150,16 +112,16 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def verify(captured: Captured, names: Iterable[str], python: str = sys.executable) -> None:
+def verify(captured: Captured, names: Iterable[str]) -> None:
     """Import the module in a fresh process, where it must define `names` and match the notebook.
 
     Raises CaptureError with what went wrong, or with what differs: object, attribute and both values. Takes as long as
-    the module's imports: about 4 s for TensorFlow.
+    the module's imports; see `checker` for those of TensorFlow.
     """
     check(captured, names)
     with tempfile.TemporaryDirectory(prefix="elasticdl-check-") as folder:
         write_zoo(captured, folder, "packaged")
-        report(begin_check(captured, names, os.path.realpath(folder), "packaged", python).finish())
+        report(begin_check(captured, names, os.path.realpath(folder), "packaged").finish())
 
 
 def report(found: list[str]) -> None:
