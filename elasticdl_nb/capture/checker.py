@@ -66,11 +66,17 @@ class Checker:
         early = [{k: v for k, v in one.items() if k.startswith(_EARLY)} for one in (self.environment, _environment())]
         return self._process.poll() is None and early[0] == early[1] and self.preloaded == _loaded()
 
-    def ask(self, root: str, module: str, names: Iterable[str], compared: Iterable[str]) -> int:
-        """Begin to import a package; return the number to wait for."""
+    def ask(
+        self, root: str, module: str, names: Iterable[str], compared: Iterable[str], ours: Iterable[str] = ()
+    ) -> int:
+        """Begin to import a module of the folder `root`, which must define `names`; return the number to wait for.
+
+        The answer describes the objects called `compared`; see `describe` for `ours`, by default the module.
+        """
         number = next(_numbers)
         request = {
             "number": number, "root": root, "module": module, "names": list(names), "compared": list(compared),
+            "ours": list(ours) or [module, "__main__"],
             "environment": _environment(), "answer": os.path.join(self._folder.name, str(number)),
         }  # fmt: skip
         assert self._process.stdin is not None
@@ -197,7 +203,7 @@ def _import(request: dict[str, Any]) -> None:
         else:
             found = {name: getattr(loaded, name) for name in request["compared"] if hasattr(loaded, name)}
             with open(request["answer"], "w", encoding="utf-8") as file:
-                json.dump(describe(found, frozenset({request["module"], "__main__"})), file)
+                json.dump(describe(found, frozenset(request["ours"])), file)
             status = 0
     except BaseException:
         import traceback

@@ -18,8 +18,8 @@ from typing import Any
 from elasticdl_nb.capture import credentials, values
 from elasticdl_nb.capture.advice import lookups_by_text, settings_of_environment, stale_bases
 from elasticdl_nb.capture.extract import inner_definition
-from elasticdl_nb.capture.live import MISSING, PYTHON_BUILTINS, defines, reference
-from elasticdl_nb.capture.overrides import overrides
+from elasticdl_nb.capture.live import MISSING, PYTHON_BUILTINS, defines, function_of, reference
+from elasticdl_nb.capture.overrides import overrides, same_plain
 from elasticdl_nb.capture.roots import Made, Root, Roots
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
@@ -79,6 +79,10 @@ class Search:
         if (name, at) not in self._seen:
             self._seen.add((name, at))
             self._waiting.append((name, at, used_by))
+
+    def needs_now(self, name: str) -> bool:
+        """Whether something needs the name's current value, rather than an earlier one."""
+        return (name, END) in self._seen
 
     def _asked(self, name: str, used_by: str) -> None:
         self.need(name, END, used_by)
@@ -153,6 +157,18 @@ class Search:
             self._value(name, origin, live, used_by)
 
     def _choose_definition(self, name: str, origin: Statement, live: Any, used_by: str) -> None:
+        function = function_of(live)
+        own = function.__globals__ if function is not None and function.__module__ == "__main__" else {}
+        if own and own is not self.trace.namespace and function is not None:
+            for used in sorted(origin.uses.late):
+                then, now = own.get(used, MISSING), self.trace.live(used)
+                if MISSING not in (then, now) and then is not now and not same_plain(then, now):
+                    place = origin.piece.place
+                    self.refuse(
+                        name, used_by, f"uses {used} as {place} left it, but the notebook has changed {used} since; "
+                        f"run {place} again, with %run -i",
+                    )  # fmt: skip
+                    return
         if self._choose(origin, used_by or name):
             for statement in self.trace.registrations(name):
                 self._choose(statement, used_by or name)
@@ -234,6 +250,9 @@ class Search:
             return
         if name in SHELL_HISTORY:
             self.refuse(name, used_by, "exists in notebooks only; assign the value to another name")
+            return
+        if live is MISSING and hasattr(builtins, name) and name != "display":
+            self.roots.add(Root(name, getattr(builtins, name), -1, None, None, used_by=used_by))
             return
         if live is MISSING and name != "display":  # IPython adds `display` to the builtins while a cell runs
             known = [one for one in self.trace.namespace if not one.startswith("_")]

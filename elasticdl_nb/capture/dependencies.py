@@ -15,8 +15,6 @@ from functools import lru_cache
 from importlib.machinery import ModuleSpec
 
 from elasticdl_nb.capture.credentials import HARMLESS_CURE, credentials_in_file
-from elasticdl_nb.capture.describe import code_digest
-from elasticdl_nb.capture.live import codes_in
 
 OURS = frozenset({"elasticdl_nb", "elasticdl"})
 INSTALLED_IN = ("site-packages", "dist-packages")
@@ -197,7 +195,7 @@ def _data_files(top: str, spec: ModuleSpec, files: Mapping[str, str], found: Dep
 
 
 def problems_of_files(found: Dependencies) -> list[str]:
-    """Return what is wrong with files that would be shipped: credentials, or source that was not imported like this."""
+    """Return what is wrong with files that would be shipped: credentials."""
     problems = []
     for path, text in found.modules.items():
         for line, name in credentials_in_file(text):
@@ -206,41 +204,12 @@ def problems_of_files(found: Dependencies) -> list[str]:
                 f"pass it with --envs{HARMLESS_CURE}"
             )
             break
-        problems += _changed_on_disk(path, text)
     for path, place in found.files.items():
         with open(place, encoding="utf-8", errors="ignore") as file:
             for line, name in credentials_in_file(file.read(1 << 20)):
                 problems.append(f"{path}, line {line}, contains what looks like a credential ({name}); remove it")
                 break
     return problems
-
-
-def _changed_on_disk(path: str, text: str) -> Iterator[str]:
-    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    module = sys.modules.get(name)
-    if module is None:
-        return
-    try:
-        written = {
-            code.co_qualname: code_digest(code) for code in codes_in(compile(text, path, "exec", dont_inherit=True))
-        }
-    except SyntaxError:
-        return
-    for key, value in vars(module).items():
-        functions = {key: value} if isinstance(value, types.FunctionType) else {}
-        if isinstance(value, type) and value.__module__ == name:
-            functions = {
-                f"{key}.{one}": member for one, member in vars(value).items() if isinstance(member, types.FunctionType)
-            }
-        for function in functions.values():
-            code = function.__code__
-            same_file = os.path.basename(code.co_filename) == os.path.basename(path)
-            if function.__module__ == name and same_file and written.get(code.co_qualname) != code_digest(code):
-                yield (
-                    f"{path} is not what was imported: {code.co_qualname} is a different function in the file than in "
-                    f"the notebook; run importlib.reload({name}), or restart the kernel"
-                )
-                return
 
 
 def is_local_module(module: types.ModuleType) -> bool:

@@ -5,9 +5,11 @@ One walk covers all kinds of objects. Two processes describe what should be equa
 
 from __future__ import annotations
 
+import abc
 import copyreg
 import dis
 import hashlib
+import logging
 import pathlib
 import re
 import sys
@@ -16,6 +18,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from elasticdl_nb.capture.live import is_generated
 from elasticdl_nb.capture.state.kinds import is_constant
 
 Description = dict[str, str]
@@ -102,15 +105,17 @@ class _Walk:
         if value.__module__ not in self.ours:
             return
         self.say(f"{path}.__bases__", ", ".join(base.__name__ for base in value.__bases__))
+        if isinstance(value, abc.ABCMeta):
+            known = [one() for one in abc._get_dump(value)[0]]  # type: ignore[attr-defined]
+            self.say(f"{path}.register", ", ".join(sorted(one.__name__ for one in known if one is not None)))
         for name, member in sorted(vars(value).items()):
             if name not in _PASSING and not _is_slot(member) and not _is_cached(member):
                 yield member, f"{path}.{name}"
 
     def of_function(self, value: types.FunctionType, path: str) -> Iterator[tuple[Any, str]]:
-        home = value.__globals__.get("__name__")
-        file = value.__code__.co_filename
-        if file.startswith("<") and not file.startswith(("<ipython", "<cell")):
-            self.say(path, "code that a library generated")  # dataclasses, attrs: it follows from the rest
+        home = value.__globals__.get("__name__") or value.__module__  # `%run` may leave no globals
+        if is_generated(value.__code__):
+            self.say(path, "code that a library generated")  # it follows from the rest
             return
         if home not in self.ours:
             self.say(path, f"function {home}.{value.__code__.co_qualname}")
@@ -146,6 +151,13 @@ class _Walk:
         if array is not None:
             name = "tf.Variable" if top == "tensorflow" and hasattr(value, "assign") else name
             self.say(path, f"{name} of {array.dtype}, {tuple(array.shape)}, {_digest_of_array(array)}")
+            return
+        if isinstance(value, logging.Logger):  # configured for the whole process
+            self.say(path, f"{name} {value.name}")
+            return
+        if kind.__module__ in self.ours and hasattr(kind, "__setstate__") and "__getstate__" in dir(kind):
+            self.say(path, name)  # its class says what there is to compare
+            yield value.__getstate__(), f"{path}.__getstate__()"
             return
         if isinstance(value, (list, tuple)):
             yield from self.of_sequence(list(value), path, name)

@@ -89,7 +89,7 @@ def _methods(value: type) -> dict[str, types.CodeType]:
     for attribute in vars(value).values():
         function = function_of(attribute)
         # Methods that dataclasses and similar libraries generate have no file.
-        if function is not None and not function.__code__.co_filename.startswith("<string>"):
+        if function is not None and not is_generated(function.__code__):
             codes[function.__name__] = function.__code__
     return {name: code for name, code in codes.items() if code.co_qualname == f"{value.__qualname__}.{name}"}
 
@@ -144,6 +144,13 @@ def _compiled(text: str, flags: int) -> types.CodeType:
         text, "<cell>", "exec", flags=flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True
     )
     return code
+
+
+def is_generated(code: types.CodeType) -> bool:
+    """Whether a library such as dataclasses generated the code: it has no source in a cell or file."""
+    return code.co_filename.startswith("<") and not code.co_filename.startswith(
+        ("<ipython", "<cell", "<timed", "<prun")
+    )
 
 
 def codes_in(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:

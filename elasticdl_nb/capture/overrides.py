@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import ast
+import dis
 import enum
 import types
 import typing
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from elasticdl_nb.capture import values
-from elasticdl_nb.capture.live import MISSING, function_of, same_function
+from elasticdl_nb.capture.live import MISSING, function_of, is_generated, same_function
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
 
@@ -20,6 +21,7 @@ _PURE = (
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension, ast.IfExp, ast.Subscript, ast.Slice,
     ast.JoinedStr, ast.FormattedValue, ast.Load, ast.Store, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
 )  # fmt: skip
+_NUMBERS = (bool, int, float, str)
 _MADE_BY_PYTHON = (
     types.GetSetDescriptorType, types.MemberDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
     types.ClassMethodDescriptorType, types.GenericAlias, typing.TypeVar,
@@ -36,6 +38,8 @@ def overrides(trace: Trace, statement: Statement, name: str, live: Any) -> Itera
     elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda) and isinstance(live, types.FunctionType):
         yield from _defaults(trace, statement, node.value.args, name, live)
         yield from _attributes(name, live)
+    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(live, type):
+        yield from _of_called_type(trace, statement, node.value, name, live)
 
 
 def _of_function(
@@ -52,6 +56,37 @@ def _of_function(
     wrapped: Any = getattr(live, "__wrapped__", None)
     if wrapped is raw:
         yield from _defaults(trace, statement, node.args, f"{name}.__wrapped__", wrapped)
+    yield from _of_decorated(name, live)
+
+
+def _of_decorated(name: str, live: Any) -> Iterator[tuple[str, Any]]:
+    """What a decorator of the notebook keeps: in attributes of its object, or in variables of its function."""
+    if isinstance(live, types.FunctionType) and live.__module__ == "__main__":
+        for place, (key, cell) in enumerate(zip(live.__code__.co_freevars, live.__closure__ or (), strict=True)):
+            written = any(one.opname == "STORE_DEREF" and one.argval == key for one in dis.get_instructions(live))
+            if written or type(cell.cell_contents) in (list, dict, set):
+                yield f"{name}.__closure__[{place}].cell_contents", cell.cell_contents
+        yield from ((f"{name}.{key}", one) for key, one in vars(live).items() if type(one) in (*_NUMBERS, list, dict))
+    elif type(live).__module__ == "__main__" and not isinstance(live, type):
+        for key, value in vars(live).items() if hasattr(live, "__dict__") else ():
+            if key.isidentifier() and not key.startswith("__") and not callable(value):
+                yield f"{name}.{key}", value
+
+
+def _of_called_type(
+    trace: Trace, statement: Statement, node: ast.Call, name: str, live: type
+) -> Iterator[tuple[str, Any]]:
+    """Members of a class made by `type(name, bases, {…})` that have changed since."""
+    if len(node.args) != 3 or not isinstance(node.args[2], ast.Dict):
+        return
+    body = {one.value: value for one, value in zip(node.args[2].keys, node.args[2].values, strict=True)
+            if isinstance(one, ast.Constant)}  # fmt: skip
+    for key, value in vars(live).items():
+        if key not in body:
+            if not isinstance(value, _MADE_BY_PYTHON) and _is_added(key, value) and not key.startswith("__"):
+                yield f"{name}.{key}", value
+        elif _may_override(True, body[key], value) and _differs(trace, statement, body[key], value):
+            yield f"{name}.{key}", value
 
 
 def _attributes(name: str, live: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -82,7 +117,14 @@ def _defaults(
 def _of_class(
     trace: Trace, statement: Statement, node: ast.ClassDef, name: str, live: type
 ) -> Iterator[tuple[str, Any]]:
-    if issubclass(live, enum.Enum) or (issubclass(live, tuple) and hasattr(live, "_fields")):
+    if issubclass(live, enum.Enum):
+        made = "__init__" in vars(live) or "__new__" in vars(live)
+        for member in live:
+            for key, value in vars(member).items():
+                if not key.startswith("_") and (not made or _is_named_later(trace, statement, key)):
+                    yield f"{name}.{member.name}.{key}", value
+        return
+    if issubclass(live, tuple) and hasattr(live, "_fields"):
         return
     body = _members(node)
     plain = not node.decorator_list and type(live) in (type, abc.ABCMeta) and not _is_watched(live)
@@ -98,6 +140,12 @@ def _of_class(
         elif isinstance(written, ast.expr) and _may_override(plain, written, value):
             differs = _differs(trace, statement, written, value)
             yield from ((target, value),) if differs else ()
+        elif isinstance(written, ast.ClassDef) and isinstance(value, type):
+            yield from _of_class(trace, statement, written, target, value)
+        elif isinstance(written, ast.expr) and type(value).__module__ == "__main__" and hasattr(value, "__dict__"):
+            for attribute, held in vars(value).items():  # of a descriptor, which its name does not lead to
+                if type(held) in (list, dict, set) and held:
+                    yield f"vars({name})[{key!r}].{attribute}", held
     # A member of the statement that no longer exists.
     for key in body.keys() - vars(live).keys():
         if plain and isinstance(body[key], (ast.FunctionDef, ast.expr)) and not key.startswith("__"):
@@ -118,9 +166,9 @@ def _of_method(
     plain: bool,
 ) -> Iterator[tuple[str, Any]]:
     if node.decorator_list:
-        names = [one.id for one in node.decorator_list if isinstance(one, ast.Name)]
-        raw = value.__func__ if isinstance(value, staticmethod) else None
-        if names == ["staticmethod"] and isinstance(raw, types.FunctionType):
+        raw = value.__func__ if isinstance(value, (staticmethod, classmethod)) else None
+        if len(node.decorator_list) == 1 and isinstance(raw, types.FunctionType):
+            target += ".__func__" if isinstance(value, classmethod) else ""
             yield from _defaults(trace, statement, node.args, target, raw)
         return
     if node.name in ("__new__", "__init_subclass__", "__class_getitem__"):  # implicitly static or class methods
@@ -175,11 +223,7 @@ def _is_added(key: str, value: Any) -> bool:
 def _is_generated(value: Any) -> bool:
     """Whether a function was generated by a library, such as dataclasses."""
     function = function_of(value)
-    return (
-        function is not None
-        and function.__code__.co_filename.startswith("<")
-        and not (function.__code__.co_filename.startswith(("<ipython", "<cell")))
-    )
+    return function is not None and is_generated(function.__code__)
 
 
 def _is_descriptor(value: Any) -> bool:

@@ -7,11 +7,11 @@ from typing import Any
 
 from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
-from elasticdl_nb.capture.closure import Closure, Search
+from elasticdl_nb.capture.closure import Search
 from elasticdl_nb.capture.compose import compose
 from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.order import Cycle, Line, ordered
-from elasticdl_nb.capture.roots import DATA_CURE, Made, Roots, large, weights
+from elasticdl_nb.capture.roots import DATA_CURE, Made, large, weights
 from elasticdl_nb.capture.settings import Settings, find_settings
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
@@ -40,7 +40,8 @@ def capture_cells(
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
     trace = Trace(execution.pieces, namespace)
-    closure, roots, lines, settings = sliced(trace, wanted, scratch)
+    search, lines, settings = sliced(trace, wanted, scratch)
+    closure, roots = search.result, search.roots
     if closure.problems:
         raise CaptureError(closure.problems)
     shown = list(dict.fromkeys([*(aliases or {}), *wanted]))
@@ -58,7 +59,7 @@ def capture_cells(
     if state.size > most_bytes:
         raise CaptureError([_too_much(state, most_bytes)])
     names_here = dict.fromkeys(name for line in lines for name in sorted(line.binds) if not _is_import(line))
-    living = {name: namespace[name] for name in names_here if name in namespace}
+    living = {name: namespace[name] for name in names_here if name in namespace and search.needs_now(name)}
     places = {name: line.piece.place for line in lines if line.piece for name in line.binds}
     captured = Captured(
         source,
@@ -76,8 +77,8 @@ def capture_cells(
     return captured
 
 
-def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roots, list[Line], Settings]:
-    """Return what the names need, the lines that make it, in order, and settings; the closure holds the problems."""
+def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Search, list[Line], Settings]:
+    """Return what the names need, the lines that make it, in order, and settings; the search holds the problems."""
     search = Search(trace, scratch)
     for name in wanted:
         search.need(name, END, "")
@@ -85,14 +86,14 @@ def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Closure, Roo
     settings = find_settings(trace, search)
     while not search.result.problems:
         try:
-            return search.result, search.roots, ordered(trace, search.result, search.roots.made()), settings
+            return search, ordered(trace, search.result, search.roots.made()), settings
         except Cycle as cycle:
             if not search.split(line for line in cycle.lines if isinstance(line, Made)):
                 names = sorted({name for line in cycle.lines for name in line.binds})
                 search.result.problems.append(
                     f"{', '.join(names)} need each other while they are being made; build one of them in a function"
                 )
-    return search.result, search.roots, [], settings
+    return search, [], settings
 
 
 def _is_import(line: Line) -> bool:

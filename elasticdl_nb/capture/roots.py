@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 
 from elasticdl_nb.capture import values
 from elasticdl_nb.capture.cells import Piece
+from elasticdl_nb.capture.dependencies import is_local_module
 from elasticdl_nb.capture.extract import as_source, find_function
 from elasticdl_nb.capture.live import MISSING
 from elasticdl_nb.capture.state import files, writing
@@ -117,9 +119,11 @@ class Roots:
 
     def can_refill(self, root: Root) -> bool:
         """Whether the object may be made first and filled later."""
+        kind = type(root.live)
         if isinstance(root.live, (list, dict, set)):
             return True
-        return self.code.is_ours(type(root.live)) and hasattr(root.live, "__dict__")
+        own = self.code.is_ours(kind) or is_local_module(sys.modules.get(kind.__module__, types))
+        return own and isinstance(getattr(root.live, "__dict__", None), dict)
 
     def _look_at(self, root: Root) -> None:
         self._current = root
@@ -279,7 +283,8 @@ class Roots:
         return [line]
 
     def _refilled(self, root: Root) -> Iterable[Made]:
-        binds, lines = frozenset({root.target}), []
+        owner = frozenset({root.owner} if root.owner else {root.target})
+        binds, lines = frozenset({root.target} - {root.owner}), []
         if not root.made_by_statement:
             kind = type(root.live)
             empty = f"{kind.__name__}()" if kind in (list, dict, set) else None
@@ -295,7 +300,7 @@ class Roots:
                     [root],
                     text,
                     frozenset(),
-                    frozenset(root.source.names) | binds,
+                    frozenset(root.source.names) | owner,
                     root.source.modules,
                     last=True,
                 )
@@ -309,7 +314,7 @@ class Roots:
         surveys = [root.survey] if root.survey else []
         lines.append(
             Made(
-                root.index, [root], f"_load({file!r}, into={root.target})", frozenset(), binds | root.needs, {}, file,
+                root.index, [root], f"_load({file!r}, into={root.target})", frozenset(), owner | root.needs, {}, file,
                 lambda out: writing.write_contents(root.live, root.target, out, self.code, surveys), last=True,
             )
         )  # fmt: skip

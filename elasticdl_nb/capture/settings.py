@@ -9,14 +9,14 @@ from __future__ import annotations
 import ast
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from elasticdl_nb.capture.closure import Search
-from elasticdl_nb.capture.dependencies import find_dependencies, is_local_module
 from elasticdl_nb.capture.live import MISSING
-from elasticdl_nb.capture.overrides import same_plain
+from elasticdl_nb.capture.modules import add_changes, add_imports_for_their_effect
 from elasticdl_nb.capture.roots import Root
+from elasticdl_nb.capture.statements import value_of
 from elasticdl_nb.capture.trace import Trace
 
 _KERAS = (
@@ -37,15 +37,17 @@ class Settings:
 def find_settings(trace: Trace, search: Search) -> Settings:
     """Return the settings in effect; whatever they need from the notebook is requested from `search`."""
     found = Settings()
-    _imports_for_their_effect(trace, search)
+    add_imports_for_their_effect(trace, search)
     _registered(trace, search, found)
-    _attributes_of_modules(trace, search, found)
+    search.finish()
+    add_changes(trace, search, found.imports)
     search.finish()
     keras, tf = _loaded("keras", "config"), _loaded("tensorflow", "config")
     if keras is not None:
         _of_keras(trace, found, keras)
     if tf is not None:
         _of_tensorflow(trace, found, tf, keras)
+    _of_numbers(trace, found)
     _seeds_of_other_libraries(trace, found)
     return found
 
@@ -94,9 +96,35 @@ def _of_tensorflow(trace: Trace, found: Settings, tf: Any, keras: Any) -> None:
         lines.append("experimental.numpy.experimental_enable_numpy_behavior()")
     if tf.config.functions_run_eagerly():
         lines.append("config.run_functions_eagerly(True)")
+    from tensorflow.python.framework import config
+
+    if config.is_op_determinism_enabled():
+        lines.append("config.experimental.enable_op_determinism()")
+    if not tf.config.experimental.tensor_float_32_execution_enabled():
+        lines.append("config.experimental.enable_tensor_float_32_execution(False)")
+    if tf.config.optimizer.get_jit():
+        lines.append("config.optimizer.set_jit(True)")
     if lines:
         name = _alias(trace, found, "tensorflow", "tf")
         found.lines += [f"{name}.{line}" for line in lines]
+
+
+def _of_numbers(trace: Trace, found: Settings) -> None:
+    """What NumPy and `decimal` do with numbers."""
+    numpy = _loaded("numpy", "geterr")
+    if numpy is not None:
+        usual = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
+        changed = {key: value for key, value in numpy.geterr().items() if usual[key] != value}
+        if changed:
+            given = ", ".join(f"{key}={value!r}" for key, value in changed.items())
+            found.lines.append(f"{_alias(trace, found, 'numpy', 'np')}.seterr({given})")
+    decimal = _loaded("decimal", "getcontext")
+    if decimal is not None:
+        here, usual = decimal.getcontext(), decimal.Context()
+        for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
+            if getattr(here, name) != getattr(usual, name):
+                alias = _alias(trace, found, "decimal", "decimal")
+                found.lines.append(f"{alias}.getcontext().{name} = {getattr(here, name)!r}")
 
 
 def _seeds_of_other_libraries(trace: Trace, found: Settings) -> None:
@@ -109,8 +137,8 @@ def _seeds_of_other_libraries(trace: Trace, found: Settings) -> None:
         ):
             function = node.func
             seeds = isinstance(function, ast.Attribute) and function.attr == "seed" and len(node.args) == 1
-            if seeds and owner is not None and _value_of(trace, function.value) is owner:  # type: ignore[attr-defined]
-                value = _value_of(trace, node.args[0])
+            if seeds and owner is not None and value_of(trace.live, function.value) is owner:  # type: ignore[attr-defined]
+                value = value_of(trace.live, node.args[0])
                 seed = value if isinstance(value, int) else seed
         if seed is not None:
             name = _alias(trace, found, module, usual)
@@ -119,16 +147,6 @@ def _seeds_of_other_libraries(trace: Trace, found: Settings) -> None:
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:
     return (inner for inner in ast.walk(node) if isinstance(inner, ast.Call))
-
-
-def _value_of(trace: Trace, node: ast.expr) -> Any:
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.Name):
-        return trace.live(node.id)
-    if isinstance(node, ast.Attribute):
-        return getattr(_value_of(trace, node.value), node.attr, MISSING)
-    return MISSING
 
 
 def _registered(trace: Trace, search: Search, found: Settings) -> None:
@@ -148,101 +166,3 @@ def _registered(trace: Trace, search: Search, found: Settings) -> None:
             continue
         alias = _alias(trace, found, "keras", "keras")
         search.roots.add(Root(f"{alias}.saving.get_custom_objects()[{name!r}]", value, 1e9, None, None))
-
-
-# ------------------------------------------------------------------ modules
-
-
-def _imports_for_their_effect(trace: Trace, search: Search) -> None:
-    """Keep imports of the user's own modules that nothing mentions."""
-    imported = [one for one in trace.statements if isinstance(one.node, ast.Import)]
-    for statement in imported:
-        name = next(iter(statement.binds), "")
-        module = sys.modules.get(getattr(statement.node, "names", [types])[0].name)
-        if module is None or trace.live(name) is MISSING or not is_local_module(module):
-            continue
-        if not any(name in one.uses.now or name in one.uses.late for one in trace.statements):
-            search.need(name, 1 << 60, "")
-
-
-def _attributes_of_modules(trace: Trace, search: Search, found: Settings) -> None:
-    """Add attributes of imported modules and their classes that the notebook has changed."""
-    imports = "\n".join(one.text for one in search.result.statements.values() if one.is_import)
-    imports += "".join(f"\n{given.text}" for given in search.result.imports.values())
-    if not imports.strip():
-        return
-    taken: set[str] = set()
-    for target, value, index, piece in [*_assigned(trace, imports), *_differing(trace, imports, found)]:
-        if target not in taken and search.trace.live(target.partition(".")[0]) is not None:
-            taken.add(target)
-            root = target.partition(".")[0]
-            owner = root if root not in found.imports else ""
-            if owner:
-                search.need(owner, 1 << 60, "")
-            search.roots.add(Root(target, value, index, piece, None, owner=owner))
-
-
-def _assigned(trace: Trace, imports: str) -> Iterator[tuple[str, Any, float, Any]]:
-    """`module.name = …` and `module.Class.name = …`, at the top level or inside functions, with the current value."""
-    tops = {line.split()[1].partition(".")[0] for line in imports.splitlines() if line.strip()}
-    for statement in trace.statements:
-        if "=" not in statement.text:
-            continue
-        for node in ast.walk(statement.node):
-            targets: Iterable[ast.expr] = ()
-            if isinstance(node, ast.Assign):
-                targets = node.targets
-            elif isinstance(node, (ast.AugAssign, ast.AnnAssign)):
-                targets = (node.target,)
-            for target in targets:
-                if not isinstance(target, ast.Attribute):
-                    continue
-                holder = _value_of(trace, target.value)
-                home = holder.__name__ if isinstance(holder, types.ModuleType) else getattr(holder, "__module__", None)
-                if not isinstance(holder, (types.ModuleType, type)) or not isinstance(home, str) or home == "__main__":
-                    continue
-                value = vars(holder).get(target.attr, MISSING)
-                if value is not MISSING and home.partition(".")[0] in tops:
-                    yield ast.unparse(target), value, statement.index, statement.piece
-
-
-def _differing(trace: Trace, imports: str, found: Settings) -> Iterator[tuple[str, Any, float, Any]]:
-    """Constants of the user's own modules that differ from what the files say."""
-    for path, text in find_dependencies(imports).modules.items():
-        name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        module = sys.modules.get(name)
-        if module is None or not text.strip():
-            continue
-        written: dict[str, Any] = {}
-        bound: set[str] = set()
-        for node in ast.parse(text).body:
-            bound |= {
-                inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
-            }
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                try:
-                    written[node.targets[0].id] = ast.literal_eval(node.value)
-                except (ValueError, TypeError, SyntaxError):
-                    written.pop(node.targets[0].id, None)
-            elif isinstance(node, (ast.AugAssign, ast.For, ast.If, ast.Try, ast.While, ast.With)):
-                for inner in ast.walk(node):
-                    if isinstance(inner, ast.Name):
-                        written.pop(inner.id, None)
-        for key, value in written.items():
-            live = vars(module).get(key, MISSING)
-            if (
-                live is not MISSING
-                and type(live) is type(value)
-                and not same_plain(live, value)
-                and _set_by_notebook(trace, name, key)
-            ):
-                alias = next((one for one, other in trace.namespace.items() if other is module), None)
-                if alias is None:
-                    alias = "_" + name.replace(".", "_")
-                    found.imports[alias] = f"import {name} as {alias}"
-                yield f"{alias}.{key}", live, -1, None
-
-
-def _set_by_notebook(trace: Trace, module: str, key: str) -> bool:
-    """Whether a cell names the attribute: the module may also have changed its constant itself."""
-    return any(key in statement.text for statement in trace.statements)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from elasticdl_nb.capture.cells import Piece
+from elasticdl_nb.capture.live import MISSING
 from elasticdl_nb.capture.surface import Surface, surface_of
 from elasticdl_nb.capture.uses import Uses, uses_of
 
@@ -81,3 +83,14 @@ def _star_modules(node: ast.stmt) -> Iterator[str]:
         for inner in ast.walk(node):
             if isinstance(inner, ast.ImportFrom) and inner.names[0].name == "*" and inner.module:
                 yield inner.module
+
+
+def value_of(live: Callable[[str], Any], node: ast.expr) -> Any:
+    """The value of a constant, a name or a dotted name, without running anything; MISSING for everything else."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name):
+        return live(node.id)
+    if isinstance(node, ast.Attribute):
+        return getattr(value_of(live, node.value), node.attr, MISSING)
+    return MISSING

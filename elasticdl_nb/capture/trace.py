@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -48,6 +49,16 @@ class Trace:
             if statement.is_definition:
                 for name in statement.surface.decorators | statement.surface.bases:
                     found.setdefault(name, []).append(statement)
+        return found
+
+    @cached_property
+    def _calls_to_register(self) -> list[Statement]:
+        """Statements of the form `name.register(…)`."""
+        found = []
+        for statement in self.statements:
+            call = statement.node.value if isinstance(statement.node, ast.Expr) else None
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "register":
+                found += [statement] if isinstance(call.func.value, ast.Name) else []
         return found
 
     @cached_property
@@ -98,6 +109,8 @@ class Trace:
             derived = name in surface.bases and isinstance(live, type) and (self._lists_subclasses or _watches(live))
             if (name in surface.decorators or derived) and self._still_counts(statement, live):
                 yield statement
+        if hasattr(live, "register"):  # an abstract class, or a function that dispatches on types
+            yield from (one for one in self._calls_to_register if one.node.value.func.value.id == name)  # type: ignore[attr-defined]
 
     def _still_counts(self, statement: Statement, live: Any) -> bool:
         """False for a registered definition that a later one of the same name replaced in the registry."""

@@ -144,6 +144,9 @@ class CodeWriter:
                 )
                 if owner is not None:
                     return getattr, (owner, next(name for name, one in vars(owner).items() if one is cls))
+                dotted = self.name_of(cls)  # a library made it for the notebook, such as make_dataclass
+                if dotted is not None:
+                    return rebuilding.named, (dotted,)
             return NotImplemented
         dotted = self.name_of(cls)
         if dotted is not None:

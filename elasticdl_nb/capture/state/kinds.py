@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import struct
 import sys
 import threading
 import types
@@ -158,6 +159,7 @@ _REDUCERS: dict[Any, Reducer] = {
     classmethod: lambda value, pickler: (classmethod, (value.__func__,)),
     property: _property,
     types.MappingProxyType: lambda value, pickler: (types.MappingProxyType, (dict(value),)),
+    struct.Struct: lambda value, pickler: (struct.Struct, (value.format,)),
     threading.local: lambda value, pickler: (type(value), ()),
     weakref.ref: _weak,
     weakref.WeakSet: lambda value, pickler: (weakref.WeakSet, (list(value),)),

@@ -106,6 +106,11 @@ def set_plain(target: Any, contents: tuple[Any, list[Any] | None, dict[Any, Any]
         dict.update(target, pairs)
 
 
+def make_value(base: type, cls: type, value: Any) -> Any:
+    """Make a number, text or tuple of a class of one's own without calling its own `__new__`."""
+    return base.__new__(cls, value)
+
+
 def make_exception(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     """Make an exception without calling its own `__init__`."""
     return cls.__new__(cls, *args)

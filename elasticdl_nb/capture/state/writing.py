@@ -38,6 +38,8 @@ _LEAVES = (
     types.BuiltinFunctionType, types.MethodDescriptorType, enum.Enum, re.Pattern,
 )  # fmt: skip
 
+_VALUES = (str, bytes, int, float, complex, tuple, frozenset)
+
 
 class CannotTravel(Exception):
     """An object cannot be moved to another process; `found` is the object, `kind` says what it is."""
@@ -114,6 +116,8 @@ class StatePickler(pickle.Pickler):
 
     def _note(self, value: Any, reduced: Reduced) -> Reduced:
         if reduced is NotImplemented:
+            if value.__module__ is None:
+                raise CannotTravel(value, f"{value.__qualname__}, which no module or cell defines (made with exec)")
             self.modules.add(value.__module__)
         return reduced
 
@@ -128,6 +132,22 @@ class StatePickler(pickle.Pickler):
                 self.modules.add(module)
             return NotImplemented
         cls = type(value)
+        base = next((one for one in _VALUES if isinstance(value, one)), None)
+        if (
+            base is not None
+            and self.code.is_ours(cls)
+            and reduced[0] is copyreg.__newobj__
+            and not hasattr(cls, "_fields")
+        ):  # type: ignore[attr-defined]
+            state = reduced[2] if len(reduced) > 2 else None
+            return (
+                rebuilding.make_value,
+                (base, cls, base(value)),
+                (state, None, None),
+                None,
+                None,
+                rebuilding.set_plain,
+            )
         plain = reduced[0] in (copyreg.__newobj__, copyreg._reconstructor)  # type: ignore[attr-defined]
         if plain and (self.code.is_ours(cls) or hasattr(cls, "__getattr__")) and not hasattr(cls, "__setstate__"):
             return past_methods(reduced)
