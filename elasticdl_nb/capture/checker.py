@@ -199,7 +199,7 @@ def _import(request: dict[str, Any]) -> None:
         loaded = importlib.import_module(request["module"])
         missing = [name for name in request["names"] if not hasattr(loaded, name)]
         if missing:
-            print("the module does not define", ", ".join(missing), file=sys.stderr)
+            sys.stderr.write(f"the module does not define {', '.join(missing)}\n")
         else:
             found = {name: getattr(loaded, name) for name in request["compared"] if hasattr(loaded, name)}
             with open(request["answer"], "w", encoding="utf-8") as file:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import sys
 import types
 from collections.abc import Iterable
@@ -97,11 +98,13 @@ class Search:
     def split(self, lines: Iterable[Made]) -> bool:
         """Make one of the values that need each other first, and fill it at the end; False if none allows that."""
         for line in lines:
-            root = line.roots[0]
-            if len(line.roots) == 1 and not root.refill and not root.owner and self.roots.can_refill(root):
-                self._refill(root)
-                self._until_done()
-                return True
+            if any(root.refill for root in line.roots):
+                continue
+            for root in line.roots:
+                if not root.owner and self.roots.can_refill(root):
+                    self._refill(root)
+                    self._until_done()
+                    return True
         return False
 
     def _until_done(self) -> None:
@@ -169,6 +172,8 @@ class Search:
                         f"run {place} again, with %run -i",
                     )  # fmt: skip
                     return
+        if isinstance(live, functools._lru_cache_wrapper) and live.cache_info().currsize:
+            self.result.warnings.append(f"the results that {name} has cached stay in the notebook")
         if self._choose(origin, used_by or name):
             for statement in self.trace.registrations(name):
                 self._choose(statement, used_by or name)

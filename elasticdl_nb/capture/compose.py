@@ -123,8 +123,8 @@ def _parts(ordered: Iterable[Line]) -> list[Part]:
 
 def _remark(line: Made) -> str:
     """What a reader should know about a line that does not come from a cell."""
-    root = line.roots[0]
-    if "\n" in line.text or root.live is MISSING:
+    root = line.roots[0] if line.roots else None
+    if root is None or "\n" in line.text or root.live is MISSING:
         return ""
     if line.file:
         kinds = ", ".join(dict.fromkeys(described(root.live) for root in line.roots))
@@ -142,7 +142,7 @@ def described(value: Any) -> str:
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None:
         return f"{kind} of {dtype}, {shape}"
-    if isinstance(shape, tuple):
+    if isinstance(shape, tuple) and shape:
         return f"{kind} of {shape[0]:,} rows"
     return kind
 

@@ -129,7 +129,8 @@ class _Walk:
             yield default, f"{path}.__kwdefaults__[{name!r}]"
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             try:
-                yield cell.cell_contents, f"{path}.<{name}>"
+                if not isinstance(cell.cell_contents, weakref.WeakKeyDictionary):  # what singledispatch has found before
+                    yield cell.cell_contents, f"{path}.<{name}>"
             except ValueError:
                 continue
         for name, attribute in sorted(vars(value).items()):

@@ -148,9 +148,8 @@ def _compiled(text: str, flags: int) -> types.CodeType:
 
 def is_generated(code: types.CodeType) -> bool:
     """Whether a library such as dataclasses generated the code: it has no source in a cell or file."""
-    return code.co_filename.startswith("<") and not code.co_filename.startswith(
-        ("<ipython", "<cell", "<timed", "<prun")
-    )
+    file = code.co_filename
+    return file.startswith("<") and not file.startswith(("<ipython", "<cell", "<timed", "<prun"))
 
 
 def codes_in(code: types.CodeType, deep: bool = True) -> Iterator[types.CodeType]:

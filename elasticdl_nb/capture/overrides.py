@@ -47,6 +47,7 @@ def _of_function(
 ) -> Iterator[tuple[str, Any]]:
     raw: Any = function_of(live)
     if raw is None or raw.__name__ != node.name:
+        yield from _of_decorated(name, live)
         return
     if raw is live:
         yield from _defaults(trace, statement, node.args, name, raw)

@@ -92,6 +92,7 @@ class Roots:
         self.by_name: dict[str, Root] = {}
         self.by_id: dict[int, Root] = {}
         self.extracted: dict[str, Made] = {}
+        self.calls: dict[str, str] = {}  # statements to add, each with the name that it needs
         self._extracted_codes: dict[types.CodeType, tuple[str, CodePath]] = {}
         self._looked_at = 0
         self._current: Root | None = None
@@ -213,7 +214,8 @@ class Roots:
 
     def made(self) -> list[Made]:
         """Return the lines that make all values, in no particular order."""
-        return [*self.extracted.values(), *(line for group in self._groups() for line in self._lines(group))]
+        called = [Made(1e9, [], text, frozenset(), frozenset({name}), {}) for text, name in self.calls.items()]
+        return [*self.extracted.values(), *called, *(line for group in self._groups() for line in self._lines(group))]
 
     def _groups(self) -> list[list[Root]]:
         """Groups of values that share an object without a name: they are written together."""
@@ -242,8 +244,16 @@ class Roots:
         return list(groups.values())
 
     def _lines(self, group: list[Root]) -> Iterable[Made]:
-        if len(group) == 1:
-            return self._single(group[0])
+        """The lines that make a group. One value of it may be made first, and filled when the others are loaded."""
+        group.sort(key=lambda root: not root.refill)
+        first = group[0] if group[0].refill else None
+        if len(group) == 1 and first is None:
+            return [self._single(group[0])]
+        lines = [self._empty(first)] if first is not None and not first.made_by_statement else []
+        if first is not None and len(group) == 1 and first.source is not None and type(first.live) in (list, dict, set):
+            text = f"_load({first.source.text}, into={first.target})"
+            needs = frozenset(first.source.names | {first.owner or first.target})
+            return [*lines, Made(first.index, group, text, frozenset(), needs, first.source.modules, last=True)]
         for root in group:
             if root.survey is None:
                 self._current = root
@@ -252,73 +262,49 @@ class Roots:
         name = "_".join(root.target for root in group[:3]) + ("_and_more" if len(group) > 3 else "")
         file = _file_name(name, ".pkl")
         surveys = [root.survey for root in group if root.survey is not None]
-        together = tuple(root.live for root in group)
-        targets = ", ".join(root.target for root in group)
-        binds = frozenset(root.target for root in group if root.target.isidentifier())
-        needs = frozenset().union(*(root.needs for root in group), {root.owner for root in group if root.owner}) - binds
+        others = group[1:] if first is not None else group
+        binds = frozenset(root.target for root in others if root.target.isidentifier())
+        owners = {root.owner for root in group if root.owner}
+        needs = frozenset().union(*(root.needs for root in group), owners) - binds
         index = max(root.index for root in group)
-        line = Made(
-            index, group, f"{targets} = _load({file!r})", binds, needs, {}, file,
-            lambda out: writing.write(together, out, self.code, surveys, self.scratch),
-        )  # fmt: skip
-        return [line]
+        targets = ", ".join(root.target for root in group)
+        if first is None:
+            text = f"{targets} = _load({file!r})"
+        else:
+            needs |= {first.owner or first.target}
+            text = f"_load({file!r}, into={first.target})"
+            text = f"{targets} = {text}" if others else text
 
-    def _single(self, root: Root) -> Iterable[Made]:
+        def write(out: BinaryIO) -> None:
+            together = tuple(root.live for root in others)
+            if first is None:
+                writing.write(together, out, self.code, surveys, self.scratch)
+            else:
+                writing.write_contents(first.live, first.target, together, out, self.code, surveys)
+
+        return [*lines, Made(index, group, text, binds, needs, {}, file, write, last=first is not None)]
+
+    def _single(self, root: Root) -> Made:
         owner = frozenset({root.owner}) if root.owner else frozenset()
         binds = frozenset({root.target} if root.target.isidentifier() else ())
         if root.live is MISSING:
-            return [Made(root.index, [root], f"del {root.target}", binds, owner, {})]
-        if root.refill:
-            return self._refilled(root)
+            return Made(root.index, [root], f"del {root.target}", binds, owner, {})
         if root.source is not None:
             needs = owner | frozenset(root.source.names)
             text = f"{root.target} = {root.source.text}"
-            return [Made(root.index, [root], text, binds, needs - {root.target}, root.source.modules)]
+            return Made(root.index, [root], text, binds, needs - {root.target}, root.source.modules)
         file = _file_name(root.target, root.suffix)
         surveys = [root.survey] if root.survey else []
-        line = Made(
+        return Made(
             root.index, [root], f"{root.target} = _load({file!r})", binds, owner | root.needs, {}, file,
             lambda out: files.write_file(root.live, root.suffix, out, self.code, surveys, self.scratch),
         )  # fmt: skip
-        return [line]
 
-    def _refilled(self, root: Root) -> Iterable[Made]:
-        owner = frozenset({root.owner} if root.owner else {root.target})
-        binds, lines = frozenset({root.target} - {root.owner}), []
-        if not root.made_by_statement:
-            kind = type(root.live)
-            empty = f"{kind.__name__}()" if kind in (list, dict, set) else None
-            if empty is None:
-                name = self.code.find_name(kind) or kind.__name__
-                empty = f"{name}.__new__({name})"
-            lines.append(Made(root.index, [root], f"{root.target} = {empty}", binds, frozenset(), {}))
-        if root.source is not None and type(root.live) in (list, dict, set):
-            text = f"_load({root.source.text}, into={root.target})"
-            lines.append(
-                Made(
-                    root.index,
-                    [root],
-                    text,
-                    frozenset(),
-                    frozenset(root.source.names) | owner,
-                    root.source.modules,
-                    last=True,
-                )
-            )
-            return lines
-        if root.survey is None:
-            self._current = root
-            self._survey(root)
-            self._current = None
-        file = _file_name(root.target, ".pkl")
-        surveys = [root.survey] if root.survey else []
-        lines.append(
-            Made(
-                root.index, [root], f"_load({file!r}, into={root.target})", frozenset(), owner | root.needs, {}, file,
-                lambda out: writing.write_contents(root.live, root.target, out, self.code, surveys), last=True,
-            )
-        )  # fmt: skip
-        return lines
+    def _empty(self, root: Root) -> Made:
+        kind = type(root.live)
+        name = self.code.find_name(kind) or kind.__name__
+        made = f"{name}()" if kind in (list, dict, set) else f"{name}.__new__({name})"
+        return Made(root.index, [root], f"{root.target} = {made}", frozenset({root.target}), frozenset(), {})
 
 
 def _file_name(target: str, suffix: str) -> str:

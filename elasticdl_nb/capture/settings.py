@@ -17,13 +17,17 @@ from elasticdl_nb.capture.live import MISSING
 from elasticdl_nb.capture.modules import add_changes, add_imports_for_their_effect
 from elasticdl_nb.capture.roots import Root
 from elasticdl_nb.capture.statements import value_of
-from elasticdl_nb.capture.trace import Trace
+from elasticdl_nb.capture.trace import END, Trace
 
 _KERAS = (
     ("floatx", "set_floatx", "float32"),
     ("epsilon", "set_epsilon", 1e-7),
     ("image_data_format", "set_image_data_format", "channels_last"),
 )
+
+
+# What finds registered objects by a name that may be put together at run time.
+_LOOKUPS = ("get_registered_object", "custom_objects", "deserialize", "from_config", "from_json", "load_model")
 
 
 class Settings:
@@ -38,6 +42,7 @@ def find_settings(trace: Trace, search: Search) -> Settings:
     """Return the settings in effect; whatever they need from the notebook is requested from `search`."""
     found = Settings()
     add_imports_for_their_effect(trace, search)
+    search.finish()
     _registered(trace, search, found)
     search.finish()
     add_changes(trace, search, found.imports)
@@ -150,19 +155,29 @@ def _calls(node: ast.AST) -> Iterator[ast.Call]:
 
 
 def _registered(trace: Trace, search: Search, found: Settings) -> None:
-    """Add the objects that layers may look up in Keras by name."""
+    """Add the objects of the notebook that the package may look up in Keras by name."""
     keras = _loaded("keras", "saving")
     objects = dict(keras.saving.get_custom_objects()) if keras is not None else {}
     if not objects:
         return
-    text = "\n".join(statement.text for statement in search.result.statements.values())
+    texts = [statement.text for statement in search.result.statements.values()]
+    for root in search.roots.all:
+        texts.append(root.source.text if root.source else "")
+        kept = root.survey.kept.values() if root.survey else ()
+        texts += [one[1] for one in kept if type(one[1]) is str]
+    text = "\n".join(texts)
+    anything = any(word in text for word in _LOOKUPS)
     for name, value in objects.items():
-        if name.rpartition(">")[2] not in text or not (search.roots.code.is_ours(value) or ">" not in name):
-            continue
-        if ">" in name and isinstance(value, (type, types.FunctionType)):
-            own = search.roots.code.find_name(value)
-            if own is not None:
-                search.need(own.partition(".")[0], 1 << 60, name)
+        package, _, short = name.rpartition(">")
+        if not (anything or short in text) or not (search.roots.code.is_ours(value) or not package):
             continue
         alias = _alias(trace, found, "keras", "keras")
-        search.roots.add(Root(f"{alias}.saving.get_custom_objects()[{name!r}]", value, 1e9, None, None))
+        own = search.roots.code.find_name(value) if isinstance(value, (type, types.FunctionType)) else None
+        if own is None or not package:
+            search.roots.add(Root(f"{alias}.saving.get_custom_objects()[{name!r}]", value, 1e9, None, None))
+            continue
+        search.need(own.partition(".")[0], END, name)
+        origin = trace.origin(own.partition(".")[0])
+        if origin is None or not origin.surface.decorators:  # registered by a call, not by a decorator
+            registered = f"{alias}.saving.register_keras_serializable({package!r}, {short!r})"
+            search.roots.calls[f"{registered}({own})"] = own.partition(".")[0]

@@ -25,7 +25,8 @@ def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
     """Return the function that loads the files in `state/` beside the module whose globals are `namespace`.
 
     `load("x.npy")` returns what the file holds; `load("x.pkl", into=x)` gives the existing object `x` the state in the
-    file, and `load(value, into=x)` gives it the contents of `value`. Raises ModelError for a file that is missing, or
+    file, and `load(value, into=x)` gives it the contents of `value`; what the file holds besides is returned after `x`.
+    Raises ModelError for a file that is missing, or
     that was written with other versions of the libraries that its objects belong to.
     """
     folder = os.path.join(os.path.dirname(os.path.abspath(namespace["__file__"])), FOLDER)
@@ -34,8 +35,9 @@ def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
         value = _read(os.path.join(folder, source), namespace) if isinstance(source, str) else source
         if into is _ABSENT:
             return value
-        refill(into, value)
-        return into
+        content, *others = value if isinstance(value, tuple) else (value,)
+        refill(into, content)
+        return (into, *others) if others else into
 
     return load
 

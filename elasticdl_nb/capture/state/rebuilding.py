@@ -172,6 +172,14 @@ def make_table(kind: str, keys: Any, values: Any, default: Any, dtypes: tuple[st
     return table
 
 
+def make_vocabulary(keys: Any, values: Any, more: int, dtype: str) -> Any:
+    """Make a tf.lookup.StaticVocabularyTable, with `more` buckets for keys that are not in it."""
+    import tensorflow as tf
+
+    filled = tf.lookup.KeyValueTensorInitializer(keys, values, dtype, tf.int64)
+    return tf.lookup.StaticVocabularyTable(filled, more)
+
+
 def make_graph_function(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     """Make a tf.function."""
     import tensorflow as tf

@@ -35,6 +35,10 @@ def reducer_for(cls: type) -> Reducer | None:
         return _tensor
     if name in ("StaticHashTable", "MutableHashTable"):
         return _table
+    if name == "StaticVocabularyTable":
+        return _vocabulary
+    if name in ("DenseHashTable", "KeyValueTensorInitializer", "TextFileInitializer") or name == "ConcreteFunction":
+        return _no_value
     if hasattr(cls, "python_function") and hasattr(cls, "get_concrete_function"):
         return _graph_function
     if issubclass(cls, tf.random.Generator):
@@ -106,6 +110,11 @@ def _table(value: Any, pickler: Any) -> Any:
     default = value._default_value.numpy()
     dtypes = (value.key_dtype.name, value.value_dtype.name)
     return rebuilding.make_table, (type(value).__name__, keys.numpy(), values.numpy(), default, dtypes)
+
+
+def _vocabulary(value: Any, pickler: Any) -> Any:
+    keys, values = value._table.export()
+    return rebuilding.make_vocabulary, (keys.numpy(), values.numpy(), value._num_oov_buckets, value.key_dtype.name)
 
 
 def _graph_function(value: Any, pickler: Any) -> Any:

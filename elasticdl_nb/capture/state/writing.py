@@ -38,6 +38,7 @@ _LEAVES = (
     types.BuiltinFunctionType, types.MethodDescriptorType, enum.Enum, re.Pattern,
 )  # fmt: skip
 
+_NEW = copyreg.__newobj__  # type: ignore[attr-defined]
 _VALUES = (str, bytes, int, float, complex, tuple, frozenset)
 
 
@@ -132,22 +133,10 @@ class StatePickler(pickle.Pickler):
                 self.modules.add(module)
             return NotImplemented
         cls = type(value)
-        base = next((one for one in _VALUES if isinstance(value, one)), None)
-        if (
-            base is not None
-            and self.code.is_ours(cls)
-            and reduced[0] is copyreg.__newobj__
-            and not hasattr(cls, "_fields")
-        ):  # type: ignore[attr-defined]
-            state = reduced[2] if len(reduced) > 2 else None
-            return (
-                rebuilding.make_value,
-                (base, cls, base(value)),
-                (state, None, None),
-                None,
-                None,
-                rebuilding.set_plain,
-            )
+        if isinstance(value, _VALUES) and self.code.is_ours(cls) and reduced[0] is _NEW and not hasattr(cls, "_fields"):
+            base = next(one for one in _VALUES if isinstance(value, one))
+            contents = (reduced[2] if len(reduced) > 2 else None, None, None)
+            return rebuilding.make_value, (base, cls, base(value)), contents, None, None, rebuilding.set_plain
         plain = reduced[0] in (copyreg.__newobj__, copyreg._reconstructor)  # type: ignore[attr-defined]
         if plain and (self.code.is_ours(cls) or hasattr(cls, "__getattr__")) and not hasattr(cls, "__setstate__"):
             return past_methods(reduced)
@@ -197,14 +186,19 @@ def weights_of(surveys: Iterable[Survey], scratch: bool = False) -> Any:
     return plan_for(objects.values(), scratch)
 
 
-def write_contents(value: Any, name: str, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey]) -> None:
-    """Write the contents of a list, dict, set or object that already exists as `name` when the file is read."""
+def write_contents(
+    value: Any, name: str, others: tuple[Any, ...], file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey]
+) -> None:
+    """Write the contents of a list, dict, set or object that already exists as `name` when the file is read.
+
+    `others` are written with it, in a tuple, if there are any.
+    """
     contents: Any
     if isinstance(value, (list, set)):
         contents = list(value)
     else:
         contents = dict(value) if isinstance(value, dict) else dict(vars(value))
-    _write(contents, file, StatePickler(file, code, inside=(value, name)), surveys)
+    _write((contents, *others) if others else contents, file, StatePickler(file, code, inside=(value, name)), surveys)
 
 
 def _write(value: Any, file: BinaryIO, pickler: StatePickler, surveys: Iterable[Survey]) -> None:
