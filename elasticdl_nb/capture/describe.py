@@ -129,7 +129,9 @@ class _Walk:
             yield default, f"{path}.__kwdefaults__[{name!r}]"
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             try:
-                if not isinstance(cell.cell_contents, weakref.WeakKeyDictionary):  # what singledispatch has found before
+                if not isinstance(
+                    cell.cell_contents, weakref.WeakKeyDictionary
+                ):  # what singledispatch has found before
                     yield cell.cell_contents, f"{path}.<{name}>"
             except ValueError:
                 continue

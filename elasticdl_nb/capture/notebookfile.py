@@ -9,7 +9,8 @@ from pathlib import Path
 from elasticdl_nb.capture.captured import Captured, check
 from elasticdl_nb.capture.cells import Cell, notebook_cells, read_cells
 from elasticdl_nb.capture.credentials import written_credentials
-from elasticdl_nb.capture.dependencies import find_dependencies
+from elasticdl_nb.capture.datafiles import add_files_in_use, with_files
+from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.runtime.errors import CaptureError
 
@@ -41,8 +42,12 @@ def capture_notebook(path: str | os.PathLike[str]) -> Captured:
         raise CaptureError(secrets)
     source = "\n\n".join(statement.text for statement in kept) + "\n"
     found = find_dependencies(source, execution.installs)
+    folder = os.path.dirname(os.path.abspath(path))
+    source = with_files(source, add_files_in_use([source, *found.modules.values()], folder, found))
+    if problems := problems_of_files(found):
+        raise CaptureError(problems)
     numbers = sorted({statement.piece.cell for statement in kept})
-    captured = Captured(source, found.requirements, found.modules, found.warnings, numbers)
+    captured = Captured(source, found.requirements, found.modules, found.warnings, numbers, files=found.files)
     check(captured)
     return captured
 

@@ -9,6 +9,7 @@ from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
 from elasticdl_nb.capture.closure import Search
 from elasticdl_nb.capture.compose import compose
+from elasticdl_nb.capture.datafiles import add_files_in_use, with_files
 from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.order import Cycle, Line, ordered
 from elasticdl_nb.capture.roots import DATA_CURE, Made, large, weights
@@ -48,6 +49,7 @@ def capture_cells(
     source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
     modules = {module for root in roots.all if root.survey for module in root.survey.modules}
     dependencies = find_dependencies(source, execution.installs, modules, namespace)
+    source = with_files(source, add_files_in_use([source, *dependencies.modules.values()], directory, dependencies))
     if wrong := problems_of_files(dependencies):
         raise CaptureError(wrong)
     notes, remarks = weights(roots.all, scratch)

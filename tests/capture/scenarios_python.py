@@ -21,6 +21,8 @@ def s(
     asked = [expressions] if isinstance(expressions, str) else expressions
     SCENARIOS[name] = Scenario(cells, names.split(), asked, refuse or [], files or {})
 
+
+# fmt: off
 s("setattr in a loop on class", ["class C: pass", "for k in 'ab': setattr(C, k, [k])", "C.a.append(1)", "def f(): return C.a, C.b"], "f", "f()")
 s("exec'd definition", ["exec('def h(x): return x+1')", "def f(): return h(1)"], "f", "f()", refuse=["'h'"])
 s("exec'd constant and class in a dict", ["ns = {}\nexec('def h(x): return x+1', ns)\nh = ns['h']", "def f(): return h(1)"], "f", "f()", refuse=["h"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +160,36 @@ def test_zoo_holds_module_requirements_and_helpers(tmp_path: Path) -> None:
 def test_helper_with_the_name_of_the_packaged_module_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"notebook\.py.*rename"):
         write_zoo(captured("x = 1\n", {"notebook.py": ""}), tmp_path)
+
+
+def test_files_that_code_names_travel_and_are_found_from_another_folder(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("data").mkdir()
+    Path("data/vocab.txt").write_text("a b")
+    Path("nb_reads.py").write_text("def words(): return open('words.txt').read()\n")
+    Path("words.txt").write_text("w")
+    Path("big.bin").write_bytes(b"\0" * (21 << 20))
+    notebook.run(
+        "from pathlib import Path\nfrom nb_reads import words\nVOCAB = 'data/vocab.txt'",
+        "def f(): return open(VOCAB).read(), (Path('data') / 'vocab.txt').exists(), words(), Path('big.bin')",
+    )
+    packaged = notebook.capture("f")
+    assert set(packaged.files) == {"data/vocab.txt", "words.txt"}
+    assert any("big.bin is not packaged" in warning for warning in packaged.warnings)
+    verify(packaged, ["f"])
+    write_zoo(packaged, tmp_path / "zoo", "model")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    said = subprocess.run(
+        [sys.executable, "-c", "import model; print(model.f()[:3])"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "zoo")}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert said.stdout == "('a b', True, 'w')\n"
+
+
+def test_credentials_in_a_file_that_code_names_are_refused(notebook: Notebook) -> None:
+    Path("keys.json").write_text('{"api_key": "abc123def456"}\n')
+    notebook.run("def f(): return open('keys.json').read()")
+    with pytest.raises(CaptureError, match=r"keys\.json, line 1, contains what looks like a credential \(api_key\)"):
+        notebook.capture("f")

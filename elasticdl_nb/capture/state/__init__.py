@@ -8,6 +8,6 @@ neither TensorFlow nor the writing side. Nothing here decides what a package nee
 
 from __future__ import annotations
 
-from elasticdl_nb.capture.state.reading import loader
+from elasticdl_nb.capture.state.reading import loader, use_files
 
-__all__ = ["loader"]
+__all__ = ["loader", "use_files"]

@@ -42,6 +42,16 @@ def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
     return load
 
 
+def use_files(module: str, *names: str) -> None:
+    """Make relative paths to files that were packaged beside the file `module` work.
+
+    Nothing happens where the working directory has them, as the notebook's folder does. Otherwise, the process changes
+    to the package's folder: it is one that works for the package alone, such as a worker.
+    """
+    if not all(os.path.exists(name) for name in names):
+        os.chdir(os.path.dirname(os.path.abspath(module)))
+
+
 def refill(target: Any, content: Any) -> None:
     """Replace the contents of a list, dict, set or object, which keeps its identity."""
     if isinstance(target, list):
