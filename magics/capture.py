@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
 
 from elasticdl_nb.capture import Captured, capture_cells
+from elasticdl_nb.capture.checker import start_early
 from elasticdl_nb.capture.history import executed_cells, forget_outcomes, record_outcome
 
 
@@ -43,6 +44,7 @@ class CellRecorder:
             self.shell.events.unregister("post_run_cell", self._finished)
 
     def _finished(self, result: ExecutionResult) -> None:
+        start_early()
         if result.info is not None and result.info.store_history:
             ran = result.error_before_exec is None
             error = result.error_in_exec if ran else result.error_before_exec

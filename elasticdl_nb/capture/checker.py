@@ -132,6 +132,12 @@ def checker() -> Checker:
         return _checker
 
 
+def start_early() -> None:
+    """Start the process for checks, if it would import something that takes long: it is ready when it is needed."""
+    if _loaded():
+        checker()
+
+
 def stop_checker() -> None:
     """End the process for checks, if there is one."""
     global _checker
@@ -157,6 +163,7 @@ def main() -> None:
     from elasticdl_nb.capture import describe  # noqa: F401  loaded once, for all children
     from elasticdl_nb.capture.state import rebuilding  # noqa: F401
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     for name in sys.argv[1:]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -171,6 +178,13 @@ def main() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _answer(json.loads(line))
             os._exit(0)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after the one that started it, even while it imports."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
 
 
 def _answer(request: dict[str, Any]) -> None:

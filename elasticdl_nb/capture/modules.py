@@ -75,10 +75,10 @@ def add_changes(trace: Trace, search: Search, imports: dict[str, str]) -> None:
             imports[root_name] = f"import {name} as {root_name}"
         else:
             search.need(alias, END, "")
-        root = Root(target, value, -1, None, None, owner=alias or "")
+        made = Root(target, value, -1, None, None, owner=alias or "")
         # Other modules may have the object, too, so it stays the same one if possible.
-        root.refill = root.made_by_statement = search.roots.can_refill(root)
-        search.roots.add(root)
+        made.refill = made.made_by_statement = search.roots.can_refill(made)
+        search.roots.add(made)
 
 
 def _assigned(trace: Trace, tops: set[str]) -> Iterator[tuple[Any, str, str, Any]]:

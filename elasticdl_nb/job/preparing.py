@@ -42,6 +42,10 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     tell("checking the options")
     _check_names(kind, given)
     named = name_objects(kind, _with_outputs_of_jobs(kind, given))
+    if named.captured and kind == "train":
+        from elasticdl_nb.capture.checker import start_early
+
+        start_early()
     options, frames = _set_frames_aside(kind, named.options)
     stated = JobSpec.create(kind, **options)
     _check_options_of_capture(stated, named)

@@ -134,7 +134,7 @@ class StatePickler(pickle.Pickler):
             return NotImplemented
         cls = type(value)
         if isinstance(value, _VALUES) and self.code.is_ours(cls) and reduced[0] is _NEW and not hasattr(cls, "_fields"):
-            base = next(one for one in _VALUES if isinstance(value, one))
+            base: Any = next(one for one in _VALUES if isinstance(value, one))
             contents = (reduced[2] if len(reduced) > 2 else None, None, None)
             return rebuilding.make_value, (base, cls, base(value)), contents, None, None, rebuilding.set_plain
         plain = reduced[0] in (copyreg.__newobj__, copyreg._reconstructor)  # type: ignore[attr-defined]
