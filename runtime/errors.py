@@ -5,6 +5,7 @@
     ElasticDLError
     ├── OptionError        an option of a job is wrong: names it, what was given, what is accepted
     ├── DataError          data is missing, corrupt or not in the declared form
+    │   └── DamagedCheckpoint  … and it is a checkpoint, which others may replace
     ├── ModelError         the model's code does not follow the model contract
     ├── ClusterError       the Kubernetes cluster is unreachable or refuses a request
     ├── CaptureError       what a notebook or script defines cannot be packaged; lists every problem
@@ -21,6 +22,7 @@ Each message is complete in itself: command lines and notebooks print it without
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,6 +62,17 @@ class OptionError(ElasticDLError):
 
 class DataError(ElasticDLError):
     """Data is missing, corrupt, or not in the declared form."""
+
+
+class DamagedCheckpoint(DataError):
+    """A file of a checkpoint is missing, truncated or changed; `checkpoint` is the checkpoint's folder."""
+
+    def __init__(self, message: str, checkpoint: str | os.PathLike[str]) -> None:
+        super().__init__(message)
+        self.checkpoint = os.fspath(checkpoint)
+
+    def __reduce__(self) -> tuple[type[DamagedCheckpoint], tuple[str, str]]:
+        return type(self), (str(self), self.checkpoint)
 
 
 class ModelError(ElasticDLError):

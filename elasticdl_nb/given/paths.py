@@ -110,8 +110,12 @@ def _is_earlier_result(spec: JobSpec, output: str) -> bool:
 
 def check_checkpoint_dir(spec: JobSpec) -> None:
     """Raise OptionError if the job could not write its checkpoints."""
-    if spec.checkpoint_dir and not is_remote(spec.checkpoint_dir):
-        folder = spec.checkpoint_dir.removeprefix("file://").rstrip("/") or "/"
+    if "://" in spec.checkpoint_dir:
+        raise OptionError(
+            "checkpoint_dir", f"{spec.checkpoint_dir} is a URL; checkpoints need a directory, which may be on a volume"
+        )
+    if spec.checkpoint_dir:
+        folder = spec.checkpoint_dir.rstrip("/") or "/"
         _try_to_write("checkpoint_dir", folder, within=folder)
 
 

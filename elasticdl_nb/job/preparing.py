@@ -17,6 +17,7 @@ from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
+from elasticdl_nb.given.sharing import check_not_shared
 from elasticdl_nb.job.handle import Job
 from elasticdl_nb.job.naming import make_name, subject_of
 from elasticdl_nb.runtime.errors import CaptureError, OptionError
@@ -64,6 +65,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         tell("checking the data")
         spec = _write_frames(spec, frames, folder)
         spec = check_inputs_and_output(spec, reads_files=not reader)
+        check_not_shared(spec, folder)
         if not spec.output and not spec.prediction_outputs_processor and kind in _OUTPUTS:
             spec = spec.replace(output=os.fspath(folder.path / _OUTPUTS[kind]))
         _finish(check, spec, tell)

@@ -25,8 +25,8 @@ def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
             entry.ticked.SetInParent()
         case events.Greeted(hello):
             entry.greeted.CopyFrom(journal.Greeted(hello=hello))
-        case events.Started():
-            entry.started.SetInParent()
+        case events.Started(initial, problem):
+            entry.started.CopyFrom(journal.Started(initial=initial, problem=problem))
         case events.Recovered(living):
             entry.recovered.CopyFrom(journal.Recovered(living=map(_process, living)))
         case events.DataCounted(data, validation):
@@ -67,7 +67,7 @@ def from_entry(entry: journal.Entry) -> events.Event:
         case "greeted":
             return events.Greeted(entry.greeted.hello)
         case "started":
-            return events.Started()
+            return events.Started(tuple(entry.started.initial), entry.started.problem)
         case "recovered":
             return events.Recovered(tuple(_key(process) for process in entry.recovered.living))
         case "data_counted":

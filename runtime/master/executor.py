@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, assert_never
 
+from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import (
     BeginCheckpoint,
@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.master.decisions.actions import (
     Deed,
     DiscardCheckpoint,
     Kill,
+    SetCheckpointAside,
     Start,
 )
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
@@ -53,7 +54,9 @@ class Executor:
             case CommitCheckpoint():
                 self._spawn(self._commit(deed))
             case DiscardCheckpoint(path):
-                self._spawn(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
+                self._spawn(asyncio.to_thread(checkpoints.discard, path))
+            case SetCheckpointAside(path):
+                self._spawn(asyncio.to_thread(checkpoints.set_aside, path))
             case _:
                 assert_never(deed)
 
@@ -65,7 +68,7 @@ class Executor:
 
     def _begin_checkpoint(self, number: int, step: int) -> None:
         try:
-            path = checkpoints.begin(checkpoint_directory(self._folder, self._spec), step)
+            path = checkpoints.begin(checkpoint_directory(self._folder, self._spec), step, self._folder.identity)
         except OSError as error:
             self._happened(events.CheckpointFailed("", str(error)))
         else:
@@ -73,21 +76,22 @@ class Executor:
 
     async def _commit(self, action: CommitCheckpoint) -> None:
         try:
-            final = await asyncio.to_thread(_complete, action)
-            checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max)
-        except OSError as error:
-            shutil.rmtree(action.path, ignore_errors=True)
+            final = await asyncio.to_thread(self._complete, action)
+        except (OSError, DataError) as error:
+            checkpoints.discard(action.path)
             self._happened(events.CheckpointFailed(action.path, str(error)))
         else:
             self._happened(events.CheckpointCommitted(action.path, final))
+
+    def _complete(self, action: CommitCheckpoint) -> str:
+        job = self._folder.identity
+        if not action.sealed and os.path.exists(action.path):
+            checkpoints.seal(Path(action.path), action.step, job)
+        final = checkpoints.commit(action.path, action.state, job)
+        checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max, job)
+        return final
 
 
 def checkpoint_directory(folder: JobFolder, spec: JobSpec) -> str:
     """Where a job's checkpoints are."""
     return spec.checkpoint_dir or os.fspath(folder.checkpoints)
-
-
-def _complete(action: CommitCheckpoint) -> str:
-    if not action.sealed and os.path.exists(action.path):
-        checkpoints.seal(Path(action.path), action.step)
-    return checkpoints.commit(action.path, action.state)

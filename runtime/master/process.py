@@ -37,7 +37,8 @@ from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import RequireToken
 from elasticdl_nb.runtime.protocol.network import Network
-from elasticdl_nb.runtime.storage import checkpoints, publish
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import checkpoints, ownership, publish
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 STATUS_INTERVAL = 1.0
@@ -66,6 +67,7 @@ class Master:
         self._dashboard = self._make_dashboard(renderer) if renderer else None
         self._dashboard_url = ""
         self._background: set[asyncio.Task[None]] = set()
+        self._owner = ownership.Owner.of(folder)
         self._clients = clients.WaitingClients(folder.waited_for)
 
     async def run(self) -> None:
@@ -89,7 +91,11 @@ class Master:
         if self._dashboard is not None:
             self._dashboard_url = await self._dashboard.start()
         self._folder.write_master(address, self._dashboard_url)
-        self._books.happened(events.Started() if self._is_new else events.Recovered(tuple(living)))
+        problem = self._claim_directory()
+        if self._is_new:
+            self._books.happened(events.Started(self._initial(), problem))
+        else:
+            self._books.happened(events.Recovered(tuple(living)))
         for job in (self._watch_platform(), self._count_data(), self._tick()):
             self._spawn(job)
         try:
@@ -99,7 +105,7 @@ class Master:
             for task in self._background:
                 task.cancel()
             self._write_status()
-            checkpoints.discard_unfinished(checkpoint_directory(self._folder, self._spec))
+            _leave_checkpoints(self._folder, self._spec)
             self._folder.mark_over()
             self._folder.wake_supervisor()
             self._service.wake_watchers()
@@ -107,6 +113,22 @@ class Master:
                 await self._dashboard.close()
             await server.stop(grace=2.0)
             self._journal.remove()
+
+    def _claim_directory(self) -> str:
+        """Make the directory of checkpoints this job's; return why that is impossible, or an empty string."""
+        if not self._spec.checkpoint_dir:
+            return ""
+        try:
+            ownership.claim(self._spec.checkpoint_dir, self._owner)
+        except (ownership.InUseError, OSError) as error:
+            return f"checkpoint_dir: {error}"
+        if self._is_new:  # left by a job that had the directory before and was killed
+            checkpoints.discard_unfinished(self._spec.checkpoint_dir)
+        return ""
+
+    def _initial(self) -> tuple[str, ...]:
+        given = self._spec.checkpoint_dir_for_init
+        return tuple(os.fspath(path) for path in checkpoints.candidates(given)) if given else ()
 
     def _make_dashboard(self, renderer: str) -> Dashboard:
         return Dashboard(
@@ -191,7 +213,11 @@ class Master:
 
     async def _tick(self) -> None:
         guard = Guard(self._folder, is_master=True) if self._supervised else None
+        renewed_at = 0.0
         while True:
+            if self._spec.checkpoint_dir and self._books.now() - renewed_at > ownership.RENEW_SECONDS:
+                renewed_at = self._books.now()
+                self._spawn(asyncio.to_thread(ownership.renew, self._spec.checkpoint_dir, self._owner))
             self._books.happened(events.Ticked())
             if self._clients.are_gone(self._service.waiting_watchers, self._books.now()):
                 self._books.happened(events.Cancelled(f"its client has been gone for {clients.LIMIT:.0f} seconds"))
@@ -234,7 +260,15 @@ async def _give_up(folder: JobFolder, platform: Platform, problem: str) -> None:
     status.events.add(time=now, level="error", source="master", text=problem)
     folder.write_status(status)
     folder.mark_over()
-    checkpoints.discard_unfinished(checkpoint_directory(folder, folder.spec()))
+    _leave_checkpoints(folder, folder.spec())
+
+
+def _leave_checkpoints(folder: JobFolder, spec: JobSpec) -> None:
+    """The job is over: tidy its directory of checkpoints, and let others have it."""
+    directory, owner = checkpoint_directory(folder, spec), ownership.Owner.of(folder)
+    if not ownership.taken_by(directory, owner.job):
+        checkpoints.discard_unfinished(directory)
+        ownership.release(directory, owner)
 
 
 async def _end_processes(folder: JobFolder, platform: Platform) -> None:

@@ -75,7 +75,7 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         num_workers=sum(worker.is_wanted for worker in job.workers),
         num_ps=spec.num_ps if spec.uses_servers else 0,
         rollbacks=job.rollbacks,
-        checkpoint_step=job.checkpoints[-1].step if job.checkpoints else -1,
+        checkpoint_step=job.saved.newest.step if job.saved.newest else -1,
         distribution_strategy=spec.distribution_strategy if trains else "",
     )
 

@@ -64,8 +64,12 @@ class Process(_message.Message):
     def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., incarnation: _Optional[str] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("initial", "problem")
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    initial: _containers.RepeatedScalarFieldContainer[str]
+    problem: str
+    def __init__(self, initial: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class Recovered(_message.Message):
     __slots__ = ("living",)
@@ -178,7 +182,7 @@ class Ticked(_message.Message):
     def __init__(self) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch")
+    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +211,9 @@ class State(_message.Message):
     SERVERS_FIELD_NUMBER: _ClassVar[int]
     RING_FIELD_NUMBER: _ClassVar[int]
     OLDEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
+    UNWRITTEN_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_CHECKPOINT_AT_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     phase: _master_pb2.JobPhase
@@ -226,7 +233,7 @@ class State(_message.Message):
     steps_total: int
     evaluations: Evaluations
     checkpoints: _containers.RepeatedCompositeFieldContainer[Checkpoint]
-    committing: Checkpoint
+    committing: _containers.RepeatedCompositeFieldContainer[Checkpoint]
     data_is_counted: bool
     stragglers: Stragglers
     finish_added: bool
@@ -235,7 +242,10 @@ class State(_message.Message):
     servers: Servers
     ring: Ring
     oldest_epoch: int
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Union[Checkpoint, _Mapping]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ...) -> None: ...
+    initial: _containers.RepeatedScalarFieldContainer[str]
+    unwritten_checkpoints: int
+    next_checkpoint_at: float
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ...) -> None: ...
 
 class Ending(_message.Message):
     __slots__ = ("phase", "deadline")
@@ -312,7 +322,7 @@ class Sample(_message.Message):
     def __init__(self, now: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
 
 class Queue(_message.Message):
-    __slots__ = ("pieces", "epoch", "position", "steps", "order", "stopped", "records_done", "tasks_done", "tasks_retried", "next_id", "urgent", "doing", "holders", "hands")
+    __slots__ = ("pieces", "epoch", "position", "steps", "order", "stopped", "records_done", "tasks_done", "tasks_retried", "next_id", "urgent", "doing", "holders", "hands", "suspects")
     class RecordsDoneEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -341,6 +351,7 @@ class Queue(_message.Message):
     DOING_FIELD_NUMBER: _ClassVar[int]
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     HANDS_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTS_FIELD_NUMBER: _ClassVar[int]
     pieces: Pieces
     epoch: int
     position: int
@@ -355,7 +366,36 @@ class Queue(_message.Message):
     doing: Tasks
     holders: _containers.RepeatedCompositeFieldContainer[Holders]
     hands: _containers.RepeatedCompositeFieldContainer[Hand]
-    def __init__(self, pieces: _Optional[_Union[Pieces, _Mapping]] = ..., epoch: _Optional[int] = ..., position: _Optional[int] = ..., steps: _Optional[int] = ..., order: _Optional[_Iterable[int]] = ..., stopped: _Optional[bool] = ..., records_done: _Optional[_Mapping[str, int]] = ..., tasks_done: _Optional[_Mapping[str, int]] = ..., tasks_retried: _Optional[int] = ..., next_id: _Optional[int] = ..., urgent: _Optional[_Union[Tasks, _Mapping]] = ..., doing: _Optional[_Union[Tasks, _Mapping]] = ..., holders: _Optional[_Iterable[_Union[Holders, _Mapping]]] = ..., hands: _Optional[_Iterable[_Union[Hand, _Mapping]]] = ...) -> None: ...
+    suspects: Suspects
+    def __init__(self, pieces: _Optional[_Union[Pieces, _Mapping]] = ..., epoch: _Optional[int] = ..., position: _Optional[int] = ..., steps: _Optional[int] = ..., order: _Optional[_Iterable[int]] = ..., stopped: _Optional[bool] = ..., records_done: _Optional[_Mapping[str, int]] = ..., tasks_done: _Optional[_Mapping[str, int]] = ..., tasks_retried: _Optional[int] = ..., next_id: _Optional[int] = ..., urgent: _Optional[_Union[Tasks, _Mapping]] = ..., doing: _Optional[_Union[Tasks, _Mapping]] = ..., holders: _Optional[_Iterable[_Union[Holders, _Mapping]]] = ..., hands: _Optional[_Iterable[_Union[Hand, _Mapping]]] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ...) -> None: ...
+
+class Suspects(_message.Message):
+    __slots__ = ("crashed", "set_aside", "in_a_row")
+    CRASHED_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    IN_A_ROW_FIELD_NUMBER: _ClassVar[int]
+    crashed: _containers.RepeatedCompositeFieldContainer[Suspect]
+    set_aside: _containers.RepeatedCompositeFieldContainer[Suspect]
+    in_a_row: int
+    def __init__(self, crashed: _Optional[_Iterable[_Union[Suspect, _Mapping]]] = ..., set_aside: _Optional[_Iterable[_Union[Suspect, _Mapping]]] = ..., in_a_row: _Optional[int] = ...) -> None: ...
+
+class Suspect(_message.Message):
+    __slots__ = ("kind", "round", "index", "crashes", "spans", "skip", "reason")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CRASHES_FIELD_NUMBER: _ClassVar[int]
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    SKIP_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    kind: _master_pb2.TaskKind
+    round: int
+    index: int
+    crashes: int
+    spans: Pieces
+    skip: int
+    reason: str
+    def __init__(self, kind: _Optional[_Union[_master_pb2.TaskKind, str]] = ..., round: _Optional[int] = ..., index: _Optional[int] = ..., crashes: _Optional[int] = ..., spans: _Optional[_Union[Pieces, _Mapping]] = ..., skip: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Holders(_message.Message):
     __slots__ = ("workers",)

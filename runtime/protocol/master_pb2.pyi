@@ -92,7 +92,7 @@ class Array(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
-    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "sequence")
+    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "checkpoint_failed", "sequence")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
     TASK_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class WorkerMessage(_message.Message):
     SNAPSHOT_WRITTEN_FIELD_NUMBER: _ClassVar[int]
     DATA_COUNTED_FIELD_NUMBER: _ClassVar[int]
     HALTED_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FAILED_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     want: Want
@@ -124,11 +125,12 @@ class WorkerMessage(_message.Message):
     snapshot_written: SnapshotWritten
     data_counted: DataCounted
     halted: Halted
+    checkpoint_failed: CheckpointFailed
     sequence: int
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class MasterMessage(_message.Message):
-    __slots__ = ("welcome", "task", "leave", "servers", "pause", "resume", "restore", "snapshot", "regroup", "ring", "no_task", "acknowledged")
+    __slots__ = ("welcome", "task", "leave", "servers", "pause", "resume", "restore", "snapshot", "regroup", "ring", "no_task", "wait_with_checkpoints", "acknowledged")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     LEAVE_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +142,7 @@ class MasterMessage(_message.Message):
     REGROUP_FIELD_NUMBER: _ClassVar[int]
     RING_FIELD_NUMBER: _ClassVar[int]
     NO_TASK_FIELD_NUMBER: _ClassVar[int]
+    WAIT_WITH_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     task: Task
@@ -152,8 +155,9 @@ class MasterMessage(_message.Message):
     regroup: Regroup
     ring: Ring
     no_task: NoTask
+    wait_with_checkpoints: WaitWithCheckpoints
     acknowledged: int
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., regroup: _Optional[_Union[Regroup, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., no_task: _Optional[_Union[NoTask, _Mapping]] = ..., acknowledged: _Optional[int] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., task: _Optional[_Union[Task, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., restore: _Optional[_Union[Restore, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., regroup: _Optional[_Union[Regroup, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., no_task: _Optional[_Union[NoTask, _Mapping]] = ..., wait_with_checkpoints: _Optional[_Union[WaitWithCheckpoints, _Mapping]] = ..., acknowledged: _Optional[int] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("worker", "incarnation", "pid", "role", "data_address", "again", "held")
@@ -182,12 +186,14 @@ class TaskKey(_message.Message):
     def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("restore_from", "acknowledged")
+    __slots__ = ("restore_from", "acknowledged", "initial")
     RESTORE_FROM_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_FIELD_NUMBER: _ClassVar[int]
     restore_from: str
     acknowledged: int
-    def __init__(self, restore_from: _Optional[str] = ..., acknowledged: _Optional[int] = ...) -> None: ...
+    initial: str
+    def __init__(self, restore_from: _Optional[str] = ..., acknowledged: _Optional[int] = ..., initial: _Optional[str] = ...) -> None: ...
 
 class Want(_message.Message):
     __slots__ = ("tasks",)
@@ -243,14 +249,16 @@ class WorkerFailed(_message.Message):
     def __init__(self, failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("message", "traceback", "transient")
+    __slots__ = ("message", "traceback", "transient", "checkpoint")
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     TRANSIENT_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     message: str
     traceback: str
     transient: bool
-    def __init__(self, message: _Optional[str] = ..., traceback: _Optional[str] = ..., transient: _Optional[bool] = ...) -> None: ...
+    checkpoint: str
+    def __init__(self, message: _Optional[str] = ..., traceback: _Optional[str] = ..., transient: _Optional[bool] = ..., checkpoint: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("activity", "step", "records", "losses", "rows", "bytes", "generation")
@@ -279,6 +287,20 @@ class CheckpointReady(_message.Message):
     path: str
     places: _containers.RepeatedCompositeFieldContainer[Place]
     def __init__(self, step: _Optional[int] = ..., path: _Optional[str] = ..., places: _Optional[_Iterable[_Union[Place, _Mapping]]] = ...) -> None: ...
+
+class CheckpointFailed(_message.Message):
+    __slots__ = ("step", "problem")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    problem: str
+    def __init__(self, step: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class WaitWithCheckpoints(_message.Message):
+    __slots__ = ("seconds",)
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    seconds: float
+    def __init__(self, seconds: _Optional[float] = ...) -> None: ...
 
 class StopTraining(_message.Message):
     __slots__ = ("reason",)
@@ -512,7 +534,7 @@ class Event(_message.Message):
     def __init__(self, time: _Optional[float] = ..., level: _Optional[str] = ..., source: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step")
+    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -543,6 +565,9 @@ class JobStatus(_message.Message):
     NUM_PS_FIELD_NUMBER: _ClassVar[int]
     ROLLBACKS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_STEP_FIELD_NUMBER: _ClassVar[int]
+    TASKS_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     phase: JobPhase
@@ -573,7 +598,20 @@ class JobStatus(_message.Message):
     num_ps: int
     rollbacks: int
     checkpoint_step: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ...) -> None: ...
+    tasks_set_aside: int
+    records_set_aside: int
+    set_aside: _containers.RepeatedCompositeFieldContainer[SetAside]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ...) -> None: ...
+
+class SetAside(_message.Message):
+    __slots__ = ("ranges", "epoch", "reason")
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ranges: _containers.RepeatedCompositeFieldContainer[Range]
+    epoch: int
+    reason: str
+    def __init__(self, ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("waiting", "interval")

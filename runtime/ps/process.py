@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.runtime.control.masterstream import MasterStream
-from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.errors import DamagedCheckpoint, ElasticDLError
 from elasticdl_nb.runtime.imports import only_what_computes
+from elasticdl_nb.runtime.parameters.checkpoints.local import is_local
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
@@ -42,6 +43,15 @@ def users_optimizer(folder: JobFolder, _config: Mapping[str, Any]) -> Any:
         from elasticdl_nb.runtime.model.modelsource import ModelSource
 
     return load(ModelSource.of(folder.spec(), folder).definition).make_optimizer()
+
+
+def intact(path: Path, server: int, servers: int) -> Path:
+    """Return the path of a checkpoint; raise DamagedCheckpoint if a part that this server needs is not intact."""
+    mine = file_name(server, servers)
+    if is_local(path) or not (path / mine).exists():
+        return checkpoints.find(path)
+    checkpoints.verify(path, contents_of=(mine,))
+    return path
 
 
 class ServerProcess:
@@ -109,10 +119,10 @@ class ServerProcess:
         self._stream.send(restore_done=done)
 
     def _begin(self, command: pb.Restore) -> int:
-        path = command.path
-        if path and not (Path(path) / checkpoints.MANIFEST).exists():
-            path = os.fspath(checkpoints.find(path))
-        return self._service.begin(command.generation, path, keep_version=command.keep_step)
+        service = self._service
+        # It may be read far later, when a worker declares the model.
+        path = intact(Path(command.path), service.server, service.servers) if command.path else ""
+        return service.begin(command.generation, path, keep_version=command.keep_step)
 
     def _snapshot(self, command: pb.Snapshot) -> None:
         written = pb.SnapshotWritten(number=command.number)
@@ -139,4 +149,5 @@ class ServerProcess:
 
 def _failure(error: Exception) -> pb.Failure:
     message = str(error) if isinstance(error, ElasticDLError) else f"{type(error).__name__}: {error}"
-    return pb.Failure(message=message, transient=isinstance(error, OSError))
+    damaged = error.checkpoint if isinstance(error, DamagedCheckpoint) else ""
+    return pb.Failure(message=message, transient=isinstance(error, OSError), checkpoint=damaged)

@@ -1,6 +1,7 @@
 """What a job keeps on disk: its folder, locks, checkpoint directories, and the publishing of finished output.
 
 `jobfolder` knows where a job's files are, `locks` which process holds which file, `checkpoints` which directories are
-complete, and `publish` how output appears all at once. The contents of checkpoints and trained models belong in
+complete, `ownership` which job a directory of checkpoints belongs to, `pauses` when to try again what could not be
+written, and `publish` how output appears all at once. The contents of checkpoints and trained models belong in
 `runtime.parameters` and `runtime.model`. Nothing here opens a connection.
 """

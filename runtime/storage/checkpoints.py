@@ -1,62 +1,167 @@
 """A directory of checkpoints: `step-000000120/` holds the job's state after step 120.
 
-A checkpoint is written under a hidden name, gets a manifest (size and CRC-32 of each file) and the task queue's state
-from the same instant, and is flushed to the disk. Only then does it get its final name, so a checkpoint with that name
-survives a power failure.
+A checkpoint is written under a hidden name, gets a manifest (the job, and size and CRC-32 of each file) and the task
+queue's state from the same instant, and is flushed to the disk. Only then does it get its final name, so a checkpoint
+with that name survives a power failure.
+
+A directory may hold checkpoints of several jobs, one after another (see `ownership`). A job removes only its own. Those
+that turn out to be damaged are kept aside as `damaged-step-…`, the latest few of them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
 import shutil
+import time
 import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.runtime import durable
-from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.errors import DamagedCheckpoint, DataError
+from elasticdl_nb.runtime.storage.ownership import taken_by
 
 MANIFEST = "manifest.json"
 QUEUE = "queue.json"
+KEPT_DAMAGED = 3
+"""Damaged checkpoints that are kept in a directory."""
+
 _PREFIX = "step-"
+_DAMAGED = "damaged-"
+_FIRST_FORM = {"step", "files"}
+"""The fields of manifests that were written before they had a checksum."""
 
 
-def begin(directory: str | os.PathLike[str], step: int) -> Path:
-    """Make and return the folder for this step's checkpoint."""
+# ------------------------------------------------------------ manifests
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a checkpoint consists of: size and CRC-32 of each file, by name; `date` is when it was sealed."""
+
+    step: int
+    files: dict[str, list[int]]
+    job: str = ""
+    date: float = 0.0
+
+    @property
+    def checksum(self) -> int:
+        """A checksum of the manifest itself."""
+        return zlib.crc32(json.dumps(asdict(self), sort_keys=True).encode())
+
+    def write(self, path: Path) -> None:
+        """Write it into a checkpoint that is still under its hidden name."""
+        text = json.dumps({**asdict(self), "checksum": self.checksum})
+        durable.write(path / MANIFEST, text.encode(), flush=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Return a checkpoint's manifest; raise DamagedCheckpoint if there is none or it is damaged."""
+        try:
+            values = json.loads((path / MANIFEST).read_bytes())
+            checksum = None if set(values) == _FIRST_FORM else values.pop("checksum")
+            manifest = cls(**values)
+            files = {str(name): [int(size), int(crc)] for name, (size, crc) in manifest.files.items()}
+            if checksum is None or manifest.checksum == checksum:
+                return replace(manifest, step=int(manifest.step), files=files)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        raise DamagedCheckpoint(f"{path / MANIFEST}: not the manifest of a checkpoint, or damaged", path)
+
+
+# ------------------------------------------------------------ writing
+
+
+def begin(directory: str | os.PathLike[str], step: int, job: str) -> Path:
+    """Make and return the folder for a job's checkpoint of this step.
+
+    What processes that died while writing left behind is removed. Raises OSError, also if the directory has become
+    another job's.
+    """
+    if other := taken_by(directory, job):
+        raise OSError(errno.EBUSY, f"it belongs to the job {other!r} now", os.fspath(directory))
+    for path in Path(directory).glob(f".{_PREFIX}*"):
+        if not (path / MANIFEST).exists():
+            durable.remove(path)
     path = Path(directory) / f".{_PREFIX}{step:09d}.{secrets.token_hex(4)}"
     path.mkdir(parents=True)
     return path
 
 
-def seal(path: Path, step: int) -> None:
-    """Write the manifest of a checkpoint whose files are complete."""
-    files = {file.name: [file.stat().st_size, _crc(file)] for file in path.iterdir()}
-    durable.write(path / MANIFEST, json.dumps({"step": step, "files": files}).encode(), flush=False)
+def seal(path: Path, step: int, job: str) -> None:
+    """Write the manifest of a checkpoint of this job whose files are complete. Raises OSError."""
+    files = {file.name: _described(file) for file in path.iterdir()}
+    Manifest(step, files, job, time.time()).write(path)
 
 
-def commit(path: str | os.PathLike[str], queue: dict[str, Any]) -> str:
+def commit(path: str | os.PathLike[str], queue: dict[str, Any], job: str) -> str:
     """Add the task queue's state to a sealed checkpoint and give it its final name, which is returned.
 
-    Raises OSError if that fails, and then leaves earlier checkpoints untouched.
+    Raises OSError or DataError if that fails, and then leaves earlier checkpoints untouched.
     """
     unfinished = Path(path)
-    final = unfinished.with_name(unfinished.name[1:].partition(".")[0])
-    if final.exists() and not unfinished.exists():
-        return os.fspath(final)  # by a master that died before it could note it
+    if not unfinished.exists() and (done := _finished(unfinished, job)):
+        return os.fspath(done)  # by a master that died before it could note it
+    manifest = Manifest.read(unfinished)
     durable.write(unfinished / QUEUE, json.dumps(queue).encode(), flush=False)
+    replace(manifest, files={**manifest.files, QUEUE: _described(unfinished / QUEUE)}).write(unfinished)
+    final = next(name for name in _final_names(unfinished, job) if _may_replace(name, job))
     durable.put(unfinished, final)
     return os.fspath(final)
 
 
-def prune(directory: str | os.PathLike[str], keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints; 0 keeps all."""
-    complete = completed(directory)
-    for path in complete[: max(0, len(complete) - keep)] if keep else []:
-        with contextlib.suppress(OSError):
-            durable.take_away(path)
+def _final_names(unfinished: Path, job: str) -> Iterator[Path]:
+    """The name that a checkpoint gets, and the next best if that is taken by another job."""
+    plain = unfinished.with_name(unfinished.name[1:].partition(".")[0])
+    yield plain
+    yield plain.with_name(f"{plain.name}-{job}")
+
+
+def _may_replace(path: Path, job: str) -> bool:
+    return not path.exists() or _job_of(path) == job or path.name.endswith(f"-{job}")
+
+
+def _finished(unfinished: Path, job: str) -> Path | None:
+    return next((name for name in _final_names(unfinished, job) if _job_of(name) == job), None)
+
+
+def prune(directory: str | os.PathLike[str], keep: int, job: str) -> None:
+    """Remove all but the newest `keep` checkpoints of this job; 0 keeps all."""
+    own = [path for path in completed(directory) if _job_of(path) == job]
+    for path in own[: max(0, len(own) - keep)] if keep else []:
+        discard(path)
+
+
+def discard(path: str | os.PathLike[str]) -> None:
+    """Remove a checkpoint, or what was written of it; what cannot be removed stays."""
+    if os.path.basename(path).startswith("."):
+        durable.remove(path)
+        return
+    with contextlib.suppress(OSError):
+        durable.take_away(path)
+
+
+def damaged_name(path: str | os.PathLike[str]) -> str:
+    """What a checkpoint is called once it is known to be damaged."""
+    return f"{_DAMAGED}{os.path.basename(path)}"
+
+
+def set_aside(path: str | os.PathLike[str]) -> None:
+    """Give a damaged checkpoint another name, under which nothing looks for it; the oldest of those are removed."""
+    aside = Path(path).with_name(damaged_name(path))
+    with contextlib.suppress(OSError):
+        durable.remove(aside)
+        os.rename(path, aside)
+        os.utime(aside)
+    kept = sorted(aside.parent.glob(f"{_DAMAGED}{_PREFIX}*"), key=lambda one: one.stat().st_mtime)
+    for old in kept[:-KEPT_DAMAGED]:
+        durable.remove(old)
 
 
 def discard_unfinished(directory: str | os.PathLike[str]) -> None:
@@ -65,45 +170,87 @@ def discard_unfinished(directory: str | os.PathLike[str]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+# ------------------------------------------------------------ reading
+
+
 def completed(directory: str | os.PathLike[str]) -> list[Path]:
-    """The complete checkpoints in a directory, oldest first."""
-    return sorted(path for path in Path(directory).glob(f"{_PREFIX}*") if (path / MANIFEST).exists())
+    """The complete checkpoints in a directory, oldest first; damaged ones may be among them.
+
+    Those of the job that wrote last come last, each job's in the order of their steps.
+    """
+    found: list[tuple[Path, Manifest]] = []
+    for path in Path(directory).glob(f"{_PREFIX}*"):
+        if (path / MANIFEST).exists():
+            found.append((path, _manifest_or_name(path)))
+    latest: dict[str, float] = {}
+    for _, manifest in found:
+        latest[manifest.job] = max(manifest.date, latest.get(manifest.job, 0.0))
+    found.sort(key=lambda one: (latest[one[1].job], one[1].job, one[1].step, one[0].name))
+    return [path for path, _ in found]
+
+
+def candidates(path: str | os.PathLike[str]) -> list[Path]:
+    """The checkpoints that a path stands for, the best first: the one it names, or those in the directory it names."""
+    given = Path(path)
+    return [given] if (given / MANIFEST).exists() else completed(given)[::-1]
 
 
 def find(path: str | os.PathLike[str]) -> Path:
     """Return the checkpoint at a path: the one it names, or the newest intact one in the directory it names.
 
-    Raises DataError if none is intact; the error says what is wrong with each.
+    Raises DamagedCheckpoint if none is intact; the error says what is wrong with each.
     """
-    given = Path(path)
-    candidates = [given] if (given / MANIFEST).exists() else completed(given)[::-1]
     problems = []
-    for candidate in candidates:
+    for candidate in candidates(path):
         try:
             verify(candidate)
             return candidate
         except DataError as error:
             problems.append(str(error))
-    raise DataError("; ".join(problems) or f"{given}: no checkpoint found (no {_PREFIX}…/{MANIFEST})")
+    raise DamagedCheckpoint("; ".join(problems) or f"{path}: no checkpoint found (no {_PREFIX}…/{MANIFEST})", path)
 
 
-def verify(path: Path) -> int:
-    """Return the step of a checkpoint; raise DataError if one of its files is missing, truncated or changed."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = dict(manifest["files"])
-        step = int(manifest["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{path / MANIFEST}: not the manifest of a checkpoint") from None
-    for name, (size, crc) in files.items():
+def verify(path: Path, contents_of: Collection[str] | None = None) -> int:
+    """Return the step of a checkpoint; raise DamagedCheckpoint if a file is missing, truncated or changed.
+
+    With `contents_of`, only the contents of these files are read; the others must exist and have their size.
+    """
+    manifest = Manifest.read(path)
+    for name, (size, crc) in manifest.files.items():
         file = path / name
-        if not file.exists():
-            raise DataError(f"{file}: missing from the checkpoint")
-        if file.stat().st_size != size:
-            raise DataError(f"{file}: has {file.stat().st_size} bytes, but was written with {size}")
-        if _crc(file) != crc:
-            raise DataError(f"{file}: damaged (its checksum does not match)")
-    return step
+        try:
+            if file.stat().st_size != size:
+                problem = f"has {file.stat().st_size} bytes, but was written with {size}"
+            elif (contents_of is None or name in contents_of) and _crc(file) != crc:
+                problem = "damaged (its checksum does not match)"
+            else:
+                continue
+        except FileNotFoundError:
+            problem = "missing from the checkpoint"
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+        raise DamagedCheckpoint(f"{file}: {problem}", path)
+    return manifest.step
+
+
+def _manifest_or_name(path: Path) -> Manifest:
+    """A checkpoint's manifest or, if that is damaged, what its name says."""
+    try:
+        return Manifest.read(path)
+    except DataError:
+        digits = path.name.removeprefix(_PREFIX).partition("-")[0]
+        return Manifest(int(digits) if digits.isdigit() else 0, {}, date=path.stat().st_mtime)
+
+
+def _job_of(path: Path) -> str | None:
+    try:
+        return Manifest.read(path).job
+    except DataError:
+        return None
+
+
+def _described(file: Path) -> list[int]:
+    return [file.stat().st_size, _crc(file)]
 
 
 def _crc(path: Path) -> int:

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -184,6 +185,11 @@ class JobFolder:
     def token(self) -> str:
         """The secret that every call to the job's master carries."""
         return (self.path / "token").read_text()
+
+    @property
+    def identity(self) -> str:
+        """What distinguishes this job from all others, those with the same name included. It is no secret."""
+        return hashlib.blake2b(self.token().encode(), digest_size=6).hexdigest()
 
     def spec(self) -> JobSpec:
         """The job's declaration."""

@@ -62,7 +62,8 @@ def main(*arguments: str) -> None:
             from elasticdl_nb.runtime.worker.worker import Worker
 
         part = coming.result()
-        Worker(replace(part, restore_from=part.session.welcome().restore_from)).run()
+        welcome = part.session.welcome()
+        Worker(replace(part, restore_from=welcome.restore_from, initial=welcome.initial)).run()
     except Exception as error:  # whatever goes wrong before or between tasks is for the master to judge
         session = coming.result().session
         logging.exception("the worker failed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
+from elasticdl_nb.runtime.errors import DamagedCheckpoint, ElasticDLError, ModelError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError, ImportError)
@@ -22,6 +22,7 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
         message=message,
         traceback=_users_frames(told) + "".join(traceback.format_exception(error)),
         transient=passing and not isinstance(reason, _LASTING),
+        checkpoint=told.checkpoint if isinstance(told, DamagedCheckpoint) else "",
     )
 
 

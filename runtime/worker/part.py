@@ -16,7 +16,7 @@ class Part:
     """This process in its job: worker `number`, in a session with the master.
 
     `listener` is where its neighbours find it, if its strategy has neighbours; `restore_from` is the checkpoint from
-    which it continues, or an empty string.
+    which it continues, or an empty string; `initial` is the one that the job begins with otherwise, if any.
     """
 
     folder: JobFolder
@@ -26,3 +26,4 @@ class Part:
     choice: Choice
     listener: Listener | None = None
     restore_from: str = ""
+    initial: str = ""

@@ -45,6 +45,7 @@ class WorkerSession:
         self._busy = False
         self._paused = 0
         self._sent_away = False
+        self._checkpoints_wait_until = 0.0
         hello = pb.Hello(
             role="worker", worker=worker, incarnation=incarnation, pid=os.getpid(), data_address=data_address
         )
@@ -118,6 +119,15 @@ class WorkerSession:
         """Whether the master has let this worker go."""
         return self._sent_away
 
+    def wait_with_checkpoints(self, seconds: float) -> None:
+        """Write no checkpoint for so many seconds."""
+        self._checkpoints_wait_until = time.monotonic() + seconds
+
+    @property
+    def waits_with_checkpoints(self) -> bool:
+        """Whether no checkpoint may be written now, because the last one could not be."""
+        return time.monotonic() < self._checkpoints_wait_until
+
     def servers(self, newer_than: int = 0, timeout: float | None = None) -> pb.Servers | None:
         """Wait until all servers of a generation after `newer_than` are up, and return them.
 
@@ -159,6 +169,8 @@ class WorkerSession:
                         self._stream.send(paused=pb.Paused(number=self._paused))
                 case "resume":
                     self._paused = 0
+                case "wait_with_checkpoints":
+                    self.wait_with_checkpoints(message.wait_with_checkpoints.seconds)
                 case "leave":
                     self._sent_away = True
                     self.tasks.put(None)

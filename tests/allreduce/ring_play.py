@@ -10,7 +10,14 @@ from twins import Twins
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.master.decisions import events
-from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.decisions.actions import (
+    CommitCheckpoint,
+    DiscardCheckpoint,
+    Kill,
+    Send,
+    SetCheckpointAside,
+    Start,
+)
 from elasticdl_nb.runtime.master.decisions.membership import Key
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
@@ -51,6 +58,8 @@ class RingPlay:
         self.job = Twins(spec)
         self.members: dict[Key, Member | None] = {}
         self.saved: dict[str, Counter[Any]] = {}
+        self.damaged: set[str] = set()
+        self.numbers = 0
         self.result: Counter[Any] | None = None
         self.happened(events.Started())
         files = (FileRecords("v", validation),) if validation else ()
@@ -75,6 +84,8 @@ class RingPlay:
                     self.hear(action.key, action.message)
                 case CommitCheckpoint():
                     self.job.handle(events.CheckpointCommitted(action.path, action.path), self.now)
+                case DiscardCheckpoint() | SetCheckpointAside():
+                    del self.saved[action.path]
 
     def hear(self, key: Key, message: pb.MasterMessage) -> None:
         member = self.members.get(key)
@@ -132,6 +143,10 @@ class RingPlay:
             return []
         ranks = [same[index] for index in newest.workers]
         donor = ranks[newest.donor][1]
+        if newest.restore_from in self.damaged:
+            failure = pb.Failure(message="damaged", checkpoint=newest.restore_from)
+            self.say(same[newest.workers[newest.donor]][0], worker_failed=pb.WorkerFailed(failure=failure))
+            return []
         if newest.restore_from:
             donor.model, donor.step = self.saved[newest.restore_from].copy(), newest.step
             donor.places, newest.restore_from = {}, ""
@@ -230,7 +245,8 @@ class RingPlay:
     def checkpoint(self) -> None:
         if ranks := self.ring():
             key, oldest = ranks[0]
-            name = f"checkpoint {len(self.saved)}"
+            self.numbers += 1
+            name = f"checkpoint {self.numbers}"
             self.saved[name] = oldest.model.copy()
             places = [place for some in oldest.places.values() for place in some]
             self.say(key, checkpoint_ready=pb.CheckpointReady(step=oldest.step, path=name, places=places))

@@ -175,7 +175,7 @@ def test_every_record_is_in_the_model_exactly_once_whatever_happens(data: st.Dat
     assert play.job.queue.records_done["train"] == records * epochs
 
 
-HAPPENINGS = ["join", "step", "step", "step", "half", "die", "checkpoint", "tick", "scale", "master", "work"]
+HAPPENINGS = ["join", "step", "step", "step", "half", "die", "checkpoint", "damage", "tick", "scale", "master", "work"]
 
 
 def disturb(play: RingPlay, times: int, choose: Callable[[Sequence[Any]], Any]) -> None:
@@ -204,6 +204,8 @@ def disturb(play: RingPlay, times: int, choose: Callable[[Sequence[Any]], Any]) 
                     play.die(choose(list(play.members)))
             case "checkpoint":
                 play.checkpoint()
+            case "damage":
+                play.damaged |= {choose(sorted(play.saved))} if play.saved else set()
             case "tick":
                 play.pass_time(choose([0.5, 6.0, 70.0]))
             case "scale":
@@ -218,7 +220,7 @@ def disturb(play: RingPlay, times: int, choose: Callable[[Sequence[Any]], Any]) 
 
 def test_every_attribute_is_kept_for_another_master() -> None:
     keeping = Keeping()
-    for seed in range(4):
+    for seed in range(6):
         play = RingPlay(records=100, num_epochs=2, workers=3, validation=4)
         play.job.keeping = keeping
         disturb(play, 60, random.Random(seed).choice)

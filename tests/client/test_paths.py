@@ -57,7 +57,8 @@ def test_whether_one_may_write_is_tried_and_not_asked():
 
 def test_checkpoints_may_go_anywhere_one_may_write(tmp_path):
     check_checkpoint_dir(spec(checkpoint_dir=tmp_path / "a" / "b"))
-    check_checkpoint_dir(spec(checkpoint_dir="gs://bucket/x"))
+    with pytest.raises(OptionError, match="is a URL; checkpoints need a directory"):
+        check_checkpoint_dir(spec(checkpoint_dir="gs://bucket/x"))
     check_checkpoint_dir(spec())
     assert not list(tmp_path.iterdir())
 

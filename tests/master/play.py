@@ -6,7 +6,14 @@ from twins import Twins
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.master.decisions import events
-from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint, Kill, Send, Start
+from elasticdl_nb.runtime.master.decisions.actions import (
+    CommitCheckpoint,
+    DiscardCheckpoint,
+    Kill,
+    Send,
+    SetCheckpointAside,
+    Start,
+)
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 from elasticdl_nb.runtime.spec import JobSpec
@@ -17,7 +24,7 @@ W0 = ("worker", 0, "0")
 class Play:
     """A coordinator and the worker processes it asked for; each plays its part by the rules."""
 
-    def __init__(self, kind="train", records=10, validation=0, **options):
+    def __init__(self, kind="train", records=10, validation=0, initial=(), **options):
         if kind == "train":
             options.setdefault("model_def", "m")
         else:
@@ -33,8 +40,11 @@ class Play:
         self.processes = {}
         self.used = Counter()
         self.saved = {}
+        self.numbers = 0
+        self.damaged = set()
+        self.committing = []
         self.killed = []
-        self.happened(events.Started())
+        self.happened(events.Started(tuple(initial)))
         files = [(FileRecords(name, count),) if count else () for name, count in (("f", records), ("v", validation))]
         self.happened(events.DataCounted(*files))
 
@@ -55,16 +65,27 @@ class Play:
                 case Send():
                     self.receive(action.key, action.message)
                 case CommitCheckpoint():
-                    self.job.handle(events.CheckpointCommitted(action.path, action.path), self.now)
+                    self.committing.append(action.path)
+                case DiscardCheckpoint() | SetCheckpointAside():
+                    del self.saved[action.path]
+
+    def commit(self):
+        """The checkpoints that are under way are completed."""
+        while self.committing:
+            path = self.committing.pop(0)
+            self.happened(events.CheckpointCommitted(path, path))
 
     def receive(self, key, message):
         if self.processes.get(key) is None:
             return
         if message.WhichOneof("body") == "welcome":
-            model = self.saved[message.welcome.restore_from] if message.welcome.restore_from else Counter()
-            self.processes[key]["model"] = model.copy()
+            path = message.welcome.restore_from
+            self.processes[key]["model"] = self.saved[path].copy() if path else Counter()
+            self.processes[key]["begins_with"] = path or message.welcome.initial
         elif message.WhichOneof("body") == "task":
             self.processes[key]["tasks"].append(message.task)
+        elif message.WhichOneof("body") == "wait_with_checkpoints":
+            self.processes[key]["waits"] = message.wait_with_checkpoints.seconds
         else:
             del self.processes[key]
             self.job.handle(events.Exited(key, 0), self.now)
@@ -74,6 +95,10 @@ class Play:
         hello = pb.Hello(role=key[0], worker=key[1], incarnation=key[2], pid=1)
         self.happened(events.Greeted(hello))
         assert self.job.belongs(hello)
+        if (path := self.processes[key]["begins_with"]) in self.damaged:
+            failure = pb.Failure(message=f"{path} is damaged", checkpoint=path)
+            self.say(key, worker_failed=pb.WorkerFailed(failure=failure))
+            return
         self.say(key, want=pb.Want(tasks=2))
 
     def say(self, key, **body):
@@ -100,11 +125,14 @@ class Play:
         self.say(key, task_done=done)
         return task
 
-    def checkpoint(self, key):
+    def checkpoint(self, key, *, commit=True):
         model = self.processes[key]["model"]
-        name = f"checkpoint {len(self.saved)}"
+        self.numbers += 1
+        name = f"checkpoint {self.numbers}"
         self.saved[name] = model.copy()
         self.say(key, checkpoint_ready=pb.CheckpointReady(step=sum(model.values()), path=name))
+        if commit:
+            self.commit()
 
     def die(self, key, code=-9):
         del self.processes[key]
@@ -113,6 +141,7 @@ class Play:
     def run(self):
         kinds = []
         for _ in range(10_000):
+            self.commit()
             if self.job.is_over:
                 return kinds
             for key, process in list(self.processes.items()):

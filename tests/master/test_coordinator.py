@@ -8,7 +8,7 @@ import twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from play import W0, Play, every_record
-from twins import Keeping
+from twins import Keeping, Twins
 
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
@@ -86,6 +86,78 @@ def test_a_checkpoint_that_cannot_be_completed_leaves_the_one_before():
     play.happened(events.CheckpointFailed("full disk", "no space left"))
     play.die(W0)
     assert play.job.step == 2
+
+
+def test_a_checkpoint_that_is_completed_after_the_worker_died_does_not_count():
+    play = Play(records=10)
+    play.join(W0)
+    play.work(W0)
+    play.checkpoint(W0, commit=False)
+    play.die(W0)
+    play.commit()
+    assert not play.saved and play.job.saved.newest is None
+    play.run()
+    assert play.result == every_record(1, 10)
+
+
+@pytest.mark.parametrize("damaged", [1, 2, 3])
+def test_damaged_checkpoints_are_set_aside_and_the_one_before_counts(damaged):
+    play = Play(records=12)
+    play.join(W0)
+    for _ in range(3):
+        play.work(W0)
+        play.checkpoint(W0)
+    play.damaged = {f"checkpoint {n}" for n in range(4 - damaged, 4)}
+    play.die(W0)
+    play.run()
+    texts = [event.text for event in play.job.picture.events]
+    assert play.job.phase == pb.SUCCEEDED and play.result == every_record(1, 12)
+    assert sum("is damaged, and set aside: checkpoint" in text for text in texts) == damaged
+    where = "the beginning (there is no checkpoint)" if damaged == 3 else f"the checkpoint of step {6 - 2 * damaged}"
+    assert any(text.endswith(f"continues from {where}") for text in texts)
+    assert play.job.rollbacks == 1 + damaged
+
+
+def test_a_job_begins_with_the_newest_intact_checkpoint_it_was_given():
+    play = Play(records=4, initial=["new", "old"], checkpoint_dir_for_init="d")
+    play.damaged = {"new"}
+    play.run()
+    assert play.job.phase == pb.SUCCEEDED and play.job.saved.beginning == "old"
+    assert any("begins with an earlier checkpoint: new is damaged" in e.text for e in play.job.picture.events)
+
+
+def test_a_job_whose_given_checkpoints_are_all_damaged_fails():
+    play = Play(records=4, initial=["new", "old"], checkpoint_dir_for_init="d")
+    play.damaged = {"new", "old"}
+    play.run()
+    assert play.job.phase == pb.FAILED
+    assert play.job.failure.message == "checkpoint_dir_for_init: old is damaged"
+
+
+def test_a_job_that_must_not_begin_starts_no_process():
+    play = Play(records=4)
+    job = Twins(play.job.spec)
+    job.handle(events.Started((), "checkpoint_dir: is used by the job 'a'"), 1.0)
+    assert job.is_over and job.phase == pb.FAILED and not job.actions
+    assert job.failure.message == "checkpoint_dir: is used by the job 'a'"
+
+
+def test_a_checkpoint_that_cannot_be_written_is_tried_again_ever_more_rarely_and_training_goes_on():
+    play = Play(records=10)
+    play.join(W0)
+    waits = []
+    for _ in range(8):
+        play.say(W0, checkpoint_failed=pb.CheckpointFailed(step=1, problem="no space left"))
+        waits.append(play.processes[W0]["waits"])
+    assert waits == [10, 20, 40, 80, 160, 320, 600, 600]
+    assert "no space left; next try in 600 seconds" in play.job.picture.events[-1].text
+    play.work(W0)
+    play.checkpoint(W0)
+    assert play.job.picture.events[-1].text == "checkpoints can be written again"
+    play.say(W0, checkpoint_failed=pb.CheckpointFailed(step=1, problem="no space left"))
+    assert play.processes[W0]["waits"] == 10
+    play.run()
+    assert play.result == every_record(1, 10)
 
 
 def test_a_mistake_in_the_model_ends_the_job_at_once_with_its_message():
@@ -180,11 +252,15 @@ def disturb(play, times, choose):
         if process is None:
             play.join(key)
             continue
-        event = choose(["work", "work", "work", "checkpoint", "die", "silent", "tick", "master"])
+        event = choose(["work", "work", "work", "checkpoint", "commit", "damage", "die", "silent", "tick", "master"])
         if event == "work" and process["tasks"]:
             play.work(key)
         elif event == "checkpoint":
-            play.checkpoint(key)
+            play.checkpoint(key, commit=choose([True, False]))
+        elif event == "commit":
+            play.commit()
+        elif event == "damage":
+            play.damaged |= {choose(sorted(play.saved))} if play.saved else set()
         elif event == "die":
             play.die(key)
         elif event in ("silent", "tick"):
@@ -193,6 +269,7 @@ def disturb(play, times, choose):
         elif event == "master":
             if choose([True, False]):  # and the worker with it
                 del play.processes[key]
+            play.committing.clear()
             play.job.another_master()
             play.happened(events.Recovered(tuple(play.processes)))
 
@@ -226,8 +303,8 @@ def watched(keeping, *arguments, **options):
 
 
 def live_through_everything(keeping):
-    for seed in range(3):
-        disturb(watched(keeping, records=30, validation=4), 40, random.Random(seed).choice)
+    for seed in range(4):
+        disturb(watched(keeping, records=30, validation=4, initial=["a", "b"]), 40, random.Random(seed).choice)
     play = watched(keeping, records=4, validation=3)
     play.run()
     play = watched(keeping, "predict", records=40, num_workers=2)

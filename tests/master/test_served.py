@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.master.decisions.actions import (
     DiscardCheckpoint,
     Kill,
     Send,
+    SetCheckpointAside,
     Start,
 )
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -89,6 +90,7 @@ class Scene:
         self.now = 1.0
         self.processes = {}
         self.files = {}
+        self.damaged = set()
         self.job = Twins(spec)
         self.result = None
         self.happened(events.Started())
@@ -129,7 +131,7 @@ class Scene:
                     used = [used for used, _ in self.files[final].values()]
                     assert all(other == used[0] for other in used), "servers must have captured the same instant"
                     self.job.handle(events.CheckpointCommitted(action.path, final), self.now)
-                case DiscardCheckpoint():
+                case DiscardCheckpoint() | SetCheckpointAside():
                     self.files.pop(action.path, None)
 
     def master_dies(self, *, forgetting_to_act=False):
@@ -174,6 +176,9 @@ class Scene:
                 process.send(paused=pb.Paused(number=process.paused))
         elif body == "resume":
             process.paused = 0
+        elif body == "restore" and message.restore.path in self.damaged:
+            failure = pb.Failure(message="damaged", checkpoint=message.restore.path)
+            process.send(restore_done=pb.RestoreDone(generation=message.restore.generation, failure=failure))
         elif body == "restore" and message.restore.generation != process.generation:
             process.generation = message.restore.generation
             contents = (
@@ -306,9 +311,9 @@ def test_the_final_evaluation_waits_for_the_last_training_tasks_of_all_workers()
 
 def test_a_servers_death_takes_the_job_back_to_its_checkpoint_without_restarting_anyone_else():
     scene = Scene(records=40, checkpoint_steps=4)
-    while not scene.job.checkpoints:
+    while not scene.job.saved.complete:
         steps(scene, 1)
-    saved = scene.job.checkpoints[-1].step
+    saved = scene.job.saved.newest.step
     steps(scene, 2)
     victim = scene.servers()[0]
     scene.die(victim)
@@ -334,9 +339,9 @@ def test_a_workers_death_stops_nobody():
 
 def test_a_checkpoint_that_servers_cannot_write_leaves_the_one_before():
     scene = Scene(records=60, checkpoint_steps=4)
-    while not scene.job.checkpoints:
+    while not scene.job.saved.complete:
         steps(scene, 1)
-    before = scene.job.checkpoints[-1]
+    before = scene.job.saved.newest
     while not any(server.writing for server in scene.servers()):
         steps(scene, 1)
     server = next(server for server in scene.servers() if server.writing)
@@ -344,7 +349,7 @@ def test_a_checkpoint_that_servers_cannot_write_leaves_the_one_before():
     server.send(snapshot_written=pb.SnapshotWritten(number=snapshot.number, failure=pb.Failure(message="disk full")))
     while server.unacknowledged:
         scene.step(server)
-    assert scene.job.checkpoints[-1] is before
+    assert scene.job.saved.newest is before
     assert "disk full" in scene.job.picture.events[-1].text
     assert snapshot.path not in scene.files
     scene.run()
@@ -353,9 +358,9 @@ def test_a_checkpoint_that_servers_cannot_write_leaves_the_one_before():
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it():
     scene = Scene(records=60, checkpoint_steps=4)
-    while len(scene.job.checkpoints) < 2:
+    while len(scene.job.saved.complete) < 2:
         steps(scene, 1)
-    first, second = scene.job.checkpoints[-2:]
+    first, second = scene.job.saved.complete[-2:]
     victim = scene.servers()[0]
     scene.die(victim)
     scene.happened(events.Exited(victim.key, -9))
@@ -383,7 +388,7 @@ def test_a_checkpoint_that_is_completed_after_a_rollback_is_discarded():
     scene.die(victim)
     scene.happened(events.Exited(victim.key, -9))
     scene.happened(events.CheckpointCommitted(commit.path, "final"))
-    assert not scene.job.checkpoints and "final" not in scene.files
+    assert not scene.job.saved.complete and "final" not in scene.files
     scene.run()
     assert effects(scene) == every_record(1, 60)
 
@@ -432,7 +437,22 @@ def test_a_process_that_hangs_is_killed_and_replaced(role):
     assert scene.job.phase == pb.SUCCEEDED
 
 
-EVENTS = ["go", "go", "go", "go", "go", "worker", "server", "both", "master", "master", "scale", "checkpoint", "tick"]
+EVENTS = [
+    "go",
+    "go",
+    "go",
+    "go",
+    "go",
+    "worker",
+    "server",
+    "both",
+    "master",
+    "master",
+    "scale",
+    "checkpoint",
+    "tick",
+    "damage",
+]
 
 
 @settings(max_examples=300, deadline=None)
@@ -481,6 +501,8 @@ def disturb(scene, times, choose):
             scene.master_dies(forgetting_to_act=True)
         elif event == "scale":
             scene.scale(choose(range(1, 5)))
+        elif event == "damage" and scene.job.saved.complete:
+            scene.damaged.add(choose(scene.job.saved.complete).path)
         elif event in ("checkpoint", "tick"):
             scene.now += 1.0
             scene.happened(events.Ticked())

@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.protocol import master_pb2_grpc
 from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.ps.process import policy_of
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
@@ -125,7 +126,7 @@ def test_a_server_goes_back_to_a_checkpoint_and_so_does_its_successor(master, tm
     step(client)
     written = master.hears(pb.SnapshotWritten)
     assert written.number == 7 and not written.HasField("failure")
-    (folder / "manifest.json").touch()  # so that it is taken for a checkpoint, not for a directory of them
+    checkpoints.seal(folder, 3, "job")
 
     assert master.restore(2, folder).step == 3
     with pytest.raises(ServersLost, match="generation 2 is current"):
@@ -185,8 +186,8 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(master, tmp_path):
     assert "no checkpoint found" in master.restore(1, tmp_path / "nowhere").failure.message
     damaged = tmp_path / "damaged"
     damaged.mkdir()
-    (damaged / "manifest.json").touch()
     (damaged / "server-0-of-1.ps").write_bytes(b"ELASTICDL PS 1\n\xff\xff\xff")
+    checkpoints.seal(damaged, 3, "job")
     assert "was cut off" in master.restore(2, damaged).failure.message
     master.restore(3)
     client = master.client(hello, 3)

@@ -211,7 +211,7 @@ def test_a_checkpoint_holds_tables_and_goes_on_as_if_nothing_had_been(embedded_z
     config = {"class_name": "Adam", "config": {"learning_rate": 0.01}}
     first = table_trainer(embedded_zoo, "Subclassed", config)
     first.train(a_task(), batches(5))
-    saved = first.save(tmp_path)
+    saved = first.save(tmp_path, "job")
     first.train(a_task(), batches(5, seed=2))
     second = table_trainer(embedded_zoo, "Subclassed", config)
     second.restore(str(saved), keep_step=True)
@@ -228,9 +228,9 @@ def test_a_checkpoint_of_servers_goes_on_in_one_process_and_back(
     servers = InProcessServers(UpdatePolicy(grads_to_wait=1))
     served = server_trainer(embedded_zoo, "functional", servers, optimizer=config, use_async=False)
     served.train(a_task(), batches(5))
-    path = folders.begin(tmp_path, 5)
+    path = folders.begin(tmp_path, 5, "job")
     servers.save(path)
-    folders.seal(path, 5)
+    folders.seal(path, 5, "job")
 
     alone = table_trainer(embedded_zoo, "functional", config)
     alone.restore(str(path), keep_step=False)
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_servers_goes_on_in_one_process_and_back(
         trainer.train(a_task(), batches(3, seed=2))
 
     back = InProcessServers(UpdatePolicy(grads_to_wait=1))
-    back.restore(alone.save(tmp_path), keep_version=False)
+    back.restore(alone.save(tmp_path, "job"), keep_version=False)
     again = server_trainer(embedded_zoo, "functional", back, optimizer=config, use_async=False)
     assert again.step == 0
     for trainer in (served, alone, again, *others):
@@ -256,14 +256,14 @@ def test_a_checkpoint_of_servers_goes_on_in_one_process_and_back(
 def test_checkpoints_of_another_model_or_with_ordinary_layers_are_told(embedded_zoo: Path, tmp_path: Path) -> None:
     trainer = plain_trainer(embedded_zoo, "functional", OPTIMIZERS[0])
     servers = InProcessServers()
-    servers.restore(trainer.save(tmp_path), keep_version=False)
+    servers.restore(trainer.save(tmp_path, "job"), keep_version=False)
     with pytest.raises(DataError, match="as an ordinary layer"):
         server_trainer(embedded_zoo, "functional", servers)
     other = InProcessServers()
     server_trainer(embedded_zoo, "shared", other)
-    path = folders.begin(tmp_path, 0)
+    path = folders.begin(tmp_path, 0, "job")
     other.save(path)
-    folders.seal(path, 0)
+    folders.seal(path, 0, "job")
     with pytest.raises(ModelError, match=r"the checkpoint .* (has .* values for|is of another model)"):
         table_trainer(embedded_zoo, "functional").restore(str(path), keep_step=False)
 

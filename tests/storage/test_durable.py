@@ -146,19 +146,19 @@ def test_a_link_keeps_pointing_to_its_place(tmp_path: Path) -> None:
 
 
 def commit(root: Path) -> None:
-    made = checkpoints.begin(root / "c", 7)
+    made = checkpoints.begin(root / "c", 7, "job")
     fill(made / "model.bin", NEW, False)
-    checkpoints.seal(made, 7)
-    checkpoints.commit(made, {"tasks": 3})
-    checkpoints.prune(root / "c", 1)
+    checkpoints.seal(made, 7, "job")
+    checkpoints.commit(made, {"tasks": 3}, "job")
+    checkpoints.prune(root / "c", 1, "job")
 
 
 def earlier_checkpoints(root: Path) -> None:
-    for step in (5, 7):  # one of the same step, from an earlier run
-        made = checkpoints.begin(root / "c", step)
+    for step in (5, 7):  # one of the same step, from before the job went back
+        made = checkpoints.begin(root / "c", step, "job")
         fill(made / "model.bin", OLD, False)
-        checkpoints.seal(made, step)
-        checkpoints.commit(made, {"tasks": 1})
+        checkpoints.seal(made, step, "job")
+        checkpoints.commit(made, {"tasks": 1}, "job")
 
 
 def check_checkpoints(root: Path, done: bool) -> None:

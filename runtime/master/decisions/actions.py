@@ -68,12 +68,19 @@ class CommitCheckpoint:
 
 @dataclass(frozen=True)
 class DiscardCheckpoint:
-    """Remove a checkpoint that is incomplete, damaged or outdated."""
+    """Remove a checkpoint that is incomplete or outdated."""
 
     path: str
 
 
-Deed = Start | Kill | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint
+@dataclass(frozen=True)
+class SetCheckpointAside:
+    """Give a checkpoint that is damaged another name."""
+
+    path: str
+
+
+Deed = Start | Kill | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint | SetCheckpointAside
 """What the master does itself."""
 
 Action = Send | Deed

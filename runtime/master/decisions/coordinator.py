@@ -14,11 +14,10 @@ from typing import Any, assert_never
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.decisions import events
-from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint
-from elasticdl_nb.runtime.master.decisions.crew import Crew
 from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations, steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
+from elasticdl_nb.runtime.master.decisions.saving import SavingCrew
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
 from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
 from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
@@ -31,10 +30,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 SCALE_LIMIT = 60.0
 """Seconds that a worker that is no longer wanted has to finish its tasks."""
 
-_KEPT_CHECKPOINTS = 3
 
-
-class Coordinator(Crew):
+class Coordinator(SavingCrew):
     """One job's decisions: `handle` takes events and adds what must be done to `actions`."""
 
     def __init__(self, spec: JobSpec) -> None:
@@ -48,13 +45,11 @@ class Coordinator(Crew):
         self.rollbacks = 0
         self.tasks_total = self.records_total = self.steps_total = 0
         self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
-        self.checkpoints: list[CommitCheckpoint] = []
         self.data_is_counted = False
         self._stragglers = Stragglers()
         self._finish_added = False
         self._parts = 0
         self._oldest_epoch = 0
-        self._committing: CommitCheckpoint | None = None
         # Workers that may take another task: checking all of them at every message of one would take too long.
         self._hungry: dict[int, Member] = {}
 
@@ -83,8 +78,9 @@ class Coordinator(Crew):
                 return self._tick(now)
             case events.Greeted():
                 self._greet(event, now)
-            case events.Started():
-                self._begin()
+            case events.Started(initial, problem):
+                self.saved.initial = list(initial) or self.saved.initial
+                self._begin(problem, now)
             case events.Recovered(living):
                 self._recover(living, now)
             case events.DataCounted(data, validation):
@@ -92,7 +88,7 @@ class Coordinator(Crew):
             case events.Exited(key, code, log_tail):
                 self._exited(key, code, log_tail, now)
             case events.Lost(key, reason, counts, log_tail):
-                self._gone(key, reason, now, by_signal=not counts, counts=counts, log_tail=log_tail)
+                self._gone(key, reason, now, own=counts, counts=counts, log_tail=log_tail)
             case events.Stuck(key, reason):
                 self._stuck(key, reason)
             case events.Runs(key):
@@ -161,8 +157,10 @@ class Coordinator(Crew):
     def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
         if self.workers.joined(member.index, member.incarnation, hello.pid, now) is None:
             return False
-        newest = self.checkpoints[-1].path if self.checkpoints and self.worker_holds_model and not hello.again else ""
-        welcome = pb.Welcome(restore_from=newest, acknowledged=member.acknowledged)
+        newest = self.saved.path if self.worker_holds_model and not hello.again else ""
+        welcome = pb.Welcome(
+            restore_from=newest, acknowledged=member.acknowledged, initial=self.saved.beginning
+        )  # fmt: skip
         self._send(member, pb.MasterMessage(welcome=welcome))
         return True
 
@@ -190,6 +188,8 @@ class Coordinator(Crew):
             case "checkpoint_ready":
                 ready = message.checkpoint_ready
                 self._commit(ready.path, ready.step, self._state(skips(ready.places)), sealed=True)
+            case "checkpoint_failed":
+                self._worker_cannot_write(member, message.checkpoint_failed.problem, now)
             case "stop_training" if not self.queue.is_stopped:
                 self._note("info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()
@@ -243,6 +243,9 @@ class Coordinator(Crew):
         self._note("info", f"evaluation{where}: {values}")
 
     def _task_failed(self, worker: Member, failed: pb.TaskFailed, now: float) -> None:
+        if failed.failure.checkpoint:
+            self._cannot_restore(worker, failed.failure, now)
+            return
         task = self.queue.failed(failed.id, failed.attempt, failed.records)
         if task is None:
             return
@@ -252,35 +255,16 @@ class Coordinator(Crew):
         self._note("warning", f"try {task.failures} of a task failed: {failed.failure.message}", worker)
         if failed.steps_applied and self.worker_holds_model:
             self._kill(worker)
-            self._replace(worker, "is restarted", now, by_signal=True)
+            self._replace(worker, "is restarted", now, own=False)
 
     # ------------------------------------------------------------ checkpoints
 
     def _state(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
         return {"queue": self.queue.snapshot(skips), **self.evaluations.snapshot()}
 
-    def _commit(self, path: str, step: int, state: dict[str, Any], *, sealed: bool, number: int = 0) -> None:
-        self._committing = CommitCheckpoint(path, step, state, sealed, number)
-        self.actions.append(self._committing)
-
-    def _checkpoint_begun(self, number: int, path: str) -> None:
-        raise IllegalTransitionError(f"no one has asked for the folder of a checkpoint at {path}")
-
-    def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
-        commit, self._committing = self._committing, None
-        if commit is None or commit.path != path:
-            return
-        self.checkpoints.append(CommitCheckpoint(final, commit.step, commit.state, sealed=True))
-        del self.checkpoints[: -(self.spec.keep_checkpoint_max or _KEPT_CHECKPOINTS)]
-
-    def _checkpoint_failed(self, path: str, problem: str, now: float) -> None:
-        """The checkpoint before it still counts."""
-        if self._committing and self._committing.path == path:
-            self._committing = None
-        self._note("warning", f"a checkpoint could not be written: {problem}")
-
     def _roll_back(self) -> str:
-        last = self.checkpoints[-1] if self.checkpoints else None
+        last = self.saved.newest
+        self.saved.void_all()
         saved = last.state if last else {}
         self.rollbacks += 1
         self.step = last.step if last else 0
@@ -291,7 +275,7 @@ class Coordinator(Crew):
         self._stragglers.clear()
         self._finish_added = False
         self.picture.roll_back(self.step if last else -1)
-        return f"the checkpoint of step {self.step}" if last else "the beginning (no checkpoint yet)"
+        return f"the checkpoint of step {self.step}" if last else "the beginning (there is no checkpoint)"
 
     # ------------------------------------------------------------ processes die
 
@@ -321,8 +305,7 @@ class Coordinator(Crew):
 
     def _recover(self, living: Collection[Key], now: float) -> None:
         """See `Crew`."""
-        if self._committing:
-            self.actions.append(self._committing)
+        self.actions += self.saved.on_the_way
         super()._recover(living, now)
 
     # ------------------------------------------------------------ more or fewer workers
@@ -449,8 +432,6 @@ class Coordinator(Crew):
             records_total=self.records_total,
             steps_total=self.steps_total,
             evaluations=self.evaluations.to_message(),
-            checkpoints=[checkpoint.to_message() for checkpoint in self.checkpoints],
-            committing=self._committing.to_message() if self._committing else None,
             data_is_counted=self.data_is_counted,
             stragglers=self._stragglers.to_message(),
             oldest_epoch=self._oldest_epoch,
@@ -471,8 +452,6 @@ class Coordinator(Crew):
         self.tasks_total, self.records_total = state.tasks_total, state.records_total
         self.steps_total = state.steps_total
         self.evaluations.load(state.evaluations)
-        self.checkpoints = [CommitCheckpoint.from_message(message) for message in state.checkpoints]
-        self._committing = CommitCheckpoint.from_message(state.committing) if state.HasField("committing") else None
         self.data_is_counted, self._finish_added = state.data_is_counted, state.finish_added
         self._stragglers = Stragglers.from_message(state.stragglers)
         self._oldest_epoch = state.oldest_epoch

@@ -58,6 +58,10 @@ class Crew:
         """A process has died, and another will take its place; return the consequence, to be shown to users."""
         raise NotImplementedError
 
+    def _cannot_restore(self, member: Member, failure: pb.Failure, now: float) -> None:
+        """A process cannot use the checkpoint that the failure names."""
+        raise NotImplementedError
+
     def _worker_gone(self, worker: Member) -> None:
         """A worker's process is gone."""
         raise NotImplementedError
@@ -71,11 +75,16 @@ class Crew:
 
     # ------------------------------------------------------------ processes come
 
-    def _begin(self) -> None:
-        """Ask for the processes."""
+    def _begin(self, problem: str, now: float) -> None:
+        """Ask for the processes, or end the job because of a problem."""
         if self.started_at:
             raise IllegalTransitionError("the job has already started")
         self.started_at = self.date
+        if problem:
+            for member in self.members():
+                self._group(member).ended(member, "stopped")
+            self._fail(pb.Failure(message=problem), now)
+            return
         for group in self._groups:
             for member in group:
                 self._start(member)
@@ -128,7 +137,7 @@ class Crew:
 
     def _exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
         cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._gone(key, cause, now, by_signal=code < 0, log_tail=log_tail)
+        self._gone(key, cause, now, own=code >= 0, log_tail=log_tail)
 
     def _stuck(self, key: Key, reason: str) -> None:
         member = self.member(key)
@@ -143,7 +152,7 @@ class Crew:
         if member is not None and member.state == "starting":
             member.last_heard, member.obstacle = now, ""
 
-    def _gone(self, key: Key, cause: str, now: float, *, by_signal: bool, log_tail: str, counts: bool = True) -> None:
+    def _gone(self, key: Key, cause: str, now: float, *, own: bool, log_tail: str, counts: bool = True) -> None:
         member = self.member(key)
         if member is None:
             return
@@ -155,16 +164,16 @@ class Crew:
             group.ended(member, "stopped")
             self._worker_gone(member)
         else:
-            self._replace(member, cause, now, by_signal=by_signal, counts=counts, log_tail=log_tail)
+            self._replace(member, cause, now, own=own, counts=counts, log_tail=log_tail)
         self._advance(now)
 
     def _group(self, member: Member) -> Membership:
         return self._groups[member.role == "ps"]
 
     def _replace(
-        self, member: Member, cause: str, now: float, *, by_signal: bool, counts: bool = True, log_tail: str = ""
+        self, member: Member, cause: str, now: float, *, own: bool, counts: bool = True, log_tail: str = ""
     ) -> None:
-        if not self._group(member).died(member, by_signal=by_signal, counts=counts):
+        if not self._group(member).died(member, own=own, counts=counts):
             message = f"{member.name} {cause}, like the processes before it; none finished a task; giving up"
             self._fail(pb.Failure(message=message, traceback=log_tail), now)
             return
@@ -173,9 +182,11 @@ class Crew:
         self._start(member)
 
     def _member_failed(self, member: Member, failure: pb.Failure, now: float) -> None:
-        if failure.transient:
+        if failure.checkpoint:
+            self._cannot_restore(member, failure, now)
+        elif failure.transient:
             self._kill(member)
-            self._replace(member, failure.message, now, by_signal=False)
+            self._replace(member, failure.message, now, own=True)
         else:
             self._fail(failure, now)
 
@@ -190,7 +201,7 @@ class Crew:
         hung = [] if self._ending else [member for group in self._groups for member in group.hung(now)]
         for member in hung:
             self._kill(member)
-            self._replace(member, _silence(member), now, by_signal=True)
+            self._replace(member, _silence(member), now, own=False)
         if hung:
             self._advance(now)
         return bool(late or hung)

@@ -15,7 +15,14 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The job begins; the first event, once."""
+    """The job begins; the first event, once.
+
+    `initial` are the checkpoints of another job that it may begin with, the best first; a `problem` means that it must
+    not begin.
+    """
+
+    initial: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

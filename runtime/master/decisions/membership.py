@@ -32,7 +32,7 @@ MAX_CRASHES = 3
 """Deaths in a row caused by the process itself, without a finished task in between, before the job gives up."""
 
 MAX_KILLS = 20
-"""The same for deaths by an outside signal."""
+"""The same for deaths with an outside cause."""
 
 
 @dataclass
@@ -163,13 +163,13 @@ class Membership:
         member.tasks_done += 1
         member.deaths_in_a_row = member.kills_in_a_row = 0
 
-    def died(self, member: Member, *, by_signal: bool, counts: bool = True) -> bool:
+    def died(self, member: Member, *, own: bool, counts: bool = True) -> bool:
         """A member's process is gone; return whether another may be started, as its next incarnation.
 
-        A process that its platform took away does not count.
+        `own` says whether the process itself was the cause. One that its platform took away does not count at all.
         """
-        member.deaths_in_a_row += counts and not by_signal
-        member.kills_in_a_row += counts and by_signal
+        member.deaths_in_a_row += counts and own
+        member.kills_in_a_row += counts and not own
         if member.deaths_in_a_row >= MAX_CRASHES or member.kills_in_a_row >= MAX_KILLS:
             self.ended(member, "failed")
             return False

@@ -107,7 +107,7 @@ class RingCoordinator(Coordinator):
             self._settle(self._departed.pop(index, None), index, formed.places.get(index, ()))
         if formed.donor is None and self._began:
             self._note("warning", f"no worker with the model is left; training continues from {self._roll_back()}")
-        last = self.checkpoints[-1].path if self.checkpoints and formed.donor is None else ""
+        last = self.saved.path if formed.donor is None else ""
         addresses = [self.workers.members[index].address for index in formed.workers]
         self._ring = pb.MasterMessage(ring=pb.Ring(
             generation=formed.generation, workers=formed.workers, addresses=addresses, donor=formed.donor or 0,

@@ -25,13 +25,17 @@ class ServedCoordinator(Coordinator):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.servers = ServerGroup(spec.num_ps, spec.checkpoint_dir_for_init)
+        self.servers = ServerGroup(spec.num_ps, self.saved.beginning)
         self._groups = [self.workers, self.servers.members]
         self._round: Round | None = None
         self._rounds_of_checkpoints = 0
         self._saved_step, self._saved_at = 0, 0.0
 
     # ------------------------------------------------------------ processes say something
+
+    def _begin(self, problem: str, now: float) -> None:
+        self.servers.restore_from = self.saved.beginning
+        super()._begin(problem, now)
 
     def _welcome(self, member: Member, hello: pb.Hello, now: float) -> bool:
         if member.role == "worker":
@@ -100,19 +104,17 @@ class ServedCoordinator(Coordinator):
             self._tell_workers(self.servers.servers_message())
 
     def _not_restored(self, server: Member, failure: pb.Failure, now: float) -> None:
-        damaged = self.checkpoints.pop() if self.checkpoints else None
-        if damaged is None:
+        if self.saved.path:  # whatever is wrong, it was this job's own servers that wrote it
+            failure.checkpoint = self.saved.path
+        if not failure.checkpoint:
             self._fail(failure, now)
-            return
-        self.actions.append(DiscardCheckpoint(damaged.path))
-        self._note("warning", f"the checkpoint of step {damaged.step} cannot be used: {failure.message}", server)
-        self._note("warning", f"training continues from {self._begin_generation()}")
+        elif self._pass_over(failure, server, now):
+            self._note("warning", f"training continues from {self._begin_generation()}")
 
     def _begin_generation(self) -> str:
         self._give_up_round()
         where = self._roll_back()
-        last = self.checkpoints[-1].path if self.checkpoints else ""
-        self.servers.begin_generation(last, initial=self.spec.checkpoint_dir_for_init)
+        self.servers.begin_generation(self.saved.path, initial=self.saved.beginning)
         self._saved_step = self.step
         for server in self.servers.members.running():
             self._send(server, self.servers.restore_message())
@@ -140,6 +142,8 @@ class ServedCoordinator(Coordinator):
 
     def _checkpoint_if_due(self, now: float) -> bool:
         if self._round or self._ending or self._finish_added or not self.servers.are_up or self.queue.idle:
+            return False
+        if now < self.saved.next_at:
             return False
         every = self.spec.checkpoint_steps
         aged = now - self._saved_at > checkpointing.INTERVAL and self.step > self._saved_step
@@ -178,8 +182,7 @@ class ServedCoordinator(Coordinator):
         if round is None:
             return
         if written.HasField("failure"):
-            problem = f"{server.name}: {written.failure.message}; the one before it still counts"
-            self._checkpoint_failed(round.path, problem, now)
+            self._checkpoint_failed(round.path, f"{server.name}: {written.failure.message}", now)
         elif round.written(server.index):
             self._commit(round.path, round.step, round.state, sealed=False, number=round.number)
 
@@ -187,7 +190,7 @@ class ServedCoordinator(Coordinator):
         """See `Coordinator`."""
         if self._round is None or self._round.path != path:
             # A server has died since then: what comes next has a different history.
-            self._committing = None
+            self.saved.void(path)
             self.actions.append(DiscardCheckpoint(final))
             return
         self._round, self._saved_at = None, now

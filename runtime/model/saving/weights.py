@@ -60,7 +60,10 @@ def _save(variables: Sequence[Any], path: str) -> list[pb.Variable]:
         name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
         for name, variable in zip(variable_names(variables), variables, strict=True)
     }
-    safetensors.numpy.save_file(arrays, path)
+    try:
+        safetensors.numpy.save_file(arrays, path)
+    except safetensors.SafetensorError as error:  # a full disk, for example
+        raise OSError(f"{path} cannot be written: {error}") from error
     return [
         pb.Variable(name=name, shape=variables[index].shape, dtype=array.dtype.name)
         for index, (name, array) in enumerate(arrays.items())

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.errors import DamagedCheckpoint
 
 MAGIC = b"ELASTICDL PS 1\n"
 FILE = re.compile(r"server-(\d+)-of-(\d+)\.ps")
@@ -106,13 +106,13 @@ def _sync_directory(path: Path) -> None:
 def load(path: str | os.PathLike[str]) -> Iterator[Frame]:
     """Yield the frames of a file, each checked before it is yielded.
 
-    Raises DataError, naming the file, if it is not such a file, was truncated or is damaged.
+    Raises DamagedCheckpoint, naming the file, if it is not such a file, was truncated or is damaged.
     """
     name = os.fspath(path)
     try:
         with open(name, "rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
-                raise DataError(f"{name} is not a checkpoint file of a parameter server")
+                raise _unusable(f"{name} is not a checkpoint file of a parameter server", name)
             size = os.fstat(file.fileno()).st_size
             for count in range(1 << 62):
                 frame = _read(file, name, size)
@@ -122,7 +122,7 @@ def load(path: str | os.PathLike[str]) -> Iterator[Frame]:
                     return
                 yield frame
     except OSError as error:
-        raise DataError(f"cannot read the checkpoint file {name}: {error.strerror}") from error
+        raise _unusable(f"cannot read the checkpoint file {name}: {error.strerror}", name) from error
 
 
 def _read(file: BinaryIO, name: str, size: int) -> Frame:
@@ -150,16 +150,20 @@ def _read(file: BinaryIO, name: str, size: int) -> Frame:
 
 def _exactly(file: BinaryIO, length: int, name: str, size: int) -> bytes:
     if length > size - file.tell():
-        raise DataError(f"{name} was cut off: it ends at byte {size}, within a frame; use another checkpoint")
+        raise _unusable(f"{name} was cut off: it ends at byte {size}, within a frame; use another checkpoint", name)
     return file.read(length)
 
 
-def _damaged(name: str, file: BinaryIO) -> DataError:
-    return DataError(f"{name} is damaged before byte {file.tell()}; use another checkpoint")
+def _damaged(name: str, file: BinaryIO) -> DamagedCheckpoint:
+    return _unusable(f"{name} is damaged before byte {file.tell()}; use another checkpoint", name)
+
+
+def _unusable(problem: str, file: str) -> DamagedCheckpoint:
+    return DamagedCheckpoint(problem, os.path.dirname(file))
 
 
 def checkpoint_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the servers' files of a checkpoint in order; raises DataError if there are none or some are missing."""
+    """Return the servers' files of a checkpoint in order; raises DamagedCheckpoint if not all are there."""
     found = {}
     totals = set()
     for path in Path(directory).iterdir() if Path(directory).is_dir() else ():
@@ -167,12 +171,13 @@ def checkpoint_files(directory: str | os.PathLike[str]) -> list[Path]:
             found[int(match[1])] = path
             totals.add(int(match[2]))
     if not found:
-        raise DataError(f"{os.fspath(directory)} holds no checkpoint of parameter servers")
+        raise DamagedCheckpoint(f"{os.fspath(directory)} holds no checkpoint of parameter servers", directory)
     total = max(totals)
     if len(totals) > 1 or sorted(found) != list(range(total)):
         missing = [file_name(i, total) for i in range(total) if i not in found]
-        raise DataError(
+        raise DamagedCheckpoint(
             f"{os.fspath(directory)} is not one complete checkpoint: "
-            + (f"{', '.join(missing)} missing" if missing else "files of different numbers of servers")
+            + (f"{', '.join(missing)} missing" if missing else "files of different numbers of servers"),
+            directory,
         )
     return [found[i] for i in range(total)]

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage.pauses import FIRST
 from elasticdl_nb.runtime.worker.part import Part
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
@@ -17,7 +18,7 @@ class Checkpoints:
     """Makes a checkpoint every so many steps if the job gives a number, and otherwise every 30 seconds."""
 
     def __init__(self, part: Part) -> None:
-        self._session = part.session
+        self._session, self._job = part.session, part.folder.identity
         self._every = part.spec.checkpoint_steps
         self._directory = Path(part.spec.checkpoint_dir) if part.spec.checkpoint_dir else part.folder.checkpoints
         self._saved_step, self._saved_at = 0, time.monotonic()
@@ -27,10 +28,18 @@ class Checkpoints:
         self._saved_step = step
 
     def save_if_due(self, trainer: WholeModelTrainer) -> bool:
-        """If it is time, make a checkpoint and report it to the master; return whether one was made."""
-        if not self._is_due(trainer.step):
+        """If it is time, make a checkpoint and report it to the master; return whether one was made.
+
+        One that cannot be written is reported, too. The master decides when to try again.
+        """
+        if not self._is_due(trainer.step) or self._session.waits_with_checkpoints:
             return False
-        path = trainer.save(self._directory)
+        try:
+            path = trainer.save(self._directory, self._job)
+        except OSError as error:
+            self._session.wait_with_checkpoints(FIRST)  # at least, until the master's answer comes
+            self._session.send(checkpoint_failed=pb.CheckpointFailed(step=trainer.step, problem=str(error)))
+            return False
         self._saved_step, self._saved_at = trainer.step, time.monotonic()
         ready = pb.CheckpointReady(step=trainer.step, path=os.fspath(path), places=trainer.places())
         self._session.send(checkpoint_ready=ready)

@@ -89,8 +89,8 @@ class TrainingAlone(Strategy):
         self.trainer = TableTrainer(*arguments, layers) if layers.layers else LocalTrainer(*arguments)
         if self._part.restore_from:
             self.trainer.restore(self._part.restore_from, keep_step=True)
-        elif self._spec.checkpoint_dir_for_init:
-            self.trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+        elif self._part.initial:
+            self.trainer.restore(self._part.initial, keep_step=False)
         self._checkpoints.begin(self.trainer.step)
 
     def after_task(self) -> None:
@@ -148,8 +148,8 @@ class TrainingInRing(Strategy):
             self._spec, loaded, self._session, sources[pb.TRAIN].element_spec, on_loss,
             number=self._part.number, listener=self._part.listener, on_step=self._save_if_due,
         )  # fmt: skip
-        if self._spec.checkpoint_dir_for_init:
-            self.trainer.restore(self._spec.checkpoint_dir_for_init, keep_step=False)
+        if self._part.initial:
+            self.trainer.restore(self._part.initial, keep_step=False)
         if self._spec.num_workers > 1:
             self.trainer.warm_up()
         self._checkpoints.begin(self.trainer.step)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, save_optimizer, save_weights
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
@@ -60,12 +61,15 @@ class WholeModelTrainer(Trainer):
 
     # ------------------------------------------------------------ checkpoints
 
-    def restore(self, directory: str, *, keep_step: bool) -> None:
-        """Restore model and optimizer from a path's newest intact checkpoint, and the step if the job continues."""
-        path = checkpoints.find(directory)
+    def restore(self, checkpoint: str, *, keep_step: bool) -> None:
+        """Restore model and optimizer from a checkpoint, and the step if the job continues.
+
+        Raises DamagedCheckpoint, and has changed nothing then.
+        """
+        path = checkpoints.find(checkpoint)
         self._read(path)
         if keep_step:
-            self.step = checkpoints.verify(path)
+            self.step = checkpoints.Manifest.read(path).step
 
     def _read(self, path: Path) -> None:
         if not (path / f"{MODEL}.pb").exists():
@@ -74,11 +78,18 @@ class WholeModelTrainer(Trainer):
         load_weights(self.model, *_saved(path, MODEL))
         load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
 
-    def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write a checkpoint's files; return its folder, sealed but not yet committed."""
-        path = checkpoints.begin(directory, self.step)
-        self._write(path)
-        checkpoints.seal(path, self.step)
+    def save(self, directory: str | os.PathLike[str], job: str) -> Path:
+        """Write a job's checkpoint; return its folder, sealed but not yet committed.
+
+        Raises OSError, and leaves nothing behind then.
+        """
+        path = checkpoints.begin(directory, self.step, job)
+        try:
+            self._write(path)
+            checkpoints.seal(path, self.step, job)
+        except BaseException:
+            durable.remove(path)
+            raise
         return path
 
     def _write(self, path: Path) -> None:
