@@ -26,6 +26,7 @@ class Captured:
     it came from. `state` holds the files of its values, written during the capture. `living` maps names to the
     notebook's objects that the module should define, and `places` maps them to the cells they come from. `notes` are
     worth knowing but no cause for concern. `files` are data files to copy, each with its current path.
+    With `scratch`, variables have initial values, not those of the notebook.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Captured:
     places: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    scratch: bool = False
 
 
 class StateFiles:

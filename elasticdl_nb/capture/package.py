@@ -74,6 +74,7 @@ def capture_cells(
         places,
         tuple(notes),
         dependencies.files,
+        scratch,
     )
     check(captured)
     return captured

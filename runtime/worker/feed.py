@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -196,9 +197,11 @@ class Feed:
         self._source = source
         self._idle, self._wake = idle, wake
         self._ready: queue.Queue[tuple[pb.Task, BatchSource | Exception | None] | None] = queue.Queue(maxsize=1)
+        self._policy = keras.config.dtype_policy()
         threading.Thread(target=self._run, name="feed", daemon=True).start()
 
     def _run(self) -> None:
+        keras.config.set_dtype_policy(self._policy)  # Keras keeps one for each thread
         while (task := self._tasks.get()) is not None:
             self._ready.put((task, self._announced(task)))
             self._wake()
