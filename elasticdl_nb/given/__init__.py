@@ -2,6 +2,6 @@
 
 `namedobjects` turns classes and functions into names, `frames` writes data frames, `zoosource` fetches model zoos
 (`gitzoo`: those in Git), `paths` and `clusterpaths` make paths mean the same to a job's processes, `readerparams` reads
-the parameters of data readers, `checks` opens what was named to see that it is there, `sharing` refuses places that
-another running job writes to. Starting the job belongs in `elasticdl_nb.job`.
+the parameters of data readers, `checks` opens what was named to see that it is there, `trial` makes a model in another
+process, `sharing` refuses places that another running job writes to. Starting the job belongs in `elasticdl_nb.job`.
 """

@@ -18,6 +18,7 @@ from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
 from elasticdl_nb.given.sharing import check_not_shared
+from elasticdl_nb.given.trial import needs_trial, try_model
 from elasticdl_nb.job.handle import Job
 from elasticdl_nb.job.naming import make_name, subject_of
 from elasticdl_nb.runtime.errors import CaptureError, OptionError
@@ -70,6 +71,9 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
             spec = spec.replace(output=os.fspath(folder.path / _OUTPUTS[kind]))
         _finish(check, spec, tell)
         _keep(spec, folder)
+        if needs_trial(spec, folder.zoo):
+            tell("trying the model")
+            try_model(folder.path)
         yield folder
 
 

@@ -87,6 +87,18 @@ def pairs(value: Any) -> dict[str, str]:
     return {name.strip(): one.strip() for name, _, one in parts}
 
 
+def class_weights(value: Any) -> dict[str, float]:
+    """Weights of classes by number: a dictionary, or N=W,N=W."""
+    weights = {}
+    for name, weight in pairs(value).items():
+        if not name.isdecimal():
+            raise ValueError(f"{name!r} is not the number of a class")
+        weights[str(int(name))] = float(weight)
+        if not 0 <= float(weight) < math.inf:
+            raise ValueError(f"the weight of class {name} must be a number of at least 0")
+    return weights
+
+
 def job_name(value: Any) -> str:
     """The name of a job."""
     name = text(value)

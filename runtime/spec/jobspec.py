@@ -127,6 +127,14 @@ class JobSpec(ClusterOptions):
         "Files to evaluate on during training and at its end.",
         group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), jobs=("train",),
     )  # fmt: skip
+    sample_weight_column: str = option(
+        "Column with each record's weight in the loss and in the weighted metrics. The input function does not see it.",
+        group="Data", form="NAME", jobs=("train", "evaluate"),
+    )  # fmt: skip
+    class_weight: dict[str, float] = option(
+        'The weights of classes in the loss, by their numbers: "0=1,1=5". Other classes weigh 1.',
+        group="Data", parse=forms.class_weights, form="N=W,N=W", default={}, jobs=("train",),
+    )  # fmt: skip
     data_reader_params: dict[str, Any] = option(
         "How to read the data: \"columns=['a', 'b']; sep=','\". See docs/data.md.",
         group="Data", parse=forms.arguments, form="ARGS", default={},
@@ -315,6 +323,8 @@ class JobSpec(ClusterOptions):
         processed = self.output or self.prediction_outputs_processor
         if self.kind == "predict" and self.on_kubernetes and not processed:
             raise OptionError("output", "required; give the file or directory to write the predictions to")
+        if self.sample_weight_column and self.class_weight:
+            raise OptionError("class_weight", "given together with sample_weight_column; use only one of them")
         if self.input_fn and self.dataset_fn:
             raise OptionError("input_fn", "given together with dataset_fn; use only one of them to read the data")
         if self.uses_allreduce and self.min_workers > self.num_workers:

@@ -101,6 +101,7 @@ class JobFolder:
         An exception in the block removes the folder and returns the name to the job that had it before.
         """
         root = jobs_root()
+        is_first = not root.exists()
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = cls(root / spec.job_name)
         folder._refuse_if_in_use()
@@ -123,6 +124,9 @@ class JobFolder:
                 folder.remove()
                 if former is not None:
                     former.rename(folder.path)
+                if is_first:  # leave no trace
+                    with contextlib.suppress(OSError):
+                        root.rmdir()
                 raise
 
     def _take_name(self, target: JobFolder) -> Path | None:

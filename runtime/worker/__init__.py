@@ -2,6 +2,6 @@
 
 `worker` decides what to do with each kind of task. `session` talks to the master, and `part` describes the process's
 place in its job; neither needs TensorFlow, unlike everything else here. `feed` and `sources` turn tasks into batches,
-and `evaluator`, `predictor` and `finish` use them. How models are trained belongs in `training`; nothing outside it
-knows which strategy the job has.
+and `evaluator`, `predictor` and `finish` use them. `trying` makes a model before there is a job. How models are trained
+belongs in `training`; nothing outside it knows which strategy the job has.
 """

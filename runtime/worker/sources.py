@@ -48,4 +48,5 @@ class Sources:
             chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
             shuffle_seed=spec.seed if shuffles else None,
             task_records=spec.minibatch_size * spec.num_minibatches_per_task, number=number,
+            weight_column=spec.sample_weight_column, class_weights=spec.class_weight,
         )  # fmt: skip

@@ -49,6 +49,15 @@ def test_the_last_column_is_the_label_unless_another_is_named(session: Session) 
     assert "6 rows without a label (age is NULL) are left out" in named.messages
 
 
+def test_a_column_of_weights_is_no_feature(session: Session) -> None:
+    made = plan(session, "DNNRegressor WITH train.sample_weight='AGE' LABEL pay INTO m")
+    assert [line.partition(":")[0] for line in made.features] == ["role (3 values)"]
+    assert made.job["sample_weight_column"] == "age"
+    assert "age" in made.query.partition("FROM")[0]
+    with pytest.raises(SqlError, match="nope"):
+        plan(session, "DNNRegressor WITH train.sample_weight='nope' LABEL pay INTO m")
+
+
 def test_attributes_become_options_of_the_job(session: Session) -> None:
     made = plan(
         session, "DNNClassifier WITH model.hidden_units=[3], train.batch_size=5, train.epoch=2, train.num_ps=2, "

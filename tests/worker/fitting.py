@@ -139,6 +139,7 @@ class Here:
         return self.loaded.batches(
             tf.data.Dataset.from_tensors(columns), mode, Metadata(list(columns), {}), form="columns",
             batch_size=self.spec.minibatch_size, shuffle_seed=None, task_records=RECORDS,
+            weight_column=self.spec.sample_weight_column, class_weights=self.spec.class_weight,
         )  # fmt: skip
 
     def tasks(self) -> Iterator[pb.Task]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import tensorflow as tf
 from fitting import BATCH, DATA, EPOCHS, Here, assert_same, weights_of_fit
 
-from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
 from elasticdl_nb.runtime.worker.predictor import columns
 
 X, Y, Y1 = DATA["x"], DATA["y"], DATA["y"][:, None]
@@ -204,6 +205,27 @@ def loss(labels, outputs):
         loss = "mse"
         """,
         compiled(sample_weight=W),
+    ),
+    "a column of weights": Case("loss = 'mse'", compiled(sample_weight=W), {"sample_weight_column": "w"}),
+    "weights of classes": Case(
+        """
+        def custom_model():
+            i = keras.Input((4,)); return keras.Model(i, dense(3, 1, "softmax")(i))
+        def input_fn(r): return r["x"], r["k"]
+        loss = "sparse_categorical_crossentropy"
+        """,
+        compiled("sparse_categorical_crossentropy", y=K, class_weight={0: 0.5, 2: 3.0}),
+        {"class_weight": {"0": 0.5, "2": 3.0}},
+    ),
+    "weights of classes, one-hot": Case(
+        """
+        def custom_model():
+            i = keras.Input((4,)); return keras.Model(i, dense(3, 1, "softmax")(i))
+        def input_fn(r): return r["x"], tf.one_hot(r["k"], 3)
+        loss = "categorical_crossentropy"
+        """,
+        compiled("categorical_crossentropy", y=keras.utils.to_categorical(K, 3), class_weight={1: 4.0}),
+        {"class_weight": {"1": 4.0}},
     ),
     "losses of layers": Case(
         """
@@ -589,6 +611,36 @@ def test_a_metric_that_cannot_be_added_up_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match=r"metric 'most': its state is not a sum over records"):
         Here(tmp_path).evaluate()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("", {"sample_weight_column": "v"}, "sample_weight_column: the data has no column 'v'; it has x, y, w, k"),
+        ("def input_fn(r): return r['x'], r['y'], r['y']", {"sample_weight_column": "w"}, "it returned 3 values"),
+        ("def input_fn(r): return r['x'], r['w']", {"sample_weight_column": "w"}, "KeyError: 'w'"),
+        ("def input_fn(r): return r['x'], r['y'], r['w']", {"class_weight": {"0": 2.0}}, "sample weights already"),
+        ("def input_fn(r): return r['x'], (r['y'], r['w'])", {"class_weight": {"0": 2.0}}, "returns several labels"),
+        (
+            "del input_fn\ndef dataset_fn(d, mode): return d.map(lambda r: (r['x'], r['y']))",
+            {"sample_weight_column": "w"}, "sample_weight_column: works with an input function; dataset_fn can return",
+        ),
+    ],
+)  # fmt: skip
+def test_weights_that_cannot_be_used_are_refused(tmp_path: Path, text: str, options: Any, message: str) -> None:
+    fitting.write(tmp_path, f"loss = 'mse'\n{text}\n")
+    with pytest.raises(ElasticDLError, match=re.escape(message)):
+        Here(tmp_path, **options)
+
+
+@pytest.mark.parametrize("weight", [np.nan, -1.0])
+def test_weights_that_are_not_numbers_stop_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight: float
+) -> None:
+    monkeypatch.setitem(fitting.DATA, "w", np.where(np.arange(len(W)) == 50, np.float32(weight), W))
+    fitting.write(tmp_path, "loss = 'mse'")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="sample_weight_column: w has values that are missing"):
+        Here(tmp_path, sample_weight_column="w").train()
 
 
 def test_outputs_become_columns() -> None:

@@ -18,6 +18,7 @@ from elasticdl_nb.sql.record.modelrecord import Chosen
 _SHORT = {
     "batch_size": "minibatch_size", "epoch": "num_epochs", "epochs": "num_epochs", "steps": "max_step",
     "eval_steps": "evaluation_steps", "save_checkpoints_steps": "checkpoint_steps",
+    "sample_weight": "sample_weight_column",
 }  # fmt: skip
 # Options that follow from the statement itself, or would contradict it.
 _OURS = frozenset({

@@ -12,7 +12,7 @@ from elasticdl_nb.job.naming import make_name
 from elasticdl_nb.sql.features.choosing import choose_inputs
 from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of
 from elasticdl_nb.sql.features.matching import check_classes
-from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.selection import Selection, find_column
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name, Train
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
@@ -68,7 +68,10 @@ def prepare(statement: Train, context: Context) -> Training:
     check_job("train", attributes.job, model_def="x", data="x", output="x")
     rows = context.select(statement.select, statement.select_position)
     validation = _validation(attributes, rows, context)
-    inputs = _inputs(statement, model, rows, attributes.params, context)
+    weights = _weight_columns(attributes, rows)
+    features = replace(rows, kinds={name: kind for name, kind in rows.kinds.items() if name not in weights})
+    inputs = _inputs(statement, model, features, attributes.params, context)
+    columns = [*inputs.columns, *weights]
     given = context.used_parameters(statement.text, attributes.validation_select)
     record = _record(statement, model, attributes, inputs, given)
     check_metrics(attributes.metrics, attributes.metrics_position, record)
@@ -76,9 +79,9 @@ def prepare(statement: Train, context: Context) -> Training:
         check_classes(validation, record.label)
     label = record.label.column if record.label else ""
     # The columns of both queries are read in the types of the training query.
-    read = replace(validation, kinds=rows.kinds).pulled(inputs.columns, label) if validation is not None else ""
+    read = replace(validation, kinds=rows.kinds).pulled(columns, label) if validation is not None else ""
     return Training(
-        model, record, rows, rows.pulled(inputs.columns, label), read, output, statement.into.text, inputs.messages
+        model, record, rows, rows.pulled(columns, label), read, output, statement.into.text, inputs.messages
     )
 
 
@@ -89,6 +92,15 @@ def _inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str
         former = context.store.find(statement.warm_start)
         return those_of(former, statement.warm_start, statement, rows, params)
     return choose_inputs(statement, model, rows, params)
+
+
+def _weight_columns(attributes: Attributes, rows: Selection) -> list[str]:
+    """Return the column that train.sample_weight names, if any, as the query writes it; it is no feature."""
+    name = attributes.job.get("sample_weight_column")
+    if not name:
+        return []
+    attributes.job["sample_weight_column"] = find_column(name, rows.kinds, rows.position)
+    return [attributes.job["sample_weight_column"]]
 
 
 def _check_loss(model: Model, attributes: Attributes, name: Name) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.contract import is_batched
 from elasticdl_nb.runtime.model.loading.calls import parameters, positional
 from elasticdl_nb.runtime.model.loading.modules import user_code
 from elasticdl_nb.runtime.model.loading.unlabelled import without_labels
+from elasticdl_nb.runtime.model.loading.weights import Split, weight_taker, with_class_weights
 
 PARSED_AT_ONCE = 4096
 """Number of records that a batched input function gets at a time, if the task has that many."""
@@ -31,14 +32,16 @@ def make_batches(
     task_records: int,
     number: Any = None,
     needs_labels: bool = True,
+    weight_column: str = "",
+    class_weights: Mapping[str, float] | None = None,
 ) -> tf.data.Dataset:
     """Return the batches of one task as a dataset that can be iterated again and again.
 
     Elements are (features, labels), (features, labels, sample weights), (features,) for a model that needs no labels,
-    or only features when predicting. With `shuffle_seed`, the task's records are
-    shuffled, in a different order for every `number` (without one, for every iteration), except before a dataset_fn
-    that takes single records, where shuffling is up to the user. Raises ModelError if the user's function fails or
-    returns something else.
+    or only features when predicting. `weight_column` and `class_weights` (for training) add the weights. With
+    `shuffle_seed`, the task's records are shuffled, in a different order for every `number` (without one, for every
+    iteration), except before a dataset_fn that takes single records, where shuffling is up to the user. Raises
+    ModelError if the user's function fails or returns something else.
     """
     function = input_fn if input_fn is not None else dataset_fn
     assert function is not None
@@ -57,6 +60,8 @@ def make_batches(
         if mode is Mode.PREDICTION:
             with user_code(f"{name} (predicting)", root):
                 call = without_labels(call, records.element_spec, takes_mode=_takes_mode(input_fn))
+        if weight_column and mode is not Mode.PREDICTION:
+            call = _weighted(call, weight_taker(weight_column, records.element_spec, metadata), name)
         with user_code(name, root):
             dataset = records.map(
                 lambda *parts: _normal(call(*parts), mode, name, needs_labels),
@@ -64,12 +69,19 @@ def make_batches(
                 deterministic=True,
             )
     else:
+        if weight_column and mode is not Mode.PREDICTION:
+            raise OptionError(
+                "sample_weight_column",
+                f"works with an input function; {name} can return sample weights as a third value",
+            )
         dataset = _apply_dataset_fn(function, records, mode, metadata, name, root)
         dataset = _normal_dataset(dataset, mode, name, needs_labels)
     if not is_batched(function):
         dataset = dataset.batch(batch_size)
     elif input_fn is not None:
         dataset = dataset.rebatch(batch_size)
+    if class_weights and mode is Mode.TRAINING:
+        dataset = with_class_weights(dataset, class_weights, name)
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
@@ -86,6 +98,19 @@ def _mixed(chunks: tf.data.Dataset, seed: int, task_records: int, number: Any) -
     else:
         numbers = tf.data.Dataset.from_tensors(number).repeat()
     return tf.data.Dataset.zip((chunks.rebatch(max(task_records, 1)), numbers)).map(mix)
+
+
+def _weighted(call: Callable[[Any], Any], take: Split, name: str) -> Callable[[Any], Any]:
+    def weighted(record: Any) -> Any:
+        record, weights = take(record)
+        result = call(record)
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            raise ModelError(
+                f"{name} must return (features, label) with sample_weight_column; it returned {_form(result)}"
+            )
+        return (*result, weights)
+
+    return weighted
 
 
 def _takes_mode(function: Callable[..., Any]) -> bool:

@@ -316,6 +316,8 @@ class LoadedModel:
         shuffle_seed: int | None,
         task_records: int,
         number: Any = None,
+        weight_column: str = "",
+        class_weights: Mapping[str, float] | None = None,
     ) -> tf.data.Dataset:
         """Return the batches of the records that `chunks` yields, each time it is iterated.
 
@@ -339,6 +341,8 @@ class LoadedModel:
             task_records=task_records,
             number=number,
             needs_labels=self._needs_labels,
+            weight_column=weight_column,
+            class_weights=class_weights,
         )
 
     @property

@@ -56,13 +56,12 @@ class ServerTrainer(Trainer):
         self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None], layers: ServedLayers,
     ) -> None:  # fmt: skip
-        check_callbacks(loaded.callbacks())
         self._layers = layers
         self._served = ServedStep(loaded, layers, element_spec, self._give_out)
         for note in self._served.notes:
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)
-        check_for_servers(loaded, spec)
+        check_model_for_servers(loaded, spec)
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
         self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
         self._clipping = Clipping.from_config(self._config["config"])
@@ -233,6 +232,14 @@ class ServerTrainer(Trainer):
         self.refresh()
         self._layers.unserve()
         self.finished = True
+
+
+def check_model_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
+    """Raise ModelError if parameter servers cannot train a compiled, built model with its optimizer and callbacks."""
+    loaded.check_loss()
+    check_for_servers(loaded, spec)
+    check_optimizer(loaded.make_optimizer())
+    check_callbacks(loaded.callbacks())
 
 
 def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:

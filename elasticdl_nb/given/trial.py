@@ -1,0 +1,49 @@
+"""Trying a model before its job starts, where its source hints at something that its strategy may not be able to do.
+
+Reading the source does not settle what a model does. So another process makes the model, as a worker would, while
+nothing of the job has started. It takes as long as a worker's start, and only such models need it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.spec import JobSpec
+
+TRIAL_SECONDS = 300.0
+"""How long a trial may take. On a small machine, importing TensorFlow from a cold disk takes minutes."""
+_TRYING = "elasticdl_nb.runtime.worker.trying"
+_HINTS = re.compile(
+    r"train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
+    r"|LossScale|loss_scale|reduction|run_eagerly|exclude_from_weight_decay|load_model|from_config|restore_best_weights"
+)
+
+
+def needs_trial(spec: JobSpec, zoo: Path) -> bool:
+    """Whether a job's strategy cannot do everything, and its zoo hints that it is asked for such things."""
+    if not (spec.uses_servers or spec.uses_allreduce) or importlib.util.find_spec("tensorflow") is None:
+        return False
+    return any(_HINTS.search(file.read_text(errors="replace")) for file in sorted(zoo.rglob("*.py")))
+
+
+def try_model(folder: Path) -> None:
+    """Make the model of the job in `folder` in another process; raise ModelError, which says why, if it is refused.
+
+    A process that ends without an answer refuses nothing: the worker has the last word.
+    """
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-m", _TRYING, os.fspath(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=TRIAL_SECONDS)
+        refused = json.loads(done.stdout)["refused"]
+    except (subprocess.TimeoutExpired, ValueError):
+        return
+    if refused:
+        raise ModelError(refused)

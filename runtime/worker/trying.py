@@ -1,0 +1,62 @@
+"""`python -m elasticdl_nb.runtime.worker.trying JOB_FOLDER`: makes a job's model as a worker would, and trains nothing.
+
+Writes JSON to standard output: {"refused": why the job cannot train the model, or an empty string}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.imports import only_what_computes
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+
+
+def try_model(spec: JobSpec, folder: JobFolder) -> None:
+    """Load, build and compile the model, and raise ModelError or OptionError if its strategy cannot train it."""
+    import keras
+
+    from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+    from elasticdl_nb.runtime.model.loading.loader import load
+    from elasticdl_nb.runtime.model.modelsource import ModelSource
+    from elasticdl_nb.runtime.protocol import master_pb2 as pb
+    from elasticdl_nb.runtime.worker.jobdata import JobData
+    from elasticdl_nb.runtime.worker.sources import Sources
+    from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
+    from elasticdl_nb.runtime.worker.training.servers import check_model_for_servers
+
+    keras.utils.set_random_seed(spec.seed)
+    layers = ServedLayers(None if spec.uses_servers else sys.maxsize, seed=spec.seed)
+    with serving(layers):
+        loaded = load(ModelSource.of(spec, folder).definition)
+        if not loaded.has_custom_data_reader:  # which may do anything to be ready
+            form = Sources(spec, loaded, JobData(spec, loaded, folder.listings))[pb.TRAIN].element_spec
+            loaded.build(form[0])
+    loaded.compile()
+    if spec.uses_servers:
+        check_model_for_servers(loaded, spec)
+    if spec.uses_allreduce:
+        check_for_ring(loaded, spec)
+
+
+def main(path: str) -> None:
+    """Try the model of the job in this folder, and say whether it is refused."""
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    folder, refused = JobFolder(path), ""
+    try:
+        with only_what_computes():
+            import tensorflow  # noqa: F401
+        try_model(folder.spec(), folder)
+    except ElasticDLError as error:
+        refused = str(error)
+    json.dump({"refused": refused}, answer)
+    answer.flush()
+    os._exit(0)  # without waiting for TensorFlow's threads
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
