@@ -75,6 +75,11 @@ def _mariadb() -> str:
     return f"no {missing[0]} on the PATH" if missing else ""
 
 
+def _sqlflow() -> str:
+    installed = (CACHE / "sqlflow-0.15.0" / "sqlflow" / "client.py").exists()
+    return "" if installed else "it is not installed; python tests/sql/sqlflow_client.py installs it"
+
+
 def _command_fails(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return f"no {command[0]} on the PATH"
@@ -87,7 +92,7 @@ def _command_fails(*command: str) -> str:
 
 _CHECKS: dict[str, Callable[[], str]] = {
     "browser": _browser, "docker": _docker, "kubernetes": _kubernetes, "mariadb": _mariadb,
-    "postgresql": _postgresql,
+    "postgresql": _postgresql, "sqlflow": _sqlflow,
 }  # fmt: skip
 _found: dict[str, str] = {}
 

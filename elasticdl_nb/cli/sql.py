@@ -15,7 +15,9 @@ from elasticdl_nb.cli.signals import interruptible
 from elasticdl_nb.job.display import notes
 from elasticdl_nb.runtime.errors import JobCancelled, OptionError
 from elasticdl_nb.sql.engines.parameters import read_parameters
-from elasticdl_nb.sql.result import ROWS_SHOWN, Result
+from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Position
+from elasticdl_nb.sql.result import ROWS_SHOWN, Result, python_values
 from elasticdl_nb.sql.session import Session
 
 
@@ -72,12 +74,23 @@ def _text(parsed: argparse.Namespace) -> str:
     if parsed.execute is not None:
         return str(parsed.execute)
     if parsed.file in (None, "-"):
-        return sys.stdin.read()
+        binary = getattr(sys.stdin, "buffer", None)
+        return _decoded(binary.read(), "stdin") if binary is not None else sys.stdin.read()
     try:
-        with open(parsed.file, encoding="utf-8-sig") as file:
-            return file.read()
-    except (OSError, UnicodeDecodeError) as error:
+        with open(parsed.file, "rb") as file:
+            return _decoded(file.read(), parsed.file)
+    except OSError as error:
         raise OptionError("file", f"{parsed.file} cannot be read: {error}") from None
+
+
+def _decoded(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", "replace").removeprefix("\ufeff")
+        source = before + content[error.start :].decode("utf-8", "replace")
+        problem = f"{where} is not UTF-8: the byte 0x{content[error.start]:02x} is not valid here"
+        raise SqlError(problem, Position.of(source, len(before)), source) from None
 
 
 def _show(result: Result, parsed: argparse.Namespace) -> None:
@@ -92,7 +105,7 @@ def as_json(result: Result) -> dict[str, Any]:
     table = result.table
     values: dict[str, Any] = {"statement": result.statement.text, "messages": list(result.messages)}
     if table is not None:
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        rows = zip(*map(python_values, table.columns), strict=True)
         values |= {"columns": table.column_names, "rows": json.loads(json.dumps(list(rows), default=_plain))}
     if result.job is not None:
         values["job"] = result.job.name

@@ -27,8 +27,10 @@ def run(statement: WithJob, context: Context) -> Result:
             message = f"{rows:,} rows predicted into {statement.target} ({prediction.target.does})"
             return Result(statement, messages=(message,), job=started)
         case Evaluate():
-            job, metrics = evaluating.run(evaluating.prepare(statement, context), context)
-            return Result(statement, table=metrics, job=job)
+            evaluation = evaluating.prepare(statement, context)
+            messages = context.tell(evaluation.messages)
+            job, metrics = evaluating.run(evaluation, context)
+            return Result(statement, table=metrics, messages=messages, job=job)
         case Explain():
             explanation = explaining.prepare(statement, context)
             job, found, table = explaining.run(explanation, context)
@@ -54,7 +56,8 @@ def plan(statement: WithJob, context: Context) -> Plan:
         case Evaluate():
             evaluation = evaluating.prepare(statement, context)
             described = evaluation.model.record.described
-            return Plan(statement, evaluation.query, described, evaluation.attributes.job, (), program)
+            job, said = evaluation.attributes.job, evaluation.messages
+            return Plan(statement, evaluation.query, described, job, said, program)
         case Explain():
             explanation = explaining.prepare(statement, context)
             described = explanation.model.record.described

@@ -137,11 +137,21 @@ def _cells(table: pa.Table, rows: int) -> list[list[str | None]]:
     """The first rows as text; None is NULL."""
     head = table.slice(0, rows)
     columns: list[Sequence[Any]] = [
-        head.column(place).to_pylist() for place in range(min(head.num_columns, COLUMNS_SHOWN))
+        python_values(head.column(place)) for place in range(min(head.num_columns, COLUMNS_SHOWN))
     ]
     if table.num_columns > COLUMNS_SHOWN:
         columns.append(["…"] * head.num_rows)
     return [[_cell(value) for value in row] for row in zip(*columns, strict=True)]
+
+
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values as Python's own; moments that Python lacks, such as the year 12000, are texts."""
+    import pyarrow as pa
+
+    try:
+        return column.to_pylist()  # type: ignore[no-any-return]
+    except (OverflowError, ValueError):
+        return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
 
 
 def _cell(value: Any) -> str | None:

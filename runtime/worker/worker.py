@@ -206,6 +206,7 @@ class Worker:
         if trainer is None:
             raise ElasticDLError("data: the model's data function returned no batches; there is nothing to train on")
         trainer.report_loss()
+        trainer.require_finite_loss()
         trainer.callbacks.training_ends()
         trainer.finish()
         output, notes = finish_training(self._spec, self._folder, self._loaded, self._values, self._step)

@@ -25,7 +25,7 @@ from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.protocol.sqlflow_pb2_grpc import SQLFlowStub
 from elasticdl_nb.sql.result import Result
 from elasticdl_nb.sql.server import serving
-from elasticdl_nb.sql.server.encoding import responses
+from elasticdl_nb.sql.server.encoding import Style, responses
 from elasticdl_nb.sql.server.service import SQLFlowService, as_url
 from elasticdl_nb.sql.server.serving import LARGEST_REQUEST, Server
 
@@ -92,7 +92,7 @@ def test_rows_of_every_type_arrive(client: Client) -> None:
     assert names == list("abcdefghijklmnop")
     assert rows == [[
         True, 1, 2, 3, 4, 5, 1.5, 2.5, "text", b"raw", datetime.datetime(2020, 1, 2, 3, 4, 5, 500_000),
-        datetime.datetime(2020, 1, 2), "1.25", "[1, null]", None, "01:02:03",
+        datetime.datetime(2020, 1, 2), 1.25, "[1, null]", None, "01:02:03",
     ]]  # fmt: skip
 
 
@@ -206,6 +206,8 @@ def client_fetches(client: Client, name: str) -> list[str | None]:
         ("mysql://root:root@tcp(127.0.0.1:3306)/iris?maxAllowedPacket=0", "mysql://root:root@127.0.0.1:3306/iris"),
         ("mysql://a b:p@ss@tcp(h:1)/", "mysql://a%20b:p%40ss@h:1/"),
         ("mysql://tcp(h:1)/db", "mysql://h:1/db"),
+        ("mysql://u:p@tcp(h)/", "mysql://u:p@h/"),
+        ("mysql://u:p@tcp(h)", "mysql://u:p@h/"),
         ("postgresql://u@h/d", "postgresql://u@h/d"),
         ("", ""),
     ],
@@ -218,15 +220,25 @@ def test_a_statement_gives_messages_or_rows_but_never_both() -> None:
     (statement,) = parse("SELECT 1 TO EXPLAIN m")
     table = pa.table({"feature": ["sex"], "importance": [0.5]})
     explained = Result(statement, table, ("mixed",), plot="<svg/>")
-    given = list(responses(explained, spoken=False))
-    assert kinds(given) == ["message"] * 3
+    listened, several, fetched = Style(), Style(several=True), Style(fetched=True)
+    given = sent(explained, listened)
+    # The client takes a message for HTML only where a run of messages begins.
+    assert kinds(given) == ["message", "message", "eoe", "message"]
     assert "importance" in given[1].message.message
-    # What SQLFlow's clients take for HTML.
-    assert re.fullmatch("<div.*?>.*</div>", given[2].message.message)
-    assert kinds(list(responses(Result(statement, table), spoken=False))) == ["head", "row"]
-    assert kinds(list(responses(Result(statement, table), spoken=True))) == ["message"]
-    assert kinds(list(responses(Result(statement), spoken=False))) == ["message"]
-    assert kinds(list(responses(Result(statement), spoken=True))) == []
+    assert re.fullmatch("<div.*?>.*</div>", given[3].message.message)
+    assert kinds(sent(explained, fetched)) == ["message"] * 3
+    assert sent(explained, fetched)[2].message.message.startswith("data:text/html,<div")
+    assert kinds(sent(Result(statement, table), listened)) == ["head", "row"]
+    assert kinds(sent(Result(statement, table), listened, spoken=True)) == ["message"]
+    assert kinds(sent(Result(statement, table[:0]), listened)) == ["head"]
+    assert kinds(sent(Result(statement, table[:0]), several)) == ["message"]
+    assert kinds(sent(Result(statement), listened)) == ["message"]
+    assert kinds(sent(Result(statement), listened, spoken=True)) == []
+
+
+def sent(result: Result, style: Style, *, spoken: bool = False) -> list[pb.Response]:
+    found = [one for some in responses(result, style, spoken=spoken) for one in some]
+    return [pb.Response.FromString(one) for one in found]
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")

@@ -25,6 +25,8 @@ def _errors(label: str) -> Iterator[None]:
         yield
     except sa.exc.SQLAlchemyError as error:
         raise SqlError(f"{label}: {_message(error)}") from None
+    except (ArithmeticError, UnicodeError, ValueError) as error:  # a driver cannot make a Python value of this
+        raise SqlError(f"{label}: {error}") from None
 
 
 def _message(error: sa.exc.SQLAlchemyError) -> str:
@@ -64,30 +66,37 @@ class AlchemyConnection(Connection):
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return all rows."""
-        with self._execute(query) as result:
+        with self._execute(query) as result, _errors(self._engine.label):
             return [tuple(row) for row in result]
 
     def describe(self, query: str) -> pa.Schema:
         """Return the columns' types, as given by the driver or, for SQLite, by the values themselves."""
-        if self._engine.dialect == "sqlite":
+        if self._engine.dialect not in ("postgres", "mysql"):
             return self._describe_values(query)
         with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0") as result:
-            description = result.cursor.description if result.cursor is not None else []
-            types = arrowtypes.from_description(self._engine.dialect, description or [])
-        return pa.schema(types) if types is not None else self._describe_values(query)
+            cursor: Any = result.cursor
+            columns = [(item[0], item[1]) for item in cursor.description or ()]
+            details = getattr(getattr(cursor, "_result", None), "fields", ())
+        if self._engine.dialect == "postgres":
+            return arrowtypes.of_postgres(columns, self.rows)
+        return arrowtypes.of_mysql(columns, details)
 
     def _describe_values(self, query: str) -> pa.Schema:
         """Look at the values: in SQLite, where each value has a type, at all of them; otherwise, at the first rows."""
-        with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}") as result:
+        look = f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}"
+        with self._execute(look) as result, _errors(self._engine.label):
             names, rows = list(result.keys()), list(result)
         if self._engine.dialect != "sqlite" or len(set(names)) < len(names):
             return pa.schema([(name, arrowtypes.of_values([row[n] for row in rows])) for n, name in enumerate(names)])
-        kinds = ", ".join(
+        kinds = [
             f"MAX(typeof({column}) = '{kind}')"
             for column in map(self._engine.quote, names)
             for kind in ("blob", "text", "real", "integer")
-        )
-        flags = self.rows(f"SELECT {kinds} FROM (\n{query}\n) AS q")[0]
+        ]
+        flags: list[Any] = []
+        for start in range(0, len(kinds), self._engine.most_columns):
+            part = ", ".join(kinds[start : start + self._engine.most_columns])
+            flags += self.rows(f"SELECT {part} FROM (\n{query}\n) AS q")[0]
         types = (pa.binary(), pa.string(), pa.float64(), pa.int64())
         return pa.schema([
             (name, next((kind for kind, flag in zip(types, flags[4 * n : 4 * n + 4], strict=True) if flag), pa.null()))
@@ -105,12 +114,14 @@ class AlchemyConnection(Connection):
             if self._engine.dialect == "postgres":
                 stack.enter_context(self.transaction())
             result = stack.enter_context(self._execute(query, streamed=True, batch_rows=batch_rows))
+            first = 1
             while True:
                 with _errors(self._engine.label):
                     rows = result.fetchmany(batch_rows)
                 if not rows:
                     return
-                yield arrowtypes.to_batch(rows, schema)
+                yield arrowtypes.to_batch(rows, schema, first)
+                first += len(rows)
 
     def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
         """Add rows, with COPY if the server supports it."""
@@ -137,7 +148,8 @@ class AlchemyConnection(Connection):
         with self._execute(statement) as result:
             if not result.returns_rows:
                 return None
-            names, rows = list(result.keys()), list(result)
+            with _errors(self._engine.label):
+                names, rows = list(result.keys()), list(result)
         return arrowtypes.to_table(names, rows).to_reader()
 
     def close(self) -> None:

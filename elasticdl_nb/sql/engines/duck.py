@@ -107,6 +107,7 @@ class DuckEngine(Engine):
     dialect = "duckdb"
     double = "DOUBLE"
     text = "VARCHAR"
+    most_columns = 100_000
     types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "VARCHAR"}
 
     def __init__(self, target: str | duckdb.DuckDBPyConnection = ":memory:", *, url: str = "") -> None:
@@ -176,4 +177,21 @@ class DuckEngine(Engine):
 
     def finite(self, expression: str, kind: str) -> str:
         """Return the expression without infinities and NaN."""
-        return f"CASE WHEN isfinite({expression}) THEN {expression} END" if kind == "float" else expression
+        if kind not in ("float", "date", "timestamp"):
+            return expression
+        return f"CASE WHEN isfinite({expression}) THEN {expression} END"
+
+    def seconds(self, expression: str, kind: str) -> str:
+        """Return a moment or a time in seconds."""
+        return f"epoch({expression})"
+
+    def listing(self, expression: str) -> str:
+        """Return a list as DuckDB writes it, without its brackets."""
+        text = f"CAST({expression} AS VARCHAR)"
+        for mark in ("[", "]", "NULL"):
+            text = f"replace({text}, '{mark}', '')"
+        return text
+
+    def length(self, expression: str) -> str:
+        """Return how many numbers are in a list or an array."""
+        return f"len({expression})"

@@ -108,6 +108,10 @@ class Engine(SqlText, ABC):
     def connect(self) -> Connection:
         """Return a new connection, which the caller must close."""
 
+    def connect_for(self, table: Table) -> Connection:
+        """Return a new connection for writing to this table, on which temporary tables can be made."""
+        return self.connect()
+
     @property
     @abstractmethod
     def main(self) -> Connection:

@@ -32,8 +32,18 @@ class PostgresEngine(AlchemyEngine):
         """Return everything but numbers and moments as text: enumerations, UUIDs and others have no Arrow type."""
         return f"CAST({expression} AS TEXT)" if kind == "text" else super().pulled(expression, kind)
 
+    def seconds(self, expression: str, kind: str) -> str:
+        """Return a moment or a time in seconds."""
+        return f"CAST(EXTRACT(EPOCH FROM {expression}) AS DOUBLE PRECISION)"
+
+    def listing(self, expression: str) -> str:
+        """Return an array's numbers, with nothing for NULL."""
+        return f"array_to_string({expression}, ',', '')"
+
     def finite(self, expression: str, kind: str) -> str:
         """Return the expression without infinities and NaN."""
+        if kind in ("date", "timestamp"):
+            return f"CASE WHEN isfinite({expression}) THEN {expression} END"
         if kind not in ("float", "decimal"):
             return expression
         return f"CASE WHEN {expression} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {expression} END"

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from elasticdl_nb.sql.language.errors import SqlError
 
+_LARGEST = "1.7976931348623157e308"
+
 
 class SqlText:
     """A dialect. `types` has the name of the column type for each kind."""
@@ -17,6 +19,8 @@ class SqlText:
     quotes = '"'
     double = "DOUBLE PRECISION"
     text = "TEXT"
+    most_columns = 1500
+    """How many columns a query may return."""
     types: ClassVar[dict[str, str]] = {
         "integer": "BIGINT",
         "float": "DOUBLE PRECISION",
@@ -65,12 +69,32 @@ class SqlText:
         return f"CAST({expression} AS {self.double})"
 
     def pulled(self, expression: str, kind: str) -> str:
-        """Return an expression as it is read for training, in a type that Arrow has."""
-        return self.as_double(expression, kind) if kind == "decimal" else expression
+        """Return an expression as it is read for training, in a type that Arrow has. Lists of numbers become texts,
+        and moments that no calendar has become NULL.
+        """
+        if kind == "decimal":
+            return self.as_double(expression, kind)
+        if kind == "list":
+            return self.listing(expression)
+        return self.finite(expression, kind) if kind in ("date", "timestamp") else expression
 
     def finite(self, expression: str, kind: str) -> str:
-        """Return the expression, with NULL for infinities and NaN."""
+        """Return the expression, with NULL for infinities, NaN, and moments that no calendar has."""
+        return f"CASE WHEN ABS({expression}) <= {_LARGEST} THEN {expression} END" if kind == "float" else expression
+
+    def seconds(self, expression: str, kind: str) -> str:
+        """Return a moment as seconds since 1970, or a time or duration in seconds; nothing if there is no such
+        expression.
+        """
+        return ""
+
+    def listing(self, expression: str) -> str:
+        """Return a list of numbers as a text that has commas between them."""
         return expression
+
+    def length(self, expression: str) -> str:
+        """Return how many numbers are in a list."""
+        return f"CARDINALITY({expression})"
 
     def exact_text(self, expression: str) -> str:
         """Return an expression that is equal for two texts only if all their bytes are."""

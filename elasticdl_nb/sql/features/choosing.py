@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.sql.features.columnfunctions import compile_columns
+from elasticdl_nb.sql.features.columntypes import LIST
+from elasticdl_nb.sql.features.contents import check_contents, check_moments
 from elasticdl_nb.sql.features.drafts import Draft, derive_all
 from elasticdl_nb.sql.features.finishing import as_factors, as_linear, finish
 from elasticdl_nb.sql.features.inputs import Inputs
-from elasticdl_nb.sql.features.label import label_column, label_of, with_classes
+from elasticdl_nb.sql.features.label import about_label, label_column, label_of, with_classes
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import MOST_TERMS, Statistics, collect
 from elasticdl_nb.sql.language.errors import SqlError
-from elasticdl_nb.sql.language.statements import Train
+from elasticdl_nb.sql.language.statements import Function, Train
 from elasticdl_nb.sql.models.finding import DEEP, FIELDS, LINEAR, Model
 from elasticdl_nb.tables.featurerecord import Category, Feature, Number, columns_of
 
@@ -32,13 +35,16 @@ def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mappi
     drafts = _drafts(statement, model, rows, label)
     asked = columns_of(draft.feature for draft in drafts)
     known = collect(rows, [*asked, label], _vocabularies(drafts))
-    messages += [*_about_label(rows, label, known[label]), *_remarks(drafts, known)]
+    messages += [*about_label(rows, label, known[label]), *_left_out(rows, label, statement)]
+    check_moments(rows, known)
+    drafts, known = check_contents(drafts, rows, known)
+    messages += _remarks(drafts, known)
     features = _finish(drafts, model, known, rows)
     if FIELDS in model.targets:
         features = _fields(features, params.get("embedding_dim", 8), statement)
     found = label_of(statement, model, rows, label, known[label])
     described = tuple(
-        f"{feature.describe()}{f' (for {target})' if target else ''}"
+        f"{_described(feature, rows)}{f' (for {target})' if target else ''}"
         for target, listed in features.items()
         for feature in listed
     )
@@ -49,11 +55,17 @@ def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mappi
     )  # fmt: skip
 
 
+def _described(feature: Feature, rows: Selection) -> str:
+    if isinstance(feature, Number) and rows.kinds[feature.column] == LIST:
+        feature = replace(feature, delimiter="")  # it is that of the text that workers get
+    return feature.describe()
+
+
 # ------------------------------------------------------------------ drafts
 
 
 def _drafts(statement: Train, model: Model, rows: Selection, label: str) -> list[Draft]:
-    given = compile_columns(statement.columns, rows.kinds, label)
+    given = compile_columns(statement.columns, rows.kinds, label, rows.types)
     for draft in given:
         if label in draft.feature.columns():
             raise SqlError(f"{label!r} is the label; used as a feature, it would give the answer away", draft.position)
@@ -79,12 +91,16 @@ def _vocabularies(drafts: Sequence[Draft]) -> list[str]:
 # ------------------------------------------------------------------ remarks about the data
 
 
-def _about_label(rows: Selection, label: str, known: Statistics) -> list[str]:
-    if not known.rows:
-        raise SqlError("the query returns no rows", rows.position)
-    if known.missing == known.rows:
-        raise SqlError(f"all values of the label {label!r} are NULL", rows.position)
-    return [f"{known.missing:,} rows without a label ({label} is NULL) are left out"] if known.missing else []
+def _left_out(rows: Selection, label: str, statement: Train) -> list[str]:
+    """Return what to say about columns whose types no model takes, unless COLUMN names the columns to use."""
+    stars = [item for clause in statement.columns for item in clause.items if isinstance(item, Function)]
+    if statement.columns and not any(item.name == "*" for item in stars):
+        return []
+    return [
+        f"{column} is left out: models take no values of the type {rows.types.get(column, kind)}"
+        for column, kind in rows.kinds.items()
+        if kind == "other" and column != label
+    ]
 
 
 def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[str]:
@@ -98,6 +114,7 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
         about = known[column]
         if column in derived and _is_left_out(feature, about):
             what = "is NULL" if about.missing == about.rows else "has the same value"
+            what = "is NaN or infinite" if about.odd and about.odd + about.missing == about.rows else what
             remarks.append(f"{column} {what} in all rows, so it is left out")
         else:
             remarks += _remarks_on_values(column, feature, about)
@@ -106,6 +123,8 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
 
 def _remarks_on_values(column: str, feature: Feature, about: Statistics) -> list[str]:
     remarks = []
+    if about.odd:
+        remarks.append(f"{column} is NaN or infinite in {about.odd:,} of {about.rows:,} rows; these count as the mean")
     if about.missing:
         how = "counts as the mean" if isinstance(feature, Number) else "is a category of its own"
         remarks.append(f"{column} is NULL in {about.missing:,} of {about.rows:,} rows; NULL {how}")

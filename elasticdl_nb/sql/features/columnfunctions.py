@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.drafts import Draft, derive, derive_all, vocabulary
 from elasticdl_nb.sql.features.selection import find_column
 from elasticdl_nb.sql.language.errors import SqlError
@@ -20,13 +21,15 @@ _TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "do
 _COMBINERS = ("sum", "mean", "sqrtn")
 
 
-def compile_columns(clauses: Sequence[Columns], kinds: Mapping[str, str], label: str = "") -> list[Draft]:
-    """Return the drafts that COLUMN clauses ask for; `kinds` has the kind of each of the query's columns.
+def compile_columns(
+    clauses: Sequence[Columns], kinds: Mapping[str, str], label: str = "", types: Mapping[str, str] | None = None
+) -> list[Draft]:
+    """Return the drafts that COLUMN clauses ask for; `kinds` and `types` say what the query's columns are.
 
     `*` asks for all of them but the label. Raises SqlError, with its place, for an unknown function or column, or wrong
     arguments.
     """
-    reader = _Reader(kinds)
+    reader = _Reader(kinds, types or {})
     drafts = []
     for clause in clauses:
         target = "" if clause.target is None else clause.target.text
@@ -39,8 +42,8 @@ def compile_columns(clauses: Sequence[Columns], kinds: Mapping[str, str], label:
 
 
 class _Reader:
-    def __init__(self, kinds: Mapping[str, str]) -> None:
-        self.kinds = kinds
+    def __init__(self, kinds: Mapping[str, str], types: Mapping[str, str]) -> None:
+        self.kinds, self.types = kinds, types
         self._functions: dict[str, Callable[[Function], Feature]] = {
             "DENSE": self._dense, "NUMERIC": self._dense, "EMBEDDING": self._embedding, "INDICATOR": self._indicator,
             **dict.fromkeys(_SOURCES, lambda function: Category(self.source(function))),
@@ -55,7 +58,8 @@ class _Reader:
         column = self.column(item, item.position)
         found = derive(column, self.kinds[column])
         if not found:
-            raise SqlError(f"the type of column {column!r} cannot be used as a feature", item.position)
+            kind = self.types.get(column, self.kinds[column])
+            raise SqlError(f"the type of column {column!r} ({kind}) cannot be used as a feature", item.position)
         return found
 
     # ------------------------------------------------------------ arguments
@@ -85,6 +89,8 @@ class _Reader:
             raise SqlError(f"{function.name} takes a column, the number of its values, and their delimiter",
                            function.position)  # fmt: skip
         column = self.column(self._first(function), function.position)
+        if self.kinds[column] == LIST:
+            return Number(column, size=size if sizes else 0, delimiter=",")
         if self.kinds[column] == "text":
             return Number(column, size=size, delimiter=(words[:1] or [","])[0] if size > 1 or words else "")
         return Number(self._numeric_column(self._first(function), function.position), size=size)

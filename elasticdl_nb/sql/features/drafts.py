@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.language.statements import Position
 from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
 from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
@@ -24,12 +25,17 @@ class Draft:
 
 
 def derive(column: str, kind: str) -> list[Feature]:
-    """Return drafts of the features for a column of this kind; none for kinds that cannot be features."""
+    """Return drafts of the features for a column of this kind; none for kinds that cannot be features.
+
+    The size of a list is 0 until the database has been asked.
+    """
     if kind in NUMBERS or kind in SPANS:
         return [Number(column)]
     if kind in MOMENTS:
         parts = ["time", "month", "day", "weekday", *(["hour"] if kind == "timestamp" else [])]
         return [Number(column, part=part) for part in parts]
+    if kind == LIST:
+        return [Number(column, size=0, delimiter=",")]
     if kind == "text":
         return [Category(vocabulary(column), output="embedding")]
     return []

@@ -33,7 +33,7 @@ def _finish_number(feature: Number, statistics: Mapping[str, Statistics]) -> Num
         mean, deviation = _PARTS[feature.part]
         return replace(feature, mean=mean, deviation=deviation)
     known = statistics.get(feature.column)
-    if known is None or feature.delimiter:
+    if known is None or (feature.delimiter and known.minimum is None):
         return feature
     if known.minimum is not None and known.maximum is not None and not known.deviation:
         mean = (known.minimum + known.maximum) / 2

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes, needed_columns
 from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.statistics import collect
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name, Train
 from elasticdl_nb.sql.models.finding import Model
@@ -63,8 +65,9 @@ def those_of(former: StoredModel, name: Name, statement: Train, rows: Selection,
             raise SqlError(f"the label of {name} is {label!r}", statement.label.position)
     columns = needed_columns(former, name, rows, label=True)
     check_classes(rows, record.label)
+    said = about_label(rows, label, collect(rows, [label], [])[label])
     message = f"continues from {name}, with its features and label"
     return Inputs(
         columns, record.kinds, record.described, {**record.params, **params}, record.label, record.features,
-        former.path, (message,),
+        former.path, (message, *said),
     )  # fmt: skip

@@ -25,12 +25,31 @@ def label_column(statement: Train, rows: Selection) -> str:
     return list(rows.kinds)[-1]
 
 
+def about_label(rows: Selection, label: str, known: Statistics) -> list[str]:
+    """Return what to say about rows without a label; raise SqlError if there are no others."""
+    if not known.rows:
+        raise SqlError("the query returns no rows", rows.position)
+    if known.missing == known.rows:
+        raise SqlError(f"all values of the label {label!r} are NULL", rows.position)
+    if known.missing + known.odd == known.rows and rows.kinds[label] in NUMBERS:
+        raise SqlError(f"the label {label!r} has no value that is a finite number", rows.position)
+    reasons = ((known.missing, "is NULL"), (known.odd, "is NaN or infinite"))
+    return [_left_out(count, f"without a label ({label} {what})") for count, what in reasons if count]
+
+
+def _left_out(count: int, which: str) -> str:
+    return f"1 row {which} is left out" if count == 1 else f"{count:,} rows {which} are left out"
+
+
 def label_of(statement: Train, model: Model, rows: Selection, column: str, known: Statistics) -> Label:
     """Return the label as the model sees it; raise SqlError if the model cannot predict such a column."""
     kind = rows.kinds[column]
     place = statement.label.position if statement.label else rows.position
     if kind not in (*NUMBERS, "text"):
         raise SqlError(f"the label {column!r} is {kind}; expected a number, boolean or text", place)
+    one_value = f"the label {column!r} has the same value in all rows; there is nothing to learn"
+    if kind != "text" and known.is_constant:
+        raise SqlError(one_value, place)
     if model.task == "regression":
         if kind == "text":
             raise SqlError(f"the label {column!r} is text, but {model.name} predicts a number; DNNClassifier predicts "
@@ -39,6 +58,8 @@ def label_of(statement: Train, model: Model, rows: Selection, column: str, known
     if model.task == "" and kind != "text":
         return Label(column, kind, model.task)
     classes = tuple(sorted(values(rows, column, MOST_CLASSES + 1)))
+    if len(classes) == 1:
+        raise SqlError(one_value, place)
     if len(classes) > MOST_CLASSES:
         raise SqlError(f"the label {column!r} has more than {MOST_CLASSES:,} different values, too many for classes. "
                        "DNNRegressor predicts a number", place)  # fmt: skip

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.label import MOST_CLASSES
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import values
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
 from elasticdl_nb.sql.models.store import StoredModel
-from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.sql.record.modelrecord import Label, ModelRecord
+from elasticdl_nb.tables.featurerecord import Number
 from elasticdl_nb.tables.kinds import family
 
 
@@ -33,7 +35,23 @@ def needed_columns(model: StoredModel, name: Name, rows: Selection, *, label: bo
             raise SqlError(
                 f"column {column!r} is {kind}, but the model {name} was trained with {trained}", rows.position
             )
+    _check_lengths(record, rows)
     return tuple(wanted)
+
+
+def _check_lengths(record: ModelRecord, rows: Selection) -> None:
+    """Raise SqlError if the lists of a column are shorter or longer than in training."""
+    for listed in record.features.values():
+        for feature in listed:
+            if isinstance(feature, Number) and rows.kinds[feature.column] == LIST:
+                length = rows.engine.length(rows.engine.quote(feature.column))
+                query = f"SELECT MIN({length}), MAX({length}) FROM (\n{rows.query}\n) AS q"
+                other = next((found for found in rows.engine.rows(query)[0] if found not in (None, feature.size)), None)
+                if other is not None:
+                    raise SqlError(
+                        f"column {feature.column!r} has a list of {other} numbers, but the model was trained with "
+                        f"{feature.size}", rows.position,
+                    )  # fmt: skip
 
 
 def check_classes(rows: Selection, label: Label | None) -> None:

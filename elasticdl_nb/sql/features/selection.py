@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.sql.engines import Engine
+from elasticdl_nb.sql.features.columntypes import LIST, kind_of_column, type_name
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Position
-from elasticdl_nb.tables.kinds import kind_of
 
 
 @dataclass(frozen=True)
 class Selection:
     """A query on a database, with the kinds of its columns by their names.
 
-    `position` is its place in the statement, and `what` is its name in messages.
+    `position` is its place in the statement, and `what` is its name in messages. `types` are the names of the columns'
+    types, for messages.
     """
 
     engine: Engine
@@ -24,15 +25,22 @@ class Selection:
     kinds: Mapping[str, str]
     position: Position | None = None
     what: str = "the query"
+    types: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, engine: Engine, query: str, position: Position | None, what: str = "the query") -> Selection:
         """Return the selection of a query; raise SqlError, with its place, if the query is wrong."""
         try:
-            kinds = {item.name: kind_of(item.type) for item in engine.describe(query)}
+            schema = engine.describe(query)
         except SqlError as error:
             raise error.at(position) from None
-        return cls(engine, query, kinds, position, what)
+        kinds = {item.name: kind_of_column(item) for item in schema}
+        types = {item.name: type_name(item) for item in schema}
+        return cls(engine, query, kinds, position, what, types)
+
+    def as_it_is(self) -> Selection:
+        """Return the same rows for a model that reads the columns itself: lists stay lists."""
+        return replace(self, kinds={name: "other" if kind == LIST else kind for name, kind in self.kinds.items()})
 
     def column(self, name: str, place: Position | None) -> str:
         """Return the column of that name; see `find_column`."""
@@ -49,9 +57,17 @@ class Selection:
         return replace(self, query=f"SELECT {', '.join(listed)} FROM (\n{self.query}\n) AS q", kinds=kinds)
 
     def pulled(self, columns: Sequence[str], label: str = "") -> str:
-        """Return the query for these columns only, in types that Arrow has, and only for rows that have a label."""
-        condition = f" WHERE q.{self.engine.quote(label)} IS NOT NULL" if label else ""
+        """Return the query for these columns only, in types that Arrow has, and only for rows that have a label.
+
+        A label that is NaN or infinite is none.
+        """
+        condition = f" WHERE {self.known(label, 'q')} IS NOT NULL" if label else ""
         return f"SELECT {self.listed(columns, 'q')} FROM (\n{self.query}\n) AS q{condition}"
+
+    def known(self, column: str, alias: str = "") -> str:
+        """Return an expression that is NULL where the column has no value that can be used: see `Engine.finite`."""
+        name = self.engine.quote(column)
+        return self.engine.finite(f"{alias}.{name}" if alias else name, self.kinds[column])
 
     def listed(self, columns: Iterable[str], alias: str) -> str:
         """Return these columns of the table with that alias as a list for SELECT, in types that Arrow has."""

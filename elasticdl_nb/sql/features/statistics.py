@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
+_AT_ONCE = 50
+"""How many vocabularies are asked for in one query."""
 MOST_TERMS = 50_000
 """A vocabulary has at most this many terms, the most frequent ones. All others count as unseen."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the database says about a column over the whole query. Moments are in seconds since 1970."""
+    """What the database says about a column over the whole query. Moments are in seconds since 1970.
+
+    Of a list, `minimum` and `maximum` are those of its lengths.
+    """
 
     rows: int = 0
     missing: int = 0
@@ -24,6 +30,8 @@ class Statistics:
     maximum: float | None = None
     mean: float = 0.0
     deviation: float = 0.0
+    odd: int = 0
+    """How many values are NaN, infinite, or moments that no calendar has. They are not among the missing ones."""
     terms: tuple[Any, ...] = ()
     """The most frequent values, in order of frequency: at most MOST_TERMS + 1."""
 
@@ -47,36 +55,61 @@ def vocabulary_of(values: Iterable[Any]) -> tuple[str, ...]:
 def collect(rows: Selection, columns: Iterable[str], vocabularies: Iterable[str]) -> dict[str, Statistics]:
     """Return the statistics of `columns`, including the values of those in `vocabularies`.
 
-    Runs the query twice, and once more for each vocabulary. Raises SqlError if the database fails.
+    Runs the query twice (more often for very many columns), once for every few vocabularies of texts, and once for each
+    other vocabulary. Raises SqlError if the database fails.
     """
-    counts = _counts(rows, list(dict.fromkeys([*columns, *vocabularies])))
-    for name in dict.fromkeys(vocabularies):
-        terms = values(rows, name, MOST_TERMS + 1)
-        counts[name] = Statistics(counts[name].rows, counts[name].missing, terms=terms)
+    wanted = list(dict.fromkeys(vocabularies))
+    counts = _counts(rows, list(dict.fromkeys([*columns, *wanted])))
+    texts = [name for name in wanted if rows.kinds[name] == "text"]
+    found = {}
+    for start in range(0, len(texts), _AT_ONCE):
+        found |= _values_of_several(rows, texts[start : start + _AT_ONCE], MOST_TERMS + 1)
+    for name in wanted:
+        terms = found[name] if name in found else values(rows, name, MOST_TERMS + 1)
+        counts[name] = Statistics(counts[name].rows, counts[name].missing, odd=counts[name].odd, terms=terms)
     return counts
 
 
 def _counts(rows: Selection, names: list[str]) -> dict[str, Statistics]:
-    parts = ["COUNT(*)"]
-    for name in names:
-        column = rows.engine.quote(name)
-        parts.append(f"COUNT({column})")
-        if rows.kinds[name] in NUMBERS:
-            number = _number(rows, name)
-            parts += [f"MIN({number})", f"MAX({number})", f"AVG({number})"]
-        elif rows.kinds[name] in (*MOMENTS, *SPANS):
-            parts += [f"MIN({column})", f"MAX({column})", "NULL"]
-        else:
-            parts += ["NULL", "NULL", "NULL"]
-    row = rows.engine.rows(f"SELECT {', '.join(parts)} FROM (\n{rows.query}\n) AS q")[0]
-    count = int(row[0])
+    asked = [("", "rows", "COUNT(*)")]
+    asked += [(name, what, part) for name in names for what, part in _asked(rows, name).items()]
+    known: dict[str, dict[str, Any]] = {name: {} for name in ("", *names)}
+    for (name, what, _), answer in zip(asked, _one_row(rows, [part for _, _, part in asked]), strict=True):
+        known[name][what] = answer
+    count = int(known.pop("")["rows"])
     found = {}
-    for place, name in enumerate(names):
-        known, minimum, maximum, mean = row[1 + 4 * place : 5 + 4 * place]
+    for name, about in known.items():
+        present = int(about["present"])
         found[name] = Statistics(
-            count, count - int(known), _as_number(minimum), _as_number(maximum), float(mean or 0.0), 0.0
-        )
+            count, count - present, _as_number(about.get("minimum")), _as_number(about.get("maximum")),
+            float(about.get("mean") or 0.0), odd=present - int(about.get("usable", present)),
+        )  # fmt: skip
     return _with_deviations(rows, found)
+
+
+def _one_row(rows: Selection, expressions: Sequence[str]) -> list[Any]:
+    """Return the values of aggregate expressions, in as many queries as the engine needs."""
+    answers: list[Any] = []
+    most = rows.engine.most_columns
+    for start in range(0, len(expressions), most):
+        listed = ", ".join(expressions[start : start + most])
+        answers += rows.engine.rows(f"SELECT {listed} FROM (\n{rows.query}\n) AS q")[0]
+    return answers
+
+
+def _asked(rows: Selection, name: str) -> dict[str, str]:
+    """Return expressions by what they say about the column."""
+    engine, column, known, kind = rows.engine, rows.engine.quote(name), rows.known(name), rows.kinds[name]
+    asked = {"present": f"COUNT({column})"}
+    if known != column:
+        asked["usable"] = f"COUNT({known})"
+    if kind in NUMBERS:
+        number = _number(rows, name)
+        asked |= {"minimum": f"MIN({number})", "maximum": f"MAX({number})", "mean": f"AVG({number})"}
+    elif kind in (*MOMENTS, *SPANS, LIST):
+        value = engine.length(column) if kind == LIST else engine.seconds(known, kind) or known
+        asked |= {"minimum": f"MIN({value})", "maximum": f"MAX({value})"}
+    return asked
 
 
 def _with_deviations(rows: Selection, found: dict[str, Statistics]) -> dict[str, Statistics]:
@@ -88,8 +121,7 @@ def _with_deviations(rows: Selection, found: dict[str, Statistics]) -> dict[str,
     for name in numbers:
         difference = f"({_number(rows, name)} - {rows.engine.literal(found[name].mean)})"
         squares.append(f"AVG({difference} * {difference})")
-    row = rows.engine.rows(f"SELECT {', '.join(squares)} FROM (\n{rows.query}\n) AS q")[0]
-    for name, square in zip(numbers, row, strict=True):
+    for name, square in zip(numbers, _one_row(rows, squares), strict=True):
         found[name] = replace(found[name], deviation=float(square or 0.0) ** 0.5)
     return found
 
@@ -101,14 +133,35 @@ def _number(rows: Selection, name: str) -> str:
 
 def values(rows: Selection, name: str, most: int) -> tuple[Any, ...]:
     """Return at most `most` distinct values of the column, without NULL, the most frequent first."""
-    column = rows.engine.quote(name)
-    expression = rows.engine.exact_text(column) if rows.kinds[name] == "text" else column
-    counted = rows.engine.rows(
-        f"SELECT v, COUNT(*) AS n FROM (SELECT {expression} AS v FROM (\n{rows.query}\n) AS q WHERE {column} IS NOT "
-        f"NULL) AS v GROUP BY v ORDER BY n DESC, v LIMIT {most}"
+    return _in_order(rows.engine.rows(_counting(rows, name, f"(\n{rows.query}\n)", most)))
+
+
+def _values_of_several(rows: Selection, names: Sequence[str], most: int) -> dict[str, tuple[Any, ...]]:
+    """Return the same for several columns of texts, from a single run of the query."""
+    listed = ", ".join(map(rows.engine.quote, names))
+    counted = [
+        f"SELECT {place} AS c, v, n FROM ({_counting(rows, name, 'q', most)}) AS v{place}"
+        for place, name in enumerate(names)
+    ]
+    query = f"WITH q AS (SELECT {listed} FROM (\n{rows.query}\n) AS r) {' UNION ALL '.join(counted)}"
+    found: dict[str, list[tuple[Any, int]]] = {name: [] for name in names}
+    for place, value, count in rows.engine.rows(query):
+        found[names[place]].append((value, count))
+    return {name: _in_order(listed) for name, listed in found.items()}
+
+
+def _counting(rows: Selection, name: str, source: str, most: int) -> str:
+    known = rows.known(name)
+    expression = rows.engine.exact_text(known) if rows.kinds[name] == "text" else known
+    return (
+        f"SELECT v, COUNT(*) AS n FROM (SELECT {expression} AS v FROM {source} AS q WHERE {known} IS NOT NULL) AS v "
+        f"GROUP BY v ORDER BY n DESC, v LIMIT {most}"
     )
+
+
+def _in_order(counted: Iterable[tuple[Any, int]]) -> tuple[Any, ...]:
+    """Return the values by frequency. Ties must not be ordered by the database's collation."""
     found = [(_plain(value), count) for value, count in counted]
-    # Ties must not be ordered by the database's collation.
     return tuple(value for value, _ in sorted(found, key=lambda item: (-item[1], item[0])))
 
 
@@ -119,7 +172,7 @@ def _plain(value: Any) -> Any:
 
 
 def _as_number(value: Any) -> float | None:
-    """A moment as seconds since 1970, UTC; a time or duration as seconds."""
+    """A moment as seconds since 1970, UTC, and a time or duration as seconds, if the engine could not tell."""
     if isinstance(value, datetime.datetime):
         return value.replace(tzinfo=value.tzinfo or datetime.UTC).timestamp()
     if isinstance(value, datetime.date):

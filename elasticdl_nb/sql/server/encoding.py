@@ -1,118 +1,84 @@
-"""Turns results into the messages that SQLFlow's clients understand."""
+"""Turns results into the messages that SQLFlow's clients understand, as bytes.
+
+What clients make of the order of messages decides what is sent when: see `Style`.
+"""
 
 from __future__ import annotations
 
 import base64
-import datetime
-import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.types as types
-from google.protobuf import any_pb2, timestamp_pb2, wrappers_pb2
-from google.protobuf.message import Message
 
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 from elasticdl_nb.sql.result import Result, text_table
+from elasticdl_nb.sql.server.rows import encode_rows
 
-_ROWS_AT_ONCE = 4096
-_Encode = Callable[[Any], Message]
+_ROWS_AT_ONCE = 512
 
 
-def message(text: str) -> pb.Response:
+@dataclass(frozen=True)
+class Style:
+    """How clients read the responses of a program.
+
+    A client that listens takes a picture for HTML only where a run of messages begins, and loses what follows a result
+    without rows. A client that fetches (`fetched`) has another mark for HTML, knows that rows are complete only by an
+    end of execution, and never shows a result without rows.
+    """
+
+    fetched: bool = False
+    several: bool = False
+    """Whether the program has several statements."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether each statement is followed by an end of execution."""
+        return self.fetched or self.several
+
+
+def message(text: str) -> bytes:
     """Return a line of text as a response."""
-    return pb.Response(message=pb.Message(message=text))
+    return pb.Response(message=pb.Message(message=text)).SerializeToString()
 
 
-def end_of(sql: str, seconds: float) -> pb.Response:
-    """Return the message that says that one of several statements is done."""
-    return pb.Response(eoe=pb.EndOfExecution(sql=sql, spent_time_seconds=int(seconds)))
+def end_of(sql: str, seconds: float) -> bytes:
+    """Return the message that says that a statement is done."""
+    return pb.Response(eoe=pb.EndOfExecution(sql=sql, spent_time_seconds=int(seconds))).SerializeToString()
 
 
-def responses(result: Result, *, spoken: bool) -> Iterator[pb.Response]:
-    """Yield a statement's responses; `spoken` says whether messages of the same statement have already been sent.
+def responses(result: Result, style: Style, *, spoken: bool) -> Iterator[list[bytes]]:
+    """Yield a statement's responses, some at a time; `spoken` says whether it has already sent messages.
 
     After a first message, clients expect only messages, and after a head only rows. So a statement sends one or the
     other.
     """
-    if result.table is not None and not spoken and not result.plot and result.job is None:
-        yield from _rows(result.table)
+    table = result.table
+    if table is not None and not spoken and not result.plot and not result.messages and result.job is None:
+        if table.num_rows or not style.ends:
+            yield from _rows(table)
+        else:
+            yield [message(f"no rows; the columns are {', '.join(table.column_names)}")]
         return
-    for text in result.messages:
-        yield message(text)
-    if result.table is not None:
-        yield message(text_table(result.table))
+    said = [message(text) for text in result.messages]
+    if table is not None:
+        said.append(message(text_table(table)))
     if result.plot:
-        picture = base64.b64encode(result.plot.encode()).decode()
-        # Clients treat a line with a <div> as HTML.
-        yield message(f'<div align="center"><img src="data:image/svg+xml;base64,{picture}"></div>')
-    if result.table is None and not result.messages and not spoken:
-        yield message("Done.")
+        if not style.fetched and (said or spoken):
+            said.append(end_of(result.statement.text, 0))
+        said.append(message(_picture(result.plot, style)))
+    if not said and not spoken:
+        said.append(message("Done."))
+    yield said
 
 
-def _rows(table: pa.Table) -> Iterator[pb.Response]:
-    yield pb.Response(head=pb.Head(column_names=table.column_names))
-    encoders = [_encoder(field.type) for field in table.schema]
+def _picture(plot: str, style: Style) -> str:
+    picture = base64.b64encode(plot.encode()).decode()
+    html = f'<div align="center"><img src="data:image/svg+xml;base64,{picture}"></div>'
+    return f"data:text/html,{html}" if style.fetched else html
+
+
+def _rows(table: pa.Table) -> Iterator[list[bytes]]:
+    yield [pb.Response(head=pb.Head(column_names=table.column_names)).SerializeToString()]
     for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
-        columns = [_values(column, encode) for column, encode in zip(batch.columns, encoders, strict=True)]
-        for row in zip(*columns, strict=True):
-            yield pb.Response(row=pb.Row(data=row))
-
-
-def _values(column: pa.Array, encode: _Encode) -> list[any_pb2.Any]:
-    return [_packed(pb.Row.Null() if value is None else encode(value)) for value in column.to_pylist()]
-
-
-def _packed(value: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(value)
-    return packed
-
-
-def _encoder(kind: pa.DataType) -> _Encode:
-    """Return a function that turns a column's values into messages."""
-    for applies, encode in _ENCODERS:
-        if applies(kind):
-            return encode
-    return lambda value: wrappers_pb2.StringValue(value=_text(value))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
-
-
-def _instant(value: datetime.datetime | datetime.date) -> Message:
-    if not isinstance(value, datetime.datetime):
-        value = datetime.datetime.combine(value, datetime.time())
-    stamp = timestamp_pb2.Timestamp()
-    stamp.FromDatetime(value)  # a value without a zone counts as UTC
-    return stamp
-
-
-def _is_small_signed(kind: pa.DataType) -> bool:
-    return bool(types.is_signed_integer(kind) and not types.is_int64(kind))
-
-
-def _is_small_unsigned(kind: pa.DataType) -> bool:
-    return bool(types.is_unsigned_integer(kind) and not types.is_uint64(kind))
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
-
-
-_ENCODERS: tuple[tuple[Callable[[pa.DataType], bool], _Encode], ...] = (
-    (types.is_boolean, lambda value: wrappers_pb2.BoolValue(value=value)),
-    (_is_small_signed, lambda value: wrappers_pb2.Int32Value(value=value)),
-    (types.is_int64, lambda value: wrappers_pb2.Int64Value(value=value)),
-    (_is_small_unsigned, lambda value: wrappers_pb2.UInt32Value(value=value)),
-    (types.is_uint64, lambda value: wrappers_pb2.UInt64Value(value=value)),
-    (types.is_float32, lambda value: wrappers_pb2.FloatValue(value=value)),
-    (types.is_floating, lambda value: wrappers_pb2.DoubleValue(value=value)),
-    (_is_bytes, lambda value: wrappers_pb2.BytesValue(value=value)),
-    (types.is_timestamp, _instant),
-    (types.is_date, _instant),
-)
+        yield encode_rows(batch)

@@ -20,7 +20,7 @@ from elasticdl_nb.sql.session import Session
 _PROGRAMS_KEPT = 64
 # The format of Go's MySQL driver: mysql://user:password@tcp(host:port)/database?options
 _GO_URL = re.compile(
-    r"(?P<scheme>mysql)://(?:(?P<user>[^:@]*)(?::(?P<password>.*))?@)?tcp\((?P<address>[^)]+)\)/(?P<database>[^?]*)(?:\?.*)?"
+    r"(?P<scheme>mysql)://(?:(?P<user>[^:@]*)(?::(?P<password>.*))?@)?tcp\((?P<address>[^)]+)\)/?(?P<database>[^?]*)(?:\?.*)?"
 )
 
 OpenSession = Callable[[str], Session]

@@ -78,9 +78,7 @@ class Server:
         server = grpc.aio.server(options=server_options(LARGEST_REQUEST))
         # On the wire, a stream of one request is the same as one request; only the reading is done here.
         handlers = {
-            "Run": grpc.stream_stream_rpc_method_handler(
-                self._run, pb.Request.FromString, pb.Response.SerializeToString
-            ),
+            "Run": grpc.stream_stream_rpc_method_handler(self._run, pb.Request.FromString, _serialized),
             "Fetch": grpc.stream_unary_rpc_method_handler(
                 self._fetch, pb.FetchRequest.FromString, pb.FetchResponse.SerializeToString
             ),
@@ -90,7 +88,7 @@ class Server:
             return server, int(server.add_insecure_port(where))
         return server, int(server.add_secure_port(where, credentials))
 
-    async def _run(self, _requests: object, context: Context) -> AsyncIterator[pb.Response]:
+    async def _run(self, _requests: object, context: Context) -> AsyncIterator[pb.Response | bytes]:
         try:
             started = self._service.run(await _request(context))
             if isinstance(started, pb.Response):
@@ -104,7 +102,7 @@ class Server:
         except Exception as error:
             await _abort(context, error)
 
-    async def _responses(self, program: Listened) -> AsyncIterator[pb.Response]:
+    async def _responses(self, program: Listened) -> AsyncIterator[bytes]:
         while (found := await self._loop.run_in_executor(self._pool, program.some)) is not None:
             for response in found:
                 yield response
@@ -114,6 +112,10 @@ class Server:
             return self._service.fetch(await _request(context))
         except Exception as error:
             await _abort(context, error)
+
+
+def _serialized(response: pb.Response | bytes) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 async def _request(context: Context) -> Any:

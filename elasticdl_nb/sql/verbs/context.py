@@ -48,6 +48,11 @@ class Context:
         """Return the rows of a query, with its parameters bound; raise SqlError, with its place, if it is wrong."""
         return Selection.of(self.engine, self.bound(query, position), position, what)
 
+    def select_for(self, model: StoredModel, query: str, position: Position | None) -> Selection:
+        """Return the rows of a query as the model reads them."""
+        rows = self.select(query, position)
+        return rows.as_it_is() if model.record.own_input else rows
+
     def bound(self, query: str, position: Position | None) -> str:
         """Return the query with its parameters bound; raise SqlError, with its place, for one without a value."""
         try:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes, needed_columns
+from elasticdl_nb.sql.features.statistics import collect
 from elasticdl_nb.sql.language.statements import Evaluate, Name
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.models.metricnames import check_metrics, metrics_option
@@ -28,6 +30,7 @@ class Evaluation:
     query: str
     attributes: Attributes
     into: Name | None
+    messages: tuple[str, ...] = ()
 
 
 def prepare(statement: Evaluate, context: Context) -> Evaluation:
@@ -35,15 +38,17 @@ def prepare(statement: Evaluate, context: Context) -> Evaluation:
     model = context.store.find(statement.model)
     attributes = read_attributes(statement.attributes, "evaluate", None, ("replace",))
     check_job("evaluate", attributes.job, trained_model="x", data="x")
-    rows, label = context.select(statement.select, statement.select_position), model.record.label
+    rows, label = context.select_for(model, statement.select, statement.select_position), model.record.label
     if statement.label is not None and label is not None:
         given = rows.column(statement.label.parts[-1], statement.label.position)
         rows = rows.renamed(given, label.column)
     columns = needed_columns(model, statement.model, rows, label=True)
     check_metrics(attributes.metrics, attributes.metrics_position, model.record)
     check_classes(rows, label)
+    said = about_label(rows, label.column, collect(rows, [label.column], [])[label.column]) if label else []
     check_result_table(context.engine, statement.into, replace=attributes.replaces())
-    return Evaluation(model, rows.pulled(columns, label.column if label else ""), attributes, statement.into)
+    query = rows.pulled(columns, label.column if label else "")
+    return Evaluation(model, query, attributes, statement.into, tuple(said))
 
 
 def run(evaluation: Evaluation, context: Context) -> tuple[Job, pa.Table]:

@@ -55,7 +55,7 @@ def prepare(statement: Explain, context: Context) -> Explanation:
     attributes = read_attributes(list(places.values()), "predict", None, (*DEFAULTS[explainer], "replace"))
     check_job("predict", attributes.job, trained_model="x", data="x", output="x.parquet")
     settings = read_settings(explainer, attributes.own, places)
-    rows = context.select(statement.select, statement.select_position)
+    rows = context.select_for(model, statement.select, statement.select_position)
     columns = needed_columns(model, statement.model, rows)
     label = model.record.label.column if model.record.label else ""
     label = label if label in rows.kinds else ""

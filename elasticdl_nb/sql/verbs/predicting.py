@@ -35,7 +35,7 @@ def prepare(statement: Predict, context: Context) -> Prediction:
     attributes = read_attributes(statement.attributes, "predict", None, ("replace",))
     check_job("predict", attributes.job, trained_model="x", data="x", output="x.parquet")
     replace = attributes.replaces()
-    rows = context.select(statement.select, statement.select_position)
+    rows = context.select_for(model, statement.select, statement.select_position)
     columns = needed_columns(model, statement.model, rows)
     target = find_target(rows, statement, model.record.label, replace=replace)
     return Prediction(model, target, columns, attributes)
@@ -47,7 +47,8 @@ def run(prediction: Prediction, context: Context) -> tuple[Job | None, int]:
     If there are no rows to predict, there is no job.
     """
     model, job = prediction.model, None
-    with context.engine.connect() as connection, tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
+    aside = tempfile.TemporaryDirectory(prefix="elasticdl-sql-")
+    with context.engine.connect_for(prediction.target.table) as connection, aside as folder:
         work = Workplace(connection, prediction.target)
         if work.count:
             asker = context.asker(model, folder, prediction.attributes.job)

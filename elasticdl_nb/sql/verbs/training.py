@@ -67,6 +67,7 @@ def prepare(statement: Train, context: Context) -> Training:
     _check_loss(model, attributes, statement.model)
     check_job("train", attributes.job, model_def="x", data="x", output="x")
     rows = context.select(statement.select, statement.select_position)
+    rows = rows.as_it_is() if model.own_input else rows
     validation = _validation(attributes, rows, context)
     weights = _weight_columns(attributes, rows)
     features = replace(rows, kinds={name: kind for name, kind in rows.kinds.items() if name not in weights})

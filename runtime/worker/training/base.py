@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
+from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.spec import JobSpec
@@ -32,6 +34,7 @@ class Trainer:
         self._spec, self._loaded, self._session, self._on_loss = spec, loaded, session, on_loss
         self._losses: list[tf.Tensor] = []
         self._reported_at = 0.0
+        self._last_loss = 0.0
         self._records = 0
         self.step = 0
         self.stopped = ""
@@ -134,5 +137,14 @@ class Trainer:
         value = float(tf.reduce_mean(tf.stack(self._losses)))
         self._losses.clear()
         self._reported_at = time.monotonic()
+        self._last_loss = value
         self._session.loss(self.step, value)
         self._on_loss(self.step, value)
+
+    def require_finite_loss(self) -> None:
+        """Raise ElasticDLError if the last loss is no finite number, unless the job goes on all the same.
+
+        The master ends such a job, too, but it may hear of a short job's only loss when the model is already written.
+        """
+        if self._spec.on_nan == "stop" and not math.isfinite(self._last_loss):
+            raise ElasticDLError(f"the loss is {self._last_loss} at step {self.step}, so the model is not written")
