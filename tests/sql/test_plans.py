@@ -109,13 +109,13 @@ def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
     ("function", "feature"),
     [
         ("NUMERIC(age)", "age: number"),
-        ("DENSE(role, 3, SEMICOLON)", "role: 3 numbers between ';'"),
+        ("DENSE(three, 3, SEMICOLON)", "three: 3 numbers between ';'"),
         ("BUCKET(age, [30, 40])", "age (3 ranges): indicator"),
         ("BUCKET(NUMERIC(age, 1), 4)", "age (4 ranges): indicator"),
         ("CATEGORY_ID(age, 100)", "age (ids below 100): embedding of 7"),
         ("CATEGORY_HASH(role, 8)", "role (8 hash buckets): indicator"),
-        ("SEQ_CATEGORY_ID(role, 8)", "role (several of ids below 8): indicator"),
-        ("SPARSE(role, 8, COMMA)", "role (several of ids below 8): indicator"),
+        ("SEQ_CATEGORY_ID(two, 8)", "two (several of ids below 8): indicator"),
+        ("SPARSE(two, 8, COMMA)", "two (several of ids below 8): indicator"),
         ("CROSS([role, BUCKET(age, [30])], 50)", "role (3 values) × age (2 ranges) in 50 buckets: embedding of 6"),
         ("CROSS([role, BUCKET(age, [30])])", "role (3 values) × age (2 ranges) in 15 buckets: indicator"),
         ("cross(role, BUCKET(age, [30]), 7)", "role (3 values) × age (2 ranges) in 7 buckets: indicator"),
@@ -127,7 +127,7 @@ def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
     ],
 )  # fmt: skip
 def test_functions_of_columns(session: Session, function: str, feature: str) -> None:
-    select = "SELECT age, role, born, pay FROM people"
+    select = "SELECT age, role, born, '1;2.5;3' AS three, '1,' || id % 7 AS two, pay FROM people"
     assert plan(session, f"DNNRegressor COLUMN {function} INTO m", select).features[0] == feature
 
 

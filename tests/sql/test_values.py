@@ -1,4 +1,4 @@
-"""Values and types that are no ordinary numbers and texts: each is a feature, or is named; none is dropped in silence."""
+"""Values and types that are no ordinary numbers and texts: each is a feature or named, none dropped in silence."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _DECIMAL = pa.decimal128(38, 9)
 
 # Object identifiers of pg_type: https://www.postgresql.org/docs/current/catalog-pg-type.html
 _POSTGRES = {
-    16: pa.bool_(), 20: pa.int64(), 21: pa.int64(), 23: pa.int64(), 26: pa.int64(), 700: pa.float64(),
+    16: pa.bool_(), 20: pa.int64(), 21: pa.int64(), 23: pa.int64(), 700: pa.float64(),
     701: pa.float64(), 1700: _DECIMAL, 1082: pa.date32(), 1083: pa.time64("us"), 1114: _MICROSECONDS,
     1184: pa.timestamp("us", "UTC"), 17: pa.binary(), 25: pa.string(), 1043: pa.string(), 1042: pa.string(),
 }  # fmt: skip

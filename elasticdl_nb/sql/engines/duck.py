@@ -177,9 +177,9 @@ class DuckEngine(Engine):
 
     def finite(self, expression: str, kind: str) -> str:
         """Return the expression without infinities and NaN."""
-        if kind not in ("float", "date", "timestamp"):
-            return expression
-        return f"CASE WHEN isfinite({expression}) THEN {expression} END"
+        if kind in ("date", "timestamp"):  # isfinite does not take all of these types
+            return f"CASE WHEN epoch({expression}) IS NOT NULL THEN {expression} END"
+        return f"CASE WHEN isfinite({expression}) THEN {expression} END" if kind == "float" else expression
 
     def seconds(self, expression: str, kind: str) -> str:
         """Return a moment or a time in seconds."""

@@ -155,7 +155,9 @@ class Background:
     def since(self, count: int) -> tuple[list[pb.Response], bool]:
         """Return some of the responses after the first `count`, and whether those are the last.
 
-        They end with the first end of execution, as clients ignore what comes after it in the same answer. Raises the error that the program ended with, once all earlier responses have been fetched.
+        They end with the first end of execution, as clients ignore what comes after it in the same answer.
+
+        Raises the error that the program ended with, once all earlier responses have been fetched.
         """
         ended = self.program.ended.is_set()
         fresh: list[pb.Response] = []

@@ -1,7 +1,7 @@
 """Encodes rows as responses of SQLFlow's service, a column at a time.
 
-Each row is a message of its own on the stream, so a query of a million rows has a million of them. They are put together
-from bytes: making a protobuf object for each value takes several times as long.
+Each row is a message of its own on the stream, so a query of a million rows has a million of them. They are put
+together from bytes: making a protobuf object for each value takes several times as long.
 """
 
 from __future__ import annotations
