@@ -23,8 +23,8 @@ import psutil
 from elasticdl_nb.sql.protocol import sqlflow_pb2 as pb
 
 _QUERY = (
-    "SELECT i, i * 0.5::DOUBLE AS half, 'name ' || i % 1000 AS name, i % 2 = 0 AS even, (i % 100)::DECIMAL(9, 2) AS fee, "
-    "TIMESTAMP '2020-01-01' + INTERVAL (i) SECOND AS moment FROM range({rows}) r(i)"
+    "SELECT i, i * 0.5::DOUBLE AS half, 'name ' || i % 1000 AS name, i % 2 = 0 AS even, "
+    "(i % 100)::DECIMAL(9, 2) AS fee, TIMESTAMP '2020-01-01' + INTERVAL (i) SECOND AS moment FROM range({rows}) r(i)"
 )
 _READY_MADE = """
 import asyncio, sys, grpc

@@ -47,7 +47,7 @@ def opaque(name: str, kind: str) -> pa.Field:
 
 def opaque_name(field: pa.Field) -> str:
     """Return the name that `opaque` was given; empty for any other column."""
-    return (field.metadata or {}).get(_OPAQUE, b"").decode()
+    return str((field.metadata or {}).get(_OPAQUE, b"").decode())
 
 
 def of_postgres(columns: Sequence[tuple[str, int]], catalogue: Callable[[str], list[tuple[Any, ...]]]) -> pa.Schema:

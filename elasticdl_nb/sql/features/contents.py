@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.drafts import Draft
@@ -132,14 +133,13 @@ class _Check:
         self._numbers(pc.list_element(pairs.filter(has_weight), 1))
         return pc.list_element(pairs, 0)
 
-    def _numbers(self, items: pa.Array) -> np.ndarray:
+    def _numbers(self, items: pa.Array) -> NDArray[np.float64]:
         items = pc.utf8_trim_whitespace(items)
         items = items.filter(pc.not_equal(items, ""))
         try:
-            numbers = items.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            return np.asarray(items.cast(pa.float64()), np.float64)
         except pa.ArrowInvalid:
-            numbers = np.array([self._number(item) for item in items.to_pylist()])
-        return numbers
+            return np.array([self._number(item) for item in items.to_pylist()], np.float64)
 
     def _number(self, item: str) -> float:
         try:
@@ -148,7 +148,7 @@ class _Check:
             self._refuse(f"has {_shown(item)}, which is not a number")
             raise
 
-    def _note(self, numbers: np.ndarray) -> None:
+    def _note(self, numbers: NDArray[np.float64]) -> None:
         if self.below:
             wrong = ~((numbers >= 0) & (numbers < self.below) & (numbers == np.floor(numbers)))
             if wrong.any():

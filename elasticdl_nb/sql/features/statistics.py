@@ -61,7 +61,7 @@ def collect(rows: Selection, columns: Iterable[str], vocabularies: Iterable[str]
     wanted = list(dict.fromkeys(vocabularies))
     counts = _counts(rows, list(dict.fromkeys([*columns, *wanted])))
     texts = [name for name in wanted if rows.kinds[name] == "text"]
-    found = {}
+    found: dict[str, tuple[Any, ...]] = {}
     for start in range(0, len(texts), _AT_ONCE):
         found |= _values_of_several(rows, texts[start : start + _AT_ONCE], MOST_TERMS + 1)
     for name in wanted:
