@@ -209,6 +209,14 @@ def test_a_thousand_columns_are_planned_in_a_few_queries(session: Session) -> No
         ("DENSE(c)", "'1.5'", ""),
         ("DENSE(c)", "'1.5,2'", "column 'c' has '1.5,2', which is not a number"),
         ("CATEGORY_HASH(c, 3)", "'x'", ""),
+        (
+            "CATEGORY_HASH(c, 3000000000)",
+            "'x'",
+            "CATEGORY_HASH has 3,000,000,000 ids; at most 2,147,483,646 are possible",
+        ),
+        ("BUCKET(c, 100000)", "i", "BUCKET has 100,000 ranges; at most 10,000 are possible"),
+        ("BUCKET(c, [1, 'x'])", "i", "the boundaries of BUCKET must be numbers in ascending order"),
+        ("BUCKET(c, [1, null])", "i", "the boundaries of BUCKET must be numbers in ascending order"),
     ],
 )
 def test_sizes_and_items_are_checked_before_work(session: Session, function: str, values: str, message: str) -> None:

@@ -18,6 +18,9 @@ from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
 _DELIMITERS = {"COMMA": ",", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t", "COLON": ":", "PIPE": "|"}
 _TYPES = ("int", "int32", "int64", "integer", "float", "float32", "float64", "double", "string", "str")
+_MOST_IDS = 2**31 - 2
+"""Workers compute with ids of 32 bits."""
+_MOST_RANGES = 10_000
 _COMBINERS = ("sum", "mean", "sqrtn")
 
 
@@ -126,6 +129,10 @@ class _Reader:
     def _buckets(self, function: Function, sizes: Sequence[Any]) -> int:
         if not sizes or not isinstance(sizes[0], int) or sizes[0] < 1:
             raise SqlError(f"{function.name} needs the number of ids: {function.name}(column, 1000)", function.position)
+        if sizes[0] > _MOST_IDS:
+            raise SqlError(
+                f"{function.name} has {sizes[0]:,} ids; at most {_MOST_IDS:,} are possible", function.position
+            )
         return sizes[0]
 
     # ------------------------------------------------------------ categories
@@ -195,10 +202,14 @@ class _Reader:
         sizes, _, lists = self._sorted(function, function.arguments[1:])
         if lists or (sizes and isinstance(function.arguments[1], list)):
             boundaries = lists[0] if lists else sizes
-            if sorted(set(boundaries)) != boundaries:
+            numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in boundaries)
+            if not numbers or sorted(set(boundaries)) != boundaries:
                 raise SqlError("the boundaries of BUCKET must be numbers in ascending order", function.position)
             return Source("bucket", column, boundaries=tuple(float(value) for value in boundaries))
-        return Source("bucket", column, self._buckets(function, sizes))
+        buckets = self._buckets(function, sizes)
+        if buckets > _MOST_RANGES:
+            raise SqlError(f"BUCKET has {buckets:,} ranges; at most {_MOST_RANGES:,} are possible", function.position)
+        return Source("bucket", column, buckets)
 
     def _cross(self, function: Function) -> Source:
         arguments = list(function.arguments)

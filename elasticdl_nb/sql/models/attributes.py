@@ -25,7 +25,7 @@ _OURS = frozenset({
     "model_zoo", "model_def", "params", "data", "validation_data", "data_reader_params", "output", "output_format",
     "overwrite", "trained_model", "input_fn", "dataset_fn", "custom_data_reader", "loss", "optimizer",
     "eval_metrics_fn", "callbacks", "prediction_outputs_processor", "saved_model",
-    "on_nan",  # a model whose loss is no number never replaces a stored one
+    "on_nan",  # a model whose loss is not finite never replaces a stored one
 })  # fmt: skip
 
 
