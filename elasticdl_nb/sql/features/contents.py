@@ -49,8 +49,8 @@ def check_contents(
 ) -> tuple[list[Draft], dict[str, Statistics]]:
     """Return the drafts with the sizes of their lists, and the statistics with those of the numbers in the lists.
 
-    Raises SqlError, with the feature's place, for a list of another size, an item that is not a number, or an id that is
-    not below the number of ids.
+    Raises SqlError, with the feature's place, for a list of another size, an item that is not a number, or an id that
+    is not below the number of ids.
     """
     sized = [_sized(draft, rows, known) for draft in drafts]
     for draft in sized:
