@@ -22,7 +22,9 @@ TRIAL_SECONDS = 300.0
 _TRYING = "elasticdl_nb.runtime.worker.trying"
 _HINTS = re.compile(
     r"train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
-    r"|LossScale|loss_scale|reduction|run_eagerly|exclude_from_weight_decay|load_model|from_config|restore_best_weights"
+    r"|LossScale|loss_scale|reduction|run_eagerly|synchronized|apply_gradients"
+    r"|def apply\b|scale_loss|finalize_variable_values|exclude_from_weight_decay|load_model|from_config"
+    r"|restore_best_weights"
 )
 
 

@@ -14,9 +14,12 @@ import tensorflow as tf
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.spec import JobSpec
 
 _TRAINS = ("train_step", "make_train_function")
+_APPLIES = ("apply", "apply_gradients", "scale_loss", "finalize_variable_values")
+"""Methods of optimizers that only a worker with the whole model calls."""
 
 
 def makes_own_steps(model: Any) -> bool:
@@ -31,6 +34,8 @@ def check_for_tables(loaded: LoadedModel) -> None:
         raise ModelError(f"{type(model).__name__} has a train_step of its own")
     if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
         raise ModelError("the loss is scaled, for mixed_float16")
+    if method := _own_method(model.optimizer):
+        raise ModelError(f"{type(model.optimizer).__name__} has its own {method}")
     if model.run_eagerly:
         raise ModelError("run_eagerly=True leaves no graph in which a batch's ids could be found ahead")
 
@@ -46,6 +51,13 @@ def check_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
         )
     if model.run_eagerly:
         raise ModelError("compile: run_eagerly=True does not work with ParameterServerStrategy; leave it out")
+    if method := _own_method(model.optimizer):
+        raise ModelError(
+            f"optimizer: {type(model.optimizer).__name__}.{method} is not called with ParameterServerStrategy; leave "
+            "it out, or use another strategy"
+        )
+    if spec.num_workers > 1:
+        _refuse_synchronized(model)
     for variable in model.trainable_variables:
         if getattr(variable, "constraint", None) is not None:
             raise ModelError(
@@ -61,6 +73,7 @@ def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
     _refuse_own_steps(loaded.model, "AllreduceStrategy")
     if spec.num_workers > 1:
         _refuse_uneven_losses(loaded.model, "the mean of all workers' gradients")
+        _refuse_synchronized(loaded.model)
 
 
 def _refuse_own_steps(model: Any, strategy: str) -> None:
@@ -80,6 +93,21 @@ def _refuse_uneven_losses(model: Any, what: str) -> None:
                 f"loss: reduction={loss.reduction!r} of {loss.name} does not follow from {what}; use "
                 "'sum_over_batch_size', or a single worker"
             )
+
+
+def _refuse_synchronized(model: Any) -> None:
+    for layer in model._flatten_layers():
+        if getattr(layer, "synchronized", False):
+            raise ModelError(
+                f"{layer.path}: synchronized=True does not work with several workers, each of which normalizes its own "
+                "batch; leave it out, or use a single worker"
+            )
+
+
+def _own_method(optimizer: Any) -> str:
+    """The method of `_APPLIES` that an optimizer's class defines instead of Keras, or an empty string."""
+    owners = {name: next(kind for kind in type(optimizer).__mro__ if name in vars(kind)) for name in _APPLIES}
+    return next((name for name, owner in owners.items() if not is_of_keras(owner)), "")
 
 
 def _losses(model: Any) -> Iterator[keras.losses.Loss]:

@@ -85,7 +85,7 @@ class RingStep:
             gradients += _parts(flat, members)
             variables += members
         if variables:
-            self._optimizer.apply(gradients, variables)
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         loss, rest = averages[-1][0], averages[-1][1:]
         for variable, value in zip(self._statistics, _parts(rest, self._statistics), strict=True):
             variable.assign(value)

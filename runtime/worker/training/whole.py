@@ -51,12 +51,12 @@ class WholeModelTrainer(Trainer):
         return compiled
 
     def _apply(self, *batch: Any) -> Logs:
-        variables = self.model.trainable_variables
+        variables = self.model.trainable_weights
         with tf.GradientTape() as tape:
             outputs, loss = self._loaded.forward(batch, training=True)
             scaled = self.optimizer.scale_loss(loss)
         if variables:
-            self.optimizer.apply(tape.gradient(scaled, variables), variables)
+            self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
         return self._loaded.training_logs(batch, outputs, loss)
 
     # ------------------------------------------------------------ checkpoints

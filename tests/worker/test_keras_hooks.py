@@ -1,0 +1,158 @@
+"""The table of what `fit` honours has everything that the installed Keras has, and says what happens."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fitting
+import keras
+import pytest
+from fitting import Here
+
+from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.kerashooks import ROWS, Row, rows_of, table
+from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
+from elasticdl_nb.runtime.worker.training.servers import check_model_for_servers
+from elasticdl_nb.runtime.worker.training.tables import tables_misfit
+
+DOCS = Path(__file__).parents[2] / "docs" / "keras.md"
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def arguments(function: Callable[..., Any]) -> set[str]:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = inspect.signature(function).parameters.values()
+    return {one.name for one in given if one.kind not in kinds} - {"self"}
+
+
+_BASE = next(kind for kind in keras.optimizers.Optimizer.__mro__ if kind.__name__ == "BaseOptimizer")
+INSTALLED = {
+    "Model": public(keras.Model) - public(keras.layers.Layer),
+    "Layer": public(keras.layers.Layer),
+    "Optimizer": public(keras.optimizers.Optimizer),
+    "Loss": public(keras.losses.Loss),
+    "Metric": public(keras.metrics.Metric),
+    "Callback": public(keras.callbacks.Callback),
+    "compile()": arguments(keras.Model.compile),
+    "fit()": arguments(keras.Model.fit),
+    "Layer()": arguments(keras.layers.Layer.__init__),
+    "add_weight()": arguments(keras.layers.Layer.add_weight),
+    "Optimizer()": arguments(_BASE.__init__),
+    "LossScaleOptimizer()": arguments(keras.optimizers.LossScaleOptimizer.__init__),
+    "Loss()": arguments(keras.losses.Loss.__init__),
+    "Metric()": arguments(keras.metrics.Metric.__init__),
+}
+ONLY_SOME = {"BatchNormalization()"}
+"""Owners of which the table has what matters to strategies, and not everything."""
+
+
+@pytest.mark.parametrize("owner", INSTALLED)
+def test_the_table_has_every_hook_of_the_installed_keras(owner: str) -> None:
+    listed = Counter(name for row in rows_of(owner) for name in row.names)
+    assert set(listed) == INSTALLED[owner]
+    assert set(listed.values()) == {1}
+
+
+def test_the_table_has_no_other_owners() -> None:
+    assert {row.owner for row in ROWS} == {*INSTALLED, *ONLY_SOME}
+
+
+def test_the_page_shows_the_table() -> None:
+    assert table() in DOCS.read_text(), "write what kerashooks.table() returns into docs/keras.md"
+
+
+# ------------------------------------------------------------------ what is refused
+
+OWN_STEP = """
+class Own(Net):
+    def train_step(self, data): return super().train_step(data)
+def custom_model(): return Own()
+"""
+COMPILED = "def custom_model():\n    model = mlp()\n    model.compile(optimizer(), 'mse', {})\n    return model\n"
+FLOAT16 = "keras.config.set_dtype_policy('mixed_float16')\n"
+OPTIMIZER = "def optimizer(): return keras.optimizers.SGD(0.05, {})\n"
+METHOD = """
+class Sgd(keras.optimizers.SGD):
+    def {0}(self, *given): return super().{0}(*given)
+def optimizer(): return Sgd(0.05)
+"""
+EXAMPLES = {
+    ("Model", "train_step"): OWN_STEP,
+    ("Model", "make_train_function"): """
+class Own(Net):
+    def make_train_function(self, force=False): return super().make_train_function(force)
+def custom_model(): return Own()
+""",
+    ("Model", "run_eagerly"): COMPILED.format("run_eagerly=True"),
+    ("compile()", "run_eagerly"): COMPILED.format("run_eagerly=True"),
+    ("compile()", "auto_scale_loss"): FLOAT16 + COMPILED.format("auto_scale_loss=True"),
+    ("Layer", "dtype_policy"): FLOAT16,
+    ("Optimizer", "exclude_from_weight_decay"): """
+def optimizer():
+    made = keras.optimizers.AdamW(0.05)
+    made.exclude_from_weight_decay(var_names=["bias"])
+    return made
+""",
+    **{("Optimizer", name): METHOD.format(name)
+       for name in ("apply", "apply_gradients", "scale_loss", "finalize_variable_values")},
+    ("Optimizer()", "use_ema"): OPTIMIZER.format("use_ema=True"),
+    ("Optimizer()", "gradient_accumulation_steps"): OPTIMIZER.format("gradient_accumulation_steps=2"),
+    ("Optimizer()", "loss_scale_factor"): OPTIMIZER.format("loss_scale_factor=2.0"),
+    ("LossScaleOptimizer()", "inner_optimizer"):
+        "def optimizer(): return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05))\n",
+    ("add_weight()", "constraint"): "def custom_model(): return mlp(kernel_constraint='non_neg')\n",
+    ("Loss()", "reduction"): "loss = keras.losses.MeanSquaredError(reduction='sum')\n",
+    ("BatchNormalization()", "synchronized"): """
+def custom_model():
+    i = keras.Input((4,))
+    return keras.Model(i, dense(1, 1)(keras.layers.BatchNormalization(synchronized=True)(i)))
+""",
+}  # fmt: skip
+
+
+def judged(here: Here) -> dict[str, bool]:
+    """Whether each strategy refuses a model; with tables, whether its embeddings are ordinary layers."""
+    here.loaded.compile()
+    together = JobSpec(kind="train", num_workers=2, distribution_strategy="AllreduceStrategy")
+    servers = JobSpec(kind="train", num_workers=2, distribution_strategy="ParameterServerStrategy")
+    found = {"tables": bool(tables_misfit(here.loaded))}
+    for name, check, spec in (("servers", check_model_for_servers, servers), ("ring", check_for_ring, together)):
+        try:
+            check(here.loaded, spec)
+            found[name] = False
+        except ModelError as error:
+            assert ". " not in str(error), "more than one sentence"
+            found[name] = True
+    return found
+
+
+@pytest.mark.parametrize("key", EXAMPLES, ids=".".join)
+def test_what_the_table_says_is_refused_is_refused(tmp_path: Path, key: tuple[str, str]) -> None:
+    owner, name = key
+    row = next(row for row in rows_of(owner) if name in row.names)
+    fitting.write(tmp_path, "loss = 'mse'\n" + textwrap.dedent(EXAMPLES[key]))
+    try:
+        found = judged(Here(tmp_path))
+    finally:
+        fitting.forget_settings()
+    assert found == {
+        "tables": row.tables == "ordinary", "servers": row.servers == "refused", "ring": row.ring == "refused",
+    }  # fmt: skip
+
+
+def _refuses(row: Row) -> bool:
+    return "refused" in (row.servers, row.ring) or row.tables == "ordinary"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if _refuses(row)], ids=lambda row: f"{row.owner} {row.names[0]}")
+def test_every_row_with_a_refusal_has_an_example(row: Row) -> None:
+    assert any(row.owner == owner and name in row.names for owner, name in EXAMPLES)
