@@ -9,6 +9,7 @@ FOLDERS = {
     "elasticdl_nb.runtime": "runtime",
     "elasticdl_nb.model_zoo": "model_zoo",
     "elasticdl": "elasticdl_nb/compat",
+    "elasticdl_preprocessing": "elasticdl_nb/compat_preprocessing",
 }
 
 packages = []

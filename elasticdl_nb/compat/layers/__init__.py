@@ -1,0 +1,1 @@
+"""Keras layers, under the names of ElasticDL."""

@@ -1,0 +1,5 @@
+"""`from elasticdl.layers.embedding import Embedding`."""
+
+from ..python.elasticdl.layers.embedding import Embedding
+
+__all__ = ["Embedding"]

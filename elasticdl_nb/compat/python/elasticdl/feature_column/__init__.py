@@ -1,0 +1,1 @@
+"""Feature columns, under the names of ElasticDL."""

@@ -1,0 +1,1 @@
+"""What models know of workers, under the names of ElasticDL."""

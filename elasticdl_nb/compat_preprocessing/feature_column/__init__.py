@@ -1,0 +1,1 @@
+"""Feature columns that `tf.feature_column` does not have."""

@@ -1,0 +1,1 @@
+"""Helpers for models: statistics of columns, and a decorator. These load no TensorFlow."""
