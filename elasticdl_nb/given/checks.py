@@ -19,17 +19,16 @@ def check_code(spec: JobSpec, zoo: Path, *, installed_here: bool = True) -> str:
 
     Returns the name of its custom_data_reader, if it has one. Raises ModelError and OptionError.
     """
+    from elasticdl_nb.runtime.model.reading.missing import check_imports
     from elasticdl_nb.runtime.model.reading.modelcheck import check_model, check_requirements, data_reader_of
-    from elasticdl_nb.runtime.model.reading.ownimports import check_own_imports
 
     folder = os.fspath(zoo)
     if spec.kind != "train":
         folder, spec = _trained_code(spec)
     if installed_here:
         check_requirements(folder)
+        check_imports(folder, spec)
     check_model(folder, spec)
-    if installed_here:
-        check_own_imports(folder, spec)
     return data_reader_of(folder, spec)
 
 

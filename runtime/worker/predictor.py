@@ -55,6 +55,14 @@ def _named(outputs: Any, above: str) -> dict[str, Any]:
     return {name: array for part, value in parts.items() for name, array in _named(value, part).items()}
 
 
+class Outputs(np.ndarray):
+    """An array of predictions for the user's processor, with the method of tensors, which ElasticDL gives."""
+
+    def numpy(self) -> np.ndarray:
+        """Return the array as an ordinary one."""
+        return np.asarray(self)
+
+
 class Predictor:
     """Runs a built model over the batches of tasks."""
 
@@ -91,7 +99,8 @@ class Predictor:
             for features in batches:
                 outputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
                 if self._loaded.prediction_outputs_processor is not None:
-                    self._loaded.prediction_outputs_processor.process(outputs, self._worker)
+                    given = tf.nest.map_structure(lambda array: np.asarray(array).view(Outputs), outputs)
+                    self._loaded.prediction_outputs_processor.process(given, self._worker)
                 if writer is not None:
                     writer.write(columns(outputs))
                 size = batch_size(features)

@@ -123,15 +123,17 @@ class Worker:
         """The task's batches; the first batch that this process sees builds the model."""
         batches = iter(work.batches)
         if not self._built and (first := next(batches, None)) is not None:
-            self._build(work.task.kind)
+            self._build(work.task.kind, first)
             batches = itertools.chain([first], batches)
         return batches
 
-    def _build(self, kind: pb.TaskKind) -> None:
+    def _build(self, kind: pb.TaskKind, first: Any = None) -> None:
         self._session.activity("building")
         form = self._sources[kind].element_spec
+        if kind != pb.PREDICT:
+            form, first = form[0], None if first is None else first[0]
         with self._strategy.serving():
-            self._loaded.build(form if kind == pb.PREDICT else form[0])
+            self._loaded.build(form, first)
         if self._origin.weights:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
         self._strategy.built(self._loaded, self._sources, self._log_loss)

@@ -190,6 +190,30 @@ def test_a_one_key_dict_reaches_models_of_either_kind(write: Any, tmp_path: Path
     assert outputs.shape == (4, 1)
 
 
+def test_the_first_batch_tells_what_the_form_of_the_data_leaves_open(write: Any, tmp_path: Path) -> None:
+    write("m.py", """
+        import keras
+
+        class Net(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.conv = keras.layers.Conv2D(2, 3)
+
+            def call(self, x):
+                return self.conv(x)
+
+        def input_fn(record): return record, record
+        """)  # fmt: skip
+    spec = tf.TensorSpec([None, None, None, None], tf.float32)
+    with pytest.raises(ModelError, match=r"calling m\.Net failed"):
+        loaded(tmp_path).build(spec)
+    model = loaded(tmp_path)
+    model.build(spec, tf.zeros([2, 8, 8, 3]))
+    assert model.model.conv.kernel.shape == (3, 3, 3, 2)
+    assert model.call_model(tf.zeros([1, 5, 6, 3]), training=False).shape == (1, 3, 4, 2)
+    assert model.signature.shape == (None, None, None, None)
+
+
 def test_a_model_s_own_error_is_not_hidden_by_the_dict(write: Any, tmp_path: Path) -> None:
     write("m.py", net("").replace("return self.dense(x)", "raise RuntimeError('broken layer')"))
     with pytest.raises(ModelError, match="broken layer"):

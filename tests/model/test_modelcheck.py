@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.model.reading.missing import check_imports
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo, check_model, data_reader_of
-from elasticdl_nb.runtime.model.reading.ownimports import check_own_imports
 from elasticdl_nb.runtime.spec import JobSpec
 
 MODEL = """
@@ -230,9 +230,59 @@ def test_imports_of_modules_that_this_version_lacks(zoo: Path) -> None:
     spec = JobSpec.create("predict", trained_model="x", data="x", output="y.csv").replace(model_def="shop.Model")
     write(zoo, "helpers.py", "import os\nfrom elasticdl_nb.runtime.mode import Mode\n")
     write(zoo, "shop.py", "import helpers\nfrom elasticdl_nb.runtime.model import batched\nclass Model: ...\n")
-    check_own_imports(str(zoo), spec)
+    check_imports(str(zoo), spec)
     old = "try:\n    import elasticdl_nb.older\nexcept ImportError:\n    pass\n"
     write(zoo, "helpers.py", f"{old}import elasticdl_nb.runtime.modes\n")
     with pytest.raises(OptionError, match=r"trained_model: helpers.py, line 5, imports elasticdl_nb.runtime.modes, .*"
                        r"train the model again"):  # fmt: skip
-        check_own_imports(str(zoo), spec)
+        check_imports(str(zoo), spec)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("import nowhere_to_be_found.at_all", "which is not installed. To install: pip install nowhere_to_be_found"),
+        ("from elasticai_api.io import x", "which is not installed. ElasticDL's interface for training loops"),
+        ("from elasticdl.python.master.master import Master", "which elasticdl_nb does not have; docs/elasticdl.md"),
+        ("from elasticdl.python.common.constants import Modes", "whose Modes elasticdl_nb does not have"),
+        ("from elasticdl_preprocessing.layers import Hash", "whose Hash elasticdl_nb does not have"),
+        ("from elasticdl_preprocessing.layers.crossing import X", "which elasticdl_nb does not have"),
+        ("from shop.sales import x", "which the model zoo does not have"),
+    ],
+)
+def test_imports_of_what_is_not_there_are_refused(zoo: Path, line: str, problem: str) -> None:
+    spec = JobSpec.create("train", model_def="shop.net", data="x", output="y")
+    write(zoo, "shop/__init__.py", "")
+    write(zoo, "shop/net.py", f"import os\n{line}\nclass Model: ...\n")
+    with pytest.raises(OptionError) as refused:
+        check_imports(str(zoo), spec)
+    assert str(refused.value).startswith(f"model_def: shop/net.py, line 2, imports {line.split()[1]}, ")
+    assert problem in str(refused.value)
+    # What may not be needed, and what may be found elsewhere, is left to the worker.
+    write(zoo, "shop/net.py", f"try:\n    {line}\nexcept ImportError:\n    pass\n")
+    check_imports(str(zoo), spec)
+
+
+def test_imports_from_places_that_only_the_job_knows(zoo: Path) -> None:
+    spec = JobSpec.create("train", model_def="shop", data="x", output="y", envs={"PYTHONPATH": "/opt/more"})
+    write(zoo, "shop.py", "import nowhere_to_be_found\n")
+    check_imports(str(zoo), spec)
+    write(zoo, "shop.py", "import sys\nsys.path.append('/opt/more')\nimport nowhere_to_be_found\n")
+    check_imports(str(zoo), spec.replace(envs={}))
+
+
+def test_maxcompute_is_refused_where_it_would_be_used(zoo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = JobSpec.create("train", model_def="shop", data="x", output="y")
+    write(zoo, "shop.py", "from elasticdl.python.data.odps_io import ODPSWriter, is_odps_configured\n")
+    check_imports(str(zoo), spec)
+    for name in ("MAXCOMPUTE_PROJECT", "MAXCOMPUTE_AK", "MAXCOMPUTE_SK"):
+        check_imports(str(zoo), spec)
+        monkeypatch.setenv(name, "x")
+    with pytest.raises(OptionError, match=r"shop\.py, line 1, imports elasticdl.python.data.odps_io, and "
+                       r"MAXCOMPUTE_PROJECT, .* are set, so it would use MaxCompute"):  # fmt: skip
+        check_imports(str(zoo), spec)
+    monkeypatch.undo()
+    reader = "def custom_data_reader(data_origin): return ODPSDataReader(table=data_origin)\n"
+    write(zoo, "shop.py", f"from elasticdl.python.data.reader.odps_reader import ODPSDataReader\n{reader}")
+    with pytest.raises(OptionError, match="custom_data_reader reads from MaxCompute, which elasticdl_nb does not"):
+        check_imports(str(zoo), spec)

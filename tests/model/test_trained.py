@@ -132,6 +132,7 @@ def zoo(write: Any, tmp_path: Path) -> Path:
 
 SUBCLASSED = """
 import keras
+import tensorflow as tf
 
 class Net(keras.Model):
     def __init__(self):
@@ -139,7 +140,8 @@ class Net(keras.Model):
         self.table = keras.layers.Embedding(4, 2)
 
     def call(self, features):
-        return self.table(features["id"] - 2**24) * features["weight"][:, None]
+        letters = tf.cast(tf.strings.length(features["word"]), tf.float32)
+        return self.table(features["id"] - 2**24) * (features["weight"] * letters)[:, None]
 """
 
 
@@ -147,7 +149,8 @@ def test_a_served_model_takes_the_types_that_it_was_trained_with(write: Any, tmp
     write("zoo/net/model.py", MODEL.replace("def custom_model", "def other") + SUBCLASSED)
     spec = JobSpec.create("train", model_def="net.model.Net", data="x", output="y", input_fn="net.model.input_fn")
     loaded = load(ModelDefinition.from_spec(spec, str(tmp_path / "zoo")))
-    loaded.build({"id": tf.TensorSpec([None], tf.int64), "weight": tf.TensorSpec([8], tf.float32)})
+    form = {"id": tf.int64, "weight": tf.float32, "word": tf.string}
+    loaded.build({name: tf.TensorSpec([None], dtype) for name, dtype in form.items()})
     out = str(tmp_path / "out")
     notes = write_trained_model(
         Path(out),
@@ -162,7 +165,7 @@ def test_a_served_model_takes_the_types_that_it_was_trained_with(write: Any, tmp
     assert notes == []
     served = tf.saved_model.load(f"{out}/saved_model")
     # One that float32 cannot tell from its neighbour.
-    features = {"id": tf.constant([2**24 + 1], tf.int64), "weight": tf.constant([1.0])}
+    features = {"id": tf.constant([2**24 + 1], tf.int64), "weight": tf.constant([0.5]), "word": tf.constant(["ab"])}
     np.testing.assert_allclose(served.serve(features), loaded.model.table(tf.constant([1])))
 
 

@@ -19,11 +19,19 @@ class FeatureForm:
         self._decided = False
         self._built_with: Any = None
 
-    def build(self, spec: Any) -> None:
-        """Create the model's variables for features of these TensorSpecs."""
+    def build(self, spec: Any, batch: Any = None) -> None:
+        """Create the model's variables for features of these TensorSpecs.
+
+        Where the specs leave open what a layer must know, such as an image's channels, a batch of features tells.
+        """
         self._decide(spec)
         self._built_with = self._pick(spec)
-        self._try(self._built_with)
+        try:
+            self._try(self._built_with)
+        except Exception:
+            if batch is None or not any(None in item.shape[1:] for item in tf.nest.flatten(spec) if item.shape.rank):
+                raise
+            self._try(tf.nest.map_structure(_batch_spec, self._pick(batch)))
 
     def call(self, features: Any, training: bool) -> Any:
         """Return the model's outputs for a batch of features."""

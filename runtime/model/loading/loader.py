@@ -376,10 +376,13 @@ class LoadedModel:
         """Whether an input function turns records into features, rather than a dataset_fn that maps a dataset."""
         return self._input()[0] is not None
 
-    def build(self, features_spec: Any) -> None:
-        """Create the model's variables for features of this form (the `element_spec` of the features in `batches`)."""
+    def build(self, features_spec: Any, batch: Any = None) -> None:
+        """Create the model's variables for features of this form (the `element_spec` of the features in `batches`).
+
+        A batch of features settles sizes that the form leaves open, if the model must know them.
+        """
         with user_code(f"calling {self.definition.model_def}", self._root):
-            self._form.build(features_spec)
+            self._form.build(features_spec, batch)
 
     @property
     def signature(self) -> Any:

@@ -14,16 +14,19 @@ from types import ModuleType
 from typing import Any
 
 from elasticdl_nb.runtime.errors import ElasticDLError, ModelError, OptionError, did_you_mean
+from elasticdl_nb.runtime.model.loading.finding import ZooFinder
+from elasticdl_nb.runtime.model.older.installing import install
 from elasticdl_nb.runtime.model.reading.source import Zoo
 
 _in_use: list[str] = []
 
 
 def use_zoo(root: str) -> None:
-    """Put a zoo's root first on the import path; a process uses one zoo at a time.
+    """Put a zoo's root first on the import path, and back what Keras 3 dropped; a process uses one zoo at a time.
 
     Modules that were imported from another zoo are forgotten, so that equal names do not clash.
     """
+    install()
     wanted = os.path.realpath(root)
     for other in [path for path in _in_use if path != wanted]:
         _in_use.remove(other)
@@ -34,6 +37,7 @@ def use_zoo(root: str) -> None:
                 del sys.modules[name]
     if wanted not in _in_use:
         _in_use.append(wanted)
+        ZooFinder.use(wanted)
         importlib.invalidate_caches()
     if sys.path[:1] != [wanted]:
         sys.path[:] = [wanted, *(path for path in sys.path if path != wanted)]

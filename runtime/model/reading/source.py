@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.model.reading.ownnames import exists, own_names
 
 _LISTED_MODULES = 2000
 _SEARCHED_FILES = 200
@@ -162,18 +163,33 @@ class Zoo:
 
     # ------------------------------------------------------------ modules
 
+    @cached_property
+    def own_names(self) -> frozenset[str]:
+        """What the zoo's modules call the zoo; see `ownnames`."""
+        paths = (self.root.joinpath(*name.split(".")) for name in self.module_names())
+        files = (path for base in paths for path in (base / "__init__.py", base.with_name(f"{base.name}.py")))
+        return own_names(self.root, (path for path in files if path.is_file()))
+
+    def inside(self, name: str) -> str:
+        """The dotted name from the zoo's root, for one that may begin with what the zoo's modules call the zoo."""
+        top, _, rest = name.partition(".")
+        return rest if top and not exists(self.root, top) and top in self.own_names else name
+
     def path(self, name: str) -> Path | None:
         """The file of the module with that dotted name ("" is the root's __init__.py), or None."""
+        name = self.inside(name)
         base = self.root.joinpath(*name.split(".")) if name else self.root
         candidates = [base / "__init__.py"] if not name else [base / "__init__.py", base.with_name(f"{base.name}.py")]
         return next((path for path in candidates if path.is_file()), None)
 
     def has(self, name: str) -> bool:
         """Whether `name` can be imported from the zoo, as a module or as a folder."""
+        name = self.inside(name)
         return self.path(name) is not None or (bool(name) and self.root.joinpath(*name.split(".")).is_dir())
 
     def module(self, name: str, option: str = "model_def") -> Module:
         """Parse a module that exists; raises OptionError (for `option`) if it is not valid Python."""
+        name = self.inside(name)
         if name not in self._modules:
             path = self.path(name)
             assert path is not None, name
@@ -220,6 +236,7 @@ class Zoo:
         parts = dotted.split(".")
         if not all(part.isidentifier() for part in parts):
             raise OptionError(option, f"{dotted!r} is not a dotted Python name such as fintech.MyKerasModel")
+        parts = self.inside(dotted).split(".")
         for count in range(len(parts), -1, -1):
             name, attributes = ".".join(parts[:count]), tuple(parts[count:])
             if self.path(name) is not None and count:
@@ -292,9 +309,10 @@ class Zoo:
 
     def _external(self, path: str, seen: frozenset[tuple[str, str]]) -> Found:
         """What an imported dotted name stands for: something in the zoo if its first part is, else outside it."""
-        parts = path.split(".")
+        parts = self.inside(path).split(".")
         if not self.has(parts[0]):
             return External(path)
+        path = ".".join(parts)
         if self.has(path):
             return ModuleName(path)
         owner = ".".join(parts[:-1])

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,13 +113,30 @@ def _export(loaded: LoadedModel, target: Path) -> str:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             signature = None if loaded.signature is None else [loaded.signature]
-            loaded.model.export(os.fspath(target), format="tf_saved_model", verbose=False, input_signature=signature)
+            with contextlib.nullcontext() if signature is None else _without_guesses():
+                loaded.model.export(
+                    os.fspath(target), format="tf_saved_model", verbose=False, input_signature=signature
+                )
     except Exception as error:  # Keras and the user's model may raise anything here; the trained model is fine without.
         shutil.rmtree(target, ignore_errors=True)
         return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
     finally:
         logger.setLevel(level)
     return ""
+
+
+@contextlib.contextmanager
+def _without_guesses() -> Iterator[None]:
+    """Keep Keras from also exporting a function for inputs as it supposes them: float32, whatever they are."""
+    import keras
+
+    layers = keras.src.backend.tensorflow.layer.TFLayer
+    guess = layers._default_save_signature
+    layers._default_save_signature = property(lambda layer: None)
+    try:
+        yield
+    finally:
+        layers._default_save_signature = guess
 
 
 def _commit_id(spec: JobSpec) -> str:
