@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdl_nb.job import launch
+from elasticdl_nb.job.history import History
 from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, watch_job
 from elasticdl_nb.runtime.control.status import (
     format_count,
@@ -108,6 +109,14 @@ class Job:
     def losses(self) -> list[tuple[int, float]]:
         """The loss curve as (step, loss) pairs, at most about 500 of them."""
         return [(point.step, point.loss) for point in self.status().losses]
+
+    @property
+    def history(self) -> History:
+        """What `model.fit` returns as `History.history`: values by name, one for each epoch that has ended.
+
+        With several workers, each value is the mean of theirs. Of very many epochs, some are left out.
+        """
+        return History(self.status().history)
 
     @property
     def output(self) -> str:

@@ -12,7 +12,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
 
-_APPENDED = ("losses", "evaluations", "events")
+_APPENDED = ("losses", "evaluations", "events", "history")
 _REPLACED = tuple(field.name for field in pb.JobStatus.DESCRIPTOR.fields if field.name not in _APPENDED)
 # A watcher that stays for days keeps receiving points; these bound what it keeps.
 _MOST_LOSSES = 1000
@@ -22,8 +22,8 @@ _MOST_EVENTS = 200
 def merge(status: pb.JobStatus, update: pb.JobUpdate) -> pb.JobStatus:
     """Return the picture after `update`; neither argument is changed.
 
-    A full update replaces the picture. Otherwise every field is replaced but `losses`, `evaluations` and `events`,
-    which are appended to (old losses are thinned out, old events dropped, once there are very many).
+    A full update replaces the picture. Otherwise every field is replaced but `losses`, `evaluations`, `events`
+    and `history`, which are appended to (old losses are thinned out, old events dropped, once there are very many).
     """
     merged = pb.JobStatus()
     if not update.full:

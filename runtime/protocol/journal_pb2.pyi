@@ -256,16 +256,18 @@ class Ending(_message.Message):
     def __init__(self, phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., deadline: _Optional[float] = ...) -> None: ...
 
 class Picture(_message.Message):
-    __slots__ = ("revision", "losses", "evaluations", "events")
+    __slots__ = ("revision", "losses", "evaluations", "events", "history")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     revision: int
     losses: _containers.RepeatedCompositeFieldContainer[_master_pb2.LossPoint]
     evaluations: _containers.RepeatedCompositeFieldContainer[_master_pb2.Evaluation]
     events: _containers.RepeatedCompositeFieldContainer[_master_pb2.Event]
-    def __init__(self, revision: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[_master_pb2.LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[_master_pb2.Evaluation, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_master_pb2.Event, _Mapping]]] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[_master_pb2.EpochEnded]
+    def __init__(self, revision: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[_master_pb2.LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[_master_pb2.Evaluation, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_master_pb2.Event, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[_master_pb2.EpochEnded, _Mapping]]] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("index", "state", "incarnation", "activity", "obstacle", "pid", "restarts", "last_heard", "acknowledged", "room", "leave_by", "tasks_done", "records_before", "records_now", "deaths_in_a_row", "kills_in_a_row", "rate", "address", "generation", "rows", "bytes")

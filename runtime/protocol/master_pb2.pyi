@@ -92,7 +92,7 @@ class Array(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
-    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "checkpoint_failed", "sequence")
+    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "checkpoint_failed", "epoch_ended", "sequence")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
     TASK_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +109,7 @@ class WorkerMessage(_message.Message):
     DATA_COUNTED_FIELD_NUMBER: _ClassVar[int]
     HALTED_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FAILED_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_ENDED_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     want: Want
@@ -126,8 +127,9 @@ class WorkerMessage(_message.Message):
     data_counted: DataCounted
     halted: Halted
     checkpoint_failed: CheckpointFailed
+    epoch_ended: EpochEnded
     sequence: int
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., epoch_ended: _Optional[_Union[EpochEnded, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class MasterMessage(_message.Message):
     __slots__ = ("welcome", "task", "leave", "servers", "pause", "resume", "restore", "snapshot", "regroup", "ring", "no_task", "wait_with_checkpoints", "acknowledged")
@@ -301,6 +303,27 @@ class WaitWithCheckpoints(_message.Message):
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     seconds: float
     def __init__(self, seconds: _Optional[float] = ...) -> None: ...
+
+class EpochEnded(_message.Message):
+    __slots__ = ("epoch", "step", "records", "logs", "generation")
+    class LogsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    step: int
+    records: int
+    logs: _containers.ScalarMap[str, float]
+    generation: int
+    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., logs: _Optional[_Mapping[str, float]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class StopTraining(_message.Message):
     __slots__ = ("reason",)
@@ -534,7 +557,7 @@ class Event(_message.Message):
     def __init__(self, time: _Optional[float] = ..., level: _Optional[str] = ..., source: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside")
+    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -568,6 +591,7 @@ class JobStatus(_message.Message):
     TASKS_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     RECORDS_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     phase: JobPhase
@@ -601,7 +625,8 @@ class JobStatus(_message.Message):
     tasks_set_aside: int
     records_set_aside: int
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAside]
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ...) -> None: ...
+    history: _containers.RepeatedCompositeFieldContainer[EpochEnded]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ...) -> None: ...
 
 class SetAside(_message.Message):
     __slots__ = ("ranges", "epoch", "reason")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 
 import pytest
@@ -151,6 +152,18 @@ def test_metrics_losses_and_evaluations(folder, master):
     assert job.evaluations[0].step == 1
     assert "auc 0.75" in repr(job)
     assert "auc 0.75" in job.report()
+
+
+def test_history_is_that_of_keras(folder, master):
+    assert Job(folder).history == {}
+    epochs = [{"accuracy": 0.5, "loss": 2.0}, {"accuracy": 0.75, "loss": 1.0, "val_loss": 1.5}]
+    master.set(history=[pb.EpochEnded(epoch=n, step=8 * n + 8, logs=logs) for n, logs in enumerate(epochs)])
+    history = Job(folder).history
+    assert list(history) == ["loss", "accuracy", "val_loss"]
+    assert history["accuracy"] == [0.5, 0.75] and math.isnan(history["val_loss"][0])
+    assert (history.epoch, history.step) == ([0, 1], [8, 16])
+    frame = history.df()
+    assert list(frame.columns) == list(history) and frame.loc[1, "val_loss"] == 1.5
 
 
 def test_metrics_of_a_job_that_ends_without(folder, master):

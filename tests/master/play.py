@@ -122,6 +122,9 @@ class Play:
         done.step = sum(model.values())
         losses = [pb.LossPoint(step=done.step, loss=0.5, time=1.0)]
         self.say(key, progress=pb.Progress(activity="training", step=done.step, records=done.step, losses=losses))
+        if task.kind == pb.TRAIN:
+            ended = pb.EpochEnded(epoch=task.epoch, step=done.step, records=done.records, logs={"loss": 0.5})
+            self.say(key, epoch_ended=ended)
         self.say(key, task_done=done)
         return task
 

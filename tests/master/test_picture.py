@@ -25,6 +25,36 @@ def test_evaluations_are_thinned_out_and_watchers_see_the_same() -> None:
     assert seen.ByteSize() < 100_000
 
 
+def ended(epoch: int, step: int = 1, records: int = 1, **logs: float) -> pb.EpochEnded:
+    return pb.EpochEnded(epoch=epoch, step=step, records=records, logs=logs)
+
+
+def test_what_workers_say_of_an_epoch_is_one_mean() -> None:
+    picture, mark = Picture(), Mark()
+    picture.add_epoch(ended(0, 10, 30, loss=2.0))
+    full, mark = picture.fill(seen := pb.JobStatus(), mark)
+    picture.add_epoch(ended(1, 20, 40, loss=1.0, val_loss=3.0))
+    picture.add_epoch(ended(0, 12, 10, loss=6.0, accuracy=0.5))
+    status = pb.JobStatus()
+    full, mark = picture.fill(status, mark)
+    seen = merge(seen, pb.JobUpdate(full=full, status=status))
+    assert list(seen.history) == picture.history
+    assert [(one.epoch, one.step, one.records, dict(one.logs)) for one in seen.history] == [
+        (0, 12, 40, {"loss": 3.0, "accuracy": 0.5}), (1, 20, 40, {"loss": 1.0, "val_loss": 3.0}),
+    ]  # fmt: skip
+    picture.roll_back(15)
+    assert [one.epoch for one in picture.history] == [0]
+    assert Picture.from_message(picture.to_message()) == picture
+
+
+def test_history_stays_small() -> None:
+    picture = Picture()
+    for epoch in range(5000):
+        picture.add_epoch(ended(epoch, epoch, loss=1.0))
+    epochs = [one.epoch for one in picture.history]
+    assert MAX_EVALUATIONS // 2 <= len(epochs) <= MAX_EVALUATIONS and epochs == sorted(epochs) and epochs[-1] == 4999
+
+
 def test_a_long_message_is_cut_and_says_so() -> None:
     picture = Picture()
     picture.add_event(0.0, "error", "worker-0", "x" * 1_000_000)

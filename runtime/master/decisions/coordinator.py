@@ -196,6 +196,9 @@ class Coordinator(SavingCrew):
                 if not self.evaluations:
                     # Callbacks may have restored the best weights, which are not the ones evaluated last.
                     self.evaluations.schedule.model_changed()
+            case "epoch_ended":
+                if message.epoch_ended.generation == self._generation():
+                    self.picture.add_epoch(message.epoch_ended)
             case "note":
                 self._note(message.note.level, message.note.text, member)
 

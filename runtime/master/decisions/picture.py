@@ -23,6 +23,7 @@ class Mark:
     losses: int = 0
     evaluations: int = 0
     events: int = 0
+    history: int = 0
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Picture:
     losses: list[pb.LossPoint] = field(default_factory=list)
     evaluations: list[pb.Evaluation] = field(default_factory=list)
     events: list[pb.Event] = field(default_factory=list)
+    history: list[pb.EpochEnded] = field(default_factory=list)
 
     def add_losses(self, points: Iterable[pb.LossPoint]) -> None:
         """Lengthen the loss curve; when it has grown too long, neighbours are merged into their mean."""
@@ -50,6 +52,23 @@ class Picture:
             self.evaluations = self.evaluations[-1::-2][::-1]
             self.revision += 1
 
+    def add_epoch(self, ended: pb.EpochEnded) -> None:
+        """Add what a worker says of an epoch to what others have said of it: the mean, weighted by records.
+
+        When there are too many epochs, every other one is forgotten, but not the latest.
+        """
+        place = next((n for n in range(len(self.history) - 1, -1, -1) if self.history[n].epoch <= ended.epoch), -1)
+        if place >= 0 and self.history[place].epoch == ended.epoch:
+            self.history[place] = _together(self.history[place], ended)
+            self.revision += 1
+            return
+        if place + 1 < len(self.history):
+            self.revision += 1
+        self.history.insert(place + 1, ended)
+        if len(self.history) > MAX_EVALUATIONS:
+            self.history = self.history[-1::-2][::-1]
+            self.revision += 1
+
     def add_event(self, date: float, level: str, source: str, text: str) -> None:
         """Add a message to be shown to users; the oldest are dropped."""
         if len(text) > MAX_TEXT:
@@ -63,6 +82,7 @@ class Picture:
         """Forget what happened after this step, because it will happen again."""
         self.losses = [point for point in self.losses if point.step <= step]
         self.evaluations = [evaluation for evaluation in self.evaluations if evaluation.step <= step]
+        self.history = [ended for ended in self.history if ended.step <= step]
         self.revision += 1
 
     def fill(self, status: pb.JobStatus, mark: Mark) -> tuple[bool, Mark]:
@@ -72,19 +92,35 @@ class Picture:
         status.losses.extend(self.losses[since.losses :])
         status.evaluations.extend(self.evaluations[since.evaluations :])
         status.events.extend(self.events[since.events :])
-        return full, Mark(self.revision, len(self.losses), len(self.evaluations), len(self.events))
+        status.history.extend(self.history[since.history :])
+        return full, Mark(
+            self.revision, len(self.losses), len(self.evaluations), len(self.events), len(self.history)
+        )  # fmt: skip
 
     def to_message(self) -> journal.Picture:
         """Return everything in the journal's form."""
         return journal.Picture(
-            revision=self.revision, losses=self.losses, evaluations=self.evaluations, events=self.events
+            revision=self.revision, losses=self.losses, evaluations=self.evaluations, events=self.events,
+            history=self.history,
         )  # fmt: skip
 
     @classmethod
     def from_message(cls, message: journal.Picture) -> Picture:
         """Return the picture from a message made by `to_message`."""
-        return cls(message.revision, list(message.losses), list(message.evaluations), list(message.events))
+        return cls(
+            message.revision, list(message.losses), list(message.evaluations), list(message.events),
+            list(message.history),
+        )  # fmt: skip
 
 
 def _mean(a: pb.LossPoint, b: pb.LossPoint) -> pb.LossPoint:
     return pb.LossPoint(step=b.step, time=b.time, loss=a.loss / 2 + b.loss / 2)  # not finite if one of them is not
+
+
+def _together(a: pb.EpochEnded, b: pb.EpochEnded) -> pb.EpochEnded:
+    """Return what two workers, or one twice, say of an epoch; a value that only one has is that one's."""
+    logs = {**a.logs, **b.logs}
+    records = a.records + b.records
+    for name in a.logs.keys() & b.logs.keys() if records else ():
+        logs[name] = (a.logs[name] * a.records + b.logs[name] * b.records) / records
+    return pb.EpochEnded(epoch=a.epoch, step=max(a.step, b.step), records=records, logs=logs)

@@ -1,0 +1,42 @@
+"""A job's history, as Keras' `History.history` has it."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class History(dict[str, list[float]]):
+    """The values of each metric, epoch by epoch: `loss`, the model's metrics, and `val_…` those of evaluations.
+
+    NaN where an epoch has no such value, for example where it was not evaluated. `epoch` has the epochs' numbers, from
+    0, and `step` the model's steps at their ends.
+    """
+
+    def __init__(self, ended: Sequence[pb.EpochEnded]) -> None:
+        """Collect what the master has kept of the epochs that have ended."""
+        names = dict.fromkeys(name for one in ended for name in sorted(one.logs, key=_order))
+        super().__init__({name: [one.logs.get(name, math.nan) for one in ended] for name in names})
+        self.epoch = [one.epoch for one in ended]
+        self.step = [one.step for one in ended]
+
+    def df(self) -> pd.DataFrame:
+        """Return the history as a pandas frame with a row for each epoch; raises ImportError without pandas."""
+        if importlib.util.find_spec("pandas") is None:
+            raise ImportError("df() needs pandas: pip install pandas")
+        import pandas as pd
+
+        return pd.DataFrame(dict(self), index=pd.Index(self.epoch, name="epoch"))
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """The training's values before the evaluation's, and the loss before other metrics."""
+    plain = name.removeprefix("val_")
+    return name != plain, plain != "loss", plain
