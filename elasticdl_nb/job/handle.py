@@ -116,7 +116,8 @@ class Job:
 
         With several workers, each value is the mean of theirs. Of very many epochs, some are left out.
         """
-        return History(self.status().history)
+        status = self.status()
+        return History(status.history, status.evaluations)
 
     @property
     def output(self) -> str:

@@ -20,10 +20,14 @@ class History(dict[str, list[float]]):
     0, and `step` the model's steps at their ends.
     """
 
-    def __init__(self, ended: Sequence[pb.EpochEnded]) -> None:
-        """Collect what the master has kept of the epochs that have ended."""
-        names = dict.fromkeys(name for one in ended for name in sorted(one.logs, key=_order))
-        super().__init__({name: [one.logs.get(name, math.nan) for one in ended] for name in names})
+    def __init__(self, ended: Sequence[pb.EpochEnded], evaluations: Sequence[pb.Evaluation]) -> None:
+        """Collect what the master has kept of the epochs that have ended, and of the evaluations."""
+        starts = [0, *(one.step for one in ended)]
+        logs = [
+            {**_evaluated(evaluations, start, one.step), **one.logs} for start, one in zip(starts, ended, strict=False)
+        ]
+        names = sorted({name for one in logs for name in one}, key=_order)
+        super().__init__({name: [one.get(name, math.nan) for one in logs] for name in names})
         self.epoch = [one.epoch for one in ended]
         self.step = [one.step for one in ended]
 
@@ -34,6 +38,12 @@ class History(dict[str, list[float]]):
         import pandas as pd
 
         return pd.DataFrame(dict(self), index=pd.Index(self.epoch, name="epoch"))
+
+
+def _evaluated(evaluations: Sequence[pb.Evaluation], start: int, end: int) -> dict[str, float]:
+    """Return the metrics of the last evaluation between two steps, as they are called in a history."""
+    last = max((one for one in evaluations if start < one.step <= end), key=lambda one: one.step, default=None)
+    return {f"val_{name}": value for name, value in last.metrics.items()} if last else {}
 
 
 def _order(name: str) -> tuple[bool, bool, str]:

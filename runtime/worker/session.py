@@ -87,6 +87,11 @@ class WorkerSession:
             self._losses.append(pb.LossPoint(step=step, loss=value, time=time.time()))
         self._changed.set()
 
+    @property
+    def generation(self) -> int:
+        """The generation of parameter servers that steps and losses belong to; 0 without servers."""
+        return self._generation
+
     def settle(self, timeout: float) -> None:
         """Wait at most so many seconds until the master has acknowledged everything that was sent."""
         self._stream.settle(timeout)

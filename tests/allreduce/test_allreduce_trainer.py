@@ -53,6 +53,8 @@ IMAGES = {
 class Session:
     """A session with a master that the test plays."""
 
+    generation = 0
+
     def __init__(self) -> None:
         self.orders = RingOrders()
         self.said: list[Any] = []

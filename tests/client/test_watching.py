@@ -157,9 +157,13 @@ def test_metrics_losses_and_evaluations(folder, master):
 def test_history_is_that_of_keras(folder, master):
     assert Job(folder).history == {}
     epochs = [{"accuracy": 0.5, "loss": 2.0}, {"accuracy": 0.75, "loss": 1.0, "val_loss": 1.5}]
-    master.set(history=[pb.EpochEnded(epoch=n, step=8 * n + 8, logs=logs) for n, logs in enumerate(epochs)])
+    master.set(
+        history=[pb.EpochEnded(epoch=n, step=8 * n + 8, logs=logs) for n, logs in enumerate(epochs)],
+        evaluations=[pb.Evaluation(step=step, metrics={"accuracy": step / 100}) for step in (5, 8, 20)],
+    )
     history = Job(folder).history
-    assert list(history) == ["loss", "accuracy", "val_loss"]
+    assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+    assert history["val_accuracy"][0] == 0.08 and math.isnan(history["val_accuracy"][1])
     assert history["accuracy"] == [0.5, 0.75] and math.isnan(history["val_loss"][0])
     assert (history.epoch, history.step) == ([0, 1], [8, 16])
     frame = history.df()

@@ -35,9 +35,14 @@ ADAM = {"class_name": "Adam", "config": {"learning_rate": 0.01}}
 class Notes:
     """A session with a master, which keeps what a trainer says."""
 
+    generation = 0
+
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.steps = 0
+
+    def send(self, **body: Any) -> None:
+        assert list(body) == ["epoch_ended"]
 
     def note(self, level: str, text: str) -> None:
         self.notes.append(text)

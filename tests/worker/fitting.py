@@ -73,8 +73,15 @@ Values = Mapping[str, np.ndarray]
 class Session:
     """A worker's session with a master that nobody listens to."""
 
+    generation = 0
+
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.history: list[dict[str, float]] = []
+
+    def send(self, *, epoch_ended: pb.EpochEnded) -> None:
+        assert epoch_ended.epoch == len(self.history) and epoch_ended.records == RECORDS
+        self.history.append(dict(epoch_ended.logs))
 
     def progress(self, step: int, records: int) -> None:
         pass

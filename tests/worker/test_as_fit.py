@@ -48,6 +48,8 @@ class Case:
     fit: Callable[[ModuleType], keras.Model]
     options: dict[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-5
+    # The names in the job's history, if they are not those in Keras'.
+    history: tuple[str, ...] = ()
 
 
 TWO = """
@@ -164,6 +166,7 @@ def loss(labels, outputs):
             + 0.2 * tf.reduce_mean(tf.abs(labels["b"] - outputs["b"])))
 """,
         compiled({"a": "mse", "b": "mae"}, y={"a": Y1, "b": W1}, loss_weights={"a": 1.0, "b": 0.2}),
+        history=("loss",),
     ),
     "two outputs, weights of samples": Case(
         two("[a, b]", "(y, w), (r['w'], r['w'] * 2)") + "loss = 'mse'", compiled(y=[Y1, W1], sample_weight=[W, W * 2])
@@ -386,8 +389,19 @@ def keras_as_it_was() -> Any:
 def test_a_model_is_trained_as_fit_trains_it(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     fitting.write(tmp_path, case.text)
-    _, theirs = weights_of_fit(tmp_path, case.fit)
-    assert_same(Here(tmp_path, **case.options).train(), theirs, case.tolerance)
+    model, theirs = weights_of_fit(tmp_path, case.fit)
+    job = Here(tmp_path, **case.options)
+    assert_same(job.train(), theirs, case.tolerance)
+    kept = model.history.history
+    assert_history(job, {name: kept[name] for name in case.history or kept})
+
+
+def assert_history(job: Here, theirs: dict[str, list[float]]) -> None:
+    """Assert that a job has reported the epochs as Keras' History keeps them."""
+    ours = job.session.history
+    assert [set(logs) for logs in ours] == [set(theirs)] * EPOCHS
+    for name, values in theirs.items():
+        np.testing.assert_allclose([logs[name] for logs in ours], values, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 STEPS = """
@@ -518,8 +532,10 @@ loss = "mse"
 )  # fmt: skip
 def test_a_model_with_steps_of_its_own_makes_them(tmp_path: Path, text: str, fit: Any) -> None:
     fitting.write(tmp_path, text)
-    _, theirs = weights_of_fit(tmp_path, fit)
-    assert_same(Here(tmp_path).train(), theirs)
+    model, theirs = weights_of_fit(tmp_path, fit)
+    job = Here(tmp_path)
+    assert_same(job.train(), theirs)
+    assert_history(job, model.history.history)
 
 
 MEASURED = """

@@ -258,8 +258,13 @@ class LoadedModel:
         )  # fmt: skip
 
     def training_logs(self, batch: Sequence[Any], outputs: Any, loss: Any) -> dict[str, Any]:
-        """Return a training step's loss, and the metrics of the epoch so far if the model was compiled with any."""
-        if self.model._compile_metrics is None and not own_methods(self.model) and not self.model._metrics:
+        """Return a training step's loss, and the metrics of the epoch so far if the model has any.
+
+        A model with several losses has one for each of them.
+        """
+        model = self.model
+        several = model._compile_loss is not None and model._compile_loss.metrics
+        if model._compile_metrics is None and not several and not own_methods(model) and not model._metrics:
             return {"loss": loss}
         return {**self.logs(batch, outputs, loss), "loss": loss}
 

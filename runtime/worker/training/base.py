@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
-from elasticdl_nb.runtime.protocol.master_pb2 import Task
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
@@ -33,8 +34,11 @@ class Trainer:
     ) -> None:
         self._spec, self._loaded, self._session, self._on_loss = spec, loaded, session, on_loss
         self._losses: list[tf.Tensor] = []
+        self._weights: list[int] = []
         self._reported_at = 0.0
         self._last_loss = 0.0
+
+        self._epoch_loss, self._epoch_records = 0.0, 0
         self._records = 0
         self.step = 0
         self.stopped = ""
@@ -52,18 +56,24 @@ class Trainer:
         if self.optimizer is None:
             self._loaded.make_optimizer()  # says what is missing
 
+    @property
+    def _makes_own_steps(self) -> bool:
+        """Whether the model's own `train_step` is called."""
+        return False
+
     def _build_optimizer(self) -> None:
         """Create what the optimizer keeps for each variable, if this process holds it."""
 
     def _make_callbacks(self) -> Callbacks:
-        return Callbacks(self._loaded.callbacks(), self.model, self._spec.num_epochs, self._finalize)
+        callbacks = self._loaded.callbacks()
+        return Callbacks(callbacks, self.model, self._spec.num_epochs, self._finalize, self._epoch_ended)
 
     def _finalize(self) -> None:
         """There are no further steps: give the weights the values that the optimizer leaves in the end."""
 
     # ------------------------------------------------------------ tasks
 
-    def train(self, task: Task, batches: Iterator[Any]) -> int:
+    def train(self, task: pb.Task, batches: Iterator[Any]) -> int:
         """Make steps with a task's batches until there are no more or training stops.
 
         Returns how many of the task's records are in the model.
@@ -118,10 +128,11 @@ class Trainer:
         """Count a step made with so many records."""
         self._records += records
         self._session.progress(self.step, records)
-        self._note_loss(loss)
+        self._note_loss(loss, records)
 
-    def _note_loss(self, loss: Any) -> None:
+    def _note_loss(self, loss: Any, records: int) -> None:
         self._losses.append(loss)
+        self._weights.append(records)
         if self._loss_is_due():
             self.report_loss()
 
@@ -134,8 +145,12 @@ class Trainer:
         """Report the mean loss of the steps since the last report."""
         if not self._losses:
             return
-        value = float(tf.reduce_mean(tf.stack(self._losses)))
+        values = np.asarray(tf.stack(self._losses), np.float64)
+        value = float(values.mean())
+        self._epoch_loss += float(values @ self._weights)
+        self._epoch_records += sum(self._weights)
         self._losses.clear()
+        self._weights.clear()
         self._reported_at = time.monotonic()
         self._last_loss = value
         self._session.loss(self.step, value)
@@ -148,3 +163,18 @@ class Trainer:
         """
         if self._spec.on_nan == "stop" and not math.isfinite(self._last_loss):
             raise ElasticDLError(f"the loss is {self._last_loss} at step {self.step}, so the model is not written")
+
+    def _epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
+        """Report an epoch, or this worker's part of it; see `Callbacks`."""
+        self.report_loss()
+        total, records = self._epoch_loss, self._epoch_records
+        self._epoch_loss, self._epoch_records = 0.0, 0
+        if not records:
+            return  # another worker reports for all
+        if not self._makes_own_steps:  # otherwise the last step's loss may well be the mean so far, as Keras' is
+            logs["loss"] = total / records
+        self._session.send(
+            epoch_ended=pb.EpochEnded(
+                epoch=epoch, step=self.step, records=records, logs=logs, generation=self._session.generation
+            )
+        )

@@ -19,17 +19,21 @@ class Callbacks:
     def __init__(
         self, callbacks: Sequence[keras.callbacks.Callback], model: keras.Model, epochs: int,
         finalize: Callable[[], None] = lambda: None,
+        ended: Callable[[int, dict[str, float]], None] = lambda epoch, logs: None,
     ) -> None:  # fmt: skip
-        """`finalize` is called once all steps are made, before the callbacks hear of the training's end."""
-        self._finalize = finalize
+        """Get what else is to be called.
+
+        `finalize` is called once all steps are made, before the callbacks hear of the training's end; `ended` with each
+        epoch that is over and its metrics, to which it adds the loss.
+        """
+        self._finalize, self._when_ended = finalize, ended
         self._list = keras.callbacks.CallbackList(
             list(callbacks), add_history=False, add_progbar=False, model=model, verbose=0, epochs=epochs
         )
         self.any = bool(callbacks)
         self._epoch: int | None = None
         self._batch = 0
-        self._losses: list[float] = []
-        self._metrics: dict[str, Any] = {}
+        self._last: Mapping[str, Any] = {}
         self._ended = False
         self._list.on_train_begin()
 
@@ -48,23 +52,21 @@ class Callbacks:
             self._list.on_train_batch_begin(self._batch)
 
     def batch_ended(self, logs: Mapping[str, Any]) -> None:
-        """A step was made, which returned these scalar tensors; they are read only if there are callbacks."""
+        """A step was made, which returned these scalar tensors; each is read only if there are callbacks."""
+        self._last = logs
         if self.any:
-            values = {name: float(np.mean(value)) for name, value in logs.items()}
-            self._losses.append(values["loss"])
-            self._metrics = {name: value for name, value in values.items() if name != "loss"}
-            self._list.on_train_batch_end(self._batch, values)
+            self._list.on_train_batch_end(self._batch, _read(logs))
             self._batch += 1
 
     def epoch_ends(self, evaluation: Mapping[str, float] | None = None) -> None:
         """The epoch's work is over; `evaluation` holds its metrics, if it was evaluated."""
         if self._epoch is None:
             return
-        logs = {"loss": float(np.mean(self._losses))} if self._losses else {}
-        logs |= self._metrics
+        logs = _read(self._last)
         logs |= {f"val_{name}": value for name, value in (evaluation or {}).items()}
         epoch, self._epoch = self._epoch, None
-        self._losses.clear()
+        self._last = {}
+        self._when_ended(epoch, logs)
         self._list.on_epoch_end(epoch, logs)
 
     def training_ends(self) -> None:
@@ -74,3 +76,7 @@ class Callbacks:
             self._ended = True
             self._finalize()
             self._list.on_train_end()
+
+
+def _read(logs: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(np.mean(value)) for name, value in logs.items()}

@@ -35,15 +35,13 @@ class LocalTrainer(WholeModelTrainer):
     def _own_step(self, *batch: Any) -> Logs:
         with self._loaded.user_code("train_step()"):
             logs = self.model.train_function(OneBatch(self._loaded.data_for_keras(batch)))
-        if not isinstance(logs, Mapping):
-            return {"loss": logs}
-        # The first value stands for a loss where none is called that.
-        return logs if "loss" in logs else {"loss": next(iter(logs.values()), float("nan")), **logs}
+        return logs if isinstance(logs, Mapping) else {"loss": logs}
 
     def _make_step(self, batch: Any) -> Logs:
         logs = self._apply_batch(*batch)
         self.step += 1
-        self._used(batch_size(batch[0]), logs["loss"])
+        # The first value stands for a loss where none is called that.
+        self._used(batch_size(batch[0]), logs["loss"] if "loss" in logs else next(iter(logs.values()), float("nan")))
         return logs
 
 

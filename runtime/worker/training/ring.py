@@ -328,4 +328,4 @@ class AllreduceTrainer(WholeModelTrainer):
         self.step += 1
         self._places = {number: entry.places for number, entry in zip(self._ring.workers, entries, strict=True)}
         if self.is_oldest:
-            self._note_loss(loss)
+            self._note_loss(loss, sum(entry.records for entry in entries))
