@@ -66,7 +66,7 @@ def test_mistakes_in_options_and_dry_runs_start_and_show_nothing(shell, outputs,
 
 
 def test_cells_start_jobs_the_way_everybody_does(shell, monkeypatch):
-    def submit(self: starting.Start, given: dict[str, object], *, detach: bool) -> None:
+    def submit(self: starting.Start, given: dict[str, object], *, detach: bool, waited: bool) -> None:
         raise JobFailed(f"{given['data']}, {detach}")
 
     monkeypatch.setattr(starting.Start, "submit", submit)
