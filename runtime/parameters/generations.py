@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.compiled import give_back_compiler
-from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
@@ -24,8 +27,8 @@ MakeOptimizer = Callable[[Mapping[str, Any]], Any]
 class StoreService:
     """A `ParameterStore` that is created once a worker has declared the model.
 
-    `make_optimizer` returns the user's own optimizer object, for optimizers without a compiled rule. Calls come from
-    one thread.
+    `make_optimizer` returns the user's own optimizer object, for optimizers without a compiled rule. The file
+    `remembered` tells the servers that come later which optimizer the job has. Calls come from one thread.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class StoreService:
         server: int = 0,
         servers: int = 1,
         make_optimizer: MakeOptimizer = keras_optimizer,
+        remembered: Path | None = None,
     ) -> None:
         self.server = server
         self.servers = servers
         self.generation = 0
         self._policy = policy
         self._make_optimizer = make_optimizer
+        self._remembered = remembered
         self._config: dict[str, Any] | None = None
         self._checkpoint = ""
         self._keep_version = True
@@ -58,6 +63,16 @@ class StoreService:
     def declared(self) -> bool:
         """Whether there is a model."""
         return self._store is not None
+
+    def warm_up(self) -> None:
+        """If the job's optimizer is known already, get ready for it, rather than once a worker has declared the model."""
+        if self._remembered is None or self._config is not None:
+            return
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, ElasticDLError):
+            config = json.loads(self._remembered.read_text())
+            if has_compiled_rule(config):
+                self._optimizer(config)
+                self._config = config
 
     def begin(self, generation: int, checkpoint: str | os.PathLike[str] = "", *, keep_version: bool = True) -> int:
         """Forget everything; continue from a checkpoint's folder, or from nothing. Return the version then.
@@ -113,6 +128,9 @@ class StoreService:
         if config != self._config:
             warm_up(optimizer)
             give_back_compiler()
+            if self._remembered is not None:
+                with contextlib.suppress(OSError):
+                    durable.write(self._remembered, json.dumps(config).encode(), flush=False)
         return optimizer
 
     def _check_same_model(self, dense: Mapping[str, Array], tables: Sequence[TableSpec]) -> None:

@@ -60,8 +60,9 @@ class ServerProcess:
     def __init__(self, folder: JobFolder, master: str, index: int, incarnation: str) -> None:
         spec = folder.spec()
         self._service = StoreService(
-            policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder)
-        )
+            policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder),
+            remembered=folder.optimizer,
+        )  # fmt: skip
         self._server = ParameterServer(self._service, folder.token(), Network.of(), folder=folder.temporary())
         self._progress = pb.Progress(activity="serving")
         self._over = threading.Event()
@@ -73,6 +74,7 @@ class ServerProcess:
     def run(self) -> None:
         """Serve until the master says that the job is over."""
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+        self._service.warm_up()  # while the stream says hello
         self._server.run()
         self._over.set()
         self._stream.close()

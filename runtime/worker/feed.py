@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import queue
 import threading
 from collections import deque
@@ -45,6 +46,10 @@ class BatchSource(Protocol):
 
         Errors in reading them are raised here and do not affect the tasks after it.
         """
+        ...
+
+    def skip(self) -> None:
+        """The batches last returned by `batches` will not be taken, not even the first."""
         ...
 
 
@@ -106,6 +111,10 @@ class StreamSource:
             else:
                 self._begin_anew()
 
+    def skip(self) -> None:
+        """See `BatchSource`. Another iteration begins when batches are wanted, however many tasks are skipped."""
+        self._begin_anew()
+
     def _begin_anew(self) -> None:
         """Abandon the iteration in the middle of a task, and begin another with the task after it."""
         with self._lock:
@@ -151,6 +160,9 @@ class TaskSource:
         """See `BatchSource`."""
         return self._started.popleft()
 
+    def skip(self) -> None:
+        """See `BatchSource`."""
+
 
 def _ranges(task: pb.Task) -> list[Range]:
     return [(span.path, span.start, span.end) for span in task.ranges]
@@ -172,12 +184,15 @@ class Work:
 
     task: pb.Task
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
+    source: BatchSource | None = None
 
     def close(self) -> None:
         """Drop the batches that were not taken, so that those of the next task come next."""
-        if isinstance(self.batches, Generator):
-            with contextlib.suppress(Exception):  # errors in reading them no longer matter
-                next(self.batches, None)  # a generator that never began would not notice that it is closed
+        if not isinstance(self.batches, Generator):
+            return
+        if self.source is not None and inspect.getgeneratorstate(self.batches) == inspect.GEN_CREATED:
+            self.source.skip()  # a generator that never began would not notice that it is closed
+        with contextlib.suppress(Exception):  # errors in reading them no longer matter
             self.batches.close()
 
 
@@ -225,7 +240,7 @@ class Feed:
             if isinstance(source, Exception):
                 yield Work(task, _raising(source))
             else:
-                yield Work(task, source.batches()) if source else Work(task)
+                yield Work(task, source.batches(), source) if source else Work(task)
 
     def _next(self) -> tuple[pb.Task, BatchSource | Exception | None] | None:
         self._idle(lambda: not self._ready.empty())

@@ -12,12 +12,14 @@ from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.checkpoints.local import read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, file_name, load, save, save_stepwise
 from elasticdl_nb.runtime.parameters.effects import TaskPart
+from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.optimizers import updates
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.rows import kernels
 from elasticdl_nb.runtime.parameters.store import ParameterStore, UpdatePolicy, warm_up
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
+from elasticdl_nb.runtime.storage.checkpoints import seal
 
 SGD = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.0, "nesterov": False}}
 ADAM = {
@@ -381,3 +383,24 @@ def test_a_gradient_that_is_too_old_has_no_effect_and_may_come_again() -> None:
     store.push(replace(one, version=0, part=TaskPart(0, 1, 0, 4)))
     assert not store.push(replace(one, version=0, part=part)).accepted
     assert store.push(replace(one, version=1, part=part)).accepted and store.version == 2
+
+
+def test_a_server_that_knows_the_jobs_optimizer_serves_a_checkpoint_before_any_worker_comes(tmp_path):
+    remembered, folder = tmp_path / "optimizer.json", tmp_path / "checkpoint"
+    config = {"class_name": "SGD", "config": {"learning_rate": 0.5, "momentum": 0.0, "nesterov": False}}
+    first = StoreService(remembered=remembered)
+    first.warm_up()  # there is nothing to know yet
+    store = first.initialize(config, {"w@0:2/2": np.ones(2, np.float32)}, [])
+    folder.mkdir()
+    save(folder / file_name(0, 1), first.snapshot())
+    seal(folder, store.version)
+    other = StoreService(remembered=remembered)
+    other.warm_up()
+    other.begin(2, folder)
+    assert other.declared
+    np.testing.assert_array_equal(other.store.pull()["w@0:2/2"], np.ones(2, np.float32))
+    remembered.write_text("{}")  # nothing that a server could use
+    third = StoreService(remembered=remembered)
+    third.warm_up()
+    third.begin(2, folder)
+    assert not third.declared
