@@ -65,7 +65,7 @@ class StoreService:
         return self._store is not None
 
     def warm_up(self) -> None:
-        """If the job's optimizer is known already, get ready for it, rather than once a worker has declared the model."""
+        """Get ready for the job's optimizer, if it is known already, rather than once a worker declares the model."""
         if self._remembered is None or self._config is not None:
             return
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, ElasticDLError):

@@ -14,10 +14,10 @@ from cluster_jobs import MODEL, RECORDS, Volume, containers_of, left_of, options
 from kubernetes_cluster import restart_api_server
 
 import elasticdl_nb
-from elasticdl_nb import images
+from elasticdl_nb import chaos, images
 from elasticdl_nb.cli import main
 from elasticdl_nb.job import Job
-from elasticdl_nb.runtime.errors import ClusterError, JobCancelled, JobFailed, OptionError
+from elasticdl_nb.runtime.errors import ClusterError, JobCancelled, JobError, JobFailed, OptionError
 from elasticdl_nb.runtime.platform.kubeapi import Cluster
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -104,10 +104,14 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
         return sum(instance.restarts for instance in job.status().instances if instance.role == role)
 
     def delete(role: str) -> str:
-        doomed: str = pods(cluster, job, role)[0]["metadata"]["name"]
-        cluster.delete("Pod", doomed)
+        there = {pod["metadata"]["name"] for pod in pods(cluster, job, role)}
+        said: list[str] = []
+        assert chaos.unleash(job, chaos.parse_schedule(f"0s kill {role}"), said.append) == 1
+        (doomed,) = (name for name in there if f"(pod {name} deleted)" in said[0])
         return doomed
 
+    with pytest.raises(JobError, match="pods of workers, parameter servers and the master can be killed"):
+        chaos.unleash(job, chaos.parse_schedule("0s stop worker-0"))
     delete("worker")
     until(lambda: restarts("worker") == 1, "the worker is replaced")
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "elsewhere"))
@@ -125,7 +129,9 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
     job.wait(timeout=240)
     status = job.status()
     assert status.records_done == status.records_total == RECORDS
-    assert any("worker-0 was deleted from the cluster" in event.text for event in status.events)
+    assert any(
+        "was deleted from the cluster" in event.text and event.text.startswith("worker-") for event in status.events
+    )
     job.delete()
     until(lambda: not left_of(cluster, job), "the cluster has nothing of the job")
 

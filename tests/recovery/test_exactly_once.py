@@ -23,7 +23,7 @@ SERVED = {"distribution_strategy": "ParameterServerStrategy", "num_workers": 3, 
 JOBS = {
     "asynchronous": {**SERVED, "num_ps": 2, "use_async": True},
     "synchronous": {**SERVED, "num_ps": 2, "use_async": False, "grads_to_wait": 1},
-    "undisturbed, many workers": {**SERVED, "num_ps": 1, "num_workers": 5},
+    "undisturbed, many workers": {**SERVED, "num_ps": 1, "num_workers": 8},  # which start slowly: cores are few
     "alone": {"checkpoint_steps": 60},
 }
 KILLS = {"undisturbed, many workers": 0, "alone": 2}

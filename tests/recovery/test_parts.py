@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from elasticdl_nb.runtime import chaos
-from elasticdl_nb.runtime.chaos import Scale, Signal, choose, parse_schedule, poisson
+from elasticdl_nb.runtime.chaos import Cut, Delay, Ledger, Scale, Signal, choose, parse_schedule, poisson
+from elasticdl_nb.runtime.chaos.blows import cut
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.local import LocalPlatform
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.locks import Process, hold_lock, holder, is_locked
 
 # ------------------------------------------------------------ chaos
@@ -28,9 +31,17 @@ def test_schedules_are_read_in_the_order_of_their_times():
         Signal(10.0, signal.SIGKILL, ("worker",), 0),
         Scale(20.0, 4),
     ]
+    assert parse_schedule("1s cut ps-1; 2s stop worker for 3s; 3s delay master; 4s delay ps-0 by 0.1s for 9s") == [
+        Cut(1.0, ("ps",), 1),
+        Signal(2.0, signal.SIGSTOP, ("worker",), pause=3.0),
+        Delay(3.0, ("master",)),
+        Delay(4.0, ("ps",), 0, late=0.1, pause=9.0),
+    ]
 
 
-@pytest.mark.parametrize("text", ["10s kill client", "kill worker-0", "1s scale", "soon kill ps-1"])
+@pytest.mark.parametrize(
+    "text", ["10s kill client", "kill worker-0", "1s scale", "soon kill ps-1", "1s kill ps for 2s", "1s stop ps by 2s"]
+)
 def test_a_schedule_that_is_not_understood_is_refused(text):
     with pytest.raises(OptionError, match=r"schedule: .*is not valid"):
         parse_schedule(text)
@@ -41,6 +52,13 @@ def test_random_deaths_can_be_repeated_and_have_their_mean():
     assert events == list(poisson(5.0, kills=2000, seed=1)) != list(poisson(5.0, kills=2000, seed=2))
     assert events[-1].at / 2000 == pytest.approx(5.0, rel=0.1)
     assert len(list(itertools.islice(poisson(1.0), 10))) == 10
+    mixed = list(poisson(1.0, kills=400, acts=chaos.ACTS))
+    assert {type(event) for event in mixed} == {Signal, Cut, Delay}
+    assert {event.pause > 0 for event in mixed if isinstance(event, Signal) and event.signal == signal.SIGSTOP} == {
+        True
+    }
+    with pytest.raises(OptionError, match="acts: burn; expected some of kill"):
+        next(poisson(1.0, acts=("burn",)))
 
 
 def test_a_signal_finds_its_process():
@@ -49,6 +67,54 @@ def test_a_signal_finds_its_process():
     assert choose(Signal(0, signal.SIGKILL, ("worker",), 2), living) is None
     assert choose(Signal(0, signal.SIGKILL, ("master",)), living) == "master"
     assert {choose(Signal(0, signal.SIGKILL, chaos.ROLES, None, n / 100), living) for n in range(100)} == set(living)
+
+
+def test_the_cost_of_a_blow_is_the_time_to_the_next_useful_step_and_what_was_thrown_away():
+    ledger = Ledger()
+
+    def seen(at: float, records: int, rollbacks: int = 0, **more: object) -> None:
+        phase = more.pop("phase", pb.RUNNING)
+        ledger.seen(at, pb.JobStatus(
+            records_done=records, records_total=300, step=records // 10, rollbacks=rollbacks, num_epochs=3, phase=phase,
+        ))  # fmt: skip
+
+    seen(0.0, 100)
+    ledger.struck(1.0, "SIGKILL to worker-0")
+    seen(1.1, 100)  # what it was before the blow
+    seen(1.5, 110)
+    ledger.struck(2.0, "SIGKILL to ps-0", goes_back=True)
+    seen(2.2, 120)  # a worker did not know yet
+    seen(3.0, 50, 1)
+    seen(4.0, 50, 1)
+    seen(6.0, 60, 1)
+    ledger.struck(7.0, "SIGKILL to master")
+    seen(9.0, 300, 1, phase=pb.SUCCEEDED)
+    report = ledger.report
+    assert [(blow.seconds, blow.records, blow.steps) for blow in report.blows] == [
+        (0.5, 0, 0),
+        (4.0, 70, 7),
+        (2.0, 0, 0),
+    ]
+    assert report.is_exact and "Each record was used as often as said: 300 of 300" in report.lines()[-1]
+    report.uses = {3.0: 99, 4.0: 1}
+    assert not report.is_exact and "1 record(s) 4 times (3 expected)" in report.lines()[-1]
+
+
+def test_connections_are_cut_and_listening_goes_on():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = (
+            f"import socket; s = socket.create_connection(('127.0.0.1', {server.getsockname()[1]})); print(s.recv(1))"
+        )
+        client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        connection, _ = server.accept()
+        with connection:
+            try:
+                assert cut(Process.of(client.pid)) == 1
+            except PermissionError:
+                pytest.skip("this user may not trace processes")
+            assert connection.recv(1) == b"" and client.communicate(timeout=60)[0].strip() == b"b''"
+        assert cut(Process.of(os.getpid())) >= 0
+        socket.create_connection(server.getsockname()).close()
 
 
 # ------------------------------------------------------------ processes

@@ -206,13 +206,18 @@ def test_the_command_line_scales_and_kills_also_between_machines(start, hold, mo
     places = {c.laddr.ip.removeprefix("::ffff:") for c in sockets if c.status == psutil.CONN_LISTEN}
     assert places == {"127.0.0.1", "127.0.0.2"}  # the former belongs to the dashboard
     command = [sys.executable, "-m", "elasticdl_nb"]
-    done = subprocess.run(
-        [*command, "chaos", job.name, "--schedule=0s kill worker-0; 0.1s scale 3"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "SIGKILL to worker-0" in done.stderr and "3 worker(s)" in done.stderr
+    schedule = "0s kill worker-0; 0.1s scale 3; 1s cut ps-1; 2s stop ps-0 for 1s; 3s delay worker-1; 4s cut master"
+    trial = subprocess.Popen(
+        [*command, "chaos", job.name, f"--schedule={schedule}"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: any(i.restarts for i in job.status().instances), job)
+    time.sleep(6)
     subprocess.run([*command, "scale", job.name, "--workers=2"], check=True)
     hold()
+    report, told = trial.communicate(timeout=240)
+    assert trial.returncode == 0, report + told
+    for what in ("SIGKILL to worker-0", "3 worker(s)", "connection(s) of ps-1", "SIGSTOP to ps-0", "s late for"):
+        assert what in told and what in report
+    assert "6 blow(s)" in report and "Each record was used as often as said" in report
     check_end(job, EPOCHS * RECORDS)
