@@ -3,8 +3,8 @@
     git worktree add ../before COMMIT, and install it into an environment of its own
     python benchmarks/two_checkouts.py --before ../before/.venv/bin/python [--rounds 5] [--batch 512] [--sync]
 
-A job trains DeepFM with one worker and one server in either checkout, by turns. A line gives the records per second of a
-round, from the job's fifth second of training on; the last one the medians and their ratio.
+A job trains DeepFM with one worker and one server in either checkout, by turns. A line gives the records per second of
+a round, from the fifth second of training on; the last one the medians and their ratio.
 """
 
 from __future__ import annotations
