@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(900)
-SPEC = importlib.util.spec_from_file_location(
-    "kill_loop", Path(__file__).parents[2] / "benchmarks" / "kill_loop.py"
-)  # fmt: skip
-assert SPEC and SPEC.loader
-kill_loop = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(kill_loop)
+sys.path.append(os.fspath(Path(__file__).parents[2] / "benchmarks"))
 
+import kill_loop
+
+pytestmark = pytest.mark.timeout(900)
 BLOWS = int(os.environ.get("ELASTICDL_TEST_BLOWS", "8"))
 SEED = int(os.environ.get("ELASTICDL_TEST_SEED", "0"))
 
