@@ -285,6 +285,8 @@ class Job:
                     break
                 time.sleep(_POLL_SECONDS)
         publish.clean(self.folder.path)  # left by a master that was killed while its worker was writing
+        if self.folder.is_over() and not self.folder.is_alive():
+            self.folder.remove_journal()  # left by a master that was killed together with its supervisor
         launch.join(self.folder)
 
     def scale(self, workers: int) -> Job:

@@ -58,7 +58,7 @@ class LocalHand:
             case Cut():
                 return f"{cut(process)} connection(s) of {who} cut"
             case Delay():
-                threading.Thread(target=_delay, args=(process, event.late, event.pause), daemon=True).start()
+                threading.Thread(target=_delay, args=(process, event.late, event.pause)).start()
                 return f"{who} is up to {event.late:g} s late for {event.pause:g} s"
 
 
@@ -117,9 +117,8 @@ def _send(process: Process, number: signal.Signals) -> None:
 
 
 def _later(seconds: float, process: Process) -> None:
-    timer = threading.Timer(seconds, _send, (process, signal.SIGCONT))
-    timer.daemon = False  # nothing stays stopped because this program ends
-    timer.start()
+    # This thread and that of a delay are no daemons: nothing stays stopped because this program ends.
+    threading.Timer(seconds, _send, (process, signal.SIGCONT)).start()
 
 
 def _delay(process: Process, late: float, seconds: float) -> None:

@@ -105,7 +105,7 @@ class Supervisor:
                 return self._codes.pop(master.pid, -signal.SIGKILL)
             if silence.seconds(last_change(self._folder / "master.json"), time.monotonic()) > HUNG_SECONDS:
                 master.kill()
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.utime(self._folder / LOCK)  # a sign of life of this process
             select.select([self._wakes], [], [], POLL_SECONDS)
             with contextlib.suppress(BlockingIOError):

@@ -280,6 +280,11 @@ class JobFolder:
             shutil.rmtree(folder, ignore_errors=True)
             (self.path / "temporary").unlink(missing_ok=True)
 
+    def remove_journal(self) -> None:
+        """Delete what is left of the journal of a job that is over."""
+        for path in self.path.glob("journal.db*"):
+            path.unlink(missing_ok=True)
+
     def log_path(self, role: str, index: int | None = None) -> Path:
         """The log file of one process: logs/master.log, logs/worker-0.log."""
         return self.logs / (f"{role}.log" if index is None else f"{role}-{index}.log")
