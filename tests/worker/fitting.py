@@ -153,15 +153,18 @@ class Here:
         for epoch in range(self.spec.num_epochs):
             yield pb.Task(id=epoch + 1, epoch=epoch)
 
-    def train(self) -> list[np.ndarray]:
-        """Train and return the weights."""
-        trainer = LocalTrainer(
+    def trainer(self) -> LocalTrainer:
+        return LocalTrainer(
             self.spec,
             self.loaded,
             self.session,
             self.data.element_spec,
             lambda step, loss: None,  # type: ignore[arg-type]
         )
+
+    def train(self) -> list[np.ndarray]:
+        """Train and return the weights."""
+        trainer = self.trainer()
         for task in self.tasks():
             trainer.train(task, iter(self.data))
         trainer.callbacks.training_ends()

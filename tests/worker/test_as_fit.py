@@ -17,6 +17,7 @@ import tensorflow as tf
 from fitting import BATCH, DATA, EPOCHS, Here, assert_same, weights_of_fit
 
 from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
+from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.predictor import columns
 
 X, Y, Y1 = DATA["x"], DATA["y"], DATA["y"][:, None]
@@ -536,6 +537,23 @@ def test_a_model_with_steps_of_its_own_makes_them(tmp_path: Path, text: str, fit
     job = Here(tmp_path)
     assert_same(job.train(), theirs)
     assert_history(job, model.history.history)
+
+
+def test_a_checkpoint_has_the_state_of_all_optimizers(tmp_path: Path) -> None:
+    text = STEPS.replace("noise = keras.random.normal(tf.shape(real), seed=self.seeds)", "noise = real[::-1]")
+    fitting.write(tmp_path, text.replace("keras.optimizers.SGD(0.02)", "keras.optimizers.Adam(0.02)"))
+    whole = Here(tmp_path).train()
+    first = Here(tmp_path)
+    trainer = first.trainer()
+    one, two = first.tasks()
+    trainer.train(one, iter(first.data))
+    path = trainer.save(tmp_path / "checkpoints", "job")
+    checkpoints.commit(path, {}, "job")
+    second = Here(tmp_path)
+    trainer = second.trainer()
+    trainer.restore(str(tmp_path / "checkpoints"), keep_step=True)
+    trainer.train(two, iter(second.data))
+    assert_same([np.asarray(weight) for weight in second.loaded.model.weights], whole)
 
 
 MEASURED = """

@@ -102,6 +102,29 @@ def _own_arguments(model: Any) -> dict[str, Any]:
     return arguments | {"auto_scale_loss": wrapped or model.dtype_policy.name != "mixed_float16"}
 
 
+class Optimizers:
+    """All optimizers that a model has: the one it was compiled with, and those its own steps use."""
+
+    def __init__(self, model: Any) -> None:
+        holders = [model, *model._flatten_layers(include_self=False)]
+        values = [value for holder in holders for value in vars(holder).values()]
+        nested = [one for value in values for one in _items(value)]
+        found = [one for one in (*values, *nested) if isinstance(one, keras.optimizers.Optimizer)]
+        inner = {id(getattr(one, "inner_optimizer", None)) for one in found}
+        self._all = list({id(one): one for one in found if id(one) not in inner}.values())
+
+    @property
+    def variables(self) -> list[Any]:
+        """What all of them keep, as far as they are built."""
+        return [variable for optimizer in self._all for variable in optimizer.variables]
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
 def rate_is_set(optimizer: Any) -> bool:
     """Whether an optimizer's learning rate is a number that can be set, rather than a schedule."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)

@@ -34,12 +34,12 @@ def load_weights(model: keras.Model, path: str, variables: Sequence[pb.Variable]
     _load(model.weights, path, variables, "the model")
 
 
-def save_optimizer(optimizer: keras.optimizers.Optimizer, path: str) -> list[pb.Variable]:
-    """Write the variables of a built optimizer to `path`; returns them in the optimizer's own order."""
+def save_optimizer(optimizer: Any, path: str) -> list[pb.Variable]:
+    """Write the `variables` of a built optimizer, or of several, to `path`; returns them in their own order."""
     return _save(optimizer.variables, path)
 
 
-def load_optimizer(optimizer: keras.optimizers.Optimizer, path: str, variables: Sequence[pb.Variable]) -> None:
+def load_optimizer(optimizer: Any, path: str, variables: Sequence[pb.Variable]) -> None:
     """Give a built optimizer the variables that `save_optimizer` wrote; raises ModelError if they do not fit."""
     _load(optimizer.variables, path, variables, "the optimizer")
 

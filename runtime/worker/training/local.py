@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.model.loading.compiling import Optimizers
+from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -29,8 +30,21 @@ class LocalTrainer(WholeModelTrainer):
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         if not self._makes_own_steps:
             return super()._compiled(element_spec)
+        self._form = element_spec
         self.model.make_train_function()
         return self._own_step
+
+    def _optimizers(self) -> Any:
+        if not self._makes_own_steps:
+            return super()._optimizers()
+        if self.step == 0 and not self.model.run_eagerly:
+            # An optimizer has its variables once it is applied: tracing a step makes them, and changes nothing.
+            def step(*batch: Any) -> Any:
+                return self.model.train_step(self._loaded.data_for_keras(batch))
+
+            with self._loaded.user_code("train_step()"):
+                as_graph(step, self._form).get_concrete_function()
+        return Optimizers(self.model)
 
     def _own_step(self, *batch: Any) -> Logs:
         with self._loaded.user_code("train_step()"):

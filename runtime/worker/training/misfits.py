@@ -20,6 +20,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 _TRAINS = ("train_step", "make_train_function")
 _APPLIES = ("apply", "apply_gradients", "scale_loss", "finalize_variable_values")
 """Methods of optimizers that only a worker with the whole model calls."""
+_WITHOUT_SQUARES = ("SGD", "Lion")
+"""Optimizers that keep no squares of gradients."""
 
 
 def makes_own_steps(model: Any) -> bool:
@@ -74,6 +76,23 @@ def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
     if spec.num_workers > 1:
         _refuse_uneven_losses(loaded.model, "the mean of all workers' gradients")
         _refuse_synchronized(loaded.model)
+
+
+def note_on_embeddings(model: Any) -> str:
+    """Return how ordinary embeddings are trained differently from `fit` where gradients travel; else an empty string.
+
+    For an id that occurs several times in a batch, optimizers of Keras square each occurrence's gradient, and add them
+    up. What travels is the sum of the gradients.
+    """
+    name = type(getattr(model.optimizer, "inner_optimizer", model.optimizer)).__name__
+    layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Embedding and layer.trainable]
+    ordinary = [layer.path for layer in layers if layer.built and layer.weights]
+    if not ordinary or name in _WITHOUT_SQUARES:
+        return ""
+    return (
+        f"{', '.join(ordinary)}: ids that occur several times in a batch count once in the squares of {name}, and not "
+        "once for each time as in fit; distribution_strategy=Local, or SGD, trains as fit does"
+    )
 
 
 def _refuse_own_steps(model: Any, strategy: str) -> None:

@@ -29,7 +29,7 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.exchange import Exchange
-from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
+from elasticdl_nb.runtime.worker.training.misfits import check_for_ring, note_on_embeddings
 from elasticdl_nb.runtime.worker.training.ring_step import RingStep
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -54,6 +54,8 @@ class AllreduceTrainer(WholeModelTrainer):
         on_step: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         super().__init__(spec, loaded, session, element_spec, on_loss)
+        if spec.num_workers > 1 and (note := note_on_embeddings(self.model)):
+            session.note("info", note)
         self._on_step = on_step
         self._number, self._listener, self._orders = number, listener, session.orders
         self._element_spec = element_spec

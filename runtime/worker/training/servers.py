@@ -32,7 +32,7 @@ from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
-from elasticdl_nb.runtime.worker.training.misfits import check_for_servers
+from elasticdl_nb.runtime.worker.training.misfits import check_for_servers, note_on_embeddings
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_optimizer
@@ -62,6 +62,8 @@ class ServerTrainer(Trainer):
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)
         check_model_for_servers(loaded, spec)
+        if note := note_on_embeddings(self.model):
+            session.note("info", note)
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
         self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
         self._clipping = Clipping.from_config(self._config["config"])

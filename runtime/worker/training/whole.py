@@ -43,6 +43,10 @@ class WholeModelTrainer(Trainer):
         if isinstance(self.optimizer, keras.optimizers.Optimizer) and self.optimizer.built:
             self.optimizer.finalize_variable_values(self.model.trainable_variables)
 
+    def _optimizers(self) -> Any:
+        """What holds the variables of everything that updates the model, all of them built."""
+        return self.optimizer
+
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         """Return what applies a batch: from its parts to the step's logs."""
         model = self.model
@@ -76,7 +80,7 @@ class WholeModelTrainer(Trainer):
             load_from_servers(path, self.model, self.optimizer)
             return
         load_weights(self.model, *_saved(path, MODEL))
-        load_optimizer(self.optimizer, *_saved(path, OPTIMIZER))
+        load_optimizer(self._optimizers(), *_saved(path, OPTIMIZER))
 
     def save(self, directory: str | os.PathLike[str], job: str) -> Path:
         """Write a job's checkpoint; return its folder, sealed but not yet committed.
@@ -95,7 +99,7 @@ class WholeModelTrainer(Trainer):
     def _write(self, path: Path) -> None:
         for name, variables in (
             (MODEL, save_weights(self.model, _parameters(path, MODEL))),
-            (OPTIMIZER, save_optimizer(self.optimizer, _parameters(path, OPTIMIZER))),
+            (OPTIMIZER, save_optimizer(self._optimizers(), _parameters(path, OPTIMIZER))),
         ):
             (path / f"{name}.pb").write_bytes(pb.Variables(variables=variables).SerializeToString())
 
