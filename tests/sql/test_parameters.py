@@ -76,9 +76,9 @@ def test_values_of_other_libraries_are_bound(value: object, literal: str) -> Non
     "value",
     [
         float("nan"), np.float32("inf"), decimal.Decimal("NaN"), b"x", object(), {"a": 1}, pd.DataFrame({"a": [1]}),
-        np.timedelta64(5, "s"), [1, float("inf")], np.datetime64("30000-01-01"),
+        np.timedelta64(5, "s"), [1, float("inf")], "a\0b", "\ud800", np.datetime64("30000-01-01"),
     ],
 )  # fmt: skip
 def test_values_that_sql_cannot_have_are_refused_by_name(value: object) -> None:
-    with pytest.raises(SqlError, match=r"^:value is .* cannot be written in SQL"):
+    with pytest.raises(SqlError, match=r"^:value (is|has) .* cannot be written in SQL"):
         bind("SELECT :value", {"value": value}, connect())

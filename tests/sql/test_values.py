@@ -206,6 +206,8 @@ def test_a_thousand_columns_are_planned_in_a_few_queries(session: Session) -> No
         ("DENSE(c, 4)", "'1,2,3'", "column 'c' has 3 values in '1,2,3', not 4 as the statement says"),
         ("DENSE(c, 3, ';')", "'1;2;x'", "column 'c' has 'x', which is not a number"),
         ("DENSE(c, 3, ';')", "CASE WHEN i < 3 THEN NULL ELSE '1;; 3' END", ""),
+        ("DENSE(c, [2, 2])", "'1,2,3'", "column 'c' has 3 values in '1,2,3', not 4 as the statement says"),
+        ("DENSE(c, 2)", "i", "column 'c' has one number in a row, not 2"),
         ("DENSE(c)", "'1.5'", ""),
         ("DENSE(c)", "'1.5,2'", "column 'c' has '1.5,2', which is not a number"),
         ("CATEGORY_HASH(c, 3)", "'x'", ""),
@@ -272,6 +274,12 @@ def test_values_that_a_driver_cannot_read_are_named(session: Session, values: li
     for value in values:
         with pytest.raises(SqlError, match=r"infinity|0044|12000|24:00|column 'c'"):
             session.run(f"SELECT {value} AS c")
+
+
+@pytest.mark.parametrize("session", ["sqlite-memory"], indirect=True)
+def test_a_column_needs_a_name(session: Session) -> None:
+    with pytest.raises(SqlError, match="a column of the query has no name; give it one with AS"):
+        session.plan(f'SELECT x AS "", y FROM {ROWS} TRAIN DNNRegressor INTO m')
 
 
 def test_a_script_that_is_not_utf_8_is_pointed_at(

@@ -56,6 +56,8 @@ def plain_value(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_value(item, name) for item in value]
     if isinstance(value, (str, uuid.UUID)):
+        if "\0" in str(value) or any("\ud800" <= character <= "\udfff" for character in str(value)):
+            raise SqlError(f"{name} has a character that is not text, which cannot be written in SQL")
         return str(value)
     if isinstance(value, enum.Enum):
         return plain_value(value.value, name)

@@ -84,19 +84,22 @@ class _Reader:
         return column
 
     def _dense(self, function: Function) -> Number:
-        sizes, words, _ = self._sorted(function, function.arguments[1:])
+        sizes, words, shapes = self._sorted(function, function.arguments[1:])
         size = 1
-        for value in sizes:
+        for value in [*sizes, *(item for shape in shapes for item in shape)]:
             size *= value if isinstance(value, int) else 0
         if size < 1:
             raise SqlError(f"{function.name} takes a column, the number of its values, and their delimiter",
                            function.position)  # fmt: skip
         column = self.column(self._first(function), function.position)
         if self.kinds[column] == LIST:
-            return Number(column, size=size if sizes else 0, delimiter=",")
+            return Number(column, size=size if sizes or shapes else 0, delimiter=",")
         if self.kinds[column] == "text":
             return Number(column, size=size, delimiter=(words[:1] or [","])[0] if size > 1 or words else "")
-        return Number(self._numeric_column(self._first(function), function.position), size=size)
+        column = self._numeric_column(self._first(function), function.position)
+        if size > 1:
+            raise SqlError(f"column {column!r} has one number in a row, not {size}", function.position)
+        return Number(column)
 
     def _first(self, function: Function) -> Any:
         if not function.arguments:

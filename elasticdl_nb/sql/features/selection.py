@@ -34,6 +34,8 @@ class Selection:
             schema = engine.describe(query)
         except SqlError as error:
             raise error.at(position) from None
+        if "" in schema.names:
+            raise SqlError("a column of the query has no name; give it one with AS", position)
         kinds = {item.name: kind_of_column(item) for item in schema}
         types = {item.name: type_name(item) for item in schema}
         return cls(engine, query, kinds, position, what, types)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
 _AT_ONCE = 50
@@ -84,7 +86,12 @@ def _counts(rows: Selection, names: list[str]) -> dict[str, Statistics]:
             count, count - present, _as_number(about.get("minimum")), _as_number(about.get("maximum")),
             float(about.get("mean") or 0.0), odd=present - int(about.get("usable", present)),
         )  # fmt: skip
-    return _with_deviations(rows, found)
+    found = _with_deviations(rows, found)
+    for name, about in found.items():
+        if not math.isfinite(about.mean) or not math.isfinite(about.deviation):
+            problem = f"the values of column {name!r} are so large that their mean or deviation is infinite"
+            raise SqlError(f"{problem}; scale them down", rows.position)
+    return found
 
 
 def _one_row(rows: Selection, expressions: Sequence[str]) -> list[Any]:
@@ -114,7 +121,11 @@ def _asked(rows: Selection, name: str) -> dict[str, str]:
 
 def _with_deviations(rows: Selection, found: dict[str, Statistics]) -> dict[str, Statistics]:
     """Compute the mean of squared differences in a second query: the mean of squares alone is not exact enough."""
-    numbers = [name for name, known in found.items() if rows.kinds[name] in NUMBERS and not known.is_constant]
+    numbers = [
+        name
+        for name, known in found.items()
+        if rows.kinds[name] in NUMBERS and not known.is_constant and math.isfinite(known.mean)
+    ]
     if not numbers:
         return found
     squares = []

@@ -50,6 +50,14 @@ def parse(text: str, dialect: str = "duckdb", parameters: Mapping[str, Any] | No
         raise SqlError(error.problem, error.position, text) from None
 
 
+def one_query(text: str, dialect: str) -> str:
+    """Return the only statement in `text`, without its semicolon; raise SqlError if that is not one query."""
+    statements = parse(text, dialect)
+    if len(statements) != 1 or not isinstance(statements[0], Query) or not _is_query(text, dialect_of(dialect)):
+        raise SqlError("expected a query, and nothing else")
+    return statements[0].text
+
+
 def _statements(text: str, dialect: Dialect, parameters: Mapping[str, Any]) -> Iterator[Statement]:
     place: int | None = 0
     while place is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,9 +55,13 @@ class Attributes:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in which bare names have become text."""
+    """Return a value in which bare names and moments have become text, and decimals floats."""
     if isinstance(value, Name):
         return value.text
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
@@ -110,6 +116,13 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
     prefix, dot, name = key.partition(".")
     if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
         prefix, dot = name, ""  # as SQLFlow writes it
+    if (
+        prefix in ("optimizer", "loss")
+        and not dot
+        and name not in model.arguments().names
+        and not isinstance(value, str)
+    ):
+        raise SqlError(f"attribute {key!r}: {value!r} is not the name of one in Keras", attribute.value_position)
     if prefix in ("optimizer", "loss") and (dot or isinstance(value, str)):
         chosen: Chosen = getattr(read, prefix)
         known = keras_names.OPTIMIZERS if prefix == "optimizer" else keras_names.LOSSES

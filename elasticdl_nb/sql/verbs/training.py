@@ -14,6 +14,7 @@ from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of
 from elasticdl_nb.sql.features.matching import check_classes
 from elasticdl_nb.sql.features.selection import Selection, find_column
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import one_query
 from elasticdl_nb.sql.language.statements import Name, Train
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.models.finding import Model, find_model
@@ -114,10 +115,10 @@ def _check_loss(model: Model, attributes: Attributes, name: Name) -> None:
 def _validation(attributes: Attributes, rows: Selection, context: Context) -> Selection | None:
     """Return the rows of validation.select, if given; raise SqlError if they are not like those of training."""
     what, place = "validation.select", attributes.validation_position
-    if not attributes.validation_select:
+    if place is None:
         return None
     try:
-        validation = context.select(attributes.validation_select, None, what)
+        validation = context.select(one_query(attributes.validation_select, context.engine.dialect), None, what)
     except SqlError as error:
         raise SqlError(f"{what}: {error.problem}", place) from None
     missing = [name for name in rows.kinds if name not in validation.kinds]
