@@ -154,7 +154,7 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
         ("DNNRegressor WITH features=['a'] INTO m", "features", "is not an attribute of DNNRegressor"),
         ("DNNRegressor WITH optimizer='adm' INTO m", "'adm'", "no optimizer named 'adm'. Did you mean 'adam'"),
         ("DNNRegressor WITH optimizer=null INTO m", "null", "None is not the name of one in Keras"),
-        ("DNNRegressor WITH validation.select='' INTO m", "''", "validation.select: expected a query, and nothing else"),
+        ("DNNRegressor WITH validation.select='' INTO m", "''", "expected a query, and nothing else"),
         ("DNNRegressor WITH validation.select='FROM people; DROP TABLE people' INTO m",
          "'FROM people; DROP", "validation.select: expected a query, and nothing else"),
         ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "no Keras optimizer takes 'learning'"),

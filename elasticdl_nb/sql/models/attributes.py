@@ -116,12 +116,8 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
     prefix, dot, name = key.partition(".")
     if prefix == "model" and name in ("optimizer", "loss") and name not in model.arguments().names:
         prefix, dot = name, ""  # as SQLFlow writes it
-    if (
-        prefix in ("optimizer", "loss")
-        and not dot
-        and name not in model.arguments().names
-        and not isinstance(value, str)
-    ):
+    named = prefix in ("optimizer", "loss") and not dot and prefix not in model.arguments().names
+    if named and not isinstance(value, str):
         raise SqlError(f"attribute {key!r}: {value!r} is not the name of one in Keras", attribute.value_position)
     if prefix in ("optimizer", "loss") and (dot or isinstance(value, str)):
         chosen: Chosen = getattr(read, prefix)
