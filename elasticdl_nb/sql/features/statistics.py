@@ -87,8 +87,8 @@ def _counts(rows: Selection, names: list[str]) -> dict[str, Statistics]:
             float(about.get("mean") or 0.0), odd=present - int(about.get("usable", present)),
         )  # fmt: skip
     found = _with_deviations(rows, found)
-    for name, about in found.items():
-        if not math.isfinite(about.mean) or not math.isfinite(about.deviation):
+    for name, described in found.items():
+        if not math.isfinite(described.mean) or not math.isfinite(described.deviation):
             problem = f"the values of column {name!r} are so large that their mean or deviation is infinite"
             raise SqlError(f"{problem}; scale them down", rows.position)
     return found
