@@ -13,6 +13,7 @@ import pytest
 from engine_tables import fill_people, url_of
 
 import elasticdl_nb
+from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.session import Session
 
@@ -143,6 +144,25 @@ def test_metrics_by_name_in_training_and_evaluation(session: Session) -> None:
     ):
         with pytest.raises(SqlError, match=message):
             session.plan(statement)
+
+
+def test_lists_and_labels_that_are_no_numbers_and_a_loss_that_is_none(session: Session) -> None:
+    session.run(
+        "CREATE TABLE t AS SELECT [i, i * 2.0]::DOUBLE[2] AS both, i % 3 AS k, CASE WHEN i = 7 THEN 'nan'::DOUBLE "
+        "WHEN i = 8 THEN 'infinity'::DOUBLE ELSE i * 3.0 END AS y FROM range(60) r(i)"
+    )
+    trained, _, scored = session.run(
+        "SELECT * FROM t TRAIN DNNRegressor WITH hidden_units=[8], learning_rate=0.05, train.epoch=30, "
+        "train.batch_size=16 INTO m; SELECT * FROM t PREDICT t.p USING m; SELECT * FROM t EVALUATE m"
+    )
+    assert "2 rows without a label (y is NaN or infinite) are left out" in trained.messages
+    assert rows(session, "SELECT count(*) FROM t WHERE isfinite(p)") == [(60,)]
+    assert rows(session, "SELECT avg(abs(p - y)) < 30 FROM t WHERE isfinite(y)") == [(True,)]  # of 0 to 177
+    assert scored.messages == ("2 rows without a label (y is NaN or infinite) are left out",)
+    before = session.run("SHOW TRAIN m")[0].arrow()
+    with pytest.raises(JobFailed, match="the loss is"):
+        session.run("SELECT * FROM t TRAIN DNNRegressor WITH learning_rate=1e38, train.epoch=8 LABEL y INTO m")
+    assert session.run("SHOW TRAIN m")[0].arrow().equals(before)
 
 
 class Steps(keras.Model):
