@@ -16,7 +16,7 @@ from elasticdl_nb.sql.features.label import about_label, label_column, label_of,
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import MOST_TERMS, Statistics, collect
 from elasticdl_nb.sql.language.errors import SqlError
-from elasticdl_nb.sql.language.statements import Function, Train
+from elasticdl_nb.sql.language.statements import Train
 from elasticdl_nb.sql.models.finding import DEEP, FIELDS, LINEAR, Model
 from elasticdl_nb.tables.featurerecord import Category, Feature, Number, columns_of
 
@@ -35,7 +35,7 @@ def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mappi
     drafts = _drafts(statement, model, rows, label)
     asked = columns_of(draft.feature for draft in drafts)
     known = collect(rows, [*asked, label], _vocabularies(drafts))
-    messages += [*about_label(rows, label, known[label]), *_left_out(rows, label, statement)]
+    messages += [*about_label(rows, label, known[label]), *_left_out(rows, label, statement, drafts)]
     check_moments(rows, known)
     drafts, known = check_contents(drafts, rows, known)
     messages += _remarks(drafts, known)
@@ -91,16 +91,21 @@ def _vocabularies(drafts: Sequence[Draft]) -> list[str]:
 # ------------------------------------------------------------------ remarks about the data
 
 
-def _left_out(rows: Selection, label: str, statement: Train) -> list[str]:
-    """Return what to say about columns whose types no model takes, unless COLUMN names the columns to use."""
-    stars = [item for clause in statement.columns for item in clause.items if isinstance(item, Function)]
-    if statement.columns and not any(item.name == "*" for item in stars):
+def _left_out(rows: Selection, label: str, statement: Train, drafts: Sequence[Draft]) -> list[str]:
+    """Return what to say about columns whose types no model takes, unless COLUMN names all columns to use.
+
+    Raises SqlError if there are no others.
+    """
+    if statement.columns and not any(draft.derived for draft in drafts):
         return []
-    return [
+    said = [
         f"{column} is left out: models take no values of the type {rows.types.get(column, kind)}"
         for column, kind in rows.kinds.items()
         if kind == "other" and column != label
     ]
+    if said and not drafts:
+        raise SqlError(f"no column can be used as a feature: {'; '.join(said)}", rows.position)
+    return said
 
 
 def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[str]:
