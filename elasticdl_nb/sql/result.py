@@ -48,8 +48,15 @@ class Result:
         return pa.table({}) if self.table is None else self.table
 
     def df(self) -> pd.DataFrame:
-        """Return the rows as a pandas frame."""
-        return self.arrow().to_pandas()  # type: ignore[no-any-return]
+        """Return the rows as a pandas frame; see `python_values` for moments that Python lacks."""
+        table = self.arrow()
+        try:
+            return table.to_pandas()  # type: ignore[no-any-return]
+        except (ValueError, OverflowError, NotImplementedError):  # Arrow's errors are of these kinds
+            import pandas as pd
+
+            frame = pd.DataFrame(dict(enumerate(map(python_values, table.columns))))
+            return frame.set_axis(table.column_names, axis=1)
 
     def pl(self) -> pl.DataFrame:
         """Return the rows as a Polars frame."""
@@ -146,12 +153,26 @@ def _cells(table: pa.Table, rows: int) -> list[list[str | None]]:
 
 def python_values(column: pa.ChunkedArray) -> list[Any]:
     """Return a column's values as Python's own; moments that Python lacks, such as the year 12000, are texts."""
-    import pyarrow as pa
-
     try:
         return column.to_pylist()  # type: ignore[no-any-return]
     except (OverflowError, ValueError):
-        return column.cast(pa.string()).to_pylist()  # type: ignore[no-any-return]
+        return [_python_value(scalar) for scalar in column]
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    import pyarrow as pa
+
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        pass
+    if isinstance(scalar, pa.MapScalar):
+        return [tuple(map(_python_value, item.values())) for item in scalar.values]
+    if isinstance(scalar, pa.StructScalar):
+        return {name: _python_value(scalar[name]) for name in scalar}
+    if isinstance(scalar, (pa.ListScalar, pa.LargeListScalar, pa.FixedSizeListScalar)):
+        return list(map(_python_value, scalar.values))
+    return scalar.cast(pa.string()).as_py()
 
 
 def _cell(value: Any) -> str | None:

@@ -14,9 +14,11 @@ import pytest
 from engine_tables import ENGINES, store_untrained, url_of
 
 from elasticdl_nb.cli import main
+from elasticdl_nb.cli.sql import as_json
 from elasticdl_nb.sql.engines import arrowtypes
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.plan import Plan
+from elasticdl_nb.sql.server.rows import encode_rows
 from elasticdl_nb.sql.session import Session
 
 ROWS = "(SELECT i * 1.0 AS x, i, CASE WHEN i < 5 THEN 1.5 ELSE i * 0.5 END AS y FROM numbers) AS n"
@@ -254,7 +256,19 @@ def test_a_value_that_does_not_fit_is_named_by_row_and_column(values: list[Any],
 
 
 SHOWN = {
-    "duckdb": ["DATE 'infinity'", "DATE '0044-03-15 (BC)'", "TIMESTAMP '12000-01-01'", "18446744073709551615::UBIGINT"],
+    "duckdb": [
+        "DATE 'infinity'",
+        "DATE '0044-03-15 (BC)'",
+        "TIMESTAMP '12000-01-01'",
+        "18446744073709551615::UBIGINT",
+        "[DATE 'infinity', NULL]",
+        "{'a': [DATE '12000-01-01']}",
+        "MAP {'k': TIMESTAMP 'infinity'}",
+        "INTERVAL 1 YEAR",
+        "union_value(a := 1)",
+        "TIME_NS '24:00'",
+        "'x'::BLOB",
+    ],
     "mariadb": ["CAST('0000-00-00' AS DATE)", "18446744073709551615", "x'ff'"],
     "postgresql": ["18446744073709551615::numeric", "'Infinity'::numeric"],
 }
@@ -269,6 +283,8 @@ def test_odd_values_are_shown(session: Session, values: list[str]) -> None:
     for value in values:
         (result,) = session.run(f"SELECT {value} AS c")
         assert "1 row" in str(result) and "c" in result._repr_html_()
+        assert len(result.df()) == 1 and len(as_json(result)["rows"]) == 1
+        assert [len(encode_rows(batch)) for batch in result.arrow().to_batches()] == [1]
 
 
 @pytest.mark.parametrize(("session", "values"), of_every(NAMED), indirect=["session"])
