@@ -21,7 +21,7 @@ TRIAL_SECONDS = 300.0
 """How long a trial may take. On a small machine, importing TensorFlow from a cold disk takes minutes."""
 _TRYING = "elasticdl_nb.runtime.worker.trying"
 _HINTS = re.compile(
-    r"train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
+    r"compute_loss|add_loss|matmul|transpose|einsum|train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
     r"|LossScale|loss_scale|reduction|run_eagerly|synchronized|apply_gradients"
     r"|def apply\b|scale_loss|finalize_variable_values|exclude_from_weight_decay|load_model|from_config"
     r"|restore_best_weights"

@@ -25,7 +25,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.protocol import master_pb2 as pb
     from elasticdl_nb.runtime.worker.jobdata import JobData
     from elasticdl_nb.runtime.worker.sources import Sources
-    from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
+    from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring
     from elasticdl_nb.runtime.worker.training.servers import check_model_for_servers
 
     keras.utils.set_random_seed(spec.seed)
@@ -33,13 +33,19 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     with serving(layers):
         loaded = load(ModelSource.of(spec, folder).definition)
         if not loaded.has_custom_data_reader:  # which may do anything to be ready
-            form = Sources(spec, loaded, JobData(spec, loaded, folder.listings))[pb.TRAIN].element_spec
-            loaded.build(form[0])
+            data = JobData(spec, loaded, folder.listings)
+            source = Sources(spec, loaded, data)[pb.TRAIN]
+            loaded.build(source.element_spec[0])
     loaded.compile()
     if spec.uses_servers:
         check_model_for_servers(loaded, spec)
     if spec.uses_allreduce:
         check_for_ring(loaded, spec)
+        if spec.num_workers > 1 and not loaded.has_custom_data_reader:
+            file = data.reader("data").files()[0]
+            stop = file.start + min(file.records, spec.minibatch_size)
+            source.announce(pb.Task(ranges=[pb.Range(path=file.path, start=file.start, end=stop)]))
+            check_even(loaded, next(iter(source.batches())))
 
 
 def main(path: str) -> None:

@@ -16,10 +16,14 @@ from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.training.slices import rows_of
 
 _TRAINS = ("train_step", "make_train_function")
 _APPLIES = ("apply", "apply_gradients", "scale_loss", "finalize_variable_values")
 """Methods of optimizers that only a worker with the whole model calls."""
+_TRIED = 24
+"""How many records of a batch are looked at to judge a loss."""
 _WITHOUT_SQUARES = ("SGD", "Lion")
 """Optimizers that keep no squares of gradients."""
 
@@ -112,6 +116,39 @@ def _refuse_uneven_losses(model: Any, what: str) -> None:
                 f"loss: reduction={loss.reduction!r} of {loss.name} does not follow from {what}; use "
                 "'sum_over_batch_size', or a single worker"
             )
+
+
+def check_even(loaded: LoadedModel, batch: Any) -> str:
+    """Raise ModelError if a batch's loss is not the mean of its records' losses, so that workers cannot share a batch.
+
+    That is so where records are compared with each other. A loss that depends on chance is not judged. Masked outputs
+    are close enough; what is returned says so, or is empty.
+    """
+    records = min(batch_size(batch[0]), _TRIED)
+    first = max(1, records // 3)
+    if records < 2 or not loaded.has_loss:
+        return ""
+
+    def part(start: int, stop: int) -> tuple[Any, float]:
+        outputs, loss = loaded.forward(rows_of(batch, start, stop), training=False)
+        return outputs, float(loss)
+
+    outputs, whole = part(0, records)
+    if whole != part(0, records)[1]:
+        return ""
+    of_parts = (first * part(0, first)[1] + (records - first) * part(first, records)[1]) / records
+    coarse = "16" in keras.config.dtype_policy().compute_dtype
+    if abs(whole - of_parts) <= (0.05 if coarse else 1e-3) * max(abs(whole), abs(of_parts)):
+        return ""
+    if not any(getattr(one, "_keras_mask", None) is not None for one in tf.nest.flatten(outputs)):
+        raise ModelError(
+            "loss: a batch's loss is not the mean of the losses of its records, so several workers cannot share "
+            "a batch as one worker would train on it; use a single worker, or the strategy Local"
+        )
+    return (
+        "loss: outputs are masked, so each worker's mean is over what the masks leave of its part of a batch; one "
+        "worker would take the mean over the whole batch"
+    )
 
 
 def _refuse_synchronized(model: Any) -> None:

@@ -29,7 +29,7 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.exchange import Exchange
-from elasticdl_nb.runtime.worker.training.misfits import check_for_ring, note_on_embeddings
+from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_embeddings
 from elasticdl_nb.runtime.worker.training.ring_step import RingStep
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -57,6 +57,7 @@ class AllreduceTrainer(WholeModelTrainer):
         if spec.num_workers > 1 and (note := note_on_embeddings(self.model)):
             session.note("info", note)
         self._on_step = on_step
+        self._is_new = True
         self._number, self._listener, self._orders = number, listener, session.orders
         self._element_spec = element_spec
         self._state = ModelState(self.model, self.optimizer)
@@ -253,6 +254,9 @@ class AllreduceTrainer(WholeModelTrainer):
     def _make_step(self, batch: Any) -> Logs | None:
         """Make a step with all others; return its mean loss, or None if the others completed it without this worker."""
         self._be_in_ring()
+        if self._is_new and self._spec.num_workers > 1 and (note := check_even(self._loaded, batch)):
+            self._session.note("info", note)
+        self._is_new = False
         size = batch_size(batch[0])
         after = replace(self._here, records=self._here.records + size)
         if self._collective.world == 1:

@@ -18,12 +18,13 @@ def slices(batches: Iterator[Any], skip: int, share: Callable[[int], int]) -> It
         skip -= start
         while start < records:
             stop = min(records, start + share(records))
-            yield (
-                batch
-                if (start, stop) == (0, records)
-                else tf.nest.map_structure(lambda values, start=start, stop=stop: _rows(values, start, stop), batch)
-            )
+            yield (batch if (start, stop) == (0, records) else rows_of(batch, start, stop))
             start = stop
+
+
+def rows_of(batch: Any, start: int, stop: int) -> Any:
+    """Return records [start, stop) of a batch."""
+    return tf.nest.map_structure(lambda values: _rows(values, start, stop), batch)
 
 
 def _rows(values: Any, start: int, stop: int) -> Any:
