@@ -180,6 +180,9 @@ def _stats(status: JobStatus) -> list[Stat]:
     retried = f"{format_count(status.tasks_retried)} retried" if status.tasks_retried > 0 else ""
     notes = ", ".join(note for note in (_of(status.tasks_total), retried) if note)
     stats.append(Stat("Tasks", format_count(status.tasks_done), notes))
+    if status.tasks_set_aside > 0:
+        records = f"with {format_count(status.records_set_aside)} records"
+        stats.append(Stat("Set aside", format_count(status.tasks_set_aside), records))
     if status.checkpoint_step > 0:
         stats.append(Stat("Checkpoint", f"step {status.checkpoint_step:,}", _times(status.rollbacks, "rollback")))
     stats.append(Stat("Elapsed", format_duration(passed)))

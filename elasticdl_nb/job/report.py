@@ -27,6 +27,7 @@ def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
         ("model", spec.model_def or spec.trained_model),
         ("data", ", ".join(spec.data)),
         ("records", _records(status)),
+        ("set aside", _set_aside(status)),
         ("loss", _loss(status)),
         *((_evaluation_name(item), format_evaluation(item)) for item in status.evaluations[-5:]),
         ("failure", status.failure.message),
@@ -68,6 +69,19 @@ def _records(status: pb.JobStatus) -> str:
     if status.records_per_second:
         text += f", {format_count(status.records_per_second)} a second"
     return text
+
+
+def _set_aside(status: pb.JobStatus) -> str:
+    """Say which tasks were set aside, and why."""
+    if not status.tasks_set_aside:
+        return ""
+    tasks, records = format_count(status.tasks_set_aside), format_count(status.records_set_aside)
+    more = status.tasks_set_aside - len(status.set_aside)
+    return "\n".join([
+        f"{tasks} task(s), with {records} record(s) that were not used:",
+        *(f"epoch {task.epoch}: {task.reason}" for task in status.set_aside),
+        *([f"and {more:,} more"] if more else []),
+    ])  # fmt: skip
 
 
 def _loss(status: pb.JobStatus) -> str:

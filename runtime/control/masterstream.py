@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 import grpc
 
 from elasticdl_nb.runtime.control.guarding import Guard
+from elasticdl_nb.runtime.exits import MAKES_WAY
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import metadata
@@ -38,11 +39,6 @@ GUARD_INTERVAL = 0.5
 
 RETRY_INTERVAL = 0.1
 SHARED_RETRY_INTERVAL = 0.5
-MAKES_WAY = 75
-"""Exit status of a process that leaves although it has not failed (EX_TEMPFAIL).
-
-Its master is gone or does not need it, or another process has to take its place.
-"""
 
 _OPTIONS = [
     ("grpc.max_send_message_length", 64 << 20),

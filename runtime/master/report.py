@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.decisions.picture import Mark
+from elasticdl_nb.runtime.master.decisions.suspects import set_aside_messages
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 MOST_GONE = 50
 """Workers that have left or failed, in the status: those that are live are all there."""
+
+MOST_SET_ASIDE = 100
+"""Tasks that were set aside, in the status."""
 
 _DETAILS = {
     "starting": "starting the workers",
@@ -75,15 +79,23 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         num_workers=sum(worker.is_wanted for worker in job.workers),
         num_ps=spec.num_ps if spec.uses_servers else 0,
         rollbacks=job.rollbacks,
+        tasks_set_aside=len(queue.suspects.aside),
+        records_set_aside=_set_aside(job),
+        set_aside=set_aside_messages(queue.suspects, MOST_SET_ASIDE),
         checkpoint_step=job.saved.newest.step if job.saved.newest else -1,
         distribution_strategy=spec.distribution_strategy if trains else "",
     )
 
 
+def _set_aside(job: Coordinator) -> int:
+    return sum(one.records for one in job.queue.suspects.aside.values())
+
+
 def _progress(job: Coordinator) -> float:
     if job.phase == pb.SUCCEEDED:
         return 1.0
-    done = job.queue.records_done[job.spec.kind] / job.records_total if job.records_total else 0.0
+    records = job.queue.records_done[job.spec.kind] + _set_aside(job)
+    done = records / job.records_total if job.records_total else 0.0
     if job.spec.kind == "train" and job.steps_total:
         done = max(done, job.step / job.steps_total)
     return min(done, 1.0)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.early import EarlyProcess
+from elasticdl_nb.runtime.platform.outofmemory import LOOK_SECONDS, OutOfMemory
 from elasticdl_nb.runtime.storage.locks import Process
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.1
+_NO_MEMORY = "was killed by the system because memory ran out"
 WORKER = "elasticdl_nb.runtime.worker"
 WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 """Environment variables of every worker, unless the job sets them otherwise."""
@@ -37,6 +39,8 @@ class LocalPlatform:
         self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._news: asyncio.Queue[Exited | Runs] = asyncio.Queue()
+        self._killed: set[InstanceId] = set()
+        self._memory = OutOfMemory()
         records.mkdir(exist_ok=True)
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
@@ -102,18 +106,25 @@ class LocalPlatform:
         self._processes.pop(instance, None)
         _kill_session(process.pid)
         self._record(instance).unlink(missing_ok=True)
-        self._news.put_nowait(Exited(instance, code, tail(self._log_path(instance.role, instance.index))))
+        from_outside = code == -signal.SIGKILL and instance not in self._killed
+        self._killed.discard(instance)
+        reason = _NO_MEMORY if from_outside and self._memory.has_struck() else ""
+        self._news.put_nowait(Exited(instance, code, tail(self._log_path(instance.role, instance.index)), reason))
 
     async def kill(self, instance: InstanceId) -> None:
         """Kill the process and every other one in its session."""
         process = self._processes.get(instance)
         if process is not None:
+            self._killed.add(instance)
             process.kill()
 
     async def events(self) -> AsyncIterator[Exited | Runs]:
         """Every process's start and end."""
         while True:
-            yield await self._news.get()
+            try:
+                yield await asyncio.wait_for(self._news.get(), LOOK_SECONDS)
+            except TimeoutError:
+                self._memory.look()
 
     async def close(self) -> None:
         """Kill the processes that are left and wait until they are gone."""

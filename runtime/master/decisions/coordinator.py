@@ -14,14 +14,15 @@ from typing import Any, assert_never
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.blame import BlamingCrew
 from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations, steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
-from elasticdl_nb.runtime.master.decisions.saving import SavingCrew
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
 from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
+from elasticdl_nb.runtime.master.decisions.suspects import described
 from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
-from elasticdl_nb.runtime.master.decisions.taskqueue import MAX_RETRIES, TaskQueue
+from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
 from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -31,7 +32,7 @@ SCALE_LIMIT = 60.0
 """Seconds that a worker that is no longer wanted has to finish its tasks."""
 
 
-class Coordinator(SavingCrew):
+class Coordinator(BlamingCrew):
     """One job's decisions: `handle` takes events and adds what must be done to `actions`."""
 
     def __init__(self, spec: JobSpec) -> None:
@@ -40,7 +41,6 @@ class Coordinator(SavingCrew):
         self._story = Story()
         self.running_since = 0.0
         self.outputs: list[str] = []
-        self.queue = TaskQueue()
         self.step = 0
         self.rollbacks = 0
         self.tasks_total = self.records_total = self.steps_total = 0
@@ -252,10 +252,14 @@ class Coordinator(SavingCrew):
         task = self.queue.failed(failed.id, failed.attempt, failed.records)
         if task is None:
             return
-        if not failed.failure.transient or task.failures > MAX_RETRIES:
-            self._fail(failed.failure, now)
-            return
-        self._note("warning", f"try {task.failures} of a task failed: {failed.failure.message}", worker)
+        what = f"{described(task.spans)}: {failed.failure.message}" if task.spans else failed.failure.message
+        if not failed.failure.transient or task.failures > self.spec.max_task_retries:
+            if not self._goes_on_without(task, what):
+                self._note("warning", f"a task failed: {what}", worker)
+                self._fail(failed.failure, now)
+                return
+        else:
+            self._note("warning", f"try {task.failures} of a task failed: {what}", worker)
         if failed.steps_applied and self.worker_holds_model:
             self._kill(worker)
             self._replace(worker, "is restarted", now, own=False)
@@ -304,7 +308,10 @@ class Coordinator(SavingCrew):
         if sum(worker.state == "running" and not worker.leave_by for worker in self.workers) < 2:
             return False
         in_use = [(held[0], worker.index) for worker in self.workers if (held := self.queue.held(worker.index))]
-        return self._stragglers.look([(task, worker) for task, worker in in_use if not self.queue.shared(task.id)], now)
+        return self._stragglers.look([(task, worker) for task, worker in in_use if self._may_share(task)], now)
+
+    def _may_share(self, task: Task) -> bool:
+        return not self.queue.shared(task.id) and not self.queue.suspects.crashes(task)
 
     def _recover(self, living: Collection[Key], now: float) -> None:
         """See `Crew`."""
@@ -357,6 +364,8 @@ class Coordinator(SavingCrew):
             for worker in list(self._hungry.values()):
                 if worker.state != "running" or worker.leave_by or worker.room <= self.queue.count_held(worker.index):
                     del self._hungry[worker.index]
+                elif self.queue.suspects and self._must_be_alone(worker, self.queue.upcoming()):
+                    continue
                 elif task := self._next_task(worker):
                     self._hand_out(worker, task, now)
                     handed_out = True
@@ -409,7 +418,10 @@ class Coordinator(SavingCrew):
         return 0
 
     def _next_stage(self, now: float) -> None:
-        if self.spec.kind == "train" and self.evaluations.schedule.training_over():
+        suspects = self.queue.suspects
+        if suspects.aside and not self.queue.tasks_done["train"]:
+            self._fail(pb.Failure(message=f"all tasks failed: {next(iter(suspects.aside.values())).reason}"), now)
+        elif self.spec.kind == "train" and self.evaluations.schedule.training_over():
             self.evaluations.start(self.queue)
         elif self.spec.kind == "evaluate":
             self._end(pb.SUCCEEDED, now)
@@ -428,7 +440,6 @@ class Coordinator(SavingCrew):
             now=self.now,
             running_since=self.running_since,
             outputs=self.outputs,
-            queue=self.queue.to_message(),
             step=self.step,
             rollbacks=self.rollbacks,
             tasks_total=self.tasks_total,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from elasticdl_nb.runtime.exits import how_it_ended, is_own_doing, likely_cause
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import Action, Kill, Send, Start
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member, Membership
@@ -136,8 +137,7 @@ class Crew:
     # ------------------------------------------------------------ processes die
 
     def _exited(self, key: Key, code: int, log_tail: str, now: float) -> None:
-        cause = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._gone(key, cause, now, own=code >= 0, log_tail=log_tail)
+        self._gone(key, how_it_ended(code), now, own=is_own_doing(code), log_tail=log_tail, code=code)
 
     def _stuck(self, key: Key, reason: str) -> None:
         member = self.member(key)
@@ -152,7 +152,10 @@ class Crew:
         if member is not None and member.state == "starting":
             member.last_heard, member.obstacle = now, ""
 
-    def _gone(self, key: Key, cause: str, now: float, *, own: bool, log_tail: str, counts: bool = True) -> None:
+    def _gone(
+        self, key: Key, cause: str, now: float, *, own: bool, log_tail: str, counts: bool = True,
+        code: int | None = None,
+    ) -> None:  # fmt: skip
         member = self.member(key)
         if member is None:
             return
@@ -164,17 +167,21 @@ class Crew:
             group.ended(member, "stopped")
             self._worker_gone(member)
         else:
-            self._replace(member, cause, now, own=own, counts=counts, log_tail=log_tail)
+            self._replace(member, cause, now, own=own, counts=counts, log_tail=log_tail, code=code)
         self._advance(now)
 
     def _group(self, member: Member) -> Membership:
         return self._groups[member.role == "ps"]
 
     def _replace(
-        self, member: Member, cause: str, now: float, *, own: bool, counts: bool = True, log_tail: str = ""
-    ) -> None:
+        self, member: Member, cause: str, now: float, *, own: bool, counts: bool = True, log_tail: str = "",
+        code: int | None = None,
+    ) -> None:  # fmt: skip
+        """A process has ended, by its `own` doing or not: start another, unless too many of them ended like that."""
         if not self._group(member).died(member, own=own, counts=counts):
-            message = f"{member.name} {cause}, like the processes before it; none finished a task; giving up"
+            message = f"{member.name} {cause}, like the processes before it; none finished a task"
+            if own:
+                message += f"; likely cause: {likely_cause(code, log_tail)}"
             self._fail(pb.Failure(message=message, traceback=log_tail), now)
             return
         back = self._after_death(member)

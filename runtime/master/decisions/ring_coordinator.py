@@ -193,7 +193,16 @@ class RingCoordinator(Coordinator):
     def _has_room(self, worker: Member) -> bool:
         waiting = len(self._dealt.get(worker.index, ()))
         is_in = worker.index in self.rendezvous.workers
-        return is_in and worker.room > self.queue.count_held(worker.index) - waiting
+        if not is_in or worker.room <= self.queue.count_held(worker.index) - waiting:
+            return False
+        if not self.queue.suspects:
+            return True
+        dealt = self._dealt.get(worker.index)
+        return not self._must_be_alone(worker, dealt[0] if dealt else self.queue.upcoming())
+
+    def _known_to(self, worker: Member) -> Sequence[Task]:
+        waiting = {task.id for task in self._dealt.get(worker.index, ())}
+        return [task for task in super()._known_to(worker) if task.id not in waiting]
 
     def _send_missing(self, worker: Member, held: Iterable[tuple[int, int]]) -> None:
         waiting = {task.id for task in self._dealt.get(worker.index, ())}

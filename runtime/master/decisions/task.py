@@ -41,7 +41,7 @@ class Task(NamedTuple):
 KINDS: dict[TaskKind, pb.TaskKind] = {
     "train": pb.TRAIN, "evaluate": pb.EVALUATE, "predict": pb.PREDICT, "finish": pb.FINISH,
 }  # fmt: skip
-_NAMES = {number: kind for kind, number in KINDS.items()}
+KINDS_OF = {number: kind for kind, number in KINDS.items()}
 
 
 # A job may have hundreds of thousands of tasks: the journal stores each path once, and the rest in columns.
@@ -78,6 +78,6 @@ def tasks_message(tasks: Collection[Task]) -> journal.Tasks:
 def tasks_of(message: journal.Tasks) -> list[Task]:
     """Return the tasks from a message made by `tasks_message`."""
     columns: dict[str, Any] = {name: getattr(message, name) for name in Task._fields}
-    columns["kind"] = [_NAMES[kind] for kind in message.kind]
+    columns["kind"] = [KINDS_OF[kind] for kind in message.kind]
     columns["spans"] = map(tuple, pieces_of(message.spans))
     return [Task(*row) for row in zip(*columns.values(), strict=True)]

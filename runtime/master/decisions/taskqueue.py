@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
+from elasticdl_nb.runtime.master.decisions.suspects import Suspects
 from elasticdl_nb.runtime.master.decisions.task import (
     Span,
     Task,
@@ -22,8 +23,6 @@ from elasticdl_nb.runtime.master.decisions.task import (
 )
 from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
-
-MAX_RETRIES = 3
 
 
 @dataclass
@@ -46,6 +45,7 @@ class TaskQueue:
     records_done: Counter[str] = field(default_factory=Counter)
     tasks_done: Counter[str] = field(default_factory=Counter)
     tasks_retried: int = 0
+    suspects: Suspects = field(default_factory=Suspects)
     _next_id: int = 1
     _urgent: deque[Task] = field(default_factory=deque)
     _doing: dict[int, tuple[Task, list[int]]] = field(default_factory=dict)
@@ -104,7 +104,23 @@ class TaskQueue:
         self._hands[worker][task.id] = task
         return task
 
+    def upcoming(self) -> Task | None:
+        """The task that would be handed out next, if any, though perhaps without its number."""
+        plan, cursor = self.plan, self._cursor
+        if self._urgent:
+            return self._urgent[0]
+        if plan is None or self.plan_is_exhausted:
+            return None
+        order = self._order or plan.order(cursor.epoch)
+        return Task(id=0, kind="train", epoch=cursor.epoch, index=order[cursor.position])
+
     def _next_of_plan(self) -> Task | None:
+        """The plan's next task that was not set aside; this happens when the job has gone back since it was."""
+        while (task := self._cut_from_plan()) is not None and self.suspects.drops(task):
+            pass
+        return task
+
+    def _cut_from_plan(self) -> Task | None:
         plan, cursor = self.plan, self._cursor
         if plan is None or self._stopped or not plan.pieces or cursor.epoch >= plan.num_epochs:
             return None
@@ -130,6 +146,7 @@ class TaskQueue:
         if task is None:
             return None
         self._take_back(task_id)
+        self.suspects.done(task)
         self.tasks_done[task.kind] += 1
         self.records_done[task.kind] += records
         return task
@@ -137,7 +154,7 @@ class TaskQueue:
     def failed(self, task_id: int, attempt: int, skip: int = 0) -> Task | None:
         """Put back a task that failed with an exception; return it with its failures counted, None if outdated.
 
-        The caller checks `failures`: more than MAX_RETRIES means that the job has failed.
+        The caller checks `failures`, and whether the task is to be tried again.
         """
         task = self._current(task_id, attempt)
         if task is None:
@@ -161,9 +178,16 @@ class TaskQueue:
             back += [] if holders else [task]
         for task in reversed(back):
             del self._doing[task.id]
-            self._urgent.appendleft(task._replace(skip=max(task.skip, skips.get(task.id, 0))))
+            task = task._replace(skip=max(task.skip, skips.get(task.id, 0)))
+            if not self.suspects.drops(task):
+                self._urgent.appendleft(task)
         self.tasks_retried += len(back)
         return back
+
+    def set_aside(self, task: Task, reason: str) -> None:
+        """Never hand out a task again; if a worker still holds it, it is dropped when it comes back."""
+        self.suspects.set_aside(task, reason)
+        self._urgent = deque(one for one in self._urgent if not self.suspects.drops(one))
 
     def _take_back(self, task_id: int) -> None:
         _, holders = self._doing.pop(task_id)
@@ -277,14 +301,15 @@ class TaskQueue:
         self._order = self.plan.order(self._cursor.epoch) if self.plan and self._cursor.position else []
         self._doing.clear()
         self._hands.clear()
-        self._urgent = deque(
+        waiting = [
             Task(
                 id=self._new_id(), kind="train", spans=tuple((path, start, end) for path, start, end in spans),
                 epoch=epoch, index=index, ends_epoch=ends_epoch, failures=max(count, failures.get((epoch, index), 0)),
                 attempt=1, skip=sum(skip),
             )
             for spans, epoch, index, ends_epoch, count, *skip in state["waiting"]
-        )  # fmt: skip
+        ]  # fmt: skip
+        self._urgent = deque(task for task in waiting if not self.suspects.drops(task))
 
     # ------------------------------------------------------------ the journal
 
@@ -306,6 +331,7 @@ class TaskQueue:
             doing=tasks_message([task for task, _ in self._doing.values()]),
             holders=[journal.Holders(workers=workers) for _, workers in self._doing.values()],
             hands=[journal.Hand(worker=worker, tasks=tasks) for worker, tasks in self._hands.items()],
+            suspects=self.suspects.to_message(),
         )
 
     @classmethod
@@ -316,6 +342,7 @@ class TaskQueue:
             records_done=Counter(message.records_done),
             tasks_done=Counter(message.tasks_done),
             tasks_retried=message.tasks_retried,
+            suspects=Suspects.from_message(message.suspects),
             _next_id=message.next_id,
             _urgent=deque(tasks_of(message.urgent)),
             _cursor=_Cursor(message.epoch, message.position, message.steps),

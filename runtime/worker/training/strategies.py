@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from elasticdl_nb.runtime.control.masterstream import MAKES_WAY
+from elasticdl_nb.runtime.exits import MAKES_WAY
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
