@@ -59,6 +59,7 @@ class RingPlay:
         self.members: dict[Key, Member | None] = {}
         self.saved: dict[str, Counter[Any]] = {}
         self.damaged: set[str] = set()
+        self.poison: set[int] = set()
         self.numbers = 0
         self.result: Counter[Any] | None = None
         self.happened(events.Started())
@@ -168,6 +169,14 @@ class RingPlay:
         ranks = self.ring()
         if not ranks or any(m.tasks and m.tasks[0].kind != pb.TRAIN for _, m in ranks):
             return False
+        for key, member in ranks:
+            coming = {record for task in member.tasks for record in self.records(task)}
+            if self.poison & coming:
+                self.die(key, -11)
+                for other, one in ranks:  # the round is broken for the rest
+                    if self.members.get(other) is one and one.in_ring and one.ring.generation == member.ring.generation:
+                        self.halt(other)
+                return True
         calls = [(key, body) for key, member in ranks for body in member.unsafe]
         for _, member in ranks:
             member.unsafe = []

@@ -175,6 +175,24 @@ def test_every_record_is_in_the_model_exactly_once_whatever_happens(data: st.Dat
     assert play.job.queue.records_done["train"] == records * epochs
 
 
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_task_that_kills_its_workers_is_found_among_all_that_they_held(workers: int, skip: bool) -> None:
+    play = RingPlay(records=60, workers=workers, num_epochs=2, skip_failed_tasks=skip)
+    play.poison = {31}
+    play.run()
+    assert all(worker.kills_in_a_row == 0 for worker in play.job.workers)
+    if not skip:
+        assert play.job.phase == pb.FAILED
+        assert "like the 2 process(es) before it, with records 30 to 32 of f" in play.job.failure.message
+        return
+    assert play.job.phase == pb.SUCCEEDED
+    aside = play.job.queue.suspects.aside.values()
+    assert [one.spans for one in aside] == [(("f", 30, 33),)] * 2
+    assert play.result == {use: 1 for use in every_record(2, 60) if use[1] not in (30, 31, 32)}
+    assert sum(one.records for one in aside) == 6
+
+
 HAPPENINGS = ["join", "step", "step", "step", "half", "die", "checkpoint", "damage", "tick", "scale", "master", "work"]
 
 

@@ -42,6 +42,8 @@ class Play:
         self.saved = {}
         self.numbers = 0
         self.damaged = set()
+        # Records that kill whoever reads them, which a worker does while it uses the task before.
+        self.poison = set()
         self.committing = []
         self.killed = []
         self.happened(events.Started(tuple(initial)))
@@ -105,7 +107,11 @@ class Play:
         self.happened(events.Said(key, pb.WorkerMessage(**body)))
 
     def work(self, key):
-        task = self.processes[key]["tasks"].pop(0)
+        held = self.processes[key]["tasks"]
+        if self.poison & {record for task in held for r in task.ranges for record in range(r.start, r.end)}:
+            self.die(key, -11)
+            return None
+        task = held.pop(0)
         done = pb.TaskDone(id=task.id, attempt=task.attempt, records=sum(r.end - r.start for r in task.ranges))
         model = self.processes[key]["model"]
         if task.kind == pb.TRAIN:
@@ -151,7 +157,8 @@ class Play:
                 if process is None:
                     self.join(key)
                 elif process["tasks"] and key in self.processes:
-                    kinds.append(self.work(key).kind)
+                    task = self.work(key)
+                    kinds += [task.kind] if task else []
         raise AssertionError("the job does not end")
 
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from play import W0, Play, every_record
 from twins import Keeping, Twins
 
+from elasticdl_nb.runtime.master import report
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
+from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.master.decisions.story import LONGEST, REMEMBERED, IllegalTransitionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
@@ -174,7 +176,7 @@ def test_a_mistake_in_the_model_ends_the_job_at_once_with_its_message():
 def test_a_passing_error_is_tried_again_but_not_for_ever():
     play = Play("predict", records=2)
     play.join(W0)
-    for attempt in range(1, 5):
+    for attempt in range(1, 4):
         task = play.processes[W0]["tasks"].pop(0)
         assert task.attempt == attempt
         failure = pb.Failure(message="TimeoutError: slow disk", transient=True)
@@ -194,6 +196,84 @@ def test_workers_killed_from_outside_do_not_end_the_job_but_a_crash_that_repeats
     assert play.job.phase == pb.FAILED
     assert "exit code 1" in play.job.failure.message
     assert play.job.failure.traceback == "last words"
+
+
+def test_a_crash_counts_for_the_task_and_names_it_with_the_likely_cause():
+    play = Play(records=20, shuffle=False)
+    play.poison = {9}
+    play.run()
+    assert play.job.phase == pb.FAILED
+    assert play.job.failure.message == (
+        "worker-0 crashed (SIGSEGV) during a training task, like the 2 process(es) before it, with records 8 to 9 of "
+        "f; likely cause: native code that the model or its data uses has a mistake"
+    )
+    assert play.job.failure.traceback == "last words"
+    assert play.job.workers.members[0].restarts == 2
+
+
+@pytest.mark.parametrize("kind", ["predict", "evaluate"])
+def test_a_task_that_kills_one_worker_after_another_ends_the_job(kind):
+    play = Play(kind, records=60, num_workers=4)
+    play.poison = {31}
+    play.run()
+    assert play.job.phase == pb.FAILED
+    assert "with records 30 to 31 of f; likely cause" in play.job.failure.message
+    assert sum(worker.restarts for worker in play.job.workers) <= 3
+
+
+def test_a_poisonous_task_is_set_aside_if_that_is_allowed():
+    play = Play(records=20, num_epochs=2, skip_failed_tasks=True, max_task_retries=1)
+    play.poison = {9}
+    play.run()
+    assert play.job.phase == pb.SUCCEEDED
+    assert play.result == {use: 1 for use in every_record(2, 20) if use[1] not in (8, 9)}
+    status = report.update(play.job, play.now, 0.0, Mark(), name="job", pid=1)[0].status
+    assert (status.tasks_set_aside, status.records_set_aside, status.records_done) == (2, 4, 36)
+    assert [(one.epoch, one.ranges[0].start, one.ranges[0].end) for one in status.set_aside] == [(1, 8, 10), (2, 8, 10)]
+    assert all("records 8 to 9 of f" in one.reason for one in status.set_aside)
+    assert sum("a task is set aside: worker-0 crashed" in event.text for event in status.events) == 2
+    assert status.progress == 1.0
+
+
+def test_tasks_that_fail_with_an_error_are_set_aside_too_but_not_all_of_them():
+    play = Play(records=20, skip_failed_tasks=True)
+    play.join(W0)
+    play.work(W0)
+    for number in range(2):
+        task = play.processes[W0]["tasks"].pop(0)
+        failed = pb.TaskFailed(id=task.id, attempt=task.attempt, failure=pb.Failure(message=f"ValueError: {number}"))
+        play.say(W0, task_failed=failed)
+    assert len(play.job.queue.suspects.aside) == 2
+    task = play.processes[W0]["tasks"].pop(0)
+    failed = pb.TaskFailed(id=task.id, attempt=task.attempt, failure=pb.Failure(message="ValueError: again"))
+    play.say(W0, task_failed=failed)
+    assert play.job.phase == pb.FAILED and play.job.failure.message == "ValueError: again"
+
+
+def test_a_job_of_which_every_task_fails_does_not_succeed():
+    play = Play(records=4, skip_failed_tasks=True)
+    play.poison = set(range(4))
+    play.run()
+    assert play.job.phase == pb.FAILED
+    assert play.job.failure.message.startswith("all tasks failed: worker-0 crashed (SIGSEGV)")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_only_poisonous_tasks_are_set_aside_whatever_is_killed_from_outside(data):
+    records, epochs = data.draw(st.integers(4, 20)), data.draw(st.integers(1, 2))
+    play = Play(records=records, num_epochs=epochs, skip_failed_tasks=True)
+    play.poison = {data.draw(st.integers(0, records - 1))}
+    disturb(play, data.draw(st.integers(0, 40)), lambda some: data.draw(st.sampled_from(some)))
+    if play.job.phase != pb.FAILED:
+        play.run()
+    if play.job.phase == pb.FAILED:
+        assert play.job.workers.members[0].kills_in_a_row >= 20
+        return
+    (record,) = play.poison
+    lost = {epoch: range(record // 2 * 2, min(record // 2 * 2 + 2, records)) for epoch in range(epochs)}
+    assert play.result == {use: 1 for use in every_record(epochs, records) if use[1] not in lost[use[0]]}
+    assert len(play.job.queue.suspects.aside) == epochs
 
 
 def test_a_silent_worker_is_killed_and_replaced():
@@ -255,6 +335,8 @@ def disturb(play, times, choose):
         event = choose(["work", "work", "work", "checkpoint", "commit", "damage", "die", "silent", "tick", "master"])
         if event == "work" and process["tasks"]:
             play.work(key)
+            if key not in play.processes:
+                continue
         elif event == "checkpoint":
             play.checkpoint(key, commit=choose([True, False]))
         elif event == "commit":
@@ -306,6 +388,9 @@ def live_through_everything(keeping):
     for seed in range(4):
         disturb(watched(keeping, records=30, validation=4, initial=["a", "b"]), 40, random.Random(seed).choice)
     play = watched(keeping, records=4, validation=3)
+    play.run()
+    play = watched(keeping, records=10, skip_failed_tasks=True)
+    play.poison = {3}
     play.run()
     play = watched(keeping, "predict", records=40, num_workers=2)
     for index in (0, 1):

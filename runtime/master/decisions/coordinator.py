@@ -348,9 +348,12 @@ class Coordinator(BlamingCrew):
     # ------------------------------------------------------------ the job continues, and ends
 
     def _go_on(self, now: float) -> None:
-        if self.data_is_counted and self.queue.idle and not self.evaluations:
+        was_idle = self.queue.idle
+        if self.data_is_counted and was_idle and not self.evaluations:
             self._next_stage(now)
         self._hand_out_tasks(now)
+        if self.queue.idle and not was_idle and not self._ending:  # only tasks that had been set aside were left
+            self._go_on(now)
 
     def _may_work(self) -> bool:
         """Whether tasks may be handed out now."""
