@@ -16,6 +16,7 @@ import errno
 import functools
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -175,6 +176,26 @@ def take_away(path: str | os.PathLike[str]) -> None:
     aside = aside_name(path)
     os.rename(path, aside)
     remove(aside)
+
+
+def clear_left_behind(path: str | os.PathLike[str]) -> None:
+    """Remove what processes of this machine that are dead have left under an `aside_name` of this path."""
+    folder, name = os.path.split(os.fspath(path))
+    pattern = re.compile(rf"\.{re.escape(name)}\.(\d+)\.[0-9a-f]{{8}}")
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.listdir(folder or "."):
+            if (match := pattern.fullmatch(entry)) and not _is_alive(int(match[1])):
+                remove(os.path.join(folder, entry))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def remove(path: str | os.PathLike[str]) -> None:

@@ -107,8 +107,9 @@ class JobFolder:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = cls(root / spec.job_name)
         folder._refuse_if_in_use()
+        durable.clear_left_behind(folder.path)
         # Built aside, so that it is complete and marked when it appears.
-        aside = cls(root / f".{spec.job_name}.{secrets.token_hex(4)}")
+        aside = cls(durable.aside_name(folder.path))
         aside.path.mkdir(mode=0o700)
         with hold_lock(aside.path / "client.lock"):
             try:
@@ -180,7 +181,9 @@ class JobFolder:
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         self.remove_temporary()
-        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            durable.take_away(self.path)
+        durable.remove(self.path)  # if it could not be renamed
 
     # ------------------------------------------------------------ small files
 

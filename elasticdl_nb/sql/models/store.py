@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.control.status import format_metrics
 from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import jobs_root
+from elasticdl_nb.runtime.storage.publish import is_remote
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
@@ -143,6 +145,11 @@ class ModelStore:
             return f"there was no model {name.text}"
         if not self.has(name):
             self.find(name)
+        if not is_remote(self.path):
+            directory = f"{self._root}/{name.text}"
+            durable.clear_left_behind(directory)
+            durable.take_away(directory)
+            return f"dropped model {name.text}"
         # The message comes first: without it, what an interrupt leaves is not taken for a model.
         self._fs.rm_file(f"{self._root}/{name.text}/{MESSAGE}")
         self._fs.rm(f"{self._root}/{name.text}", recursive=True)
