@@ -198,7 +198,9 @@ def test_what_pods_cannot_see_is_found_by_the_client_or_by_the_masters_pod(
 
 def test_a_worker_that_needs_too_much_memory_is_not_tried_forever(image: str, volume: Volume, name: str) -> None:
     given = options(volume, image, job_name=name, worker_resource_request="cpu=100m,memory=64Mi")
-    with pytest.raises(JobFailed, match=r"was killed for using more memory than its limit of 64Mi .*; giving up"):
+    with pytest.raises(
+        JobFailed, match=r"was killed for using more memory than its limit of 64Mi .*; likely cause: memory ran out"
+    ):
         elasticdl_nb.train(**given, worker_resource_limit="memory=64Mi")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_there_may_be_more_files_than_may_be_open(tmp_path: Path, format: str) -
         write_file(tmp_path / f"{number:04d}.{format}", 3)
     command = [sys.executable, "-c", READ_ALL, str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == ["1200"] * 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_many_small_files_are_counted_with_little_work(tmp_path: Path, format: str) -> None:
+    for number in range(500):
+        write_file(tmp_path / f"{number:04d}.{format}", 3)
+    begun = time.process_time()
+    counted = open_reader([str(tmp_path)], {}).files()
+    assert time.process_time() - begun < 1.0, "several times the work that it takes"
+    assert [file.records for file in counted] == [3] * 500
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -181,7 +181,7 @@ class Crew:
         if not self._group(member).died(member, own=own, counts=counts):
             message = f"{member.name} {cause}, like the processes before it; none finished a task"
             if own:
-                message += f"; likely cause: {likely_cause(code, log_tail)}"
+                message += f"; likely cause: {likely_cause(code, cause + log_tail)}"
             self._fail(pb.Failure(message=message, traceback=log_tail), now)
             return
         back = self._after_death(member)
