@@ -211,6 +211,14 @@ def test_a_crash_counts_for_the_task_and_names_it_with_the_likely_cause():
     assert play.job.workers.members[0].restarts == 2
 
 
+def test_without_retries_a_task_is_convicted_only_once_it_was_alone():
+    play = Play(records=20, shuffle=False, max_task_retries=0, skip_failed_tasks=True)
+    play.poison = {9}
+    play.run()
+    assert play.job.phase == pb.SUCCEEDED
+    assert [one.spans for one in play.job.queue.suspects.aside.values()] == [(("f", 8, 10),)]
+
+
 @pytest.mark.parametrize("kind", ["predict", "evaluate"])
 def test_a_task_that_kills_one_worker_after_another_ends_the_job(kind):
     play = Play(kind, records=60, num_workers=4)

@@ -3,7 +3,9 @@
 One of `events` goes in, with the time it happened, and `actions` come out. `coordinator` ties the parts together:
 `crew` knows which processes to start, `membership` who is alive, `taskqueue` which records are still to be used (and
 takes back the tasks of the dead), `training_plan` in which order, `evaluations` when to evaluate, `stragglers` which
-task is worth giving out twice, `picture` what users are shown. `server_coordinator` (with `server_group` and
+task is worth giving out twice, `suspects` which ones may have crashed their workers (`blame` draws the consequences),
+`saved` which checkpoints there are (`saving` does the same for these), `picture` what users are shown.
+`server_coordinator` (with `server_group` and
 `checkpoint_round`) adds parameter servers, and `ring_coordinator` (with `rendezvous`) all-reduce; `kinds` decides which
 of them a job has. `clock` is the time that all of them use, and `story` is the history that an error shows.
 

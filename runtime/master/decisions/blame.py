@@ -39,15 +39,18 @@ class BlamingCrew(SavingCrew):
         if own and counts and member.role == "worker" and (tasks := self._known_to(member)):
             counts = False
             self.queue.suspects.crashed(tasks)
-            most = self.spec.max_task_retries
-            culprit = next((task for task in tasks if self.queue.suspects.crashes(task) > most), None)
-            if culprit is not None:
+            if (culprit := self._culprit(tasks)) is not None:
                 why = self._accusation(culprit, f"{member.name} {cause}", likely_cause(code, f"{cause}\n{log_tail}"))
                 if not self._goes_on_without(culprit, why):
                     self._group(member).ended(member, "failed")
                     self._fail(pb.Failure(message=why, traceback=log_tail), now)
                     return
         super()._replace(member, cause, now, own=own, counts=counts, log_tail=log_tail)
+
+    def _culprit(self, tasks: Sequence[Task]) -> Task | None:
+        """The task that has crashed too many workers; of several at once, none can be convicted."""
+        alone = tasks[0] if len(tasks) == 1 else None
+        return alone if alone and self.queue.suspects.crashes(alone) > self.spec.max_task_retries else None
 
     def _accusation(self, task: Task, what: str, cause: str) -> str:
         times = self.queue.suspects.crashes(task)
