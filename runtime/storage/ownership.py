@@ -99,7 +99,8 @@ def _is_alive(owner: Owner, directory: Path) -> bool:
     folder = JobFolder(owner.folder)
     with contextlib.suppress(OSError):
         if owner.host == os.uname().nodename and folder.path.exists():
-            return folder.identity == owner.job and (folder.is_alive() or folder.is_in_preparation())
+            runs = not folder.is_over() and (folder.is_alive() or folder.is_in_preparation())
+            return runs and folder.identity == owner.job
     return _age(directory) < SILENCE_LIMIT
 
 
