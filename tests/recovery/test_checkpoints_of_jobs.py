@@ -15,6 +15,7 @@ import counting
 import pytest
 
 import elasticdl_nb
+from elasticdl_nb.given import sharing
 from elasticdl_nb.job import Job, launch
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.errors import OptionError
@@ -40,6 +41,7 @@ def strategy(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def start(strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Job]]:
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sharing, "ENDING_SECONDS", 0.0)  # the job goes on meanwhile
     started: list[Job] = []
     material = counting.write(tmp_path, RECORDS)
 
