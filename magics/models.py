@@ -123,6 +123,8 @@ def _add_parts(filled: dict[str, Any], model: object, namespace: Mapping[str, An
             continue
         if role == "prediction_outputs_processor":
             continue  # not an option of training
+        if filled.get("label") and role in ("input_fn", "dataset_fn", "custom_data_reader"):
+            continue  # the label says what the input is
         for name in names:
             value = namespace.get(name)
             if isinstance(value, types.FunctionType) and _is_of_notebook(value, namespace):

@@ -16,7 +16,7 @@ _SUMMARIES: dict[JobKind, str] = {
     "predict": "Predict with a trained model.",
 }
 # The options that a newcomer needs, of whichever kind the job is.
-_FIRST = ("model_def", "trained_model", "data", "num_epochs", "output", "num_workers")
+_FIRST = ("model_def", "trained_model", "data", "label", "num_epochs", "output", "num_workers")
 _LEFT = "text-align:left;vertical-align:top"
 
 

@@ -63,10 +63,12 @@ def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
     if spec.kind == "train" or spec.data_reader_params:
         return spec
     from elasticdl_nb.given.readerparams import inherited
+    from elasticdl_nb.given.tables import params_of_table
     from elasticdl_nb.runtime.model.saving.trained import read_trained_model
     from elasticdl_nb.runtime.spec.literals import parse_arguments
 
-    trained = parse_arguments(read_trained_model(spec.trained_model)[0].data_reader_params)
+    message, definition = read_trained_model(spec.trained_model)
+    trained = params_of_table(definition.zoo, definition.input_fn) or parse_arguments(message.data_reader_params)
     if not trained:
         return spec
     return spec.replace(data_reader_params=inherited(spec.data, trained, labels_may_lack=spec.kind == "predict"))

@@ -62,7 +62,7 @@ def _read(paths: Sequence[str], params: dict[str, Any]) -> pa.Table:
     if reader.form == "strings" and "typed" not in params:
         reader = open_reader(paths, {**params, "typed": True})
     files = [file.path for file in reader.files()]
-    if not params and all(format_of(path) == "parquet" and "://" not in path for path in files):
+    if not {*params} - {"columns"} and all(format_of(path) == "parquet" and "://" not in path for path in files):
         return pa.concat_tables([pq.read_table(path) for path in files])  # with columns of every type
     chunks = [
         chunk

@@ -7,6 +7,7 @@ code, the data, the output. If there is a mistake, nothing is left behind.
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,10 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     with JobFolder.prepare(_for_keeping(spec)) as folder:
         tell("packaging and checking the model")
         check = _fetch_code(spec, named, folder) if kind == "train" else None
+        if spec.label:
+            from elasticdl_nb.given.tables import with_input_function
+
+            spec = with_input_function(spec, folder.zoo)
         if reader := check_code(spec, folder.zoo):
             # Only the reader knows what the data's names mean: they need not be paths.
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
@@ -67,6 +72,8 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         spec = _write_frames(spec, frames, folder)
         spec = check_inputs_and_output(spec, reads_files=not reader)
         check_not_shared(spec, folder)
+        if spec.label:
+            spec = _look_at_columns(spec, folder, given)
         if not spec.output and not spec.prediction_outputs_processor and kind in _OUTPUTS:
             spec = spec.replace(output=os.fspath(folder.path / _OUTPUTS[kind]))
         _finish(check, spec, tell)
@@ -191,6 +198,21 @@ def _finish(check: Check | None, spec: JobSpec, tell: Tell) -> None:
 
 
 # ------------------------------------------------------------------ data
+
+
+def _look_at_columns(spec: JobSpec, folder: JobFolder, given: Mapping[str, Any]) -> JobSpec:
+    """Describe the columns of a job with a label, and tell users what becomes of them."""
+    from elasticdl_nb.given.tables import check_live_model, look
+
+    spec, record = look(spec, folder.zoo, folder.data)
+    notes = record.notes
+    model = next((value for name, value in given.items() if find_option("train", name).name == "model_def"), None)
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(model, keras.Model):
+        notes = (*notes, *check_live_model(record, model, given.get("loss")))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return spec
 
 
 def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

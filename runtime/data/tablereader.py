@@ -117,6 +117,13 @@ class TableReader:
         return columntypes.list_shape(kinds[0], None)
 
     @property
+    def schema(self) -> pa.Schema:
+        """All columns of the first file, with their types there."""
+        if self._prepare:
+            assert self._columns  # finds the types
+        return next(iter(self._files.values())).schema
+
+    @property
     def metadata(self) -> Metadata:
         """Names, dtypes and shapes of the columns."""
         return Metadata(

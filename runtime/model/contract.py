@@ -38,6 +38,9 @@ MODULE_NAMES: Mapping[str, tuple[str, ...]] = {
 # What a module is searched for when `model_def` names the module itself; `names_of_model` adds the module's own name.
 _MODEL_NAMES = ("model", "custom_model")
 
+TABLE_INPUT = "table_columns.input_fn"
+"""The input function that a zoo gets for a job with a label; its loss and optimizer follow from that, if need be."""
+
 LABELS_FIRST = ("labels", "label", "y_true", "targets", "target", "true")
 OUTPUTS_FIRST = ("predictions", "prediction", "outputs", "output", "y_pred", "logits", "preds", "pred")
 

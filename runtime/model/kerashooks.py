@@ -107,7 +107,8 @@ ROWS: tuple[Row, ...] = (
     _row("fit()", "sample_weight", "own", "`--sample_weight_column`, or a third value of the input function"),
     _row("fit()", "callbacks", "own", "`callbacks()` of the module, or `--callbacks`"),
     _row("fit()", "steps_per_epoch validation_freq", "own", "`--max_step`, `--evaluation_steps`"),
-    _row("fit()", "verbose validation_split initial_epoch validation_steps validation_batch_size", "-",
+    _row("fit()", "validation_split", "own", "`--validation_split`, with `--label`"),
+    _row("fit()", "verbose initial_epoch validation_steps validation_batch_size", "-",
          "jobs have no such option"),
     _row("Layer()", "activity_regularizer trainable name dtype autocast", "works"),
     _row("add_weight()", "shape initializer dtype trainable autocast regularizer name aggregation "

@@ -38,6 +38,23 @@ def paths(value: Any) -> tuple[str, ...]:
     return (one,) if one else ()
 
 
+def names(value: Any) -> tuple[str, ...]:
+    """Names: a list of them, the text of such a list, or text that separates them by commas."""
+    if isinstance(value, str):
+        value = literals.parse_value(value) if value.strip().startswith("[") else value.split(",")
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError("expected names, such as ['a', 'b'] or a,b")
+    return tuple(name.strip() for name in value if name.strip())
+
+
+def share(value: Any) -> float:
+    """A number between 0 and 1."""
+    number = float(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 1:
+        raise ValueError("expected a number from 0 to less than 1, such as 0.2")
+    return float(number)
+
+
 def whole(minimum: int) -> Callable[[Any], int]:
     """A whole number of at least `minimum`."""
 

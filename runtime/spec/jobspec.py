@@ -135,6 +135,19 @@ class JobSpec(ClusterOptions):
         'The weights of classes in the loss, by their numbers: "0=1,1=5". Other classes weigh 1.',
         group="Data", parse=forms.class_weights, form="N=W,N=W", default={}, jobs=("train",),
     )  # fmt: skip
+    label: str = option(
+        "The column to predict. The other columns become the model's inputs, so it needs no input function: see "
+        "docs/frames.md.",
+        group="Data", form="COLUMN", jobs=("train",),
+    )  # fmt: skip
+    features: tuple[str, ...] = option(
+        "The columns to predict the label from; by default, all others that can be used.",
+        group="Data", parse=forms.names, form="COLUMN[,COLUMN…]", default=(), jobs=("train",),
+    )  # fmt: skip
+    validation_split: float = option(
+        "The share of the records, chosen at random, to evaluate on instead of training on them, such as 0.2.",
+        group="Data", parse=forms.share, form="SHARE", default=0.0, jobs=("train",),
+    )  # fmt: skip
     data_reader_params: dict[str, Any] = option(
         "How to read the data: \"columns=['a', 'b']; sep=','\". See docs/data.md.",
         group="Data", parse=forms.arguments, form="ARGS", default={},
@@ -334,6 +347,15 @@ class JobSpec(ClusterOptions):
             raise OptionError("output", "required; give the file or directory to write the predictions to")
         if self.sample_weight_column and self.class_weight:
             raise OptionError("class_weight", "given together with sample_weight_column; use only one of them")
+        for other in ("input_fn", "dataset_fn", "custom_data_reader"):
+            if self.label and getattr(self, other):
+                raise OptionError("label", f"given together with {other}, which says itself what the label is")
+        if self.validation_split and self.validation_data:
+            raise OptionError("validation_split", "given together with validation_data; use only one of them")
+        if self.label and self.on_kubernetes:
+            raise OptionError(
+                "label", "is for jobs on this machine, which look at the data first; on a cluster, use an input_fn"
+            )
         if self.input_fn and self.dataset_fn:
             raise OptionError("input_fn", "given together with dataset_fn; use only one of them to read the data")
         if self.uses_allreduce and self.min_workers > self.num_workers:

@@ -39,6 +39,7 @@ DIRECTORY = Need(
     "if output is a directory: a file has the format of its name",
     lambda spec: bool(spec.output) and not spec.output.lower().endswith((".recordio", ".parquet", ".csv")),
 )
+LABEL = Need("with label", lambda spec: bool(spec.label))
 OUTPUT = Need("with output", lambda spec: bool(spec.output))
 
 NEEDS_OF_GROUPS: Mapping[str, Need] = {
@@ -54,6 +55,8 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "lr_staleness_modulation": ASYNCHRONOUS,
     "output_format": DIRECTORY,
     "overwrite": OUTPUT,
+    "features": LABEL,
+    "validation_split": LABEL,
 }
 
 

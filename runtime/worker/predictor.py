@@ -72,11 +72,12 @@ class Predictor:
         self._loaded, self._session, self._worker = loaded, session, worker
         self._form = part_form(spec)
         self._folder, self._writes = folder, bool(spec.output)
+        self._table = loaded.table
         self._outputs = self._own_outputs if _PREDICTS & own_methods(loaded.model) else self._forward()
 
     def _forward(self) -> Callable[[Any], Any]:
         graph: Callable[[Any], Any] = as_graph(
-            lambda features: self._loaded.call_model(features, training=False), None,
+            lambda features: self._with_meaning(self._loaded.call_model(features, training=False)), None,
             eagerly=self._loaded.model.run_eagerly,
         )  # fmt: skip
         return graph
@@ -85,7 +86,11 @@ class Predictor:
         model = self._loaded.model
         model.make_predict_function()
         with self._loaded.user_code("predict_step()"):
-            return model.predict_function([self._loaded.data_for_keras((features,))])
+            return self._with_meaning(model.predict_function([self._loaded.data_for_keras((features,))]))
+
+    def _with_meaning(self, outputs: Any) -> tuple[Any, Any]:
+        """Return outputs, and what they say of the label that the model was trained with, if it had one."""
+        return outputs, () if self._table is None else self._table.predictions(outputs)
 
     def predict(self, index: int, batches: Iterator[Any]) -> int:
         """Write the predictions for one task's batches, in their order, as part `index`; return the record count."""
@@ -97,12 +102,12 @@ class Predictor:
             writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form, flush=False)
         try:
             for features in batches:
-                outputs = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
+                outputs, meaning = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
                 if self._loaded.prediction_outputs_processor is not None:
                     given = tf.nest.map_structure(lambda array: np.asarray(array).view(Outputs), outputs)
                     self._loaded.prediction_outputs_processor.process(given, self._worker)
                 if writer is not None:
-                    writer.write(columns(outputs))
+                    writer.write(self._table.decoded(meaning) if meaning else columns(outputs))
                 size = batch_size(features)
                 records += size
                 self._session.progress(0, size)

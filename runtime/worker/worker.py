@@ -55,6 +55,9 @@ class Worker:
     def run(self) -> None:
         """Work until there is no more to do."""
         self._session.activity("waiting")
+        if self._spec.label and not self._part.number:
+            for note in self._loaded.table.told:
+                self._session.note("info", note)
         if counted := self._data.counted():
             self._session.send(data_counted=counted)
         if self._strategy.builds_first:

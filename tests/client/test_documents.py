@@ -100,8 +100,10 @@ def test_the_first_program_does_what_the_readme_says(tmp_path: Path) -> None:
     environment = {**os.environ, "ELASTICDL_HOME": os.fspath(tmp_path / "home")}
     done = subprocess.run([sys.executable, "first.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert ast.literal_eval(done.stdout.strip())["binary_accuracy"] > 0.9
-    assert (tmp_path / "circle" / "trained_model.pb").exists() and (tmp_path / "inside.parquet").exists()
+    metrics, _, frame = done.stdout.strip().partition("\n")
+    assert ast.literal_eval(metrics)["accuracy"] > 0.9
+    assert frame.split("\n")[0].split() == ["x", "y", "inside", "prediction", "probability"]
+    assert (tmp_path / "circle" / "trained_model.pb").exists()
 
 
 # ------------------------------------------------------------ options

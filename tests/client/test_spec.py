@@ -111,7 +111,7 @@ WITHOUT_EFFECT = {
     "use_async": False, "grads_to_wait": 2, "sync_version_tolerance": 1, "get_model_steps": 2,
     "lr_staleness_modulation": True, "num_ps": 2, "min_workers": 2, "fixed_global_batch": True,
     "compression": "float16", "overwrite": True, "job_directory": "/d", "volume": "claim_name=c,mount_path=/d",
-    "image_pull_policy": "Never",
+    "image_pull_policy": "Never", "validation_split": 0.5,
     "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
 }  # fmt: skip
 

@@ -46,10 +46,13 @@ def test_the_quickstart_learns_and_leaves_its_pictures(place):
     metrics = eval(value(done, "job.wait()"))
     assert metrics["auc"] > 0.67 and metrics["accuracy"] > 0.75
     assert eval(value(done, "evaluation.metrics"))["auc"] > 0.6
-    (picture,) = pictures(done, "%%elasticdl_train")
+    (birds,) = pictures(done, "--as birds")
+    assert "Succeeded" in birds and "a category of their own" in birds
+    assert "Adelie" in value(done, "elasticdl_nb.predict(birds")
+    (picture,) = pictures(done, "LATE_MINUTES")
     assert "Succeeded" in picture and "data:image/svg+xml;base64," in picture and "<script" not in picture
     assert len(picture) < 100_000
-    milestones = "".join(one.text for one in outputs(done, "%%elasticdl_train") if one.get("name") == "stdout")
+    milestones = "".join(one.text for one in outputs(done, "LATE_MINUTES") if one.get("name") == "stdout")
     assert "train job train-LateArrival" in milestones and "evaluation at step" in milestones
     assert not any(
         "widget" in kind for cell in done.cells for one in cell.get("outputs", ()) for kind in one.get("data", ())

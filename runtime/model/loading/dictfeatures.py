@@ -15,6 +15,8 @@ class FeatureForm:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
+        # Before it is built: afterwards, a Sequential has inputs, too.
+        self._declares_inputs = bool(getattr(model, "inputs", None))
         self._key: str | None = None
         self._decided = False
         self._built_with: Any = None
@@ -51,7 +53,7 @@ class FeatureForm:
         What Keras would record for a subclassed model is float32, whatever it was given, which would corrupt
         identifiers beyond 2**24.
         """
-        if self._built_with is None or getattr(self._model, "inputs", None):
+        if self._built_with is None or self._declares_inputs:
             return None
         return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype), self._built_with)
 

@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.contract import (
     CLASS_NAMES,
     MODULE_NAMES,
+    TABLE_INPUT,
     ModelDefinition,
     names_in,
     names_of_model,
@@ -38,6 +39,9 @@ from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.model.reading.source import Zoo
 
 __all__ = ["LoadedModel", "MetricSet", "ModelDefinition", "load", "load_function"]
+
+# What a job with a label takes from it where the model has none: see `elasticdl_nb.tables.zoo.fitting`.
+_FITTED = {"loss": "loss", "optimizer": "optimizer", "eval_metrics_fn": "metrics"}
 
 
 def load(definition: ModelDefinition) -> LoadedModel:
@@ -180,6 +184,10 @@ class LoadedModel:
         self._compiled = False
         self._optimizer: OptimizerSource | None = None
         self._optimizer_params = left
+        self._lacking: set[str] = set()
+        self._table = self._bound_to_table()
+        if self._table is not None:
+            self._lacking = {role for role in _FITTED if not model.compiled or getattr(model, role, "kept") is None}
         optimizer = self._part("optimizer")
         if optimizer is not None:
             self._optimizer = OptimizerSource(*optimizer)
@@ -402,6 +410,13 @@ class LoadedModel:
         with user_code(f"calling {self.definition.model_def}", self._root):
             return self._form.call(features, training)
 
+    # ------------------------------------------------------------ tables
+
+    @property
+    def table(self) -> Any:
+        """What becomes of a table's columns for this model (`tables.zoo.tablefunction.BoundTable`), or None."""
+        return self._table
+
     # ------------------------------------------------------------ finding the parts
 
     def _part(self, role: str) -> tuple[Any, str] | None:
@@ -416,10 +431,22 @@ class LoadedModel:
             value = getattr(self._module, name, None)
             if value is not None and not isinstance(value, ModuleType):
                 return value, f"{self._module.__name__}.{name}"
+        if role in self._lacking:
+            return getattr(self._table.fitting, _FITTED[role]), f"the {role} that fits the label"
         return None
+
+    def _bound_to_table(self) -> Any:
+        """The input function of a job with a label, made for this model; None for other jobs."""
+        if self.definition.input_fn != TABLE_INPUT:
+            return None
+        loss = self._part("loss")
+        given = getattr(self.model, "loss", None) if loss is None else loss[0]
+        return find(self._zoo, TABLE_INPUT, "input_fn", self._module).bind(self.model, given)
 
     def _input(self) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
         """The input function or the dataset_fn; a function that an option names takes precedence over the model's."""
+        if self._table is not None:
+            return self._table, None
         order = ("dataset_fn", "input_fn") if self.definition.dataset_fn else ("input_fn", "dataset_fn")
         if not self.definition.input_fn and attribute_of(self.model, CLASS_NAMES["input_fn"]) is None:
             order = ("dataset_fn", "input_fn")

@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model.contract import (
     CLASS_NAMES,
     MODULE_NAMES,
+    TABLE_INPUT,
     names_in,
     names_of_model,
     no_model,
@@ -215,6 +216,9 @@ def _is_installed(name: str) -> bool:
 
 def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
     wanted = {"train": ("loss", "optimizer"), "evaluate": ("loss",), "predict": ()}[spec.kind]
+    if spec.input_fn == TABLE_INPUT:
+        _check_no_own_input(zoo, module, model, spec)
+        return
     for role in wanted:
         may_do_without = _may_compile(zoo, module) or _may_make_own_steps(zoo, module)
         if not getattr(spec, role) and _part(zoo, module, model, role) is None and not may_do_without:
@@ -225,6 +229,15 @@ def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
             raise OptionError(
                 "input_fn", _absent(zoo, module, model, spec.model_def, "input_fn", "or dataset_fn, or give --input_fn")
             )
+
+
+def _check_no_own_input(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
+    for role in ("input_fn", "dataset_fn"):
+        found = _part(zoo, module, model, role)
+        if spec.label and found is not None and found is not UNKNOWN:
+            raise OptionError(
+                "label", f"{spec.model_def} has an {role} of its own, which says what the label is; leave out label"
+            )  # fmt: skip
 
 
 def _part(zoo: Zoo, module: Module, model: Found, role: str) -> Found | None:

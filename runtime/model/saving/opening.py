@@ -21,8 +21,9 @@ from elasticdl_nb.runtime.model.saving.weights import load_weights
 def open_model(path: str | os.PathLike[str]) -> keras.Model:
     """Return the model in a training job's output directory, with its trained weights.
 
-    It takes features, as the model's `call` does. Runs the model's own code, which is in that directory. Raises
-    OptionError for a directory that is no trained model, and ModelError if the code fails.
+    It takes features, as the model's `call` does, or rows of a table if it was trained with `label`. Runs the model's
+    own code, which is in that directory. Raises OptionError for a directory that is no trained model, and ModelError if
+    the code fails.
     """
     message, definition = read_trained_model(path)
     with _importing(Path(definition.zoo)):
@@ -32,7 +33,7 @@ def open_model(path: str | os.PathLike[str]) -> keras.Model:
         elif not loaded.model.built:
             raise ModelError(f"{os.fspath(path)} does not say what features its model takes: use it in jobs")
         load_weights(loaded.model, definition.weights, message.variables)
-    return loaded.model
+    return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,149 @@
+"""Decides what a model sees of a table: which columns, as which features, and what the label is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.tables.facts import Facts
+from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
+from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS
+from elasticdl_nb.tables.tablerecord import NUMBER_KINDS, TableColumn, TableLabel, TableRecord
+
+MOST_CLASSES = 1000
+MOST_TERMS = 10_000
+"""A column with more different texts is hashed into that many ids."""
+_FEW = 20
+# Mean and deviation of evenly spread values.
+PARTS: Mapping[str, tuple[float, float]] = {
+    "month": (6.5, 3.45), "day": (15.7, 8.8), "weekday": (3.0, 2.0), "hour": (11.5, 6.92),
+}  # fmt: skip
+
+
+def choose_columns(
+    kinds: Mapping[str, str], label: str, features: Sequence[str], weights: Sequence[str] = ()
+) -> list[str]:
+    """Return the columns to look at, in order: `features`, or all but the label and the records' `weights`.
+
+    `kinds` are those of the table's columns. Raises OptionError for a column that does not exist, and a label that is
+    also a feature.
+    """
+    for option, names in (("label", [label]), ("features", features), ("sample_weight_column", weights)):
+        for name in names:
+            if name not in kinds:
+                near = did_you_mean(name, kinds)
+                listed = "" if near else f" The data has {', '.join(map(repr, kinds))}."
+                raise OptionError(option, f"the data has no column {name!r}.{near}{listed}")
+    if label in features:
+        raise OptionError("features", f"{label!r} is the label; as a feature, it would give the answer away")
+    if twice := [name for name in features if list(features).count(name) > 1]:
+        raise OptionError("features", f"{twice[0]!r} appears more than once")
+    if used := [name for name in weights if name in (label, *features)]:
+        raise OptionError("sample_weight_column", f"{used[0]!r} is the label or one of the features")
+    return list(features) or [name for name in kinds if name not in (label, *weights)]
+
+
+def choose(
+    kinds: Mapping[str, str], facts: Mapping[str, Facts], label: TableLabel, features: Sequence[str] = ()
+) -> TableRecord:
+    """Return the record of a table with these kinds and facts of columns, in the order of `kinds`.
+
+    Columns that can teach a model nothing are dropped, with a note. Raises OptionError for one that `features` names,
+    and if none is left.
+    """
+    columns, notes = [], []
+    for name, kind in kinds.items():
+        if name == label.column:
+            continue
+        known = facts.get(name, Facts())
+        if reason := _useless(kind, known, asked=name in features):
+            if name in features:
+                raise OptionError("features", f"{name!r} {reason}, so it cannot be used")
+            notes.append(f"{name} {reason}: dropped")
+            continue
+        columns.append(
+            TableColumn(name, kind, tuple(_features(name, kind, known)), known.missing > 0, known.low, known.high)
+        )
+        notes += _remarks(name, kind, known)
+    if not columns:
+        raise OptionError("features", f"no column is left to predict {label.column!r} from. {'. '.join(notes)}.")
+    return TableRecord(tuple(columns), label, tuple(notes))
+
+
+def _useless(kind: str, known: Facts, *, asked: bool) -> str:
+    """Why a column is no use to a model, in words that follow its name; empty if it is some."""
+    if kind == "other":
+        return "has values of a type that cannot be an input"
+    if not known.known:
+        return "has no values"
+    if known.count == 1 and not (kind == "text" and known.missing):
+        return "has the same value in all rows"
+    if kind == "text" and not asked and known.count > _FEW and known.count > known.known / 2:
+        count = f"{known.count:,}" if known.values is not None else f"more than {known.count - 1:,}"
+        return f"has {count} different texts in {known.known:,} rows, which a model learns nothing from (name it in "\
+            "features to keep it)"  # fmt: skip
+    return ""
+
+
+def _features(name: str, kind: str, known: Facts) -> list[Feature]:
+    if kind == "text":
+        hashed = known.values is None or len(known.values) > MOST_TERMS
+        source = Source("hash", name, MOST_TERMS) if hashed else Source("vocabulary", name, terms=known.values)
+        return [Category(source, "indicator")]
+    whole = Number(name, mean=known.mean, deviation=known.deviation or 1.0, part="time" if kind in MOMENTS else "")
+    if kind not in MOMENTS:
+        return [whole]
+    parts = [part for part in PARTS if part != "hour" or kind == "timestamp"]
+    return [whole, *(Number(name, part=part, mean=PARTS[part][0], deviation=PARTS[part][1]) for part in parts)]
+
+
+def _remarks(name: str, kind: str, known: Facts) -> list[str]:
+    remarks = []
+    if known.missing:
+        how = "a category of their own" if kind == "text" else f"filled with the mean, {known.mean:.6g}"
+        remarks.append(f"{name}: {known.missing:,} of {known.rows:,} missing, {how}")
+    if kind == "text" and known.count > MOST_TERMS:
+        remarks.append(f"{name}: more than {MOST_TERMS:,} different texts, hashed into {MOST_TERMS:,} ids")
+    if kind == "integer" and known.count > _FEW and known.count == known.known:
+        remarks.append(f"{name}: a different number in every row; if it is an identifier, leave it out with features")
+    return remarks
+
+
+# ------------------------------------------------------------------ the label
+
+
+def describe_label(column: str, kind: str, known: Facts) -> TableLabel:
+    """Return the label with these facts; raise OptionError if there is nothing to learn or too much."""
+    if kind not in (*NUMBERS, "text"):
+        what = "of no type that a model could predict" if kind == "other" else f"a {kind}"
+        raise OptionError("label", f"{column!r} is {what}; expected numbers, booleans or texts")
+    if not known.known:
+        raise OptionError("label", f"{column!r} has no values")
+    if known.count == 1:
+        assert known.values
+        raise OptionError("label", f"{column!r} is {known.values[0]!r} in all rows, so there is nothing to learn")
+    if kind == "text" and known.count > MOST_CLASSES:
+        raise OptionError(
+            "label", f"{column!r} has more than {MOST_CLASSES:,} different texts, too many for classes"
+        )  # fmt: skip
+    return TableLabel(column, kind, _classes(kind, known), known.low, known.high)
+
+
+def _classes(kind: str, known: Facts) -> tuple[Any, ...]:
+    if known.values is None or known.count > MOST_CLASSES or not (kind == "text" or known.is_whole):
+        return ()
+    convert: Any = {"text": str, "boolean": bool, "integer": int}.get(kind, float)
+    return tuple(convert(value) for value in known.values)
+
+
+def check_classes(label: TableLabel, known: Facts, option: str) -> None:
+    """Raise OptionError(option, …) if other data has a label that is not among the classes."""
+    for value in known.values or ():
+        if label.is_category and value not in label.classes:
+            raise OptionError(option, f"has {label.column} = {value!r}, which the training data lacks")
+
+
+def usable(kinds: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the kinds of those of these columns whose values can be read."""
+    return {name: kinds[name] for name in names if kinds[name] in (*NUMBER_KINDS, "text")}
