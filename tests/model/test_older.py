@@ -206,7 +206,12 @@ def test_names_that_keras_no_longer_has() -> None:
 def test_arguments_of_old_optimizers() -> None:
     assert float(keras.optimizers.SGD(lr=0.25).learning_rate) == 0.25
     assert float(tf.keras.optimizers.legacy.Adam(lr=0.5).learning_rate) == 0.5
-    assert float(keras.optimizers.Adam(0.125).learning_rate) == 0.125
+    adam = keras.optimizers.Adam(0.125)
+    assert float(adam.learning_rate) == float(K.get_value(adam.lr)) == 0.125
+    adam.lr = 0.25
+    assert float(adam.learning_rate) == 0.25
+    K.set_value(adam.lr, 0.5)
+    assert float(adam.learning_rate) == 0.5
     optimizer = keras.optimizers.SGD(learning_rate=0.5, decay=0.5)
     assert type(optimizer.from_config(optimizer.get_config()).learning_rate) is type(optimizer.learning_rate)
     variable = keras.Variable([0.0])

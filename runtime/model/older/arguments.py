@@ -1,6 +1,6 @@
 """Arguments that Keras 3 refuses or ignores: optimizers' `lr` and `decay`, `add_weight`'s name by position.
 
-And `keras.optimizers.legacy`, whose optimizers are the others.
+Optimizers also have the attribute `lr`, and those of `keras.optimizers.legacy` are the others.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def _accept(base: Any) -> None:
         original(optimizer, learning_rate, *args, **kwargs)
 
     base.__init__ = make
+    base.lr = property(lambda optimizer: optimizer.learning_rate, _set_learning_rate)
+
+
+def _set_learning_rate(optimizer: Any, value: Any) -> None:
+    optimizer.learning_rate = value
 
 
 def _accept_name_first(layer: Any) -> None:

@@ -79,6 +79,7 @@ def install() -> None:
             dropped = isinstance(function, FunctionType) and function.__module__ == "keras.src.legacy.backend"
             if dropped and name not in _QUERIES:
                 setattr(backend, name, _dispatching(function, f"{_BACKEND}{name}"))
+        backend.set_value = _set_value
     _mark_products_right()
     # Code for Keras 2 asks its tensors for this.
     keras.KerasTensor.get_shape = lambda tensor: tf.TensorShape(tensor.shape)
@@ -98,6 +99,11 @@ def keras_modules(part: str) -> list[Any]:
         ],
     }  # fmt: skip
     return modules[part]
+
+
+def _set_value(x: Any, value: Any) -> None:
+    """Give a variable a value: Keras 3's function does not work on its own variables."""
+    x.assign(value)
 
 
 def is_symbolic(*values: Any) -> bool:
