@@ -35,7 +35,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def image(framework_image: str, zoo: Path) -> str:
-    spec = JobSpec.create("train", model_def="small", data="/data/x", docker_base_image=framework_image)
+    spec = JobSpec.create(
+        "train", model_def="small", data="/data/x", platform="kubernetes", docker_base_image=framework_image
+    )
     return images.image_for(spec, zoo)
 
 
