@@ -53,7 +53,7 @@ class Report:
         return exact and set(self.uses) <= {float(self.epochs)}
 
     def lines(self) -> list[str]:
-        """The report as a table and a summary, for people."""
+        """The report as a table and a summary, to be shown."""
         rows = [f"{'at':>7}  {'next step':>10}  {'thrown away':>22}  what"]
         for blow in self.blows:
             after = "-" if blow.seconds is None else f"{blow.seconds:.1f} s"
