@@ -103,7 +103,7 @@ def check(captured: Captured, names: Iterable[str] = ()) -> None:
 def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str = "notebook") -> None:
     """Write `module`.py, requirements.txt and the local modules into `directory`, which is created if necessary.
 
-    Raises CaptureError if a local module has the same name as the packaged module.
+    Raises CaptureError if a local module or a data file has the same name as a part of the package.
     """
     files = {
         f"{module}.py": captured.source,
@@ -112,6 +112,9 @@ def write_zoo(captured: Captured, directory: str | os.PathLike[str], module: str
     clash = next((path for path in captured.modules if path in files or path.split("/")[0] == module), None)
     if clash:
         raise CaptureError([f"the local module {clash} has the same name as the packaged module; rename it"])
+    clash = next((path for path in captured.files if path in files or path.split("/")[0] == FOLDER), None)
+    if clash:
+        raise CaptureError([f"{clash}, which the code names, has the same name as a part of the package; rename it"])
     for path, text in {**files, **captured.modules}.items():
         target = os.path.join(directory, *path.split("/"))
         os.makedirs(os.path.dirname(target), exist_ok=True)

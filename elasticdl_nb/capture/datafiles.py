@@ -20,8 +20,10 @@ def add_files_in_use(sources: Iterable[str], directory: str, found: Dependencies
             continue
         if os.path.isabs(name):
             found.warnings.append(f"{name} is read by an absolute path: it is not packaged; a relative path would be")
-        elif os.path.normpath(name).startswith(os.pardir):
-            found.warnings.append(f"{name} is outside the notebook's folder: it is not packaged")
+        elif any(part.startswith(".") for part in os.path.normpath(name).split(os.sep)):
+            outside = os.path.normpath(name).startswith(os.pardir)
+            kind = "outside the notebook's folder" if outside else "hidden"
+            found.warnings.append(f"{name} is {kind}: it is not packaged")
         elif os.path.getsize(path) > LARGEST_DATA:
             size = os.path.getsize(path) >> 20
             found.warnings.append(

@@ -8,6 +8,7 @@ import sys
 from elasticdl_nb.runtime.control.masterstream import end_when_told
 from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.ps.process import ServerProcess
+from elasticdl_nb.runtime.storage import workfolder
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
@@ -17,6 +18,7 @@ def main(path: str, address: str, index: str, incarnation: str) -> None:
     keep_freed_buffers()
     folder = JobFolder(path)
     end_when_told(folder)
+    workfolder.offer(folder.work)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     code = 0
     try:

@@ -25,6 +25,7 @@
       cluster.json    on the client's machine: where the job is on a cluster
       shared          exists if the folder is on a volume that the job's pods share
       parts/          predictions of tasks, until they are joined
+      work/           the working directory of its processes, if the model reads files that the usual one lacks
       listings/       the job's data files, listed once, and where the rows of long CSV files are
       temporary       where its workers keep temporary files, until the job ends
 """
@@ -251,6 +252,11 @@ class JobFolder:
 
     # TensorFlow writes a file for each function that it compiles, and a killed process leaves them behind. This
     # folder is not in the job's own, because paths of sockets in it have to be short.
+
+    @property
+    def work(self) -> Path:
+        """Where the job's processes work if the usual directory lacks the model's files; see `workfolder`."""
+        return self.path / "work"
 
     @property
     def listings(self) -> Path:

@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.platform.early import WAITS, arguments_when_told
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.network import Network
+from elasticdl_nb.runtime.storage import workfolder
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.part import Part
@@ -28,6 +29,7 @@ def take_part(path: str, address: str, number: str, incarnation: str) -> Part:
     """Say hello to the job's master."""
     folder = JobFolder(path)
     end_when_told(folder)
+    workfolder.offer(folder.work)
     spec = folder.spec()
     if "TMPDIR" not in spec.envs:
         folder.use_temporary()

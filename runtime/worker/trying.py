@@ -12,6 +12,7 @@ import sys
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import workfolder
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
@@ -53,6 +54,7 @@ def main(path: str) -> None:
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     folder, refused = JobFolder(path), ""
+    workfolder.offer(folder.work)
     try:
         with only_what_computes():
             import tensorflow  # noqa: F401

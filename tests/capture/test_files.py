@@ -163,7 +163,7 @@ def test_helper_with_the_name_of_the_packaged_module_is_refused(tmp_path: Path) 
 
 
 def test_files_that_code_names_travel_and_are_found_from_another_folder(
-    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebook, tmp_path: Path
 ) -> None:
     Path("data").mkdir()
     Path("data/vocab.txt").write_text("a b")
@@ -180,12 +180,44 @@ def test_files_that_code_names_travel_and_are_found_from_another_folder(
     verify(packaged, ["f"])
     write_zoo(packaged, tmp_path / "zoo", "model")
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    said = subprocess.run(
-        [sys.executable, "-c", "import model; print(model.f()[:3])"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "zoo")}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert said.stdout == "('a b', True, 'w')\n"
+    (tmp_path / "elsewhere" / "words.txt").write_text("other")
+    offer = "from elasticdl_nb.runtime.storage import workfolder; workfolder.offer(__import__('pathlib').Path('../work'))"
+
+    def said(*lines: str) -> tuple[str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join([*lines, "import model", "print(model.f()[:3])"])],
+            cwd=tmp_path / "elsewhere", env={**os.environ, "PYTHONPATH": str(tmp_path / "zoo")}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        return done.stdout, done.stderr
+
+    assert said(offer)[0] == "('a b', True, 'w')\n"
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == ["words.txt"]
+    shown, errors = said()  # not a process of a job
+    assert not shown and "the model reads data/vocab.txt in the working directory, which does not have it" in errors
+    (tmp_path / "elsewhere" / "data").mkdir()
+    (tmp_path / "elsewhere" / "data" / "vocab.txt").write_text("a b")
+    shown, errors = said(offer)
+    assert shown == "('a b', True, 'other')\n" and "words.txt is not the words.txt that was packaged" in errors
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "state/x.json"])
+def test_files_with_the_name_of_a_part_of_the_package_are_refused(
+    notebook: Notebook, tmp_path: Path, name: str
+) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("{}")
+    notebook.run(f"def f(): return open({name!r}).read()")
+    with pytest.raises(CaptureError, match=f"{name}, which the code names, has the same name as a part of the package"):
+        write_zoo(notebook.capture("f"), tmp_path / "zoo")
+
+
+def test_hidden_files_stay_behind_with_a_warning(notebook: Notebook) -> None:
+    Path(".cache").mkdir()
+    Path(".cache/vocab.txt").write_text("a")
+    notebook.run("def f(): return open('.cache/vocab.txt').read()")
+    packaged = notebook.capture("f")
+    assert not packaged.files and ".cache/vocab.txt is hidden: it is not packaged" in packaged.warnings
 
 
 def test_credentials_in_a_file_that_code_names_are_refused(notebook: Notebook) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextvars
+import filecmp
 import importlib
 import json
 import os
 import pickle
 import platform
+import warnings
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.storage import workfolder
 
 FOLDER = "state"
 # The namespace of the module that is loading a file; `rebuilding.named` looks names up in it.
@@ -43,13 +46,24 @@ def loader(namespace: MutableMapping[str, Any]) -> Callable[..., Any]:
 
 
 def use_files(module: str, *names: str) -> None:
-    """Make relative paths to files that were packaged beside the file `module` work.
+    """Make relative paths to files that were packaged beside the file `module` work, or say that they do not.
 
-    Nothing happens where the working directory has them, as the notebook's folder does. Otherwise, the process changes
-    to the package's folder: it is one that works for the package alone, such as a worker.
+    Where the working directory has all of them, as the notebook's folder does, they are read there. Otherwise, a
+    process of a job changes to the job's `work` folder, which gets copies; another process stays where it is, and is
+    warned.
     """
-    if not all(os.path.exists(name) for name in names):
-        os.chdir(os.path.dirname(os.path.abspath(module)))
+    folder = os.path.dirname(os.path.abspath(module))
+    missing = [name for name in names if not os.path.exists(name)]
+    if not missing:
+        for name in names:
+            if not os.path.isfile(name) or not filecmp.cmp(name, os.path.join(folder, name), shallow=False):
+                warnings.warn(f"{os.path.abspath(name)} is not the {name} that was packaged with the model", stacklevel=2)
+    elif not workfolder.enter(folder, names):
+        warnings.warn(
+            f"the model reads {', '.join(missing)} in the working directory, which does not have it; it was packaged "
+            f"in {folder}: copy it from there, or change to that folder",
+            stacklevel=2,
+        )
 
 
 def refill(target: Any, content: Any) -> None:
