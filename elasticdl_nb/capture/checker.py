@@ -21,7 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 IDLE = 3600  # seconds
@@ -34,11 +34,12 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Answer:
-    """What became of a package: the description of its objects, or `errors` and the status of the child process."""
+    """What became of a package: descriptions of its objects and settings, or `errors` and the child's status."""
 
     status: int
     description: dict[str, str]
     errors: str
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 class Checker:
@@ -99,11 +100,11 @@ class Checker:
         path, status = os.path.join(self._folder.name, str(number)), self._answered.pop(number)
         with open(f"{path}.errors", encoding="utf-8", errors="replace") as file:
             errors = file.read()
-        description = {}
-        if status == 0:
-            with open(path, encoding="utf-8") as file:
-                description = json.load(file)
-        return Answer(status, description, errors)
+        if status:
+            return Answer(status, {}, errors)
+        with open(path, encoding="utf-8") as file:
+            described = json.load(file)
+        return Answer(status, described["objects"], errors, described["settings"])
 
     def stop(self) -> None:
         """End the process and its children."""
@@ -160,7 +161,7 @@ def _environment() -> dict[str, str]:
 
 def main() -> None:
     """Import what the arguments name, then one package for each line of the standard input."""
-    from elasticdl_nb.capture import describe  # noqa: F401  loaded once, for all children
+    from elasticdl_nb.capture import describe, processwide  # noqa: F401  loaded once, for all children
     from elasticdl_nb.capture.state import rebuilding  # noqa: F401
 
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
@@ -202,6 +203,7 @@ def _answer(request: dict[str, Any]) -> None:
 def _import(request: dict[str, Any]) -> None:
     """Import and describe the package; never returns."""
     from elasticdl_nb.capture.describe import describe
+    from elasticdl_nb.capture.processwide import all_settings
 
     status = 1
     try:
@@ -217,7 +219,8 @@ def _import(request: dict[str, Any]) -> None:
         else:
             found = {name: getattr(loaded, name) for name in request["compared"] if hasattr(loaded, name)}
             with open(request["answer"], "w", encoding="utf-8") as file:
-                json.dump(describe(found, frozenset(request["ours"])), file)
+                objects = describe(found, frozenset(request["ours"]))
+                json.dump({"objects": objects, "settings": all_settings()}, file)
             status = 0
     except BaseException:
         import traceback

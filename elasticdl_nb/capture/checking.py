@@ -15,6 +15,7 @@ from elasticdl_nb.capture.captured import Captured, check, write_zoo
 from elasticdl_nb.capture.checker import Checker, checker, stop_checker
 from elasticdl_nb.capture.describe import Description, code_digest, describe, differences
 from elasticdl_nb.capture.live import codes_in, function_of
+from elasticdl_nb.capture.processwide import all_settings
 from elasticdl_nb.runtime.errors import CaptureError
 
 IMPORT_TIMEOUT = 300.0  # seconds; on a small machine, importing TensorFlow from a cold disk takes minutes
@@ -30,6 +31,7 @@ class Check:
     number: int
     root: str
     living: Description
+    settings: Description
 
     def finish(self) -> list[str]:
         """Wait until it has finished; return the differences. Raises CaptureError if the package cannot be imported."""
@@ -41,8 +43,9 @@ class Check:
             lines = answer.errors.replace(self.root + os.sep, "").strip().splitlines()
             details = "\n      ".join(line for line in lines[-8:] if line.strip())
             raise CaptureError([f"the packaged module cannot be imported in a fresh process:\n      {details}"])
-        found = differences(self.living, answer.description)
-        return [self._shown(*one) for one in found if not (self.captured.scratch and _is_value(*one[1:]))]
+        objects = differences(self.living, answer.description)
+        found = [one for one in objects if not (self.captured.scratch and _is_value(*one[1:]))]
+        return [self._shown(*one) for one in [*differences(self.settings, answer.settings), *found]]
 
     def _shown(self, path: str, here: str, there: str) -> str:
         name = path.split(".")[0].split("[")[0]
@@ -62,7 +65,8 @@ def begin_check(captured: Captured, names: Iterable[str], root: str, module: str
     """Start importing the package in `root` in a fresh process, and describe the living objects in the meantime."""
     process = checker()
     number = process.ask(root, module, [name.partition(".")[0] for name in names], captured.living)
-    return Check(captured, process, number, root, describe(captured.living, frozenset({"__main__"})))
+    living = describe(captured.living, frozenset({"__main__"}))
+    return Check(captured, process, number, root, living, all_settings())
 
 
 def is_plain(captured: Captured) -> bool:

@@ -153,10 +153,10 @@ class _Walk:
         array = _as_array(value)
         if array is not None:
             name = "tf.Variable" if top == "tensorflow" and hasattr(value, "assign") else name
-            self.say(path, f"{name} of {array.dtype}, {tuple(array.shape)}, {_digest_of_array(array)}")
+            self.say(path, f"{name} of {array.dtype}, {tuple(array.shape)}, {_digest_of_array(array)}{_form(value)}")
             return
         if isinstance(value, logging.Logger):  # configured for the whole process
-            self.say(path, f"{name} {value.name}")
+            self.say(path, f"{name} {value.name}, level {value.level if value.parent else 'of its process'}")
             return
         if kind.__module__ in self.ours and hasattr(kind, "__setstate__") and "__getstate__" in dir(kind):
             self.say(path, name)  # its class says what there is to compare
@@ -310,6 +310,14 @@ def _digest_of_array(array: Any) -> str:
     if array.size <= 4:
         return re.sub(r"\s+", " ", repr(array.tolist()))
     return _digest(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def _form(value: Any) -> str:
+    """How an array lies in memory, and whether it may change, as far as that is not the usual."""
+    flags = value.flags if type(value).__module__ == "numpy" and type(value).__name__ == "ndarray" else None
+    if flags is None:
+        return ""
+    return (", by columns" if flags.fnc else "") + ("" if flags.writeable else ", read-only")
 
 
 def _as_array(value: Any) -> Any:

@@ -25,6 +25,21 @@ from elasticdl_nb.capture.trace import END, Trace
 
 _TIMEOUT = 300.0  # seconds
 _PROBE = "elasticdl_nb_probe"
+_PROBE_START = """import importlib, sys
+
+failed = {}
+
+
+def take(name):
+    try:
+        importlib.import_module(name)
+    except BaseException as error:
+        failed[name] = f"{type(error).__name__}: {error}"
+
+
+def found(name, key):
+    return vars(sys.modules[name]).get(key, ...) if name in sys.modules else ...
+"""
 
 
 def add_imports_for_their_effect(trace: Trace, search: Search) -> None:
@@ -59,7 +74,7 @@ def add_changes(trace: Trace, search: Search, imports: dict[str, str]) -> None:
     found = find_dependencies("\n".join(kept), modules=inside).modules
     paths = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in found}
     modules = {name: module for name, module in list(sys.modules.items()) if name in paths}
-    for name, key, value in _differing(modules, found):
+    for name, key, value in _differing(modules, found, search.result.warnings):
         alias = next((one for one, other in trace.namespace.items() if other is modules[name]), None)
         root_name = alias or "_" + name.replace(".", "_")
         target = f"{root_name}.{key}"
@@ -106,30 +121,45 @@ def _assigned(trace: Trace, tops: set[str]) -> Iterator[tuple[Any, str, str, Any
 # ------------------------------------------------------------------ compared with a fresh import
 
 
-def _differing(modules: Mapping[str, types.ModuleType], files: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
+def _differing(
+    modules: Mapping[str, types.ModuleType], files: Mapping[str, str], warnings: list[str]
+) -> Iterator[tuple[str, str, Any]]:
     """Yield `(module, attribute, value here)` for what a fresh import makes differently; MISSING for other code.
 
-    Yields nothing if the modules cannot be imported: the package cannot be, either, which the check reports.
+    Adds to `warnings` which modules cannot be imported on their own, and so are not compared.
     """
     ours = frozenset({*modules, "__main__"})
     places = [
         (name, key) for name, module in modules.items() for key, value in list(vars(module).items())
         if _is_state(key, value, ours)
     ]  # fmt: skip
-    living = {f"m{number}": vars(modules[name])[key] for number, (name, key) in enumerate(places)}
-    lines = ["import importlib, sys", *(f"importlib.import_module({name!r})" for name in modules)]
-    lines += [f"m{number} = vars(sys.modules[{name!r}]).get({key!r}, ...)" for number, (name, key) in enumerate(places)]
-    answer = _imported({**files, f"{_PROBE}.py": "\n".join(lines)}, living, ours) if places else None
-    if answer is None or answer.status:
+    if not places:
         return
+    living = {f"m{number}": vars(modules[name])[key] for number, (name, key) in enumerate(places)}
+    lines = [_PROBE_START, *(f"take({name!r})" for name in modules)]
+    lines += [f"m{number} = found({name!r}, {key!r})" for number, (name, key) in enumerate(places)]
+    answer = _imported({**files, f"{_PROBE}.py": "\n".join(lines)}, [*living, "failed"], ours)
+    if answer is None or answer.status:
+        why = answer.errors.strip().rpartition("\n")[2] if answer else f"it took more than {_TIMEOUT:g} s"
+        warnings.append(_not_compared(", ".join(modules), why))
+        return
+    failed = {name: answer.description[f"failed[{name!r}]"] for name in modules if f"failed[{name!r}]" in answer.description}
+    warnings += [_not_compared(name, why) for name, why in failed.items()]
+    there = {path: text for path, text in answer.description.items() if not path.startswith("failed")}
     reported: set[tuple[str, str]] = set()
-    for path, _, _ in differences(describe(living, ours), answer.description):
+    for path, _, _ in differences(describe(living, ours), there):
         place, _, rest = path.partition(".")
         name, key = places[int(place[1:].partition("[")[0])]
         suffix, value = _part_of(vars(modules[name])[key], rest)
-        if (name, key + suffix) not in reported:
+        if name not in failed and (name, key + suffix) not in reported:
             reported.add((name, key + suffix))
             yield name, key + suffix, value
+
+
+def _not_compared(name: str, why: str) -> str:
+    return (
+        f"{name} cannot be imported alone ({why}): what the notebook has changed in it since its import is not packaged"
+    )
 
 
 def _part_of(value: Any, path: str) -> tuple[str, Any]:

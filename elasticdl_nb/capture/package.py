@@ -12,7 +12,7 @@ from elasticdl_nb.capture.compose import compose
 from elasticdl_nb.capture.datafiles import add_files_in_use, with_files
 from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.order import Cycle, Line, ordered
-from elasticdl_nb.capture.roots import DATA_CURE, Made, large, weights
+from elasticdl_nb.capture.roots import DATA_CURE, Made, large, shared_memory, weights, weights_of_files
 from elasticdl_nb.capture.settings import Settings, find_settings
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
@@ -53,7 +53,8 @@ def capture_cells(
     if wrong := problems_of_files(dependencies):
         raise CaptureError(wrong)
     notes, remarks = weights(roots.all, scratch)
-    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *large(roots.all), *remarks]))
+    remarks += [*large(roots.all), *shared_memory(roots.all), *(() if scratch else weights_of_files(roots.all, trace))]
+    warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *remarks]))
     state = StateFiles()
     for line in lines:
         if isinstance(line, Made) and line.write is not None:

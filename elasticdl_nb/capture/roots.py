@@ -340,3 +340,38 @@ def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]
         elif not scratch and plan.trained:
             notes.append(f"starts from the notebook's weights of `{root.target}`; pass --from_scratch for initial ones")
     return notes, warnings
+
+
+def shared_memory(roots: Iterable[Root]) -> list[str]:
+    """Return warnings about arrays that are parts of one array, which the package does not keep."""
+    arrays: dict[int, dict[int, str]] = {}
+    for root in roots:
+        owner = root.live
+        while type(owner).__name__ == "ndarray" and type(owner.base).__name__ == "ndarray":
+            owner = owner.base
+        if type(owner).__name__ == "ndarray":
+            arrays.setdefault(id(owner), {}).setdefault(id(root.live), root.target)
+    return [
+        f"{', '.join(names.values())} share their memory; in the package, each has its own, so that changing one leaves "
+        "the others as they are"
+        for names in arrays.values() if len(names) > 1
+    ]  # fmt: skip
+
+
+def weights_of_files(roots: Iterable[Root], trace: Trace) -> list[str]:
+    """Return warnings about models that got weights from a file: they travel, and the file is not read again."""
+    models = {root.target for root in roots if root.survey is not None and root.survey.has_keras}
+    found = []
+    for statement in trace.statements:
+        if "load_weights" not in statement.text or statement.is_definition:
+            continue
+        for node in ast.walk(statement.node):
+            function = node.func if isinstance(node, ast.Call) else None
+            if isinstance(function, ast.Attribute) and function.attr == "load_weights":
+                name = ast.unparse(function.value).partition(".")[0]
+                if name in models:
+                    found.append(
+                        f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; "
+                        "they travel with the package, and the file is not read again"
+                    )
+    return found

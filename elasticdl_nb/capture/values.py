@@ -219,6 +219,8 @@ class _Writing:
         if value.size > MAX_ARRAY or dtype.name in ("longdouble", "clongdouble", "float128", "complex256"):
             raise NotWritable
         if type(value).__name__ == "ndarray":
+            if value.flags.fnc or not value.flags.writeable:
+                raise NotWritable
             self.hold(value)
         plain = value.astype(str) if dtype.kind in "Mm" else value
         if dtype.kind == "m":

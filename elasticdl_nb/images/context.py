@@ -11,13 +11,16 @@ from typing import BinaryIO
 
 from elasticdl_nb.images.recipe import Recipe
 from elasticdl_nb.images.secrets import refuse_credentials
-from elasticdl_nb.runtime.model.saving.zoofiles import IGNORE_FILE, zoo_files
+from elasticdl_nb.runtime.model.saving.zoofiles import IGNORE_FILE, STATE, zoo_files
 
 _REQUIREMENTS = re.compile(r"(requirements|constraints)[\w.-]*\.txt")
 
 
 def files_of_zoo(zoo: Path) -> dict[str, Path]:
-    """Return the files of a zoo that go into an image, keyed by their names with '/'; .dockerignore excludes files."""
+    """Return the files of a zoo that go into an image, keyed by their names with '/'.
+
+    .dockerignore excludes files, except for the values of a packaged notebook, which is nothing without them.
+    """
     found = dict(zoo_files(zoo))
     found.pop(IGNORE_FILE, None)
     patterns = ignore_patterns(zoo)
@@ -25,7 +28,7 @@ def files_of_zoo(zoo: Path) -> dict[str, Path]:
         from docker.utils.build import exclude_paths
 
         kept = {path.replace("\\", "/") for path in exclude_paths(str(zoo), patterns)}
-        found = {name: path for name, path in found.items() if name in kept}
+        found = {name: path for name, path in found.items() if name in kept or name.startswith(STATE)}
     return found
 
 

@@ -111,3 +111,15 @@ def test_model_built_step_by_step_at_top_level(notebook: Notebook) -> None:
     assert "fit" not in captured.source and "something else" not in captured.source
     assert captured.notes == ("starts from the notebook's weights of `model`; pass --from_scratch for initial ones",)
     np.testing.assert_allclose(loaded.value("model")(X), notebook.value("model")(X))
+
+
+def test_weights_of_a_file_travel_and_are_named(notebook: Notebook) -> None:
+    notebook.run(
+        "import keras\nmodel = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, kernel_initializer='ones')])\n"
+        "model.save_weights('w.weights.h5')\nmodel.set_weights([w * 0 for w in model.get_weights()])",
+        "model.load_weights('w.weights.h5')",
+    )
+    captured = notebook.capture("model")
+    assert any("model starts from the weights that it has now, after load_weights in cell [2]" in one for one in captured.warnings)
+    assert not captured.files
+    np.testing.assert_allclose(Loaded(captured).value("model")(X), notebook.value("model")(X))

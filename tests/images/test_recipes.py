@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from elasticdl_nb.capture.captured import Captured, StateFiles, write_zoo
 from elasticdl_nb.images.context import files_of_zoo, requirements_of_zoo, write_context
 from elasticdl_nb.images.install import for_tensorflow
 from elasticdl_nb.images.names import check_name, host_of, image_of, split_name
 from elasticdl_nb.images.recipe import Recipe
 from elasticdl_nb.images.secrets import has_credentials, index_settings, scrub
 from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.model.saving.zoofiles import copy_zoo
 
 SECRET = "hunter2hunter2"
 
@@ -66,6 +68,25 @@ def test_dockerignore_is_kept_and_hidden_files_stay_behind(zoo: Path) -> None:
         "zoo/model.py", "zoo/requirements.txt", "zoo/data/keep.csv",
     }  # fmt: skip
     assert SECRET.encode() not in archive
+
+
+def test_a_packaged_notebook_takes_its_state_and_data_files_along(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("a b")
+    state = StateFiles()
+    state.write("W.npy", lambda file: file.write(b"values"))
+    packaged = Captured(
+        "x = 1\n", ["six"], {"pkg/part.py": "y = 2\n"}, [], [1], state,
+        files={"data/words.txt": str(tmp_path / "words.txt")},
+    )  # fmt: skip
+    write_zoo(packaged, tmp_path / "captured", "model")
+    copy_zoo(tmp_path / "captured", tmp_path / "zoo")  # as a job and a trained model do
+    (tmp_path / "zoo" / ".dockerignore").write_text("**/*.npy\ndata\n*.md\n")
+    _, files = context(Recipe("b", "elasticdl_nb==1"), tmp_path / "zoo")
+    assert files["zoo/state/W.npy"] == b"values"
+    assert {"zoo/model.py", "zoo/pkg/part.py", "zoo/requirements.txt", "requirements/requirements.txt"} <= files.keys()
+    assert "zoo/data/words.txt" not in files  # which the user asked for
+    (tmp_path / "zoo" / ".dockerignore").unlink()
+    assert context(Recipe("b", "elasticdl_nb==1"), tmp_path / "zoo")[1]["zoo/data/words.txt"] == b"a b"
 
 
 def test_the_same_zoo_makes_the_same_context_wherever_and_whenever_it_was_written(zoo: Path, tmp_path: Path) -> None:

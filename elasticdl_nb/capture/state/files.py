@@ -17,7 +17,7 @@ def suffix_for(value: Any) -> str:
     """Return .npy, .json, .parquet or .pkl."""
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     if numpy is not None and type(value) is numpy.ndarray and value.dtype.kind in "biufcSUMm" and value.dtype.isnative:
-        return ".npy"
+        return ".npy" if value.flags.writeable else ".pkl"
     if type(value) in (list, dict) and _is_json(value, set(), 0):
         return ".json"
     if pandas is not None and type(value) is pandas.DataFrame and _is_simple_frame(value, pandas):

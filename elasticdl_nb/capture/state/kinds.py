@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import logging
 import struct
 import sys
 import threading
@@ -48,6 +49,8 @@ def reducer_for(cls: type) -> Reducer | None:
         return lambda value, pickler: (rebuilding.make_lock, (_LOCKS[cls],))
     if cls.__module__ == "numpy" and cls.__name__ in ("finfo", "iinfo"):
         return lambda value, pickler: (cls, (value.dtype,))
+    if cls.__module__ == "numpy" and cls.__name__ == "ndarray":
+        return _array
     for parent in cls.__mro__:
         top = parent.__module__.partition(".")[0]
         if top in ("keras", "tensorflow"):
@@ -102,6 +105,18 @@ def _cannot(value: Any, kind: str) -> Any:
     raise CannotTravel(value, kind)
 
 
+def _array(value: Any, pickler: Any) -> Any:
+    if value.flags.writeable or (value.flags.forc and not value.dtype.hasobject):  # pickle's own way keeps all there is
+        return NotImplemented
+    content = value.copy(order="K")
+    pickler.alive.append(content)
+    return rebuilding.make_read_only, (content,)
+
+
+def _logger(value: logging.Logger, pickler: Any) -> Any:
+    return rebuilding.make_logger, (value.name, value.level if value.parent else logging.NOTSET)
+
+
 def _module(value: types.ModuleType, pickler: Any) -> Any:
     if value.__name__ == "__main__":
         return rebuilding.this_module, ()
@@ -152,6 +167,7 @@ def _exception(value: BaseException, pickler: Any) -> Any:
 
 _REDUCERS: dict[Any, Reducer] = {
     types.ModuleType: _module,
+    logging.Logger: _logger,
     BaseException: _exception,
     types.CellType: lambda value, pickler: (rebuilding.make_cell, ()),
     types.MethodType: _method,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import logging
 import threading
 import types
 import weakref
@@ -131,6 +132,20 @@ def make_reference(target: Any) -> weakref.ref[Any]:
 def make_lock(kind: str) -> Any:
     """Make a lock, a condition or an event that nobody holds."""
     return getattr(threading, kind)()
+
+
+def make_read_only(array: Any) -> Any:
+    """Return the array, which can no longer be changed."""
+    array.flags.writeable = False
+    return array
+
+
+def make_logger(name: str, level: int) -> logging.Logger:
+    """Return the logger of that name; a level that it was given is set, but handlers are those of the process."""
+    logger = logging.getLogger(name)
+    if level != logging.NOTSET:
+        logger.setLevel(level)
+    return logger
 
 
 def make_cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
