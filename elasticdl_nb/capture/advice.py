@@ -16,7 +16,7 @@ def stale_bases(trace: Trace, kept: Iterable[Statement]) -> Iterator[str]:
     for statement in kept:
         for base in sorted(statement.surface.bases):
             then, now = trace.origin(base, statement.index), trace.origin(base)
-            if then and now and then is not now and then.text != now.text:
+            if then and now and then is not now and now.text not in (then.text, statement.text):
                 place = statement.piece.place
                 yield (
                     f"{getattr(statement.node, 'name', base)} ({place}) is built on {base} as {then.piece.place} "

@@ -260,7 +260,7 @@ class Search:
             self.roots.add(Root(name, getattr(builtins, name), -1, None, None, used_by=used_by))
             return
         if live is MISSING and name != "display":  # IPython adds `display` to the builtins while a cell runs
-            known = [one for one in self.trace.namespace if not one.startswith("_")]
+            known = [one for one in self.trace.namespace if not one.startswith("_") and one not in PYTHON_BUILTINS]
             self.refuse(name, used_by, f"is not defined; run the cell that defines it.{did_you_mean(name, known)}")
             return
         text = "from IPython.display import display" if name == "display" else reference(name, live)

@@ -143,7 +143,9 @@ def _differing(
         why = answer.errors.strip().rpartition("\n")[2] if answer else f"it took more than {_TIMEOUT:g} s"
         warnings.append(_not_compared(", ".join(modules), why))
         return
-    failed = {name: answer.description[f"failed[{name!r}]"] for name in modules if f"failed[{name!r}]" in answer.description}
+    failed = {
+        name: answer.description[f"failed[{name!r}]"] for name in modules if f"failed[{name!r}]" in answer.description
+    }
     warnings += [_not_compared(name, why) for name, why in failed.items()]
     there = {path: text for path, text in answer.description.items() if not path.startswith("failed")}
     reported: set[tuple[str, str]] = set()

@@ -352,10 +352,11 @@ def shared_memory(roots: Iterable[Root]) -> list[str]:
         if type(owner).__name__ == "ndarray":
             arrays.setdefault(id(owner), {}).setdefault(id(root.live), root.target)
     return [
-        f"{', '.join(names.values())} share their memory; in the package, each has its own, so that changing one leaves "
-        "the others as they are"
-        for names in arrays.values() if len(names) > 1
-    ]  # fmt: skip
+        f"{', '.join(names.values())} share their memory; in the package, each has its own, so that changing one "
+        "does not change the others"
+        for names in arrays.values()
+        if len(names) > 1
+    ]
 
 
 def weights_of_files(roots: Iterable[Root], trace: Trace) -> list[str]:
@@ -365,13 +366,12 @@ def weights_of_files(roots: Iterable[Root], trace: Trace) -> list[str]:
     for statement in trace.statements:
         if "load_weights" not in statement.text or statement.is_definition:
             continue
-        for node in ast.walk(statement.node):
-            function = node.func if isinstance(node, ast.Call) else None
-            if isinstance(function, ast.Attribute) and function.attr == "load_weights":
-                name = ast.unparse(function.value).partition(".")[0]
-                if name in models:
-                    found.append(
-                        f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; "
-                        "they travel with the package, and the file is not read again"
-                    )
+        calls = [node.func for node in ast.walk(statement.node) if isinstance(node, ast.Call)]
+        loading = [one for one in calls if isinstance(one, ast.Attribute) and one.attr == "load_weights"]
+        names = {ast.unparse(one.value).partition(".")[0] for one in loading}
+        found += [
+            f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; they travel "
+            "with the package, and the file is not read again"
+            for name in sorted(names & models)
+        ]
     return found

@@ -10,6 +10,7 @@ Workers import code from the model zoo, so each object is turned into the dotted
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import types
@@ -24,6 +25,8 @@ from elasticdl_nb.runtime.spec import JobKind, find_option
 CAPTURED_MODULE = "captured_from_session"
 PROCESSOR = "PredictionOutputsProcessor"
 _OWN_ZOO = "elasticdl_nb.model_zoo"
+_RESULTS = re.compile(r"_+|_\d+")
+"""Names under which IPython keeps results: _, __ and _3."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,8 @@ def _module_and_name(option: str, value: object) -> tuple[str, str]:
 def _global_name(value: object, module_name: str) -> str:
     module = sys.modules.get(module_name)
     names = [name for name, other in list(getattr(module, "__dict__", {}).items()) if other is value]
-    # IPython also keeps results as _, __ and _3.
-    return next((name for name in names if not name.startswith("_")), "")
+    names.sort(key=lambda name: name.startswith("_"))
+    return next((name for name in names if not _RESULTS.fullmatch(name)), "")
 
 
 def _root_of(option: str, module_name: str, file: str) -> str:

@@ -79,7 +79,8 @@ def test_arrays_keep_order_and_flags_and_loggers_their_level(notebook: Notebook)
     notebook.run(
         "import logging\nimport numpy as np\nF = np.asfortranarray(np.arange(6.0).reshape(2, 3))\nR = np.ones(100)\n"
         "small, odd, spread = np.ones(2), np.array([None, {}]), np.broadcast_to(np.arange(3), (50, 3))\n"
-        "for one in (R, small, odd): one.flags.writeable = False\nlog = logging.getLogger('nb.level')\nlog.setLevel(35)",
+        "for one in (R, small, odd): one.flags.writeable = False",
+        "log = logging.getLogger('nb.level')\nlog.setLevel(35)",
         "def f(): return F, R, small, odd, spread, log, logging.WARNING",
     )
     captured = notebook.capture("f")

@@ -162,9 +162,7 @@ def test_helper_with_the_name_of_the_packaged_module_is_refused(tmp_path: Path) 
         write_zoo(captured("x = 1\n", {"notebook.py": ""}), tmp_path)
 
 
-def test_files_that_code_names_travel_and_are_found_from_another_folder(
-    notebook: Notebook, tmp_path: Path
-) -> None:
+def test_files_that_code_names_travel_and_are_found_from_another_folder(notebook: Notebook, tmp_path: Path) -> None:
     Path("data").mkdir()
     Path("data/vocab.txt").write_text("a b")
     Path("nb_reads.py").write_text("def words(): return open('words.txt').read()\n")
@@ -181,7 +179,9 @@ def test_files_that_code_names_travel_and_are_found_from_another_folder(
     write_zoo(packaged, tmp_path / "zoo", "model")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "words.txt").write_text("other")
-    offer = "from elasticdl_nb.runtime.storage import workfolder; workfolder.offer(__import__('pathlib').Path('../work'))"
+    offer = (
+        "from elasticdl_nb.runtime.storage import workfolder as w; from pathlib import Path; w.offer(Path('../work'))"
+    )
 
     def said(*lines: str) -> tuple[str, str]:
         done = subprocess.run(

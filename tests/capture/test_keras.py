@@ -120,6 +120,9 @@ def test_weights_of_a_file_travel_and_are_named(notebook: Notebook) -> None:
         "model.load_weights('w.weights.h5')",
     )
     captured = notebook.capture("model")
-    assert any("model starts from the weights that it has now, after load_weights in cell [2]" in one for one in captured.warnings)
+    assert any(
+        "model starts from the weights that it has now, after load_weights in cell [2]" in one
+        for one in captured.warnings
+    )
     assert not captured.files
     np.testing.assert_allclose(Loaded(captured).value("model")(X), notebook.value("model")(X))

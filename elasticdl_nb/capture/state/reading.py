@@ -57,7 +57,9 @@ def use_files(module: str, *names: str) -> None:
     if not missing:
         for name in names:
             if not os.path.isfile(name) or not filecmp.cmp(name, os.path.join(folder, name), shallow=False):
-                warnings.warn(f"{os.path.abspath(name)} is not the {name} that was packaged with the model", stacklevel=2)
+                warnings.warn(
+                    f"{os.path.abspath(name)} is not the {name} that was packaged with the model", stacklevel=2
+                )
     elif not workfolder.enter(folder, names):
         warnings.warn(
             f"the model reads {', '.join(missing)} in the working directory, which does not have it; it was packaged "
