@@ -56,7 +56,7 @@ def find_dependencies(
         seen.add(top)
         spec = _spec(top)
         if spec is None:
-            loaded = sys.modules.get(top) or (namespace or {}).get(top)
+            loaded = sys.modules.get(top) or _module_called(top, namespace or {})
             file = getattr(loaded, "__file__", None)
             if isinstance(loaded, types.ModuleType) and file and file.endswith(".py"):
                 found.modules[f"{top}.py"] = _read(file)  # loaded from a place where no import looks
@@ -74,6 +74,10 @@ def find_dependencies(
             distributions.update(_distribution_of(top))
     found.requirements = _requirement_lines(distributions, installs, found)
     return found
+
+
+def _module_called(name: str, namespace: Mapping[str, object]) -> object:
+    return next((one for one in namespace.values() if isinstance(one, types.ModuleType) and one.__name__ == name), None)
 
 
 def _imported(source: str) -> Iterator[str]:

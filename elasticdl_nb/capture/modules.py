@@ -27,14 +27,12 @@ _TIMEOUT = 300.0  # seconds
 _PROBE = "elasticdl_nb_probe"
 _PROBE_START = """import importlib, sys
 
-failed = {}
-
 
 def take(name):
     try:
         importlib.import_module(name)
     except BaseException as error:
-        failed[name] = f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"\\nFAILED {name} {type(error).__name__}: {error}\\n")
 
 
 def found(name, key):
@@ -138,18 +136,15 @@ def _differing(
     living = {f"m{number}": vars(modules[name])[key] for number, (name, key) in enumerate(places)}
     lines = [_PROBE_START, *(f"take({name!r})" for name in modules)]
     lines += [f"m{number} = found({name!r}, {key!r})" for number, (name, key) in enumerate(places)]
-    answer = _imported({**files, f"{_PROBE}.py": "\n".join(lines)}, [*living, "failed"], ours)
+    answer = _imported({**files, f"{_PROBE}.py": "\n".join(lines)}, living, ours)
     if answer is None or answer.status:
         why = answer.errors.strip().rpartition("\n")[2] if answer else f"it took more than {_TIMEOUT:g} s"
         warnings.append(_not_compared(", ".join(modules), why))
         return
-    failed = {
-        name: answer.description[f"failed[{name!r}]"] for name in modules if f"failed[{name!r}]" in answer.description
-    }
+    failed = dict(re.findall(r"^FAILED (\S+) (.*)$", answer.errors, re.MULTILINE))
     warnings += [_not_compared(name, why) for name, why in failed.items()]
-    there = {path: text for path, text in answer.description.items() if not path.startswith("failed")}
     reported: set[tuple[str, str]] = set()
-    for path, _, _ in differences(describe(living, ours), there):
+    for path, _, _ in differences(describe(living, ours), answer.description):
         place, _, rest = path.partition(".")
         name, key = places[int(place[1:].partition("[")[0])]
         suffix, value = _part_of(vars(modules[name])[key], rest)

@@ -370,8 +370,8 @@ def weights_of_files(roots: Iterable[Root], trace: Trace) -> list[str]:
         loading = [one for one in calls if isinstance(one, ast.Attribute) and one.attr == "load_weights"]
         names = {ast.unparse(one.value).partition(".")[0] for one in loading}
         found += [
-            f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; they travel "
-            "with the package, and the file is not read again"
+            f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; they "
+            "travel with the package, and the file is not read again"
             for name in sorted(names & models)
         ]
     return found

@@ -108,7 +108,7 @@ def _cannot(value: Any, kind: str) -> Any:
 def _array(value: Any, pickler: Any) -> Any:
     if value.flags.writeable or (value.flags.forc and not value.dtype.hasobject):  # pickle's own way keeps all there is
         return NotImplemented
-    content = value.copy(order="K")
+    content = value.copy()
     pickler.alive.append(content)
     return rebuilding.make_read_only, (content,)
 
