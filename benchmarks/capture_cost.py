@@ -58,7 +58,7 @@ def main() -> None:
         more = memory("VmHWM") - before
         print(
             f"{turn}: capture {packaged - began:.2f} s, check {checked - packaged:.2f} s "
-            f"({time.process_time() - cpu:.2f} s of processor time here); "
+            f"({time.process_time() - cpu:.2f} s of processor time here; machine's load {os.getloadavg()[0]:.1f}); "
             f"{size:.0f} MB of state, {more:.0f} MB more memory here"
         )
     stop_checker()

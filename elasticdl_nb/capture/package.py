@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from elasticdl_nb.capture.advice import large, shared_memory, weights, weights_of_files
 from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
 from elasticdl_nb.capture.closure import Search
@@ -12,7 +13,7 @@ from elasticdl_nb.capture.compose import compose
 from elasticdl_nb.capture.datafiles import add_files_in_use, with_files
 from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.order import Cycle, Line, ordered
-from elasticdl_nb.capture.roots import DATA_CURE, Made, large, shared_memory, weights, weights_of_files
+from elasticdl_nb.capture.roots import DATA_CURE, Made
 from elasticdl_nb.capture.settings import Settings, find_settings
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace

@@ -124,7 +124,7 @@ def test_data_that_a_layer_was_adapted_to_is_not_needed(notebook: Notebook) -> N
         "import keras, numpy as np\nnorm = keras.layers.Normalization(axis=None)\ndf = {'p': np.arange(5.0)}\nnorm.adapt(df['p'])\ndel df",
         "class Net(keras.Model):\n    def call(self, x): return norm(x)",
     )
-    assert float(Loaded(notebook.capture("Net")).value("Net()(norm.mean + 0.0)")) == 0.0
+    assert not Loaded(notebook.capture("Net")).value("Net()(norm.mean + 0.0)").numpy().any()
 
 
 def test_objects_are_named_by_their_global_names(notebook: Notebook) -> None:
