@@ -1,7 +1,7 @@
 """Pulling a million rows of six columns into Parquet, compared with the engine's own Arrow export: time and memory.
 
 Each side runs in a process of its own, and its peak memory is measured relative to the start. PostgreSQL is measured if
-its programs are installed, on a server of the benchmark's own, or on a given server:
+its programs and adbc-driver-postgresql are installed, on a server of the benchmark's own, or on a given server:
 python benchmarks/sql_pull.py --postgresql postgresql://user@host/database
 """
 

@@ -51,8 +51,8 @@ def plan(statement: WithJob, context: Context) -> Plan:
         case Predict():
             prediction = predicting.prepare(statement, context)
             target, described = prediction.target, prediction.model.record.described
-            note = f"writes {statement.target}: {target.does}"
-            return Plan(statement, target.query, described, prediction.attributes.job, (note,), program)
+            notes = tuple(filter(None, (f"writes {statement.target}: {target.does}", target.how)))
+            return Plan(statement, target.query, described, prediction.attributes.job, notes, program)
         case Evaluate():
             evaluation = evaluating.prepare(statement, context)
             described = evaluation.model.record.described

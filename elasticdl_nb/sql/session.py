@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -87,16 +88,17 @@ class Session:
         for statement in statements:
             waits = wait or statement is not statements[-1]
             context = Context(self.engine, self.store, self.namespace, given, on_job, waits, on_message)
-            with _shown_in(text, statement):
+            with _shown_in(text, statement), self._using(statement) as told, context.cleanup:
                 result = self._run(statement, context)
-            yield result
+            yield replace(result, messages=(told, *result.messages)) if told else result
 
     def plan(self, text: str, *, params: Mapping[str, Any] | None = None) -> list[Plan]:
         """Return a plan for each statement, after all the checks that `run` makes before it starts work."""
-        context = Context(self.engine, self.store, self.namespace, plain_parameters(params))
+        given = plain_parameters(params)
         plans = []
-        for statement in parse(text, self.dialect, context.params):
-            with _shown_in(text, statement):
+        for statement in parse(text, self.dialect, given):
+            context = Context(self.engine, self.store, self.namespace, given)
+            with _shown_in(text, statement), self._using(statement), context.cleanup:
                 plans.append(self._plan(statement, context))
         return plans
 
@@ -119,15 +121,31 @@ class Session:
             return Result(statement, messages=(self.store.drop(statement.model, missing_ok=statement.if_exists),))
         raise SqlError(f"a {type(statement).__name__} cannot be run", statement.position)
 
+    @contextlib.contextmanager
+    def _using(self, statement: Statement | None) -> Iterator[str]:
+        """Use the database for a statement, or None for a look into its catalogue.
+
+        Yields what was lost before with a connection, as a sentence.
+        """
+        text = statement.text if isinstance(statement, Query) else type(statement).__name__ if statement else None
+        with self.engine.statement():
+            yield self.engine.main.ready(text)
+
+    def cancel(self) -> None:
+        """End the statement that runs in the database, if any; may be called by another thread."""
+        self.engine.cancel()
+
     # ------------------------------------------------------------ the catalogue
 
     def tables(self) -> list[str]:
         """Return the names of the database's tables and views."""
-        return self.engine.tables()
+        with self._using(None):
+            return self.engine.tables()
 
     def columns(self, table: str) -> dict[str, str]:
         """Return the columns of a table and their types; raise SqlError if there is no such table."""
-        return self.engine.columns(table)
+        with self._using(None):
+            return self.engine.columns(table)
 
     def models(self) -> list[str]:
         """Return the names of the stored models."""

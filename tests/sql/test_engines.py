@@ -58,11 +58,14 @@ def test_rows_come_in_batches(engine: engines.Engine) -> None:
     assert rows[2]["role"] == "Boss's"
 
 
-def test_a_stream_can_be_read_while_other_queries_run(engine: engines.Engine) -> None:
+def test_a_stream_ends_with_an_error_once_the_connection_is_used_for_something_else(engine: engines.Engine) -> None:
     reader = engine.stream("SELECT id FROM people ORDER BY id", 10)
-    first = reader.read_next_batch()
+    assert reader.read_next_batch().num_rows == 10
     assert engine.rows("SELECT COUNT(*) FROM people") == [(60,)]
-    assert first.num_rows + sum(batch.num_rows for batch in reader) == 60
+    with pytest.raises(SqlError, match="used for something else before all rows had been read"):
+        list(reader)
+    assert engine.rows("SELECT COUNT(*) FROM people") == [(60,)]
+    assert engine.stream("SELECT id FROM people", 10).read_all().num_rows == 60
 
 
 def test_percent_signs_and_colons_mean_nothing_to_drivers(engine: engines.Engine) -> None:
@@ -80,7 +83,11 @@ def test_the_catalogue(engine: engines.Engine) -> None:
     assert list(engine.columns("people"))[:3] == ["id", "age", "height"]
     assert engine.kind_of(engines.Table(("people",))) == "table"
     assert engine.kind_of(engines.Table(("nobody",))) == ""
-    assert engine.row_key(engines.Table(("people",))) is not None
+    people = engine.find(engines.Table(("people",)))
+    assert people is not None
+    key = engine.row_key(people)
+    assert key is not None
+    assert key.what == "the primary key (id)"
 
 
 def test_names_are_quoted(engine: engines.Engine) -> None:

@@ -64,6 +64,16 @@ def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.
         # The label is not among the columns of a new table.
         assert list(session.columns("fresh")) == [name for name in columns[:-1] if name != "pay"] + ["guess"]
         assert rows(session, "SELECT COUNT(guess) FROM fresh") == [(60,)]
+        # The rows of a table in partitions get the same predictions, each its own.
+        session.run(
+            "DROP TABLE IF EXISTS parted; CREATE TABLE parted (LIKE people) PARTITION BY RANGE (id);"
+            "CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (31);"
+            "CREATE TABLE high PARTITION OF parted FOR VALUES FROM (31) TO (99);"
+            "INSERT INTO parted SELECT * FROM people; UPDATE parted SET guess = NULL;"
+            "SELECT * FROM parted PREDICT parted.guess USING pay_model"
+        )
+        same = "ABS(parted.guess - fresh.guess) < 0.01"
+        assert rows(session, f"SELECT COUNT(*) FROM parted JOIN fresh USING (id) WHERE {same}") == [(60,)]
 
 
 # ------------------------------------------------------------------ the same as in Python

@@ -20,7 +20,8 @@ from elasticdl_nb.sql.writing import stepwise
 
 pytestmark = pytest.mark.needs("mariadb")
 PEOPLE = engines.Table(("people",))
-SOURCE = ("s.id * 1.5", "people AS s", "t.id = s.id")
+UPDATE = "UPDATE people SET {} = id * 1.5"
+RIGHT = "SELECT COUNT(*) FROM people WHERE {} = id * 1.5"
 WAIT_SECONDS = 60.0
 
 
@@ -45,7 +46,7 @@ def structure(engine: engines.Engine) -> tuple[Any, ...]:
 
 def add(engine: engines.Engine, rows: int = 12) -> None:
     with engine.connect() as connection:
-        stepwise.add_column(engine, connection, PEOPLE, ("a guess", "DOUBLE"), SOURCE, rows)
+        stepwise.add_column(engine, connection, PEOPLE, ("a guess", "DOUBLE"), UPDATE.format, RIGHT.format, rows)
 
 
 def updating(engine: engines.Engine) -> int:
@@ -109,9 +110,11 @@ import sys
 from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.writing import stepwise
 engine = engines.connect(sys.argv[1])
-source = ("s.id * 1.5", "people AS s", "t.id = s.id")
+update, right = "UPDATE people SET {} = id * 1.5", "SELECT COUNT(*) FROM people WHERE {} = id * 1.5"
 with engine.connect() as connection:
-    stepwise.add_column(engine, connection, engines.Table(("people",)), ("a guess", "DOUBLE"), source, 12)
+    stepwise.add_column(
+        engine, connection, engines.Table(("people",)), ("a guess", "DOUBLE"), update.format, right.format, 12
+    )
 """
 
 

@@ -45,8 +45,7 @@ def predict(session: Session, statement: str, values: list[float], meanwhile: st
     parsed = parse(statement, session.dialect)[0]
     assert isinstance(parsed, Predict)
     prepared = predicting.prepare(parsed, Context(session.engine, session.store))
-    with session.engine.connect() as connection:
-        work = Workplace(connection, prepared.target)
+    with Workplace(prepared.target) as work:
         assert work.read(prepared.columns).read_all().num_rows == work.count == len(values)
         work.keep([values[:5], values[5:]])
         if meanwhile:

@@ -1,8 +1,9 @@
 """SQL engines: DuckDB in this process, and PostgreSQL, MySQL, MariaDB, SQLite and others through SQLAlchemy.
 
-`engine` is what every engine must do, `sqltext` writes SQL, and `parameters` binds values for `:name`. `duck` is
-DuckDB. `opening` finds the engine for a URL: `postgresql`, `mysql`, `sqlite` or, for all others, `alchemy`. These
-use `adbc`, `arrowtypes` and `grants`. This folder knows nothing of statements, models or jobs.
+`engine` is what every engine must do, `relations` is what it knows about tables, `sqltext` writes SQL, and
+`parameters` binds values for `:name`. `duck` is DuckDB. `opening` finds the engine for a URL: `postgresql`, `mysql`,
+`sqlite` or, for all others, `alchemy`. These use `postgrescopy`, `arrowtypes` and `grants`. `interrupting` cancels what
+runs, and `state` is what a lost connection takes along. This folder knows nothing of statements, models or jobs.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import re
 from typing import Any
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.sql.engines.engine import Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.engines.engine import Connection, Engine
+from elasticdl_nb.sql.engines.relations import Column, Relation, RowKey, Table
 
-__all__ = ["Connection", "Engine", "RowKey", "Table", "connect", "without_password"]
+__all__ = ["Column", "Connection", "Engine", "Relation", "RowKey", "Table", "connect", "without_password"]
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+_.-]*://?.*|sqlite:.*")
 

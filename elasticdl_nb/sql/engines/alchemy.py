@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from elasticdl_nb.sql.engines import arrowtypes
-from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.engines import arrowtypes, postgrescopy
+from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, Fetch
+from elasticdl_nb.sql.engines.interrupting import StillRunningError, interruptible
+from elasticdl_nb.sql.engines.relations import Column, Relation, RowKey, Table
+from elasticdl_nb.sql.engines.state import SessionState
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.lexical import dialect_of
 
+_T = TypeVar("_T")
+
 _INSERTED_AT_ONCE = 1000
 _LOOKED_AT = 1000
+_DRIVERS = ("psycopg", "pymysql", "MySQLdb", "sqlite3")
 
 
 @contextlib.contextmanager
@@ -27,9 +33,18 @@ def _errors(label: str) -> Iterator[None]:
         raise SqlError(f"{label}: {_message(error)}") from None
     except (ArithmeticError, UnicodeError, ValueError) as error:  # a driver cannot make a Python value of this
         raise SqlError(f"{label}: {error}") from None
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        raise SqlError(f"{label}: {_message(error)}") from None
 
 
-def _message(error: sa.exc.SQLAlchemyError) -> str:
+def is_of_driver(error: Exception) -> bool:
+    """Whether a database driver has raised the error, outside of SQLAlchemy."""
+    return any(kind.__name__ == "Error" and kind.__module__.startswith(_DRIVERS) for kind in type(error).__mro__)
+
+
+def _message(error: Exception) -> str:
     """The server's own message, without the query and its parameters."""
     original: Any = getattr(error, "orig", None) or error
     diagnostic = getattr(original, "diag", None)
@@ -42,13 +57,53 @@ def _message(error: sa.exc.SQLAlchemyError) -> str:
 
 
 class AlchemyConnection(Connection):
-    """A connection on which each statement is a transaction of its own, unless one is begun."""
+    """A connection on which each statement is a transaction of its own, unless one is begun.
 
-    def __init__(self, engine: AlchemyEngine, connection: sa.Connection) -> None:
+    `given` is a connection of the user, which stays open; otherwise a new one is made, and again if it was lost.
+    """
+
+    def __init__(self, engine: AlchemyEngine, given: sa.Connection | None = None) -> None:
+        super().__init__()
         self._engine = engine
-        self._connection = connection
+        self._given = given
+        self._connection = given or engine.open()
+        self._state = SessionState()
+        self._told = ""
+        self._abandoned = self._lost = False
+        self.begin = engine.begin
 
-    def _execute(
+    @property
+    def _driver(self) -> Any:
+        """The driver's own connection; None if it was lost."""
+        if self._abandoned or self._connection.closed or self._connection.invalidated:
+            return None
+        return self._connection.connection.driver_connection
+
+    # ------------------------------------------------------------ running statements
+
+    def _do(self, call: Callable[[], _T]) -> _T:
+        try:
+            with _errors(self._engine.label):
+                return interruptible(call, self.cancel) if self._engine.has_threads else call()
+        except StillRunningError as error:
+            self._abandoned = True
+            raise error.__cause__ or error from None
+        except Exception:
+            raise
+        except BaseException:
+            self._end_aborted()
+            raise
+
+    def _end_aborted(self) -> None:
+        """An interrupt in the user's transaction may leave one that accepts nothing any more."""
+        driver = None if self._begun else self._driver
+        if driver is not None and self._engine.is_aborted(driver):
+            with contextlib.suppress(sa.exc.SQLAlchemyError):
+                self._connection.exec_driver_sql("ROLLBACK")
+            self._state.in_transaction = False
+            self._told = "the interrupted transaction was rolled back"
+
+    def _result(
         self, statement: str, parameters: Any = None, *, streamed: bool = False, batch_rows: int = BATCH_ROWS
     ) -> sa.CursorResult[Any]:
         # Options stay with a connection, so each is given every time. Without parameters, no character in the text
@@ -56,37 +111,61 @@ class AlchemyConnection(Connection):
         connection = self._connection.execution_options(
             no_parameters=parameters is None, stream_results=streamed, max_row_buffer=batch_rows
         )
-        with _errors(self._engine.label):
-            return connection.exec_driver_sql(statement, parameters)
+        return connection.exec_driver_sql(statement, parameters)
 
     def run(self, statement: str) -> int:
         """Run a statement that returns no rows."""
-        with self._execute(statement) as result:
-            return result.rowcount
+
+        def call() -> int:
+            with self._result(statement) as result:
+                return result.rowcount
+
+        self._use()
+        return self._do(call)
+
+    def _all(self, query: str) -> tuple[list[str], list[Any], tuple[Any, Any]]:
+        """Return names, rows, and what the driver says about the columns; no names if the statement has no rows."""
+
+        def call() -> tuple[list[str], list[Any], tuple[Any, Any]]:
+            with self._result(query) as result:
+                if not result.returns_rows:
+                    return [], [], ((), ())
+                cursor: Any = result.cursor
+                described = getattr(cursor, "description", None) or ()  # the cursor is gone after the last row
+                details = getattr(getattr(cursor, "_result", None), "fields", ())
+                return list(result.keys()), list(result), (described, details)
+
+        self._use()
+        return self._do(call)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return all rows."""
-        with self._execute(query) as result, _errors(self._engine.label):
-            return [tuple(row) for row in result]
+        return [tuple(row) for row in self._all(query)[1]]
+
+    def execute(self, statement: str) -> pa.RecordBatchReader | None:
+        """Run any statement."""
+        self._engine.check_statement(statement)
+        try:
+            names, rows, _ = self._all(statement)
+        finally:
+            self._state.in_transaction = self.in_transaction()
+        self._state.ran(statement, in_transaction=self._state.in_transaction)
+        return arrowtypes.to_table(names, rows).to_reader() if names else None
 
     def describe(self, query: str) -> pa.Schema:
         """Return the columns' types, as given by the driver or, for SQLite, by the values themselves."""
         if self._engine.dialect not in ("postgres", "mysql"):
             return self._describe_values(query)
-        with self._execute(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0") as result:
-            cursor: Any = result.cursor
-            columns = [(item[0], item[1]) for item in cursor.description or ()]
-            details = getattr(getattr(cursor, "_result", None), "fields", ())
+        _, _, (described, details) = self._all(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0")
+        columns = [(item[0], item[1]) for item in described]
         if self._engine.dialect == "postgres":
             return arrowtypes.of_postgres(columns, self.rows)
         return arrowtypes.of_mysql(columns, details)
 
     def _describe_values(self, query: str) -> pa.Schema:
         """Look at the values: in SQLite, where each value has a type, at all of them; otherwise, at the first rows."""
-        look = f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}"
-        with self._execute(look) as result, _errors(self._engine.label):
-            names, rows = list(result.keys()), list(result)
-        if self._engine.dialect != "sqlite" or len(set(names)) < len(names):
+        names, rows, _ = self._all(f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}")
+        if not self._engine.types_of_values or len(set(names)) < len(names):
             return pa.schema([(name, arrowtypes.of_values([row[n] for row in rows])) for n, name in enumerate(names)])
         kinds = [
             f"MAX(typeof({column}) = '{kind}')"
@@ -103,82 +182,135 @@ class AlchemyConnection(Connection):
             for n, name in enumerate(names)
         ])  # fmt: skip
 
-    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
-        """Return the rows in batches, from a server-side cursor if the driver has one."""
-        schema = self.describe(query)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(query, schema, batch_rows))
+    def _start(self, query: str, schema: pa.Schema, batch_rows: int, stack: contextlib.ExitStack) -> Fetch:
+        """Read from a server-side cursor if the driver has one, or with COPY if the server supports it."""
+        copied = self._engine.start_copy(self._driver, query, schema, batch_rows, stack, self._do)
+        if copied is not None:
+            return copied
+        if self._engine.cursors_need_transaction and not self.in_transaction():
+            self._do(lambda: self._result("BEGIN").close())
+            stack.callback(lambda: self._result("COMMIT").close())
+        result = stack.enter_context(self._do(lambda: self._result(query, streamed=True, batch_rows=batch_rows)))
 
-    def _batches(self, query: str, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        # PostgreSQL's cursors need a transaction.
-        with contextlib.ExitStack() as stack:
-            if self._engine.dialect == "postgres":
-                stack.enter_context(self.transaction())
-            result = stack.enter_context(self._execute(query, streamed=True, batch_rows=batch_rows))
-            first = 1
-            while True:
-                with _errors(self._engine.label):
-                    rows = result.fetchmany(batch_rows)
-                if not rows:
-                    return
-                yield arrowtypes.to_batch(rows, schema, first)
-                first += len(rows)
+        done = 0
+
+        def fetch() -> pa.RecordBatch | None:
+            nonlocal done
+            rows = self._do(lambda: result.fetchmany(batch_rows))
+            if not rows:
+                return None
+            done += len(rows)
+            return arrowtypes.to_batch(rows, schema, done - len(rows) + 1)
+
+        return fetch
 
     def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
         """Add rows, with COPY if the server supports it."""
-        driver: Any = self._connection.connection.driver_connection
+        self._use()
+        driver = self._driver
         if self._engine.dialect == "postgres" and hasattr(driver, "pgconn"):
-            with (
-                _errors(self._engine.label),
-                driver.cursor() as cursor,
-                cursor.copy(f"COPY {table} FROM STDIN") as copy,
-            ):
-                for batch in reader:
-                    for row in arrowtypes.to_rows(batch):
-                        copy.write_row(row)
+            self._do(lambda: postgrescopy.insert(driver, table, reader))
             return
         sign = "?" if self._engine.dialect == "sqlite" else "%s"
         statement = f"INSERT INTO {table} VALUES ({', '.join([sign] * len(reader.schema))})"
         for batch in reader:
             rows = arrowtypes.to_rows(batch)
             for start in range(0, len(rows), _INSERTED_AT_ONCE):
-                self._execute(statement, rows[start : start + _INSERTED_AT_ONCE]).close()
+                some = rows[start : start + _INSERTED_AT_ONCE]
+                self._do(lambda some=some: self._result(statement, some).close())  # type: ignore[misc]
 
-    def execute(self, statement: str) -> pa.RecordBatchReader | None:
-        """Run any statement."""
-        with self._execute(statement) as result:
-            if not result.returns_rows:
-                return None
+    # ------------------------------------------------------------ its state
+
+    def cancel(self) -> None:
+        """Cancel what runs, in the database."""
+        driver = self._driver
+        if driver is not None:
+            with contextlib.suppress(Exception):  # it may have ended, and the connection with it
+                self._engine.cancel_on(driver)
+
+    def in_transaction(self) -> bool:
+        """Whether the driver or the server says so."""
+        driver = self._driver
+        if driver is None:
+            return self._state.in_transaction
+        return self._engine.has_transaction(driver, self)
+
+    def ready(self, statement: str | None) -> str:
+        """Open a new connection if this one was lost."""
+        if not self._is_alive():
+            self._reopen()
+        if statement is None:
+            return ""
+        told, self._told = self._told, ""
+        lost, self._lost = self._lost, False
+        return self._state.lost(self._engine.label, statement) if lost else told
+
+    def _reopen(self) -> None:
+        self._lost = self._abandoned = True
+        if self._given is not None:
+            self._given.invalidate()
+            self._given.rollback()
+        else:
+            self.close()
             with _errors(self._engine.label):
-                names, rows = list(result.keys()), list(result)
-        return arrowtypes.to_table(names, rows).to_reader()
+                self._connection = self._engine.open()
+        self._abandoned = False
+
+    def _is_alive(self) -> bool:
+        driver = self._driver
+        if driver is None or self._engine.is_busy(driver):
+            return False
+        dialect = self._connection.dialect
+        try:
+            return interruptible(lambda: dialect.do_ping(driver), lambda: None) is not False
+        except dialect.loaded_dbapi.Error as error:
+            return not dialect.is_disconnect(error, driver, None)
 
     def close(self) -> None:
         """Give the connection back."""
+        self._use()
+        if self._given is not None:
+            return
         with contextlib.suppress(sa.exc.SQLAlchemyError):
+            if self._abandoned:
+                self._connection.invalidate()
             self._connection.close()
 
 
 class AlchemyEngine(Engine):
-    """A database behind a SQLAlchemy URL; dialects with a module here derive from it."""
+    """A database behind a SQLAlchemy URL; dialects with a module here derive from it.
+
+    Of the databases without a module of their own, rows cannot be identified, so that PREDICT only writes new tables.
+    """
 
     dialect = ""
+    begin = "BEGIN"
+    cursors_need_transaction = False
+    has_threads = True
+    """Whether the driver's connection may be used by another thread than the one that opened it."""
 
-    def __init__(self, engine: sa.Engine, *, owned: bool) -> None:
+    def __init__(self, engine: sa.Engine, *, owned: bool, given: sa.Connection | None = None) -> None:
         self._owned = owned
+        self._given = given
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.label = engine.url.render_as_string(hide_password=True)
         self.url = engine.url.render_as_string(hide_password=False)
         self.dialect = self.dialect or engine.dialect.name
 
+    def open(self) -> sa.Connection:
+        """Return a new connection of SQLAlchemy."""
+        return self._engine.connect()
+
     @functools.cached_property
-    def main(self) -> Connection:
-        """The connection that the user's own statements run on."""
-        return self.connect()
+    def main(self) -> AlchemyConnection:
+        """The connection of the user's session."""
+        with _errors(self.label):
+            return AlchemyConnection(self, self._given)
 
     def connect(self) -> Connection:
         """Return another connection."""
         with _errors(self.label):
-            return AlchemyConnection(self, self._engine.connect())
+            return AlchemyConnection(self)
 
     def close(self) -> None:
         """Close all connections."""
@@ -194,9 +326,56 @@ class AlchemyEngine(Engine):
             return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
         return super().string(value)
 
+    @contextlib.contextmanager
+    def statement(self) -> Iterator[None]:
+        """Run statements on a given connection in its open transaction, or in none, as on other connections."""
+        given = self._given
+        if given is None or given.in_transaction():
+            yield
+            return
+        level = given.get_isolation_level()
+        given.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            yield
+        finally:
+            if not self.main.in_transaction() and not given.invalidated:
+                given.rollback()  # ends what SQLAlchemy counts as a transaction
+                given.execution_options(isolation_level=level)
+
+    # ------------------------------------------------------------ what drivers differ in
+
+    def check_statement(self, statement: str) -> None:
+        """Raise SqlError for a statement of the user that would leave the connection unusable."""
+
+    def cancel_on(self, driver: Any) -> None:
+        """Cancel what runs on the driver's connection."""
+        if hasattr(driver, "cancel"):
+            driver.cancel()
+
+    def has_transaction(self, driver: Any, connection: Connection) -> bool:
+        """Whether a transaction is open on the driver's connection, as far as that can be known."""
+        return self._given is not None and self._given.get_isolation_level() != "AUTOCOMMIT"
+
+    def is_aborted(self, driver: Any) -> bool:
+        """Whether a transaction is open that accepts nothing but ROLLBACK."""
+        return False
+
+    def is_busy(self, driver: Any) -> bool:
+        """Whether the driver's connection waits for the end of something that nobody reads any more."""
+        return False
+
+    def start_copy(
+        self, driver: Any, query: str, schema: pa.Schema, batch_rows: int, stack: contextlib.ExitStack,
+        do: Callable[[Callable[[], Any]], Any],
+    ) -> Fetch | None:  # fmt: skip
+        """Run the query with COPY and return what fetches its batches; None if the driver has no COPY."""
+        return None
+
+    # ------------------------------------------------------------ the catalogue
+
     def _inspect(self) -> Any:
         with _errors(self.label):
-            return sa.inspect(self._engine)
+            return sa.inspect(self.main._connection)
 
     def _split(self, table: Table) -> tuple[str, str | None]:
         return table.parts[-1], table.parts[-2] if len(table.parts) > 1 else None
@@ -206,23 +385,17 @@ class AlchemyEngine(Engine):
         inspector = self._inspect()
         return sorted([*inspector.get_table_names(), *inspector.get_view_names()])
 
-    def kind_of(self, table: Table) -> str:
-        """Return "table", "view" or nothing."""
+    def find(self, table: Table) -> Relation | None:
+        """Return the table or view, as SQLAlchemy finds it."""
         name, schema = self._split(table)
         inspector = self._inspect()
         if name in inspector.get_view_names(schema=schema):
-            return "view"
-        return "table" if inspector.has_table(name, schema=schema) else ""
+            return Relation(table, "view")
+        if not inspector.has_table(name, schema=schema):
+            return None
+        columns = inspector.get_columns(name, schema=schema)
+        return Relation(table, "table", tuple(Column(column["name"], str(column["type"])) for column in columns))
 
-    def row_key(self, table: Table) -> RowKey | None:
-        """Return the primary key, or else the columns of a unique index without NULLs."""
-        name, schema = self._split(table)
-        inspector = self._inspect()
-        key = list(inspector.get_pk_constraint(name, schema=schema).get("constrained_columns") or ())
-        if not key:
-            required = {
-                column["name"] for column in inspector.get_columns(name, schema=schema) if not column["nullable"]
-            }
-            unique = [index["column_names"] for index in inspector.get_indexes(name, schema=schema) if index["unique"]]
-            key = next((list(columns) for columns in unique if required.issuperset(columns)), [])
-        return RowKey(tuple("{}." + self.quote(column) for column in key)) if key else None
+    def row_key(self, relation: Relation) -> RowKey | None:
+        """Return None: nothing is known for certain."""
+        return None

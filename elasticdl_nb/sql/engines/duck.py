@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, RowKey, Table
+from elasticdl_nb.sql.engines.engine import Connection, Engine, Fetch
+from elasticdl_nb.sql.engines.interrupting import interruptible
+from elasticdl_nb.sql.engines.relations import Column, Relation, RowKey, Table, key_of
 from elasticdl_nb.sql.language.errors import SqlError
+
+_T = TypeVar("_T")
 
 _EXCERPT = re.compile(r"^(?P<label>LINE \d+: )(?P<line>.*)\n(?P<caret> *)\^", re.MULTILINE)
 
@@ -26,6 +30,10 @@ def _errors() -> Iterator[None]:
         raise SqlError(_message(error), near=_near(error)) from None
     except pa.ArrowException as error:
         raise SqlError(f"DuckDB: {error}") from None
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from None  # DuckDB has seen the signal itself
 
 
 def _near(error: Exception) -> tuple[str, int]:
@@ -49,51 +57,105 @@ def _message(error: Exception) -> str:
 class DuckConnection(Connection):
     """A cursor of a DuckDB database."""
 
+    has_savepoints = False
+
     def __init__(self, cursor: duckdb.DuckDBPyConnection, *, owned: bool = True) -> None:
+        super().__init__()
         self._cursor = cursor
         self._owned = owned
+        self._told = ""
+
+    def _do(self, call: Callable[[], _T]) -> _T:
+        try:
+            with _errors():
+                return interruptible(call, self.cancel)
+        except Exception:
+            raise
+        except BaseException:
+            self._end_aborted()
+            raise
+
+    def _end_aborted(self) -> None:
+        """An interrupt in the user's transaction leaves one that accepts nothing any more."""
+        if self._begun:
+            return
+        try:
+            self._cursor.execute("SELECT txid_current()").fetchall()
+        except duckdb.TransactionException:
+            self._cursor.execute("ROLLBACK")
+            self._told = "the interrupted transaction was rolled back"
 
     def run(self, statement: str) -> int:
         """Run a statement; the single row that it returns says how many rows were changed."""
-        with _errors():
+
+        def call() -> Any:
             cursor = self._cursor.execute(statement)
-            row = cursor.fetchone() if cursor.description else None
+            return cursor.fetchone() if cursor.description else None
+
+        self._use()
+        row = self._do(call)
         return int(row[0]) if row and len(row) == 1 and isinstance(row[0], int) else -1
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return all rows."""
-        with _errors():
-            return list(self._cursor.execute(query).fetchall())
+        self._use()
+        return self._do(lambda: list(self._cursor.execute(query).fetchall()))
 
     def describe(self, query: str) -> pa.Schema:
         """Return the types of DuckDB's own Arrow export."""
-        with _errors():
-            return self._cursor.sql(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0").to_arrow_table().schema
+        self._use()
+        limited = f"SELECT * FROM (\n{query}\n) AS q LIMIT 0"
+        return self._do(lambda: self._cursor.sql(limited).to_arrow_table().schema)
 
-    def stream(self, query: str, batch_rows: int = BATCH_ROWS) -> pa.RecordBatchReader:
-        """Return DuckDB's own stream of batches."""
-        with _errors():
-            return self._cursor.sql(query).to_arrow_reader(batch_rows)
+    def _start(self, query: str, schema: pa.Schema, batch_rows: int, stack: contextlib.ExitStack) -> Fetch:
+        reader = self._do(lambda: self._cursor.sql(query).to_arrow_reader(batch_rows))
+        stack.callback(reader.close)
+        return lambda: self._do(lambda: next(reader, None))
 
-    def insert(self, table: str, reader: pa.RecordBatchReader) -> None:
-        """Add the rows of an Arrow stream."""
+    def insert(self, table: str, reader: pa.RecordBatchReader, *, create: bool = False) -> None:
+        """Add the rows of an Arrow stream to a table, which may be created with the same columns."""
+        self._use()
+        how = f"CREATE TABLE {table} AS" if create else f"INSERT INTO {table}"
         with _errors():
             self._cursor.register("elasticdl_nb_rows", reader)
-            try:
-                self._cursor.execute(f"INSERT INTO {table} SELECT * FROM elasticdl_nb_rows")
-            finally:
-                self._cursor.unregister("elasticdl_nb_rows")
+        try:
+            self._do(lambda: self._cursor.execute(f"{how} SELECT * FROM elasticdl_nb_rows"))
+        finally:
+            self._cursor.unregister("elasticdl_nb_rows")
 
     def execute(self, statement: str) -> pa.RecordBatchReader | None:
         """Run any statement."""
-        with _errors():
-            kinds = [kind for item in self._cursor.extract_statements(statement) for kind in item.expected_result_type]
-            relation = self._cursor.sql(statement)
-            changes = duckdb.ExpectedResultType.QUERY_RESULT not in kinds or len(kinds) > 1
-            if relation is None or (changes and relation.columns in (["Count"], ["Success"])):
-                return None
-            # All rows at once: the connection is used for other statements while they are read.
-            return relation.to_arrow_table().to_reader()
+        self._use()
+        return self._do(lambda: self._executed(statement))
+
+    def _executed(self, statement: str) -> pa.RecordBatchReader | None:
+        kinds = [kind for item in self._cursor.extract_statements(statement) for kind in item.expected_result_type]
+        relation = self._cursor.sql(statement)
+        changes = duckdb.ExpectedResultType.QUERY_RESULT not in kinds or len(kinds) > 1
+        if relation is None or (changes and relation.columns in (["Count"], ["Success"])):
+            return None
+        # All rows at once: the connection is used for other statements while they are read.
+        return relation.to_arrow_table().to_reader()
+
+    def cancel(self) -> None:
+        """Interrupt what runs."""
+        self._cursor.interrupt()
+
+    def in_transaction(self) -> bool:
+        """Whether two statements have the same transaction."""
+        self._use()
+        try:
+            numbers = [self._cursor.execute("SELECT txid_current()").fetchall() for _ in range(2)]
+        except duckdb.TransactionException:  # an aborted one
+            return True
+        return bool(numbers[0] == numbers[1])
+
+    def ready(self, statement: str | None) -> str:
+        """Return what an interrupt has undone."""
+        if statement is None:
+            return ""
+        told, self._told = self._told, ""
+        return told
 
     def close(self) -> None:
         """Close the cursor, unless it is the user's own connection."""
@@ -109,6 +171,7 @@ class DuckEngine(Engine):
     text = "VARCHAR"
     most_columns = 100_000
     types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "VARCHAR"}
+    writes_in_transaction = False
 
     def __init__(self, target: str | duckdb.DuckDBPyConnection = ":memory:", *, url: str = "") -> None:
         self._owned = isinstance(target, str)
@@ -119,27 +182,14 @@ class DuckEngine(Engine):
         self.url = url
 
     @property
-    def main(self) -> Connection:
-        """The database's first connection."""
+    def main(self) -> DuckConnection:
+        """The database's first connection, or the user's own."""
         return self._main
 
     def connect(self) -> Connection:
         """Return a new cursor."""
         with _errors():
             return DuckConnection(self._database.cursor())
-
-    def reading(self, query: str) -> contextlib.AbstractContextManager[Connection]:
-        """Return a new cursor, or the main connection if only that sees the query's tables.
-
-        Temporary tables and registered frames belong to the connection that made them.
-        """
-        cursor = self._database.cursor()
-        try:
-            cursor.execute(f"EXPLAIN {query}")
-        except duckdb.Error:
-            cursor.close()
-            return contextlib.nullcontext(self._main)
-        return DuckConnection(cursor)
 
     def close(self) -> None:
         """Close the database, unless it is the user's own connection."""
@@ -157,23 +207,76 @@ class DuckEngine(Engine):
         )
         return [name if here or schema == "main" else f"{schema}.{name}" for here, schema, name in found]
 
-    def kind_of(self, table: Table) -> str:
-        """Return "table", "view" or nothing."""
-        conditions = ["lower(table_name) = lower(" + self.string(table.parts[-1]) + ")"]
-        if len(table.parts) > 1:
-            part = self.string(table.parts[-2])
-            # One part before the name may be a schema or a database.
-            conditions.append(f"(lower(table_schema) = lower({part}) OR lower(table_catalog) = lower({part}))")
-        else:
-            conditions.append("(table_schema = current_schema() OR table_catalog = 'temp')")
-        found = self._main.rows(f"SELECT table_type FROM information_schema.tables WHERE {' AND '.join(conditions)}")
-        if not found:
-            return ""
-        return "view" if "VIEW" in found[0][0] else "table"
+    def find(self, table: Table) -> Relation | None:
+        """Return the table or view; temporary ones come first, then those of the search path."""
+        found = self._named(table.parts[-1], table.parts[:-1])
+        places = [tuple(part.lower() for part in place) for place in self._places(table.parts[:-1])]
+        by_place = {(database.lower(), schema.lower()): row for row in found for database, schema, _, _ in [row]}
+        match = next((by_place[place] for place in places if place in by_place), None)
+        if match is None:
+            return None
+        database, schema, name, kind = match
+        columns = self._columns(database, schema, name) if kind == "table" else ()
+        return Relation(Table((database, schema, name)), kind, columns, is_temporary=database == "temp")
 
-    def row_key(self, table: Table) -> RowKey | None:
-        """Return the row number, which every table has."""
-        return RowKey(("{}.rowid",))
+    def _named(self, name: str, before: Sequence[str]) -> list[tuple[Any, ...]]:
+        same = f"= lower({self.string(name)})"
+        return self._main.rows(
+            "SELECT database_name, schema_name, table_name, 'table' FROM duckdb_tables() "
+            f"WHERE lower(table_name) {same} "
+            "UNION ALL SELECT database_name, schema_name, view_name, 'view' FROM duckdb_views() "
+            f"WHERE lower(view_name) {same}"
+        )
+
+    def _places(self, before: Sequence[str]) -> list[tuple[str, str]]:
+        """Return where a name is looked for, in order, as databases and schemas; `before` are the parts before it."""
+        path, here, schema = self._main.rows(
+            "SELECT current_setting('search_path'), current_database(), current_schema()"
+        )[0]
+        if len(before) >= 2:
+            return [(before[-2], before[-1])]
+        if before:
+            # The one part may be a schema or a database; DuckDB refuses names that may be both.
+            return [("temp", before[0]), (here, before[0]), (before[0], "main")]
+        listed = [_split(entry) for entry in _entries(path)]
+        return [("temp", "main"), *((entry[0] or here, entry[1]) for entry in listed), (here, schema), (here, "main")]
+
+    def _columns(self, database: str, schema: str, name: str) -> tuple[Column, ...]:
+        same = " AND ".join(
+            f"{part}_name = {self.string(value)}"
+            for part, value in (("database", database), ("schema", schema), ("table", name))
+        )
+        rows = self._main.rows(
+            f"SELECT column_name, data_type, is_generated FROM duckdb_columns() WHERE {same} ORDER BY column_index"
+        )
+        return tuple(Column(column, kind, bool(generated)) for column, kind, generated in rows)
+
+    def row_key(self, relation: Relation) -> RowKey | None:
+        """Return the primary key, a unique one without NULLs, or the row number, which an update may change."""
+        database, schema, name = relation.table.parts
+        rows = self._main.rows(
+            "SELECT constraint_type, constraint_column_names FROM duckdb_constraints() WHERE database_name = "
+            f"{self.string(database)} AND schema_name = {self.string(schema)} AND table_name = {self.string(name)}"
+        )
+        key = key_of(
+            [columns for kind, columns in rows if kind == "PRIMARY KEY"],
+            [columns for kind, columns in rows if kind == "UNIQUE"],
+            {columns[0] for kind, columns in rows if kind == "NOT NULL"},
+            self.field,
+        )
+        if key is not None:
+            return key
+        if any(column.name.lower() == "rowid" for column in relation.columns):
+            return None  # that column hides the row's number
+        return RowKey(("{0}.rowid",), "the row number (rowid)", stays=False)
+
+    def digest(self, columns: Sequence[Column]) -> str:
+        """Return a hash of 64 bits."""
+        return f"hash({', '.join(self.field(column.name) for column in columns)})" if columns else "0"
+
+    def create(self, table: Table, made_by: str, *, temporary: bool) -> str:
+        """Return the statement; DuckDB wants temporary tables to be called so."""
+        return f"CREATE {'TEMPORARY ' if temporary else ''}TABLE {self.quoted(table.parts)} {made_by}"
 
     def finite(self, expression: str, kind: str) -> str:
         """Return the expression without infinities and NaN."""
@@ -195,3 +298,14 @@ class DuckEngine(Engine):
     def length(self, expression: str) -> str:
         """Return how many numbers are in a list or an array."""
         return f"len({expression})"
+
+
+def _entries(path: str) -> list[str]:
+    """Return the entries of a search path, which may be in quotes."""
+    return [entry.strip() for entry in re.findall(r'(?:"(?:[^"]|"")*"|[^,"])+', path) if entry.strip()]
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Return an entry's database, which may be empty, and its schema."""
+    parts = [part.strip('"').replace('""', '"') for part in re.findall(r'"(?:[^"]|"")*"|[^."]+', entry)]
+    return (parts[-2], parts[-1]) if len(parts) > 1 else ("", parts[-1])

@@ -23,10 +23,9 @@ _KINDS: dict[str, type[AlchemyEngine]] = {
 
 def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
     """Return the engine for a URL, or around a SQLAlchemy engine; raise OptionError if it cannot be reached."""
-    if isinstance(target, sa.Connection):
-        target = target.engine
-    if isinstance(target, sa.Engine):
-        return _KINDS.get(target.dialect.name, AlchemyEngine)(target, owned=False)
+    if isinstance(target, (sa.Connection, sa.Engine)):
+        given = target if isinstance(target, sa.Connection) else None
+        return _KINDS.get(target.dialect.name, AlchemyEngine)(target.engine, owned=False, given=given)
     shown = "the URL"
     try:
         url = sa.make_url(target)
@@ -35,7 +34,8 @@ def open_engine(target: str | sa.Engine | sa.Connection) -> AlchemyEngine:
             url = url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
         pool = StaticPool if url.drivername == "sqlite" and url.database in (None, "", ":memory:") else NullPool
         # If connections share one connection of the driver, closing one must not affect the others.
-        engine = sa.create_engine(url, poolclass=pool, isolation_level="AUTOCOMMIT")
+        threads = {"check_same_thread": False} if url.drivername.startswith("sqlite") else {}
+        engine = sa.create_engine(url, poolclass=pool, isolation_level="AUTOCOMMIT", connect_args=threads)
         made = _KINDS.get(engine.dialect.name, AlchemyEngine)(engine, owned=True)
         assert made.main
     except ModuleNotFoundError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.sql.engines import Engine
 from elasticdl_nb.sql.features.columntypes import LIST, kind_of_column, type_name
@@ -57,6 +59,10 @@ class Selection:
         listed = [*map(quote, others), f"{quote(column)} AS {quote(name)}"]
         kinds = {**{other: self.kinds[other] for other in others}, name: self.kinds[column]}
         return replace(self, query=f"SELECT {', '.join(listed)} FROM (\n{self.query}\n) AS q", kinds=kinds)
+
+    def stream(self) -> pa.RecordBatchReader:
+        """Return the rows in batches."""
+        return self.engine.stream(self.query)
 
     def pulled(self, columns: Sequence[str], label: str = "") -> str:
         """Return the query for these columns only, in types that Arrow has, and only for rows that have a label.

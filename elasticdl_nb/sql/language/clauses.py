@@ -233,10 +233,15 @@ class _Reader:
 
     def _dotted(self, what: str) -> Name:
         start = self.token.start if self.token else len(self.text)
+        quoted = [self._is_quoted()]
         parts = [self._name_part(what)]
         while self.take("."):
+            quoted.append(self._is_quoted())
             parts.append(self._name_part("a name after the dot"))
-        return Name(".".join(parts), Position.of(self.text, start), tuple(parts))
+        return Name(".".join(parts), Position.of(self.text, start), tuple(parts), tuple(quoted))
+
+    def _is_quoted(self) -> bool:
+        return self.token is not None and self.token.kind in ("string", "quoted")
 
     def _name_part(self, what: str) -> str:
         token = self.token

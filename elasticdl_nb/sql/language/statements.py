@@ -5,7 +5,7 @@ A value in WITH or COLUMN is a literal (int, float, str, bool, None, a list of v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -36,6 +36,8 @@ class Name:
     text: str
     position: Position
     parts: tuple[str, ...] = ()
+    quoted: tuple[bool, ...] = field(default=(), compare=False)
+    """For each part, whether it stood in quotes; empty if that is not known."""
 
     def __post_init__(self) -> None:
         if not self.parts:

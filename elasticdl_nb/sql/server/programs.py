@@ -45,6 +45,7 @@ class Program:
         self._fetched = fetched
         self._cancelled = threading.Event()
         self._job: Job | None = None
+        self._session: Session | None = None
         self._thread = threading.Thread(target=self._run, name="sqlflow-program", daemon=True)
 
     def start(self) -> None:
@@ -52,18 +53,24 @@ class Program:
         self._thread.start()
 
     def cancel(self, reason: str) -> None:
-        """End the program and the job that it is waiting for."""
+        """End the program, the query that it runs and the job that it is waiting for."""
         self._cancelled.set()
+        session = self._session
+        if session is not None and not self.ended.is_set():
+            session.cancel()
         if self._job is not None and not self.ended.is_set():
             self._job.request_cancel(reason)
 
     def _run(self) -> None:
         try:
             with self._open() as session:
-                self._run_in(session)
+                self._session = session
+                if not self._cancelled.is_set():
+                    self._run_in(session)
         except Exception as error:  # any error is reported to the caller
             self.error = error
         finally:
+            self._session = None
             self.ended.set()
 
     def _run_in(self, session: Session) -> None:

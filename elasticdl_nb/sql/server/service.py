@@ -6,6 +6,8 @@ import hmac
 import re
 import secrets
 import threading
+import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from elasticdl_nb.sql.server.programs import Background, Listened
 from elasticdl_nb.sql.session import Session
 
 _PROGRAMS_KEPT = 64
+_PATIENCE_SECONDS = 3.0
 # The format of Go's MySQL driver: mysql://user:password@tcp(host:port)/database?options
 _GO_URL = re.compile(
     r"(?P<scheme>mysql)://(?:(?P<user>[^:@]*)(?::(?P<password>.*))?@)?tcp\((?P<address>[^)]+)\)/?(?P<database>[^?]*)(?:\?.*)?"
@@ -46,6 +49,7 @@ class SQLFlowService:
         self._token = token.encode()
         self._in_background = in_background
         self._programs: OrderedDict[str, Background] = OrderedDict()
+        self._listened: weakref.WeakSet[Listened] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def run(self, request: pb.Request) -> Listened | pb.Response:
@@ -57,7 +61,10 @@ class SQLFlowService:
         open_session = lambda: self._open(database)  # noqa: E731
         if self._in_background:
             return pb.Response(job=pb.Job(id=self._keep(Background(open_session, request.sql))))
-        return Listened(open_session, request.sql)
+        listened = Listened(open_session, request.sql)
+        with self._lock:
+            self._listened.add(listened)
+        return listened
 
     def _keep(self, program: Background) -> str:
         # Anyone who knows the name may read, as Fetch has no token.
@@ -83,10 +90,17 @@ class SQLFlowService:
         )
 
     def close(self) -> None:
-        """End all programs in the background."""
+        """End all programs and their queries; wait a moment until they have ended."""
         with self._lock:
-            for kept in self._programs.values():
-                kept.program.cancel("the server is stopping")
+            programs = [one.program for one in self._programs.values()] + [one.program for one in self._listened]
+        running = [program for program in programs if not program.ended.is_set()]
+        reason = "the server is stopping"
+        # Each in its own thread, as it may have to contact a job's master.
+        for program in running:
+            threading.Thread(target=program.cancel, args=(reason,), name="sqlflow-cancel", daemon=True).start()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for program in running:
+            program.ended.wait(max(0.0, deadline - time.monotonic()))
 
 
 def as_url(text: str) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.sql.engines import Engine
 from elasticdl_nb.sql.engines.parameters import bind
 from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.snapshots import snapshots
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.lexical import dialect_of, placeholders
 from elasticdl_nb.sql.language.statements import Position
@@ -35,6 +37,8 @@ class Context:
     on_job: Callable[[Job], None] | None = None
     wait: bool = True
     on_message: Callable[[str], None] | None = None
+    cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """Gets what must be removed when the statement has ended."""
 
     def tell(self, messages: Iterable[str]) -> tuple[str, ...]:
         """Tell users these messages now, and return those that are left for the statement's result."""
@@ -52,6 +56,10 @@ class Context:
         """Return the rows of a query as the model reads them."""
         rows = self.select(query, position)
         return rows.as_it_is() if model.record.own_input else rows
+
+    def kept(self, selections: Sequence[Selection]) -> list[Selection]:
+        """Evaluate these queries now, once and at one moment; return selections of their rows."""
+        return self.cleanup.enter_context(snapshots(selections))
 
     def bound(self, query: str, position: Position | None) -> str:
         """Return the query with its parameters bound; raise SqlError, with its place, for one without a value."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes, needed_columns
+from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import collect
 from elasticdl_nb.sql.language.statements import Evaluate, Name
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A checked EVALUATE statement; `into` is the table that gets the metrics."""
+    """A checked EVALUATE statement; `into` is the table that gets the metrics.
+
+    `query` is what the job reads, and `data` its rows, which were evaluated once.
+    """
 
     model: StoredModel
     query: str
+    data: Selection
     attributes: Attributes
     into: Name | None
     messages: tuple[str, ...] = ()
@@ -44,11 +49,13 @@ def prepare(statement: Evaluate, context: Context) -> Evaluation:
         rows = rows.renamed(given, label.column)
     columns = needed_columns(model, statement.model, rows, label=True)
     check_metrics(attributes.metrics, attributes.metrics_position, model.record)
-    check_classes(rows, label)
-    said = about_label(rows, label.column, collect(rows, [label.column], [])[label.column]) if label else []
     check_result_table(context.engine, statement.into, replace=attributes.replaces())
-    query = rows.pulled(columns, label.column if label else "")
-    return Evaluation(model, query, attributes, statement.into, tuple(said))
+    kept = context.kept([rows])[0]
+    check_classes(kept, label)
+    said = about_label(kept, label.column, collect(kept, [label.column], [])[label.column]) if label else []
+    column = label.column if label else ""
+    data = replace(kept, query=kept.pulled(columns, column))
+    return Evaluation(model, rows.pulled(columns, column), data, attributes, statement.into, tuple(said))
 
 
 def run(evaluation: Evaluation, context: Context) -> tuple[Job, pa.Table]:
@@ -56,7 +63,7 @@ def run(evaluation: Evaluation, context: Context) -> tuple[Job, pa.Table]:
     attributes = evaluation.attributes
     options = {**metrics_option(attributes.metrics), **attributes.job}
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
-        job = context.asker(evaluation.model, folder, options).evaluate(context.engine.stream(evaluation.query))
+        job = context.asker(evaluation.model, folder, options).evaluate(evaluation.data.stream())
     metrics = job.metrics
     names = sorted(metrics, key=lambda name: (name != "loss", name))
     table = pa.table({name: [metrics[name]] for name in names})

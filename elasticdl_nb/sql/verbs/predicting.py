@@ -37,7 +37,7 @@ def prepare(statement: Predict, context: Context) -> Prediction:
     replace = attributes.replaces()
     rows = context.select_for(model, statement.select, statement.select_position)
     columns = needed_columns(model, statement.model, rows)
-    target = find_target(rows, statement, model.record.label, replace=replace)
+    target = find_target(rows, statement, model.record, replace=replace)
     return Prediction(model, target, columns, attributes)
 
 
@@ -47,9 +47,7 @@ def run(prediction: Prediction, context: Context) -> tuple[Job | None, int]:
     If there are no rows to predict, there is no job.
     """
     model, job = prediction.model, None
-    aside = tempfile.TemporaryDirectory(prefix="elasticdl-sql-")
-    with context.engine.connect_for(prediction.target.table) as connection, aside as folder:
-        work = Workplace(connection, prediction.target)
+    with Workplace(prediction.target) as work, tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
         if work.count:
             asker = context.asker(model, folder, prediction.attributes.job)
             job, output = asker.predict(work.read(prediction.columns))

@@ -33,7 +33,8 @@ class Training:
     """A checked TRAIN statement, with everything that its job needs.
 
     `rows` is what the statement selects. `query` is the part of it that the job reads, and `validation` the same for
-    validation.select (empty if there is none). `output` is where the trained model will be.
+    validation.select (empty if there is none). `data` and `validation_data` are these parts of the rows that were
+    selected; they were evaluated once. `output` is where the trained model will be.
     """
 
     model: Model
@@ -41,6 +42,8 @@ class Training:
     rows: Selection
     query: str
     validation: str
+    data: Selection
+    validation_data: Selection | None
     output: str
     into: str
     messages: tuple[str, ...] = ()
@@ -71,20 +74,28 @@ def prepare(statement: Train, context: Context) -> Training:
     rows = rows.as_it_is() if model.own_input else rows
     validation = _validation(attributes, rows, context)
     weights = _weight_columns(attributes, rows)
-    features = replace(rows, kinds={name: kind for name, kind in rows.kinds.items() if name not in weights})
-    inputs = _inputs(statement, model, features, attributes.params, context)
-    columns = [*inputs.columns, *weights]
+    kept = context.kept([rows] if validation is None else [rows, validation])
+    features = {name: kind for name, kind in kept[0].kinds.items() if name not in weights}
+    inputs = _inputs(statement, model, replace(kept[0], kinds=features), attributes.params, context)
+    columns, label = [*inputs.columns, *weights], inputs.label.column if inputs.label else ""
     given = context.used_parameters(statement.text, attributes.validation_select)
     record = _record(statement, model, attributes, inputs, given)
     check_metrics(attributes.metrics, attributes.metrics_position, record)
     if validation is not None:
-        check_classes(validation, record.label)
-    label = record.label.column if record.label else ""
+        check_classes(kept[1], record.label)
     # The columns of both queries are read in the types of the training query.
-    read = replace(validation, kinds=rows.kinds).pulled(columns, label) if validation is not None else ""
+    read = [_read(selection, kept[0], columns, label) for selection in kept]
+    shown = [_read(item, kept[0], columns, label).query for item in [rows, validation] if item is not None]
     return Training(
-        model, record, rows, rows.pulled(columns, label), read, output, statement.into.text, inputs.messages
-    )
+        model, record, rows, shown[0], shown[1] if validation is not None else "", read[0],
+        read[1] if validation is not None else None, output, statement.into.text, inputs.messages,
+    )  # fmt: skip
+
+
+def _read(rows: Selection, first: Selection, columns: list[str], label: str) -> Selection:
+    """Return what the job reads of these rows, in the types of the training query, `first`."""
+    typed = replace(rows, kinds=first.kinds)
+    return replace(typed, query=typed.pulled(columns, label))
 
 
 def _inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any], context: Context) -> Inputs:
@@ -151,9 +162,9 @@ def run(training: Training, context: Context) -> Job:
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
         write_zoo(training.model, training.record, Path(folder))
         given = training.options()
-        given["data"] = context.engine.stream(training.query)
-        if training.validation:
-            given["validation_data"] = context.engine.stream(training.validation)
+        given["data"] = training.data.stream()
+        if training.validation_data is not None:
+            given["validation_data"] = training.validation_data.stream()
         job = start_job("train", {"model_zoo": folder, **given}, wait=False)
     if context.on_job is not None:
         context.on_job(job)

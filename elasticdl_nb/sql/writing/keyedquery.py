@@ -2,69 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import sqlglot
 from sqlglot import expressions
+from sqlglot.optimizer.scope import build_scope
 
-from elasticdl_nb.sql.engines import RowKey, Table
+from elasticdl_nb.sql.engines import Engine, Relation, Table
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.language.errors import SqlError
 
-KEY = "elasticdl_nb_key_"
+KEY, VERSION = "elasticdl_nb_key_", "elasticdl_nb_version"
 _BARRED = ("group", "distinct", "having", "qualify")
+# Aggregates of some engine that sqlglot does not know as such.
+_AGGREGATES = frozenset({
+    "total", "json_group_array", "json_group_object", "jsonb_group_array", "jsonb_group_object", "json_arrayagg",
+    "json_objectagg", "bit_and", "bit_or", "bit_xor", "std", "string_agg",
+})  # fmt: skip
 
 
-def count_uses(rows: Selection, table: Table) -> int:
-    """Return how many times the query selects from the table, anywhere in it."""
-    return sum(_is_same(node, table) for node in _parsed(rows).find_all(expressions.Table))
+def uses(rows: Selection, relation: Relation) -> list[Any]:
+    """Return the places in the query that select from this table, as nodes of the query's tree.
 
-
-def with_key(rows: Selection, table: Table, key: RowKey) -> str:
-    """Return the query with the key's columns, each named `KEY` and a number, after its own.
-
-    Raises SqlError unless each row of the query is one row of the table.
+    Names are those of tables as the session resolves them; a name of WITH is no table.
     """
-    tree = _parsed(rows)
-    node = _source(tree, table) if count_uses(rows, table) == 1 else None
-    if node is None:
-        raise SqlError(
-            f"cannot tell which rows of {table.name} the query returns; select from it once, without "
-            "grouping, DISTINCT or UNION, or predict into another table",
-            rows.position,
-        )
-    quote, dialect = rows.engine.quote, rows.engine.dialect
-    alias = quote(node.alias) if node.alias else ".".join(quote(part.name) for part in node.parts)
-    for number, expression in enumerate(key.expressions):
-        tree = tree.select(f"{expression.format(alias)} AS {quote(f'{KEY}{number}')}", dialect=dialect, copy=False)
-    return str(tree.sql(dialect=dialect))
+    tree = sqlglot.parse_one(rows.query, dialect=rows.engine.dialect)
+    own = relation.table.parts[-1].lower()
+    nodes = [node for node in _tables(tree) if node.name.lower() == own]
+    return [node for node in nodes if _is(rows.engine, node, relation)]
 
 
-def same_row(rows: Selection, key: RowKey, table: str, other: str) -> str:
-    """Return the condition that a row of `table` is the same as in `other`, which has the key; both are aliases."""
-    return " AND ".join(
-        f"{expression.format(table)} = {other}.{rows.engine.quote(f'{KEY}{number}')}"
-        for number, expression in enumerate(key.expressions)
+def _tables(tree: Any) -> Iterator[Any]:
+    root = build_scope(tree)
+    if root is None:
+        yield from tree.find_all(expressions.Table)
+        return
+    seen = set()
+    for scope in root.traverse():
+        named = {name.lower() for name in scope.cte_sources}
+        for node in scope.tables:
+            if id(node) not in seen and (node.db or node.name.lower() not in named):
+                seen.add(id(node))
+                yield node
+
+
+def _is(engine: Engine, node: Any, relation: Relation) -> bool:
+    parts = [part for part in node.parts if isinstance(part, expressions.Identifier)]
+    name = Table(tuple(part.name for part in parts), tuple(bool(part.args.get("quoted")) for part in parts))
+    found = engine.find(engine.folded(name))
+    return found is not None and found.table == relation.table
+
+
+def origin(query: str, column: str, dialect: str) -> str:
+    """Return the name that a query's column has in its table; its own name if it is not simply a column."""
+    try:
+        tree: Any = sqlglot.parse_one(query, dialect=dialect)
+    except sqlglot.ParseError:
+        return column
+    for item in tree.selects:
+        if item.alias_or_name.lower() == column.lower() and isinstance(item.unalias(), expressions.Column):
+            return str(item.unalias().name)
+    return column
+
+
+def with_key(rows: Selection, node: Any, name: str, key: tuple[str, ...], version: str) -> str:
+    """Return the query with more columns after its own: the key's, named `KEY` and a number, and `VERSION`.
+
+    `node` is the only place where the query selects from the table, and `name` the table's name in messages. Raises
+    SqlError unless each row of the query can be one row of the table.
+    """
+    engine = rows.engine
+    tree = node.root()
+    if not _is_direct(tree, node) or _groups(tree):
+        raise not_rows(rows, name)
+    if node.args.get("alias") is not None:
+        alias = node.args["alias"].this.sql(dialect=engine.dialect)
+    else:
+        alias = ".".join(part.sql(dialect=engine.dialect) for part in node.parts)
+    named = {**{f"{KEY}{number}": text for number, text in enumerate(key)}, VERSION: version}
+    added = [f"{text.format(alias)} AS {engine.quote(column)}" for column, text in named.items()]
+    place = _end_of_columns(rows.query, engine.dialect)
+    if place is not None:
+        return f"{rows.query[:place].rstrip().removesuffix(',')}, {', '.join(added)} {rows.query[place:]}"
+    for text in added:
+        tree = tree.select(text, dialect=engine.dialect, copy=False)
+    return str(tree.sql(dialect=engine.dialect))
+
+
+def not_rows(rows: Selection, name: str) -> SqlError:
+    """Return the error for a query whose rows are not those of the table."""
+    return SqlError(
+        f"cannot tell which rows of {name} the query returns; select from it once, without grouping, DISTINCT or "
+        "UNION, or predict into another table",
+        rows.position,
     )
 
 
-def _parsed(rows: Selection) -> Any:
-    return sqlglot.parse_one(rows.query, dialect=rows.engine.dialect)
+def same_row(rows: Selection, key: tuple[str, ...], version: str, table: str, other: str) -> str:
+    """Return the condition that a row of `table` is, unchanged, the one in `other`; both are aliases."""
+    named = {**{f"{KEY}{number}": text for number, text in enumerate(key)}, VERSION: version}
+    return " AND ".join(f"{text.format(table)} = {other}.{rows.engine.quote(name)}" for name, text in named.items())
 
 
-def _source(tree: Any, table: Table) -> Any:
-    """Return where the query selects from the table; None if it groups rows or combines sets."""
-    if not isinstance(tree, expressions.Select) or any(tree.args.get(part) for part in _BARRED):
-        return None
-    if any(item.find(expressions.AggFunc) and not item.find(expressions.Window) for item in tree.expressions):
-        return None
+def _is_direct(tree: Any, node: Any) -> bool:
+    """Whether the query itself selects from the table at `node`, not a part of it in brackets."""
+    if not isinstance(tree, expressions.Select) or node.args.get("pivots"):
+        return False
     direct = [tree.args.get("from_") or tree.args.get("from"), *(tree.args.get("joins") or [])]
-    nodes = [item.this for item in direct if item is not None and isinstance(item.this, expressions.Table)]
-    return next((node for node in nodes if _is_same(node, table)), None)
+    return any(item is not None and item.this is node for item in direct)
 
 
-def _is_same(node: Any, table: Table) -> bool:
-    parts = [part.name.lower() for part in node.parts]
-    wanted = [part.lower() for part in table.parts]
-    shared = min(len(parts), len(wanted))
-    return parts[-shared:] == wanted[-shared:]
+def _groups(tree: Any) -> bool:
+    """Whether a row of the query may stand for several rows of the table."""
+    if any(tree.args.get(part) for part in _BARRED):
+        return True
+    parts = [*tree.expressions, *([tree.args["order"]] if tree.args.get("order") else [])]
+    return any(_aggregates(part) for part in parts)
+
+
+def _aggregates(part: Any) -> bool:
+    """Whether the expression has an aggregate, other than one of a window or of a query in brackets."""
+    for node in part.walk(prune=lambda node: isinstance(node, expressions.Query)):
+        known = isinstance(node, expressions.AggFunc)
+        if known or (isinstance(node, expressions.Anonymous) and node.name.lower() in _AGGREGATES):
+            above = node.parent
+            while isinstance(above, (expressions.Filter, expressions.IgnoreNulls, expressions.WithinGroup)):
+                above = above.parent
+            if not isinstance(above, expressions.Window):
+                return True
+    return False
+
+
+def _end_of_columns(query: str, dialect: str) -> int | None:
+    """Return where FROM stands in the outermost SELECT; None if it stands before SELECT, or there is no SELECT.
+
+    The query's text stays the user's own: what sqlglot writes may differ from it in the details.
+    """
+    depth, selecting, before = 0, False, ""
+    for token in sqlglot.tokenize(query, read=dialect):
+        kind = token.token_type.name
+        if kind in ("L_PAREN", "L_BRACKET", "L_BRACE"):
+            depth += 1
+        elif kind in ("R_PAREN", "R_BRACKET", "R_BRACE"):
+            depth -= 1
+        elif depth == 0 and kind == "SELECT":
+            selecting = True
+        elif depth == 0 and kind == "FROM" and before != "DISTINCT":
+            return int(token.start) if selecting else None
+        before = kind
+    return None

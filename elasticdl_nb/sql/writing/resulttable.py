@@ -7,21 +7,22 @@ import pyarrow as pa
 from elasticdl_nb.sql.engines import Engine, Table
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
+from elasticdl_nb.sql.writing.targets import check_no_transaction
 
 
 def check_result_table(engine: Engine, into: Name | None, *, replace: bool) -> None:
     """Raise SqlError if the table of INTO cannot be created, or if it exists and may not be replaced."""
     if into is None:
         return
-    table = Table(into.parts)
-    exists = engine.kind_of(table)
-    if exists == "view" or (exists and not replace):
-        hint = "" if exists == "view" else "; WITH replace=true replaces it"
+    check_no_transaction(engine, "INTO", into.position)
+    table = _folded(engine, into)
+    found = engine.find(table)
+    if found is not None and (found.kind != "table" or not replace):
+        hint = "; WITH replace=true replaces it" if found.kind == "table" else f"; it is a {found.kind}"
         raise SqlError(f"{table.name} exists{hint}", into.position)
     name = engine.quoted(table.parts)
     try:
-        with engine.connect() as connection:
-            engine.check(connection, [*([f"DROP TABLE {name}"] if exists else []), f"CREATE TABLE {name} (x INTEGER)"])
+        engine.check(engine.main, [*([f"DROP TABLE {name}"] if found else []), f"CREATE TABLE {name} (x INTEGER)"])
     except SqlError as error:
         raise SqlError(f"{table.name} cannot be written: {error.problem}", into.position) from None
 
@@ -30,12 +31,17 @@ def write_result_table(engine: Engine, into: Name | None, result: pa.Table) -> N
     """Create the table of INTO, if there is one, with these rows; an existing table is replaced."""
     if into is None:
         return
-    name = engine.quoted(into.parts)
+    name = engine.quoted(_folded(engine, into).parts)
     kinds = ["text" if pa.types.is_string(field.type) else "float" for field in result.schema]
     columns = [
         f"{engine.quote(field.name)} {engine.types[kind]}" for field, kind in zip(result.schema, kinds, strict=True)
     ]
-    with engine.connect() as connection, connection.transaction():
+    connection = engine.main
+    with connection.transaction():
         connection.run(f"DROP TABLE IF EXISTS {name}")
         connection.run(f"CREATE TABLE {name} ({', '.join(columns)})")
         connection.insert(name, result.to_reader())
+
+
+def _folded(engine: Engine, into: Name) -> Table:
+    return engine.folded(Table(into.parts, into.quoted))
