@@ -393,7 +393,7 @@ def test_a_server_that_knows_the_jobs_optimizer_serves_a_checkpoint_before_any_w
     store = first.initialize(config, {"w@0:2/2": np.ones(2, np.float32)}, [])
     folder.mkdir()
     save(folder / file_name(0, 1), first.snapshot())
-    seal(folder, store.version)
+    seal(folder, store.version, "job")
     other = StoreService(remembered=remembered)
     other.warm_up()
     other.begin(2, folder)
