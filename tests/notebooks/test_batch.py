@@ -48,14 +48,12 @@ def test_the_quickstart_learns_and_leaves_its_pictures(place):
     assert eval(value(done, "evaluation.metrics"))["auc"] > 0.6
     (birds,) = pictures(done, "--as birds")
     assert "Succeeded" in birds
-    assert "sex: 11 of 344 missing, a category of their own" in "".join(
-        one.text for one in outputs(done, "--as birds") if one.get("name") == "stdout"
-    )
+    assert "sex: 11 of 344 missing, a category of their own" in printed(done, "--as birds")
     assert "Adelie" in value(done, "elasticdl_nb.predict(birds")
     (picture,) = pictures(done, "LATE_MINUTES")
     assert "Succeeded" in picture and "data:image/svg+xml;base64," in picture and "<script" not in picture
     assert len(picture) < 100_000
-    milestones = "".join(one.text for one in outputs(done, "LATE_MINUTES") if one.get("name") == "stdout")
+    milestones = printed(done, "LATE_MINUTES")
     assert "train job train-LateArrival" in milestones and "evaluation at step" in milestones
     assert not any(
         "widget" in kind for cell in done.cells for one in cell.get("outputs", ()) for kind in one.get("data", ())
@@ -86,12 +84,16 @@ def test_parameter_servers_learn_in_step_and_out_of_step(place):
 
 def test_an_elastic_job_uses_every_record_whatever_dies(place):
     done = run(NOTEBOOKS / "elastic.ipynb", place, num_epochs=2)
-    said = "".join(one.text for one in outputs(done, "status = job.status()") if one.get("name") == "stdout")
+    said = printed(done, "status = job.status()")
     assert "589,224 records used: 2 times 294,612" in said and "1 time(s) back to a checkpoint" in said
     assert eval(value(done, "status = job.status()"))["auc"] > 0.68
-    course = "".join(one.text for one in outputs(done, "axvline") if one.get("name") == "stdout")
+    course = printed(done, "axvline")
     assert "continues with 2 worker(s)" in course and "worker-0 was killed" in course and "ps-0 was killed" in course
     assert "image/png" in next(one.data for one in outputs(done, "axvline") if one.output_type == "display_data")
+
+
+def printed(notebook: nbformat.NotebookNode, start: str) -> str:
+    return "".join(one.text for one in outputs(notebook, start) if one.get("name") == "stdout")
 
 
 def texts(notebook: nbformat.NotebookNode, start: str) -> str:
@@ -103,7 +105,7 @@ def test_sql_trains_evaluates_explains_and_predicts_into_a_column(place):
     accuracy = eval(value(done, "job.wait()"))["accuracy"]
     assert accuracy > 0.7
     assert "DNNClassifier" in texts(done, "SHOW TRAIN") and "age: number" in texts(done, "SHOW TRAIN")
-    assert "age is NULL in 211 of 1,048 rows" in texts(done, "INTO survival")
+    assert "age is NULL in 211 of 1,048 rows" in printed(done, "INTO survival")
     assert abs(float(value(done, "score.df()").split()[-1]) - accuracy) < 1e-5
     explained = [line.split() for line in texts(done, "TO EXPLAIN").splitlines() if line.startswith((" sex", " age"))]
     assert {name: float(importance) > 0.05 for name, importance, _ in explained}["sex"]
