@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -100,6 +101,8 @@ def _shut_down(watched: int, descriptor: int) -> bool:
     copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, watched, descriptor, 0)
     if copy < 0:
         number = ctypes.get_errno()
+        if number in (errno.EBADF, errno.ESRCH):  # closed since the list was made, or the process has ended
+            return False
         raise OSError(number, f"connections cannot be cut: {os.strerror(number)}")
     with socket.socket(fileno=copy) as connection:
         try:

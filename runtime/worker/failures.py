@@ -18,9 +18,11 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
     message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {told}"
     reason = told.__cause__ if isinstance(told, ModelError) and told.__cause__ else told
     passing = isinstance(reason, OSError) or type(reason).__name__ in _PASSING
+    # AutoGraph's copy of an error has lost what caused it.
+    causes = "".join(traceback.format_exception(told.__cause__)) if told is not error and told.__cause__ else ""
     return pb.Failure(
         message=message,
-        traceback=_users_frames(told) + "".join(traceback.format_exception(error)),
+        traceback=_users_frames(told) + causes + "".join(traceback.format_exception(error)),
         transient=passing and not isinstance(reason, _LASTING),
         checkpoint=told.checkpoint if isinstance(told, DamagedCheckpoint) else "",
     )

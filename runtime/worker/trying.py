@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.imports import only_what_computes
@@ -20,33 +21,32 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     """Load, build and compile the model, and raise ModelError or OptionError if its strategy cannot train it."""
     import keras
 
-    from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+    from elasticdl_nb.runtime.model.embeddings.served import serving
     from elasticdl_nb.runtime.model.loading.loader import load
     from elasticdl_nb.runtime.model.modelsource import ModelSource
     from elasticdl_nb.runtime.protocol import master_pb2 as pb
     from elasticdl_nb.runtime.worker.jobdata import JobData
     from elasticdl_nb.runtime.worker.sources import Sources
-    from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring
-    from elasticdl_nb.runtime.worker.training.servers import check_model_for_servers
+    from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
+
+    def first_batch() -> Any | None:
+        if loaded.has_custom_data_reader:
+            return None
+        file = data.reader("data").files()[0]
+        stop = file.start + min(file.records, spec.minibatch_size)
+        source.announce(pb.Task(ranges=[pb.Range(path=file.path, start=file.start, end=stop)]))
+        return next(iter(source.batches()))
 
     keras.utils.set_random_seed(spec.seed)
-    layers = ServedLayers(None if spec.uses_servers else sys.maxsize, seed=spec.seed)
-    with serving(layers):
+    strategy = strategy_to_try(spec)
+    with serving(strategy.layers_to_try(spec)):
         loaded = load(ModelSource.of(spec, folder).definition)
         if not loaded.has_custom_data_reader:  # which may do anything to be ready
             data = JobData(spec, loaded, folder.listings)
             source = Sources(spec, loaded, data)[pb.TRAIN]
             loaded.build(source.element_spec[0])
     loaded.compile()
-    if spec.uses_servers:
-        check_model_for_servers(loaded, spec)
-    if spec.uses_allreduce:
-        check_for_ring(loaded, spec)
-        if spec.num_workers > 1 and not loaded.has_custom_data_reader:
-            file = data.reader("data").files()[0]
-            stop = file.start + min(file.records, spec.minibatch_size)
-            source.announce(pb.Task(ranges=[pb.Range(path=file.path, start=file.start, end=stop)]))
-            check_even(loaded, next(iter(source.batches())))
+    strategy.check(spec, loaded, first_batch)
 
 
 def main(path: str) -> None:

@@ -85,12 +85,13 @@ class Worker:
             if not self._strategy.other_servers_come():
                 self._failed(work.task, ConnectionError(str(error)), 0)  # it may not occur again on another try
         except Exception as error:  # the master decides what a failed task means; the worker lives on
-            logger.exception("a task failed")
             self._failed(work.task, error, self._step - before)
 
     def _failed(self, task: pb.Task, error: Exception, steps: int) -> None:
+        described = failure(error, original_error(error))
+        logger.error("a task failed: %s\n%s", described.message, described.traceback)
         failed = pb.TaskFailed(
-            id=task.id, attempt=task.attempt, failure=failure(error, original_error(error)), steps_applied=steps,
+            id=task.id, attempt=task.attempt, failure=described, steps_applied=steps,
             records=self._trainer.records_kept if self._trainer and task.kind == pb.TRAIN else 0,
         )  # fmt: skip
         self._when_safe(task, partial(self._session.send, task_failed=failed))

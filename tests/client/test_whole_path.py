@@ -177,7 +177,8 @@ def test_an_error_in_the_users_code_comes_back_with_its_traceback(work):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "this loss is broken" in err
-    assert "in broken_loss" in err
+    assert "fintech.py, line 29" in err
+    assert "in broken_loss" in "".join(elasticdl_nb.jobs()[0].logs())
     assert "elasticdl_nb/runtime" not in err
     assert out == ""
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Callable
+from typing import Any
 
 from elasticdl_nb.runtime.exits import MAKES_WAY
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.orders import Dismissed
 from elasticdl_nb.runtime.worker.part import Part
 from elasticdl_nb.runtime.worker.sources import Sources
@@ -21,9 +24,10 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.choosing import Choice
 from elasticdl_nb.runtime.worker.training.connecting import Connection
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
+from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 from elasticdl_nb.runtime.worker.training.saving import Checkpoints
-from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
+from elasticdl_nb.runtime.worker.training.servers import ServerTrainer, check_model_for_servers
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
 
 SETTLE_SECONDS = 60.0
@@ -48,6 +52,18 @@ class Strategy:
     def __init__(self, part: Part) -> None:
         self._part, self._spec, self._session = part, part.spec, part.session
         self.layers = ServedLayers(seed=part.spec.seed)
+
+    @staticmethod
+    def layers_to_try(spec: JobSpec) -> ServedLayers:
+        """What a model is built with to be tried before the job: by default, all layers are ordinary ones."""
+        return ServedLayers(sys.maxsize, seed=spec.seed)
+
+    @staticmethod
+    def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
+        """Raise ModelError or OptionError if the strategy cannot train a compiled and built model.
+
+        `first_batch` reads records to judge by, and returns None where they can only be read in the job.
+        """
 
     def serving(self) -> contextlib.AbstractContextManager[None]:
         """In this block the model is loaded and built."""
@@ -110,6 +126,16 @@ class TrainingWithServers(Strategy):
         super().__init__(part)
         self._connection = Connection(part)
 
+    @staticmethod
+    def layers_to_try(spec: JobSpec) -> ServedLayers:
+        """See `Strategy`. Large embeddings are on the servers."""
+        return ServedLayers(seed=spec.seed)
+
+    @staticmethod
+    def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
+        """See `Strategy`."""
+        check_model_for_servers(loaded, spec)
+
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         form = sources[pb.TRAIN].element_spec
@@ -140,6 +166,13 @@ class TrainingInRing(Strategy):
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._checkpoints = Checkpoints(part)
+
+    @staticmethod
+    def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
+        """See `Strategy`."""
+        check_for_ring(loaded, spec)
+        if spec.num_workers > 1 and (batch := first_batch()) is not None:
+            check_even(loaded, batch)
 
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
@@ -173,6 +206,11 @@ _STRATEGIES: dict[Choice, type[Strategy]] = {
     Choice.SERVERS: TrainingWithServers,
     Choice.RING: TrainingInRing,
 }
+
+
+def strategy_to_try(spec: JobSpec) -> type[Strategy]:
+    """Return the class whose `layers_to_try` and `check` say whether a job can train its model."""
+    return _STRATEGIES[Choice.of(spec)]
 
 
 def strategy_of(part: Part) -> Strategy:
