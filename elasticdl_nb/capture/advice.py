@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from elasticdl_nb.capture.roots import DATA_CURE, Root
 from elasticdl_nb.capture.state import writing
+from elasticdl_nb.capture.state.arrays import sharing
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import Trace
 
@@ -78,53 +80,69 @@ def large(roots: Iterable[Root], limit: int = 50 * 2**20) -> list[str]:
     return found
 
 
-def weights(roots: Iterable[Root], scratch: bool) -> tuple[list[str], list[str]]:
-    """Return notes about models that start from the notebook's weights, and warnings about those that have to."""
+def weights(roots: Iterable[Root], plan: Any, scratch: bool) -> tuple[list[str], list[str]]:
+    """Return notes about models that start from the notebook's weights, and warnings about those that have to.
+
+    `plan` is the `weights.Plan` for all of them.
+    """
     notes, warnings = [], []
-    for root in roots:
-        plan = writing.weights_of([root.survey], scratch) if root.survey is not None else None
-        if plan is None:
-            continue
-        if scratch and plan.unknown:
-            kinds = ", ".join(sorted({type(layer).__name__ for layer in plan.unknown}))
+    for root in roots if plan is not None else ():
+        kept = root.survey.kept if root.survey is not None else {}
+        unknown, trained = ([one for one in layers if id(one) in kept] for layers in (plan.unknown, plan.trained))
+        if scratch and unknown:
+            kinds = ", ".join(sorted({type(layer).__name__ for layer in unknown}))
             warnings.append(
                 f"{root.target} keeps weights whose initial values are not known ({kinds}), even with --from_scratch"
             )
-        elif not scratch and plan.trained:
+        elif not scratch and (unknown or trained):
             notes.append(f"starts from the notebook's weights of `{root.target}`; pass --from_scratch for initial ones")
     return notes, warnings
 
 
 def shared_memory(roots: Iterable[Root]) -> list[str]:
-    """Return warnings about arrays that are parts of one array, which the package does not keep."""
-    arrays: dict[int, dict[int, str]] = {}
+    """Return warnings about arrays that share memory, anywhere in the values: in the package, they no longer do."""
+    found: dict[int, tuple[Any, Root]] = {}
     for root in roots:
-        owner = root.live
-        while type(owner).__name__ == "ndarray" and type(owner.base).__name__ == "ndarray":
-            owner = owner.base
-        if type(owner).__name__ == "ndarray":
-            arrays.setdefault(id(owner), {}).setdefault(id(root.live), root.target)
-    return [
-        f"{', '.join(names.values())} share their memory; in the package, each has its own, so that changing one "
-        "does not change the others"
-        for names in arrays.values()
-        if len(names) > 1
-    ]
+        kept = (one[1] for one in root.survey.kept.values()) if root.survey is not None else ()
+        for value in (root.live, *kept):
+            if type(value).__name__ == "ndarray":
+                found.setdefault(id(value), (value, root))
+    warnings = []
+    for group in sharing(found.values()):
+        paths = [(writing.path_to(root.live, array, root.target), array is root.live) for array, root in group]
+        # Without a path to it, an array is a library's own, which knows whether to copy it.
+        shown = [path for path, is_root in paths if is_root or not path.isidentifier()]
+        if len(shown) > 1:
+            warnings.append(
+                f"{', '.join(shown)} share their memory; in the package, each has its own, so that changing one does "
+                "not change the others"
+            )
+    return warnings
 
 
 def weights_of_files(roots: Iterable[Root], trace: Trace) -> list[str]:
     """Return warnings about models that got weights from a file: they travel, and the file is not read again."""
     models = {root.target for root in roots if root.survey is not None and root.survey.has_keras}
     found = []
-    for statement in trace.statements:
-        if "load_weights" not in statement.text or statement.is_definition:
-            continue
-        calls = [node.func for node in ast.walk(statement.node) if isinstance(node, ast.Call)]
-        loading = [one for one in calls if isinstance(one, ast.Attribute) and one.attr == "load_weights"]
-        names = {ast.unparse(one.value).partition(".")[0] for one in loading}
-        found += [
-            f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; they "
-            "travel with the package, and the file is not read again"
-            for name in sorted(names & models)
-        ]
+    for statement in trace.statements if models else ():
+        if "load_weights" in statement.text:
+            found += [
+                f"{name} starts from the weights that it has now, after load_weights in {statement.piece.place}; they "
+                "travel with the package, and the file is not read again"
+                for name in sorted(models & _mentioned_with(statement, trace))
+            ]
     return found
+
+
+def _mentioned_with(statement: Statement, trace: Trace) -> set[str]:
+    """Names in a statement or, if it is a definition, in it and in whatever leads to a call of it."""
+    if not statement.is_definition:
+        return {*statement.uses.now, *statement.binds}
+    leading, found, used = set(statement.binds), set(statement.uses.late), False
+    for later in trace.statements[statement.index + 1 :]:
+        names = {*later.uses.now, *later.uses.late}
+        if names & leading:
+            leading |= later.binds
+            used = used or not later.is_definition
+            found |= names | later.binds
+    return found if used else set()

@@ -65,10 +65,10 @@ class Closure:
 class Search:
     """Finds everything that names need; the `problems` of its `result` list what cannot be packaged."""
 
-    def __init__(self, trace: Trace, scratch: bool) -> None:
+    def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.result = Closure()
-        self.roots = Roots(trace, self._asked, self.refuse, scratch)
+        self.roots = Roots(trace, self._asked, self.refuse)
         self._seen: set[tuple[str, int]] = set()
         self._called: set[tuple[str, int]] = set()
         self._waiting: list[tuple[str, int, str]] = []

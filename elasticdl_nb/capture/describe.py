@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from elasticdl_nb.capture.live import is_generated
+from elasticdl_nb.capture.state.arrays import array_of
 from elasticdl_nb.capture.state.kinds import is_constant
 
 Description = dict[str, str]
@@ -329,7 +330,7 @@ def _as_array(value: Any) -> Any:
     top = type(value).__module__.partition(".")[0]
     if top == "tensorflow" and hasattr(value, "numpy") and hasattr(value, "dtype"):
         try:
-            found = value.numpy()
+            found = array_of(value)
         except Exception:
             return None
         return found if isinstance(found, (numpy.ndarray, numpy.generic)) else numpy.asarray(found)

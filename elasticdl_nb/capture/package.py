@@ -15,6 +15,7 @@ from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_fil
 from elasticdl_nb.capture.order import Cycle, Line, ordered
 from elasticdl_nb.capture.roots import DATA_CURE, Made
 from elasticdl_nb.capture.settings import Settings, find_settings
+from elasticdl_nb.capture.state.writing import weights_of
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
 from elasticdl_nb.runtime.errors import CaptureError
@@ -42,7 +43,7 @@ def capture_cells(
     wanted = list(dict.fromkeys(name.partition(".")[0] for name in names))
     execution = read_cells(cells, transform, directory)
     trace = Trace(execution.pieces, namespace)
-    search, lines, settings = sliced(trace, wanted, scratch)
+    search, lines, settings = sliced(trace, wanted)
     closure, roots = search.result, search.roots
     if closure.problems:
         raise CaptureError(closure.problems)
@@ -53,7 +54,8 @@ def capture_cells(
     source = with_files(source, add_files_in_use([source, *dependencies.modules.values()], directory, dependencies))
     if wrong := problems_of_files(dependencies):
         raise CaptureError(wrong)
-    notes, remarks = weights(roots.all, scratch)
+    roots.plan = weights_of((root.survey for root in roots.all if root.survey is not None), scratch)
+    notes, remarks = weights(roots.all, roots.plan, scratch)
     remarks += [*large(roots.all), *shared_memory(roots.all), *(() if scratch else weights_of_files(roots.all, trace))]
     warnings = list(dict.fromkeys([*closure.warnings, *dependencies.warnings, *remarks]))
     state = StateFiles()
@@ -82,9 +84,9 @@ def capture_cells(
     return captured
 
 
-def sliced(trace: Trace, wanted: list[str], scratch: bool) -> tuple[Search, list[Line], Settings]:
+def sliced(trace: Trace, wanted: list[str]) -> tuple[Search, list[Line], Settings]:
     """Return what the names need, the lines that make it, in order, and settings; the search holds the problems."""
-    search = Search(trace, scratch)
+    search = Search(trace)
     for name in wanted:
         search.need(name, END, "")
     search.finish()

@@ -83,10 +83,9 @@ class Made:
 class Roots:
     """All values of a package. `ask(name, used_by)` and `refuse(name, used_by, problem)` are methods of the search."""
 
-    def __init__(
-        self, trace: Trace, ask: Callable[[str, str], None], refuse: Callable[[str, str, str], None], scratch: bool
-    ) -> None:
-        self.trace, self._ask, self._refuse, self.scratch = trace, ask, refuse, scratch
+    def __init__(self, trace: Trace, ask: Callable[[str, str], None], refuse: Callable[[str, str, str], None]) -> None:
+        self.trace, self._ask, self._refuse = trace, ask, refuse
+        self.plan: Any = None  # the `weights.Plan` for the Keras objects of all values
         self.code = CodeWriter(trace.namespace, self._asked, self._extract)
         self.all: list[Root] = []
         self.by_name: dict[str, Root] = {}
@@ -278,7 +277,7 @@ class Roots:
         def write(out: BinaryIO) -> None:
             together = tuple(root.live for root in others)
             if first is None:
-                writing.write(together, out, self.code, surveys, self.scratch)
+                writing.write(together, out, self.code, surveys, self.plan)
             else:
                 writing.write_contents(first.live, first.target, together, out, self.code, surveys)
 
@@ -297,7 +296,7 @@ class Roots:
         surveys = [root.survey] if root.survey else []
         return Made(
             root.index, [root], f"{root.target} = _load({file!r})", binds, owner | root.needs, {}, file,
-            lambda out: files.write_file(root.live, root.suffix, out, self.code, surveys, self.scratch),
+            lambda out: files.write_file(root.live, root.suffix, out, self.code, surveys, self.plan),
         )  # fmt: skip
 
     def _empty(self, root: Root) -> Made:

@@ -99,3 +99,18 @@ def test_arrays_keep_order_and_flags_and_loggers_their_level(notebook: Notebook)
 def test_arrays_that_share_memory_are_named(notebook: Notebook) -> None:
     notebook.run("import numpy as np\nA = np.zeros(100)\nB, C = A[:3], np.ones(3)", "def f(): return A, B, C")
     assert [one for one in notebook.capture("f").warnings if one.startswith("A, B share their memory; in the package")]
+
+
+def test_arrays_deep_inside_values_that_share_memory_are_named_and_others_are_not(notebook: Notebook) -> None:
+    notebook.run(
+        "import numpy as np, pandas as pd, functools\nA = np.zeros(9)\nclass Net: pass\nclass Slim:\n"
+        "    __slots__ = ('t',)\nnet, slim = Net(), Slim()\nnet.cfg = {'rows': [A[:3]]}\nslim.t = A[2:5]\n"
+        "cut = functools.partial(max, A[4:6])\ndef make(w):\n    return lambda: w\ninner = make(A[8:])",
+        "B = np.zeros((4, 2))\nleft, right = {'w': B[:, 0]}, {'w': B[:, 1]}\nfixed = np.zeros(3)\n"
+        "fixed.flags.writeable = False\nparts = [fixed[:2], fixed[1:]]\nframe = pd.DataFrame({'x': [1.0, 2.0]})\n"
+        "column = frame['x']",
+        "def f(): return net, slim, cut, inner, left, right, parts, frame, column",
+    )
+    said = [one for one in notebook.capture("f").warnings if "share their memory" in one]
+    assert len(said) == 1
+    assert said[0].startswith("net.cfg['rows'][0], slim.t, cut.args[0] share their memory")

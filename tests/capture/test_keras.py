@@ -126,3 +126,28 @@ def test_weights_of_a_file_travel_and_are_named(notebook: Notebook) -> None:
     )
     assert not captured.files
     np.testing.assert_allclose(Loaded(captured).value("model")(X), notebook.value("model")(X))
+
+
+def test_weights_of_a_file_read_by_a_helper_are_named(notebook: Notebook) -> None:
+    notebook.run(
+        "import keras\ndef new(): return keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])\n"
+        "model, twin, other = new(), new(), new()\nmodel.save_weights('w.weights.h5')",
+        "def restore(m): m.load_weights('w.weights.h5')\nclass Trainer:\n    def __init__(self, m): self.m = m\n"
+        "    def go(self): return restore(self.m)",
+        "restore(model)\ntrainer = Trainer(twin)\ntrainer.go()",
+        "def custom_model(): return model, twin, other",
+    )
+    said = [one for one in notebook.capture("custom_model").warnings if "after load_weights in cell [2]" in one]
+    assert [one.split()[0] for one in said] == ["model", "twin"]
+
+
+def test_a_model_whose_initial_weights_are_unknown_starts_from_those_of_the_notebook(notebook: Notebook) -> None:
+    notebook.run(
+        "import keras\nclass Scale(keras.layers.Layer):\n"
+        "    def build(self, shape): self.w = self.add_weight(shape=(shape[-1],))\n"
+        "    def call(self, x): return x * self.w\nmodel = keras.Sequential([keras.Input((4,)), Scale()])",
+        "def restore(m): m.set_weights([w * 0 + 3 for w in m.get_weights()])\nrestore(model)",
+    )
+    assert notebook.capture("model").notes == (
+        "starts from the notebook's weights of `model`; pass --from_scratch for initial ones",
+    )

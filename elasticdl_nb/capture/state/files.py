@@ -26,7 +26,7 @@ def suffix_for(value: Any) -> str:
 
 
 def write_file(
-    value: Any, suffix: str, file: BinaryIO, code: CodeWriter, surveys: Iterable[writing.Survey], scratch: bool
+    value: Any, suffix: str, file: BinaryIO, code: CodeWriter, surveys: Iterable[writing.Survey], plan: Any = None
 ) -> None:
     """Write an object to a file with that suffix; raises CannotTravel."""
     if suffix == ".npy":
@@ -36,7 +36,7 @@ def write_file(
     elif suffix == ".parquet":
         value.to_parquet(file)
     else:
-        writing.write(value, file, code, surveys, scratch)
+        writing.write(value, file, code, surveys, plan)
 
 
 def _is_json(value: Any, seen: set[int], depth: int) -> bool:

@@ -10,7 +10,7 @@ import os
 import pickle
 import platform
 import warnings
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 from elasticdl_nb.runtime.errors import ModelError
@@ -102,7 +102,7 @@ def _read(path: str, namespace: MutableMapping[str, Any]) -> Any:
         tokens = namespaces.set(namespace), afterwards.set(remaining)
         try:
             # The file is part of a package of code, and as trustworthy as the module that loads it.
-            value = pickle.load(file)  # noqa: S301
+            value = pickle.load(file, buffers=arrays_in(path) if "arrays" in header else None)  # noqa: S301
             for finish in remaining:
                 finish()
         finally:
@@ -113,6 +113,20 @@ def _read(path: str, namespace: MutableMapping[str, Any]) -> Any:
 
         reserve_names(header["names"])
     return value
+
+
+def arrays_in(path: str) -> Iterator[bytearray]:
+    """Yield the memory of the large arrays that follow a file's pickle, in the order in which it refers to them."""
+    with open(path, "rb") as file:
+        file.seek(-8, os.SEEK_END)
+        length = int.from_bytes(file.read(8), "little")
+        file.seek(-8 - length, os.SEEK_END)
+        start, *sizes = json.loads(file.read(length))
+        file.seek(start)
+        for size in sizes:
+            memory = bytearray(size)
+            file.readinto(memory)
+            yield memory
 
 
 def check_versions(file: str, written: dict[str, str]) -> None:

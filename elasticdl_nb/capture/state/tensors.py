@@ -12,6 +12,7 @@ from keras.src.ops.operation import Operation
 from keras.src.saving.keras_saveable import KerasSaveable
 
 from elasticdl_nb.capture.state import rebuilding
+from elasticdl_nb.capture.state.arrays import array_of
 from elasticdl_nb.capture.state.kinds import Reducer
 
 _COMPILED = ("train_function", "test_function", "predict_function")
@@ -90,7 +91,7 @@ def _variable(value: Any, pickler: Any) -> Any:
     if id(value) in pickler.initial:
         return rebuilding.make_initial_variable, (*pickler.initial[id(value)], value.trainable, name)
     content = pickler.values.get(id(value))
-    content = value.read_value().numpy() if content is None else content
+    content = array_of(value) if content is None else content
     pickler.alive.append(content)
     return rebuilding.make_variable, (content, value.trainable, name, value.dtype.name)
 
@@ -100,7 +101,7 @@ def _tensor(value: Any, pickler: Any) -> Any:
 
     if not hasattr(value, "numpy") or value.dtype in (tf.resource, tf.variant):
         raise CannotTravel(value, "a symbolic tensor")
-    content = value.numpy()
+    content = array_of(value)
     pickler.alive.append(content)
     return rebuilding.make_tensor, (content, value.dtype.name)
 

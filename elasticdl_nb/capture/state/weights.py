@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from elasticdl_nb.capture.state.arrays import array_of, same_values
+
 LARGE = 2 << 20
 """From this many bytes, an embedding with initial values is written as its initializer, so that it may be served."""
 
@@ -50,7 +52,7 @@ def _plan_layer(layer: Any, plan: Plan, scratch: bool) -> None:
             continue
         if scratch:
             plan.values[id(variable._value)] = first
-        elif not np.array_equal(first, variable.numpy() if variable.dtype != "bfloat16" else np.asarray(variable)):
+        elif not same_values(first, array_of(variable._value)):
             plan.trained.append(layer)
             continue
         if type(layer) is keras.layers.Embedding and name == "_embeddings" and first.nbytes >= LARGE:
@@ -63,7 +65,7 @@ def _initial_value(layer: Any, name: str, variable: Any) -> Any:
     if initializer is None:
         return None
     try:
-        return np.asarray(initializer(tuple(variable.shape), dtype=variable.dtype))
+        return array_of(keras.ops.convert_to_tensor(initializer(tuple(variable.shape), dtype=variable.dtype)))
     except Exception:
         return None
 

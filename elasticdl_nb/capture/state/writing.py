@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import enum
+import functools
 import json
 import pickle
 import platform
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from elasticdl_nb.capture.state import kinds, rebuilding
+from elasticdl_nb.capture.state.arrays import LARGE
 from elasticdl_nb.capture.state.code import CodeWriter
 
 Reduced = Any
@@ -62,6 +65,11 @@ class Counter:
         self.size += length
         return length
 
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        """Count the memory of an array, which is written by itself."""
+        self.write(buffer.raw())
+        return False
+
 
 class Survey:
     """What a dry run of writing an object found.
@@ -82,11 +90,19 @@ class StatePickler(pickle.Pickler):
     """Pickles by value, except for functions and classes, which are written as where their source is.
 
     `code` decides where that is. `inside` is an object that exists in the packaged module, and its name there: only its
-    contents are written. `plan` is the `weights.Plan` for Keras objects.
+    contents are written. `plan` is the `weights.Plan` for Keras objects. `take` is called with the memory of each
+    array, and says whether it belongs into the pickle.
     """
 
-    def __init__(self, file: Any, code: CodeWriter, inside: tuple[Any, str] | None = None, plan: Any = None) -> None:
-        super().__init__(file, protocol=5)
+    def __init__(
+        self,
+        file: Any,
+        code: CodeWriter,
+        take: Callable[[pickle.PickleBuffer], bool],
+        inside: tuple[Any, str] | None = None,
+        plan: Any = None,
+    ) -> None:
+        super().__init__(file, protocol=5, buffer_callback=take)
         self.code, self.inside = code, inside
         self.values: dict[int, Any] = plan.values if plan else {}
         self.initial: dict[int, Any] = plan.initial if plan else {}
@@ -165,15 +181,18 @@ def shareable(value: Any) -> bool:
 def survey(value: Any, code: CodeWriter) -> Survey:
     """Return what writing the object would find; raises CannotTravel."""
     sink = Counter()
-    pickler = StatePickler(sink, code)
+    pickler = StatePickler(sink, code, sink.take)
     _dump(pickler, value)
     return Survey(pickler, sink.size)
 
 
-def write(value: Any, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey], scratch: bool = False) -> None:
-    """Write an object, or a tuple of objects, which keep sharing what they share; raises CannotTravel."""
-    found = list(surveys)
-    _write(value, file, StatePickler(file, code, plan=weights_of(found, scratch)), found)
+def write(value: Any, file: BinaryIO, code: CodeWriter, surveys: Iterable[Survey], plan: Any = None) -> None:
+    """Write an object, or a tuple of objects, which keep sharing what they share; raises CannotTravel.
+
+    `plan` is what `weights_of` returned for these surveys and others.
+    """
+    arrays = _Arrays()
+    _write(value, file, StatePickler(file, code, arrays.take, plan=plan), surveys, arrays)
 
 
 def weights_of(surveys: Iterable[Survey], scratch: bool = False) -> Any:
@@ -198,16 +217,42 @@ def write_contents(
         contents = list(value)
     else:
         contents = dict(value) if isinstance(value, dict) else dict(vars(value))
-    _write((contents, *others) if others else contents, file, StatePickler(file, code, inside=(value, name)), surveys)
+    arrays = _Arrays()
+    pickler = StatePickler(file, code, arrays.take, inside=(value, name))
+    _write((contents, *others) if others else contents, file, pickler, surveys, arrays)
 
 
-def _write(value: Any, file: BinaryIO, pickler: StatePickler, surveys: Iterable[Survey]) -> None:
+class _Arrays:
+    """The memory of large arrays, which follows the pickle: as part of it, it would be copied."""
+
+    def __init__(self) -> None:
+        self.found: list[memoryview] = []
+
+    def take(self, buffer: pickle.PickleBuffer) -> bool:
+        memory = buffer.raw()
+        if memory.nbytes < LARGE:
+            return True
+        self.found.append(memory)
+        return False
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the arrays, then where they are and how long that is; see `reading.arrays_in`."""
+        start = file.tell()
+        for memory in self.found:
+            file.write(memory)
+        places = json.dumps([start, *(memory.nbytes for memory in self.found)]).encode()
+        file.write(places + len(places).to_bytes(8, "little"))
+
+
+def _write(value: Any, file: BinaryIO, pickler: StatePickler, surveys: Iterable[Survey], arrays: _Arrays) -> None:
     found = list(surveys)
     header: dict[str, Any] = {"versions": _versions({module for one in found for module in one.modules})}
+    header["arrays"] = "at the end"
     if any(one.has_keras for one in found):
         header["names"] = kinds.keras_names()
     file.write(json.dumps(header).encode() + b"\n")
     _dump(pickler, value)
+    arrays.write(file)
 
 
 def _versions(modules: set[str]) -> dict[str, str]:
@@ -270,10 +315,15 @@ def _inside(value: Any) -> Iterator[tuple[Any, str]]:
                 yield cell.cell_contents, f".<{name}>"
             except ValueError:
                 continue
+    elif isinstance(value, functools.partial):
+        yield from ((inner, f".{name}") for name in ("func", "args", "keywords") for inner in [getattr(value, name)])
     elif not isinstance(value, (type, types.ModuleType)):
         attributes = getattr(value, "__dict__", None) if _has_dict(value) else None
         for name, inner in list(attributes.items()) if isinstance(attributes, dict) else ():
             yield inner, f".{name}"
+        for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]
+            with contextlib.suppress(AttributeError):
+                yield object.__getattribute__(value, name), f".{name}"
         if isinstance(value, types.MethodType):
             yield value.__self__, ".__self__"
 
