@@ -7,6 +7,7 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from elasticdl_nb.given.arrays import is_arrays
 from elasticdl_nb.given.frames import is_frame
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import JobKind, find_option
@@ -54,8 +55,8 @@ def _object(option: str, value: Any, namespace: Mapping[str, Any], has_zoo: bool
     if not isinstance(value, str):
         return value
     if option in ("data", "validation_data"):
-        frame = namespace.get(value)
-        return frame if is_frame(frame) and not os.path.exists(value) else value
+        found = namespace.get(value)
+        return found if (is_frame(found) or is_arrays(found)) and not os.path.exists(value) else value
     if option not in ("model_def", *CLASS_NAMES) or (option == "model_def" and has_zoo):
         return value
     root, *attributes = value.split(".")

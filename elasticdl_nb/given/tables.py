@@ -184,7 +184,7 @@ def _copied(spec: JobSpec, table: _Table, known: Facts, validation: _Validation 
     params = _of_copies(spec.data_reader_params)
     data, validation_data = (os.fspath(train),), spec.validation_data
     if spec.validation_split:
-        held = _held_out(known.known, spec.validation_split, spec.seed)
+        held = held_out(known.known, spec.validation_split, spec.seed)
         _write(table, spec.label, train, ~held)
         _write(table, spec.label, check, held)
         validation_data = (os.fspath(check),)
@@ -196,7 +196,7 @@ def _copied(spec: JobSpec, table: _Table, known: Facts, validation: _Validation 
     return spec.replace(data=data, validation_data=validation_data, data_reader_params=params)
 
 
-def _held_out(count: int, share: float, seed: int) -> Any:
+def held_out(count: int, share: float, seed: int) -> Any:
     """Choose the records to validate on: as many as the share says, at least one, and not all."""
     held = min(max(round(count * share), 1), count - 1)
     return np.random.default_rng(seed).permutation(count) < held

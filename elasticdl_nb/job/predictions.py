@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from elasticdl_nb.runtime.data import examples
 from elasticdl_nb.runtime.data.reader import format_of, open_reader
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobSpec
 
 
 def read_predictions(spec: JobSpec) -> pa.Table:
@@ -25,10 +25,10 @@ def read_predictions(spec: JobSpec) -> pa.Table:
 def with_inputs(spec: JobSpec, predictions: pa.Table) -> pa.Table:
     """Return the columns of the job's data with the predictions after them.
 
-    Data that has no columns, such as serialized images, is left out, as is data that only the model's own reader can
-    read. A predicted column whose name the data has already gets a number. Raises DataError if the data has changed.
+    Data that has no columns, such as arrays or serialized images, is left out, as is data that only the model's own
+    reader can read. A predicted column whose name the data has already gets a number. Raises DataError if the data has changed.
     """
-    inputs = None if spec.custom_data_reader else _inputs(spec)
+    inputs = None if spec.custom_data_reader or spec.input_fn == ARRAY_INPUT else _inputs(spec)
     if inputs is None:
         return predictions
     if inputs.num_rows != predictions.num_rows:

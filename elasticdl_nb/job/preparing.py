@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elasticdl_nb.given.arraydata import ArrayData
 from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
@@ -49,12 +50,13 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         from elasticdl_nb.capture.checker import start_early
 
         start_early()
-    options, frames = _set_frames_aside(kind, named.options)
+    arrays = ArrayData.of(kind, named.options)
+    options, frames = _set_frames_aside(kind, arrays.options)
     stated = JobSpec.create(kind, **options)
     _check_options_of_capture(stated, named)
     stated = stated.replace(job_name=stated.job_name or make_name(kind, subject_of(stated)))
     if stated.on_kubernetes:
-        with _prepared_for_cluster(stated, named, frames, tell) as folder:
+        with _prepared_for_cluster(stated, named, [*frames, *arrays.given], tell) as folder:
             yield folder
         return
     spec = with_absolute_paths(stated)
@@ -65,11 +67,12 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
             from elasticdl_nb.given.tables import with_input_function
 
             spec = with_input_function(spec, folder.zoo)
+        arrays.check(spec, folder.zoo)
         if reader := check_code(spec, folder.zoo):
             # Only the reader knows what the data's names mean: they need not be paths.
             spec = spec.replace(custom_data_reader=reader, data=stated.data, validation_data=stated.validation_data)
         tell("checking the data")
-        spec = _write_frames(spec, frames, folder)
+        spec = arrays.write(_write_frames(spec, frames, folder), folder.data)
         spec = check_inputs_and_output(spec, reads_files=not reader)
         check_not_shared(spec, folder)
         if spec.label:
@@ -86,13 +89,15 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
 
 @contextmanager
 def _prepared_for_cluster(
-    stated: JobSpec, named: NamedObjects, frames: Mapping[str, Any], tell: Tell
+    stated: JobSpec, named: NamedObjects, frames: Collection[str], tell: Tell
 ) -> Iterator[JobFolder]:
     """See `prepared`. What only pods can see is checked first by the master's pod."""
     from elasticdl_nb.given.clusterpaths import as_pods_see_it, check_visible
 
     if frames:
-        raise OptionError("data", "frames stay on this machine; write them to a volume or an object store of the pods")
+        raise OptionError(
+            "data", "frames and arrays stay on this machine; write them to a volume or an object store of the pods"
+        )
     spec = as_pods_see_it(stated)
     check_visible(spec)
     with JobFolder.prepare(_for_keeping(spec)) as folder:

@@ -18,8 +18,10 @@ from elasticdl_nb.runtime.spec.jobspec import (
     find_option,
     options,
 )
+from elasticdl_nb.runtime.spec.together import ARRAY_INPUT
 
 __all__ = [
+    "ARRAY_INPUT",
     "COMPRESSIONS",
     "KINDS",
     "LOG_LEVELS",

@@ -39,7 +39,11 @@ DIRECTORY = Need(
     "if output is a directory: a file has the format of its name",
     lambda spec: bool(spec.output) and not spec.output.lower().endswith((".recordio", ".parquet", ".csv")),
 )
+ARRAY_INPUT = "array_columns.input_fn"
+"""The input function that a zoo gets for a job whose data is arrays."""
+
 LABEL = Need("with label", lambda spec: bool(spec.label))
+DIVISIBLE = Need("with label, or with data in arrays", lambda spec: bool(spec.label) or spec.input_fn == ARRAY_INPUT)
 OUTPUT = Need("with output", lambda spec: bool(spec.output))
 
 NEEDS_OF_GROUPS: Mapping[str, Need] = {
@@ -56,7 +60,7 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "output_format": DIRECTORY,
     "overwrite": OUTPUT,
     "features": LABEL,
-    "validation_split": LABEL,
+    "validation_split": DIVISIBLE,
 }
 
 

@@ -35,7 +35,7 @@ from elasticdl_nb.runtime.model.reading.source import (
     ModuleName,
     Zoo,
 )
-from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobSpec
 
 __all__ = ["check_model", "check_requirements", "data_reader_of"]
 
@@ -216,8 +216,9 @@ def _is_installed(name: str) -> bool:
 
 def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
     wanted = {"train": ("loss", "optimizer"), "evaluate": ("loss",), "predict": ()}[spec.kind]
-    if spec.input_fn == TABLE_INPUT:
+    if spec.input_fn in (TABLE_INPUT, ARRAY_INPUT):
         _check_no_own_input(zoo, module, model, spec)
+    if spec.input_fn == TABLE_INPUT:
         return
     for role in wanted:
         may_do_without = _may_compile(zoo, module) or _may_make_own_steps(zoo, module)
@@ -234,10 +235,16 @@ def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
 def _check_no_own_input(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
     for role in ("input_fn", "dataset_fn"):
         found = _part(zoo, module, model, role)
-        if spec.label and found is not None and found is not UNKNOWN:
+        if found is None or found is UNKNOWN or spec.kind != "train":
+            continue
+        if spec.label:
             raise OptionError(
                 "label", f"{spec.model_def} has an {role} of its own, which says what the label is; leave out label"
             )  # fmt: skip
+        raise OptionError(
+            "data", f"given as arrays, which are what the model gets, but {spec.model_def} has an {role} of its own; "
+            "give files or a frame for it, or remove it",
+        )  # fmt: skip
 
 
 def _part(zoo: Zoo, module: Module, model: Found, role: str) -> Found | None:
