@@ -26,7 +26,8 @@ def with_inputs(spec: JobSpec, predictions: pa.Table) -> pa.Table:
     """Return the columns of the job's data with the predictions after them.
 
     Data that has no columns, such as arrays or serialized images, is left out, as is data that only the model's own
-    reader can read. A predicted column whose name the data has already gets a number. Raises DataError if the data has changed.
+    reader can read. A predicted column whose name the data has already gets a number. Raises DataError if the data has
+    changed.
     """
     inputs = None if spec.custom_data_reader or spec.input_fn == ARRAY_INPUT else _inputs(spec)
     if inputs is None:
