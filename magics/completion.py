@@ -10,6 +10,7 @@ from typing import Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
+from elasticdl_nb.given.datakinds import is_arrays
 from elasticdl_nb.given.frames import is_frame
 from elasticdl_nb.magics.commands import ATTACH_OPTIONS, CONFIG_OPTIONS, JOBS_OPTIONS
 from elasticdl_nb.magics.models import is_model
@@ -143,7 +144,10 @@ def _values_of(option: Option, text: str, namespace: Mapping[str, Any], assigned
         own = [name for name, value in names.items() if callable(value) and _is_own(value, namespace)]
         return [*own, *sorted(_KERAS.get(option.name, ()))]
     if option.form.startswith(("PATH", "DIR")):
-        frames = [f"${name}" for name, value in names.items() if option.group == "Data" and is_frame(value)]
+        frames = [
+            f"${name}" for name, value in names.items()
+            if option.group == "Data" and (is_frame(value) or (isinstance(value, tuple) and is_arrays(value)))
+        ]  # fmt: skip
         return [*frames, *_paths(text)]
     # IPython would offer Python's names if nothing else were offered.
     return [str(option.default)] if isinstance(option.default, (int, float)) else []

@@ -7,7 +7,7 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from elasticdl_nb.given.arrays import is_arrays
+from elasticdl_nb.given.datakinds import is_arrays
 from elasticdl_nb.given.frames import is_frame
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import JobKind, find_option

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.given.arrayfiles import hold_out, write_arrays, write_function
-from elasticdl_nb.given.arrays import Arrays, check_same_form, check_trained, is_arrays
+from elasticdl_nb.given.arrays import Arrays, check_same_form, check_trained
+from elasticdl_nb.given.datakinds import is_arrays
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobKind, JobSpec, find_option
 

@@ -5,7 +5,6 @@ A record is what `fit` calls x, y and sample_weight, each an array or arrays in 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from elasticdl_nb.given.datakinds import CURES, is_dataset, is_sequence
 from elasticdl_nb.runtime.data.columntypes import STRING, Column
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobKind, JobSpec
@@ -30,47 +30,13 @@ from elasticdl_nb.tables.frames import is_frame
 BYTES_PER_BATCH = 2**25
 """Readers load a batch of the file at a time."""
 
-_CURES = {
-    "RaggedTensor": "make it dense with .to_tensor(), or use an input function",
-    "SparseTensor": "make it dense with tf.sparse.to_dense, or use an input function",
-    "csr_matrix": "make it dense with .toarray()",
-}
-_CURES["csc_matrix"] = _CURES["coo_matrix"] = _CURES["csr_array"] = _CURES["csr_matrix"]
-
-
-def is_arrays(value: object) -> bool:
-    """Whether a value is what `fit` takes as x, or as (x, y) or (x, y, sample_weight), and is not a frame or paths."""
-    if is_frame(value) or isinstance(value, str):
-        return False
-    if isinstance(value, tuple) and 2 <= len(value) <= 3 and is_frame(value[0]):
-        return _is_array(value[1]) or getattr(value[1], "ndim", None) == 1  # a frame, and a series of its labels
-    if isinstance(value, (list, tuple, dict)):
-        found = [item for item in leaves(value) if item is not None]
-        return bool(found) and all(_is_array(item) for item in found)
-    return _is_array(value) or _is_dataset(value) or _is_sequence(value)
-
-
-def _is_array(value: object) -> bool:
-    if isinstance(value, type) or is_frame(value):
-        return False
-    return hasattr(value, "__array__") or type(value).__name__ in _CURES
-
-
-def _is_dataset(value: object) -> bool:
-    return hasattr(value, "element_spec") and hasattr(value, "as_numpy_iterator")
-
-
-def _is_sequence(value: object) -> bool:
-    keras = sys.modules.get("keras")
-    return keras is not None and isinstance(value, keras.utils.PyDataset)
-
 
 class Arrays:
     """The records of one option: their record, and their values batch by batch."""
 
     def __init__(self, value: Any, option: str, kind: JobKind) -> None:
         self._option, self._kind = option, kind
-        self._batches = self._of_dataset(value) if _is_dataset(value) or _is_sequence(value) else None
+        self._batches = self._of_dataset(value) if is_dataset(value) or is_sequence(value) else None
         first = next(self._batches, None) if self._batches is not None else self._parts(value)
         if first is None:
             raise OptionError(option, "the dataset has no records")
@@ -150,11 +116,11 @@ class Arrays:
         return rows
 
     def _of_dataset(self, dataset: Any) -> Iterator[tuple[Any, Any, Any]]:
-        if _is_dataset(dataset) and int(dataset.cardinality()) == -1:
+        if is_dataset(dataset) and int(dataset.cardinality()) == -1:
             raise OptionError(self._option, "the dataset has no end: leave out its repeat()")
-        if _is_sequence(dataset) and dataset.num_batches is None:
+        if is_sequence(dataset) and dataset.num_batches is None:
             raise OptionError(self._option, "the dataset does not say how many batches it has")
-        elements = iter(dataset) if _is_dataset(dataset) else (dataset[place] for place in range(dataset.num_batches))
+        elements = iter(dataset) if is_dataset(dataset) else (dataset[place] for place in range(dataset.num_batches))
         for element in elements:
             if self._kind == "predict" and isinstance(element, tuple):
                 element = element[0]  # as `predict` does
@@ -166,8 +132,8 @@ class Arrays:
 
 def _as_numpy(value: Any, name: str, option: str) -> NDArray[Any]:
     kind = type(value).__name__
-    if kind in _CURES:
-        raise OptionError(option, f"{name} is a {kind}, whose records differ in length; {_CURES[kind]}")
+    if kind in CURES:
+        raise OptionError(option, f"{name} is a {kind}, whose records differ in length; {CURES[kind]}")
     if is_frame(value):
         value = _of_frame(value, name, option)
     array = np.asarray(value)

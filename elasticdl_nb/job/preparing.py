@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elasticdl_nb.given.arraydata import ArrayData
 from elasticdl_nb.given.checks import check_code, check_inputs_and_output
 from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
@@ -50,6 +49,8 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         from elasticdl_nb.capture.checker import start_early
 
         start_early()
+    from elasticdl_nb.given.arraydata import ArrayData
+
     arrays = ArrayData.of(kind, named.options)
     options, frames = _set_frames_aside(kind, arrays.options)
     stated = JobSpec.create(kind, **options)

@@ -19,7 +19,8 @@ import tensorflow as tf
 from elasticdl_nb import Mode
 from elasticdl_nb.given.arraydata import ArrayData
 from elasticdl_nb.given.arrayfiles import hold_out, write_arrays
-from elasticdl_nb.given.arrays import Arrays, check_same_form, is_arrays
+from elasticdl_nb.given.arrays import Arrays, check_same_form
+from elasticdl_nb.given.datakinds import is_arrays
 from elasticdl_nb.runtime.errors import ElasticDLError, OptionError
 from elasticdl_nb.tables.arrayrecord import RecordError, read_record, record_text
 from elasticdl_nb.tables.zoo.arrayfunction import ArrayFunction
