@@ -48,6 +48,9 @@ JOBS: dict[str, dict[str, Any]] = {
     "PS 3 async": {**SERVED, "num_ps": 3},
     "PS 1 sync": {**SERVED, "num_ps": 1, "use_async": False, "grads_to_wait": 1},
     "PS 3 sync": {**SERVED, "num_ps": 3, "use_async": False, "grads_to_wait": 1},
+    # A mean's size differs, so the optimizer is one that adds one whatever the size of the gradient.
+    "PS 2 means": {**SERVED, "num_ps": 2, "use_async": False, "grads_to_wait": 2, "optimizer": "signs"},
+    "PS 1 validated": {**SERVED, "num_ps": 1, "validation_data": "data.parquet", "evaluation_steps": 60},
     "all-reduce": {
         "distribution_strategy": "AllreduceStrategy",
         "num_workers": 2,
@@ -113,7 +116,7 @@ class Loop:
             if status.phase != pb.SUCCEEDED:
                 self._result.wrong.append(f"{pb.JobPhase.Name(status.phase)}: {status.failure.message}")
             else:
-                self._result.wrong += self._counts()
+                self._result.wrong += self._counts() + self._evaluations(status)
         return self._result
 
     # ------------------------------------------------------------ the job
@@ -125,6 +128,9 @@ class Loop:
         }  # fmt: skip
         if self._kind == "train":
             written = counting.write(self._folder, RECORDS)
+            if "validation_data" in self._options:
+                self._options["validation_data"] = self._folder / self._options["validation_data"]
+                written["eval_metrics_fn"] = "counted"
             return elasticdl_nb.train(**written, **self._options, **common, num_epochs=EPOCHS)
         self._output = self._folder / self._options.pop("output")
         if self._random.random() < 0.5:  # something to be replaced
@@ -151,6 +157,16 @@ class Loop:
             if np.array_equal(numbers, np.arange(RECORDS))
             else [f"predictions are not those of the {RECORDS} records"]
         )
+
+    def _evaluations(self, status: pb.JobStatus) -> list[str]:
+        """What is wrong with the evaluations: each has every record once, and the last is of the trained model."""
+        if "validation_data" not in self._options:
+            return []
+        counted = [(one.step, one.records, one.metrics.get("records")) for one in status.evaluations]
+        wrong = [f"an evaluation of (step, records, counted) {one}" for one in counted if one[1:] != (RECORDS, RECORDS)]
+        if not counted or counted[-1][0] != status.step:
+            wrong.append(f"the job ended at step {status.step}, and has evaluated {counted}")
+        return wrong
 
     # ------------------------------------------------------------ the blows
 
