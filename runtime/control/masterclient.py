@@ -39,7 +39,7 @@ class MasterClient:
         # The thread that asks for a stream reads it: one thread less per watcher, and half the processor time.
         options = [
             ("grpc.enable_http_proxy", 0),
-            ("grpc.max_receive_message_length", 64 << 20),
+            ("grpc.max_receive_message_length", -1),
             (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
         ]
         self._channel = channels.connect(address, token, options)

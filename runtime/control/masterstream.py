@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import grpc
 
+from elasticdl_nb.runtime.control import sizes
 from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.exits import MAKES_WAY
 from elasticdl_nb.runtime.protocol import channels, master_pb2_grpc
@@ -41,8 +42,9 @@ RETRY_INTERVAL = 0.1
 SHARED_RETRY_INTERVAL = 0.5
 
 _OPTIONS = [
-    ("grpc.max_send_message_length", 64 << 20),
-    ("grpc.max_receive_message_length", 64 << 20),
+    # The master's limit counts for what it gets; what it sends is trusted.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
 ]
 logger = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ class MasterStream:
         held: Callable[[], Iterable[pb.TaskKey]] = tuple,
     ) -> None:  # fmt: skip
         self._folder, self._receive, self._held = folder, receive, held
+        self._spec = folder.spec()
         self._hello = hello
         self._lock = threading.Lock()
         self._sequence = 0
@@ -76,10 +79,15 @@ class MasterStream:
             threading.Thread(target=self._guard, name="guard", daemon=True).start()
 
     def send(self, **body: object) -> None:
-        """Send a message that arrives even if the master dies: `send(paused=pb.Paused(number=1))`."""
+        """Send a message that arrives even if the master dies: `send(paused=pb.Paused(number=1))`.
+
+        Raises TooLargeForMaster, and sends nothing, if the job's master would refuse it.
+        """
+        message = pb.WorkerMessage(**body)  # type: ignore[arg-type]
+        sizes.check(next(iter(body)), message.ByteSize(), self._spec)
         with self._lock:
             self._sequence += 1
-            message = pb.WorkerMessage(sequence=self._sequence, **body)  # type: ignore[arg-type]
+            message.sequence = self._sequence
             self._unacknowledged.append(message)
             self._all_acknowledged.clear()
             if self._outbox is not None:

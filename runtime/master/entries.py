@@ -52,6 +52,8 @@ def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
             entry.checkpoint_committed.CopyFrom(journal.CheckpointCommitted(path=path, final=final))
         case events.CheckpointFailed(path, problem):
             entry.checkpoint_failed.CopyFrom(journal.CheckpointFailed(path=path, problem=problem))
+        case events.Noted(level, text):
+            entry.noted.CopyFrom(journal.Noted(level=level, text=text))
         case _:
             assert_never(event)
     return entry
@@ -93,6 +95,8 @@ def from_entry(entry: journal.Entry) -> events.Event:
             return events.CheckpointCommitted(entry.checkpoint_committed.path, entry.checkpoint_committed.final)
         case "checkpoint_failed":
             return events.CheckpointFailed(entry.checkpoint_failed.path, entry.checkpoint_failed.problem)
+        case "noted":
+            return events.Noted(entry.noted.level, entry.noted.text)
     raise ValueError("an entry without an event")
 
 

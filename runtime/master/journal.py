@@ -46,12 +46,17 @@ CREATE TABLE state (
 # Errors that say nothing about the content of the file.
 _ENVIRONMENT = {
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
 }  # fmt: skip
 
 
 class JournalError(ElasticDLError):
     """The journal is damaged, or in a format that this version does not read."""
+
+
+def may_pass(error: sqlite3.Error) -> bool:
+    """Whether what could not be written may be written later: the disk is full, say."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENVIRONMENT
 
 
 class Journal:
@@ -128,17 +133,22 @@ class Journal:
 
         The state of a job with very many tasks is large: it is written rarely enough to keep that work a small share,
         and often enough for another master to catch up in seconds. Raises sqlite3.Error if the events cannot be
-        written; they are not tried again then.
+        written; the next call tries again.
         """
-        pending, self._pending = self._pending, []
-        if pending:
-            turn, number = messages.Turn(entries=pending).SerializeToString(), self._last_turn + 1
+        if self._pending:
+            turn, number = messages.Turn(entries=self._pending).SerializeToString(), self._last_turn + 1
             with self._transaction():
                 self._database.execute("INSERT INTO turns VALUES (?, ?, ?)", [number, _checksum(turn, number), turn])
+            self._pending = []
             self._last_turn = number
             self._since += len(turn)
         if self._since > max(BYTES_KEPT, self._state_size):
-            self.replace(coordinator)
+            try:
+                self.replace(coordinator)
+            except sqlite3.Error as error:  # the events are safe; there may be room for the state later
+                if not may_pass(error):
+                    raise
+                self._since = 0
 
     def replace(self, coordinator: Coordinator) -> None:
         """Replace the events, including those that wait for `commit`, by this state, which they have led to."""
@@ -158,7 +168,7 @@ class Journal:
             yield
             self._database.execute("COMMIT")
         finally:
-            if self._database.in_transaction:
+            if self._database.in_transaction:  # SQLite may have ended it, where the disk is full
                 self._database.execute("ROLLBACK")
 
     def remove(self) -> None:
@@ -217,7 +227,7 @@ class Journal:
         except JournalError:
             raise
         except Exception as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENVIRONMENT:
+            if isinstance(error, sqlite3.Error) and may_pass(error):
                 raise
             problem = " ".join(str(error).split())
             raise JournalError(

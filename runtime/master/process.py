@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import uvloop
 
+from elasticdl_nb.runtime.control import sizes
 from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.control.masterclient import last_status
 from elasticdl_nb.runtime.control.status import conclude
@@ -75,7 +76,8 @@ class Master:
         # Many tasks live long and few objects die in cycles: collect those less often than Python does by default.
         gc.set_threshold(50_000, 50, 50)
         server = grpc.aio.server(
-            interceptors=[RequireToken(self._folder.token())], options=channels.server_options(64 << 20)
+            interceptors=[RequireToken(self._folder.token())],
+            options=channels.server_options(sizes.largest_to_master(self._spec)),
         )
         master_pb2_grpc.add_MasterServicer_to_server(self._service, server)  # type: ignore[no-untyped-call]
         address = channels.listen(server, self._network, self._folder.token())

@@ -14,7 +14,7 @@ class Turn(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("now", "date", "started", "recovered", "data_counted", "greeted", "said", "exited", "lost", "stuck", "scaled", "cancelled", "failed", "checkpoint_begun", "checkpoint_committed", "checkpoint_failed", "ticked", "runs")
+    __slots__ = ("now", "date", "started", "recovered", "data_counted", "greeted", "said", "exited", "lost", "stuck", "scaled", "cancelled", "failed", "checkpoint_begun", "checkpoint_committed", "checkpoint_failed", "ticked", "runs", "noted")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class Entry(_message.Message):
     CHECKPOINT_FAILED_FIELD_NUMBER: _ClassVar[int]
     TICKED_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
+    NOTED_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     started: Started
@@ -51,7 +52,8 @@ class Entry(_message.Message):
     checkpoint_failed: CheckpointFailed
     ticked: Ticked
     runs: Runs
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., recovered: _Optional[_Union[Recovered, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., greeted: _Optional[_Union[Greeted, _Mapping]] = ..., said: _Optional[_Union[Said, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., stuck: _Optional[_Union[Stuck, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., checkpoint_begun: _Optional[_Union[CheckpointBegun, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., ticked: _Optional[_Union[Ticked, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ...) -> None: ...
+    noted: Noted
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., recovered: _Optional[_Union[Recovered, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., greeted: _Optional[_Union[Greeted, _Mapping]] = ..., said: _Optional[_Union[Said, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., stuck: _Optional[_Union[Stuck, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., checkpoint_begun: _Optional[_Union[CheckpointBegun, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., ticked: _Optional[_Union[Ticked, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("role", "index", "incarnation")
@@ -98,6 +100,14 @@ class Said(_message.Message):
     process: Process
     message: _master_pb2.WorkerMessage
     def __init__(self, process: _Optional[_Union[Process, _Mapping]] = ..., message: _Optional[_Union[_master_pb2.WorkerMessage, _Mapping]] = ...) -> None: ...
+
+class Noted(_message.Message):
+    __slots__ = ("level", "text")
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    level: str
+    text: str
+    def __init__(self, level: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class Exited(_message.Message):
     __slots__ = ("process", "code", "log_tail")

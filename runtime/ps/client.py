@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
+from elasticdl_nb.runtime.ps.limits import UNANNOUNCED, ModelSize
 from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message
 
@@ -49,7 +50,8 @@ class ParameterClient:
         timeout: float = TIMEOUT,
     ) -> None:
         self._servers = len(addresses)
-        self._transport = Transport(addresses, token, generation)
+        self._addresses, self._token, self._generation = tuple(addresses), token, generation
+        self._transport = Transport(addresses, token, generation, [UNANNOUNCED] * self._servers)
         self._source = source
         self._leader_first = synchronous and self._servers > 1
         self._timeout = timeout
@@ -65,12 +67,18 @@ class ParameterClient:
         """See `ParameterServers.initialize`."""
         self._partition = DensePartition({name: value.shape for name, value in dense.items()}, self._servers)
         parts = self._partition.split(dense)
-        answers = self._ask_all(
-            Kind.INITIALIZE,
-            [requests.initialize(optimizer, part, tables, i, self._servers) for i, part in enumerate(parts)],
-            max(self._timeout, SLOW_TIMEOUT),
-        )
+        declared = [requests.initialize(optimizer, part, tables, i, self._servers) for i, part in enumerate(parts)]
+        self._announce([ModelSize.of(meta, part, tables) for (meta, _), part in zip(declared, parts, strict=True)])
+        answers = self._ask_all(Kind.INITIALIZE, declared, max(self._timeout, SLOW_TIMEOUT))
         return self._dense(answers)
+
+    def _announce(self, sizes: Sequence[ModelSize]) -> None:
+        """Tell the servers how large the model is, and go on where they take its messages."""
+        answers = self._ask_all(Kind.ANNOUNCE, [requests.announce(size) for size in sizes])
+        limits = [requests.read_limits(answer) for answer in answers]
+        self._addresses = tuple(str(answer.meta["address"]) for answer in answers)
+        self._transport.close()
+        self._transport = Transport(self._addresses, self._token, self._generation, limits)
 
     def pull(self) -> tuple[dict[str, Array], int]:
         """See `ParameterServers.pull`."""

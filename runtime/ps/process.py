@@ -63,7 +63,9 @@ class ServerProcess:
             policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder),
             remembered=folder.optimizer,
         )  # fmt: skip
-        self._server = ParameterServer(self._service, folder.token(), Network.of(), folder=folder.temporary())
+        self._server = ParameterServer(
+            self._service, folder.token(), Network.of(), folder=folder.temporary(), records=spec.minibatch_size
+        )
         self._progress = pb.Progress(activity="serving")
         self._over = threading.Event()
         hello = pb.Hello(

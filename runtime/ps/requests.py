@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any, get_type_hints
 
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.store import PushResult
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
-from elasticdl_nb.runtime.ps.wire import Kind, Message, WireError
+from elasticdl_nb.runtime.ps.limits import ModelSize
+from elasticdl_nb.runtime.ps.wire import Kind, Limits, Message, WireError
 
 Content = tuple[dict[str, Any], list[NDArray[Any]]]
 
@@ -89,6 +91,11 @@ _PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if na
 # ------------------------------------------------------------ asking
 
 
+def announce(size: ModelSize) -> Content:
+    """ANNOUNCE: answered with `address`, where large messages may go, and the `Limits` there."""
+    return asdict(size), []
+
+
 def initialize(
     optimizer: Mapping[str, Any], dense: Mapping[str, Array], tables: Sequence[TableSpec], server: int, servers: int
 ) -> Content:
@@ -145,13 +152,14 @@ def position(epoch: int, index: int) -> Content:
 
 
 class Answers:
-    """Answers requests from a store."""
+    """Answers requests from a store; `announced` makes room for a model's messages, and returns what to answer."""
 
-    def __init__(self, service: StoreService) -> None:
-        self._service = service
+    def __init__(self, service: StoreService, announced: Callable[[ModelSize], dict[str, Any]]) -> None:
+        self._service, self._announced = service, announced
         self._exports: dict[int, tuple[int, Iterator[RowBlock]]] = {}
         self._numbers = itertools.count(1)
         self._answers: dict[Kind, Callable[[_Reader], Content]] = {
+            Kind.ANNOUNCE: self._announce,
             Kind.INITIALIZE: self._initialize,
             Kind.STEP: self._step,
             Kind.ASSIGN: self._assign,
@@ -167,6 +175,10 @@ class Answers:
         if answer is None:
             raise WireError(f"{message.kind.name} is not a request")
         return answer(_Reader(message.meta, iter(message.arrays)))
+
+    def _announce(self, asked: _Reader) -> Content:
+        size = ModelSize(**{field.name: asked.number(field.name) for field in fields(ModelSize)})
+        return self._announced(size), []
 
     def _initialize(self, asked: _Reader) -> Content:
         place = asked.number("server"), asked.number("servers")
@@ -232,3 +244,8 @@ def _dense(meta: dict[str, Any], dense: Mapping[str, Array], first: list[NDArray
 def read_dense(answer: Message, first: int = 0) -> dict[str, Array]:
     """Return the slices in an answer by key; they come after `first` other arrays."""
     return dict(zip(answer.meta["dense"], answer.arrays[first:], strict=True))
+
+
+def read_limits(answer: Message) -> Limits:
+    """Return the limits in the answer to an announcement."""
+    return Limits(**{field.name: answer.meta[field.name] for field in fields(Limits)})

@@ -59,9 +59,9 @@ def is_encrypted(address: str) -> bool:
 def listen(socket: zmq.Socket[bytes], token: str, network: Network, frame: int, folder: Path | None = None) -> str:
     """Bind a socket to a free port or a new file; return the address for `connect`.
 
-    `frame` is the size of the largest frame, in bytes. On one machine, the socket's file is in a new folder inside
-    `folder`, or inside the folder for temporary files; `leave` removes it. A `Gatekeeper` must run in the socket's
-    context.
+    `frame` is the size of the largest frame, in bytes, until `widen`. On one machine, the socket's file is in a new
+    folder inside `folder`, or inside the folder for temporary files; `leave` removes it. A `Gatekeeper` must run in the
+    socket's context.
     """
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_SECONDS * 1000)
     if not network.encrypted:
@@ -76,6 +76,20 @@ def listen(socket: zmq.Socket[bytes], token: str, network: Network, frame: int, 
     socket.bind(_TCP + network.listens_at("*"))
     port = socket.get_string(zmq.LAST_ENDPOINT).rpartition(":")[2]
     return _CURVE + network.reached_at(port)
+
+
+def widen(socket: zmq.Socket[bytes], address: str, frame: int) -> str:
+    """Accept frames of up to so many bytes on new connections; return the address for those.
+
+    ZeroMQ keeps the limit that a place had when it was bound, so this is another place. Frames cut into pieces stay
+    small, whatever the messages' size.
+    """
+    if is_encrypted(address):
+        return address
+    socket.maxmsgsize = frame
+    place = f"{address}{frame:x}"
+    socket.bind(place)
+    return place
 
 
 def _private_folder(within: Path | None) -> str:

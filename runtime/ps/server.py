@@ -12,21 +12,25 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import zmq
 
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError, ModelError
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.protocol.network import Network
+from elasticdl_nb.runtime.ps.limits import UNANNOUNCED, ModelSize, refuse
 from elasticdl_nb.runtime.ps.requests import Answers
-from elasticdl_nb.runtime.ps.security import Gatekeeper, is_encrypted, leave, listen
+from elasticdl_nb.runtime.ps.security import Gatekeeper, is_encrypted, leave, listen, widen
 from elasticdl_nb.runtime.ps.wire import (
     LIMITS,
     Buffer,
     Kind,
     Limits,
     Message,
+    TooLarge,
     WireError,
     cut,
     decode,
@@ -46,7 +50,9 @@ _WAIT = 2
 class ParameterServer:
     """Serves a store, at a place of its own choice; `address` is where: see `security`.
 
-    `folder` is for the socket's file, if it is one.
+    `folder` is for the socket's file, if it is one. `records` is the size of the job's batches. Only once a worker has
+    announced the model's size does the server take messages larger than `limits`, and then only as large as the model
+    and such a batch need.
     """
 
     def __init__(
@@ -54,11 +60,13 @@ class ParameterServer:
         service: StoreService,
         token: str,
         network: Network | None = None,
-        limits: Limits = LIMITS,
+        limits: Limits = UNANNOUNCED,
         folder: Path | None = None,
+        records: int = 1024,
     ) -> None:
         self.service = service
-        self._answers = Answers(service)
+        self._answers = Answers(service, self._announced)
+        self._records = records
         self._key = frame_key(token)
         self._limits = limits
         self._posted: deque[Callable[[], None]] = deque()
@@ -74,7 +82,7 @@ class ParameterServer:
         self._socket.linger = 0
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
-        self.address = listen(self._socket, token, network or Network(), limits.frame, folder)
+        self.address = self._wide = listen(self._socket, token, network or Network(), limits.frame, folder)
         self._in_pieces = is_encrypted(self.address)
 
     # ------------------------------------------------------------ from any thread
@@ -91,6 +99,13 @@ class ParameterServer:
 
     def _stop(self) -> None:
         self._running = False
+
+    def _announced(self, size: ModelSize) -> dict[str, Any]:
+        """Make room for the messages of a model of this size; answer where they may go, and how large they may be."""
+        needed = size.limits(self._records)
+        if needed.message > self._limits.message:
+            self._wide, self._limits = widen(self._socket, self.address, needed.frame), needed
+        return {"address": self._wide, **asdict(self._limits)}
 
     # ------------------------------------------------------------ the loop
 
@@ -139,10 +154,15 @@ class ParameterServer:
         peer, frames = received
         try:
             message = decode(joined(frames) if self._in_pieces else frames, self._key, self._limits)
+        except TooLarge as error:
+            self._drop(error)
+            reply = self._error(error.request, "data", str(refuse(error.size, self._limits)))
         except WireError as error:
             self._drop(error)
             return
-        answer = encode(self._answer(message), self._key)
+        else:
+            reply = self._answer(message)
+        answer = encode(reply, self._key)
         with contextlib.suppress(zmq.ZMQError):  # the peer has gone
             self._socket.send_multipart([peer, *(cut(answer) if self._in_pieces else answer)], zmq.NOBLOCK, copy=False)
 
@@ -154,7 +174,7 @@ class ParameterServer:
             while more:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
                 more, count = frame.more, count + 1
-                if count <= self._limits.frames + 1:
+                if count <= LIMITS.frames + 1:
                     frames.append(frame)
         except zmq.Again:
             return None
@@ -167,20 +187,20 @@ class ParameterServer:
         generation = self.service.generation
         try:
             if message.kind != Kind.STATUS and message.generation != generation:
-                return self._error(message, LOST, f"generation {generation} is current, not {message.generation}")
+                return self._error(message.request, LOST, f"generation {generation} is current, not {message.generation}")
             meta, arrays = self._answers.answer(message)
         except ElasticDLError as error:
-            return self._error(message, _ERRORS.get(type(error), "job"), str(error))
+            return self._error(message.request, _ERRORS.get(type(error), "job"), str(error))
         except WireError as error:
             self._drop(error)
-            return self._error(message, "job", f"a parameter server does not understand a request: {error}")
+            return self._error(message.request, "job", f"a parameter server does not understand a request: {error}")
         except Exception as error:  # a defect that one request reveals must not end the server of all workers
             logger.exception("request %s failed", message.kind.name)
-            return self._error(message, "job", f"parameter server {self.service.server} failed: {error!r}")
+            return self._error(message.request, "job", f"parameter server {self.service.server} failed: {error!r}")
         return Message(Kind.REPLY, generation, message.request, meta, arrays)
 
-    def _error(self, message: Message, code: str, text: str) -> Message:
-        return Message(Kind.ERROR, self.service.generation, message.request, {"code": code, "message": text})
+    def _error(self, request: int, code: str, text: str) -> Message:
+        return Message(Kind.ERROR, self.service.generation, request, {"code": code, "message": text})
 
     def _drop(self, error: WireError) -> None:
         self._dropped += 1

@@ -23,6 +23,7 @@ from zmq.utils.monitor import recv_monitor_message
 from elasticdl_nb.runtime.errors import DataError, JobFailed, ModelError
 from elasticdl_nb.runtime.parameters.api import ServersLost
 from elasticdl_nb.runtime.protocol.network import is_loopback
+from elasticdl_nb.runtime.ps.limits import refuse
 from elasticdl_nb.runtime.ps.requests import Content
 from elasticdl_nb.runtime.ps.security import connect, is_encrypted
 from elasticdl_nb.runtime.ps.server import LOST
@@ -30,6 +31,7 @@ from elasticdl_nb.runtime.ps.wire import (
     LIMITS,
     Buffer,
     Kind,
+    Limits,
     Message,
     WireError,
     cut,
@@ -82,11 +84,15 @@ class Transport:
     """Connections to the servers at `addresses` (see `security`), all of one generation of a job.
 
     When a server dies, stops answering or is cut off, every request to it fails with ServersLost: at once if its
-    connection ends, and at the request's deadline in any case. Connections are never re-established.
+    connection ends, and at the request's deadline in any case. Connections are never re-established. A request that is
+    too large for its server (`limits`) fails with DataError, and is not sent.
     """
 
-    def __init__(self, addresses: Sequence[str], token: str, generation: int) -> None:
+    def __init__(
+        self, addresses: Sequence[str], token: str, generation: int, limits: Sequence[Limits] | None = None
+    ) -> None:
         self._generation = generation
+        self._limits = limits or [LIMITS] * len(addresses)
         self._key = frame_key(token)
         self._numbers = itertools.count(1)
         self._closed = False
@@ -122,6 +128,10 @@ class Transport:
         frames = encode(Message(kind, self._generation, number, *content), self._key)
         future: Future[Message] = Future()
         to = self._servers[server]
+        sizes = [len(frame) for frame in frames]
+        if not self._limits[server].allow(sizes):
+            future.set_exception(refuse(sum(sizes), self._limits[server]))
+            return future
         if to.in_pieces:
             frames = cut(frames)
         with to.lock:

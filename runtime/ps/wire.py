@@ -52,6 +52,7 @@ class Kind(enum.IntEnum):
     SETTLE = 5
     STATUS = 6
     POSITION = 7
+    ANNOUNCE = 8
     REPLY = 64
     ERROR = 65
 
@@ -60,14 +61,31 @@ class WireError(Exception):
     """Frames that are not a valid message of this job."""
 
 
+class TooLarge(WireError):
+    """A message of the job that is larger than its receiver allows: `size` bytes, request number `request`."""
+
+    def __init__(self, size: int, request: int) -> None:
+        super().__init__(f"{size} bytes, which is more than allowed")
+        self.size, self.request = size, request
+
+
 @dataclass(frozen=True)
 class Limits:
-    """The largest message that is accepted."""
+    """The largest message that is accepted; these limits are the protocol's own."""
 
     frame: int = 2 << 30
     message: int = 4 << 30
     frames: int = 1 << 16
     body: int = 16 << 20
+
+    def allow(self, sizes: Sequence[int]) -> bool:
+        """Whether a message whose frames have these sizes is within the limits."""
+        return (
+            len(sizes) <= self.frames
+            and max(sizes) <= self.frame
+            and sum(sizes) <= self.message
+            and sizes[1] <= self.body
+        )
 
 
 LIMITS = Limits()
@@ -138,11 +156,14 @@ def joined(pieces: Sequence[Buffer]) -> list[Buffer]:
 
 
 def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Message:
-    """Return the message in these frames; its arrays are read-only views of them. Raises WireError."""
-    if not _FIRST_ARRAYS < len(frames) <= limits.frames:
+    """Return the message in these frames; its arrays are read-only views of them. Raises WireError.
+
+    It is TooLarge if the message is one of the job's.
+    """
+    if not _FIRST_ARRAYS < len(frames) <= LIMITS.frames:
         raise WireError(f"{len(frames)} frames")
     sizes = [len(frame) for frame in frames]
-    if max(sizes) > limits.frame or sum(sizes) > limits.message or sizes[1] > limits.body:
+    if max(sizes) > LIMITS.frame or sum(sizes) > LIMITS.message or sizes[1] > LIMITS.body:
         raise WireError(f"{sum(sizes)} bytes, which is more than allowed")
     header, body = bytes(frames[0]), bytes(frames[1])
     if len(header) != HEADER.size + MAC_SIZE:
@@ -153,6 +174,8 @@ def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Mes
     magic, version, kind, generation, request = HEADER.unpack(fixed)
     if magic != MAGIC or version != VERSION:
         raise WireError(f"protocol {magic!r} version {version}; this is {MAGIC!r} version {VERSION}")
+    if not limits.allow(sizes):
+        raise TooLarge(sum(sizes), request)
     try:
         meta, forms = json.loads(body)
         known = Kind(kind)

@@ -11,6 +11,8 @@ _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryErr
 _PASSING = ("UnavailableError", "AbortedError", "DeadlineExceededError")
 """Names of TensorFlow's errors that may not occur again on another try (its package is not imported here)."""
 
+LONGEST_TEXT = 64 << 10
+
 
 def failure(error: BaseException, cause: BaseException | None = None) -> pb.Failure:
     """Describe an exception; `cause` is the one to show to users, if it is not the outermost."""
@@ -21,11 +23,17 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
     # AutoGraph's copy of an error has lost what caused it.
     causes = "".join(traceback.format_exception(told.__cause__)) if told is not error and told.__cause__ else ""
     return pb.Failure(
-        message=message,
-        traceback=_users_frames(told) + causes + "".join(traceback.format_exception(error)),
+        message=shortened(message),
+        traceback=shortened(_users_frames(told) + causes + "".join(traceback.format_exception(error))),
         transient=passing and not isinstance(reason, _LASTING),
         checkpoint=told.checkpoint if isinstance(told, DamagedCheckpoint) else "",
     )
+
+
+def shortened(text: str) -> str:
+    """Return a text without its middle if it is too long for people, and for a message to the master."""
+    half = LONGEST_TEXT // 2
+    return text if len(text) <= LONGEST_TEXT else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
 def _without_autograph(error: BaseException) -> BaseException:

@@ -13,10 +13,12 @@ import time
 from elasticdl_nb.runtime.control.masterstream import MasterStream
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.worker.failures import shortened
 from elasticdl_nb.runtime.worker.orders import RingOrders
 
 HEARTBEAT = 1.0
 REPORT_INTERVAL = 0.25
+LOSSES_AT_ONCE = 10_000
 
 
 class WorkerSession:
@@ -66,7 +68,7 @@ class WorkerSession:
 
     def note(self, level: str, text: str) -> None:
         """Send a message that users should see."""
-        self.send(note=pb.Note(level=level, text=text))
+        self.send(note=pb.Note(level=level, text=shortened(text)))
 
     def activity(self, activity: str) -> None:
         """Report what the worker is doing now."""
@@ -196,7 +198,7 @@ class WorkerSession:
     def _report(self) -> None:
         with self._lock:
             self._changed.clear()
-            losses = self._losses
+            losses = self._losses[-LOSSES_AT_ONCE:]
             progress = pb.Progress(
                 activity=self._activity, step=self._step, records=self._records, losses=losses,
                 generation=self._generation,

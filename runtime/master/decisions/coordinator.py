@@ -105,6 +105,8 @@ class Coordinator(BlamingCrew):
                 self._checkpoint_committed(path, final, now)
             case events.CheckpointFailed(path, problem):
                 self._checkpoint_failed(path, problem, now)
+            case events.Noted(level, text):
+                self._note(level, text)
             case _:
                 assert_never(event)
         return True

@@ -140,11 +140,19 @@ class CheckpointFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something is to be told to users; `level` is "info" or "warning"."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed."""
 
 
 Event = (
     Started | Recovered | DataCounted | Greeted | Said | Exited | Lost | Stuck | Runs | Scaled | Cancelled | Failed
-    | CheckpointBegun | CheckpointCommitted | CheckpointFailed | Ticked
+    | CheckpointBegun | CheckpointCommitted | CheckpointFailed | Noted | Ticked
 )  # fmt: skip
