@@ -35,6 +35,6 @@ def check(message: str, size: int, spec: JobSpec) -> None:
         "data_counted": "the custom data reader counts very many parts; let each have more records",
     }.get(message, "the texts in it are long")
     raise TooLargeForMaster(
-        f"a message for the job's master ({message}) has {size / (1 << 20):,.1f} MiB, but {most >> 20} MiB are the most "
-        f"that a job like this one may send: {what}"
+        f"a message for the job's master ({message}) has {size / (1 << 20):,.1f} MiB, but {most >> 20} MiB are the "
+        f"most that a job like this one may send: {what}"
     )

@@ -50,7 +50,7 @@ class ParameterClient:
         timeout: float = TIMEOUT,
     ) -> None:
         self._servers = len(addresses)
-        self._addresses, self._token, self._generation = tuple(addresses), token, generation
+        self.addresses, self._token, self._generation = tuple(addresses), token, generation
         self._transport = Transport(addresses, token, generation, [UNANNOUNCED] * self._servers)
         self._source = source
         self._leader_first = synchronous and self._servers > 1
@@ -76,9 +76,9 @@ class ParameterClient:
         """Tell the servers how large the model is, and go on where they take its messages."""
         answers = self._ask_all(Kind.ANNOUNCE, [requests.announce(size) for size in sizes])
         limits = [requests.read_limits(answer) for answer in answers]
-        self._addresses = tuple(str(answer.meta["address"]) for answer in answers)
+        self.addresses = tuple(str(answer.meta["address"]) for answer in answers)
         self._transport.close()
-        self._transport = Transport(self._addresses, self._token, self._generation, limits)
+        self._transport = Transport(self.addresses, self._token, self._generation, limits)
 
     def pull(self) -> tuple[dict[str, Array], int]:
         """See `ParameterServers.pull`."""

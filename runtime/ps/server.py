@@ -187,7 +187,8 @@ class ParameterServer:
         generation = self.service.generation
         try:
             if message.kind != Kind.STATUS and message.generation != generation:
-                return self._error(message.request, LOST, f"generation {generation} is current, not {message.generation}")
+                other = f"generation {generation} is current, not {message.generation}"
+                return self._error(message.request, LOST, other)
             meta, arrays = self._answers.answer(message)
         except ElasticDLError as error:
             return self._error(message.request, _ERRORS.get(type(error), "job"), str(error))

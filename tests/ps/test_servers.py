@@ -27,7 +27,7 @@ from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.ps.security import connect
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.transport import Transport
-from elasticdl_nb.runtime.ps.wire import Kind, Limits, Message, encode, frame_key
+from elasticdl_nb.runtime.ps.wire import Kind, Message, encode, frame_key
 
 
 @pytest.fixture(autouse=True)
@@ -346,17 +346,34 @@ def test_nonsense_from_peers_does_no_harm(caplog):
     assert "Traceback" not in caplog.text
 
 
-def test_a_frame_over_the_limit_ends_its_senders_connection():
-    server = ParameterServer(StoreService(), TOKEN, limits=Limits(frame=1 << 20))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        transport = Transport([server.address], TOKEN, 0)
-        with pytest.raises(ServersLost):
-            transport.request(0, Kind.ASSIGN, requests.assign({"w": np.zeros(1 << 19, np.float32)}), 10).result()
-        transport.close()
-        with client_of([server], initialize=False) as client:
-            assert client.status()[0]["declared"] is False
-    finally:
-        server.stop()
-        thread.join(timeout=10)
+@pytest.mark.parametrize("network", [None, Network.at("127.0.0.1", encrypt=True)], ids=["files", "ports"])
+def test_messages_may_be_as_large_as_the_model_needs_and_no_larger(network):
+    def assign(transport, values):
+        return transport.request(0, Kind.ASSIGN, requests.assign({"large": np.zeros(values, np.float32)}), 20)
+
+    def refused_by_server(address, values, said):
+        """Whoever does not look at the limits first is refused, or cut off where a frame is too large to be read."""
+        stray = Transport([address], TOKEN, 0)
+        with pytest.raises((DataError, ServersLost) if network is None else DataError, match=said):
+            assign(stray, values).result()
+        stray.close()
+
+    large = {"large": np.arange(12 << 20, dtype=np.float32)}  # 48 MiB
+    with running(network=network) as servers, client_of(servers, initialize=False) as client:
+        refused_by_server(servers[0].address, 100_000, "0.4 MiB for a parameter server|the connection broke")
+        assert client.status()[0]["declared"] is False  # other connections are untouched
+        client.initialize(SGD, large, TABLES)
+        dense, _ = client.pull()
+        assert np.array_equal(dense["large"], large["large"])
+        assert client.step(push_of_all(large)).version == 1
+        with pytest.raises(DataError, match=r"minibatch_size, it takes [0-9.]+ MiB at a time"):
+            client.step(StepRequest(lookup={"t": np.arange(40 << 20)}))  # which was not sent
+        refused_by_server(client.addresses[0], 80 << 20, "320.0 MiB for a parameter server|the connection broke")
+        assert client.step(push_of_all(large, version=1)).version == 2
+        with client_of(servers, initialize=False) as other:  # another worker
+            other.initialize(SGD, large, TABLES)
+            assert other.step(push_of_all(large, version=2)).version == 3
+
+
+def push_of_all(values, version=0):
+    return StepRequest(Push(values, version=version))
