@@ -66,7 +66,7 @@ class Master:
         renderer = folder.dashboard()
         self._network = Network.of()
         self._dashboard = self._make_dashboard(renderer) if renderer else None
-        self._dashboard_url = ""
+        self._dashboard_url = self._status_problem = ""
         self._background: set[asyncio.Task[None]] = set()
         self._owner = ownership.Owner.of(folder)
         self._clients = clients.WaitingClients(folder.waited_for)
@@ -233,8 +233,11 @@ class Master:
         update, _ = self.update(Mark())
         try:
             self._folder.write_status(update.status)
-        except OSError:
-            logger.exception("could not write the status")
+            self._status_problem = ""
+        except OSError as error:
+            if self._status_problem != str(error):  # once: whoever watches gets it from this process
+                logger.warning("could not write the status: %s", error)
+            self._status_problem = str(error)
 
 
 def _key(instance: InstanceId) -> Key:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import shutil
 import sqlite3
@@ -15,7 +16,9 @@ from twins import differences
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.master import bookkeeper
 from elasticdl_nb.runtime.master import journal as journals
+from elasticdl_nb.runtime.master.bookkeeper import Bookkeeper
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.entries import from_entry, to_entry
@@ -110,9 +113,10 @@ def test_a_full_disk_is_told_and_it_goes_on_once_there_is_room(tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="full"):
         written.journal.commit(written.job)
     database.execute(f"PRAGMA max_page_count = {pages + 100}")
-    assert written.journal.append(events.Cancelled("on request"), 6.0, 6.0), "nobody would commit any more"
+    assert not written.journal.append(events.Noted("info", "more"), 6.0, 6.0), "the first is still to be committed"
     written.journal.commit(written.job)
-    assert recovered(tmp_path / "journal.db").picture.events[-1].text == "cancelled: on request"
+    texts = [event.text for event in recovered(tmp_path / "journal.db").picture.events]
+    assert texts[-2].startswith("cancelled: xxx") and texts[-1] == "more"
 
 
 # ------------------------------------------------------------ events as entries
@@ -126,7 +130,7 @@ SAMPLES = [
     events.Lost(W1, "was evicted", False, "…"), events.Lost(W1, "out of memory", True), events.Scaled(7),
     events.Scaled(0), events.Cancelled(""), events.Cancelled("enough"), events.Failed(FAILURE),
     events.Failed(pb.Failure()), events.CheckpointBegun(3, "p"), events.CheckpointCommitted("p", "q"),
-    events.CheckpointFailed("", "full"), events.Ticked(),
+    events.CheckpointFailed("", "full"), events.Noted("warning", "full"), events.Ticked(),
 ]  # fmt: skip
 
 
@@ -353,3 +357,54 @@ def test_a_disk_that_cannot_be_read_now_is_not_taken_for_damage(tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         Journal(path, shared=True)
     other.close()
+
+
+class Listeners:
+    """What the service sends and acknowledges."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+        self.acknowledged: list[int] = []
+
+    def wake_watchers(self) -> None:
+        pass
+
+    def send(self, _key: object, message: pb.MasterMessage) -> None:
+        self.sent.append(message.WhichOneof("body"))
+
+    def acknowledge(self, _key: object, sequence: int) -> None:
+        self.acknowledged.append(sequence)
+
+
+def test_nothing_leaves_the_master_while_the_disk_is_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(bookkeeper, "LONGEST_PAUSE", 0.02)
+
+    async def scene() -> None:
+        journal, job, heard = Journal(tmp_path / "journal.db"), Coordinator(SPEC), Listeners()
+        books = Bookkeeper(job, journal, heard)
+        books.carry_out = lambda deed: None
+        for event in STORY[:3]:
+            books.happened(event)
+        books.told(W0, pb.WorkerMessage(sequence=1, want=pb.Want(tasks=1)))
+        await asyncio.sleep(0.01)
+        assert heard.sent == ["welcome", "task"] and heard.acknowledged == [1]
+        ((pages,),) = journal._database.execute("PRAGMA page_count").fetchall()
+        journal._database.execute(f"PRAGMA max_page_count = {pages}").fetchall()  # as on a full disk
+        for number in range(2, 200):
+            books.told(W0, pb.WorkerMessage(sequence=number, note=pb.Note(level="info", text="still here " * 9)))
+            await asyncio.sleep(0)
+        books.told(W0, pb.WorkerMessage(sequence=200, want=pb.Want(tasks=2)))
+        safe = heard.acknowledged[-1]
+        await asyncio.sleep(0.1)
+        assert safe < 199 and heard.acknowledged[-1] == safe and heard.sent == ["welcome", "task"]
+        texts = [event.text for event in job.picture.events]
+        assert sum("the job's journal could not be written: database or disk is full" in text for text in texts) <= 1
+        assert not job.is_over
+        journal._database.execute("PRAGMA max_page_count = 100000").fetchall()
+        await asyncio.sleep(0.1)
+        assert heard.acknowledged[-1] == 200 and heard.sent == ["welcome", "task", "task"]
+        assert job.picture.events[-1].text == "the job's journal can be written again; the job goes on"
+
+    asyncio.run(scene())
+    again = recovered(tmp_path / "journal.db")
+    assert again is not None and again.picture.events[-1].text.startswith("the job's journal can be written again")

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,17 +103,30 @@ def test_the_newest_intact_checkpoint_is_used(start: Callable[..., Job], strateg
     assert left[0] == checkpoints.damaged_name(newest) and all(name.startswith("step-") for name in left[1:])
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system without room for a checkpoint."""
-    disk = tmp_path / "disk"
+@contextmanager
+def mounted(disk: Path, size: str) -> Iterator[Path]:
     disk.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "none", disk], check=False).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", disk]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
         pytest.skip("needs the right to mount a file system")
     try:
         yield disk
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system without room for a checkpoint."""
+    with mounted(tmp_path / "disk", "12k") as disk:
+        yield disk
+
+
+@pytest.fixture
+def disk_of_jobs(tmp_path: Path) -> Iterator[Path]:
+    """A file system for the folders of jobs."""
+    with mounted(tmp_path / "home", "30m") as disk:
+        yield disk
 
 
 def test_training_continues_without_room_for_checkpoints(
@@ -130,3 +144,24 @@ def test_training_continues_without_room_for_checkpoints(
     check_end(job, tmp_path)
     assert job.status().rollbacks == 0
     assert all(path.name.startswith("step-") for path in small_disk.iterdir())
+
+
+@pytest.mark.parametrize("strategy", ["servers"], indirect=True)
+def test_a_job_waits_while_its_own_folder_has_no_room(
+    disk_of_jobs: Path, start: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = start(checkpoint_dir=tmp_path / "checkpoints", checkpoint_steps=60)
+    wait_until(lambda: job.status().records_done > 0, job)
+    with suppress(OSError), (disk_of_jobs / "fill").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    wait_until(
+        lambda: any("the job's journal could not be written: database or disk" in text for text in texts(job)), job
+    )
+    time.sleep(2.0)  # for what workers have in hand
+    before = job.status().records_done
+    os.kill(chaos.processes(job.folder)["master"].pid, signal.SIGKILL)  # no other can begin without room
+    time.sleep(3.0)
+    (disk_of_jobs / "fill").unlink()
+    check_end(job, tmp_path)
+    assert before < job.status().records_done == EPOCHS * RECORDS
