@@ -30,7 +30,7 @@ from elasticdl_nb.runtime.ps.client import ParameterClient
 from elasticdl_nb.runtime.ps.security import leave
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.transport import Transport
-from elasticdl_nb.runtime.ps.wire import Kind, Message
+from elasticdl_nb.runtime.ps.wire import LIMITS, Kind, Message
 
 TOKEN = "benchmark"
 SIZES = {"64 B": 64, "2 MiB": 2 << 20, "32 MiB": 32 << 20}
@@ -49,7 +49,7 @@ class Echo(ParameterServer):
 
 
 def serve_ours(pipe: Connection) -> None:
-    server = Echo(StoreService(), TOKEN)
+    server = Echo(StoreService(), TOKEN, limits=LIMITS)
     pipe.send(server.address)
     server.run()
 

@@ -31,7 +31,7 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
 
 
 def shortened(text: str) -> str:
-    """Return a text without its middle if it is too long for people, and for a message to the master."""
+    """Return a text without its middle if it is too long to be read, or for a message to the master."""
     half = LONGEST_TEXT // 2
     return text if len(text) <= LONGEST_TEXT else f"{text[:half]}\n[…]\n{text[-half:]}"
 
