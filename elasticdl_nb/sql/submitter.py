@@ -65,7 +65,7 @@ with Session({connect}, store={store!r}) as session:
 
 
 def write_zoo(
-    folder: str, engine: Engine, select: str, record: Mapping[str, Any], files: Mapping[str, str] | None = None
+    folder: str, engine: Engine, select: str, record: Mapping[str, Any], files: Mapping[str, str | bytes] | None = None
 ) -> None:
     """Write the zoo of a model that a statement trains, and complete its vocabularies from the database.
 
@@ -75,7 +75,9 @@ def write_zoo(
     read = record_from_json(dict(record))
     rows = Selection(engine, select, read.kinds)
     for name, content in (files or {}).items():
-        (Path(folder) / name).write_text(content)
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
     if not files:
         copy_built_in(Path(folder))
     write_record(Path(folder), read.with_sources(lambda source: _completed(source, rows)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -49,22 +50,31 @@ def names(value: Any) -> tuple[str, ...]:
 
 def share(value: Any) -> float:
     """A number between 0 and 1."""
-    number = float(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 1:
+    number = _number(value)
+    if number is None or not 0 <= number < 1:
         raise ValueError("expected a number from 0 to less than 1, such as 0.2")
     return float(number)
 
 
 def whole(minimum: int) -> Callable[[Any], int]:
-    """A whole number of at least `minimum`."""
+    """A whole number of at least `minimum`, of at most 64 bits."""
 
     def parse(value: Any) -> int:
-        number = int(value) if isinstance(value, str) else value
-        if isinstance(number, bool) or number != math.floor(number) or number < minimum:
+        number = _number(value)
+        if number is None or not minimum <= number < 2**63 or number != math.floor(number):
             raise ValueError(f"expected a whole number of at least {minimum}")
         return int(number)
 
     return parse
+
+
+def _number(value: Any) -> int | float | None:
+    """Return the number that a value is or spells; None if it is none."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            with contextlib.suppress(ValueError):
+                return kind(value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def switch(value: Any) -> bool:

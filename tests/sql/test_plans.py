@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import datetime
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from engine_tables import fill_people, store_untrained
 
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.models.finding import PREBUILT
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.session import Session
 
@@ -158,6 +160,36 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
         ("DNNRegressor WITH validation.select='FROM people; DROP TABLE people' INTO m",
          "'FROM people; DROP", "validation.select: expected a query, and nothing else"),
         ("DNNRegressor WITH optimizer.learning=1 INTO m", "optimizer.learning", "no Keras optimizer takes 'learning'"),
+        *[(f"DNNRegressor WITH hidden_units={given} INTO m", given, "expected a list of whole numbers of at least 1")
+          for given in ("'abc'", "10", "[8, 0]", "[8, 2.5]", "[true]", "['8']", "null")],
+        *[(f"DNNRegressor WITH model.learning_rate={given} INTO m", given,
+           f"'model.learning_rate': {given} is not valid: expected a number greater than 0")
+          for given in ("'0.1'", "0", "-1", "[0.1]")],
+        *[(f"DNNClassifier WITH n_classes={given} LABEL role INTO m", given, "expected a whole number of at least 2")
+          for given in ("'3'", "true", "1", "2.5")],
+        ("DNNClassifier WITH n_classes=2 LABEL role INTO m", "2 LABEL", "2 is not valid: the label 'role' has 3"),
+        ("DeepFM WITH embedding_dim=0 INTO m", "0 INTO", "expected a whole number of at least 1"),
+        ("flights.wide_and_deep WITH lr='fast' INTO m", "'fast'", "expected a number greater than 0"),
+        ("deepfm.deepfm WITH vocabulary_size=1e3 INTO m", "1e3", "expected a whole number of at least 1"),
+        *[(f"DNNRegressor WITH train.batch_size={given} INTO m", given, "expected a whole number of at least 1")
+          for given in ("0", "null", "[1]", "1.5", "true", "99999999999999999999")],
+        ("DNNRegressor WITH train.shuffle='maybe' INTO m", "'maybe'", "expected true or false"),
+        ("DNNRegressor WITH train.sample_weight=3 INTO m", "3 INTO", "expected a string"),
+        ("DNNRegressor WITH train.validation_split='x' INTO m", "'x'", "expected a number from 0 to less than 1"),
+        ("DNNRegressor WITH validation.select=5 INTO m", "5 INTO", "expected a query"),
+        ("DNNRegressor WITH validation.metrics=5 INTO m", "5 INTO", "Keras has no metric named '5'"),
+        ("DNNRegressor WITH optimizer.learning_rate='x' INTO m", "'x'", "expected a number greater than 0"),
+        ("DNNRegressor WITH optimizer.momentum=0.9 INTO m", "optimizer.momentum",
+         "the optimizer Adam does not take 'momentum'"),
+        ("DNNRegressor WITH optimizer.momentum=2, optimizer=sgd INTO m", "2, ", "expected a number from 0 to 1"),
+        ("DNNRegressor WITH optimizer.clipnorm=1, optimizer.clipvalue=1 INTO m", "optimizer.clipvalue",
+         "given together with 'clipnorm'"),
+        ("DNNRegressor WITH optimizer=sgd, model.optimizer=adam INTO m", "model.optimizer", "is given twice"),
+        ("DNNRegressor WITH loss=huber, loss.delt=5 INTO m", "loss.delt",
+         "no Keras loss takes 'delt'. Did you mean 'delta'"),
+        ("DNNRegressor WITH loss.delta=5 INTO m", "loss.delta", "the loss MeanSquaredError does not take 'delta'"),
+        ("DNNRegressor WITH loss=huber, loss.delta='5' INTO m", "'5'", "expected a number"),
+        ("DNNRegressor WITH loss=HUBER INTO m", "HUBER", "Keras has no loss named 'HUBER'"),
         ("DNNRegressor LABEL pey INTO m", "pey", "the query has no column 'pey'. Did you mean 'pay'"),
         ("DNNRegressor LABEL role INTO m", "role INTO", "is text, but DNNRegressor predicts a number"),
         ("DNNRegressor COLUMN agee INTO m", "agee", "Did you mean 'age'"),
@@ -207,6 +239,23 @@ def test_queries_that_cannot_train(session: Session, select: str, message: str) 
         plan(session, "DNNRegressor INTO m", select)
 
 
+def test_validation_rows_without_a_label_are_said_and_not_all_of_them(session: Session) -> None:
+    def messages(select: str) -> tuple[str, ...]:
+        return plan(session, f"DNNRegressor WITH validation.select='{select}' LABEL pay INTO m").messages
+
+    pay = "CASE WHEN id > {} THEN pay WHEN id = 3 THEN CAST(''nan'' AS DOUBLE) END AS pay"
+    select = f"SELECT age, role, {pay} FROM people"
+    assert not [said for said in messages("SELECT age, role, pay FROM people") if "validation" in said]
+    said = messages(select.format(5))
+    assert "4 rows of validation.select without a label (pay is NULL) are left out" in said
+    assert "1 row of validation.select without a label (pay is NaN or infinite) is left out" in said
+    for condition, message in (("id > 99", "validation.select has no value of the label 'pay' that is a finite number"),
+                               ("id < 0", "validation.select returns no rows")):  # fmt: skip
+        with pytest.raises(SqlError, match=re.escape(message)) as caught:
+            messages(select.format(99) if condition == "id > 99" else f"{select.format(5)} WHERE {condition}")
+        assert caught.value.position is not None
+
+
 def test_the_program_is_python_and_holds_no_password(session: Session) -> None:
     made = plan(session, "DNNRegressor WITH hidden_units=[4] INTO m")
     ast.parse(made.program)
@@ -250,6 +299,46 @@ def test_a_model_that_reads_its_columns_itself_has_no_features_to_go_on_with(ses
     session.namespace = {"Itself": features}
     with pytest.raises(SqlError, match="first reads its columns itself; USING is for models with features"):
         plan(session, "Itself USING first INTO m")
+
+
+class Annotated(keras.Model):
+    """Says what its arguments are by annotations and defaults."""
+
+    def __init__(
+        self, size: int, rate: float = 0.1, units: list[int] | None = None, mode: Literal["a", "b"] = "a",
+        pair: tuple[int, str] = (1, "x"), anything: Any = 3, later: Unknown = 1,  # noqa: F821
+        plain=0.5, words="relu", sizes=(8, 8), flag=False, nothing=None,
+    ) -> None: ...  # fmt: skip
+
+    def default_loss(self) -> Any: ...
+
+
+def test_arguments_of_the_user_s_classes_are_checked_by_annotation_or_default(session: Session) -> None:
+    session.namespace = {"Annotated": Annotated, "Bare": type("Bare", (keras.Model,), {"default_loss": None})}
+
+    def given(attributes: str, name: str = "Annotated") -> None:
+        plan(session, f"{name} WITH {attributes} INTO m")
+
+    given("size=1, rate=2, units=null, mode=b, pair=[2, 'y'], anything='x', later='x', plain=[1, 2], words=[x]")
+    given("size=1, units=[4], sizes=[8], flag=true, plain=null, nothing='x', rate=1e-3")
+    for attributes, expected in (
+        ("size=1.5", "a whole number"), ("size='1'", "a whole number"), ("size=1, rate='x'", "a number"),
+        ("size=1, units=4", "a list, each item a whole number or null"), ("size=1, units=['a']", "a list"),
+        ("size=1, mode=c", "one of a, b"), ("size=1, pair=[1]", "a list of 2"),
+        ("size=1, pair=['x', 1]", "a list of 2"),
+        ("size=1, plain='x'", "a number, like its default 0.5"), ("size=1, words=5", "a text, like its default 'relu'"),
+        ("size=1, sizes=8", "a list, like its default"), ("size=1, sizes=['8']", "a list, like its default"),
+        ("size=1, flag='no'", "true or false, like its default False"),
+    ):  # fmt: skip
+        with pytest.raises(SqlError, match=f"is not valid: expected {re.escape(expected)}"):
+            given(attributes)
+    with pytest.raises(SqlError, match=r"'units' is not an attribute of Bare\. It takes name, trainable, dtype"):
+        given("units=3", "Bare")
+
+
+def test_the_values_of_every_built_in_argument_are_known() -> None:
+    for model in PREBUILT.values():
+        assert set(model.arguments().names) <= set(model.forms()), model.name
 
 
 def test_names_are_never_evaluated(session: Session) -> None:

@@ -201,7 +201,8 @@ def test_a_class_of_the_session_with_features_of_every_kind(session: Session) ->
         "i % 50 * 1.0 AS y FROM range(100) r(i)"
     )
     result = session.run(
-        "SELECT * FROM t TRAIN Steps WITH units=4, optimizer.learning_rate=0.02, loss='mae', validation.metrics='mae', "
+        "SELECT * FROM t TRAIN Steps WITH units=4, optimizer.learning_rate=0.02, loss=huber, loss.delta=2, "
+        "validation.metrics='mae', "
         "validation.select='SELECT * FROM t' "
         "COLUMN n, BUCKET(NUMERIC(k, 1), [2, 4]), CROSS([word, n], 20), EMBEDDING(CATEGORY_ID(k, 7), 3, 'sum'), "
         "INDICATOR(CATEGORY_HASH(word, 5)), EMBEDDING(SPARSE(several, 4, COMMA), 2, sqrtn), DENSE(listed, 2, ';'), "

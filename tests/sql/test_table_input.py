@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.sql.features.finishing import finish
 from elasticdl_nb.sql.features.statistics import Statistics
 from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.sql.zoo.sqlmodel import with_arguments
 from elasticdl_nb.sql.zoo.tableinput import TableInput
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
@@ -117,3 +120,14 @@ def test_labels_become_numbers_of_classes() -> None:
     columns["y"] = tf.constant([9, 4], tf.int64)
     with pytest.raises(tf.errors.InvalidArgumentError, match="not one of the classes"):
         numbers(columns, Mode.TRAINING)
+
+
+def test_a_loss_takes_the_arguments_of_the_statement() -> None:
+    labels, outputs = tf.constant([[0.0], [10.0]]), tf.constant([[1.0], [1.0]])
+    expected = float(keras.losses.Huber(delta=5)(labels, outputs))
+    for loss in ("huber", keras.losses.huber, keras.losses.Huber()):
+        made = with_arguments(loss, {"delta": 5})
+        values = made(labels, outputs)
+        assert float(tf.reduce_mean(values)) == pytest.approx(expected)
+    with pytest.raises(ModelError, match=r"takes no arguments \(delta\)"):
+        with_arguments(lambda labels, outputs: labels - outputs, {"delta": 5})

@@ -187,7 +187,7 @@ def test_a_thousand_columns_are_planned_in_a_few_queries(session: Session) -> No
     listed = ", ".join(f"i * {n + 1} AS a{n}, 'v' AS b{n}" for n in range(500))
     began = time.process_time()
     made = session.plan(f"SELECT {listed}, i AS y FROM numbers TRAIN DNNRegressor INTO m")[0]
-    assert time.process_time() - began < 20  # 58 seconds before; benchmarks measure it
+    assert time.process_time() - began < 6  # 1.5 on an idle machine
     assert len(made.features) == 500
 
 

@@ -50,7 +50,7 @@ def choose_inputs(statement: Train, model: Model, rows: Selection, params: Mappi
     )
     used = tuple(dict.fromkeys([*columns_of(item for listed in features.values() for item in listed), label]))
     return Inputs(
-        used, rows.kinds, described, with_classes(params, found), found,
+        used, rows.kinds, described, with_classes(params, found, statement), found,
         {target: tuple(listed) for target, listed in features.items()}, messages=tuple(messages),
     )  # fmt: skip
 
@@ -164,10 +164,8 @@ def _finish(
     return features
 
 
-def _fields(features: dict[str, list[Feature]], dimension: Any, statement: Train) -> dict[str, list[Feature]]:
+def _fields(features: dict[str, list[Feature]], dimension: int, statement: Train) -> dict[str, list[Feature]]:
     """Divide the dense network's features into numbers and categories, which all get embeddings of the same size."""
-    if not isinstance(dimension, int) or dimension < 1:
-        raise SqlError(f"embedding_dim: {dimension!r} is not valid: expected a whole number of at least 1")
     fields = [made for feature in features[DEEP] if (made := as_factors(feature, dimension)) is not None]
     if not fields:
         raise SqlError(f"{statement.model} needs categories, such as a text column", statement.model.position)

@@ -27,14 +27,17 @@ def label_column(statement: Train, rows: Selection) -> str:
 
 def about_label(rows: Selection, label: str, known: Statistics) -> list[str]:
     """Return what to say about rows without a label; raise SqlError if there are no others."""
+    other = "" if rows.what == "the query" else rows.what
     if not known.rows:
-        raise SqlError("the query returns no rows", rows.position)
+        raise SqlError(f"{rows.what} returns no rows", rows.position)
     if known.missing == known.rows:
-        raise SqlError(f"all values of the label {label!r} are NULL", rows.position)
+        raise SqlError(f"all values of the label {label!r} are NULL{other and f' in {other}'}", rows.position)
     if known.missing + known.odd == known.rows and rows.kinds[label] in NUMBERS:
-        raise SqlError(f"the label {label!r} has no value that is a finite number", rows.position)
+        has = f"{other} has no value of the label {label!r}" if other else f"the label {label!r} has no value"
+        raise SqlError(f"{has} that is a finite number", rows.position)
     reasons = ((known.missing, "is NULL"), (known.odd, "is NaN or infinite"))
-    return [_left_out(count, f"without a label ({label} {what})") for count, what in reasons if count]
+    which = f"{other and f'of {other} '}without a label"
+    return [_left_out(count, f"{which} ({label} {what})") for count, what in reasons if count]
 
 
 def _left_out(count: int, which: str) -> str:
@@ -70,12 +73,16 @@ def label_of(statement: Train, model: Model, rows: Selection, column: str, known
     return Label(column, kind, model.task, classes)
 
 
-def with_classes(params: Mapping[str, Any], label: Label) -> dict[str, Any]:
+def with_classes(params: Mapping[str, Any], label: Label, statement: Train) -> dict[str, Any]:
     """Return the model's arguments, with the number of classes for a classifier; raise SqlError if it is too small."""
     if label.task != "classification":
         return dict(params)
     count = len(label.classes or ())
     wanted = params.get("n_classes", count)
-    if not isinstance(wanted, int) or wanted < count:
-        raise SqlError(f"n_classes: {wanted!r} is not valid: the label {label.column!r} has {count} different values")
+    if wanted < count:
+        given = next((item for item in statement.attributes if item.key.endswith("n_classes")), None)
+        raise SqlError(
+            f"n_classes: {wanted!r} is not valid: the label {label.column!r} has {count} different values",
+            given.value_position if given else None,
+        )
     return {**params, "n_classes": max(wanted, 2)}

@@ -13,6 +13,7 @@ from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option, options
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Attribute, Name, Position
+from elasticdl_nb.sql.models.argumentforms import Form, of_keras
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.models.metricnames import read_metrics
 from elasticdl_nb.sql.record.modelrecord import Chosen
@@ -93,6 +94,8 @@ def read_attributes(
         missing = [name for name in model.arguments().required if name not in read.params]
         if missing:
             raise SqlError(f"{model.name} needs {' and '.join(missing)}: WITH {missing[0]} = …")
+        for attribute in given:
+            _check_part(read, attribute, model)
     return read
 
 
@@ -122,19 +125,47 @@ def _features_key(read: Attributes, attribute: Attribute, key: str, value: Any, 
     if prefix in ("optimizer", "loss") and (dot or isinstance(value, str)):
         chosen: Chosen = getattr(read, prefix)
         known = keras_names.OPTIMIZERS if prefix == "optimizer" else keras_names.LOSSES
-        if dot and prefix == "optimizer" and name not in keras_names.OPTIMIZER_ARGUMENTS:
-            near = did_you_mean(name, keras_names.OPTIMIZER_ARGUMENTS)
-            raise SqlError(f"attribute {key!r}: no Keras optimizer takes {name!r}.{near}", attribute.position)
         if dot:
+            value = float(value) if name == "momentum" and type(value) is int else value  # Keras insists on it
             chosen = replace(chosen, arguments={**chosen.arguments, name: value})
-        elif value not in known and value.lower() not in known:
+        elif value not in known and (prefix == "loss" or value.lower() not in known):
             near = did_you_mean(value, known)
             raise SqlError(f"Keras has no {prefix} named {value!r}.{near}", attribute.value_position)
+        elif chosen.name:
+            raise SqlError(f"attribute {key!r}: the {prefix} is given twice", attribute.position)
         else:
             chosen = replace(chosen, name=value)
         setattr(read, prefix, chosen)
         return True
     return False
+
+
+def _check_part(read: Attributes, attribute: Attribute, model: Model) -> None:
+    """Raise SqlError for an argument that the optimizer or the loss does not take, or not with this value."""
+    prefix, dot, name = attribute.key.partition(".")
+    if not dot or prefix not in ("optimizer", "loss") or model.own_input:
+        return
+    chosen = read.optimizer if prefix == "optimizer" else read.loss
+    used = chosen.name or getattr(model, prefix)
+    taken = keras_names.optimizer_arguments(used) if prefix == "optimizer" else keras_names.loss_arguments(used)
+    if name not in taken:
+        known = name in keras_names.OPTIMIZER_ARGUMENTS | keras_names.loss_arguments("")
+        who = f"the {prefix} {used} does not take {name!r}" if used and known else f"no Keras {prefix} takes {name!r}"
+        near = did_you_mean(name, taken)
+        others = "" if near else f" It takes {', '.join(sorted(taken)) or 'no arguments'}."
+        raise SqlError(f"attribute {attribute.key!r}: {who}.{near}{others}", attribute.position)
+    _check_value(attribute, chosen.arguments[name], of_keras(prefix, name))
+    clips = [key for key in ("clipnorm", "clipvalue", "global_clipnorm") if chosen.arguments.get(key) is not None]
+    if name in clips[1:]:
+        raise SqlError(f"attribute {attribute.key!r}: given together with {clips[0]!r}; use only one of them",
+                       attribute.position)  # fmt: skip
+
+
+def _check_value(attribute: Attribute, value: Any, form: Form) -> None:
+    if not form.fits(value):
+        raise SqlError(
+            f"attribute {attribute.key!r}: {value!r} is not valid: expected {form.words}", attribute.value_position
+        )
 
 
 def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str, value: Any) -> None:
@@ -148,7 +179,7 @@ def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str
         raise SqlError(f"attribute {attribute.key!r}: {option.name} is given twice", attribute.position)
     try:
         read.job[option.name] = option.parse(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise SqlError(
             f"attribute {attribute.key!r}: {value!r} is not valid: {error}", attribute.value_position
         ) from None
@@ -173,6 +204,9 @@ def _argument(
         raise SqlError(f"{key!r} is not an {what}.{near}{taken}", attribute.position)
     if name in read.params:
         raise SqlError(f"attribute {key!r} is given twice", attribute.position)
+    form = model.forms().get(name) if model is not None else None
+    if form is not None:
+        _check_value(attribute, value, form)
     read.params[name] = value
 
 

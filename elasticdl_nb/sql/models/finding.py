@@ -10,10 +10,16 @@ from typing import Any
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
-from elasticdl_nb.runtime.model.reading.shapes import Arguments, arguments_of, constructor_of
+from elasticdl_nb.runtime.model.reading.shapes import (
+    KERAS_MODEL_ARGUMENTS,
+    Arguments,
+    arguments_of,
+    constructor_of,
+)
 from elasticdl_nb.runtime.model.reading.source import Defined, Zoo
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
+from elasticdl_nb.sql.models.argumentforms import BUILT_IN, Form, of_class
 from elasticdl_nb.sql.record.modelrecord import Task
 
 LINEAR, DEEP, FIELDS = "linear_feature_columns", "dnn_feature_columns", "field_feature_columns"
@@ -37,6 +43,13 @@ class Model:
     model_def: str = ""
     value: Any = None
     hidden: tuple[str, ...] = ()
+    optimizer: str = ""
+    loss: str = ""
+    """Keras' names of its own optimizer and loss, if that is known."""
+
+    def forms(self) -> Mapping[str, Form]:
+        """Return which values the arguments take, as far as that is known."""
+        return BUILT_IN if self.value is None else of_class(self.value)
 
     def arguments(self) -> Arguments:
         """Return the arguments of the constructor that WITH may give."""
@@ -55,12 +68,16 @@ class Model:
 
 _TABLE_ARGUMENTS = ("features", "label", "classes", "name", "trainable", "dtype")
 _TABLES = [
-    Model("DNNClassifier", "DNNClassifier", "DNNClassifier", "classification", hidden=_TABLE_ARGUMENTS),
-    Model("DNNRegressor", "DNNRegressor", "DNNRegressor", "regression", hidden=_TABLE_ARGUMENTS),
-    Model("regressor.DNN", "regressor", "DNN", "regression", hidden=_TABLE_ARGUMENTS),
+    Model("DNNClassifier", "DNNClassifier", "DNNClassifier", "classification", hidden=_TABLE_ARGUMENTS,
+          optimizer="Adam", loss="SparseCategoricalCrossentropy"),
+    Model("DNNRegressor", "DNNRegressor", "DNNRegressor", "regression", hidden=_TABLE_ARGUMENTS,
+          optimizer="Adam", loss="MeanSquaredError"),
+    Model("regressor.DNN", "regressor", "DNN", "regression", hidden=_TABLE_ARGUMENTS,
+          optimizer="Adam", loss="MeanSquaredError"),
     Model("regressor.wide_and_deep.MagicalWAD", "regressor.wide_and_deep", "MagicalWAD", "regression",
-          (LINEAR, DEEP), hidden=_TABLE_ARGUMENTS),
-    Model("DeepFM", "deepfm.tables", "DeepFM", "probability", (LINEAR, FIELDS, DEEP), hidden=_TABLE_ARGUMENTS),
+          (LINEAR, DEEP), hidden=_TABLE_ARGUMENTS, optimizer="Adam", loss="MeanSquaredError"),
+    Model("DeepFM", "deepfm.tables", "DeepFM", "probability", (LINEAR, FIELDS, DEEP), hidden=_TABLE_ARGUMENTS,
+          optimizer="Adam", loss="BinaryCrossentropy"),
 ]  # fmt: skip
 _OWN = [
     Model(name, name, "custom_model", own_input=True, model_def=f"{name}.custom_model")
@@ -108,6 +125,9 @@ def _of_class(name: str, value: type) -> Model:
 
 
 def _signature(value: type) -> Arguments:
+    made_by = next(base for base in value.__mro__ if "__init__" in vars(base))
+    if made_by.__module__.startswith("keras."):  # its own signature says nothing
+        return Arguments(KERAS_MODEL_ARGUMENTS, ())
     names, required, takes_any = [], [], False
     for parameter in inspect.signature(value).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:

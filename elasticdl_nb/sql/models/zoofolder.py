@@ -54,14 +54,25 @@ def write_zoo(model: Model, record: ModelRecord, folder: Path) -> None:
     write_record(folder, record)
 
 
-def class_files(model: Model) -> dict[str, str]:
-    """Return the files of a model that is defined where the statement runs; none for a built-in one."""
+def class_files(model: Model) -> dict[str, str | bytes]:
+    """Return the files, as texts where possible, of a model that is defined where the statement runs.
+
+    A built-in model has none.
+    """
     if model.value is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
         _write_class(model, Path(folder))
         found = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
-        return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
+        return {path.relative_to(folder).as_posix(): _content(path) for path in found}
+
+
+def _content(path: Path) -> str | bytes:
+    content = path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 def copy_built_in(folder: Path) -> None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from elasticdl_nb.job.naming import make_name
 from elasticdl_nb.sql.features.choosing import choose_inputs
 from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of
+from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes
 from elasticdl_nb.sql.features.selection import Selection, find_column
+from elasticdl_nb.sql.features.statistics import collect
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import one_query
 from elasticdl_nb.sql.language.statements import Name, Train
@@ -81,14 +83,16 @@ def prepare(statement: Train, context: Context) -> Training:
     given = context.used_parameters(statement.text, attributes.validation_select)
     record = _record(statement, model, attributes, inputs, given)
     check_metrics(attributes.metrics, attributes.metrics_position, record)
-    if validation is not None:
+    said = list(inputs.messages)
+    if validation is not None and record.label is not None:
         check_classes(kept[1], record.label)
+        said += about_label(kept[1], label, collect(kept[1], [label], [])[label])
     # The columns of both queries are read in the types of the training query.
     read = [_read(selection, kept[0], columns, label) for selection in kept]
     shown = [_read(item, kept[0], columns, label).query for item in [rows, validation] if item is not None]
     return Training(
         model, record, rows, shown[0], shown[1] if validation is not None else "", read[0],
-        read[1] if validation is not None else None, output, statement.into.text, inputs.messages,
+        read[1] if validation is not None else None, output, statement.into.text, tuple(said),
     )  # fmt: skip
 
 

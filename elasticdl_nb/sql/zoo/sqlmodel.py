@@ -3,15 +3,17 @@
 The zoo of every such model imports `SqlModel` from here (see `sql.models.zoofolder`): this name must not change.
 """
 
+import functools
 import importlib
 from pathlib import Path
 
 import keras
 
+from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, positional
-from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss
+from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss, is_of_keras
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights
@@ -52,15 +54,8 @@ class SqlModel:
     def loss(self):
         """Return the model's own loss, or the one that the statement names."""
         wanted = self.record.loss
-        if wanted.name:
-            made = keras.losses.get(wanted.name)
-            if not isinstance(made, keras.losses.Loss):
-                return made
-            return type(made).from_config({**made.get_config(), **wanted.arguments})
-        loss = as_keras_loss(self._part("loss"), "the model's loss")
-        if wanted.arguments and isinstance(loss, keras.losses.Loss):
-            loss = type(loss).from_config({**loss.get_config(), **wanted.arguments})
-        return loss
+        loss = keras.losses.get(wanted.name) if wanted.name else as_keras_loss(self._part("loss"), "the model's loss")
+        return with_arguments(loss, wanted.arguments) if wanted.arguments else loss
 
     def optimizer(self):
         """The model's own optimizer, or the one that the statement names, with the statement's arguments.
@@ -113,3 +108,13 @@ class SqlModel:
         if value is not None:
             return value
         return next((getattr(self.module, name) for name in MODULE_NAMES[role] if hasattr(self.module, name)), None)
+
+
+def with_arguments(loss, arguments):
+    """Return Keras' loss, an object, a function or a name, with other arguments; raises ModelError for any other."""
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    if isinstance(loss, keras.losses.Loss) and is_of_keras(type(loss)):
+        return type(loss).from_config({**loss.get_config(), **arguments})
+    if not callable(loss) or not is_of_keras(loss):
+        raise ModelError(f"the model's loss takes no arguments ({', '.join(arguments)}): it is not one of Keras' own")
+    return functools.wraps(loss)(lambda labels, outputs: loss(labels, outputs, **arguments))

@@ -363,7 +363,7 @@ def _optimizer_arguments(zoo: Zoo, module: Module, model: Found, spec: JobSpec) 
     if found is not None:
         return arguments_of(found) if "." not in spec.optimizer else None
     if keras_names.is_name_for("optimizer", spec.optimizer):
-        return Arguments(tuple(sorted(keras_names.OPTIMIZER_ARGUMENTS)), ())
+        return Arguments(tuple(sorted(keras_names.optimizer_arguments(spec.optimizer))), ())
     if not zoo.has(spec.optimizer.partition(".")[0]):
         return None
     location = zoo.locate(spec.optimizer, "optimizer")

@@ -15,7 +15,7 @@ _NEVER_MODELS = (
 )  # fmt: skip
 _TRANSPARENT_DECORATORS = {"staticmethod", "classmethod", "batched", "function", "override"}
 # The arguments of keras.Model.__init__, which a class without a constructor of its own inherits.
-_KERAS_MODEL_ARGUMENTS = ("name", "trainable", "dtype")
+KERAS_MODEL_ARGUMENTS = ("name", "trainable", "dtype")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def constructor_of(zoo: Zoo, found: Found) -> Arguments | None:
         return None
     initializer = class_attribute(zoo, found, "__init__")
     if initializer is None:
-        return Arguments(_KERAS_MODEL_ARGUMENTS, ()) if is_model(zoo, found) else None
+        return Arguments(KERAS_MODEL_ARGUMENTS, ()) if is_model(zoo, found) else None
     return arguments_of(initializer, method=True)
 
 
