@@ -137,8 +137,8 @@ def own_server() -> Iterator[str]:
     if not requirements_of_tests.postgresql_program("postgres"):
         yield ""
         return
-    with database_servers.postgresql() as url:
-        yield url.replace("+psycopg", "")
+    with database_servers.postgresql() as server:
+        yield server.url.replace("+psycopg", "")
 
 
 if __name__ == "__main__":

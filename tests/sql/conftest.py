@@ -15,14 +15,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """A PostgreSQL database of the tests' own."""
-    with database_servers.postgresql() as url:
-        yield url
+def postgresql_server() -> Iterator[database_servers.Server]:
+    """A PostgreSQL server of the tests' own."""
+    with database_servers.postgresql() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def mariadb_url() -> Iterator[str]:
+def mariadb_server() -> Iterator[database_servers.Server]:
+    """A MariaDB server of the tests' own."""
+    with database_servers.mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: database_servers.Server) -> str:
+    """A PostgreSQL database of the tests' own."""
+    return postgresql_server.url
+
+
+@pytest.fixture(scope="session")
+def mariadb_url(mariadb_server: database_servers.Server) -> str:
     """A MariaDB database of the tests' own."""
-    with database_servers.mariadb() as url:
-        yield url
+    return mariadb_server.url

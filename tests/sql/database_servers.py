@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,35 +40,64 @@ def folder_of(user: str) -> Iterator[tuple[Path, str | None]]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def running(command: Sequence[str], account: str | None, log: Path, url: str) -> Iterator[str]:
-    """Run a server until the block ends; begins once it answers."""
-    with open(log, "wb") as output:
-        process = subprocess.Popen(command, user=account, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-        try:
-            engine = sa.create_engine(url, poolclass=sa.NullPool)
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                assert process.poll() is None, log.read_text()
-                try:
-                    with engine.connect():
-                        break
-                except sa.exc.OperationalError:
-                    assert time.monotonic() < deadline, log.read_text()
-                    time.sleep(0.1)
-            yield url
-        finally:
-            process.terminate()
+class Server:
+    """A database server, which may be stopped and started again; `stop_signal` ends it without waiting for clients."""
+
+    def __init__(
+        self, command: Sequence[str], account: str | None, log: Path, url: str, stop_signal: int = signal.SIGTERM
+    ) -> None:
+        self.url = url
+        self._command, self._account, self._log, self._stop_signal = command, account, log, stop_signal
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with open(self._log, "ab") as output:
+            self._process = subprocess.Popen(
+                self._command, user=self._account, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            assert self._process.poll() is None, self._log.read_text()
             try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+                with engine.connect():
+                    return
+            except sa.exc.OperationalError:
+                assert time.monotonic() < deadline, self._log.read_text()
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop it, whoever is connected."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(self._stop_signal)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL database whose owner is `tester`."""
+def running(server: Server) -> Iterator[Server]:
+    """Run a server until the block ends; begins once it answers."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server; its URL has a database whose owner is `tester`."""
     with folder_of("postgres") as (folder, account):
         data, port = folder / "data", free_port()
         subprocess.run(
@@ -79,13 +109,13 @@ def postgresql() -> Iterator[str]:
             "-F",
         ]  # fmt: skip
         url = f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
-        with running(command, account, folder / "log", url):
-            yield url
+        with running(Server(command, account, folder / "log", url, signal.SIGINT)) as server:
+            yield server
 
 
 @contextlib.contextmanager
-def mariadb() -> Iterator[str]:
-    """The URL of a MariaDB database, `test`, whose account `tester` may do everything."""
+def mariadb() -> Iterator[Server]:
+    """A MariaDB server; its URL has a database, `test`, whose account `tester` may do everything."""
     with folder_of("mysql") as (folder, account):
         data, port = folder / "data", free_port()
         subprocess.run(
@@ -105,5 +135,6 @@ def mariadb() -> Iterator[str]:
             "--bind-address=127.0.0.1", f"--socket={folder}/socket", f"--pid-file={folder}/pid", "--skip-name-resolve",
             f"--init-file={first}",
         ]  # fmt: skip
-        with running(command, account, folder / "log", f"mysql+pymysql://tester:p%40ss@127.0.0.1:{port}/test") as url:
-            yield url
+        url = f"mysql+pymysql://tester:p%40ss@127.0.0.1:{port}/test"
+        with running(Server(command, account, folder / "log", url)) as server:
+            yield server

@@ -174,6 +174,53 @@ def _kill_sleeper(session: Session) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_is_stopped_and_started_again(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with opened(kind, tmp_path, request) as session:
+        server = request.getfixturevalue(f"{kind}_server")
+        store_linear(session, tmp_path)
+
+        def now() -> list[Any]:
+            return rows(session, "SELECT * FROM t ORDER BY id")
+
+        # Between statements: nothing is lost, a temporary table is, and an open transaction.
+        server.restart()
+        assert session.run("SELECT 1 AS one")[0].messages == ()
+        session.run("CREATE TEMPORARY TABLE mine AS SELECT 5 AS a")
+        server.stop()
+        for _ in range(2):
+            with pytest.raises(SqlError):
+                session.run("SELECT 1 AS one")
+        server.start()
+        result = session.run("SELECT 1 AS one")[0]
+        assert result.arrow().to_pylist() == [{"one": 1}]
+        assert "had set up: CREATE TEMPORARY TABLE mine" in result.messages[0]
+        session.run("BEGIN; UPDATE t SET x = 0")
+        server.restart()
+        with pytest.raises(SqlError, match="and the open transaction with it; nothing of it was kept"):
+            session.run("COMMIT")
+        assert now() == [(1, 10), (2, 20), (3, 30)]
+        # During a query, and while a job of PREDICT and one of TRAIN run.
+        timer = threading.Timer(0.7, server.restart)
+        timer.start()
+        with pytest.raises(SqlError):
+            session.run(LONG[session.dialect])
+        timer.join()
+        assert now() == [(1, 10), (2, 20), (3, 30)]
+        with pytest.raises(SqlError):
+            predict(session, "SELECT x FROM t PREDICT t.p USING lin", meanwhile=server.restart)
+        assert now() == [(1, 10), (2, 20), (3, 30)]
+        predict(session, "SELECT x FROM t PREDICT t.p USING lin")
+        assert now() == [(1, 10, 21.0), (2, 20, 41.0), (3, 30, 61.0)]
+        context = Context(session.engine, session.store)
+        with context.cleanup:
+            train = prepared(session, "SELECT x, p FROM t TRAIN DNNRegressor INTO m", context)
+            server.restart()
+            with pytest.raises(SqlError):
+                train.data.stream().read_all()
+        assert len(now()) == 3
+
+
 @pytest.mark.needs("postgresql")
 def test_copy_to_the_client_is_refused_and_wedges_nothing(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     with opened("postgresql", tmp_path, request) as session:
@@ -192,11 +239,12 @@ def store_linear(session: Session, tmp_path: Path) -> None:
         store_untrained(trainer, "SELECT x, y FROM d TRAIN DNNRegressor INTO lin")
 
 
-def predict(session: Session, text: str) -> None:
+def predict(session: Session, text: str, meanwhile: Callable[[], None] = lambda: None) -> None:
     statement = parse(text, session.dialect)[0]
     assert isinstance(statement, Predict)
     prepared = predicting.prepare(statement, Context(session.engine, session.store))
     with Workplace(prepared.target) as work:
+        meanwhile()
         work.keep([[2.0 * x + 1 for x in work.read(("x",)).read_all()["x"].to_pylist()]])
         work.write()
 
