@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import pprint
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from elasticdl_nb.sql.engines import Engine
 from elasticdl_nb.sql.features.selection import Selection
+from elasticdl_nb.sql.features.snapshots import snapshots
 from elasticdl_nb.sql.features.statistics import MOST_TERMS, values, vocabulary_of
 from elasticdl_nb.sql.models.zoofolder import class_files, copy_built_in, write_record
 from elasticdl_nb.sql.record.recordjson import record_from_json, record_to_json
@@ -35,16 +37,17 @@ from elasticdl_nb.sql import engines, submitter
 # How each column becomes a feature. Vocabularies of more than {shown} terms are read from the database again.
 MODEL = {record}
 
+# The query runs once, so that all that is read from it fits together.
 SELECT = """{select}"""
-
-QUERY = """{query}"""
+{validation}
+COLUMNS, LABEL = {columns}, {label!r}
 {source}
 engine = engines.connect({connect})
-with tempfile.TemporaryDirectory() as zoo:
-    submitter.write_zoo(zoo, engine, SELECT, MODEL{files})
+with tempfile.TemporaryDirectory() as zoo, submitter.evaluated(engine, MODEL, SELECT{more}) as rows:
+    submitter.write_zoo(zoo, rows[0].engine, rows[0].query, MODEL{files})
     job = elasticdl_nb.train(
         model_zoo=zoo,
-        data=engine.stream(QUERY),
+        data=rows[0].part(COLUMNS, LABEL).stream(),
 {options}
         wait=False,
     )
@@ -83,20 +86,31 @@ def write_zoo(
     write_record(Path(folder), read.with_sources(lambda source: _completed(source, rows)))
 
 
+@contextlib.contextmanager
+def evaluated(engine: Engine, record: Mapping[str, Any], *queries: str) -> Iterator[list[Selection]]:
+    """Evaluate a program's queries once, at one moment; yield selections of their rows, in the first one's types."""
+    own_input = record_from_json(dict(record)).own_input
+    asked = [Selection.of(engine, query, None) for query in queries]
+    with snapshots([rows.as_it_is() if own_input else rows for rows in asked]) as kept:
+        yield [replace(rows, kinds=kept[0].kinds) for rows in kept]
+
+
 def training_program(training: Training, engine: Engine) -> str:
     """Return the program of a TRAIN statement."""
     files = class_files(training.model)
     record = record_to_json(training.record.with_sources(_shortened))
     options = [f"        {name}={value!r}," for name, value in training.options().items() if name != "job_name"]
-    if training.validation:
-        options.append(f'        validation_data=engine.stream("""{_escaped(training.validation)}"""),')
+    validation = more = ""
+    if training.validation is not None:
+        validation, more = f'\nVALIDATION = """{_escaped(training.validation.query)}"""\n', ", VALIDATION"
+        options.append("        validation_data=rows[1].part(COLUMNS, LABEL).stream(),")
     source = f"\nFILES = {pprint.pformat(files, width=110)}\n" if files else ""
     connect, imports = _connect(engine)
     return _TRAIN.format(
         statement=_escaped(training.record.statement), imports=imports.rstrip("\n"), shown=_TERMS_SHOWN,
         record=pprint.pformat(record, width=110, sort_dicts=False), select=_escaped(training.rows.query),
-        query=_escaped(training.query), source=source, connect=connect, files=", FILES" if files else "",
-        options="\n".join(options),
+        validation=validation, more=more, columns=pprint.pformat(list(training.columns), width=100, compact=True),
+        label=training.label, source=source, connect=connect, files=", FILES" if files else "", options="\n".join(options),
     ).replace('"""\n\n\nimport tempfile', '"""\n\nimport tempfile')  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.models.finding import PREBUILT
 from elasticdl_nb.sql.plan import Plan
+from elasticdl_nb.sql.record.recordjson import RECORD_FILE, read_record
 from elasticdl_nb.sql.session import Session
 
 
@@ -102,7 +103,7 @@ def test_the_values_of_parameters_are_kept_with_the_model(session: Session) -> N
 def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
     clause = "DNNRegressor WITH validation.select='SELECT * FROM people WHERE age > :least' INTO m"
     assert "validation_data" in (made := plan(session, clause, least=30)).program
-    assert "WHERE age > 30" in made.program.partition("validation_data")[2]
+    assert "WHERE age > 30" in made.program.partition("VALIDATION =")[2].partition("COLUMNS")[0]
     with pytest.raises(SqlError, match=r"validation.select: there is no parameter :least"):
         plan(session, clause, other=1)
 
@@ -266,6 +267,32 @@ def test_the_program_is_python_and_holds_no_password(session: Session) -> None:
     ast.parse(hidden)
     assert "secret" not in hidden
     assert 'os.environ["ELASTICDL_SQL_CONNECT"]' in hidden
+
+
+def test_a_program_evaluates_its_query_once(session: Session, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    found: dict[str, Any] = {}
+
+    class Ended:
+        def wait(self) -> None: ...
+
+        def report(self) -> str:
+            return "the report"
+
+    def train(model_zoo: str, data: Any, validation_data: Any, **options: Any) -> Ended:
+        record = read_record((Path(model_zoo) / RECORD_FILE).read_bytes())
+        found.update(record=record, rows=data.read_all(), held_back=validation_data.read_all(), options=options)
+        return Ended()
+
+    words = "SELECT CAST(random() * 1e9 AS INTEGER)::VARCHAR AS word, i AS x, CASE WHEN i > 5 THEN i END AS y"
+    select = f"{words} FROM range(60) r(i) TRAIN DNNRegressor WITH validation.select='{words} FROM range(9) r(i)' INTO m"
+    program = session.plan(select)[0].program
+    monkeypatch.setattr("elasticdl_nb.train", train)
+    exec(compile(program, "program", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out == "the report\n"
+    (source,) = found["record"].sources()
+    assert found["rows"].num_rows == 54 and set(found["rows"]["word"].to_pylist()) < set(source.terms)
+    assert len(source.terms) == 60 and found["held_back"].num_rows == 3
+    assert found["options"]["model_def"] == "sql_model.custom_model"
 
 
 def test_going_on_from_a_trained_model_needs_one_of_the_same_kind(session: Session) -> None:

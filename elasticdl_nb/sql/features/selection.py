@@ -72,6 +72,10 @@ class Selection:
         condition = f" WHERE {self.known(label, 'q')} IS NOT NULL" if label else ""
         return f"SELECT {self.listed(columns, 'q')} FROM (\n{self.query}\n) AS q{condition}"
 
+    def part(self, columns: Sequence[str], label: str = "") -> Selection:
+        """Return what `pulled` returns, as a selection."""
+        return replace(self, query=self.pulled(columns, label))
+
     def known(self, column: str, alias: str = "") -> str:
         """Return an expression that is NULL where the column has no value that can be used: see `Engine.finite`."""
         name = self.engine.quote(column)

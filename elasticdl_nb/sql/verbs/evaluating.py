@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -54,7 +54,7 @@ def prepare(statement: Evaluate, context: Context) -> Evaluation:
     check_classes(kept, label)
     said = about_label(kept, label.column, collect(kept, [label.column], [])[label.column]) if label else []
     column = label.column if label else ""
-    data = replace(kept, query=kept.pulled(columns, column))
+    data = kept.part(columns, column)
     return Evaluation(model, rows.pulled(columns, column), data, attributes, statement.into, tuple(said))
 
 

@@ -34,16 +34,19 @@ if TYPE_CHECKING:
 class Training:
     """A checked TRAIN statement, with everything that its job needs.
 
-    `rows` is what the statement selects. `query` is the part of it that the job reads, and `validation` the same for
-    validation.select (empty if there is none). `data` and `validation_data` are these parts of the rows that were
-    selected; they were evaluated once. `output` is where the trained model will be.
+    `rows` is what the statement selects, and `validation` what validation.select does. `query` returns what the job
+    reads of `rows`: the columns in `columns`, in rows that have a `label` (empty if the model reads its own). `data`
+    and `validation_data` are these parts of the rows, which were evaluated once. `output` is where the trained model
+    will be.
     """
 
     model: Model
     record: ModelRecord
     rows: Selection
+    validation: Selection | None
+    columns: tuple[str, ...]
+    label: str
     query: str
-    validation: str
     data: Selection
     validation_data: Selection | None
     output: str
@@ -89,17 +92,15 @@ def prepare(statement: Train, context: Context) -> Training:
         said += about_label(kept[1], label, collect(kept[1], [label], [])[label])
     # The columns of both queries are read in the types of the training query.
     read = [_read(selection, kept[0], columns, label) for selection in kept]
-    shown = [_read(item, kept[0], columns, label).query for item in [rows, validation] if item is not None]
     return Training(
-        model, record, rows, shown[0], shown[1] if validation is not None else "", read[0],
+        model, record, rows, validation, tuple(columns), label, _read(rows, kept[0], columns, label).query, read[0],
         read[1] if validation is not None else None, output, statement.into.text, tuple(said),
     )  # fmt: skip
 
 
 def _read(rows: Selection, first: Selection, columns: list[str], label: str) -> Selection:
     """Return what the job reads of these rows, in the types of the training query, `first`."""
-    typed = replace(rows, kinds=first.kinds)
-    return replace(typed, query=typed.pulled(columns, label))
+    return replace(rows, kinds=first.kinds).part(columns, label)
 
 
 def _inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any], context: Context) -> Inputs:
