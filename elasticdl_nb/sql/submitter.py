@@ -110,7 +110,8 @@ def training_program(training: Training, engine: Engine) -> str:
         statement=_escaped(training.record.statement), imports=imports.rstrip("\n"), shown=_TERMS_SHOWN,
         record=pprint.pformat(record, width=110, sort_dicts=False), select=_escaped(training.rows.query),
         validation=validation, more=more, columns=pprint.pformat(list(training.columns), width=100, compact=True),
-        label=training.label, source=source, connect=connect, files=", FILES" if files else "", options="\n".join(options),
+        label=training.label, source=source, connect=connect, files=", FILES" if files else "",
+        options="\n".join(options),
     ).replace('"""\n\n\nimport tempfile', '"""\n\nimport tempfile')  # fmt: skip
 
 

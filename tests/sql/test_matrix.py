@@ -220,6 +220,98 @@ CASES = [
     Case("trigger on other rows", (*filled(columns=KEYED), "CREATE TRIGGER hooked AFTER UPDATE ON t WHEN NEW.id = 3 "
          "BEGIN UPDATE t SET note = 'o' WHERE id = 39; END"), engines=(LITE,),
          select="SELECT x FROM t WHERE id < 9", refused="change more than the predicted column"),
+    Case("trigger that adds rows", (*filled(columns=KEYED), "CREATE TRIGGER hooked AFTER UPDATE ON t WHEN NEW.id = 3 "
+         "BEGIN INSERT INTO t (id, x) VALUES (100, 5); END"), engines=(LITE,), select="SELECT x FROM t WHERE id < 9",
+         refused="change more than the predicted column"),
+    Case("trigger that skips a row",
+         (*filled(columns=KEYED), hook("BEFORE", "IF NEW.id = 3 THEN RETURN NULL; END IF;")), engines=(POSTGRES,),
+         refused="changes the predictions"),
+    # more kinds of tables
+    Case("partitions of partitions", ("CREATE TABLE t (id INTEGER, x INTEGER, note TEXT) PARTITION BY RANGE (id)",
+         "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (20) PARTITION BY LIST (note)",
+         "CREATE TABLE t1a PARTITION OF t1 FOR VALUES IN ('n0')", "CREATE TABLE t1b PARTITION OF t1 DEFAULT",
+         "CREATE TABLE t2 (note TEXT, x INTEGER, id INTEGER)",
+         "ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (20) TO (99)", filled()[1]), engines=(POSTGRES,)),
+    Case("partition with partitions", ("CREATE TABLE r (id INTEGER, x INTEGER, note TEXT, p DOUBLE PRECISION) "
+         "PARTITION BY RANGE (id)",
+         "CREATE TABLE t PARTITION OF r FOR VALUES FROM (0) TO (99) PARTITION BY LIST (note)",
+         "CREATE TABLE t1a PARTITION OF t FOR VALUES IN ('n0')", "CREATE TABLE t1b PARTITION OF t DEFAULT",
+         filled()[1]), engines=(POSTGRES,)),
+    Case("rows that move to another partition", ("CREATE TABLE t (id INTEGER, x INTEGER, note TEXT, p DOUBLE PRECISION "
+         "DEFAULT 0) PARTITION BY RANGE (p)", "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (-1) TO (10)",
+         "CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (99)", filled()[1]), engines=(POSTGRES,)),
+    Case("children and grandchildren", (*filled(columns=KEYED), "CREATE TABLE c (z TEXT) INHERITS (t)",
+         "CREATE TABLE cc () INHERITS (c)", "INSERT INTO c SELECT id, x + 100, note FROM t",
+         "INSERT INTO cc SELECT id, x + 200, note FROM ONLY t"), engines=(POSTGRES,)),
+    Case("key checked later", filled(columns="id INTEGER UNIQUE DEFERRABLE, x INTEGER, note TEXT"), engines=(POSTGRES,),
+         how="partition and place"),
+    Case("unique for some rows", (*filled(), "CREATE UNIQUE INDEX u ON t (id) WHERE id < 5"), engines=(POSTGRES, LITE),
+         how="the row"),
+    Case("key of numbers", ("CREATE TABLE t (k DOUBLE PRECISION PRIMARY KEY, x INTEGER)",
+         "INSERT INTO t VALUES (0.1, 3), (0.30000000000000004, 4), (0.3, 5)")),
+    Case("key of texts", ("CREATE TABLE t (k VARCHAR(9) PRIMARY KEY, x INTEGER)",
+         "INSERT INTO t VALUES ('a', 3), ('A', 4), ('a ', 5)"), engines=(DUCK, LITE, POSTGRES)),
+    Case("key of bytes", ("CREATE TABLE t (k VARBINARY(9) PRIMARY KEY, x INTEGER)",
+         "INSERT INTO t VALUES (x'00', 3), (x'0000', 4), (x'ff', 5)"), engines=(MARIA,)),
+    Case("key of mixed values", ("CREATE TABLE t (k PRIMARY KEY NOT NULL, x INTEGER)",
+         "INSERT INTO t VALUES (1, 3), ('1', 4), (x'31', 5), (1.5, 6)"), engines=(LITE,)),
+    Case("unique in another collation", ("CREATE TABLE t (k TEXT COLLATE NOCASE NOT NULL, x INTEGER)",
+         "CREATE UNIQUE INDEX u ON t (k COLLATE BINARY)", "INSERT INTO t VALUES ('a', 3), ('A', 3), ('b', 4)"),
+         engines=(LITE,)),
+    Case("virtual", ("CREATE VIRTUAL TABLE t USING fts5(x, p)", "INSERT INTO t VALUES (1, 2), (3, 4)"), engines=(LITE,),
+         refused="t is a virtual table"),
+    Case("system-versioned", filled(columns=KEYED, tail=" WITH SYSTEM VERSIONING"), engines=(MARIA,),
+         refused="t can have no more columns: it is system-versioned"),
+    Case("system-versioned, existing column", filled(columns=f"{KEYED}, p DOUBLE", tail=" WITH SYSTEM VERSIONING"),
+         engines=(MARIA,)),
+    Case("an invisible column", filled(columns=f"{KEYED}, h INTEGER INVISIBLE DEFAULT 3"), engines=(MARIA,)),
+    Case("an index that forbids it", (*filled(columns=KEYED), "ALTER TABLE t ADD COLUMN p DOUBLE PRECISION",
+         "CREATE UNIQUE INDEX up ON t (p)"), refused="(?i)unique|duplicate"),
+    Case("a constraint that forbids it", (*filled(columns=KEYED),
+         "ALTER TABLE t ADD COLUMN p DOUBLE PRECISION CHECK (p < 10)"), engines=(POSTGRES, MARIA, LITE),
+         refused="(?i)constraint"),
+    *[Case(f"a name with {sign}", filled(f'"a{sign}b"', KEYED), select=f'SELECT x FROM "a{sign}b"',
+           target=f'"a{sign}b"."c{sign}d"', table=f'"a{sign}b"', column=f'"c{sign}d"')
+      for sign in (".", "'", "%s", "{0}", ":c", "\\")],
+    Case("a key with odd names", ('CREATE TABLE t ("k{0} %s" INTEGER PRIMARY KEY, x INTEGER, "é\'" VARCHAR(9))',
+         "INSERT INTO t VALUES (1, 2, 'a'), (2, 3, 'b')")),
+    # more kinds of queries
+    Case("a comment before FROM", filled(columns=KEYED), select="SELECT x -- FROM u\n FROM t"),
+    Case("a comma before FROM", filled(columns=KEYED), select="SELECT x, -- all\n FROM t", engines=(DUCK,)),
+    Case("FROM in an expression", filled(columns=KEYED), engines=(DUCK, POSTGRES, MARIA),
+         select="SELECT x, EXTRACT(YEAR FROM CURRENT_DATE) AS e, ' FROM ' AS f FROM t"),
+    Case("swapped aliases", (*filled(columns=KEYED), *filled("o")), where="id < 9",
+         select="SELECT o.x FROM t AS o JOIN o AS t ON o.id = t.id WHERE t.id < 9"),
+    Case("with itself", filled(columns=KEYED), select="SELECT t.x FROM t JOIN t AS u ON u.id = t.id",
+         refused="cannot tell which rows"),
+    Case("some of them in order", filled(columns=KEYED), select="SELECT x FROM t ORDER BY id DESC LIMIT 10 OFFSET 5",
+         where="id BETWEEN 25 AND 34"),
+    Case("a union", filled(columns=KEYED), refused="cannot tell which rows",
+         select="SELECT x FROM t WHERE id < 5 UNION ALL SELECT x FROM t WHERE id >= 5"),
+    Case("a view of it", (*filled(columns=KEYED), "CREATE VIEW v AS SELECT * FROM t"), select="SELECT x FROM v",
+         refused="not the table selected from"),
+    Case("several rows of one", filled(columns=KEYED), select="SELECT x, generate_series(1, 2) AS g FROM t",
+         engines=(POSTGRES,), refused="only 40 different rows"),
+    Case("several rows of one", filled(columns=KEYED), select="SELECT x, unnest([1, 2]) AS g FROM t", engines=(DUCK,),
+         refused="only 40 different rows"),
+    Case("an aggregate of the user", (*filled(columns=KEYED), "DROP FUNCTION IF EXISTS zz",
+         "CREATE AGGREGATE FUNCTION zz(a INT) RETURNS INT BEGIN DECLARE s INT DEFAULT 0; DECLARE CONTINUE HANDLER FOR "
+         "NOT FOUND RETURN s; LOOP FETCH GROUP NEXT ROW; SET s = s + a; END LOOP; END"), engines=(MARIA,),
+         select="SELECT zz(x) AS x FROM t", refused="cannot tell which rows of t"),
+    Case("a function of the user", (*filled(columns=KEYED), "DROP FUNCTION IF EXISTS yy",
+         "CREATE FUNCTION yy(a INT) RETURNS INT DETERMINISTIC RETURN a"), engines=(MARIA,),
+         select="SELECT yy(x) AS x FROM t"),
+    Case("FOR UPDATE", filled(columns=KEYED), select="SELECT x FROM t FOR UPDATE", engines=(POSTGRES, MARIA)),
+    Case("temporary, not first in the path", ("CREATE SCHEMA s2", *filled("s2.t"), *filled(),
+         "CREATE TEMP TABLE t AS SELECT id, x + 100 AS x, note FROM public.t", "SET search_path = s2, pg_temp, public"),
+         engines=(POSTGRES,), table="s2.t"),
+    Case("temporary, by its full name", (*filled(), "CREATE TEMP TABLE t AS SELECT id, x + 9 AS x, note FROM public.t"),
+         select="SELECT x FROM pg_temp.t", engines=(POSTGRES,), table="pg_temp.t"),
+    Case("temporary hides, other target", (*filled(),
+         "CREATE TEMP TABLE t AS SELECT id, x + 9 AS x, note FROM public.t"), target="public.t.p", table="public.t",
+         engines=(POSTGRES,), refused="not the table selected from"),
+    Case("database in use", ("ATTACH ':memory:' AS a", "CREATE SCHEMA a.b", *filled("a.b.t"), *filled(), "USE a.b"),
+         table="a.b.t", engines=(DUCK,)),
 ]  # fmt: skip
 
 
@@ -294,6 +386,25 @@ def check(session: Session, case: Case) -> None:
             assert session.engine.rows(f"SELECT COUNT({column}) FROM {table}") == [(len(rows),)]
     left = [name for name in session.engine.tables() if "elasticdl_nb_" in name]
     assert not left
+
+
+def test_an_aggregate_of_the_program_groups_rows(tmp_path: Path) -> None:
+    class Total:
+        total = 0
+
+        def step(self, value: int) -> None:
+            self.total += value
+
+        def finalize(self) -> int:
+            return self.total
+
+    with Session(f"sqlite:///{tmp_path}/data.sqlite", str(tmp_path / "models")) as session:
+        session.engine.main._driver.create_aggregate("zz", 1, Total)  # type: ignore[attr-defined]
+        with Session(":memory:", session.store.path) as trainer:
+            trainer.run("CREATE TABLE d AS SELECT i AS x, i * 2.0e0 + 1 AS y FROM range(20) r(i)")
+            store_untrained(trainer, "SELECT x, y FROM d TRAIN DNNRegressor INTO lin")
+        query = "SELECT zz(x) AS x FROM t"
+        check(session, Case("", filled(columns=KEYED), select=query, refused="cannot tell which rows"))
 
 
 def test_every_kind_of_target(session: Session, request: pytest.FixtureRequest, tmp_path: Path) -> None:

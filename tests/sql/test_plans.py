@@ -284,7 +284,8 @@ def test_a_program_evaluates_its_query_once(session: Session, monkeypatch: pytes
         return Ended()
 
     words = "SELECT CAST(random() * 1e9 AS INTEGER)::VARCHAR AS word, i AS x, CASE WHEN i > 5 THEN i END AS y"
-    select = f"{words} FROM range(60) r(i) TRAIN DNNRegressor WITH validation.select='{words} FROM range(9) r(i)' INTO m"
+    held_back = f"validation.select='{words} FROM range(9) r(i)'"
+    select = f"{words} FROM range(60) r(i) TRAIN DNNRegressor WITH {held_back} INTO m"
     program = session.plan(select)[0].program
     monkeypatch.setattr("elasticdl_nb.train", train)
     exec(compile(program, "program", "exec"), {"__name__": "__main__"})

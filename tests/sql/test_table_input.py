@@ -42,8 +42,15 @@ def test_numbers_are_standardized_and_missing_ones_are_the_mean() -> None:
 
 
 def test_texts_that_list_numbers() -> None:
-    found = made([Number("c", size=3, delimiter=";")], {"c": ["1;2.5; -3", "4", "", "1;;2;9"]})
+    found = made([Number("c", size=3, delimiter=";")], {"c": ["1;2.5; -3", "4;;", "", "1;;2"]})
     np.testing.assert_allclose(found["numbers"], [[1, 2.5, -3], [4, 0, 0], [0, 0, 0], [1, 0, 2]])
+
+
+def test_a_list_of_another_length_is_refused() -> None:
+    for values in (["1,2,3"], ["1"], ["1,2", "", "1,2,3"]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="without exactly 2 values"):
+            made([Number("c", size=2, delimiter=",")], {"c": values})
+    assert made([Number("c", size=2, delimiter=",")], {"c": ["", " 1, 2 "]})["numbers"].tolist() == [[0, 0], [1, 2]]
 
 
 def test_parts_of_dates_are_those_of_the_calendar() -> None:

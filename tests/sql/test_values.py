@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from engine_tables import ENGINES, store_untrained, url_of
 
@@ -17,9 +19,15 @@ from elasticdl_nb.cli import main
 from elasticdl_nb.cli.sql import as_json
 from elasticdl_nb.sql.engines import arrowtypes
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.parser import parse
+from elasticdl_nb.sql.language.statements import Train
+from elasticdl_nb.sql.models.outputs import read_outputs
 from elasticdl_nb.sql.plan import Plan
 from elasticdl_nb.sql.server.rows import encode_rows
 from elasticdl_nb.sql.session import Session
+from elasticdl_nb.sql.verbs import training
+from elasticdl_nb.sql.verbs.context import Context
+from elasticdl_nb.tables.featurerecord import Number
 
 ROWS = "(SELECT i * 1.0 AS x, i, CASE WHEN i < 5 THEN 1.5 ELSE i * 0.5 END AS y FROM numbers) AS n"
 
@@ -151,6 +159,39 @@ def test_lists_of_numbers_are_features(session: Session, columns: list[str]) -> 
         with pytest.raises(SqlError, match=r"'c' has a list of [13] numbers, but the model was trained with 2"):
             session.plan(f"SELECT x, {longer} AS c, y FROM {ROWS} EVALUATE m")
         session.run("DROP MODEL m")
+
+
+def test_numbers_in_lists_are_scaled_exactly_and_odd_ones_said(session: Session) -> None:
+    def feature(column: str, clause: str = "TRAIN DNNRegressor INTO m") -> Number:
+        statement = parse(f"SELECT x, {column} AS c, y FROM {ROWS} {clause}", "duckdb")[0]
+        assert isinstance(statement, Train)
+        context = Context(session.engine, session.store)
+        with context.cleanup:
+            (found,) = [f for f in training.prepare(statement, context).record.features[""] if f.columns() == ["c"]]
+        assert isinstance(found, Number)
+        return found
+
+    large = feature("[1.6e15 + i, 1.6e15 - i]")
+    assert large.mean == 1.6e15 and large.deviation == pytest.approx(np.std([*range(20), *range(0, -20, -1)]))
+    with pytest.raises(SqlError, match="values of column 'c' are so large that their mean or deviation is infinite"):
+        feature("[1e300, -1e300]")
+    for column, clause in (("['nan'::DOUBLE, i]", ""), ("'nan;' || i", "COLUMN DENSE(c, 2, ';'), x")):
+        made = plan(session, column, f"TRAIN DNNRegressor {clause} INTO m")
+        assert "c has 20 numbers that are NaN or infinite in its 20 rows; these count as the mean" in made.messages
+    made = plan(session, "'18446744073709551615'::UBIGINT - i")
+    assert (
+        "c has the same value, to the 16 digits that models compute with, in all rows, so it is left out"
+        in made.messages
+    )
+
+
+@pytest.mark.parametrize("outputs", [[[0.5, 0.5], [np.nan, 0.1]], [1.0, np.inf]])
+def test_outputs_that_are_not_finite_are_refused(outputs: Any, tmp_path: Path) -> None:
+    values = np.array(outputs, np.float32)
+    column = pa.array(values) if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), 2)
+    pq.write_table(pa.table({"output": column}), tmp_path / "predictions.parquet")
+    with pytest.raises(SqlError, match="NaN or infinite for row 2 of the query, so nothing was written"):
+        list(read_outputs(str(tmp_path / "predictions.parquet")))
 
 
 TYPES = {

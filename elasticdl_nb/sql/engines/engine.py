@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -245,6 +245,13 @@ class Engine(SqlText, ABC):
     def field(self, name: str) -> str:
         """Return a column as an expression with `{0}` for the table's alias."""
         return "{0}." + self.quote(name).replace("{", "{{").replace("}", "}}")
+
+    def groups(self, query: str, functions: Collection[str]) -> bool:
+        """Whether the query groups its rows, if some of these functions (in lower case) are the user's aggregates.
+
+        In most databases, such a query with a column outside of the aggregates is an error by itself.
+        """
+        return False
 
     def has_triggers(self, relation: Relation) -> bool:
         """Whether an update of some rows of the table may change other rows of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 from elasticdl_nb.sql.engines.alchemy import AlchemyEngine
@@ -97,11 +97,24 @@ class MySqlEngine(AlchemyEngine):
         joined = f"UPDATE {self.quoted(table.parts)} AS t JOIN {source} ON {condition}"
         return f"{joined} SET t.{column} = {value}{kept}"
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def groups(self, query: str, functions: Collection[str]) -> bool:
+        """Whether the server, when it is strict, says so."""
+        with self._mode("ONLY_FULL_GROUP_BY"):
+            try:
+                self.main.describe(query)
+            except SqlError:
+                return True
+        return False
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
         """Make values that do not fit errors: otherwise, they may be cut or clamped."""
+        return self._mode("STRICT_ALL_TABLES")
+
+    @contextlib.contextmanager
+    def _mode(self, more: str) -> Iterator[None]:
+        """Add a mode of SQL to the session's own."""
         mode = self.main.rows("SELECT @@sql_mode")[0][0]
-        self.main.run("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
+        self.main.run(f"SET SESSION sql_mode = CONCAT(@@sql_mode, ',{more}')")
         try:
             yield
         finally:
@@ -133,7 +146,11 @@ class MySqlEngine(AlchemyEngine):
         storage = re.findall(r"\) ENGINE=(\w+)", shown[1])[-1:]
         why_not = "" if storage == ["InnoDB"] else f"its storage engine {''.join(storage)} has no transactions"
         is_temporary = shown[1].startswith("CREATE TEMPORARY")
-        return Relation(Table(parts), "table", columns, is_temporary=is_temporary, why_not=why_not)
+        is_versioned = "WITH SYSTEM VERSIONING" in shown[1].upper()
+        why_no_more = "it is system-versioned" if is_versioned else ""
+        return Relation(
+            Table(parts), "table", columns, is_temporary=is_temporary, why_not=why_not, why_no_more=why_no_more
+        )
 
     def row_key(self, relation: Relation) -> RowKey | None:
         """Return a key without NULLs, or all columns."""

@@ -53,6 +53,8 @@ class Relation:
     columns: tuple[Column, ...] = ()
     is_temporary: bool = False
     why_not: str = ""
+    why_no_more: str = ""
+    """Why it can have no more columns; empty if it can."""
 
     def column(self, name: str) -> Column | None:
         """Return the column of that name or, if there is only one, the one that differs in the case of letters."""

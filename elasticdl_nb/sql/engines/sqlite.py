@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
@@ -32,6 +32,13 @@ class SqliteEngine(AlchemyEngine):
         if self._engine.url.database in (None, "", ":memory:"):
             return _Shared(self.main)
         return super().connect()
+
+    def groups(self, query: str, functions: Collection[str]) -> bool:
+        """Whether one of the functions is an aggregate, such as one that the user's program has added."""
+        known = {
+            name.lower() for (name,) in self.main.rows("SELECT name FROM pragma_function_list WHERE type IN ('a', 'w')")
+        }
+        return not known.isdisjoint(functions)
 
     # ------------------------------------------------------------ the catalogue
 

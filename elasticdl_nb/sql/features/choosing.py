@@ -118,7 +118,7 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
     for column, feature in features.items():
         about = known[column]
         if column in derived and _is_left_out(feature, about):
-            what = "is NULL" if about.missing == about.rows else "has the same value"
+            what = "is NULL" if about.missing == about.rows else about.sameness
             what = "is NaN or infinite" if about.odd and about.odd + about.missing == about.rows else what
             remarks.append(f"{column} {what} in all rows, so it is left out")
         else:
@@ -129,7 +129,10 @@ def _remarks(drafts: Sequence[Draft], known: Mapping[str, Statistics]) -> list[s
 def _remarks_on_values(column: str, feature: Feature, about: Statistics) -> list[str]:
     remarks = []
     if about.odd:
-        remarks.append(f"{column} is NaN or infinite in {about.odd:,} of {about.rows:,} rows; these count as the mean")
+        odd = f"is NaN or infinite in {about.odd:,} of"
+        if isinstance(feature, Number) and feature.delimiter:
+            odd = f"has {about.odd:,} numbers that are NaN or infinite in its"
+        remarks.append(f"{column} {odd} {about.rows:,} rows; these count as the mean")
     if about.missing:
         how = "counts as the mean" if isinstance(feature, Number) else "is a category of its own"
         remarks.append(f"{column} is NULL in {about.missing:,} of {about.rows:,} rows; NULL {how}")

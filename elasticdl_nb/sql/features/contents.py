@@ -6,7 +6,6 @@ reading them once.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.drafts import Draft
 from elasticdl_nb.sql.features.selection import Selection
-from elasticdl_nb.sql.features.statistics import Statistics
+from elasticdl_nb.sql.features.statistics import Statistics, check_finite
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Position
 from elasticdl_nb.tables.featurerecord import Number, Source
@@ -63,6 +62,8 @@ def check_contents(
     for check in checks:
         if rows.kinds[check.column] == LIST:
             found[check.column] = check.statistics(known[check.column])
+        elif check.size:
+            found[check.column] = replace(known[check.column], odd=check.odd)
     return sized, found
 
 
@@ -105,6 +106,8 @@ class _Check:
     below: int = 0
     pair_delimiter: str = ""
     seen: list[tuple[int, float, float, float, float]] = field(default_factory=list)
+    """Of each batch's finite numbers: count, minimum, maximum, mean, and the sum of squared differences from it."""
+    odd: int = 0
 
     def take(self, texts: pa.Array) -> None:
         """Check some of the column's texts."""
@@ -154,10 +157,12 @@ class _Check:
             if wrong.any():
                 self._refuse(f"has the id {numbers[wrong][0]:g}, but ids are whole numbers from 0 to {self.below - 1}")
         finite = numbers[np.isfinite(numbers)]
+        self.odd += len(numbers) - len(finite)
         if len(finite):
-            self.seen.append((
-                len(finite), float(finite.min()), float(finite.max()), float(finite.sum()), float((finite**2).sum())
-            ))  # fmt: skip
+            with np.errstate(over="ignore", invalid="ignore"):
+                mean = float(finite.mean())
+                squares = float(((finite - mean) ** 2).sum())
+            self.seen.append((len(finite), float(finite.min()), float(finite.max()), mean, squares))
 
     def _refuse(self, problem: str) -> None:
         raise SqlError(f"column {self.column!r} {problem}", self.place)
@@ -166,12 +171,15 @@ class _Check:
         """Return the statistics of all numbers in the column's lists."""
         if not self.seen:
             return replace(about, minimum=None, maximum=None)
-        counts, lowest, highest, sums, squares = (list(column) for column in zip(*self.seen, strict=True))
-        mean = sum(sums) / sum(counts)
-        variance = max(0.0, sum(squares) / sum(counts) - mean**2)
-        return replace(
-            about, minimum=min(lowest), maximum=max(highest), mean=mean, deviation=math.sqrt(variance)
-        )  # fmt: skip
+        counts, lowest, highest, means, squares = map(np.array, zip(*self.seen, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float((counts * means).sum() / counts.sum())
+            deviation = float(np.sqrt((squares + counts * (means - mean) ** 2).sum() / counts.sum()))
+        found = replace(
+            about, minimum=lowest.min(), maximum=highest.max(), mean=mean, deviation=deviation, odd=self.odd
+        )
+        check_finite(self.column, found, self.place)
+        return found
 
 
 def _checks(draft: Draft, rows: Selection) -> list[_Check]:

@@ -50,7 +50,7 @@ def label_of(statement: Train, model: Model, rows: Selection, column: str, known
     place = statement.label.position if statement.label else rows.position
     if kind not in (*NUMBERS, "text"):
         raise SqlError(f"the label {column!r} is {kind}; expected a number, boolean or text", place)
-    one_value = f"the label {column!r} has the same value in all rows; there is nothing to learn"
+    one_value = f"the label {column!r} {known.sameness} in all rows; there is nothing to learn"
     if kind != "text" and known.is_constant:
         raise SqlError(one_value, place)
     if model.task == "regression":

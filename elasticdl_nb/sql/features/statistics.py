@@ -11,6 +11,7 @@ from typing import Any
 from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.language.errors import SqlError
+from elasticdl_nb.sql.language.statements import Position
 from elasticdl_nb.tables.kinds import MOMENTS, NUMBERS, SPANS
 
 _AT_ONCE = 50
@@ -33,7 +34,7 @@ class Statistics:
     mean: float = 0.0
     deviation: float = 0.0
     odd: int = 0
-    """How many values are NaN, infinite, or moments that no calendar has. They are not among the missing ones."""
+    """How many values, or numbers in lists, are NaN, infinite, or moments that no calendar has; none is missing."""
     terms: tuple[Any, ...] = ()
     """The most frequent values, in order of frequency: at most MOST_TERMS + 1."""
 
@@ -43,6 +44,12 @@ class Statistics:
         if self.terms:
             return len(self.terms) == 1 and not self.missing
         return self.minimum is None or self.minimum == self.maximum
+
+    @property
+    def sameness(self) -> str:
+        """What to say of a constant, in words before "in all rows"."""
+        exact = self.minimum is None or abs(self.minimum) < 2**53
+        return "has the same value" if exact else "has the same value, to the 16 digits that models compute with,"
 
     def vocabulary(self) -> tuple[str, ...]:
         """Return the values that a vocabulary distinguishes, as texts."""
@@ -88,10 +95,15 @@ def _counts(rows: Selection, names: list[str]) -> dict[str, Statistics]:
         )  # fmt: skip
     found = _with_deviations(rows, found)
     for name, described in found.items():
-        if not math.isfinite(described.mean) or not math.isfinite(described.deviation):
-            problem = f"the values of column {name!r} are so large that their mean or deviation is infinite"
-            raise SqlError(f"{problem}; scale them down", rows.position)
+        check_finite(name, described, rows.position)
     return found
+
+
+def check_finite(column: str, about: Statistics, place: Position | None) -> None:
+    """Raise SqlError if a column's values are too large for the statistics about them."""
+    if not math.isfinite(about.mean) or not math.isfinite(about.deviation):
+        problem = f"the values of column {column!r} are so large that their mean or deviation is infinite"
+        raise SqlError(f"{problem}; scale them down", place)
 
 
 def _one_row(rows: Selection, expressions: Sequence[str]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlglot
@@ -82,12 +82,22 @@ def with_key(rows: Selection, node: Any, name: str, key: tuple[str, ...], versio
         alias = ".".join(part.sql(dialect=engine.dialect) for part in node.parts)
     named = {**{f"{KEY}{number}": text for number, text in enumerate(key)}, VERSION: version}
     added = [f"{text.format(alias)} AS {engine.quote(column)}" for column, text in named.items()]
-    place = _end_of_columns(rows.query, engine.dialect)
-    if place is not None:
-        return f"{rows.query[:place].rstrip().removesuffix(',')}, {', '.join(added)} {rows.query[place:]}"
+    unknown = {node.name.lower() for part in _parts(tree) for node in _functions(part, expressions.Anonymous)}
+    query = _with(rows.query, added, tree, engine.dialect)
+    if unknown and engine.groups(query, unknown):
+        raise not_rows(rows, name)
+    return query
+
+
+def _with(query: str, added: Sequence[str], tree: Any, dialect: str) -> str:
+    """Return the query with more expressions at the end of its SELECT."""
+    end = _end_of_columns(query, dialect)
+    if end is not None:
+        # What follows may begin with a comment.
+        return f"{query[:end]}, {', '.join(added)} {query[end:]}"
     for text in added:
-        tree = tree.select(text, dialect=engine.dialect, copy=False)
-    return str(tree.sql(dialect=engine.dialect))
+        tree = tree.select(text, dialect=dialect, copy=False)
+    return str(tree.sql(dialect=dialect))
 
 
 def not_rows(rows: Selection, name: str) -> SqlError:
@@ -117,29 +127,35 @@ def _groups(tree: Any) -> bool:
     """Whether a row of the query may stand for several rows of the table."""
     if any(tree.args.get(part) for part in _BARRED):
         return True
-    parts = [*tree.expressions, *([tree.args["order"]] if tree.args.get("order") else [])]
-    return any(_aggregates(part) for part in parts)
+    return any(
+        isinstance(node, expressions.AggFunc) or node.name.lower() in _AGGREGATES
+        for part in _parts(tree)
+        for node in _functions(part, (expressions.AggFunc, expressions.Anonymous))
+    )
 
 
-def _aggregates(part: Any) -> bool:
-    """Whether the expression has an aggregate, other than one of a window or of a query in brackets."""
+def _parts(tree: Any) -> list[Any]:
+    """Return what a query computes from the rows that it selects."""
+    return [*tree.expressions, *([tree.args["order"]] if tree.args.get("order") else [])]
+
+
+def _functions(part: Any, kind: Any) -> Iterator[Any]:
+    """Yield the functions of these kinds in an expression, other than those of a window or of a query in brackets."""
     for node in part.walk(prune=lambda node: isinstance(node, expressions.Query)):
-        known = isinstance(node, expressions.AggFunc)
-        if known or (isinstance(node, expressions.Anonymous) and node.name.lower() in _AGGREGATES):
+        if isinstance(node, kind):
             above = node.parent
             while isinstance(above, (expressions.Filter, expressions.IgnoreNulls, expressions.WithinGroup)):
                 above = above.parent
             if not isinstance(above, expressions.Window):
-                return True
-    return False
+                yield node
 
 
 def _end_of_columns(query: str, dialect: str) -> int | None:
-    """Return where FROM stands in the outermost SELECT; None if it stands before SELECT, or there is no SELECT.
+    """Return where the columns of the outermost SELECT end; None if FROM stands before SELECT, or there is no SELECT.
 
     The query's text stays the user's own: what sqlglot writes may differ from it in the details.
     """
-    depth, selecting, before = 0, False, ""
+    depth, selecting, before, end = 0, False, "", 0
     for token in sqlglot.tokenize(query, read=dialect):
         kind = token.token_type.name
         if kind in ("L_PAREN", "L_BRACKET", "L_BRACE"):
@@ -149,6 +165,6 @@ def _end_of_columns(query: str, dialect: str) -> int | None:
         elif depth == 0 and kind == "SELECT":
             selecting = True
         elif depth == 0 and kind == "FROM" and before != "DISTINCT":
-            return int(token.start) if selecting else None
-        before = kind
+            return end if selecting else None
+        before, end = kind, token.start if kind == "COMMA" else token.end + 1
     return None

@@ -84,8 +84,10 @@ def find_target(rows: Selection, statement: Predict, record: ModelRecord, *, rep
     quoted = name.quoted[-1] if name.quoted else False
     column = name.parts[-1] if quoted else engine.fold(name.parts[-1])
     table = relation.table if relation else engine.folded(given)
-    left_out = (column.lower(), label.column.lower() if label else column.lower())
-    selected = tuple(name for name in rows.kinds if name.lower() not in left_out)
+    left_out = {column, label.column if label else column}
+    if not engine.quoted_is_exact:
+        left_out = {other for other in rows.kinds if other.lower() in {name.lower() for name in left_out}}
+    selected = tuple(name for name in rows.kinds if name not in left_out)
     kind = value_kind(label)
     target = Target(table, column, kind, engine.types[kind], rows, selected)
     if relation is not None:
@@ -123,6 +125,9 @@ def _existing(target: Target, relation: Relation, name: Name, record: ModelRecor
         raise keyedquery.not_rows(target.rows, written)
     place = _place(target, relation, nodes[0], name)
     column = _column(relation, target, quoted=bool(name.quoted and name.quoted[-1]))
+    if column is None and relation.why_no_more:
+        raise SqlError(f"{written} can have no more columns: {relation.why_no_more}; predict into one that it has, or "
+                       "into another table", name.position)  # fmt: skip
     if column is None:
         return dataclasses.replace(target, place=place)
     _check_column(target, column, place, name)

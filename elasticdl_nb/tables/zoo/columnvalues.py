@@ -36,7 +36,11 @@ class ColumnValues:
         size = feature.size
         texts = tf.strings.split(column, feature.delimiter) if feature.delimiter else column[:, tf.newaxis]
         if isinstance(texts, tf.RaggedTensor):
-            texts = texts.to_tensor("", shape=[None, size])
+            wrong = (texts.row_lengths() != size) & (tf.strings.strip(column) != "")
+            expected = f"column {feature.column!r} has a text or list without exactly {size} values:"
+            right = tf.debugging.Assert(~tf.reduce_any(wrong), [expected, tf.boolean_mask(column, wrong)[:1]])
+            with tf.control_dependencies([right] if right is not None else []):
+                texts = texts.to_tensor("", shape=[None, size])
         texts = tf.ensure_shape(tf.strings.strip(texts), [None, size])
         values = tf.strings.to_number(tf.where(texts == "", "nan", texts), tf.float64)
         values = (values - feature.mean) / feature.deviation
