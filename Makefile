@@ -14,12 +14,14 @@ PYTEST_ARGS ?= --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorde
 .PHONY: help install demo lab test coverage lowest lint format bench docs protocol clean
 
 # uv takes half a minute where pip takes five. Without compiled bytecode, a process takes seconds longer to import
-# TensorFlow wherever it may not write that itself.
+# TensorFlow wherever it may not write that itself. An editable installation lacks the file that makes Jupyter's server
+# load the live view.
 define installed
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet uv && \
 		$(BIN)/uv pip install --quiet --python $(VENV) --compile-bytecode --editable '.[$(1)]' || \
 		$(BIN)/pip install --quiet --editable '.[$(1)]'
+	mkdir -p $(VENV)/etc/jupyter && cp -r widgets/jupyter_server_config.d $(VENV)/etc/jupyter/
 	touch $@
 endef
 

@@ -21,6 +21,7 @@ from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.widgets.image import ImageView
 from elasticdl_nb.widgets.render import mimebundle
+from elasticdl_nb.widgets.view import JobView
 
 _VIEW_SECONDS = 10.0
 _LOG_LINES = 20
@@ -103,9 +104,7 @@ class LiveDisplay(Display):
 
     def follow(self, job: Job) -> None:
         """See `Display.follow`."""
-        from elasticdl_nb.widgets.view import JobView
-
-        view = JobView(job).show(self._place)
+        view = self._view(job)
         try:
             job.wait(progress=False)
         finally:
@@ -113,12 +112,13 @@ class LiveDisplay(Display):
 
     def leave(self, job: Job) -> None:
         """Let the view continue while the notebook does other work; for a job that has ended, leave its picture."""
-        from elasticdl_nb.widgets.view import JobView
-
         if is_over(status := job.status()):
             self._draw(mimebundle(status))
         else:
-            JobView(job).show(self._place)
+            self._view(job)
+
+    def _view(self, job: Job) -> JobView:
+        return JobView(job, job.folder.identity, job.folder.is_watched).show(self._place)
 
     def _draw(self, bundle: dict[str, str]) -> None:
         if self._place is None:

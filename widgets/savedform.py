@@ -6,6 +6,7 @@ variables, `calc`). Some drop all styles; what is left still makes sense from to
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 
 from elasticdl_nb.runtime.control.status import format_value, is_over
@@ -28,7 +29,8 @@ _ROOT = "max-width:960px;font-size:13px;line-height:1.45;text-align:left"
 def render_static(status: JobStatus) -> str:
     """Return the whole view as HTML that survives sanitizing by notebook viewers."""
     return (
-        f'<div style="{_ROOT}">{_head(status)}{_ending(status)}{_loss(status)}{_metrics(status)}{_rest(status)}</div>'
+        f'<div style="{_ROOT}">{_head(status)}{_as_of(status)}{_ending(status)}{_loss(status)}{_metrics(status)}'
+        f"{_rest(status)}</div>"
     )
 
 
@@ -51,6 +53,17 @@ def _head(status: JobStatus) -> str:
         f'<div><b style="font-size:16px">{safe(head.name)}</b>{about}</div>'
         f'<div style="margin-top:2px"><b>{_mark(head.phase)}</b> &nbsp;{head.percent}{under}</div>'
         f"{_bar(head)}<div>{' '.join(map(_stat, head.stats))}</div>"
+    )
+
+
+def _as_of(status: JobStatus) -> str:
+    """How old the picture of a running job is, and how to see the job itself."""
+    if is_over(status) or status.updated_at <= 0:
+        return ""
+    moment = time.strftime("%H:%M:%S on %d %B %Y", time.localtime(status.updated_at))
+    return (
+        f'<div style="{_MUTED};margin-top:8px">As of {moment}. To see the job as it is now: '
+        f"<code>%load_ext elasticdl_nb</code>, then <code>%elasticdl_attach {safe(status.name)}</code></div>"
     )
 
 

@@ -88,7 +88,7 @@ white-space:nowrap;font-weight:400;vertical-align:baseline;max-width:none;line-h
 .edl.edl thead th{color:var(--edl-muted);font-size:12px}
 .edl.edl th:first-child,.edl.edl td:first-child{padding-left:0}
 .edl.edl tr>:nth-child(-n+3){text-align:left}
-.edl-speed{width:64px;height:5px;margin-right:8px;border-radius:2px;vertical-align:2px;overflow:hidden}
+.edl.edl .edl-speed{width:64px;height:5px;margin-right:8px;border-radius:2px;vertical-align:2px;overflow:hidden}
 .edl-more{color:var(--edl-muted);margin:5px 0 0}
 .edl-log>div{display:grid;grid-template-columns:4.2em 6.2em 1fr;gap:0 10px;padding:2px 0}
 .edl-log>div>span{color:var(--edl-muted);font-variant-numeric:tabular-nums;overflow:hidden;text-overflow:ellipsis}
@@ -101,9 +101,23 @@ color:inherit;white-space:pre}
 .edl-tail{display:flex;flex-direction:column-reverse;overflow:auto;max-height:320px;padding:6px 0}
 .edl.edl .edl-tail pre{overflow:visible;max-height:none;margin:0}
 .edl-outputs{font:12px/1.6 var(--edl-mono);overflow-wrap:anywhere}
+.edl-controls{margin:10px 0 0}
+.edl-row,.edl-asking{display:flex;flex-wrap:wrap;align-items:center;gap:6px 8px}
+.edl-asking{margin-top:8px}
+.edl-scaling{display:inline-flex;align-items:center;gap:6px;font-variant-numeric:tabular-nums}
+.edl-button{font:inherit;color:var(--edl-ink);background:transparent;border:1px solid var(--edl-rule);border-radius:4px;
+padding:2px 10px;min-height:26px;cursor:pointer}
+.edl-button:hover{border-color:var(--edl-muted)}
+.edl-button:focus-visible{outline:2px solid var(--edl-busy);outline-offset:1px}
+.edl-button:disabled{opacity:.5;cursor:not-allowed}
+select.edl-button option{color:#1c2128;background:#fff}
+.edl-row .edl-note,.edl-question{flex:1 1 auto;overflow-wrap:anywhere}
+.edl-question{flex:0 1 auto}
+.edl-controls [hidden]{display:none}
+.edl-spoken{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @container (max-width:520px){.edl.edl tr>:nth-child(3),.edl.edl tr>:nth-child(5){display:none}
 .edl.edl th,.edl.edl td{padding-left:10px}
-.edl-speed{display:none}.edl-log>div{grid-template-columns:4.2em 1fr}.edl-log>div>div{grid-column:1/-1}}
+.edl.edl .edl-speed{display:none}.edl-log>div{grid-template-columns:4.2em 1fr}.edl-log>div>div{grid-column:1/-1}}
 """
 
 

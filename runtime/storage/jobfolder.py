@@ -27,6 +27,7 @@
       parts/          predictions of tasks, until they are joined
       work/           the working directory of its processes, if the model reads files that the usual one lacks
       listings/       the job's data files, listed once, and where the rows of long CSV files are
+      watched         touched from time to time while the page of a notebook follows the job by itself
       temporary       where its workers keep temporary files, until the job ends
 """
 
@@ -54,6 +55,9 @@ from elasticdl_nb.runtime.storage.locks import Process, hold_lock, holder, is_lo
 
 RECOVERY_SECONDS = 60.0
 """Seconds after the last sign of life of its supervisor in which a job without one counts as alive."""
+
+WATCHED_SECONDS = 15.0
+"""Seconds after the last sign of a page that follows the job by itself in which the job counts as watched."""
 
 
 def jobs_root() -> Path:
@@ -386,6 +390,14 @@ class JobFolder:
     def mark_waited_for(self) -> None:
         """Record that a client waits for the job, so that the job ends if the client is gone."""
         self.waited_for.touch()
+
+    def mark_watched(self) -> None:
+        """Record that a page follows the job by itself."""
+        (self.path / "watched").touch()
+
+    def is_watched(self) -> bool:
+        """Whether a page has followed the job by itself in the last `WATCHED_SECONDS`."""
+        return time.time() - last_change(self.path / "watched") < WATCHED_SECONDS
 
     def is_in_preparation(self) -> bool:
         """Whether a client is still preparing the job, which has no master yet."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import psutil
 from requirements_of_tests import chromium
 
 PATIENCE_MS = 120_000
+WIDGETS = Path(__file__).parents[2] / "widgets"
 
 
 def write_notebook(path: Path, sources: Sequence[str]) -> None:
@@ -40,10 +43,22 @@ class Lab:
         place = f"/lab/workspaces/{workspace}/tree" if workspace else "/lab/tree"
         return f"{self._address}{place}/{notebook}?token={self._token}" + ("&reset" if workspace else "")
 
+    def narrow_url(self, notebook: str) -> str:
+        """The address of a notebook on a page with nothing else."""
+        return f"{self._address}/doc/tree/{notebook}?token={self._token}"
+
     def ask(self, path: str, method: str = "GET") -> bytes:
         """What the server answers to a request of its API."""
+        return self._request(f"api/{path}", method)
+
+    def use_theme(self, name: str) -> None:
+        """Let pages that are loaded from now on have this theme: "JupyterLab Dark"."""
+        raw = json.dumps({"raw": json.dumps({"theme": name})}).encode()
+        self._request("lab/api/settings/@jupyterlab/apputils-extension:themes", "PUT", raw)
+
+    def _request(self, path: str, method: str, body: bytes | None = None) -> bytes:
         request = urllib.request.Request(
-            f"{self._address}/api/{path}", method=method, headers={"Authorization": f"token {self._token}"}
+            f"{self._address}/{path}", body, method=method, headers={"Authorization": f"token {self._token}"}
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
@@ -58,7 +73,10 @@ def running_lab(place: Path, folder: Path) -> Iterator[Lab]:
     token = secrets.token_hex(16)
     environment = {name: str(place / name.lower()) for name in (
         "ELASTICDL_HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
+        "JUPYTERLAB_SETTINGS_DIR",
     )}  # fmt: skip
+    # As installed; an editable installation lacks it.
+    shutil.copytree(WIDGETS / "jupyter_server_config.d", place / "jupyter_config_dir" / "jupyter_server_config.d")
     server = subprocess.Popen(
         [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}",
@@ -93,14 +111,14 @@ def _wait_until_it_answers(lab: Lab, server: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def chromium_page(width: int = 1200, height: int = 1400, **options: Any) -> Iterator[Any]:
-    """A page of a headless Chromium; `options` are those of Playwright's `new_page`."""
+    """A page of a headless Chromium; `options` are those of Playwright's `new_context`."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": height}, **options)
-        page.set_default_timeout(PATIENCE_MS)
-        yield page
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        yield context.new_page()
         browser.close()
 
 

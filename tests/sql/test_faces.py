@@ -113,11 +113,11 @@ def test_in_a_live_notebook(database: str, kernel: BlockingKernelClient) -> None
     run(kernel, "%load_ext elasticdl_nb")
     # A training that nothing waits for goes on by itself, and the notebook with it.
     outputs = run(kernel, f"%%sqlflow --connect {database}\n{training};")
-    assert "widget-view" in str(outputs)
+    assert "data-elasticdl" in str(outputs)
     (answer,) = run(kernel, "job.wait(); job.status().kind, job.name")
     assert re.match(r"\('train', 'train-mymodel", answer["content"]["data"]["text/plain"])
     outputs = run(kernel, f"%%sqlflow\n{predicting};")
-    assert "widget-view" in str(outputs)
+    assert "data-elasticdl" in str(outputs)
     assert "52 rows predicted" in outputs[-1]["content"]["data"]["text/plain"]
     (answer,) = run(kernel, "job.status().kind")
     assert answer["content"]["data"]["text/plain"] == "'predict'"
