@@ -6,7 +6,7 @@ import math
 
 from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
-from elasticdl_nb.widgets.liveform import PARTS
+from elasticdl_nb.widgets.liveform import PARTS, draw_loss
 
 
 class Changes:
@@ -17,6 +17,7 @@ class Changes:
     """
 
     def __init__(self) -> None:
+        self.logarithmic: bool | None = None
         self._sent: dict[str, str] = {}
         self._drawn_at: dict[str, float] = {}
         self._held: set[str] = set()
@@ -30,12 +31,17 @@ class Changes:
             if not everything and now < self._due(name):
                 self._held.add(name)
                 continue
-            html = part.draw(status)
+            html = draw_loss(status, self.logarithmic) if name == "loss" else part.draw(status)
             if html:
                 self._drawn_at[name] = now
             if html != self._sent.get(name, ""):
                 self._sent[name] = changed[name] = html
         return changed
+
+    def use_scale(self, logarithmic: bool | None) -> None:
+        """Draw the loss on this scale from now on, at once; None leaves it to the values."""
+        self.logarithmic = logarithmic
+        self._drawn_at.pop("loss", None)
 
     def next_due(self) -> float | None:
         """Return when to call `update` again even without a newer status; None if nothing was held back."""

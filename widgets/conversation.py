@@ -10,7 +10,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.changes import Changes
 from elasticdl_nb.widgets.format import plain, safe
-from elasticdl_nb.widgets.liveform import PARTS
+from elasticdl_nb.widgets.liveform import PARTS, loss_plot
 from elasticdl_nb.widgets.theme import STYLE
 
 LOG_LINES = 100
@@ -33,6 +33,13 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """The page wants the loss on a logarithmic scale, or on a linear one."""
+
+    logarithmic: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Logs:
     """The page shows the log of a process, or of all of them: (None, None)."""
 
@@ -45,7 +52,7 @@ class NoLogs:
     """The page no longer shows logs."""
 
 
-Request = Stop | Scale | Logs | NoLogs
+Request = Stop | Scale | Scaled | Logs | NoLogs
 
 
 def understood(message: object) -> Request:
@@ -55,6 +62,8 @@ def understood(message: object) -> Request:
             return Stop()
         case {"ask": "scale", "workers": int(workers)} if 1 <= workers <= MOST_WORKERS:
             return Scale(workers)
+        case {"ask": "axis", "log": bool(logarithmic)}:
+            return Scaled(logarithmic)
         case {"ask": "logs", "process": str(process)}:
             return _logs_of(process)
         case {"ask": "no logs"}:
@@ -84,6 +93,10 @@ class Conversation:
         """Return the first message."""
         return {"begin": {"style": STYLE, "parts": list(PARTS)}}
 
+    def use_scale(self, logarithmic: bool) -> None:
+        """Draw the loss on this scale from now on."""
+        self._changes.use_scale(logarithmic)
+
     def news(self, status: JobStatus, now: float) -> dict[str, Any]:
         """Return what is new at the time `now` (seconds of a monotonic clock); empty if nothing is."""
         news: dict[str, Any] = {}
@@ -93,12 +106,18 @@ class Conversation:
             "can_scale": can_scale(status), "workers": workers_wanted(status), "settled": self.scaling == 0,
             "processes": [name for one in status.instances if (name := _process(one.role, one.index))],
             "stopping": self.stopping, "stakes": stakes(status), "spoken": spoken(status),
+            "has_loss": bool(status.losses), "log": _is_logarithmic(status, self._changes.logarithmic),
         }  # fmt: skip
         if state != self._state:
             news["state"] = self._state = state
         if is_over(status):
             news["over"] = True
         return news
+
+
+def _is_logarithmic(status: JobStatus, wanted: bool | None) -> bool:
+    drawn = loss_plot(status, wanted)
+    return drawn is not None and drawn.logarithmic
 
 
 def _process(role: str, index: int) -> str:

@@ -32,6 +32,7 @@ from elasticdl_nb.widgets.conversation import (
     NoLogs,
     Request,
     Scale,
+    Scaled,
     Stop,
     log_pane,
     understood,
@@ -116,6 +117,7 @@ class LiveHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
             if news:
                 self._tell(news)
             if news.get("over"):
+                self.close(1000)
                 return
             if follower.trouble:
                 await asyncio.sleep(_TROUBLE_SECONDS)
@@ -160,6 +162,8 @@ class LiveHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         match request:
             case Logs():
                 self._logs, self._logs_due = request, 0.0
+            case Scaled(logarithmic):
+                conversation.use_scale(logarithmic)
             case NoLogs():
                 self._logs = None
             case Stop() if job is not None:

@@ -34,7 +34,7 @@ class View {
     this.connect();
   }
 
-  // The notebook draws an output anew whenever the kernel updates it: what is on the page moves there.
+  // The notebook draws an output again whenever the kernel updates it: what is on the page moves there.
   adopt(host) {
     const scrolled = this.tail ? this.tail.scrollTop : 0;
     const focused = this.focused;
@@ -105,6 +105,7 @@ class View {
         this.root.append(this.parts[name]);
         if (name === "head") this.root.append(this.controls());
       }
+      for (const kind of ["pointermove", "pointerleave"]) this.root.addEventListener(kind, (event) => this.point(event));
       this.root.addEventListener("focusin", (event) => { this.focused = event.target; });
       this.root.addEventListener("focusout", (event) => {
         if (event.target.isConnected && document.hasFocus()) this.focused = null;
@@ -124,6 +125,32 @@ class View {
     if (open) part.querySelector("details")?.setAttribute("open", "");
   }
 
+  // ------------------------------------------------------------ the curves
+
+  point(event) {
+    const svg = event.target.closest?.("svg.edl-chart[data-hover]");
+    this.root.querySelectorAll(".edl-tip").forEach((tip) => tip.remove());
+    if (!svg || event.type === "pointerleave") return;
+    const box = svg.getBoundingClientRect();
+    const style = getComputedStyle(svg);
+    const [left, right] = [parseFloat(style.paddingLeft), parseFloat(style.paddingRight)];
+    const at = (event.clientX - box.left - left) / (box.width - left - right);
+    const points = svg.dataset.hover.split("\n").map((line) => line.split("|")).flatMap(([name, ...rest]) =>
+      rest.map((one) => one.split(",")).map(([x, y, step, value]) => (
+        { x: x / 999, y: Number(y), text: `step ${Number(step).toLocaleString("en")}: ${name} ${value}` })));
+    if (!points.length) return;
+    const far = (one) => Math.hypot((one.x - at) * box.width, (one.y - (event.clientY - box.top)) / 4);
+    const nearest = points.reduce((best, one) => far(one) < far(best) ? one : best);
+    const tip = document.createElementNS("http://www.w3.org/2000/svg", "g");
+    tip.setAttribute("class", "edl-tip");
+    const side = nearest.x > 0.6 ? "end" : "start";
+    tip.innerHTML = `<circle cx="${100 * nearest.x}%" cy="${nearest.y}" r="5"></circle>` +
+      `<text x="${100 * nearest.x}%" dx="${side === "end" ? -10 : 10}" y="${Math.max(34, nearest.y - 8)}" ` +
+      `text-anchor="${side}"></text>`;
+    tip.lastChild.textContent = nearest.text;
+    svg.append(tip);
+  }
+
   // ------------------------------------------------------------ the buttons
 
   controls() {
@@ -136,6 +163,8 @@ class View {
     this.toggle = button("Logs", "Show what the job's processes print", () => this.toggleLogs());
     this.whose = made("select", { className: "edl-button", "aria-label": "Whose log", hidden: true,
       onchange: () => this.askLogs() });
+    this.log = button("Log scale", "Draw the loss on a logarithmic scale, or not", () => this.ask({ ask: "axis",
+      log: this.log.getAttribute("aria-pressed") !== "true" }));
     this.note = made("span", { className: "edl-note", role: "status" });
     this.question = made("span", { className: "edl-question" });
     this.yes = button("Stop the job", "End the job now", () => { this.confirm(false); this.ask({ ask: "stop" }); });
@@ -146,7 +175,7 @@ class View {
     this.logs = made("div", { className: "edl-logs", hidden: true });
     this.spoken = made("div", { className: "edl-spoken", role: "status" });
     const row = made("div", { className: "edl-row", role: "toolbar", "aria-label": `Job ${this.job}` },
-      this.stop, this.scaling, this.toggle, this.whose, this.note);
+      this.stop, this.scaling, this.log, this.toggle, this.whose, this.note);
     return made("div", { className: "edl edl-flat edl-controls" }, row, this.asking, this.logs, this.spoken);
   }
 
@@ -175,6 +204,8 @@ class View {
     this.stop.textContent = this.stopping ? "Stopping…" : "Stop";
     this.question.textContent = `Stop the job? ${state.stakes}`;
     this.scaling.hidden = !state.can_scale;
+    this.log.hidden = !state.has_loss;
+    this.log.setAttribute("aria-pressed", String(state.log));
     this.workers = state.workers;
     if (this.workers === this.wanted || state.settled) this.wanted = undefined;
     this.showWorkers();
@@ -223,7 +254,7 @@ class View {
   end() {
     this.over = true;
     for (const one of [this.stop, this.scaling, this.asking]) one.hidden = true;
-    this.stop.style.display = this.scaling.style.display = "none";
+    this.stop.style.display = this.scaling.style.display = this.log.style.display = "none";
     if (this.logs.hidden) this.toggle.hidden = true;
     this.whose.disabled = true;
     this.socket.close();
@@ -238,7 +269,7 @@ window.addEventListener("keydown", (event) => {
 
 let token = "";
 
-// The loader in the output calls this, again whenever the notebook draws the output anew.
+// The loader in the output calls this, whenever the notebook draws the output.
 window.elasticdlShow = (host, base, given) => {
   token = given || token;
   const former = views.find((view) => view.host.dataset.elasticdl === host.dataset.elasticdl &&

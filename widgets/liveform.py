@@ -8,9 +8,9 @@ from typing import NamedTuple
 from elasticdl_nb.runtime.control.status import format_value
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.widgets import summary
-from elasticdl_nb.widgets.charts import chart, plot, sparkline
+from elasticdl_nb.widgets.charts import Plot, chart, plot, sparkline
 from elasticdl_nb.widgets.format import safe
-from elasticdl_nb.widgets.summary import Mark, Message, Row, Stat
+from elasticdl_nb.widgets.summary import Curve, Mark, Message, Row, Stat
 
 
 class Part(NamedTuple):
@@ -60,14 +60,34 @@ def _stat(stat: Stat) -> str:
     return f"<div><span>{stat.label}</span><b>{stat.value}{note}</b></div>"
 
 
-def draw_loss(status: JobStatus) -> str:
-    """Return the loss curve, or nothing while there is none."""
-    curve = summary.loss(status)
-    if curve is None:
+def draw_loss(status: JobStatus, logarithmic: bool | None = None) -> str:
+    """Return the loss curve, or nothing while there is none; `logarithmic` as in `charts.plot`."""
+    drawn = loss_plot(status, logarithmic)
+    if drawn is None:
         return ""
-    drawn = plot(curve)
     note = f'<span class="edl-note">{drawn.notes}</span>' if drawn.notes else ""
-    return f"{heading(f'Loss <b>{format_value(curve.last)}</b>{note}')}{chart(drawn)}"
+    legend = "".join(
+        f'<span class="edl-note">{_key(line.style)}{line.curve.name} {format_value(line.curve.last)}</span>'
+        for line in drawn.lines[1:]
+    )
+    return f"{heading(f'Loss <b>{format_value(drawn.curve.last)}</b>{legend}{note}')}{chart(drawn, hover=True)}"
+
+
+def loss_plot(status: JobStatus, logarithmic: bool | None = None) -> Plot | None:
+    """Return how the loss is drawn, with that of the evaluations and what happened, or None while there is none."""
+    curve, validation = summary.loss(status), summary.validation_loss(status)
+    if curve is None:
+        return None
+    others = () if validation is None else (validation,)
+    return plot(curve, *others, happenings=summary.happenings(status), logarithmic=logarithmic)
+
+
+def _key(style: str) -> str:
+    """A piece of a line, for a legend."""
+    return (
+        f'<svg class="edl-key" aria-hidden="true"><path class="edl-line edl-line-{style}" d="M0 4h22"/>'
+        f'<circle class="edl-dot edl-line-{style}" cx="11" cy="4" r="3"/></svg>'
+    )
 
 
 def draw_metrics(status: JobStatus) -> str:
@@ -75,15 +95,21 @@ def draw_metrics(status: JobStatus) -> str:
     curves, more = summary.metrics(status)
     if not curves:
         return ""
-    cells = "".join(
-        f'<div class="edl-metric"><span title="{safe(curve.name)}">{safe(curve.name)}</span>'
-        f"<b>{format_value(curve.last)}</b>{sparkline(curve) if len(curve.steps) > 1 else ''}</div>"
-        for curve in curves
-    )
+    cells = "".join(_metric(curve, summary.trained_metric(status, curve.name)) for curve in curves)
     left_out = f'<div class="edl-more">and {more:,} more</div>' if more else ""
     return (
         heading(f'Evaluation<span class="edl-note">{summary.evaluated(status)}</span>')
         + f'<div class="edl-metrics">{cells}</div>{left_out}'
+    )
+
+
+def _metric(curve: Curve, trained: Curve | None) -> str:
+    beside = f" <small>training {format_value(trained.last)}</small>" if trained else ""
+    lines = (trained, curve) if trained else (curve,)
+    line = sparkline(*lines) if max(len(one.steps) for one in lines) > 1 else ""
+    return (
+        f'<div class="edl-metric"><span title="{safe(curve.name)}">{safe(curve.name)}</span>'
+        f"<b>{format_value(curve.last)}{beside}</b>{line}</div>"
     )
 
 

@@ -12,8 +12,9 @@ from base64 import b64encode
 from elasticdl_nb.runtime.control.status import format_value, is_over
 from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.widgets import summary
-from elasticdl_nb.widgets.charts import CHART_HEIGHT, SPARK_HEIGHT, chart, plot, sparkline
+from elasticdl_nb.widgets.charts import CHART_HEIGHT, SPARK_HEIGHT, chart, sparkline
 from elasticdl_nb.widgets.format import safe
+from elasticdl_nb.widgets.liveform import loss_plot
 from elasticdl_nb.widgets.summary import Curve, Head, Mark, Stat, curve_in_words
 from elasticdl_nb.widgets.theme import PICTURE_STYLE
 
@@ -23,6 +24,7 @@ _MUTED = "opacity:0.7"
 _RULE = "1px solid #80808044"
 _HEADING = "margin:18px 0 5px 0;font-size:13px"
 _CELL = f"padding:3px 14px 3px 0;border:none;border-bottom:{_RULE};background:transparent;font-weight:normal"
+_LAST_MOMENT = 2**36  # in the year 4147; platforms differ in what they can name
 _ROOT = "max-width:960px;font-size:13px;line-height:1.45;text-align:left"
 
 
@@ -58,7 +60,7 @@ def _head(status: JobStatus) -> str:
 
 def _as_of(status: JobStatus) -> str:
     """How old the picture of a running job is, and how to see the job itself."""
-    if is_over(status) or status.updated_at <= 0:
+    if is_over(status) or not 0 < status.updated_at < _LAST_MOMENT:
         return ""
     moment = time.strftime("%H:%M:%S on %d %B %Y", time.localtime(status.updated_at))
     return (
@@ -102,27 +104,36 @@ _INNER = '<svg xmlns="http://www.w3.org/2000/svg"'
 
 
 def _loss(status: JobStatus) -> str:
-    curve = summary.loss(status)
-    if curve is None:
+    drawn = loss_plot(status)
+    if drawn is None:
         return ""
-    drawn = plot(curve)
-    picture = _picture(chart(drawn), curve, 640, CHART_HEIGHT, "100%")
-    return _heading("Loss", format_value(curve.last), drawn.notes) + picture
+    validation = ", ".join(f"{line.curve.name} {format_value(line.curve.last)} (dashed)" for line in drawn.lines[1:])
+    notes = " · ".join(note for note in (validation, drawn.notes) if note)
+    picture = _picture(chart(drawn), drawn.curve, 640, CHART_HEIGHT, "100%")
+    return _heading("Loss", format_value(drawn.curve.last), notes) + picture
 
 
 def _metrics(status: JobStatus) -> str:
     curves, more = summary.metrics(status)
     if not curves:
         return ""
-    cells = "".join(
-        '<div style="display:inline-block;vertical-align:top;width:160px;margin:0 20px 8px 0">'
-        f'<span style="{_MUTED};font-size:12px">{safe(curve.name)}</span><br>'
-        f'<b style="font-size:15px">{format_value(curve.last)}</b>'
-        f"{_picture(sparkline(curve), curve, 160, SPARK_HEIGHT, '160px') if len(curve.steps) > 1 else ''}</div>"
-        for curve in curves
-    )
+    cells = "".join(_metric(curve, summary.trained_metric(status, curve.name)) for curve in curves)
     left_out = f'<div style="{_MUTED}">and {more:,} more</div>' if more else ""
     return f"{_heading('Evaluation', note=summary.evaluated(status))}<div>{cells}</div>{left_out}"
+
+
+def _metric(curve: Curve, trained: Curve | None) -> str:
+    beside = (
+        f'<br><span style="{_MUTED};font-size:12px">training {format_value(trained.last)}</span>' if trained else ""
+    )
+    lines = (trained, curve) if trained else (curve,)
+    drawn = max(len(one.steps) for one in lines) > 1
+    return (
+        '<div style="display:inline-block;vertical-align:top;width:160px;margin:0 20px 8px 0">'
+        f'<span style="{_MUTED};font-size:12px">{safe(curve.name)}</span><br>'
+        f'<b style="font-size:15px">{format_value(curve.last)}</b>{beside}'
+        f"{_picture(sparkline(*lines), curve, 160, SPARK_HEIGHT, '160px') if drawn else ''}</div>"
+    )
 
 
 def _rest(status: JobStatus) -> str:

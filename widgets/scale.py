@@ -36,13 +36,19 @@ class Axis:
         ]
 
 
-def value_axis(values: Sequence[float]) -> tuple[bool, Axis]:
-    """Return whether to draw the values logarithmically, and their axis. Values that are not finite do not count."""
+def value_axis(values: Sequence[float], logarithmic: bool | None = None) -> tuple[bool, Axis]:
+    """Return whether to draw the values logarithmically, and their axis. Values that are not finite do not count.
+
+    `logarithmic` is what the reader wants; None leaves the choice to the values. Of values that are not positive, a
+    logarithmic axis shows nothing.
+    """
     finite = [value for value in values if math.isfinite(value)]
+    if logarithmic and (positive := [value for value in finite if value > 0]):
+        return True, _log_axis(math.log10(min(positive)), math.log10(max(positive)))
     if not finite:
         return False, linear_axis(0.0, 1.0)
     low, high = min(finite), max(finite)
-    if low > 0 and (high / low > 2 * _WIDE_RANGE or high / median(finite) > _WIDE_RANGE):
+    if logarithmic is None and low > 0 and (high / low > 2 * _WIDE_RANGE or high / median(finite) > _WIDE_RANGE):
         return True, _log_axis(math.log10(low), math.log10(high))
     return False, linear_axis(low, high)
 
@@ -85,6 +91,8 @@ def _power_label(value: float) -> str:
 
 def _log_axis(low: float, high: float) -> Axis:
     """An axis over powers of ten; labels at 1, 2 and 5 if there are few of them."""
+    if high - low < 0.1:  # what is all but constant
+        low, high = low - 0.5, high + 0.5
     decades = high - low
     every = max(1, math.ceil(decades / 4))
     places = [float(power) for power in range(math.floor(low), math.ceil(high) + 1, every)]
@@ -101,9 +109,14 @@ def _plain_power(place: float) -> str:
 
 
 def step_ticks(first: int, last: int) -> list[tuple[int, str]]:
-    """Return two to six round steps from first to last, with labels."""
+    """Return two to six round steps from first to last, with labels; of a range without two, its ends."""
     if last <= first:
         return [(first, format_count(first))]
-    step = max(1, round(_round_step((last - first) / 4)))
-    places = range(-(-first // step) * step, last + 1, step)
-    return [(place, format_count(place)) for place in places]
+    places = range(0)
+    rough = (last - first) / 4
+    while len(places) < 3 and rough >= 0.5:
+        step = max(1, round(_round_step(rough)))
+        places = range(-(-first // step) * step, last + 1, step)
+        rough /= 2
+    chosen = places if len(places) > 1 else (first, last)
+    return [(place, format_count(place)) for place in chosen]

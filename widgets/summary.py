@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from urllib.parse import urlsplit
 
 from elasticdl_nb.runtime.control.status import elapsed, format_count, format_duration, format_value, is_over
@@ -23,6 +25,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import (
 from elasticdl_nb.widgets.format import clock, middle_out, percent, plain, rate, short, size
 
 MAX_METRICS = 12
+MAX_HAPPENINGS = 12
 MANY_EVALUATIONS = 500
 MAX_INSTANCES = 20
 MAX_MESSAGES = 8
@@ -47,6 +50,14 @@ _STATES = {
     "stopped": ("idle", "■"),
 }
 _LEVELS = {"warning": ("warn", "▲"), "error": ("bad", "✕")}
+_HAPPENINGS = {
+    "joined": ("+", "worker joined"),
+    "left": ("−", "worker left"),
+    "rollback": ("↶", "rolled back"),
+    "checkpoint": ("◆", "last checkpoint"),
+    "rate": ("η", "learning rate changed"),
+}
+_RATE = "learning_rate"
 _ROLES = {"master": 0, "ps": 1, "worker": 2}
 
 
@@ -99,6 +110,15 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that a curve's reader should know of: at which step, of which kind, and a sentence."""
+
+    step: int
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One process of the job; `share` is its throughput as a fraction of the fastest one's."""
 
@@ -146,6 +166,9 @@ def head(status: JobStatus) -> Head:
     if step is not None and status.phase in (RUNNING, FINISHING, SUCCEEDED):
         tone, glyph = _LEVELS["warning"]
         detail = ". ".join(part for part in (f"The loss is not finite from step {step:,} on", detail) if part)
+    if status.phase in (CANCELLED, FAILED) and status.checkpoint_step > 0:
+        way = f"Another job can go on from its checkpoint of step {status.checkpoint_step:,}: see job.report()"
+        detail = ". ".join(part for part in (detail, way) if part)
     known = not over and 0 <= status.remaining_seconds < math.inf
     return Head(
         name=short(status.name, 80) or "job",
@@ -183,8 +206,10 @@ def _stats(status: JobStatus) -> list[Stat]:
     if status.tasks_set_aside > 0:
         records = f"with {format_count(status.records_set_aside)} records"
         stats.append(Stat("Set aside", format_count(status.tasks_set_aside), records))
-    if status.checkpoint_step > 0:
-        stats.append(Stat("Checkpoint", f"step {status.checkpoint_step:,}", _times(status.rollbacks, "rollback")))
+    if status.checkpoint_step > 0 and status.phase != SUCCEEDED:  # then the model itself is what counts
+        stats.append(Stat("Checkpoint", f"step {status.checkpoint_step:,}"))
+    if status.rollbacks > 0:
+        stats.append(Stat("Rollbacks", format_count(status.rollbacks)))
     stats.append(Stat("Elapsed", format_duration(passed)))
     return stats
 
@@ -209,6 +234,51 @@ def loss(status: JobStatus) -> Curve | None:
     """Return the loss curve, or None while there is none. Of a step that was repeated, the last value counts."""
     points = {point.step: point.loss for point in status.losses}
     return _curve("loss", points) if points else None
+
+
+def validation_loss(status: JobStatus) -> Curve | None:
+    """Return the loss of the evaluations beside a training, or None if there is none."""
+    points = {one.step: one.metrics["loss"] for one in status.evaluations if "loss" in one.metrics}
+    return _curve("validation", points) if points and status.kind in ("", "train") else None
+
+
+def trained_metric(status: JobStatus, name: str) -> Curve | None:
+    """Return a metric as the training itself had it, epoch by epoch, or None if it had none of that name."""
+    points = {one.step: one.logs[name] for one in status.history if name in one.logs}
+    return _curve("training", points) if points else None
+
+
+def happenings(status: JobStatus) -> tuple[Happening, ...]:
+    """Return what happened at which step of the training, the last `MAX_HAPPENINGS` of each kind, in order."""
+    points = sorted((point.time, point.step) for point in status.losses if point.time > 0)
+    found = []
+    for event in status.events:
+        if event.mark in _HAPPENINGS and points:
+            place = bisect_right(points, (event.time, math.inf)) - 1
+            found.append(Happening(points[max(0, place)][1], event.mark, short(event.text, 120)))
+    if status.checkpoint_step > 0:
+        found.append(Happening(status.checkpoint_step, "checkpoint", "the last checkpoint"))
+    for before, after in pairwise(status.history):
+        rates = before.logs.get(_RATE), after.logs.get(_RATE)
+        if None not in rates and rates[0] != rates[1]:
+            text = f"learning rate {format_value(after.logs[_RATE])}"
+            found.append(Happening(before.step, "rate", text))
+    of_kind = (
+        [one for one in sorted(found, key=lambda one: one.step) if one.kind == kind][-MAX_HAPPENINGS:]
+        for kind in _HAPPENINGS
+    )
+    return tuple(sorted(chain(*of_kind), key=lambda one: one.step))
+
+
+def happenings_in_words(shown: Sequence[Happening]) -> str:
+    """Return what the signs in a chart mean: `+ worker joined, ↶ rolled back`."""
+    kinds = {one.kind for one in shown}
+    return ", ".join(f"{glyph} {name}" for kind, (glyph, name) in _HAPPENINGS.items() if kind in kinds)
+
+
+def glyph_of(happening: Happening) -> str:
+    """Return the sign of a happening in a chart."""
+    return _HAPPENINGS[happening.kind][0]
 
 
 def metrics(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
@@ -237,9 +307,17 @@ def _curve(name: str, points: dict[int, float]) -> Curve:
 
 
 def crew(status: JobStatus) -> str:
-    """Return how many workers and servers there are, and how many there should be: `1 of 2 workers, 2 servers`."""
-    if is_over(status):
-        return ""
+    """Return how many workers and servers there are, and how many there should be: `1 of 2 workers, 2 servers`.
+
+    Also that their figures are higher than the job's, where they are.
+    """
+    parts = [] if is_over(status) else _running(status)
+    if status.kind in ("", "train") and status.evaluations:
+        parts.append("evaluations count, too")
+    return ", ".join(parts)
+
+
+def _running(status: JobStatus) -> list[str]:
     parts = []
     for role, name, wanted in (("worker", "worker", status.num_workers), ("ps", "server", status.num_ps)):
         running = sum(one.role == role and one.state == "running" for one in status.instances)
@@ -247,7 +325,7 @@ def crew(status: JobStatus) -> str:
             parts.append(f"{running:,} of {_times(wanted, name)}")
         elif running:
             parts.append(_times(running, name))
-    return ", ".join(parts)
+    return parts
 
 
 def rows(status: JobStatus) -> tuple[tuple[Row, ...], str]:
@@ -281,7 +359,7 @@ def _row(one: Instance, fastest: float) -> Row:
         tasks=format_count(one.tasks_done) if works else "",
         records=format_count(one.records_done) if works else "",
         rate=rate(speed) if works and not gone else "",
-        share=max(0.0, speed / fastest) if fastest > 0 else 0.0,
+        share=max(0.0, speed / fastest) if fastest > 0 and not gone else 0.0,
         restarts=format_count(one.restarts) if one.restarts > 0 else "",
     )
 

@@ -14,6 +14,7 @@ _LIGHT = {
     "good": "var(--jp-success-color1,#1a7f37)",
     "warn": "var(--jp-warn-color1,#b35900)",
     "bad": "var(--jp-error-color1,#cf222e)",
+    "second": "#c4660a",
 }
 _DARK = {
     "ink": "var(--jp-ui-font-color1,#e6e9ed)",
@@ -23,6 +24,7 @@ _DARK = {
     "good": "var(--jp-success-color1,#4cc38a)",
     "warn": "var(--jp-warn-color1,#f0a35e)",
     "bad": "var(--jp-error-color1,#ff7b72)",
+    "second": "#f0a35e",
 }
 
 
@@ -40,7 +42,19 @@ _CURVES = """
 .edl-grid{stroke:var(--edl-rule);stroke-width:1;shape-rendering:crispEdges}
 .edl-line,.edl-raw{fill:none;stroke:var(--edl-busy);stroke-width:1.75;stroke-linejoin:round;stroke-linecap:round}
 .edl-raw{stroke-width:1;opacity:.38}
+.edl-line-1{stroke-dasharray:7 4}
+.edl-line.edl-line-1,.edl-raw.edl-line-1{stroke:var(--edl-second)}.edl-dot.edl-line-1{fill:var(--edl-second)}
+.edl-sign line{stroke:var(--edl-muted);stroke-width:1;stroke-dasharray:1 3}
+.edl-sign text{font-size:12px}
 .edl-dot{fill:var(--edl-busy);stroke:var(--edl-paper);stroke-width:1.5}
+"""
+
+# Curves beyond the second, in comparisons.
+_COMPARED = """
+.edl-line.edl-line-2{stroke:#2f9e62;stroke-dasharray:2 4}.edl-dot.edl-line-2{fill:#2f9e62}
+.edl-line.edl-line-3{stroke:#b05fce;stroke-dasharray:9 3 2 3}.edl-dot.edl-line-3{fill:#b05fce}
+.edl-line.edl-line-4{stroke:#c9485b;stroke-dasharray:14 4}.edl-dot.edl-line-4{fill:#c9485b}
+.edl-line.edl-line-5{stroke:#7d8590;stroke-dasharray:4 4}.edl-dot.edl-line-5{fill:#7d8590}
 """
 
 _VIEW = """
@@ -69,7 +83,7 @@ font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",Roboto
 .edl-stats div{min-width:0}
 .edl-stats span{display:block;color:var(--edl-muted);font-size:12px}
 .edl-stats b{display:block;font-size:16px;font-weight:600;font-variant-numeric:tabular-nums;line-height:1.3}
-.edl-stats small{font-size:12px;font-weight:400;color:var(--edl-muted);white-space:nowrap}
+.edl-stats small,.edl-metric small{font-size:12px;font-weight:400;color:var(--edl-muted);white-space:nowrap}
 .edl-h{font-weight:600;margin:20px 0 6px}
 .edl-h b{font-variant-numeric:tabular-nums;margin-left:6px}
 .edl-h .edl-note{font-weight:400;margin-left:8px}
@@ -78,6 +92,7 @@ font:13px/1.45 var(--jp-ui-font-family,system-ui,-apple-system,"Segoe UI",Roboto
 .edl-metric span{display:block;color:var(--edl-muted);font-size:12px;overflow:hidden;text-overflow:ellipsis;
 white-space:nowrap}
 .edl-metric b{display:block;font-size:16px;line-height:1.3;font-weight:600;font-variant-numeric:tabular-nums}
+.edl-metric small{display:block;line-height:1.3}
 .edl-scroll{overflow-x:auto}
 .edl.edl table{border-collapse:collapse;width:100%;margin:0;font-size:13px;font-variant-numeric:tabular-nums;border:0;
 table-layout:auto}
@@ -107,13 +122,20 @@ color:inherit;white-space:pre}
 .edl-scaling{display:inline-flex;align-items:center;gap:6px;font-variant-numeric:tabular-nums}
 .edl-button{font:inherit;color:var(--edl-ink);background:transparent;border:1px solid var(--edl-rule);border-radius:4px;
 padding:2px 10px;min-height:26px;cursor:pointer}
+.edl-button[aria-pressed=true],.edl-button[aria-expanded=true]{border-color:var(--edl-busy);
+box-shadow:inset 0 0 0 1px var(--edl-busy)}
 .edl-button:hover{border-color:var(--edl-muted)}
 .edl-button:focus-visible{outline:2px solid var(--edl-busy);outline-offset:1px}
 .edl-button:disabled{opacity:.5;cursor:not-allowed}
-select.edl-button option{color:#1c2128;background:#fff}
+.edl-button option{color:#1c2128;background:#fff}
 .edl-row .edl-note,.edl-question{flex:1 1 auto;overflow-wrap:anywhere}
 .edl-question{flex:0 1 auto}
 .edl-controls [hidden]{display:none}
+.edl.edl .edl-key{width:22px;height:8px;margin:0 5px 0 0;overflow:visible}
+.edl-tip{pointer-events:none}
+.edl-chart .edl-tip text{fill:var(--edl-ink);font-weight:600;
+paint-order:stroke;stroke:var(--edl-paper);stroke-width:4px}
+.edl-tip circle{fill:none;stroke:var(--edl-ink);stroke-width:1.5}
 .edl-spoken{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 @container (max-width:520px){.edl.edl tr>:nth-child(3),.edl.edl tr>:nth-child(5){display:none}
 .edl.edl th,.edl.edl td{padding-left:10px}
@@ -140,12 +162,21 @@ PAGE_STYLE = (
 """The style sheet of the dashboard's page."""
 
 # A picture does not know the page's theme, so these are legible on white and on black.
-_ON_ANY = {"muted": "#7d8590", "rule": "rgba(128,138,150,.3)", "busy": "#3b82f6", "paper": "none"}
+PICTURE_COLOURS = {
+    "muted": "#7d8590",
+    "rule": "rgba(128,138,150,.3)",
+    "busy": "#3b82f6",
+    "second": "#d9822b",
+    "paper": "none",
+}
+
+FIGURE_STYLE = _packed(_COMPARED)
+"""What a figure that compares jobs needs besides `PICTURE_STYLE`."""
 
 PICTURE_STYLE = (
     "text{font-family:system-ui,-apple-system,Segoe UI,Roboto,sans-serif}"
     + "svg{display:block;"
-    + ";".join(f"--edl-{name}:{value}" for name, value in _ON_ANY.items())
+    + ";".join(f"--edl-{name}:{value}" for name, value in PICTURE_COLOURS.items())
     + "}"
     + _packed(_CURVES)
 )

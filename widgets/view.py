@@ -18,7 +18,7 @@ from elasticdl_nb.widgets.render import mimebundle
 ALONE_SECONDS = 2.0
 """Seconds between two pictures where the kernel alone keeps the output up to date."""
 
-WATCHED_SECONDS = 20.0
+WATCHED_SECONDS = 10.0
 """The same where a page follows the job by itself, and only what is saved matters."""
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from elasticdl_nb.job import launch
+from elasticdl_nb.job.figure import Figure
 from elasticdl_nb.job.history import History
 from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, watch_job
 from elasticdl_nb.runtime.control.status import (
@@ -42,6 +43,7 @@ _POLL_SECONDS = 0.01
 _SECOND_THOUGHTS_SECONDS = 2.0
 # The job view is in a layer above this one, and is loaded when it is shown.
 _RENDERER = "elasticdl_nb.widgets.render"
+_FIGURES = "elasticdl_nb.widgets.figure"
 
 
 class Job:
@@ -107,7 +109,7 @@ class Job:
 
     @property
     def losses(self) -> list[tuple[int, float]]:
-        """The loss curve as (step, loss) pairs, at most about 500 of them."""
+        """The loss curve as (step, loss) pairs, at most about 1,000 of them."""
         return [(point.step, point.loss) for point in self.status().losses]
 
     @property
@@ -118,6 +120,18 @@ class Job:
         """
         status = self.status()
         return History(status.history, status.evaluations)
+
+    def plot(self, *others: Job | str, metric: str = "loss", log: bool | None = None) -> Figure:
+        """Return a picture of the job's curves so far, with what happened; with others, of all of them, to compare.
+
+        `metric` is `loss` or one of the evaluations'. `log` asks for a logarithmic scale, or for a linear one; by
+        default the values decide. Others are jobs or their names, five at most. Raises JobError if a job has no such
+        metric, and JobNotFound.
+        """
+        all_jobs = [self, *(attach(other) if isinstance(other, str) else other for other in others)]
+        draw = importlib.import_module(_FIGURES).figure
+        drawn: Figure = draw([one.status() for one in all_jobs], metric, log)
+        return drawn
 
     @property
     def output(self) -> str:

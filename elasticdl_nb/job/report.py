@@ -33,6 +33,7 @@ def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
         ("failure", status.failure.message),
         *((f"{item.level}, {item.source}", item.text) for item in status.events if item.level != "info"),
         ("output", ", ".join(status.outputs) or spec.output),
+        ("to go on", _way_on(spec, status, folder)),
         ("logs", str(folder.logs)),
     ]  # fmt: skip
     return f"{spec.kind} job {folder.name}\n" + columns([(subject, text) for subject, text in facts if text])
@@ -89,6 +90,15 @@ def _loss(status: pb.JobStatus) -> str:
         return ""
     first, last = status.losses[0], status.losses[-1]
     return f"{format_value(first.loss)} at step {first.step} → {format_value(last.loss)} at step {last.step}"
+
+
+def _way_on(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
+    """Say how another job goes on from the last checkpoint of one that was stopped or failed."""
+    if status.phase not in (pb.CANCELLED, pb.FAILED) or status.checkpoint_step <= 0:
+        return ""
+    directory = spec.checkpoint_dir or str(folder.checkpoints)
+    step = f"{status.checkpoint_step:,}"
+    return f"--checkpoint_dir_for_init={shlex.quote(directory)} begins with the checkpoint of step {step}"
 
 
 def predict_command(spec: JobSpec) -> str:

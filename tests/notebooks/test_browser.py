@@ -142,19 +142,20 @@ def kernel_of(lab: Lab, notebook: str) -> str:
     return next(one["kernel"]["id"] for one in sessions if one["path"] == notebook)
 
 
-def saved(lab: Lab, notebook: str, number: int, word: str) -> str:
-    """The HTML of a cell's output in the saved notebook, once it has the word; the file is replaced while we read."""
+def saved(lab: Lab, page: Any, notebook: str, number: int, word: str) -> str:
+    """Save the notebook, again and again, until the HTML of a cell's output has the word; return that."""
     deadline = time.monotonic() + 120
     html = ""
     while time.monotonic() < deadline:
+        page.keyboard.press("Control+s")
+        page.wait_for_timeout(500)
         try:
             outputs = nbformat.read(lab.folder / notebook, 4).cells[number].outputs
             html = "".join(one.data["text/html"] for one in outputs if one.output_type == "display_data")
-        except (OSError, nbformat.reader.NotJSONError):
+        except (OSError, nbformat.reader.NotJSONError):  # the file is replaced while we read
             html = ""
         if word in html:
             return html
-        time.sleep(0.2)
     raise AssertionError(f"the notebook was not saved with {word!r}, but with {html[:2000]}")
 
 
@@ -190,14 +191,17 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
 
     # What is saved meanwhile is a picture, which says how old it is, and how to see the job.
     page.wait_for_function("() => document.querySelectorAll('.edl-view .edl-chart').length > 0")
+    cell(page, 1).locator(".edl-view .edl-chart").hover()
+    page.locator(".edl-tip").get_by_text("step ").wait_for()
+    press(page, 1, "Log scale")
+    cell(page, 1).locator(".edl-view button[aria-pressed=true]").wait_for()
     press(page, 1, "Stop")
     cell(page, 1).get_by_text("Another job can go on from its checkpoint of step").wait_for()
     picture(page, 1, "light")
     assert contrast(page, 1) >= 4.5
     press(page, 1, "Let it run")
-    page.keyboard.press("Control+s")
-    html = saved(lab, "live.ipynb", 1, "Running")
-    assert "As of " in html and "%elasticdl_attach live" in html and len(html) < 60_000
+    html = saved(lab, page, "live.ipynb", 1, "<img")
+    assert "Running" in html and "As of " in html and "%elasticdl_attach live" in html and len(html) < 60_000
     assert "127.0.0.1" not in html  # the address of the dashboard is a secret
 
     # A page that is loaded again, in the dark, and a second one, on a telephone, follow the job again.
@@ -247,13 +251,13 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     exported = lab.folder / "live.html"
     exported.write_text(nbconvert.HTMLExporter().from_filename(str(lab.folder / "live.ipynb"))[0])
     page.goto(exported.as_uri())
-    page.get_by_text("%elasticdl_attach live").wait_for()
+    page.locator("code", has_text="%elasticdl_attach live").wait_for()
     assert page.get_by_text("Running").first.is_visible() and page.locator("img:visible").count() > 0
 
 
 def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page):
     lab.use_theme("JupyterLab Light")
-    open_notebook(page, lab.url("left.ipynb"))
+    open_notebook(page, lab.url("left.ipynb", workspace="left"))
     run(page, 0, 1)
     run(page, 1, 2)
     phase(page, 1, "Running")
@@ -272,7 +276,7 @@ def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page)
     before = job.master_pid()
     page.goto("about:blank")
     lab.ask(f"kernels/{kernel}/restart", "POST")
-    open_notebook(page, lab.url("left.ipynb"))
+    open_notebook(page, lab.url("left.ipynb", workspace="left"))
     run(page, 0, 1)
     run(page, 3, 2)
     phase(page, 3, "Running")
@@ -290,6 +294,5 @@ def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page)
     cell(page, 3).get_by_text("Cancelled").first.wait_for()
     wait_until_gone(list(living.values()))
     cell(page, 3).locator(".edl-view").first.wait_for(state="detached")
-    page.keyboard.press("Control+s")
-    html = saved(lab, "left.ipynb", 3, "Cancelled")
+    html = saved(lab, page, "left.ipynb", 3, "Cancelled")
     assert len(html) < 100_000 and "<script" not in html

@@ -58,6 +58,19 @@ def test_steps_have_one_to_seven_labels_within_the_range(first: int, length: int
     assert all(first <= step <= first + length for step, _ in ticks)
 
 
+@pytest.mark.parametrize(("first", "last"), [(1, 8557), (1, 160), (0, 2), (3, 40), (1, 10**9), (999, 1999)])
+def test_a_range_of_steps_has_more_than_one_label(first: int, last: int) -> None:
+    assert 3 <= len(step_ticks(first, last)) <= 7
+
+
+def test_the_reader_may_choose_the_scale() -> None:
+    assert value_axis([0.7, 0.5, 0.3], True)[0]
+    assert not value_axis([1000.0, 1.0, 0.1], False)[0]
+    logarithmic, axis = value_axis([0.5, 0.0, -1.0], True)
+    assert logarithmic and len(axis.ticks) >= 2
+    assert not value_axis([0.0, -1.0], True)[0]
+
+
 def test_thinning_keeps_ends_peaks_and_gaps() -> None:
     points = [(place / 1000, 0.5) for place in range(1000)]
     points[333] = (0.333, 0.99)

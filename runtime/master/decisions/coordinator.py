@@ -334,7 +334,8 @@ class Coordinator(BlamingCrew):
         if problem := self.scaling_problem(workers):
             raise IllegalTransitionError(problem)
         wanted = [worker for worker in self.workers if worker.is_wanted]
-        self._note("info", f"the job continues with {workers} worker(s) instead of {len(wanted)}")
+        mark = "joined" if workers > len(wanted) else "left" if workers < len(wanted) else ""
+        self._note("info", f"the job continues with {workers} worker(s) instead of {len(wanted)}", mark=mark)
         for worker in wanted[workers:]:
             if worker.state == "starting":
                 self._kill(worker)

@@ -185,7 +185,8 @@ class Crew:
             self._fail(pb.Failure(message=message, traceback=log_tail), now)
             return
         back = self._after_death(member)
-        self._note("warning", f"{member.name} {cause}; a new process is started{back}")
+        mark = "rollback" if back else "left" if member.role == "worker" else ""
+        self._note("warning", f"{member.name} {cause}; a new process is started{back}", mark=mark)
         self._start(member)
 
     def _member_failed(self, member: Member, failure: pb.Failure, now: float) -> None:
@@ -310,8 +311,8 @@ class Crew:
     def _dismiss(self, member: Member, reason: str) -> None:
         self._send(member, pb.MasterMessage(leave=pb.Leave(reason=reason)))
 
-    def _note(self, level: str, text: str, member: Member | None = None) -> None:
-        self.picture.add_event(self.date, level, member.name if member else "master", text)
+    def _note(self, level: str, text: str, member: Member | None = None, mark: str = "") -> None:
+        self.picture.add_event(self.date, level, member.name if member else "master", text, mark)
 
 
 def _silence(member: Member) -> str:

@@ -69,11 +69,11 @@ class Picture:
             self.history = self.history[-1::-2][::-1]
             self.revision += 1
 
-    def add_event(self, date: float, level: str, source: str, text: str) -> None:
-        """Add a message to be shown to users; the oldest are dropped."""
+    def add_event(self, date: float, level: str, source: str, text: str, mark: str = "") -> None:
+        """Add a message to be shown to users; the oldest are dropped. `mark` is that of `pb.Event`."""
         if len(text) > MAX_TEXT:
             text = f"{text[:MAX_TEXT]} … ({len(text):,} characters in all)"
-        self.events.append(pb.Event(time=date, level=level, source=source, text=text))
+        self.events.append(pb.Event(time=date, level=level, source=source, text=text, mark=mark))
         if len(self.events) > MAX_EVENTS:
             del self.events[: MAX_EVENTS // 2]
             self.revision += 1

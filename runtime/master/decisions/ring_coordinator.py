@@ -106,7 +106,8 @@ class RingCoordinator(Coordinator):
         for index in formed.departed:
             self._settle(self._departed.pop(index, None), index, formed.places.get(index, ()))
         if formed.donor is None and self._began:
-            self._note("warning", f"no worker with the model is left; training continues from {self._roll_back()}")
+            back = self._roll_back()
+            self._note("warning", f"no worker with the model is left; training continues from {back}", mark="rollback")
         last = self.saved.path if formed.donor is None else ""
         addresses = [self.workers.members[index].address for index in formed.workers]
         self._ring = pb.MasterMessage(ring=pb.Ring(

@@ -109,7 +109,7 @@ class ServedCoordinator(Coordinator):
         if not failure.checkpoint:
             self._fail(failure, now)
         elif self._pass_over(failure, server, now):
-            self._note("warning", f"training continues from {self._begin_generation()}")
+            self._note("warning", f"training continues from {self._begin_generation()}", mark="rollback")
 
     def _begin_generation(self) -> str:
         self._give_up_round()

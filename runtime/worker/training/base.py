@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 
 LOSS_INTERVAL = 0.25
+_POINTS = 50
 
 Logs = Mapping[str, Any]
 """What a step returns: the batch's loss, and the metrics of the epoch so far. All are scalar tensors."""
@@ -36,6 +37,7 @@ class Trainer:
         self._losses: list[tf.Tensor] = []
         self._weights: list[int] = []
         self._reported_at = 0.0
+        self._noted = 0
         self._last_loss = 0.0
 
         self._epoch_loss, self._epoch_records = 0.0, 0
@@ -139,7 +141,11 @@ class Trainer:
     def _loss_is_due(self) -> bool:
         if self._spec.log_loss_steps:
             return self.step % self._spec.log_loss_steps == 0
-        return time.monotonic() - self._reported_at > LOSS_INTERVAL
+        # Often enough in time, and in steps, so that short jobs have a curve, too: a report for every fiftieth of the
+        # steps so far, which are about 60 points for 60 steps, 200 for 1,000 and 550 for a million.
+        self._noted += 1
+        often = len(self._losses) >= self._noted / _POINTS
+        return often or time.monotonic() - self._reported_at > LOSS_INTERVAL
 
     def report_loss(self) -> None:
         """Report the mean loss of the steps since the last report."""
