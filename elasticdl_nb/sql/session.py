@@ -129,7 +129,19 @@ class Session:
         """
         text = statement.text if isinstance(statement, Query) else type(statement).__name__ if statement else None
         with self.engine.statement():
-            yield self.engine.main.ready(text)
+            told = self.engine.main.ready(text)
+            with self._undoable(statement):
+                yield told
+
+    @contextlib.contextmanager
+    def _undoable(self, statement: Statement | None) -> Iterator[None]:
+        """Let an error of ours, in the user's open transaction, undo only what its statement has done."""
+        main = self.engine.main
+        if isinstance(statement, Query) or not self.engine.errors_abort or not main.in_transaction():
+            yield
+            return
+        with main.transaction():
+            yield
 
     def cancel(self) -> None:
         """End the statement that runs in the database, if any; may be called by another thread."""

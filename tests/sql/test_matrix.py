@@ -258,8 +258,6 @@ CASES = [
     Case("unique in another collation", ("CREATE TABLE t (k TEXT COLLATE NOCASE NOT NULL, x INTEGER)",
          "CREATE UNIQUE INDEX u ON t (k COLLATE BINARY)", "INSERT INTO t VALUES ('a', 3), ('A', 3), ('b', 4)"),
          engines=(LITE,)),
-    Case("virtual", ("CREATE VIRTUAL TABLE t USING fts5(x, p)", "INSERT INTO t VALUES (1, 2), (3, 4)"), engines=(LITE,),
-         refused="t is a virtual table"),
     Case("system-versioned", filled(columns=KEYED, tail=" WITH SYSTEM VERSIONING"), engines=(MARIA,),
          refused="t can have no more columns: it is system-versioned"),
     Case("system-versioned, existing column", filled(columns=f"{KEYED}, p DOUBLE", tail=" WITH SYSTEM VERSIONING"),

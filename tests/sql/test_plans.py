@@ -53,7 +53,8 @@ def test_the_last_column_is_the_label_unless_another_is_named(session: Session) 
 
 
 def test_a_column_of_weights_is_no_feature(session: Session) -> None:
-    made = plan(session, "DNNRegressor WITH train.sample_weight='AGE' LABEL pay INTO m")
+    select = "SELECT COALESCE(age, 1) AS age, role, pay FROM people"
+    made = plan(session, "DNNRegressor WITH train.sample_weight='AGE' LABEL pay INTO m", select)
     assert [line.partition(":")[0] for line in made.features] == ["role (3 values)"]
     assert made.job["sample_weight_column"] == "age"
     assert "age" in made.query.partition("FROM")[0]
@@ -176,7 +177,11 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
           for given in ("0", "null", "[1]", "1.5", "true", "99999999999999999999")],
         ("DNNRegressor WITH train.shuffle='maybe' INTO m", "'maybe'", "expected true or false"),
         ("DNNRegressor WITH train.sample_weight=3 INTO m", "3 INTO", "expected a string"),
-        ("DNNRegressor WITH train.validation_split='x' INTO m", "'x'", "expected a number from 0 to less than 1"),
+        ("DNNRegressor WITH train.validation_split=0.2 INTO m", "train.validation_split", "jobs have no such option"),
+        ("DNNRegressor WITH train.sample_weight=role INTO m", "role INTO", "weights 'role' is string, not a number"),
+        ("DNNRegressor WITH train.sample_weight=age INTO m", "age INTO", "weight 'age' is NULL in 6 of 60 rows"),
+        ("DNNRegressor WITH train.class_weight='0=1,1=5' INTO m", "'0=1", "class_weight is for models that"),
+        ("DNNClassifier WITH train.class_weight='0=1,3=5' LABEL role INTO m", "'0=1", "there is no class 3; the cla"),
         ("DNNRegressor WITH validation.select=5 INTO m", "5 INTO", "expected a query"),
         ("DNNRegressor WITH validation.metrics=5 INTO m", "5 INTO", "Keras has no metric named '5'"),
         ("DNNRegressor WITH optimizer.learning_rate='x' INTO m", "'x'", "expected a number greater than 0"),
@@ -238,6 +243,25 @@ def test_errors_come_before_work_and_have_a_place(session: Session, clause: str,
 def test_queries_that_cannot_train(session: Session, select: str, message: str) -> None:
     with pytest.raises(SqlError, match=message):
         plan(session, "DNNRegressor INTO m", select)
+
+
+def test_weights_are_checked_in_all_rows(session: Session) -> None:
+    def given(weight: str, held_back: str = "1.0") -> None:
+        select = "SELECT age, {} AS w, pay FROM people"
+        validation = f"validation.select='{select.format(held_back)}'"
+        plan(session, f"DNNRegressor WITH train.sample_weight=W, {validation} INTO m", select.format(weight))
+
+    given("id * 0.5")
+    for weight, message in (
+        ("id - 3", "the weight 'w' is -2 in a row; weights are at least 0"),
+        ("0", "is 0 in all rows"),
+        ("CASE WHEN id = 3 THEN CAST('nan' AS DOUBLE) ELSE 1 END", "NaN or infinite in 1 of 60"),
+    ):
+        with pytest.raises(SqlError, match=re.escape(message)) as caught:
+            given(weight)
+        assert caught.value.position is not None
+    with pytest.raises(SqlError, match=r"is -2 in a row of validation\.select"):
+        given("1.0", "id - 3")
 
 
 def test_validation_rows_without_a_label_are_said_and_not_all_of_them(session: Session) -> None:

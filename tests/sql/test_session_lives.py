@@ -268,6 +268,38 @@ def test_predict_in_an_open_transaction_is_part_of_it_or_refused(session: Sessio
         assert "other" not in session.tables()
 
 
+def test_no_statement_of_ours_ends_an_open_transaction(session: Session, tmp_path: Path) -> None:
+    store_linear(session, tmp_path)
+    session.run("BEGIN; UPDATE t SET x = x + 1")
+    for text, message in (
+        ("SELECT nope FROM t PREDICT t.p USING lin", "nope"),
+        ("SELECT nope, x AS y FROM t TRAIN DNNRegressor INTO m", "nope"),
+        ("SELECT x, 1 AS y FROM nowhere EVALUATE lin", "nowhere"),
+        ("SELECT nope FROM t EXPLAIN lin", "nope"),
+        ("SELECT 1 / (x - x) AS x, x AS y FROM t TRAIN DNNRegressor INTO m", "(?i)zero|no column can be used"),
+    ):
+        with pytest.raises(SqlError, match=message) as caught:
+            session.run(text)
+        assert "elasticdl_nb_rows" not in caught.value.problem
+        assert rows(session, "SELECT MAX(x) FROM t") == [(31,)]
+    context = Context(session.engine, session.store)
+    with context.cleanup:
+        train = prepared(session, "SELECT x, x * 2 AS y FROM t TRAIN DNNRegressor INTO m", context)
+        assert sorted(train.data.stream().read_all()["x"].to_pylist()) == [11, 21, 31]
+    session.run("ROLLBACK")
+    assert rows(session, "SELECT MAX(x) FROM t") == [(30,)]
+    # What the user's own SQL has broken is not reported as committed.
+    session.run("BEGIN; UPDATE t SET x = x + 1")
+    with pytest.raises(SqlError):
+        session.run("SELECT nope FROM t")
+    if session.dialect == "postgres":
+        with pytest.raises(SqlError, match="the transaction had failed before, so all of it was rolled back"):
+            session.run("COMMIT")
+    else:
+        session.run("COMMIT")
+    assert rows(session, "SELECT MAX(x) FROM t") == [(30 if session.dialect == "postgres" else 31,)]
+
+
 def test_a_write_that_fails_in_a_transaction_leaves_the_rest_of_it(tmp_path: Path, session: Session) -> None:
     if session.dialect in ("duckdb", "mysql"):
         pytest.skip("refused there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 
 _INSERTED_AT_ONCE = 1000
 _LOOKED_AT = 1000
+_COMMITS = re.compile(r"\s*(COMMIT|END)\b", re.IGNORECASE)
 _DRIVERS = ("psycopg", "pymysql", "MySQLdb", "sqlite3")
 
 
@@ -145,10 +147,14 @@ class AlchemyConnection(Connection):
     def execute(self, statement: str) -> pa.RecordBatchReader | None:
         """Run any statement."""
         self._engine.check_statement(statement)
+        driver = self._driver
+        was_aborted = driver is not None and self._engine.is_aborted(driver)
         try:
             names, rows, _ = self._all(statement)
         finally:
             self._state.in_transaction = self.in_transaction()
+        if was_aborted and _COMMITS.match(statement):
+            raise SqlError(f"{self._engine.label}: the transaction had failed before, so all of it was rolled back")
         self._state.ran(statement, in_transaction=self._state.in_transaction)
         return arrowtypes.to_table(names, rows).to_reader() if names else None
 

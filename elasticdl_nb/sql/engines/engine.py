@@ -161,6 +161,8 @@ class Engine(SqlText, ABC):
     transactional_ddl = True
     writes_in_transaction = True
     """Whether PREDICT can write inside the user's own transaction, and undo only what it has done there."""
+    errors_abort = False
+    """Whether an error in an open transaction leaves one that accepts nothing but its end."""
     has_blocks = False
     """Whether several statements, and those that undo them, can be sent as one (`BEGIN NOT ATOMIC`)."""
     types_of_values = False
@@ -274,6 +276,10 @@ class Engine(SqlText, ABC):
     def temporary(self, name: str, beside: Table | None = None) -> str:
         """Return the quoted name of a temporary table, which means nothing else; `beside` is a table of the session."""
         return self.quote(name)
+
+    def dropping(self, temporary: str) -> str:
+        """Return the statement that drops a temporary table of this quoted name, if there is one, and nothing else."""
+        return f"DROP TABLE IF EXISTS {temporary}"
 
     def create(self, table: Table, made_by: str, *, temporary: bool) -> str:
         """Return the statement that creates a table of this full name as `made_by` says."""

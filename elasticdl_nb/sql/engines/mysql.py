@@ -79,6 +79,10 @@ class MySqlEngine(AlchemyEngine):
         """Return the name in the database of the other table: the session may have none."""
         return self.quoted([*(beside.parts[:-1] if beside else ()), name])
 
+    def dropping(self, temporary: str) -> str:
+        """Return the statement; without TEMPORARY, it would commit an open transaction."""
+        return f"DROP TEMPORARY TABLE IF EXISTS {temporary}"
+
     def digest(self, columns: Sequence[Column]) -> str:
         """Return a hash of the values' bytes."""
         values = []

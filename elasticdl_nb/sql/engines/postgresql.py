@@ -49,6 +49,7 @@ class PostgresEngine(AlchemyEngine):
     dialect = "postgres"
     quoted_is_exact = True
     cursors_need_transaction = True
+    errors_abort = True
 
     begin = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 

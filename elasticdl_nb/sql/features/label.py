@@ -8,7 +8,7 @@ from typing import Any
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import Statistics, values
 from elasticdl_nb.sql.language.errors import SqlError
-from elasticdl_nb.sql.language.statements import Train
+from elasticdl_nb.sql.language.statements import Train, place_of
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.tables.kinds import NUMBERS
@@ -80,9 +80,6 @@ def with_classes(params: Mapping[str, Any], label: Label, statement: Train) -> d
     count = len(label.classes or ())
     wanted = params.get("n_classes", count)
     if wanted < count:
-        given = next((item for item in statement.attributes if item.key.endswith("n_classes")), None)
-        raise SqlError(
-            f"n_classes: {wanted!r} is not valid: the label {label.column!r} has {count} different values",
-            given.value_position if given else None,
-        )
+        raise SqlError(f"n_classes: {wanted!r} is not valid: the label {label.column!r} has {count} different values",
+                       place_of(statement, "n_classes"))  # fmt: skip
     return {**params, "n_classes": max(wanted, 2)}

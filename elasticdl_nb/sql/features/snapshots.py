@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from elasticdl_nb.sql.engines import Engine
 from elasticdl_nb.sql.engines.duck import DuckEngine
 from elasticdl_nb.sql.features.columntypes import LIST
@@ -48,7 +50,7 @@ def _of_table(rows: Selection, name: str) -> Selection:
 def _drop(engine: Engine, names: Sequence[str]) -> None:
     for name in names:
         with contextlib.suppress(SqlError):  # a lost connection has dropped it
-            engine.main.run(f"DROP TABLE IF EXISTS {name}")
+            engine.main.run(engine.dropping(name))
 
 
 @contextlib.contextmanager
@@ -63,12 +65,29 @@ def _in_file(selections: Sequence[Selection]) -> Iterator[list[Selection]]:
             for number, rows in enumerate(selections):
                 listed = ", ".join(_read(rows, name) for name in rows.kinds)
                 reader = engine.stream(f"SELECT {listed} FROM (\n{rows.query}\n) AS q")
-                local.main.insert(f"rows_{number}", reader, create=True)
+                _insert(local, f"rows_{number}", reader)
                 kept.append(replace(rows, engine=local, query=f"SELECT * FROM rows_{number}"))
             moment.close()
             yield kept
         finally:
             local.close()
+
+
+def _insert(local: DuckEngine, name: str, reader: pa.RecordBatchReader) -> None:
+    """Keep the rows; raise the reader's own error, and not what DuckDB says about it."""
+    errors = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except SqlError as error:
+            errors.append(error)
+            raise
+
+    try:
+        local.main.insert(name, pa.RecordBatchReader.from_batches(reader.schema, batches()), create=True)
+    except SqlError as error:
+        raise (errors[0] if errors else error) from None
 
 
 def _read(rows: Selection, name: str) -> str:

@@ -157,3 +157,9 @@ class DropModel(Statement):
 
     model: Name
     if_exists: bool
+
+
+def place_of(statement: Train | Predict | Evaluate | Explain, *names: str) -> Position | None:
+    """Return where the value of the first attribute stands whose name, after the last dot, is one of these."""
+    found = (item for item in statement.attributes if item.key.rpartition(".")[2] in names)
+    return next((item.value_position for item in found), None)

@@ -29,6 +29,8 @@ _OURS = frozenset({
     "overwrite", "trained_model", "input_fn", "dataset_fn", "custom_data_reader", "loss", "optimizer",
     "eval_metrics_fn", "callbacks", "prediction_outputs_processor", "saved_model",
     "on_nan",  # a model whose loss is not finite never replaces a stored one
+    "label", "features", "validation_split",  # LABEL, COLUMN and validation.select say this
+    "from_scratch", "verify", "max_state_mb",  # a class has no state
 })  # fmt: skip
 
 

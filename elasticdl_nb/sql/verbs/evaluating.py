@@ -67,5 +67,5 @@ def run(evaluation: Evaluation, context: Context) -> tuple[Job, pa.Table]:
     metrics = job.metrics
     names = sorted(metrics, key=lambda name: (name != "loss", name))
     table = pa.table({name: [metrics[name]] for name in names})
-    write_result_table(context.engine, evaluation.into, table)
+    write_result_table(context.engine, evaluation.into, table, replace=attributes.replaces())
     return job, table

@@ -77,7 +77,7 @@ def run(explanation: Explanation, context: Context) -> tuple[Job, Importances, p
     found = explainer.importances(outputs)
     names, values, deviations = (list(column) for column in zip(*found.rows, strict=True))
     table = pa.table({"feature": names, "importance": values, "deviation": deviations})
-    write_result_table(context.engine, explanation.into, table)
+    write_result_table(context.engine, explanation.into, table, replace=explanation.attributes.replaces())
     return job, found, table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,11 +14,12 @@ from elasticdl_nb.sql.features.choosing import choose_inputs
 from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of
 from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes
-from elasticdl_nb.sql.features.selection import Selection, find_column
+from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import collect
+from elasticdl_nb.sql.features.weighing import check_class_weights, check_weights, weight_column
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import one_query
-from elasticdl_nb.sql.language.statements import Name, Train
+from elasticdl_nb.sql.language.statements import Name, Train, place_of
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.models.finding import Model, find_model
 from elasticdl_nb.sql.models.metricnames import check_metrics, metrics_option
@@ -28,6 +30,8 @@ from elasticdl_nb.tables.jsonfields import as_json
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
+
+_SAMPLE_WEIGHT = ("sample_weight", "sample_weight_column")
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,22 @@ def prepare(statement: Train, context: Context) -> Training:
     output = context.store.location(statement.into)
     attributes = read_attributes(statement.attributes, "train", model)
     _check_loss(model, attributes, statement.model)
-    check_job("train", attributes.job, model_def="x", data="x", output="x")
+    held_back = {"validation_data": "x"} if attributes.validation_position else {}
+    check_job("train", attributes.job, model_def="x", data="x", output="x", **held_back)
     rows = context.select(statement.select, statement.select_position)
     rows = rows.as_it_is() if model.own_input else rows
     validation = _validation(attributes, rows, context)
-    weights = _weight_columns(attributes, rows)
+    weights, weighed = _weight_columns(attributes, rows, statement), place_of(statement, *_SAMPLE_WEIGHT)
     kept = context.kept([rows] if validation is None else [rows, validation])
+    for column, selection in itertools.product(weights, kept):
+        check_weights(column, selection, weighed)
     features = {name: kind for name, kind in kept[0].kinds.items() if name not in weights}
     inputs = _inputs(statement, model, replace(kept[0], kinds=features), attributes.params, context)
     columns, label = [*inputs.columns, *weights], inputs.label.column if inputs.label else ""
     given = context.used_parameters(statement.text, attributes.validation_select)
     record = _record(statement, model, attributes, inputs, given)
     check_metrics(attributes.metrics, attributes.metrics_position, record)
+    check_class_weights(attributes.job.get("class_weight", {}), record.label, place_of(statement, "class_weight"))
     said = list(inputs.messages)
     if validation is not None and record.label is not None:
         check_classes(kept[1], record.label)
@@ -112,12 +120,12 @@ def _inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str
     return choose_inputs(statement, model, rows, params)
 
 
-def _weight_columns(attributes: Attributes, rows: Selection) -> list[str]:
+def _weight_columns(attributes: Attributes, rows: Selection, statement: Train) -> list[str]:
     """Return the column that train.sample_weight names, if any, as the query writes it; it is no feature."""
     name = attributes.job.get("sample_weight_column")
     if not name:
         return []
-    attributes.job["sample_weight_column"] = find_column(name, rows.kinds, rows.position)
+    attributes.job["sample_weight_column"] = weight_column(name, rows, place_of(statement, *_SAMPLE_WEIGHT))
     return [attributes.job["sample_weight_column"]]
 
 

@@ -27,8 +27,8 @@ def check_result_table(engine: Engine, into: Name | None, *, replace: bool) -> N
         raise SqlError(f"{table.name} cannot be written: {error.problem}", into.position) from None
 
 
-def write_result_table(engine: Engine, into: Name | None, result: pa.Table) -> None:
-    """Create the table of INTO, if there is one, with these rows; an existing table is replaced."""
+def write_result_table(engine: Engine, into: Name | None, result: pa.Table, *, replace: bool) -> None:
+    """Create the table of INTO, if there is one, with these rows; `replace` allows to replace an existing one."""
     if into is None:
         return
     name = engine.quoted(_folded(engine, into).parts)
@@ -38,7 +38,8 @@ def write_result_table(engine: Engine, into: Name | None, result: pa.Table) -> N
     ]
     connection = engine.main
     with connection.transaction():
-        connection.run(f"DROP TABLE IF EXISTS {name}")
+        if replace:
+            connection.run(f"DROP TABLE IF EXISTS {name}")
         connection.run(f"CREATE TABLE {name} ({', '.join(columns)})")
         connection.insert(name, result.to_reader())
 

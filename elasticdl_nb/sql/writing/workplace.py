@@ -162,7 +162,7 @@ class Workplace:
         """Drop the temporary tables."""
         for table in self._tables:
             with contextlib.suppress(SqlError):  # a lost connection has dropped them
-                self._connection.run(f"DROP TABLE IF EXISTS {table}")
+                self._connection.run(self._engine.dropping(table))
 
     def __enter__(self) -> Self:
         return self
