@@ -172,3 +172,19 @@ def test_an_account_that_may_only_read(
             with pytest.raises(SqlError, match="cannot be written"):
                 session.run(PREDICT.format(target))
         assert tables_of(session) == before
+
+
+@pytest.mark.needs("postgresql")
+def test_names_that_differ_in_case_are_two_columns_where_the_database_says_so(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    with Session(postgresql_url, str(tmp_path / "models")) as session:
+        session.run(
+            'DROP TABLE IF EXISTS lettered, made; CREATE TABLE lettered AS SELECT 1 AS x, 2.0 AS y, 3 AS "Y", 4 AS "P" '
+            "UNION ALL SELECT 2, 3.0, 4, 5"
+        )
+        store_untrained(session, "SELECT x, y FROM lettered TRAIN DNNRegressor INTO lin")
+        statement = parse("SELECT * FROM lettered PREDICT made.p USING lin", session.dialect)[0]
+        assert isinstance(statement, Predict)
+        target = predicting.prepare(statement, Context(session.engine, session.store)).target
+        assert target.selected == ("x", "Y", "P")
