@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -86,6 +87,8 @@ class Executor:
     def _complete(self, action: CommitCheckpoint) -> str:
         job = self._folder.identity
         if not action.sealed and os.path.exists(action.path):
+            for file in self._folder.begins_with.glob("*"):
+                shutil.copyfile(file, os.path.join(action.path, file.name))
             checkpoints.seal(Path(action.path), action.step, job)
         final = checkpoints.commit(action.path, action.state, job)
         checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max, job)

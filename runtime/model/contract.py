@@ -105,6 +105,8 @@ class ModelDefinition:
     prediction_outputs_processor: str = ""
     # The trained model's parameters file; empty for a model that has not been trained.
     weights: str = ""
+    # The trained model's folder of what it is and keeps beside its weights; empty if there is none.
+    state: str = ""
 
     @classmethod
     def from_spec(cls, spec: JobSpec, zoo: str) -> ModelDefinition:

@@ -143,7 +143,10 @@ def _draw(
         return _normal(values.get("mean", 0.0), values.get("stddev", 0.05))
     if name == "TruncatedNormal":
         return _truncated(values.get("mean", 0.0), values.get("stddev", 0.05))
-    return _constant({"Zeros": 0.0, "Ones": 1.0}.get(name, values.get("value", 0.0)))
+    value = {"Zeros": 0.0, "Ones": 1.0}.get(name, values.get("value", 0.0))
+    if not isinstance(value, (int, float)):
+        raise ModelError(f"embedding {table}: rows cannot be initialized one by one with an array of values")
+    return _constant(value)
 
 
 def _scaling(values: Mapping[str, Any], dim: int, input_dim: int) -> Callable[[Bits], NDArray[np.float64]]:

@@ -93,6 +93,11 @@ class JobSpec(ClusterOptions):
         "Function that returns a list of Keras callbacks, instead of the module's callbacks.",
         group="Model", form="NAME", jobs=("train",),
     )  # fmt: skip
+    embedding_tables: bool = option(
+        "Keep large Embedding layers in tables, of which a step changes only the rows of its batch. Without it, they "
+        "are ordinary layers, trained as fit does: with Adam, momentum or weight decay, every step changes all rows.",
+        group="Model", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
+    )  # fmt: skip
     prediction_outputs_processor: str = option(
         "Class whose process(predictions, worker_id) gets every batch of predictions, instead of the module's "
         "PredictionOutputsProcessor.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from typing import Any
@@ -17,6 +18,7 @@ from elasticdl_nb.runtime.model.modelsource import ModelSource
 from elasticdl_nb.runtime.model.saving.weights import load_weights
 from elasticdl_nb.runtime.parameters.api import ServersLost
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.eventfiles import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
@@ -140,9 +142,24 @@ class Worker:
             self._loaded.build(form, first)
         if self._origin.weights:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
+        self._take_back()
         self._strategy.built(self._loaded, self._sources, self._log_loss)
         self._built = True
         self._strategy.before_task()
+
+    def _take_back(self) -> None:
+        """Let the layers keep what they did when the model was trained or saved, or when the job began."""
+        part, loaded = self._part, self._loaded
+        for note in loaded.notes:
+            self._session.note("warning", note)
+        if self._spec.kind != "train":
+            if state := self._origin.definition.state:
+                loaded.take_back(state)
+            return
+        given = [os.fspath(checkpoints.find(path)) for path in (part.restore_from, part.initial) if path]
+        if not any(loaded.take_back(path) for path in given):
+            loaded.take_back(self._folder.begins_with, seeds=False)
+        loaded.begin_with(self._folder.begins_with)
 
     def _log_loss(self, step: int, loss: float) -> None:
         self._events.scalars("train", step, {"loss": loss})

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import DataError, ModelError
+from elasticdl_nb.runtime.model.embeddings.asking import SETS, asking
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
@@ -58,6 +59,7 @@ class ServedLayers:
         self.seed = seed
         self.layers: list[ServedLayer] = []
         self.source: RowSource | None = None
+        self.notes: list[str] = []
         self.trace: CallTrace | None = None
 
     def specs(self) -> list[TableSpec]:
@@ -67,6 +69,14 @@ class ServedLayers:
     def add(self, layer: ServedLayer) -> None:
         """Add a layer, whose table is named after the layer's path."""
         self.layers.append(layer)
+
+    def of_keras(self) -> list[ServedEmbedding]:
+        """The layers that Keras knows with a matrix of a certain size."""
+        return [layer for layer in self.layers if isinstance(layer, ServedEmbedding)]
+
+    def note_ordinary(self, name: str, reason: str) -> None:
+        """Note for users why a large layer is not served."""
+        self.notes.append(f"embedding {name} is trained as an ordinary layer: {reason}")
 
     def name_for(self, layer: keras.layers.Layer) -> str:
         """Return a unique name for the table of a layer that is being built."""
@@ -209,14 +219,22 @@ class ServedEmbedding(ServedLayer):
             inputs = keras.ops.cast(inputs, "int32")
         return keras.ops.cast(self.rows(tf.convert_to_tensor(inputs)), layer.compute_dtype)
 
-    def _set_weights(self, layer: Any, weights: Any) -> None:
+    def ordinary(self, reason: str) -> Any:
+        """Make it an ordinary layer for this reason, before training; return its variable, with its initial values."""
         self._must_be_idle()
+        self.layers.note_ordinary(self.name, reason)
         self._give_back()
+        return self.layer._embeddings
+
+    def _get_weights(self, layer: Any) -> list[Array]:
+        return [self.matrix()]
+
+    def _set_weights(self, layer: Any, weights: Any) -> None:
+        self.ordinary(SETS)
         layer.set_weights(weights)
 
     def _load_own_variables(self, layer: Any, store: Mapping[str, Any]) -> None:
-        self._must_be_idle()
-        self._give_back()
+        self.ordinary(SETS)
         layer.load_own_variables(store)
 
     def _save_own_variables(self, layer: Any, store: Any) -> None:
@@ -235,25 +253,33 @@ def active() -> ServedLayers | None:
     return _active[-1] if _active else None
 
 
-_REPLACED = ("call", "set_weights", "load_own_variables", "save_own_variables")
+_REPLACED = ("call", "get_weights", "set_weights", "load_own_variables", "save_own_variables")
 
 
 def _initializer_config(layer: Any) -> Any:
     return keras.initializers.serialize(layer.embeddings_initializer)
 
 
-def can_be_served(layer: Any) -> bool:
-    """Whether an Embedding layer can do without its whole matrix in one place."""
-    return (
-        type(layer) is keras.layers.Embedding
-        and layer.trainable
-        and layer.embeddings_regularizer is None
-        and layer.embeddings_constraint is None
-        and not layer.lora_rank
-        and not layer.quantization_mode
-        and layer.variable_dtype == "float32"
-        and _rows_can_be_initialized(layer)
-    )
+def why_ordinary(layer: Any) -> str:
+    """Return why an Embedding layer cannot do without its whole matrix in one place, or an empty string."""
+    if type(layer) is not keras.layers.Embedding:
+        return f"it is a {type(layer).__name__}"
+    for hinders, reason in (
+        (not layer.trainable, "it is not trained"),
+        (layer.embeddings_regularizer is not None, "it is regularized"),
+        (layer.embeddings_constraint is not None, "it has a constraint"),
+        (bool(layer.lora_rank), "it has a LoRA rank"),
+        (bool(layer.quantization_mode), "it is quantized"),
+        (layer.variable_dtype != "float32", f"its rows are {layer.variable_dtype}"),
+        (not _rows_can_be_initialized(layer), f"{_class_name(layer.embeddings_initializer)} makes its whole matrix"),
+    ):
+        if hinders:
+            return reason
+    return ""
+
+
+def _class_name(initializer: Any) -> str:
+    return getattr(initializer, "__name__", type(initializer).__name__)
 
 
 def _rows_can_be_initialized(layer: Any) -> bool:
@@ -269,7 +295,8 @@ def serving(layers: ServedLayers) -> Iterator[None]:
     """Add large Embedding layers that are created within the block to `layers`, whenever they are built.
 
     A layer that cannot be served (regularized, constrained, quantized, frozen, of a derived class, or with an
-    initializer that makes whole matrices) stays as it is.
+    initializer that makes whole matrices) stays as it is, and so does one whose matrix the model's code uses itself;
+    `layers.notes` says why.
     """
     with _patch_lock:
         original = keras.layers.Embedding.build
@@ -277,17 +304,21 @@ def serving(layers: ServedLayers) -> Iterator[None]:
         def build(layer: Any, input_shape: Any = None) -> None:
             if layer.built:
                 return
-            if layer.input_dim * layer.output_dim * 4 < layers.threshold or not can_be_served(layer):
+            if layer.input_dim * layer.output_dim * 4 < layers.threshold:
                 original(layer, input_shape)
-                return
-            ServedEmbedding(layers, layer, original)
-            layer.built = True
+            elif reason := why_ordinary(layer):
+                original(layer, input_shape)
+                layers.note_ordinary(layer.path, reason)
+            else:
+                ServedEmbedding(layers, layer, original)
+                layer.built = True
 
         # Every Keras layer keeps the `build` that its class had when the layer was created.
         keras.layers.Embedding.build = build
         _active.append(layers)
         try:
-            yield
+            with asking(layers):
+                yield
         finally:
             _active.pop()
             keras.layers.Embedding.build = original

@@ -9,12 +9,14 @@ import contextlib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import ModelError, OptionError, did_you_mean
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.contract import (
@@ -22,21 +24,19 @@ from elasticdl_nb.runtime.model.contract import (
     MODULE_NAMES,
     TABLE_INPUT,
     ModelDefinition,
-    names_in,
-    names_of_model,
-    no_model,
-    several_models,
 )
-from elasticdl_nb.runtime.model.loading.calls import attribute_of, takes_by_name
+from elasticdl_nb.runtime.model.loading.calls import attribute_of
 from elasticdl_nb.runtime.model.loading.compiling import compile_model, optimizer_as_compiled, own_methods
 from elasticdl_nb.runtime.model.loading.customreader import CustomReader
 from elasticdl_nb.runtime.model.loading.dictfeatures import FeatureForm
 from elasticdl_nb.runtime.model.loading.inputs import make_batches
 from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss
+from elasticdl_nb.runtime.model.loading.making import make_model, named
 from elasticdl_nb.runtime.model.loading.metricstates import MetricSet, make_metrics
 from elasticdl_nb.runtime.model.loading.modules import find, import_from_zoo, user_code
-from elasticdl_nb.runtime.model.reading import keras_names
+from elasticdl_nb.runtime.model.loading.stepwise import RememberingFinder
 from elasticdl_nb.runtime.model.reading.source import Zoo
+from elasticdl_nb.runtime.model.saving import blueprint, kept, names
 
 __all__ = ["LoadedModel", "MetricSet", "ModelDefinition", "load", "load_function"]
 
@@ -52,17 +52,15 @@ def load(definition: ModelDefinition) -> LoadedModel:
     the model contract.
     """
     zoo = Zoo(definition.zoo)
-    location = zoo.locate(definition.model_def)
-    module = import_from_zoo(zoo, location.module)
-    target = _target(module, location.attributes, definition.model_def)
-    arguments, left = _constructor_arguments(target, definition, zoo, module)
-    model = target
-    if not isinstance(target, keras.Model):
-        with user_code(f"making {definition.model_def}", definition.zoo):
-            model = target(**arguments)
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"{definition.model_def} returned {type(model).__name__}, which is not a keras.Model")
-    return LoadedModel(definition, zoo, module, model, left)
+    RememberingFinder.use(definition.zoo, names.read(definition.state) if definition.state else {}, names.put)
+    module = import_from_zoo(zoo, zoo.locate(definition.model_def).module)
+    made = make_model(definition, zoo, module)
+    loaded = LoadedModel(definition, zoo, module, made.model, made.left)
+    loaded.notes += made.notes
+    if not definition.weights:
+        loaded.blueprint = blueprint.blueprint_of(made.model, loaded.root)
+        loaded.names = names.names_of(loaded.root, made.model)
+    return loaded
 
 
 def load_function(zoo: str, name: str, option: str, *, model_def: str = "") -> Any:
@@ -73,97 +71,6 @@ def load_function(zoo: str, name: str, option: str, *, model_def: str = "") -> A
     source = Zoo(zoo)
     module = import_from_zoo(source, source.locate(model_def).module) if model_def else None
     return find(source, name, option, module)
-
-
-# ------------------------------------------------------------------ finding the model
-
-
-def _target(module: ModuleType, attributes: tuple[str, ...], dotted: str) -> Any:
-    """The class, function or model object that `model_def` stands for."""
-    target: Any = module
-    for attribute in attributes:
-        if not hasattr(target, attribute):
-            near = did_you_mean(attribute, dir(target))
-            raise OptionError("model_def", f"{target.__name__} has no {attribute!r} (from {dotted}).{near}")
-        target = getattr(target, attribute)
-    if isinstance(target, ModuleType):
-        target = _model_of_module(target)
-    if inspect.isclass(target) and not issubclass(target, keras.Model):
-        bases = ", ".join(base.__name__ for base in target.__mro__[1:-1]) or "nothing"
-        raise OptionError("model_def", f"{dotted} is not a keras.Model: the class derives from {bases}")
-    if not isinstance(target, keras.Model) and not callable(target):
-        raise OptionError(
-            "model_def",
-            f"{dotted} is a {type(target).__name__}, which is not a keras.Model class, a function that returns "
-            "a model, or a model",
-        )
-    return target
-
-
-def _model_of_module(module: ModuleType) -> Any:
-    for name in names_of_model(module.__name__):
-        value = getattr(module, name, None)
-        if value is not None and not isinstance(value, ModuleType):
-            return value
-    models = [
-        value for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, keras.Model) and value.__module__ == module.__name__
-    ]  # fmt: skip
-    if len(models) == 1:
-        return models[0]
-    if models:
-        raise several_models(module.__name__, [value.__name__ for value in models])
-    raise no_model(module.__name__, vars(module))
-
-
-def _constructor_arguments(
-    target: Any, definition: ModelDefinition, zoo: Zoo, module: ModuleType
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split `params` into those for the model and those left for the optimizer.
-
-    A parameter goes to the model if its constructor names it, else to the optimizer if its function names it, else to
-    the constructor's `**kwargs`.
-    """
-    if isinstance(target, keras.Model):
-        return {}, dict(definition.params)
-    names, any_other = takes_by_name(target)
-    if any_other:
-        wanted = _optimizer_names_before_model(target, definition, zoo, module)
-        mine = {name for name in definition.params if name in names or name not in wanted}
-    else:
-        mine = set(names) & set(definition.params)
-    required = [
-        parameter.name for parameter in inspect.signature(target).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        and parameter.name not in definition.params
-    ]  # fmt: skip
-    if required:
-        raise OptionError("params", f"{definition.model_def} requires {' and '.join(required)}, missing in params")
-    return (
-        {name: value for name, value in definition.params.items() if name in mine},
-        {name: value for name, value in definition.params.items() if name not in mine},
-    )
-
-
-def _optimizer_names_before_model(target: Any, definition: ModelDefinition, zoo: Zoo, module: ModuleType) -> list[str]:
-    """Names of the arguments of the optimizer's function, found before there is a model."""
-    if definition.optimizer:
-        given = _named(definition.optimizer, "optimizer", zoo, module)
-        return OptimizerSource(given, f"optimizer={definition.optimizer}").arguments()[0]
-    candidates = [getattr(target, name, None) for name in CLASS_NAMES["optimizer"]] if inspect.isclass(target) else []
-    candidates += [getattr(module, name, None) for name in MODULE_NAMES["optimizer"]]
-    function = next((item for item in candidates if callable(item)), None)
-    return [] if function is None else [name for name in takes_by_name(function)[0] if name != "self"]
-
-
-def _named(name: str, role: str, zoo: Zoo, module: ModuleType) -> Any:
-    """The object that an option names, or a list of several metrics; Keras' names stay names."""
-    if role == "eval_metrics_fn" and "," in name:
-        return [_named(one, role, zoo, module) for one in names_in(name)]
-    if keras_names.is_name_for(role, name) and not hasattr(module, name):
-        return name
-    return find(zoo, name, role, module)
 
 
 # ------------------------------------------------------------------ the loaded model
@@ -182,6 +89,8 @@ class LoadedModel:
         self._root = os.fspath(zoo.root)
         self._form = FeatureForm(model)
         self._compiled = False
+        self.notes: list[str] = []
+        self.blueprint, self.names = "", ""
         self._optimizer: OptimizerSource | None = None
         self._optimizer_params = left
         self._lacking: set[str] = set()
@@ -417,13 +326,49 @@ class LoadedModel:
         """What becomes of a table's columns for this model (`tables.zoo.tablefunction.BoundTable`), or None."""
         return self._table
 
+    # ------------------------------------------------------------ what it keeps beside weights
+
+    @property
+    def root(self) -> str:
+        """The folder of the model's zoo."""
+        return self._root
+
+    def write_state(self, folder: Path) -> None:
+        """Write what a trained model is and keeps beside its weights: what `load` reads, and `take_back`."""
+        folder.mkdir()
+        kept.write(self.model, folder, self._root)
+        (folder / names.FILE).write_text(self.names or "{}")
+        if self.blueprint:
+            (folder / blueprint.FILE).write_text(self.blueprint)
+
+    def begin_with(self, folder: Path) -> None:
+        """Make `folder` hold what the layers keep now, unless it is there: the first to build the model decides."""
+        if folder.exists():
+            return
+        aside = Path(durable.aside_name(folder))
+        aside.mkdir()
+        kept.write(self.model, aside, self._root)
+        with contextlib.suppress(FileExistsError):
+            durable.put(aside, folder, overwrite=False)
+        durable.remove(aside)
+
+    def take_back(self, folder: str | os.PathLike[str], *, seeds: bool = True) -> bool:
+        """Let the built model keep what the layers kept that were written to `folder`; return whether there is any.
+
+        Raises ModelError if a layer does not accept it.
+        """
+        file = Path(folder, kept.FILE)
+        if found := file.exists():
+            kept.give(self.model, file.read_text(), seeds=seeds)
+        return found
+
     # ------------------------------------------------------------ finding the parts
 
     def _part(self, role: str) -> tuple[Any, str] | None:
         """What fills a role, and where it was found: the option, the model's class or the model's module."""
         name = getattr(self.definition, role)
         if name:
-            return _named(name, role, self._zoo, self._module), f"{role}={name}"
+            return named(name, role, self._zoo, self._module), f"{role}={name}"
         value = attribute_of(self.model, CLASS_NAMES[role])
         if value is not None:
             return value, f"{type(self.model).__name__}.{getattr(value, '__name__', CLASS_NAMES[role][0])}"

@@ -33,6 +33,8 @@ def open_model(path: str | os.PathLike[str]) -> keras.Model:
         elif not loaded.model.built:
             raise ModelError(f"{os.fspath(path)} does not say what features its model takes: use it in jobs")
         load_weights(loaded.model, definition.weights, message.variables)
+        if definition.state:
+            loaded.take_back(definition.state)
     return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
 
 

@@ -36,6 +36,7 @@ MESSAGE = "trained_model.pb"
 PARAMETERS = "parameters.safetensors"
 ZOO = "model_zoo"
 SAVED_MODEL = "saved_model"
+STATE = "state"
 # How Kubernetes distinguishes images that can be pulled from those that only one machine has.
 PULLABLE = "docker-pullable://"
 _PACKAGES = ("elasticdl_nb", "tensorflow", "tensorflow-cpu", "keras", "numpy")
@@ -71,6 +72,7 @@ def write_trained_model(
     copy = copy_zoo(zoo, directory / model_zoo)
     notes = list(copy.notes)
     variables = save_weights(loaded.model, os.fspath(directory / parameters))
+    loaded.write_state(directory / f"{STATE}{tag}")
     exported = ""
     if saved_model:
         problem = _export(loaded, directory / f"{SAVED_MODEL}{tag}")
@@ -99,6 +101,7 @@ def write_trained_model(
         saved_model=exported,
         custom_data_reader=spec.custom_data_reader,
         features=form_to_json(loaded.signature),
+        state=f"{STATE}{tag}",
     )
     (directory / MESSAGE).write_bytes(message.SerializeToString(deterministic=True))
     return notes
@@ -172,7 +175,8 @@ def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, M
         message = pb.TrainedModel.FromString(file.read_bytes())
     except DecodeError:
         raise OptionError("trained_model", f"{given}/{MESSAGE} is damaged: it cannot be decoded") from None
-    for name, what in ((message.params_filename, "the parameters file"), (message.model_zoo, "the model zoo")):
+    parts = [(message.params_filename, "the parameters file"), (message.model_zoo, "the model zoo")]
+    for name, what in parts + ([(message.state, "the folder")] if message.state else []):
         if os.path.isabs(name) or ".." in Path(name).parts:
             raise OptionError("trained_model", f"{given} names {what} outside of its own directory: {name!r}")
         if not name or not (directory / name).exists():
@@ -193,6 +197,7 @@ def definition_of(message: pb.TrainedModel, directory: Path) -> ModelDefinition:
         optimizer=message.optimizer,
         eval_metrics_fn=message.eval_metrics_function,
         weights=os.fspath(directory / message.params_filename),
+        state=os.fspath(directory / message.state) if message.state else "",
     )
 
 

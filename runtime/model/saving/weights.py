@@ -13,6 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 
 
@@ -32,6 +33,7 @@ def load_weights(model: keras.Model, path: str, variables: Sequence[pb.Variable]
         if hasattr(layer, "make_room"):  # an elasticdl_nb.Embedding, with one row for each id that training has seen
             layer.make_room(shapes)
     _load(model.weights, path, variables, "the model")
+    settle(model)
 
 
 def save_optimizer(optimizer: Any, path: str) -> list[pb.Variable]:

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
@@ -96,6 +97,21 @@ def note_on_embeddings(model: Any) -> str:
     return (
         f"{', '.join(ordinary)}: ids that occur several times in a batch count once in the squares of {name}, and not "
         "once for each time as in fit; distribution_strategy=Local, or SGD, trains as fit does"
+    )
+
+
+def note_on_tables(layers: ServedLayers, optimizer: Any) -> str:
+    """Return how rows in tables are trained differently from `fit`; empty if they are not."""
+    config = optimizer.get_config() if layers.layers else {}
+    name = type(optimizer).__name__
+    decays, momentum = bool(config.get("weight_decay")), bool(config.get("momentum"))
+    if not config or (name in ("SGD", "Adagrad") and not decays and not momentum):
+        return ""
+    named = ", ".join(layer.name for layer in layers.layers)
+    what = "weight decay" if decays else "momentum" if name == "SGD" else f"the moments of {name}"
+    return (
+        f"{named}: in tables, where {what} changes a row only in steps that use it, and not in every step as in fit; "
+        "embedding_tables=False trains as fit does"
     )
 
 

@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.allreduce.places import NOWHERE, Entry, Place
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.compiling import rate_is_set
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.model.saving.state import ModelState
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -171,6 +172,7 @@ class AllreduceTrainer(WholeModelTrainer):
             return
         told = json.loads(message.tobytes())
         self._state.write(values)
+        settle(self.model)
         self._state.diversify((self._ring.generation << 16) + self._collective.rank)
         self.step = told["step"]
         self._places = {int(n): tuple(Place(**place) for place in places) for n, places in told["places"].items()}

@@ -20,6 +20,7 @@ import tensorflow as tf
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.model.saving.weights import variable_names
 from elasticdl_nb.runtime.parameters.api import ParameterServers, Push, StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, RowGradients
@@ -102,6 +103,7 @@ class ServerTrainer(Trainer):
         self._forget()
         servers.initialize(self._config, self._initial, self._layers.specs())
         self.refresh()
+        settle(self.model)
 
     @property
     def servers(self) -> ParameterServers:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from elasticdl_nb.runtime.exits import MAKES_WAY
+from elasticdl_nb.runtime.model.embeddings.asking import attend
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -24,7 +25,7 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.choosing import Choice
 from elasticdl_nb.runtime.worker.training.connecting import Connection
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
-from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring
+from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_tables
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 from elasticdl_nb.runtime.worker.training.saving import Checkpoints
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer, check_model_for_servers
@@ -51,7 +52,7 @@ class Strategy:
 
     def __init__(self, part: Part) -> None:
         self._part, self._spec, self._session = part, part.spec, part.session
-        self.layers = ServedLayers(seed=part.spec.seed)
+        self.layers = ServedLayers(None if part.spec.embedding_tables else sys.maxsize, seed=part.spec.seed)
 
     @staticmethod
     def layers_to_try(spec: JobSpec) -> ServedLayers:
@@ -71,6 +72,13 @@ class Strategy:
 
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """The model is built: make its trainer, if it has one."""
+
+    def _say_of_embeddings(self, loaded: LoadedModel) -> None:
+        """Note which large embeddings are in tables and what that changes, or why they are not."""
+        attend(self.layers, loaded.model)
+        for note in (*self.layers.notes, note_on_tables(self.layers, loaded.model.optimizer)):
+            if note:
+                self._session.note("info", note)
 
     def before_task(self) -> None:
         """A task, or the first batch of one, comes next."""
@@ -103,6 +111,7 @@ class TrainingAlone(Strategy):
             self._session.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
             layers.unserve()
         self.trainer = TableTrainer(*arguments, layers) if layers.layers else LocalTrainer(*arguments)
+        self._say_of_embeddings(loaded)
         if self._part.restore_from:
             self.trainer.restore(self._part.restore_from, keep_step=True)
         elif self._part.initial:
@@ -129,7 +138,7 @@ class TrainingWithServers(Strategy):
     @staticmethod
     def layers_to_try(spec: JobSpec) -> ServedLayers:
         """See `Strategy`. Large embeddings are on the servers."""
-        return ServedLayers(seed=spec.seed)
+        return ServedLayers(None if spec.embedding_tables else sys.maxsize, seed=spec.seed)
 
     @staticmethod
     def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
@@ -140,6 +149,7 @@ class TrainingWithServers(Strategy):
         """See `Strategy`."""
         form = sources[pb.TRAIN].element_spec
         self.trainer = ServerTrainer(self._spec, loaded, self._session, form, on_loss, self.layers)
+        self._say_of_embeddings(loaded)
 
     def before_task(self) -> None:
         """See `Strategy`. The trainer must use the current servers."""

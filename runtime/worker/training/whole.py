@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving import kept
 from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, save_optimizer, save_weights
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.protocol.master_pb2 import Place
@@ -81,6 +82,7 @@ class WholeModelTrainer(Trainer):
             return
         load_weights(self.model, *_saved(path, MODEL))
         load_optimizer(self._optimizers(), *_saved(path, OPTIMIZER))
+        self._loaded.take_back(path)
 
     def save(self, directory: str | os.PathLike[str], job: str) -> Path:
         """Write a job's checkpoint; return its folder, sealed but not yet committed.
@@ -97,6 +99,7 @@ class WholeModelTrainer(Trainer):
         return path
 
     def _write(self, path: Path) -> None:
+        kept.write(self.model, path, self._loaded.root)
         for name, variables in (
             (MODEL, save_weights(self.model, _parameters(path, MODEL))),
             (OPTIMIZER, save_optimizer(self._optimizers(), _parameters(path, OPTIMIZER))),
