@@ -55,7 +55,7 @@ ROWS: tuple[Row, ...] = (
     _row("Model", "run_eagerly", "works, ordinary, refused, works"),
     _row("Model", "jit_compile", "works, no effect, no effect, no effect", "speed only"),
     _row("Model", "distribute_strategy distribute_reduction_method", "no effect", "the job's strategy replaces them"),
-    _row("Model", "layers get_layer summary", "works", "large embeddings have no variable while they are in tables"),
+    _row("Model", "layers get_layer summary", "works", "large embeddings in tables are counted and shown; `layers` and `weights` have no variable for them"),
     _row("Model", "fit evaluate predict train_on_batch test_on_batch predict_on_batch", "-", "the job replaces them; "
          "code that runs when the model is made may call them"),
     _row("Model", "compile_from_config get_compile_config export save save_weights load_weights to_json get_state_tree "
@@ -71,7 +71,7 @@ ROWS: tuple[Row, ...] = (
          "mixed_float16 scales the loss; other policies work everywhere"),
     _row("Layer", "quantize quantization_mode quantized_build quantized_call rematerialized_call", "works"),
     _row("Layer", "get_weights set_weights count_params load_own_variables save_own_variables path input output",
-         "works", "before training, also of layers in tables"),
+         "works", "of layers in tables, the values can be read, and set before training"),
     _row("Layer", "build_from_config from_config get_build_config get_config stateless_call", "-", _CALLED),
     # ------------------------------------------------------------ optimizers
     _row("Optimizer", "apply_gradients apply scale_loss finalize_variable_values", "works, ordinary, refused, works",

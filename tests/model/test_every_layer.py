@@ -112,7 +112,7 @@ def test_layers_predict_the_same_without_their_files(
     for batch in data:
         trainer._make_step(batch)
     for mine, other in zip(loaded.model.get_weights(), of_fit.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=2e-4)
 
     output = tmp_path / "trained"
     write_trained_model(
@@ -122,5 +122,6 @@ def test_layers_predict_the_same_without_their_files(
         file.unlink()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    expected = of_fit(x, training=False)
-    np.testing.assert_allclose(open_model(output)(x, training=False), expected, rtol=1e-4, atol=1e-5)
+    opened = open_model(output)(x, training=False)
+    np.testing.assert_allclose(opened, loaded.model(x, training=False), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(opened, of_fit(x, training=False), rtol=1e-3, atol=1e-2)

@@ -93,7 +93,7 @@ SEQUENCES: dict[str, Callable[[], Branch]] = {
     "GRUCell": lambda: states(k.GRUCell(2)),
     "GlobalAveragePooling1D": lambda: k.GlobalAveragePooling1D(),
     "GlobalMaxPooling1D": lambda: k.GlobalMaxPooling1D(),
-    "GroupedQueryAttention": lambda: lambda x: (k.GroupQueryAttention(2, 2, 1)(x, x)),
+    "GroupedQueryAttention": lambda: lambda x: k.GroupQueryAttention(2, 2, 1)(x, x),
     "LSTM": lambda: k.LSTM(2),
     "LSTMCell": lambda: states(k.LSTMCell(2)),
     "Masking": lambda: lambda x: k.SimpleRNN(2)(k.Masking()(x)),
@@ -141,7 +141,7 @@ IMAGES: dict[str, Callable[[], Branch]] = {
     "RandomColorDegeneration": lambda: k.RandomColorDegeneration(0.5, value_range=(0, 1)),
     "RandomColorJitter": lambda: k.RandomColorJitter(value_range=(0, 1), brightness_factor=0.2),
     "RandomContrast": lambda: k.RandomContrast(0.2, value_range=(0, 1)),
-    "RandomCrop": lambda: k.RandomCrop(4, 4),
+    "RandomCrop": lambda: lambda x: k.Resizing(4, 4)(k.RandomCrop(4, 4)(x)),  # crops in training only
     "RandomElasticTransform": lambda: k.RandomElasticTransform(value_range=(0, 1)),
     "RandomErasing": lambda: k.RandomErasing(value_range=(0, 1)),
     "RandomFlip": lambda: k.RandomFlip(),

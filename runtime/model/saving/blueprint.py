@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.src.layers.preprocessing.index_lookup import IndexLookup
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.model.saving.kept import own_attributes
-from elasticdl_nb.runtime.model.saving.plain import NotPlainError, decode, encode, mentions
+from elasticdl_nb.runtime.model.saving.plain import NotPlainError, decode, decode_array, encode, encode_array, mentions
 
 FILE = "blueprint.json"
 """The name of the file in the directory of a trained model."""
@@ -51,7 +52,7 @@ def blueprint_of(model: keras.Model, root: str) -> str:
 
 def differs(text: str, other: str) -> bool:
     """Whether two blueprints are of models that compute differently; names and compiled code do not count."""
-    return _canonical(json.loads(text)) != _canonical(json.loads(other))
+    return bool(_canonical(json.loads(text)) != _canonical(json.loads(other)))
 
 
 def make(text: str) -> keras.Model:
@@ -79,6 +80,10 @@ def _plan(value: Any, seen: set[int]) -> Any:
         return {"several": [isinstance(value, tuple), [_plan(item, seen) for item in value]]}
     if isinstance(value, dict):
         return {"named": {str(name): _plan(item, seen) for name, item in value.items()}}
+    if isinstance(value, tf.Variable):
+        return {"variable": [encode_array(value.numpy()), bool(value.trainable)]}
+    if isinstance(value, keras.Variable):
+        return {"weight": [list(value.shape), value.dtype, bool(value.trainable), value.name]}
     if id(value) in seen or not isinstance(value, _DESCRIBED):
         raise NotPlainError(type(value).__name__)
     seen.add(id(value))
@@ -99,7 +104,7 @@ def _made(plan: dict[str, Any]) -> Any:
         model = model_class.__new__(model_class)
         keras.Model.__init__(model, name=of_model)
         for attribute, part in parts.items():
-            setattr(model, attribute, _made(part))
+            setattr(model, attribute, _made(part) if "weight" not in part else _weight(model, *part["weight"]))
         return model
     if kind == "keras":
         return keras.saving.deserialize_keras_object(content, safe_mode=False)
@@ -108,7 +113,13 @@ def _made(plan: dict[str, Any]) -> Any:
         return tuple(items) if content[0] else items
     if kind == "named":
         return {name: _made(item) for name, item in content.items()}
+    if kind == "variable":
+        return tf.Variable(decode_array(content[0]), trainable=content[1])
     return decode(content)
+
+
+def _weight(model: keras.Model, shape: list[int], dtype: str, trainable: bool, name: str) -> Any:
+    return model.add_weight(shape=shape, initializer="zeros", dtype=dtype, trainable=trainable, name=name)
 
 
 def _is_plain(value: Any) -> bool:

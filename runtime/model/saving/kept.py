@@ -77,10 +77,14 @@ def _matched(layers: list[Any], saved: list[dict[str, Any]]) -> Iterator[tuple[A
     if [type(layer).__name__ for layer in layers] == [entry["class"] for entry in saved]:
         yield from zip(layers, saved, strict=True)
         return
-    entries = {(entry["class"], entry["name"]): entry for entry in saved}
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in saved:  # a model may be called something else by now
+        entries.setdefault((entry["class"], entry["name"].rpartition("/")[2]), entry)
+        entries[entry["class"], entry["name"]] = entry
     for layer in layers:
-        if entry := entries.get((type(layer).__name__, _name(layer))):
-            yield layer, entry
+        kind, path = type(layer).__name__, _name(layer)
+        if found := entries.get((kind, path)) or entries.get((kind, path.rpartition("/")[2])):
+            yield layer, found
 
 
 def _name(layer: Any) -> str:

@@ -68,7 +68,7 @@ def put(module: ModuleType, name: str, encoded: Any) -> None:
             setattr(module, name, decode(encoded))
         return
     description = encoded["layer"]
-    layer = vars(module).get(name)
+    layer: Any = vars(module).get(name)
     if type(layer).__name__ != description["class"]:
         layer = keras.saving.deserialize_keras_object(description["config"], safe_mode=False)
         setattr(module, name, layer)
