@@ -55,7 +55,8 @@ ROWS: tuple[Row, ...] = (
     _row("Model", "run_eagerly", "works, ordinary, refused, works"),
     _row("Model", "jit_compile", "works, no effect, no effect, no effect", "speed only"),
     _row("Model", "distribute_strategy distribute_reduction_method", "no effect", "the job's strategy replaces them"),
-    _row("Model", "layers get_layer summary", "works", "large embeddings in tables are counted and shown; `layers` and `weights` have no variable for them"),
+    _row("Model", "layers get_layer summary", "works", "large embeddings in tables are counted and shown; `weights` "
+         "has no variable for them"),
     _row("Model", "fit evaluate predict train_on_batch test_on_batch predict_on_batch", "-", "the job replaces them; "
          "code that runs when the model is made may call them"),
     _row("Model", "compile_from_config get_compile_config export save save_weights load_weights to_json get_state_tree "
