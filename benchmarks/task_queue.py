@@ -53,6 +53,9 @@ class NoProcesses:
         while True:
             yield await self.exited.get()
 
+    def keep_ready(self, module: str, envs: dict[str, str], known: str) -> None:
+        pass
+
     async def adopt(self) -> list[InstanceId]:
         return []
 

@@ -27,6 +27,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
+_PACKAGE = "elasticdl_nb.runtime"
+
 
 class Executor:
     """Carries out actions for one job, and reports the results to `happened`.
@@ -61,9 +63,15 @@ class Executor:
             case _:
                 assert_never(deed)
 
+    def keep_ready(self) -> None:
+        """See to it that a parameter server that dies can be replaced at once; to be called again and again."""
+        if self._spec.uses_servers:
+            envs = {**WORKER_ENVS, **self._spec.envs}
+            self._platform.keep_ready(f"{_PACKAGE}.ps", envs, os.fspath(self._folder.path))
+
     def _command(self, instance: InstanceId) -> list[str]:
         return [
-            sys.executable, "-m", f"elasticdl_nb.runtime.{instance.role}", os.fspath(self._folder.path), self._address,
+            sys.executable, "-m", f"{_PACKAGE}.{instance.role}", os.fspath(self._folder.path), self._address,
             str(instance.index), instance.incarnation,
         ]  # fmt: skip
 

@@ -98,7 +98,7 @@ class Master:
             self._books.happened(events.Started(self._initial(), problem))
         else:
             self._books.happened(events.Recovered(tuple(living)))
-        for job in (self._watch_platform(), self._count_data(), self._tick()):
+        for job in (self._watch_platform(), self._count_data(), self._tick(executor)):
             self._spawn(job)
         try:
             await self._books.over.wait()
@@ -213,7 +213,7 @@ class Master:
         if not self._coordinator.data_is_counted and not self._spec.custom_data_reader:
             self._books.happened(await asyncio.to_thread(count_data, self._folder))
 
-    async def _tick(self) -> None:
+    async def _tick(self, executor: Executor) -> None:
         guard = Guard(self._folder, is_master=True) if self._supervised else None
         renewed_at = 0.0
         while True:
@@ -225,6 +225,8 @@ class Master:
                 self._books.happened(events.Cancelled(f"its client has been gone for {clients.LIMIT:.0f} seconds"))
             self._write_status()
             self._folder.show_life()
+            if self._folder.optimizer.exists() and not self._coordinator.is_over:
+                executor.keep_ready()
             if guard is not None and guard.look():
                 logger.warning("the supervisor is gone; starting another one")
             await asyncio.sleep(STATUS_INTERVAL)

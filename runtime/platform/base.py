@@ -64,6 +64,13 @@ class Platform(Protocol):
         """Take over the living instances that an earlier master of the job started; return them."""
         ...
 
+    def keep_ready(self, module: str, envs: dict[str, str], known: str) -> None:
+        """Have a process waiting to run `python -m module`, if that helps here; to be called again and again.
+
+        `known` is the argument with which it prepares.
+        """
+        ...
+
     async def kill(self, instance: InstanceId) -> None:
         """Kill an instance and everything it started, at once. It is not an error if the instance is gone."""
         ...

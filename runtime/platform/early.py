@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 WAITS = "--waits"
-"""The only argument of a process that still waits for its arguments."""
+"""The first argument of a process that still waits for its arguments."""
 
 # TensorFlow and what it imports set these for themselves, also in a process that still waits for its arguments.
 _SET_BY_LIBRARIES = frozenset(
@@ -28,16 +28,19 @@ _SET_BY_LIBRARIES = frozenset(
 
 
 class EarlyProcess:
-    """A child that runs `python -m module`, in a session of its own, and waits for its arguments."""
+    """A child that runs `python -m module`, in a session of its own, and waits for its arguments.
 
-    def __init__(self, module: str, envs: Mapping[str, str] | None = None) -> None:
+    `known` is what it is told at once, to prepare for.
+    """
+
+    def __init__(self, module: str, envs: Mapping[str, str] | None = None, known: Sequence[str] = ()) -> None:
         self.envs = dict(envs or {})
         self._surroundings = _surroundings()
         # Its output before its log is known. The child copies it there, in `arguments_when_told`.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  open as long as this object
         self._command = [sys.executable, "-m", module]
         self.process = subprocess.Popen(
-            [*self._command, WAITS],
+            [*self._command, WAITS, *known],
             stdin=subprocess.PIPE,
             stdout=self._said,
             stderr=self._said,

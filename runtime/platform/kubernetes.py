@@ -66,6 +66,9 @@ class KubernetesPlatform:
                 await self._delete(instance, KILL_SECONDS)
             return
 
+    def keep_ready(self, module: str, envs: dict[str, str], known: str) -> None:
+        """See `Platform`: a pod that waits would keep others from its place."""
+
     async def adopt(self) -> list[InstanceId]:
         """Take over the pods that an earlier master created and that have not ended; return their instances."""
         pods = await self._patiently(lambda: self._cluster.list("Pod", selector(self._spec.job_name)))

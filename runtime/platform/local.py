@@ -10,7 +10,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -22,6 +24,9 @@ from elasticdl_nb.runtime.storage.locks import Process
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.1
+CALM_SECONDS = 15.0
+"""Seconds after the last start of a process before another is made to wait."""
+
 _NO_MEMORY = "was killed by the system because memory ran out"
 WORKER = "elasticdl_nb.runtime.worker"
 WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
@@ -31,11 +36,14 @@ WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 class LocalPlatform:
     """Processes on this machine; `log_path(role, index)` is where each writes, `records` a folder that lists them.
 
-    `early` is a waiting process that becomes the first one started in its role, if that one needs nothing else.
+    `early` is a waiting process that becomes the first one started in its role, if that one needs nothing else. So does
+    each process from `keep_ready`.
     """
 
     def __init__(self, log_path: Callable[[str, int], Path], records: Path, early: EarlyProcess | None = None) -> None:
-        self._log_path, self._records, self._early = log_path, records, early
+        self._log_path, self._records = log_path, records
+        self._early = [early] if early else []
+        self._started_at = time.monotonic()
         self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._news: asyncio.Queue[Exited | Runs] = asyncio.Queue()
@@ -45,6 +53,7 @@ class LocalPlatform:
 
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
         """Start a process."""
+        self._started_at = time.monotonic()
         if self._start_early(instance, command, envs):
             return
         try:
@@ -65,10 +74,10 @@ class LocalPlatform:
 
     def _start_early(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> bool:
         """Let the waiting process become this instance; return whether that was possible."""
-        early = self._early
-        if early is None or not early.is_for(command):
+        early = next((one for one in self._early if one.is_for(command)), None)
+        if early is None:
             return False
-        self._early = None
+        self._early.remove(early)
         process, end = Process.of(early.process.pid), _end_of(early.process)
         told = False
         if early.fits(envs):
@@ -82,6 +91,12 @@ class LocalPlatform:
         self._watch(instance, process, end)
         self._news.put_nowait(Runs(instance))
         return True
+
+    def keep_ready(self, module: str, envs: dict[str, str], known: str) -> None:
+        """See `Platform`. Does nothing while others are starting, as it would take the processor from them."""
+        calm = time.monotonic() - self._started_at > CALM_SECONDS
+        if calm and not any(one.is_for([sys.executable, "-m", module]) for one in self._early):
+            self._early.append(EarlyProcess(module, envs, [known]))
 
     async def adopt(self) -> list[InstanceId]:
         """Take over the living processes that an earlier master started; return their instances."""
@@ -128,8 +143,10 @@ class LocalPlatform:
 
     async def close(self) -> None:
         """Kill the processes that are left and wait until they are gone."""
-        if self._early is not None:
-            self._early.dismiss()
+        for early in self._early:
+            early.dismiss()
+            early.process.kill()  # it may be importing
+            early.process.wait()
         for process in list(self._processes.values()):
             process.kill()
         await asyncio.gather(*self._watchers)
