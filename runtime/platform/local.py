@@ -24,7 +24,7 @@ from elasticdl_nb.runtime.storage.locks import Process
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.1
-CALM_SECONDS = 15.0
+CALM_SECONDS = 3.0
 """Seconds after the last start of a process before another is made to wait."""
 
 _NO_MEMORY = "was killed by the system because memory ran out"
