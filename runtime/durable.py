@@ -181,11 +181,25 @@ def take_away(path: str | os.PathLike[str]) -> None:
 def clear_left_behind(path: str | os.PathLike[str]) -> None:
     """Remove what processes of this machine that are dead have left under an `aside_name` of this path."""
     folder, name = os.path.split(os.fspath(path))
-    pattern = re.compile(rf"\.{re.escape(name)}\.(\d+)\.[0-9a-f]{{8}}")
+    pattern = _aside_pattern(name)
     with contextlib.suppress(FileNotFoundError):
         for entry in os.listdir(folder or "."):
             if (match := pattern.fullmatch(entry)) and not _is_alive(int(match[1])):
                 remove(os.path.join(folder, entry))
+
+
+def remove_with_asides(path: str | os.PathLike[str]) -> None:
+    """Remove a file or folder whose name is used once, and what anyone has written under an `aside_name` of it."""
+    folder, name = os.path.split(os.fspath(path))
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.listdir(folder or "."):
+            if _aside_pattern(name).fullmatch(entry):
+                remove(os.path.join(folder, entry))
+    remove(path)
+
+
+def _aside_pattern(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\.{re.escape(name)}\.(\d+)\.[0-9a-f]{{8}}")
 
 
 def _is_alive(pid: int) -> bool:

@@ -152,7 +152,7 @@ def clean(folder: Path) -> None:
     if record is not None:
         if not is_remote(record.output):
             durable.put_back(record.output)
-        durable.remove(record.aside)
+        durable.remove_with_asides(record.aside)
 
 
 def _read(folder: Path) -> _Record | None:

@@ -22,8 +22,8 @@ def fill(path: Path, content: bytes, folder: bool) -> None:
         (path / "sub").mkdir(parents=True)
         (path / "a").write_bytes(content)
         (path / "sub" / "b").write_bytes(content)
-    else:
-        path.write_bytes(content)
+    else:  # as our writers do: aside first, and so beside the place where the result is written aside
+        durable.write(path, content)
 
 
 def content_of(path: Path) -> bytes | None:
