@@ -10,13 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 
+import counting
 import psutil
 import pytest
 
+import elasticdl_nb
 from elasticdl_nb.job import launch
+from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.errors import JobFailed
+from elasticdl_nb.runtime.platform import local
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
-from elasticdl_nb.runtime.platform.early import EarlyProcess
+from elasticdl_nb.runtime.platform.early import WAITS, EarlyProcess
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -24,8 +28,9 @@ from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 TALKER = """
 import os, sys
 from elasticdl_nb.runtime.platform.early import WAITS, arguments_when_told
-print("early" if sys.argv[1:] == [WAITS] else "plain", flush=True)
-arguments = arguments_when_told() if sys.argv[1:] == [WAITS] else sys.argv[1:]
+waits, known = sys.argv[1] == WAITS, sys.argv[2:]
+print(*(["early", *known] if waits else ["plain"]), flush=True)
+arguments = arguments_when_told() if waits else sys.argv[1:]
 print(*arguments, os.environ.get("FLAG", "no flag"), repr(sys.stdin.read()), flush=True)
 sys.exit(7)
 """
@@ -102,6 +107,66 @@ def test_a_platform_gives_it_the_first_part_that_needs_nothing_else(talker, tmp_
     assert (exited.instance, exited.code, exited.log_tail) == (instance, 7, said)
     assert early.process.wait(60) == (0 if envs else 7)
     assert not list((tmp_path / "notes").iterdir())
+
+
+def test_a_platform_keeps_one_ready_once_nothing_else_starts(talker, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "CALM_SECONDS", 0.5)
+    children = psutil.Process().children
+
+    async def play() -> None:
+        before = len(children())
+        platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "notes")
+        platform.keep_ready(talker, {}, "the job")
+        assert len(children()) == before
+        await asyncio.sleep(0.6)
+        for _ in range(3):
+            platform.keep_ready(talker, {}, "the job")
+        assert len(children()) == before + 1
+        news, instance = aiter(platform.events()), InstanceId("ps", 1, "2")
+        await platform.start(instance, [sys.executable, "-m", talker, "1"], {})
+        assert await anext(news) == Runs(instance)
+        exited = await anext(news)
+        assert isinstance(exited, Exited) and exited.log_tail == "early the job\n1 no flag ''\n"
+        await asyncio.sleep(0.6)
+        platform.keep_ready(talker, {}, "the job")
+        assert len(children()) == before + 1
+        await platform.close()
+        assert len(children()) == before
+
+    asyncio.run(play())
+
+
+def test_a_server_in_waiting_replaces_one_that_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "home"))
+    job = elasticdl_nb.train(
+        **counting.write(tmp_path, 4000), num_epochs=3, minibatch_size=32, num_minibatches_per_task=4, wait=False,
+        distribution_strategy="ParameterServerStrategy", num_workers=1, checkpoint_steps=50,
+        envs={"TEST_SLOW": "0.1", "TEST_HOLD": str(tmp_path / "hold")},
+    )  # fmt: skip
+    (tmp_path / "hold").touch()
+
+    def pid_of(name: str) -> int | None:
+        return getattr(chaos.processes(job.folder).get(name), "pid", None)
+
+    def waiting() -> list[psutil.Process]:
+        found = psutil.Process(master).children() if (master := pid_of("master")) else []
+        return [one for one in found if one.cmdline()[2:4] == ["elasticdl_nb.runtime.ps", WAITS]]
+
+    try:
+        until(lambda: waiting() and job.status().checkpoint_step > 0)
+        (spare,) = waiting()
+        os.kill(chaos.processes(job.folder)["ps-0"].pid, signal.SIGKILL)
+        until(lambda: pid_of("ps-0") == spare.pid and job.status().rollbacks)
+        until(waiting)
+        (spare,) = waiting()
+        os.kill(chaos.processes(job.folder)["master"].pid, signal.SIGKILL)
+        until(lambda: not spare.is_running() or spare.status() == psutil.STATUS_ZOMBIE)  # the next master has its own
+        (tmp_path / "hold").unlink()
+        job.wait(timeout=200)
+        until(lambda: not waiting())
+    finally:
+        launch.kill(job.folder)
+    assert set(counting.uses(tmp_path)) == {3}
 
 
 # ------------------------------------------------------------------ all processes of a job
