@@ -127,8 +127,8 @@ def main() -> None:
         }
         for process in jobs.values():
             tell(process, "stop")
-        for _ in range(given.rounds):
-            for name, process in jobs.items():
+        for number in range(given.rounds):
+            for name, process in list(jobs.items())[:: -1 if number % 2 else 1]:
                 rates[name].append(rate(process))
             print(
                 f"before {rates['before'][-1]:8.0f}   now {rates['now'][-1]:8.0f} records a processor second",
