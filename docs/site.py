@@ -82,7 +82,7 @@ def _lead(text: str, target: str, source: str, place: str) -> str:
         anchor = hash_ = ""
     elif path in OUTSIDE:
         page = OUTSIDE[path]
-    elif path.startswith("docs/") and path.endswith(".md"):
+    elif path.startswith("docs/") and path.endswith((".md", ".png")):
         page = path.removeprefix("docs/")
     elif path in ("docs", "docs/decisions"):
         page = posixpath.join(path.removeprefix("docs").lstrip("/"), "README.md")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,6 +44,7 @@ _POLL_SECONDS = 0.01
 _SECOND_THOUGHTS_SECONDS = 2.0
 # The job view is in a layer above this one, and is loaded when it is shown.
 _RENDERER = "elasticdl_nb.widgets.render"
+_LIVE = "elasticdl_nb.widgets.liveoutput"
 _FIGURES = "elasticdl_nb.widgets.figure"
 
 
@@ -343,8 +345,13 @@ class Job:
         return Report(text_report(self.spec, status, self.folder), _picture(status)["text/html"])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """Return the job's picture for a notebook."""
-        return _picture(self.status())
+        """Return the job's picture for a notebook; a page that can makes that of a running job live."""
+        status = self.status()
+        if is_over(status):
+            return _picture(status)
+        live = importlib.import_module(_LIVE).live_bundle
+        bundle: dict[str, str] = live(status, secrets.token_hex(8), self.folder.identity)
+        return bundle
 
     def __repr__(self) -> str:
         return f"<{describe(self.status())}>"

@@ -81,7 +81,8 @@ class Result:
             parts += [_html_table(self.table), f'<p style="{_MUTED}">{html.escape(_count(self.table))}</p>']
         if self.plot:
             picture = base64.b64encode(self.plot.encode()).decode()
-            parts.append(f'<img alt="" src="data:image/svg+xml;base64,{picture}">')
+            alt = html.escape(" ".join(self.messages) or "what the statement found, as a picture")
+            parts.append(f'<img alt="{alt}" src="data:image/svg+xml;base64,{picture}">')
         return "".join(parts)
 
     def __repr__(self) -> str:

@@ -32,6 +32,12 @@ def write_notebook(path: Path, sources: Sequence[str]) -> None:
     nbformat.write(notebook, path)
 
 
+def first_program() -> str:
+    """The program that README begins with."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    return readme.split("```python\n", 1)[1].split("```", 1)[0]
+
+
 class Lab:
     """A running JupyterLab; its notebooks are in `folder`, the jobs that they start in `home`."""
 

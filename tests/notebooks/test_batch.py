@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from jupyterlab import first_program
 
 # Each job imports TensorFlow anew, which a busy machine takes its time for.
 pytestmark = pytest.mark.timeout(900)
@@ -115,6 +116,17 @@ def test_sql_trains_evaluates_explains_and_predicts_into_a_column(place):
     assert [int(count) for count, _, _ in groups] == [26, 38, 20, 36, 37, 104]
     assert float(groups[0][2]) > 0.9 and float(groups[-1][2]) < 0.2
     assert "image/png" in outputs(done, "plt")[-1].data
+
+
+def test_the_first_program_of_the_readme_runs_in_batch(place):
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in (first_program(), "job.plot(job.name)")]
+    nbformat.write(notebook, place / "in.ipynb")
+    done = run(place / "in.ipynb", place)
+    assert "'accuracy': 0.9" in printed(done, "import keras") and "probability" in printed(done, "import keras")
+    (curves,) = [one.data for one in outputs(done, "job.plot") if one.output_type == "execute_result"]
+    assert "data:image/svg+xml" in curves["text/html"] and "loss: " in curves["text/plain"]
 
 
 BROKEN = """\

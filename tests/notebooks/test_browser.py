@@ -14,7 +14,7 @@ from typing import Any
 import nbconvert
 import nbformat
 import pytest
-from jupyterlab import Lab, cell, chromium_page, open_notebook, press_run, running_lab, write_notebook
+from jupyterlab import Lab, cell, chromium_page, first_program, open_notebook, press_run, running_lab, write_notebook
 
 from elasticdl_nb.runtime.chaos import processes
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -39,7 +39,7 @@ def dataset_fn(dataset, mode):
         print("line", number, "of a flood", "." * 60)
     return dataset.map(lambda row: (tf.strings.to_number(row[:1]), tf.strings.to_number(row[1:])))
 """
-CELLS = ["%load_ext elasticdl_nb", TRAIN, 'f"{40 + 2} is the answer"', "%elasticdl_attach NAME", "job.wait()"]
+CELLS = ["%load_ext elasticdl_nb", TRAIN, 'f"{40 + 2} is the answer"', "%elasticdl_attach NAME", "job.wait()", "job"]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     (folder / "data.csv").write_text("x,y\n" + "".join(f"{n / 64},{n / 32}\n" for n in range(64)))
     for name in ("live", "left"):
         write_notebook(folder / f"{name}.ipynb", [source.replace("NAME", name) for source in CELLS])
+    write_notebook(folder / "first.ipynb", [first_program()])
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with running_lab(place, folder) as lab:
         yield lab
@@ -170,6 +171,21 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     phase(page, 1, "Running")
     moves(page, 1)
     assert cell(page, 1).get_by_role("link", name="dashboard").get_attribute("href").startswith("http://127.0.0.1:")
+
+    # So does the handle, displayed; and a long note beside the buttons takes one line.
+    press_run(page, 5)
+    phase(page, 5, "Running")
+    moves(page, 5)
+    height = page.evaluate(
+        """() => {
+            const note = document.querySelector('.edl-view .edl-row .edl-note');
+            note.textContent = 'A sentence about why something was not possible, of a usual length.';
+            const height = note.getBoundingClientRect().height;
+            note.textContent = '';
+            return height;
+        }"""
+    )
+    assert 10 < height < 30
 
     # One worker more, one fewer, while a cell keeps the kernel busy: the job itself says so.
     press_run(page, 4)
@@ -296,3 +312,15 @@ def test_interrupts_restarts_and_a_closed_browser_leave_the_job_alone(lab, page)
     cell(page, 3).locator(".edl-view").first.wait_for(state="detached")
     html = saved(lab, page, "left.ipynb", 3, "Cancelled")
     assert len(html) < 100_000 and "<script" not in html
+
+
+def test_the_first_program_of_the_readme_shows_two_jobs_and_their_results(lab, page):
+    lab.use_theme("JupyterLab Light")
+    open_notebook(page, lab.url("first.ipynb", workspace="first"))
+    press_run(page, 0)
+    cell(page, 0).locator(".edl-view .edl-phase").first.wait_for()
+    cell(page, 0).get_by_text("probability").first.wait_for()
+    assert cell(page, 0).get_by_text("Succeeded").count() == 2
+    html = saved(lab, page, "first.ipynb", 0, "Succeeded")
+    assert html.count("Succeeded") == 2 and "<script" not in html
+    cell(page, 0).locator(".jp-OutputArea").first.screenshot(path=SCREENSHOTS / "first.png")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from elasticdl_nb.given.frames import is_frame
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.result import COLUMNS_SHOWN, ROWS_SHOWN, Result
+from elasticdl_nb.sql.verbs.explainers.bars import bars
 
 (STATEMENT,) = parse("SELECT 1")
 TABLE = pa.table(
@@ -86,3 +87,11 @@ def test_a_query_without_rows_shows_its_columns() -> None:
     empty = pa.table({"a": pa.array([], pa.int64())})
     assert "0 rows" in repr(result(empty))
     assert "a</th>" in result(empty)._repr_html_()
+
+
+def test_a_picture_of_importances_is_legible_on_any_page_and_has_words() -> None:
+    picture = bars(["age", "sex"], [0.4, -0.1], "Importance")
+    first = picture.index("<rect")
+    assert 'fill="#fff"' in picture[first : picture.index("/>", first)] and 'fill="#1c2128"' in picture[:first]
+    shown = result(None, messages=("2 columns explained",), plot=picture)._repr_html_()
+    assert 'alt="2 columns explained"' in shown

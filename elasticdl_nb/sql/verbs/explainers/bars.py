@@ -22,7 +22,8 @@ def bars(names: Sequence[str], values: Sequence[float], title: str) -> str:
         parts.append(f'<text x="{left - 8}" y="{top + 13}" text-anchor="end">{escape(label)}</text>')
         parts.append(f'<rect x="{left}" y="{top + 2}" width="{length:.1f}" height="14" fill="{colour}"/>')
         parts.append(f'<text x="{left + length + 6:.1f}" y="{top + 13}">{value:.4g}</text>')
+    paper = '<rect width="100%" height="100%" rx="4" fill="#fff"/>'  # legible on a dark page, too
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'font-family="sans-serif" font-size="12">{"".join(parts)}</svg>'
+        f'font-family="sans-serif" font-size="12" fill="#1c2128">{paper}{"".join(parts)}</svg>'
     )

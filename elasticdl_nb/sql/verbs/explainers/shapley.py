@@ -105,7 +105,7 @@ class Shap(Explainer):
             figure = pyplot.figure()
             try:
                 shap.summary_plot(values, shown, show=False, **settings)
-                pyplot.gcf().savefig(picture, format="svg", bbox_inches="tight")
+                pyplot.gcf().savefig(picture, format="svg", bbox_inches="tight", facecolor="white")
             finally:
                 pyplot.close(pyplot.gcf())
                 pyplot.close(figure)
