@@ -14,7 +14,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS.parent / "tests" / folder) for folder in ("", "notebooks")]
 
-from jupyterlab import cell, chromium_page, first_program, open_notebook, press_run, running_lab, write_notebook  # noqa: E402
+from labs import cell, chromium_page, first_program, open_notebook, press_run, running_lab, write_notebook  # noqa: E402
 
 from elasticdl_nb.runtime.chaos import processes  # noqa: E402
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder  # noqa: E402
@@ -25,7 +25,7 @@ _SLOWEST_SECONDS = 300.0
 def program() -> str:
     """README's first program up to the training, for two workers and a longer run."""
     training, _, _ = first_program().partition("print(")
-    return training.replace("num_epochs=5,", 'num_epochs=60, num_workers=2, job_name="circle",')
+    return training.replace("num_epochs=5,", 'num_epochs=150, num_workers=2, job_name="circle",')
 
 
 def main() -> None:
@@ -40,9 +40,8 @@ def main() -> None:
             job = JobFolder(lab.home / "jobs" / "circle")
             wait_for(job, 0.25)
             processes(job)["worker-1"].kill()
-            wait_for(job, 0.65)
-            page.locator(".edl-sign").first.wait_for()
-            page.wait_for_timeout(2500)
+            wait_for(job, 0.6)
+            page.wait_for_timeout(2500)  # the curves are drawn every two seconds
             cell(page, 0).locator(".edl-view").first.screenshot(path=DOCS / "live-view.png")
             from elasticdl_nb.job import Job
 

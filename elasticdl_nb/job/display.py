@@ -5,6 +5,7 @@ Notebooks and commands have displays of their own: `elasticdl_nb.magics.displays
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from elasticdl_nb.job.handle import Job
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+
+_NOTEBOOK = "elasticdl_nb.magics.displays"
 
 ProgressChoice = bool | Callable[[pb.JobStatus], None] | None
 """Whether a job is shown: always, never, or only on a terminal (None); or a function that gets each status."""
@@ -78,6 +81,17 @@ class TerminalDisplay(Display):
         """Show a message, if jobs are shown."""
         if self._visible or (self._progress is None and sys.stderr.isatty()):
             print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def notebook_display(kind: str) -> Display | None:
+    """Return the display for a job that a cell of a notebook starts, as the magics have it; None outside of kernels."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if getattr(shell, "kernel", None) is None:
+        return None
+    # In a layer above this one, and only loaded where there is a notebook.
+    display: Display = importlib.import_module(_NOTEBOOK).display_for(shell, kind)
+    return display
 
 
 @contextmanager

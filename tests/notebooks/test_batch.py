@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from jupyterlab import first_program
+from labs import first_program
 
 # Each job imports TensorFlow anew, which a busy machine takes its time for.
 pytestmark = pytest.mark.timeout(900)

@@ -14,7 +14,7 @@ from typing import Any
 import nbconvert
 import nbformat
 import pytest
-from jupyterlab import Lab, cell, chromium_page, first_program, open_notebook, press_run, running_lab, write_notebook
+from labs import Lab, cell, chromium_page, first_program, open_notebook, press_run, running_lab, write_notebook
 
 from elasticdl_nb.runtime.chaos import processes
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder

@@ -39,7 +39,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerAp
         jpserver_extensions=json.loads(CONFIG.read_text())["ServerApp"]["jpserver_extensions"], port=0, port_retries=0,
         ip="127.0.0.1", open_browser=False, allow_root=True, root_dir=str(tmp_path), base_url="/hub/",
     )  # fmt: skip
-    app.initialize(argv=[f"--IdentityProvider.token={TOKEN}"], find_extensions=True, new_httpserver=True)
+    app.initialize(argv=[f"--IdentityProvider.token={TOKEN}"], find_extensions=False, new_httpserver=True)
     yield app
     app.http_server.stop()
     ServerApp.clear_instance()
