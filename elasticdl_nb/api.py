@@ -78,8 +78,8 @@ _COMMON = {
     "wait": "Wait until the job has ended; otherwise return as soon as it runs. By default waits, except in a live "
     "notebook.",
     "detach": "Let the job continue when this process ends. Returns as soon as it runs, unless `wait` is true.",
-    "progress": "Show progress on stderr: True, False, or by default only on a terminal. Can also be a function that "
-    "gets every JobStatus.",
+    "progress": "Show progress on stderr: True, False, or by default only on a terminal, while notebooks show a live "
+    "view. Can also be a function that gets every JobStatus.",
 }
 
 _CODE = "Names of code may also be given as the objects themselves: classes, functions, modules, global values."
