@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints as folders
+from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
@@ -181,6 +182,27 @@ def test_a_job_that_goes_back_to_its_beginning_begins_with_untrained_values(embe
     trainer.connect(InProcessServers(), 1)  # in place of those that have died without a checkpoint
     for variable, before in zip(trainer.model.weights, untrained, strict=True):
         np.testing.assert_array_equal(variable.numpy(), before)
+
+
+def test_a_task_from_before_the_job_went_back_has_no_effect_and_a_task_in_two_hands_has_one(embedded_zoo: Path) -> None:
+    servers = InProcessServers()
+    trainer = server_trainer(embedded_zoo, "Subclassed", servers)
+    trainer.connect(servers, 2)
+    void, current = Task(index=next(_indices), generation=1), Task(index=next(_indices), generation=2)
+    with pytest.raises(TaskVoid):
+        trainer.train(void, batches(3))
+    assert servers.pull()[1] == 0
+    assert trainer.train(current, batches(3)) == 3 * 16
+    after, version = servers.pull()
+    assert version == 3
+
+    late = server_trainer(embedded_zoo, "Subclassed", servers)
+    late.connect(servers, 2)
+    assert late.train(current, batches(3)) == 3 * 16  # whoever reports it
+    again, version = servers.pull()
+    assert version == 3
+    for name, value in after.items():
+        np.testing.assert_array_equal(again[name], value)
 
 
 @pytest.mark.parametrize("rate", ["schedule", "own schedule", "callback"])
