@@ -78,6 +78,8 @@ def eval_metrics_fn():
 
 
 class Accelerator(keras.callbacks.Callback):
+    in_every_worker = True
+
     def on_train_batch_begin(self, batch, logs=None):
         time.sleep(0.02)
 

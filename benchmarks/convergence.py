@@ -66,6 +66,8 @@ def eval_metrics_fn():
 
 
 class Accelerator(keras.callbacks.Callback):
+    in_every_worker = True
+
     def on_train_batch_begin(self, batch, logs=None):
         time.sleep(0.05)
 

@@ -55,6 +55,8 @@ def dataset_fn(dataset, mode):
 
 
 class Accelerator(keras.callbacks.Callback):
+    in_every_worker = True
+
     def on_train_batch_begin(self, batch, logs=None):
         time.sleep({STEP})
 

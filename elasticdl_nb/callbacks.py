@@ -1,6 +1,7 @@
 """Callbacks that count a job's steps across all of its workers, for a model's `callbacks()` (loads Keras).
 
-Keras' own callbacks work too; the epochs and batches they see are this worker's share.
+A job has one set of callbacks, in one of its workers. Those with the attribute `in_every_worker`, as the ones here, are
+called in every worker instead, around its own steps; between epochs they are not called.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ __all__ = ["LearningRateScheduler", "MaxStepsStopping"]
 class LearningRateScheduler(keras.callbacks.Callback):  # type: ignore[misc]
     """Sets the learning rate before every step to `schedule(step)`; `step` counts those of the whole job, from 0."""
 
+    in_every_worker = True
+
     def __init__(self, schedule: Callable[[int], float]) -> None:
         super().__init__()
         self._schedule = schedule
@@ -27,6 +30,8 @@ class LearningRateScheduler(keras.callbacks.Callback):  # type: ignore[misc]
 
 class MaxStepsStopping(keras.callbacks.Callback):  # type: ignore[misc]
     """Ends training after `max_steps` steps of the whole job, even if epochs remain."""
+
+    in_every_worker = True
 
     def __init__(self, max_steps: int) -> None:
         super().__init__()

@@ -24,15 +24,19 @@ _HINTS = re.compile(
     r"compute_loss|add_loss|matmul|transpose|einsum|train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
     r"|LossScale|loss_scale|reduction|run_eagerly|synchronized|apply_gradients"
     r"|def apply\b|scale_loss|finalize_variable_values|exclude_from_weight_decay|load_model|from_config"
-    r"|restore_best_weights"
+    r"|restore_best_weights|ModelCheckpoint|OrbaxCheckpoint|SwapEMAWeights"
 )
+_HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard")
+"""What no strategy may be able to do."""
 
 
 def needs_trial(spec: JobSpec, zoo: Path) -> bool:
-    """Whether a job's strategy cannot do everything, and its zoo hints that it is asked for such things."""
-    if not (spec.uses_servers or spec.uses_allreduce) or importlib.util.find_spec("tensorflow") is None:
+    """Whether a job's zoo hints at something that its strategy, or none, may be able to do."""
+    if spec.kind != "train" or importlib.util.find_spec("tensorflow") is None:
         return False
-    return any(_HINTS.search(file.read_text(errors="replace")) for file in sorted(zoo.rglob("*.py")))
+    hints = [_HINTS_FOR_ALL, *([_HINTS] if spec.uses_servers or spec.uses_allreduce else [])]
+    texts = (file.read_text(errors="replace") for file in sorted(zoo.rglob("*.py")))
+    return any(hint.search(text) for text in texts for hint in hints)
 
 
 def try_model(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_ENTRY = struct.Struct("<qqiq?qiq?d?")
+_ENTRY = struct.Struct("<qqiq?qiq?d??")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Entry:
     """What a rank brings to a step: the number of records, which is its weight, and its place after the step.
 
     `earlier` is the task before its current one, whose end the master may not have heard of. `rate` is the learning
-    rate it would use, and `stops` says that training ends after the step; only those of rank 0 count.
+    rate it would use, `stops` says that training ends after the step, and `gives` that there is no step, but all take
+    the rank's model; only those of rank 0 count.
     """
 
     records: int = 0
@@ -34,20 +35,21 @@ class Entry:
     earlier: Place = NOWHERE
     rate: float = 0.0
     stops: bool = False
+    gives: bool = False
 
     def pack(self) -> bytes:
         """Return the entry as bytes, always of the same number."""
         a, b = self.current, self.earlier
         return _ENTRY.pack(
             self.records, a.task, a.attempt, a.records, a.complete, b.task, b.attempt, b.records, b.complete,
-            self.rate, self.stops,
+            self.rate, self.stops, self.gives,
         )  # fmt: skip
 
     @classmethod
     def unpack(cls, data: bytes) -> Entry:
         """Return the entry that `pack` made into bytes."""
-        records, *places, rate, stops = _ENTRY.unpack(data)
-        return cls(records, Place(*places[:4]), Place(*places[4:]), rate, stops)
+        records, *places, rate, stops, gives = _ENTRY.unpack(data)
+        return cls(records, Place(*places[:4]), Place(*places[4:]), rate, stops, gives)
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -90,11 +90,22 @@ ROWS: tuple[Row, ...] = (
     _row("Metric", "from_config get_config stateless_reset_state stateless_result stateless_update_state", "-",
          _CALLED),
     # ------------------------------------------------------------ callbacks
-    _row("Callback", "on_train_begin on_train_end on_epoch_begin on_epoch_end on_train_batch_begin on_train_batch_end "
-         "on_batch_begin on_batch_end set_model model", "works", "with several workers on servers, in each of them"),
-    _row("Callback", "set_params", "works", "without the number of steps"),
-    _row("Callback", "on_test_begin on_test_end on_test_batch_begin on_test_batch_end on_predict_begin on_predict_end "
-         "on_predict_batch_begin on_predict_batch_end", "ignored"),
+    _row("Callback", "on_train_begin on_train_end on_epoch_begin on_epoch_end on_test_begin on_test_end set_model model "
+         "set_params", "works", "in one worker, for the whole job"),
+    _row("Callback", "on_train_batch_begin on_train_batch_end on_batch_begin on_batch_end on_test_batch_begin "
+         "on_test_batch_end", "works", "around the batches of the worker that has the callbacks"),
+    _row("Callback", "on_predict_begin on_predict_end on_predict_batch_begin on_predict_batch_end", "ignored",
+         "jobs that predict have no callbacks"),
+    _row("callbacks", "EarlyStopping", "works, ordinary, works, works", "only `restore_best_weights=True` makes large "
+         "embeddings ordinary, and is refused with them on parameter servers"),
+    _row("callbacks", "ModelCheckpoint OrbaxCheckpoint", "works, ordinary, works, works", "refused with large "
+         "embeddings on parameter servers"),
+    _row("callbacks", "Callback CallbackList CSVLogger History LambdaCallback LearningRateScheduler ReduceLROnPlateau "
+         "RemoteMonitor TerminateOnNaN", "works"),
+    _row("callbacks", "TensorBoard", "works", "refused without the package `tensorboard`"),
+    _row("callbacks", "ProgbarLogger", "no effect", "it writes to the log of a worker, with `verbose=0`"),
+    _row("callbacks", "SwapEMAWeights", "works, ordinary, refused, refused", "refused with several workers"),
+    _row("callbacks", "BackupAndRestore", "refused", "jobs go back to checkpoints of their own"),
     # ------------------------------------------------------------ arguments
     _row("compile()", "optimizer loss loss_weights", "works"),
     _row("compile()", "metrics weighted_metrics", "works", "in evaluation, and with Local in the logs of callbacks"),

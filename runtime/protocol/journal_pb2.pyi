@@ -192,7 +192,7 @@ class Ticked(_message.Message):
     def __init__(self) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at")
+    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +224,8 @@ class State(_message.Message):
     INITIAL_FIELD_NUMBER: _ClassVar[int]
     UNWRITTEN_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
     NEXT_CHECKPOINT_AT_FIELD_NUMBER: _ClassVar[int]
+    BORDERS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_PARTS_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     phase: _master_pb2.JobPhase
@@ -255,7 +257,46 @@ class State(_message.Message):
     initial: _containers.RepeatedScalarFieldContainer[str]
     unwritten_checkpoints: int
     next_checkpoint_at: float
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ...) -> None: ...
+    borders: Borders
+    epoch_parts: _containers.RepeatedCompositeFieldContainer[EpochPart]
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ...) -> None: ...
+
+class Borders(_message.Message):
+    __slots__ = ("exist", "number", "state", "learning_rate", "host", "asked", "over", "evaluates", "evaluation")
+    class EvaluationEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    EXIST_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    EVALUATES_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    exist: bool
+    number: int
+    state: str
+    learning_rate: float
+    host: int
+    asked: bool
+    over: bool
+    evaluates: bool
+    evaluation: _containers.ScalarMap[str, float]
+    def __init__(self, exist: _Optional[bool] = ..., number: _Optional[int] = ..., state: _Optional[str] = ..., learning_rate: _Optional[float] = ..., host: _Optional[int] = ..., asked: _Optional[bool] = ..., over: _Optional[bool] = ..., evaluates: _Optional[bool] = ..., evaluation: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class EpochPart(_message.Message):
+    __slots__ = ("process", "so_far")
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    SO_FAR_FIELD_NUMBER: _ClassVar[int]
+    process: str
+    so_far: _master_pb2.EpochEnded
+    def __init__(self, process: _Optional[str] = ..., so_far: _Optional[_Union[_master_pb2.EpochEnded, _Mapping]] = ...) -> None: ...
 
 class Ending(_message.Message):
     __slots__ = ("phase", "deadline")

@@ -13,6 +13,7 @@ class TaskKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVALUATE: _ClassVar[TaskKind]
     PREDICT: _ClassVar[TaskKind]
     FINISH: _ClassVar[TaskKind]
+    CALLBACKS: _ClassVar[TaskKind]
 
 class JobPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -26,6 +27,7 @@ TRAIN: TaskKind
 EVALUATE: TaskKind
 PREDICT: TaskKind
 FINISH: TaskKind
+CALLBACKS: TaskKind
 STARTING: JobPhase
 RUNNING: JobPhase
 FINISHING: JobPhase
@@ -44,7 +46,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +61,7 @@ class Task(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SKIP_FIELD_NUMBER: _ClassVar[int]
     OLDEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    BORDER_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -73,7 +76,39 @@ class Task(_message.Message):
     generation: int
     skip: int
     oldest_epoch: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ...) -> None: ...
+    border: Border
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ...) -> None: ...
+
+class Border(_message.Message):
+    __slots__ = ("number", "state", "here", "learning_rate", "next", "needed", "others", "evaluation", "last", "steps")
+    class EvaluationEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    HERE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    NEEDED_FIELD_NUMBER: _ClassVar[int]
+    OTHERS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    state: str
+    here: bool
+    learning_rate: float
+    next: str
+    needed: _containers.RepeatedScalarFieldContainer[str]
+    others: EpochEnded
+    evaluation: _containers.ScalarMap[str, float]
+    last: bool
+    steps: int
+    def __init__(self, number: _Optional[int] = ..., state: _Optional[str] = ..., here: _Optional[bool] = ..., learning_rate: _Optional[float] = ..., next: _Optional[str] = ..., needed: _Optional[_Iterable[str]] = ..., others: _Optional[_Union[EpochEnded, _Mapping]] = ..., evaluation: _Optional[_Mapping[str, float]] = ..., last: _Optional[bool] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class MetricState(_message.Message):
     __slots__ = ("name", "arrays")
@@ -92,7 +127,7 @@ class Array(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class WorkerMessage(_message.Message):
-    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "checkpoint_failed", "epoch_ended", "sequence")
+    __slots__ = ("hello", "want", "task_done", "task_failed", "progress", "checkpoint_ready", "worker_failed", "stop_training", "note", "paused", "restore_done", "snapshot_captured", "snapshot_written", "data_counted", "halted", "checkpoint_failed", "sequence")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
     TASK_DONE_FIELD_NUMBER: _ClassVar[int]
@@ -109,7 +144,6 @@ class WorkerMessage(_message.Message):
     DATA_COUNTED_FIELD_NUMBER: _ClassVar[int]
     HALTED_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FAILED_FIELD_NUMBER: _ClassVar[int]
-    EPOCH_ENDED_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     want: Want
@@ -127,9 +161,8 @@ class WorkerMessage(_message.Message):
     data_counted: DataCounted
     halted: Halted
     checkpoint_failed: CheckpointFailed
-    epoch_ended: EpochEnded
     sequence: int
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., epoch_ended: _Optional[_Union[EpochEnded, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., want: _Optional[_Union[Want, _Mapping]] = ..., task_done: _Optional[_Union[TaskDone, _Mapping]] = ..., task_failed: _Optional[_Union[TaskFailed, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., checkpoint_ready: _Optional[_Union[CheckpointReady, _Mapping]] = ..., worker_failed: _Optional[_Union[WorkerFailed, _Mapping]] = ..., stop_training: _Optional[_Union[StopTraining, _Mapping]] = ..., note: _Optional[_Union[Note, _Mapping]] = ..., paused: _Optional[_Union[Paused, _Mapping]] = ..., restore_done: _Optional[_Union[RestoreDone, _Mapping]] = ..., snapshot_captured: _Optional[_Union[SnapshotCaptured, _Mapping]] = ..., snapshot_written: _Optional[_Union[SnapshotWritten, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., sequence: _Optional[int] = ...) -> None: ...
 
 class MasterMessage(_message.Message):
     __slots__ = ("welcome", "task", "leave", "servers", "pause", "resume", "restore", "snapshot", "regroup", "ring", "no_task", "wait_with_checkpoints", "acknowledged")
@@ -198,13 +231,15 @@ class Welcome(_message.Message):
     def __init__(self, restore_from: _Optional[str] = ..., acknowledged: _Optional[int] = ..., initial: _Optional[str] = ...) -> None: ...
 
 class Want(_message.Message):
-    __slots__ = ("tasks",)
+    __slots__ = ("tasks", "callbacks")
     TASKS_FIELD_NUMBER: _ClassVar[int]
+    CALLBACKS_FIELD_NUMBER: _ClassVar[int]
     tasks: int
-    def __init__(self, tasks: _Optional[int] = ...) -> None: ...
+    callbacks: bool
+    def __init__(self, tasks: _Optional[int] = ..., callbacks: _Optional[bool] = ...) -> None: ...
 
 class TaskDone(_message.Message):
-    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs")
+    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +255,8 @@ class TaskDone(_message.Message):
     STATES_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    SO_FAR_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     records: int
@@ -228,7 +265,32 @@ class TaskDone(_message.Message):
     states: _containers.RepeatedCompositeFieldContainer[MetricState]
     metrics: _containers.ScalarMap[str, float]
     outputs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ...) -> None: ...
+    so_far: EpochEnded
+    decision: Decision
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+
+class Decision(_message.Message):
+    __slots__ = ("learning_rate", "stop", "changed", "logs", "over", "records")
+    class LogsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    LOGS_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    learning_rate: float
+    stop: str
+    changed: bool
+    logs: _containers.ScalarMap[str, float]
+    over: bool
+    records: int
+    def __init__(self, learning_rate: _Optional[float] = ..., stop: _Optional[str] = ..., changed: _Optional[bool] = ..., logs: _Optional[_Mapping[str, float]] = ..., over: _Optional[bool] = ..., records: _Optional[int] = ...) -> None: ...
 
 class TaskFailed(_message.Message):
     __slots__ = ("id", "attempt", "failure", "steps_applied", "records")
@@ -305,7 +367,7 @@ class WaitWithCheckpoints(_message.Message):
     def __init__(self, seconds: _Optional[float] = ...) -> None: ...
 
 class EpochEnded(_message.Message):
-    __slots__ = ("epoch", "step", "records", "logs", "generation")
+    __slots__ = ("epoch", "step", "records", "logs")
     class LogsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -317,13 +379,11 @@ class EpochEnded(_message.Message):
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LOGS_FIELD_NUMBER: _ClassVar[int]
-    GENERATION_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     step: int
     records: int
     logs: _containers.ScalarMap[str, float]
-    generation: int
-    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., logs: _Optional[_Mapping[str, float]] = ..., generation: _Optional[int] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., logs: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class StopTraining(_message.Message):
     __slots__ = ("reason",)

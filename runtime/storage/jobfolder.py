@@ -77,6 +77,7 @@ class JobFolder:
         self.path = Path(path)
         self.name = self.path.name
         self.zoo = self.path / "zoo"
+        self.callbacks = self.path / "callbacks"
         self.data = self.path / "data"
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"

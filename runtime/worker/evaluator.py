@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -37,14 +38,17 @@ class Evaluator:
             self._step.trace(spec)
         self._traced = True
 
-    def evaluate(self, batches: Iterator[Any], step: int) -> tuple[int, list[pb.MetricState]]:
-        """Return the number of records in the batches and the metrics' states over them."""
+    def evaluate(
+        self, batches: Iterator[Any], step: int, around: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> tuple[int, list[pb.MetricState]]:
+        """Return the number of records in the batches and the metrics' states over them; `around` encloses each."""
         kept = self._step.kept()
         self._step.reset()
         records = 0
         for batch in batches:
             size = batch_size(batch[0])
-            self._step.update(batch, size)
+            with around():
+                self._step.update(batch, size)
             records += size
             self._session.progress(step, size)
         states = state_messages(self._step.states())

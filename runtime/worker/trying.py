@@ -27,6 +27,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.protocol import master_pb2 as pb
     from elasticdl_nb.runtime.worker.jobdata import JobData
     from elasticdl_nb.runtime.worker.sources import Sources
+    from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks, check_callbacks_with_tables
     from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
 
     def first_batch() -> Any | None:
@@ -39,13 +40,17 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
 
     keras.utils.set_random_seed(spec.seed)
     strategy = strategy_to_try(spec)
-    with serving(strategy.layers_to_try(spec)):
+    layers = strategy.layers_to_try(spec)
+    with serving(layers):
         loaded = load(ModelSource.of(spec, folder).definition)
         if not loaded.has_custom_data_reader:  # which may do anything to be ready
             data = JobData(spec, loaded, folder.listings)
             source = Sources(spec, loaded, data)[pb.TRAIN]
             loaded.build(source.element_spec[0])
     loaded.compile()
+    check_callbacks(callbacks := loaded.callbacks(), spec)
+    if layers.layers:
+        check_callbacks_with_tables(callbacks)
     strategy.check(spec, loaded, first_batch)
 
 

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
 from typing import Any
 
@@ -30,6 +31,7 @@ from elasticdl_nb.runtime.worker.part import Part
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.sources import Sources
 from elasticdl_nb.runtime.worker.training.base import Trainer
+from elasticdl_nb.runtime.worker.training.callbacks import split
 from elasticdl_nb.runtime.worker.training.strategies import strategy_of
 
 READ_AHEAD = 2
@@ -64,9 +66,10 @@ class Worker:
             self._session.send(data_counted=counted)
         if self._strategy.builds_first:
             self._build(pb.TRAIN)
-        self._session.send(want=pb.Want(tasks=READ_AHEAD))
+        hosted = split(self._loaded.callbacks())[0] if self._spec.kind == "train" else []
+        self._session.send(want=pb.Want(tasks=READ_AHEAD, callbacks=bool(hosted)))
         feed = Feed(
-            self._session.tasks, lambda task: self._sources[task.kind], self._strategy.while_idle,
+            self._session.tasks, lambda task: self._sources[_like(task.kind)], self._strategy.while_idle,
             self._session.orders.wake,
         )  # fmt: skip
         for work in feed:
@@ -112,6 +115,8 @@ class Worker:
             self._summarize(task)
         elif task.kind == pb.EVALUATE:
             self._evaluate(work)
+        elif task.kind == pb.CALLBACKS:
+            self._at_border(work)
         elif task.kind == pb.PREDICT:
             self._session.activity("predicting")
             self._done(task, records=self._predictor.predict(task.index, self._batches(work)))
@@ -129,7 +134,7 @@ class Worker:
         """The task's batches; the first batch that this process sees builds the model."""
         batches = iter(work.batches)
         if not self._built and (first := next(batches, None)) is not None:
-            self._build(work.task.kind, first)
+            self._build(_like(work.task.kind), first)
             batches = itertools.chain([first], batches)
         return batches
 
@@ -144,6 +149,8 @@ class Worker:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
         self._take_back()
         self._strategy.built(self._loaded, self._sources, self._log_loss)
+        if self._trainer:
+            self._trainer.callbacks.folder = self._folder.callbacks
         self._built = True
         self._strategy.before_task()
 
@@ -180,15 +187,31 @@ class Worker:
         trainer = self._trainer
         if trainer is not None and not trainer.stopped:
             self._session.activity("training")
+            trainer.callbacks.task_begins(work.task.border)
             records = trainer.train(work.task, batches)
-        self._done(work.task, records=records)
-        self._after_task()
+        self._stop_if_due()
+        self._done(work.task, records=records, so_far=self._part_of_epoch(work.task))
+        self._strategy.after_task()
 
-    def _after_task(self) -> None:
+    def _part_of_epoch(self, task: pb.Task) -> pb.EpochEnded | None:
+        trainer = self._trainer
+        if trainer is None or not (task.ends_epoch or trainer.callbacks.any or self._spec.num_workers > 1):
+            return None  # more is to come from here
+        return trainer.so_far()
+
+    def _stop_if_due(self) -> None:
         trainer = self._trainer
         if trainer is not None and trainer.should_stop():
-            trainer.callbacks.training_ends()
+            if not trainer.callbacks.any:
+                trainer.training_ends()
             self._session.send(stop_training=pb.StopTraining(reason=trainer.stopped))
+
+    def _at_border(self, work: Work) -> None:
+        if not self._built and next(self._batches(work), None) is None:
+            self._build(pb.TRAIN)
+        assert self._trainer is not None
+        self._session.activity("training")
+        self._done(work.task, decision=self._trainer.at_border(work.task.border))
         self._strategy.after_task()
 
     # ------------------------------------------------------------ evaluation, prediction, the end
@@ -207,8 +230,13 @@ class Worker:
         batches = self._batches(work)
         if self._trainer:
             self._trainer.refresh()
+        around: Callable[[], AbstractContextManager[None]] = nullcontext
+        if self._trainer:
+            self._trainer.callbacks.task_begins(work.task.border)
+            self._trainer.callbacks.test_begins(work.task.evaluation)
+            around = self._trainer.callbacks.test_batch
         self._session.activity("evaluating")
-        records, states = self._evaluator.evaluate(batches, self._step)
+        records, states = self._evaluator.evaluate(batches, self._step, around)
         self._done(work.task, records=records, states=states)
 
     def _summarize(self, task: pb.Task) -> None:
@@ -216,9 +244,10 @@ class Worker:
         self._events.scalars("validation", self._step, self._values)
         if self._trainer:
             self._trainer.report_loss()
-            self._trainer.callbacks.epoch_ends(self._values)
+            self._trainer.callbacks.task_begins(task.border)
+            self._trainer.callbacks.test_ends(task.evaluation, self._values)
         self._done(task, metrics=self._values)
-        self._after_task()
+        self._strategy.after_task()
 
     def _finish(self, task: pb.Task) -> list[str]:
         if self._spec.kind == "predict":
@@ -230,9 +259,14 @@ class Worker:
             raise ElasticDLError("data: the model's data function returned no batches; there is nothing to train on")
         trainer.report_loss()
         trainer.require_finite_loss()
-        trainer.callbacks.training_ends()
+        trainer.training_ends()
         trainer.finish()
         output, notes = finish_training(self._spec, self._folder, self._loaded, self._values, self._step)
         for note in notes:
             self._session.note("warning", note)
         return [output]
+
+
+def _like(kind: pb.TaskKind) -> pb.TaskKind:
+    """The kind of task whose batches a task has: those of a border only show what the model is trained on."""
+    return pb.TRAIN if kind == pb.CALLBACKS else kind

@@ -54,6 +54,8 @@ def eval_metrics_fn():
 
 
 class Held(keras.callbacks.Callback):
+    in_every_worker = True
+
     def on_train_batch_begin(self, batch, logs=None):
         if os.path.exists(os.environ["TEST_HOLD"]):
             time.sleep(0.3)

@@ -24,7 +24,10 @@ W0 = ("worker", 0, "0")
 class Play:
     """A coordinator and the worker processes it asked for; each plays its part by the rules."""
 
-    def __init__(self, kind="train", records=10, validation=0, initial=(), **options):
+    def __init__(self, kind="train", records=10, validation=0, initial=(), callbacks=False, **options):
+        self.has_callbacks = callbacks
+        # The number of each border that was decided, the worker that did, and what it knew of an evaluation.
+        self.borders = []
         if kind == "train":
             options.setdefault("model_def", "m")
         else:
@@ -101,7 +104,7 @@ class Play:
             failure = pb.Failure(message=f"{path} is damaged", checkpoint=path)
             self.say(key, worker_failed=pb.WorkerFailed(failure=failure))
             return
-        self.say(key, want=pb.Want(tasks=2))
+        self.say(key, want=pb.Want(tasks=2, callbacks=self.has_callbacks))
 
     def say(self, key, **body):
         self.happened(events.Said(key, pb.WorkerMessage(**body)))
@@ -122,6 +125,8 @@ class Play:
             done.states.extend(state_messages({"count": [[done.records]]}))
         elif task.kind == pb.PREDICT:
             self.used.update(record for r in task.ranges for record in range(r.start, r.end))
+        elif task.kind == pb.CALLBACKS:
+            self.decide(key, task, done)
         else:
             self.result = model
             done.outputs.append("out")
@@ -129,10 +134,20 @@ class Play:
         losses = [pb.LossPoint(step=done.step, loss=0.5, time=1.0)]
         self.say(key, progress=pb.Progress(activity="training", step=done.step, records=done.step, losses=losses))
         if task.kind == pb.TRAIN:
-            ended = pb.EpochEnded(epoch=task.epoch, step=done.step, records=done.records, logs={"loss": 0.5})
-            self.say(key, epoch_ended=ended)
+            done.so_far.CopyFrom(
+                pb.EpochEnded(epoch=task.epoch, step=done.step, records=done.records, logs={"loss": 0.5})
+            )
         self.say(key, task_done=done)
         return task
+
+    def decide(self, key, task, done):
+        """The callbacks are called: they halve the learning rate, and change the model in the end."""
+        border = task.border
+        self.borders.append((border.number, key[1], dict(border.evaluation)))
+        done.decision.CopyFrom(pb.Decision(
+            learning_rate=0.5**border.number, over=border.last, changed=border.last, records=border.number and 1,
+            logs={"loss": 0.5},
+        ))  # fmt: skip
 
     def checkpoint(self, key, *, commit=True):
         model = self.processes[key]["model"]

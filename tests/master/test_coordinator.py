@@ -1,5 +1,6 @@
 """The coordinator with workers that are played by the test: joins, deaths, results and checkpoints in any order."""
 
+import itertools
 import math
 import random
 
@@ -397,6 +398,7 @@ def live_through_everything(keeping):
         disturb(watched(keeping, records=30, validation=4, initial=["a", "b"]), 40, random.Random(seed).choice)
     play = watched(keeping, records=4, validation=3)
     play.run()
+    disturb(watched(keeping, records=12, validation=4, num_epochs=3, callbacks=True), 40, random.Random(9).choice)
     play = watched(keeping, records=10, skip_failed_tasks=True)
     play.poison = {3}
     play.run()
@@ -408,6 +410,19 @@ def live_through_everything(keeping):
     play.now += 29.0
     play.happened(events.Ticked())
     play.happened(events.Failed(pb.Failure(message="enough")))
+
+
+def test_callbacks_decide_between_epochs_and_once():
+    play = Play(records=6, validation=2, num_epochs=3, callbacks=True, evaluation_steps=4)
+    kinds = play.run()
+    assert [number for number, _, _ in play.borders] == [0, 1, 2, 3]
+    borders = [place for place, kind in enumerate(kinds) if kind == pb.CALLBACKS]
+    # Before the first epoch, at the end of each, and then an evaluation of the model that they have changed at last.
+    assert all(pb.TRAIN in kinds[first:second] for first, second in itertools.pairwise(borders))
+    assert pb.TRAIN not in kinds[: borders[0]] + kinds[borders[-1] :] and pb.EVALUATE in kinds[borders[-1] :]
+    # Evaluations within an epoch do not end it; what is known at its end is the latest one's result.
+    assert [seen for _, _, seen in play.borders] == [{}, {"count": 2.0}, {"count": 2.0}, {"count": 2.0}]
+    assert [one.epoch for one in play.job.picture.history] == [0, 1, 2]
 
 
 def test_every_attribute_is_kept_for_another_master():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elasticdl_nb.runtime.control.status import merge
 from elasticdl_nb.runtime.master import report
+from elasticdl_nb.runtime.master.decisions.epochs import Epochs
 from elasticdl_nb.runtime.master.decisions.kinds import coordinator_of
 from elasticdl_nb.runtime.master.decisions.picture import MAX_EVALUATIONS, MAX_TEXT, Mark, Picture
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -30,11 +31,15 @@ def ended(epoch: int, step: int = 1, records: int = 1, **logs: float) -> pb.Epoc
 
 
 def test_what_workers_say_of_an_epoch_is_one_mean() -> None:
-    picture, mark = Picture(), Mark()
-    picture.add_epoch(ended(0, 10, 30, loss=2.0))
+    picture, mark, epochs = Picture(), Mark(), Epochs()
+    epochs.heard("a", ended(0, 4, 10, loss=9.0))
+    epochs.heard("a", ended(0, 10, 30, loss=2.0))
+    picture.set_epoch(epochs.whole(0))
     full, mark = picture.fill(seen := pb.JobStatus(), mark)
-    picture.add_epoch(ended(1, 20, 40, loss=1.0, val_loss=3.0))
-    picture.add_epoch(ended(0, 12, 10, loss=6.0, accuracy=0.5))
+    picture.set_epoch(ended(1, 20, 40, loss=1.0, val_loss=3.0))
+    epochs.heard("b", ended(0, 12, 10, loss=6.0, accuracy=0.5))
+    assert epochs.whole(0, without="b") == ended(0, 10, 30, loss=2.0) and epochs.whole(1) is None
+    picture.set_epoch(epochs.whole(0))
     status = pb.JobStatus()
     full, mark = picture.fill(status, mark)
     seen = merge(seen, pb.JobUpdate(full=full, status=status))
@@ -50,7 +55,7 @@ def test_what_workers_say_of_an_epoch_is_one_mean() -> None:
 def test_history_stays_small() -> None:
     picture = Picture()
     for epoch in range(5000):
-        picture.add_epoch(ended(epoch, epoch, loss=1.0))
+        picture.set_epoch(ended(epoch, epoch, loss=1.0))
     epochs = [one.epoch for one in picture.history]
     assert MAX_EVALUATIONS // 2 <= len(epochs) <= MAX_EVALUATIONS and epochs == sorted(epochs) and epochs[-1] == 4999
 

@@ -83,6 +83,8 @@ def slow():
 
 
 class Slow(keras.callbacks.Callback):
+    in_every_worker = True
+
     def on_train_batch_begin(self, batch, logs=None):
         slow()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -79,10 +80,6 @@ class Session:
         self.notes: list[str] = []
         self.history: list[dict[str, float]] = []
 
-    def send(self, *, epoch_ended: pb.EpochEnded) -> None:
-        assert epoch_ended.epoch == len(self.history) and epoch_ended.records == RECORDS
-        self.history.append(dict(epoch_ended.logs))
-
     def progress(self, step: int, records: int) -> None:
         pass
 
@@ -125,7 +122,9 @@ def weights_of_fit(folder: Path, fit: Callable[[ModuleType], keras.Model]) -> tu
 
 
 class Here:
-    """A job with one worker in this process."""
+    """A job with one worker in this process; it evaluates at the ends of epochs if `evaluates`."""
+
+    evaluates = False
 
     def __init__(self, folder: Path, **options: Any) -> None:
         forget_settings()
@@ -165,17 +164,46 @@ class Here:
     def train(self) -> list[np.ndarray]:
         """Train and return the weights."""
         trainer = self.trainer()
+        trainer.callbacks.folder = self.folder / "callbacks"
+        self.decisions: list[pb.Decision] = []
+        if trainer.callbacks.any:
+            self.decide(trainer)
+            self.hosted = trainer.callbacks._hosted.callbacks  # type: ignore[union-attr]
         for task in self.tasks():
             trainer.train(task, iter(self.data))
-        trainer.callbacks.training_ends()
+            if not trainer.callbacks.any:
+                self.ended(trainer.so_far())
+            elif self.decide(trainer, last=task.epoch + 1 == self.spec.num_epochs).over:
+                break
+        trainer.training_ends()
         trainer.finish()
         return [np.asarray(weight) for weight in self.loaded.model.weights]
 
-    def evaluate(self) -> dict[str, float]:
+    def ended(self, epoch: pb.EpochEnded) -> None:
+        assert epoch.records == RECORDS
+        self.session.history.append(dict(epoch.logs))
+
+    def decide(self, trainer: LocalTrainer, last: bool = False) -> pb.Decision:
+        """Evaluate if the model's callbacks know an epoch by now, and let them decide what comes next."""
+        number = len(self.decisions)
+        border = pb.Border(
+            number=number, state=f"{number - 1}" if number else "", here=True, next=f"{number}", last=last,
+            steps=RECORDS // BATCH,
+        )  # fmt: skip
+        if number and self.evaluates:
+            trainer.callbacks.test_begins(number)
+            border.evaluation.update(self.evaluate(trainer.callbacks.test_batch))
+            trainer.callbacks.test_ends(number, border.evaluation)
+        self.decisions.append(decision := trainer.at_border(border))
+        if number:
+            self.session.history.append(dict(decision.logs))
+        return decision
+
+    def evaluate(self, around: Any = contextlib.nullcontext) -> dict[str, float]:
         """Evaluate in two tasks, whose states are added up."""
         evaluator = Evaluator(self.loaded, self.session)  # type: ignore[arg-type]
-        first = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 0, 56)), 1)[1]
-        second = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 56)), 1)[1]
+        first = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 0, 56)), 1, around)[1]
+        second = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 56)), 1, around)[1]
         for one, other in zip(first, second, strict=True):
             assert one.name == other.name
             for mine, more in zip(one.arrays, other.arrays, strict=True):
@@ -185,7 +213,7 @@ class Here:
     def predict(self) -> Any:
         """The outputs for all records, batch by batch."""
         predictor = Predictor(self.loaded, self.session, worker=0, folder=None, spec=self.spec)  # type: ignore[arg-type]
-        return [predictor._outputs(batch) for batch in self.batches(Mode.PREDICTION)]
+        return [predictor._outputs(batch)[0] for batch in self.batches(Mode.PREDICTION)]
 
 
 def assert_same(ours: list[np.ndarray], theirs: list[np.ndarray], tolerance: float = 1e-5) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import textwrap
 from collections import Counter
@@ -17,6 +18,7 @@ from fitting import Here
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.kerashooks import ROWS, Row, rows_of, table
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
 from elasticdl_nb.runtime.worker.training.servers import check_model_for_servers
 from elasticdl_nb.runtime.worker.training.tables import tables_misfit
@@ -24,7 +26,7 @@ from elasticdl_nb.runtime.worker.training.tables import tables_misfit
 DOCS = Path(__file__).parents[2] / "docs" / "keras.md"
 
 
-def public(kind: type) -> set[str]:
+def public(kind: Any) -> set[str]:
     return {name for name in dir(kind) if not name.startswith("_") and not ours(getattr(kind, name))}
 
 
@@ -48,6 +50,7 @@ INSTALLED = {
     "Loss": public(keras.losses.Loss),
     "Metric": public(keras.metrics.Metric),
     "Callback": public(keras.callbacks.Callback),
+    "callbacks": {name for name in public(keras.callbacks) if inspect.isclass(getattr(keras.callbacks, name))},
     "compile()": arguments(keras.Model.compile),
     "fit()": arguments(keras.Model.fit),
     "Layer()": arguments(keras.layers.Layer.__init__),
@@ -86,6 +89,10 @@ def custom_model(): return Own()
 COMPILED = "def custom_model():\n    model = mlp()\n    model.compile(optimizer(), 'mse', {})\n    return model\n"
 FLOAT16 = "keras.config.set_dtype_policy('mixed_float16')\n"
 OPTIMIZER = "def optimizer(): return keras.optimizers.SGD(0.05, {})\n"
+CALLBACKS = """
+def optimizer(): return keras.optimizers.SGD(0.05)
+def callbacks(): return [keras.callbacks.{}]
+"""
 METHOD = """
 class Sgd(keras.optimizers.SGD):
     def {0}(self, *given): return super().{0}(*given)
@@ -117,6 +124,13 @@ def optimizer():
         "def optimizer(): return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05))\n",
     ("add_weight()", "constraint"): "def custom_model(): return mlp(kernel_constraint='non_neg')\n",
     ("Loss()", "reduction"): "loss = keras.losses.MeanSquaredError(reduction='sum')\n",
+    **{("callbacks", name): CALLBACKS.format(f"{name}({given})") for name, given in (
+        ("EarlyStopping", "restore_best_weights=True"), ("ModelCheckpoint", "'m.keras'"),         ("BackupAndRestore", "'b'"),
+    )},
+    ("callbacks", "SwapEMAWeights"): """
+def optimizer(): return keras.optimizers.SGD(0.05, use_ema=True)
+def callbacks(): return [keras.callbacks.SwapEMAWeights()]
+""",
     ("BatchNormalization()", "synchronized"): """
 def custom_model():
     i = keras.Input((4,))
@@ -130,9 +144,15 @@ def judged(here: Here) -> dict[str, bool]:
     here.loaded.compile()
     together = JobSpec(kind="train", num_workers=2, distribution_strategy="AllreduceStrategy")
     servers = JobSpec(kind="train", num_workers=2, distribution_strategy="ParameterServerStrategy")
-    found = {"tables": bool(tables_misfit(here.loaded))}
+    callbacks = here.loaded.callbacks()
+    found = {"tables": bool(tables_misfit(here.loaded)), "local": False}
+    with contextlib.suppress(ModelError):
+        found["local"] = True
+        check_callbacks(callbacks, JobSpec(kind="train", distribution_strategy="Local"))
+        found["local"] = False
     for name, check, spec in (("servers", check_model_for_servers, servers), ("ring", check_for_ring, together)):
         try:
+            check_callbacks(callbacks, spec)
             check(here.loaded, spec)
             found[name] = False
         except ModelError as error:
@@ -151,7 +171,7 @@ def test_what_the_table_says_is_refused_is_refused(tmp_path: Path, key: tuple[st
     finally:
         fitting.forget_settings()
     assert found == {
-        "tables": row.tables == "ordinary", "servers": row.servers == "refused", "ring": row.ring == "refused",
+        "local": row.local == "refused", "tables": row.tables == "ordinary", "servers": row.servers == "refused", "ring": row.ring == "refused",
     }  # fmt: skip
 
 

@@ -17,7 +17,9 @@ from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
-_KINDS = {"train": "training", "evaluate": "evaluation", "predict": "prediction", "finish": "final"}
+_KINDS = {
+    "train": "training", "evaluate": "evaluation", "predict": "prediction", "finish": "final", "callbacks": "callback",
+}  # fmt: skip
 
 
 class BlamingCrew(SavingCrew):

@@ -14,8 +14,9 @@ from typing import Any, assert_never
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.decisions import events
-from elasticdl_nb.runtime.master.decisions.blame import BlamingCrew
-from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations, steps_between
+from elasticdl_nb.runtime.master.decisions.bordering import BorderingCrew
+from elasticdl_nb.runtime.master.decisions.borders import Borders
+from elasticdl_nb.runtime.master.decisions.evaluations import steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
@@ -32,7 +33,7 @@ SCALE_LIMIT = 60.0
 """Seconds that a worker that is no longer wanted has to finish its tasks."""
 
 
-class Coordinator(BlamingCrew):
+class Coordinator(BorderingCrew):
     """One job's decisions: `handle` takes events and adds what must be done to `actions`."""
 
     def __init__(self, spec: JobSpec) -> None:
@@ -41,10 +42,7 @@ class Coordinator(BlamingCrew):
         self._story = Story()
         self.running_since = 0.0
         self.outputs: list[str] = []
-        self.step = 0
-        self.rollbacks = 0
         self.tasks_total = self.records_total = self.steps_total = 0
-        self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
         self.data_is_counted = False
         self._stragglers = Stragglers()
         self._finish_added = False
@@ -176,6 +174,7 @@ class Coordinator(BlamingCrew):
         match message.WhichOneof("body"):
             case "want":
                 member.room = message.want.tasks
+                self.borders.exist |= message.want.callbacks
             case "progress":
                 self._progress(member, message.progress, now)
             case "task_done":
@@ -198,9 +197,6 @@ class Coordinator(BlamingCrew):
                 if not self.evaluations:
                     # Callbacks may have restored the best weights, which are not the ones evaluated last.
                     self.evaluations.schedule.model_changed()
-            case "epoch_ended":
-                if message.epoch_ended.generation == self._generation():
-                    self.picture.add_epoch(message.epoch_ended)
             case "note":
                 self._note(message.note.level, message.note.text, member)
 
@@ -234,7 +230,11 @@ class Coordinator(BlamingCrew):
             return
         self.workers.task_done(worker)
         self.step = max(self.step, done.step)
-        if task.kind == "evaluate":
+        if task.kind == "train":
+            self._heard_of_epoch(worker, done.so_far)
+        elif task.kind == "callbacks":
+            self._decided(done.decision, worker)
+        elif task.kind == "evaluate":
             if evaluation := self.evaluations.task_done(task, done, self.queue, self.date):
                 self._evaluated(evaluation)
         elif task.kind == "finish":
@@ -243,6 +243,7 @@ class Coordinator(BlamingCrew):
 
     def _evaluated(self, evaluation: pb.Evaluation) -> None:
         self.picture.add_evaluation(evaluation)
+        self.borders.evaluation = dict(evaluation.metrics)
         values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(evaluation.metrics.items()))
         where = f" at step {evaluation.step}" if self.spec.kind == "train" else ""
         self._note("info", f"evaluation{where}: {values}")
@@ -269,7 +270,10 @@ class Coordinator(BlamingCrew):
     # ------------------------------------------------------------ checkpoints
 
     def _state(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
-        return {"queue": self.queue.snapshot(skips), **self.evaluations.snapshot()}
+        return {
+            "queue": self.queue.snapshot(skips), "epochs": self.epochs.snapshot(), **self.evaluations.snapshot(),
+            **({"borders": self.borders.snapshot()} if self.borders.exist else {}),
+        }  # fmt: skip
 
     def _roll_back(self) -> str:
         last = self.saved.newest
@@ -281,6 +285,8 @@ class Coordinator(BlamingCrew):
         self._oldest_epoch = self.queue.oldest_epoch
         self._everyone_may_be_hungry()
         self.evaluations.restore(saved, self.queue)
+        self.borders.restore(saved.get("borders"))
+        self.epochs.restore(saved.get("epochs"))
         self._stragglers.clear()
         self._finish_added = False
         self.picture.roll_back(self.step if last else -1)
@@ -295,6 +301,7 @@ class Coordinator(BlamingCrew):
     def _worker_gone(self, worker: Member) -> None:
         self.queue.lost(worker.index)
         self._stragglers.gone(worker.index)
+        self.borders.gone(worker.index)
 
     def _tick(self, now: float) -> bool:
         """See `Crew`; also look for tasks that take too long."""
@@ -313,7 +320,8 @@ class Coordinator(BlamingCrew):
         return self._stragglers.look([(task, worker) for task, worker in in_use if self._may_share(task)], now)
 
     def _may_share(self, task: Task) -> bool:
-        return not self.queue.shared(task.id) and not self.queue.suspects.crashes(task)
+        once = self.borders.exist and (task.kind == "callbacks" or task.summarize)
+        return not once and not self.queue.shared(task.id) and not self.queue.suspects.crashes(task)
 
     def _recover(self, living: Collection[Key], now: float) -> None:
         """See `Crew`."""
@@ -346,11 +354,13 @@ class Coordinator(BlamingCrew):
             self._start(self.workers.add())
 
     def _let_go(self, worker: Member) -> None:
+        self.borders.gone(worker.index)
         self._dismiss(worker, "the job continues with fewer workers")
 
     # ------------------------------------------------------------ the job continues, and ends
 
     def _go_on(self, now: float) -> None:
+        self._go_on_at_border()
         was_idle = self.queue.idle
         if self.data_is_counted and was_idle and not self.evaluations:
             self._next_stage(now)
@@ -375,14 +385,16 @@ class Coordinator(BlamingCrew):
                 elif task := self._next_task(worker):
                     self._hand_out(worker, task, now)
                     handed_out = True
-                elif not self._stragglers.to_share:  # nor is there one for any other worker
+                elif not (self._stragglers.to_share or self.borders.exist):  # nor is there one for any other worker
                     return
 
     def _next_task(self, worker: Member) -> Task | None:
         # The one model of a Local training is evaluated as it is now, before it is trained further.
-        held_up = self.worker_holds_model and bool(self.evaluations)
+        held_up = self.borders.holds_back(self.queue) or (self.worker_holds_model and bool(self.evaluations))
         shared = self._stragglers.share(self.queue, worker.index)
-        return shared or self.queue.next(worker.index, new_training=not held_up)
+        return shared or self.queue.next(
+            worker.index, new_training=not held_up, accept=lambda task: self.borders.takes(task, worker.index)
+        )
 
     def _everyone_may_be_hungry(self) -> None:
         self._hungry = {worker.index: worker for worker in self.workers}
@@ -400,24 +412,12 @@ class Coordinator(BlamingCrew):
         else:
             self._evaluate_if_due(task)
 
-    def _evaluate_if_due(self, task: Task) -> None:
-        """A task is used for the first time: check whether an evaluation comes after it."""
-        if task.kind != "train" or task.attempt > 1 or self.queue.plan is None:
-            return
-        if self.evaluations.schedule.task_handed_out(self._steps_of(task), task.ends_epoch):
-            if self.worker_holds_model or not self.queue.plan_is_exhausted:
-                self.evaluations.start(self.queue)
-            else:  # others are still training: the final evaluation waits for them
-                self.evaluations.schedule.model_changed()
-
-    def _steps_of(self, task: Task) -> int:
-        return self.queue.plan.steps(task.spans) if self.queue.plan else 0
-
     def _send_task(self, worker: Member, task: Task) -> None:
         states = self.evaluations.states(task)
         message = task_message(
-            task, states=states, parts=self._parts, generation=self._generation(), oldest_epoch=self._oldest_epoch
-        )
+            task, states=states, parts=self._parts, generation=self._generation(), oldest_epoch=self._oldest_epoch,
+            border=self._border(task, worker),
+        )  # fmt: skip
         self._send(worker, pb.MasterMessage(task=message))
 
     def _generation(self) -> int:
@@ -458,7 +458,9 @@ class Coordinator(BlamingCrew):
             finish_added=self._finish_added,
             parts=self._parts,
             hungry=self._hungry,
+            borders=self.borders.to_message(),
         )
+        self.epochs.save(state)
         self._save(state)
         return state
 
@@ -476,6 +478,8 @@ class Coordinator(BlamingCrew):
         self._stragglers = Stragglers.from_message(state.stragglers)
         self._oldest_epoch = state.oldest_epoch
         self._parts = state.parts
+        self.epochs.load(state)
+        self.borders = Borders.from_message(state.borders) if state.HasField("borders") else Borders()
         self._hungry = {index: self.workers.members[index] for index in state.hungry}
 
 

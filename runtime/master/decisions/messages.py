@@ -18,6 +18,7 @@ def task_message(
     parts: int = 0,
     generation: int = 0,
     oldest_epoch: int = 0,
+    border: pb.Border | None = None,
 ) -> pb.Task:
     """Return the task in the form that workers receive."""
     return pb.Task(
@@ -35,6 +36,7 @@ def task_message(
         generation=generation,
         skip=task.skip,
         oldest_epoch=oldest_epoch,
+        border=border,
     )
 
 

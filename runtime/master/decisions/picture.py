@@ -52,19 +52,17 @@ class Picture:
             self.evaluations = self.evaluations[-1::-2][::-1]
             self.revision += 1
 
-    def add_epoch(self, ended: pb.EpochEnded) -> None:
-        """Add what a worker says of an epoch to what others have said of it: the mean, weighted by records.
+    def set_epoch(self, ended: pb.EpochEnded) -> None:
+        """Add an epoch, in place of what was said of it before.
 
         When there are too many epochs, every other one is forgotten, but not the latest.
         """
-        place = next((n for n in range(len(self.history) - 1, -1, -1) if self.history[n].epoch <= ended.epoch), -1)
-        if place >= 0 and self.history[place].epoch == ended.epoch:
-            self.history[place] = _together(self.history[place], ended)
-            self.revision += 1
+        if ended in self.history:
             return
-        if place + 1 < len(self.history):
-            self.revision += 1
-        self.history.insert(place + 1, ended)
+        before = [one for one in self.history if one.epoch < ended.epoch]
+        after = [one for one in self.history if one.epoch > ended.epoch]
+        self.revision += len(before) != len(self.history)
+        self.history = [*before, ended, *after]
         if len(self.history) > MAX_EVALUATIONS:
             self.history = self.history[-1::-2][::-1]
             self.revision += 1
@@ -115,12 +113,3 @@ class Picture:
 
 def _mean(a: pb.LossPoint, b: pb.LossPoint) -> pb.LossPoint:
     return pb.LossPoint(step=b.step, time=b.time, loss=a.loss / 2 + b.loss / 2)  # not finite if one of them is not
-
-
-def _together(a: pb.EpochEnded, b: pb.EpochEnded) -> pb.EpochEnded:
-    """Return what two workers, or one twice, say of an epoch; a value that only one has is that one's."""
-    logs = {**a.logs, **b.logs}
-    records = a.records + b.records
-    for name in a.logs.keys() & b.logs.keys() if records else ():
-        logs[name] = (a.logs[name] * a.records + b.logs[name] * b.records) / records
-    return pb.EpochEnded(epoch=a.epoch, step=max(a.step, b.step), records=records, logs=logs)

@@ -117,6 +117,7 @@ class RingCoordinator(Coordinator):
             hand_over=formed.hand_over or (formed.donor is None and len(formed.workers) > 1),
         ))  # fmt: skip
         self._began = True
+        self.borders.host = formed.workers[0]
         self._without_work.clear()
         for index in formed.workers:
             self._send(self.workers.members[index], self._ring)
@@ -145,6 +146,7 @@ class RingCoordinator(Coordinator):
         self._stragglers.gone(index)
         self._dealt.pop(index, None)
         self._without_work.discard(index)
+        self.borders.gone(index)
         if self.rendezvous.gone(index):
             # The others will report how far it was; another process may have its number by then.
             self.queue.pass_on(index, self._next_holder)
@@ -187,6 +189,11 @@ class RingCoordinator(Coordinator):
         whole = int(self._part_of_a_step)
         self._part_of_a_step -= whole
         return whole
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        workers = 1 if self.spec.fixed_global_batch else max(1, len(self.rendezvous.workers))
+        return -(-super()._steps_per_epoch // workers)
 
     def _may_work(self) -> bool:
         return self.rendezvous.is_formed
@@ -238,7 +245,8 @@ class RingCoordinator(Coordinator):
             return mine.popleft()
         while True:
             turn = self.rendezvous.workers[self._turn % len(self.rendezvous.workers)]
-            task = self.queue.next(turn, new_training=not self.evaluations, accept=self._is_for_all)
+            held_up = bool(self.evaluations) or self.borders.holds_back(self.queue)
+            task = self.queue.next(turn, new_training=not held_up, accept=self._is_for_all)
             if task is None:
                 return self._stolen(worker.index)
             super()._evaluate_if_due(task)
@@ -255,7 +263,11 @@ class RingCoordinator(Coordinator):
 
     def _is_for_the_oldest(self, task: Task) -> bool:
         """Callbacks are called in the oldest worker, and may have changed its model when they ended the training."""
-        mine = task.kind == "finish" or task.summarize or (task.kind == "evaluate" and self.queue.is_stopped)
+        mine = (
+            task.kind in ("finish", "callbacks")
+            or task.summarize
+            or (task.kind == "evaluate" and self.queue.is_stopped)
+        )
         return mine and self._may_evaluate(task)
 
     def _may_evaluate(self, task: Task) -> bool:

@@ -45,6 +45,12 @@ class Saved:
         """The checkpoint that the job begins with; empty if it begins with nothing."""
         return self.initial[0] if self.initial else ""
 
+    @property
+    def states_of_callbacks(self) -> list[str]:
+        """The states of callbacks that belong to the checkpoints; see `borders`."""
+        states = [one.state.get("borders") for one in (*self.complete, *self._on_the_way.values())]
+        return [state["state"] for state in states if state and state["state"]]
+
     # ------------------------------------------------------------ writing
 
     def commit(self, path: str, step: int, state: dict[str, Any], *, sealed: bool, number: int = 0) -> CommitCheckpoint:

@@ -251,6 +251,16 @@ class TaskQueue:
         return bool(plan.max_step) and cursor.steps >= plan.max_step
 
     @property
+    def next_epoch(self) -> int:
+        """The epoch of the next training task that comes from the plan."""
+        return self._cursor.epoch
+
+    @property
+    def has_training(self) -> bool:
+        """Whether a training task waits to be handed out again, or is held; scans all tasks."""
+        return any(task.kind == "train" for task in self._urgent) or self.in_hand("train")
+
+    @property
     def is_stopped(self) -> bool:
         """Whether no further training task is wanted."""
         return self._stopped

@@ -15,7 +15,9 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
+from elasticdl_nb.runtime.worker.training.epochs import Epochs
 
 LOSS_INTERVAL = 0.25
 _POINTS = 50
@@ -30,17 +32,20 @@ class Trainer:
     `on_loss` is called with the step and each reported mean loss.
     """
 
+    _others_train = False
+    """Whether other processes also have the model that this one trains."""
+    _rate_is_told = True
+    """Whether what sets the learning rate between two steps sets it for all who make them."""
+
     def __init__(
         self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, on_loss: Callable[[int, float], None]
     ) -> None:
         self._spec, self._loaded, self._session, self._on_loss = spec, loaded, session, on_loss
         self._losses: list[tf.Tensor] = []
-        self._weights: list[int] = []
         self._reported_at = 0.0
         self._noted = 0
         self._last_loss = 0.0
-
-        self._epoch_loss, self._epoch_records = 0.0, 0
+        self.epochs = Epochs()
         self._records = 0
         self.step = 0
         self.stopped = ""
@@ -50,10 +55,14 @@ class Trainer:
         self._check()
         self._build_optimizer()
         self.model.stop_training = False
-        self.callbacks = self._make_callbacks()
+        self.callbacks = Callbacks(
+            loaded, spec.num_epochs, note=session.note, finalize=self._finalize, others_train=self._others_train,
+            rate_is_told=self._rate_is_told,
+        )  # fmt: skip
 
     def _check(self) -> None:
         """Raise OptionError if there is nothing to minimize, or nothing to minimize it by."""
+        check_callbacks(self._loaded.callbacks(), self._spec)
         self._loaded.check_loss()
         if self.optimizer is None:
             self._loaded.make_optimizer()  # says what is missing
@@ -66,12 +75,32 @@ class Trainer:
     def _build_optimizer(self) -> None:
         """Create what the optimizer keeps for each variable, if this process holds it."""
 
-    def _make_callbacks(self) -> Callbacks:
-        callbacks = self._loaded.callbacks()
-        return Callbacks(callbacks, self.model, self._spec.num_epochs, self._finalize, self._epoch_ended)
-
     def _finalize(self) -> None:
         """There are no further steps: give the weights the values that the optimizer leaves in the end."""
+
+    # ------------------------------------------------------------ callbacks
+
+    def at_border(self, border: pb.Border) -> pb.Decision:
+        """Let callbacks decide between two epochs, see `Callbacks`; what they have decided applies to all processes."""
+        self.refresh()
+        part = self.so_far()
+        outcome = self.callbacks.at_border(border, part, self.step)
+        self.epochs.forget()
+        if outcome.changed:
+            self._share_model()
+        return outcome
+
+    def _share_model(self) -> None:
+        """Callbacks have changed the model: all others must have the same."""
+
+    def so_far(self) -> pb.EpochEnded:
+        """Return this process's part of the epoch under way."""
+        # The last step's loss may well be the mean so far, as Keras' is.
+        return self.epochs.so_far(self.step, mean_loss=not self._makes_own_steps)
+
+    def training_ends(self) -> None:
+        """There are no further steps. May be called again."""
+        self.callbacks.training_ends()
 
     # ------------------------------------------------------------ tasks
 
@@ -86,12 +115,13 @@ class Trainer:
 
     def _make_steps(self, epoch: int, batches: Iterator[Any]) -> bool:
         """Make a step with each batch and call the callbacks around it; return whether all batches were used."""
-        if self.callbacks.task_begins(epoch):
+        if self.epochs.task_begins(epoch):
             self.model.reset_metrics()
         for batch in batches:
             self.callbacks.batch_begins()
             logs = self._make_step(batch)
             if logs is not None:
+                self.epochs.batch_ended(logs)
                 self.callbacks.batch_ended(logs)
             if self.should_stop():
                 return False
@@ -130,11 +160,11 @@ class Trainer:
         """Count a step made with so many records."""
         self._records += records
         self._session.progress(self.step, records)
-        self._note_loss(loss, records)
+        self.epochs.used(loss, records)
+        self._note_loss(loss)
 
-    def _note_loss(self, loss: Any, records: int) -> None:
+    def _note_loss(self, loss: Any) -> None:
         self._losses.append(loss)
-        self._weights.append(records)
         if self._loss_is_due():
             self.report_loss()
 
@@ -153,10 +183,7 @@ class Trainer:
             return
         values = np.asarray(tf.stack(self._losses), np.float64)
         value = float(values.mean())
-        self._epoch_loss += float(values @ self._weights)
-        self._epoch_records += sum(self._weights)
         self._losses.clear()
-        self._weights.clear()
         self._reported_at = time.monotonic()
         self._last_loss = value
         self._session.loss(self.step, value)
@@ -169,18 +196,3 @@ class Trainer:
         """
         if self._spec.on_nan == "stop" and not math.isfinite(self._last_loss):
             raise ElasticDLError(f"the loss is {self._last_loss} at step {self.step}, so the model is not written")
-
-    def _epoch_ended(self, epoch: int, logs: dict[str, float]) -> None:
-        """Report an epoch, or this worker's part of it; see `Callbacks`."""
-        self.report_loss()
-        total, records = self._epoch_loss, self._epoch_records
-        self._epoch_loss, self._epoch_records = 0.0, 0
-        if not records:
-            return  # another worker reports for all
-        if not self._makes_own_steps:  # otherwise the last step's loss may well be the mean so far, as Keras' is
-            logs["loss"] = total / records
-        self._session.send(
-            epoch_ended=pb.EpochEnded(
-                epoch=epoch, step=self.step, records=records, logs=logs, generation=self._session.generation
-            )
-        )

@@ -68,7 +68,7 @@ class Exchange:
     def _run(self, collective: Collective, entry: Entry) -> list[Entry]:
         entries = [Entry.unpack(data) for data in collective.gather(entry.pack())]
         total = sum(one.records for one in entries)
-        if not total or entries[0].stops:
+        if not total or entries[0].stops or entries[0].gives:
             return entries
         for number, (bucket, average) in enumerate(zip(self.buckets, self.averages, strict=True)):
             if entry.records:

@@ -8,6 +8,7 @@ from typing import Any
 from elasticdl_nb.runtime.model.loading.compiling import Optimizers
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
 from elasticdl_nb.runtime.worker.training.base import Logs
+from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
@@ -18,6 +19,8 @@ class LocalTrainer(WholeModelTrainer):
     def _check(self) -> None:
         if not self._makes_own_steps:
             super()._check()
+        else:
+            check_callbacks(self._loaded.callbacks(), self._spec)
 
     def _build_optimizer(self) -> None:
         if self.optimizer is not None and not self._makes_own_steps:

@@ -28,7 +28,6 @@ from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs
-from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.exchange import Exchange
 from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_embeddings
 from elasticdl_nb.runtime.worker.training.ring_step import RingStep
@@ -68,6 +67,7 @@ class AllreduceTrainer(WholeModelTrainer):
         self._ring = pb.Ring()
         self._is_in_ring = False
         self._has_model = False
+        self._own_loss: Any = 0.0
         self._places: dict[int, tuple[Place, ...]] = {}
         self._here, self._earlier = NOWHERE, NOWHERE
         self._unsafe: list[Callable[[], None]] = []
@@ -77,8 +77,21 @@ class AllreduceTrainer(WholeModelTrainer):
         super()._check()
         check_for_ring(self._loaded, self._spec)
 
-    def _make_callbacks(self) -> Callbacks:
-        return Callbacks([], self.model, self._spec.num_epochs, self._finalize)  # until it is the oldest
+    def _share_model(self) -> None:
+        """See `Trainer`. The others wait for a step of this worker, which is the oldest."""
+        kept = self._state.read()
+        while True:
+            self._be_in_ring()
+            if self._collective.world == 1:
+                return
+            _, exchange = self._step_and_exchange
+            exchange.begin(self._collective, replace(self._entry(0, self._here), gives=True))
+            try:
+                self._follow(exchange.result())
+                return
+            except RingBroken:
+                self._rejoin()
+                self._state.write(kept)
 
     # ------------------------------------------------------------ the halves of a step
 
@@ -153,8 +166,7 @@ class AllreduceTrainer(WholeModelTrainer):
         if ring.hand_over:
             self._hand_over(rank == ring.donor, ring.donor)
         self._has_model = self._is_in_ring = True
-        if rank == 0 and not self.callbacks.any:
-            self.callbacks = super()._make_callbacks()
+        self.callbacks.in_charge = rank == 0
 
     def _hand_over(self, gives: bool, donor: int) -> None:
         """Give the model to all, or receive it: all of it, or nothing."""
@@ -262,7 +274,7 @@ class AllreduceTrainer(WholeModelTrainer):
         size = batch_size(batch[0])
         after = replace(self._here, records=self._here.records + size)
         if self._collective.world == 1:
-            loss = self._apply_batch(*batch)["loss"]
+            self._own_loss = loss = self._apply_batch(*batch)["loss"]
             self._made([Entry(size, after, self._earlier)], loss)
             self._on_step()
         else:
@@ -270,6 +282,7 @@ class AllreduceTrainer(WholeModelTrainer):
         if not self.stopped or loss is not None:
             self._here = after
             self._session.progress(self.step, size)
+            self.epochs.used(self._own_loss, size)
         return None if loss is None else {"loss": loss}
 
     def _step_together(self, batch: Any, size: int, after: Place) -> Any:
@@ -286,11 +299,14 @@ class AllreduceTrainer(WholeModelTrainer):
                 if self._rejoin():
                     return None
                 continue
-            return self._follow(entries)
+            loss = self._follow(entries)
+            if not entries[0].gives:
+                return loss
+            computed = False  # with another model
 
     def _compute(self, step: RingStep, exchange: Exchange, batch: Any) -> None:
         try:
-            step.compute(*batch)
+            self._own_loss = step.compute(*batch)
         except BaseException:
             # The others would wait in vain for this worker's part.
             exchange.cancel()
@@ -313,7 +329,9 @@ class AllreduceTrainer(WholeModelTrainer):
         """All have brought what they have: make the step, if there is one; return its loss."""
         loss = None
         oldest = entries[0]
-        if oldest.stops:
+        if oldest.gives:
+            self._hand_over(self.is_oldest, 0)
+        elif oldest.stops:
             self.stopped = self.stopped or f"a callback ended it after step {self.step}"
         elif any(entry.records for entry in entries):
             if self._rate_is_set and float(self.optimizer.learning_rate) != oldest.rate:
@@ -336,4 +354,4 @@ class AllreduceTrainer(WholeModelTrainer):
         self.step += 1
         self._places = {number: entry.places for number, entry in zip(self._ring.workers, entries, strict=True)}
         if self.is_oldest:
-            self._note_loss(loss, sum(entry.records for entry in entries))
+            self._note_loss(loss)

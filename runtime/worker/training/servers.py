@@ -27,16 +27,17 @@ from elasticdl_nb.runtime.parameters.arrays import Array, Dense, RowGradients
 from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.schedules import SCHEDULES
-from elasticdl_nb.runtime.protocol.master_pb2 import Task
+from elasticdl_nb.runtime.protocol.master_pb2 import Border, Decision, Task
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
+from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.misfits import check_for_servers, note_on_embeddings
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
-from elasticdl_nb.runtime.worker.training.tables import check_callbacks, check_optimizer
+from elasticdl_nb.runtime.worker.training.tables import check_optimizer
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class ServerTrainer(Trainer):
     master names, and drop the task.
     """
 
+    _others_train, _rate_is_told = True, False
+
     def __init__(
         self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None], layers: ServedLayers,
@@ -63,6 +66,8 @@ class ServerTrainer(Trainer):
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)
         check_model_for_servers(loaded, spec)
+        if layers.layers:
+            check_callbacks_with_tables(loaded.callbacks())
         if note := note_on_embeddings(self.model):
             session.note("info", note)
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
@@ -100,6 +105,8 @@ class ServerTrainer(Trainer):
             self._servers.close()
         self._servers, self._layers.source = servers, servers
         self.stopped = ""
+        self.model.stop_training = False
+        self.epochs.forget()
         self._forget()
         servers.initialize(self._config, self._initial, self._layers.specs())
         self.refresh()
@@ -228,7 +235,16 @@ class ServerTrainer(Trainer):
         given = {place: tf.convert_to_tensor(one) for place, one in enumerate(gradients) if one is not None}
         return loss, given
 
-    # ------------------------------------------------------------ the end
+    # ------------------------------------------------------------ callbacks, the end
+
+    def at_border(self, border: Border) -> Decision:
+        """See `Trainer`. No gradients wait for those of other workers."""
+        self.servers.settle()
+        return super().at_border(border)
+
+    def _share_model(self) -> None:
+        values = self._trainable | self._others
+        self.servers.assign({name: _numpy(variable) for name, variable in values.items()})
 
     def finish(self) -> None:
         """See `Trainer.finish`."""
@@ -239,11 +255,10 @@ class ServerTrainer(Trainer):
 
 
 def check_model_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
-    """Raise ModelError if parameter servers cannot train a compiled, built model with its optimizer and callbacks."""
+    """Raise ModelError if parameter servers cannot train a compiled, built model with its optimizer."""
     loaded.check_loss()
     check_for_servers(loaded, spec)
     check_optimizer(loaded.make_optimizer())
-    check_callbacks(loaded.callbacks())
 
 
 def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:

@@ -5,7 +5,7 @@ Only the rows of a batch change in the tables, whereas Keras would go over the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs
+from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
 from elasticdl_nb.runtime.worker.training.misfits import check_for_tables
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
@@ -49,16 +50,6 @@ def check_optimizer(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     return config
 
 
-def check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:
-    """Raise ModelError for a callback that keeps the model's weights itself, because rows are not among them."""
-    for callback in callbacks:
-        if getattr(callback, "restore_best_weights", False):
-            raise ModelError(
-                f"callbacks: {type(callback).__name__}(restore_best_weights=True) works neither with embeddings in "
-                "tables nor on parameter servers; leave it out"
-            )
-
-
 def tables_misfit(loaded: LoadedModel) -> str:
     """Return why a model's large embeddings cannot be trained in tables, or an empty string."""
     try:
@@ -67,7 +58,7 @@ def tables_misfit(loaded: LoadedModel) -> str:
         config = check_optimizer(loaded.make_optimizer())
         if not has_compiled_rule(config):
             generic_optimizer(loaded.make_optimizer)
-        check_callbacks(loaded.callbacks())
+        check_callbacks_with_tables(loaded.callbacks())
     except ModelError as error:
         return str(error)
     return ""
