@@ -90,8 +90,8 @@ ROWS: tuple[Row, ...] = (
     _row("Metric", "from_config get_config stateless_reset_state stateless_result stateless_update_state", "-",
          _CALLED),
     # ------------------------------------------------------------ callbacks
-    _row("Callback", "on_train_begin on_train_end on_epoch_begin on_epoch_end on_test_begin on_test_end set_model model "
-         "set_params", "works", "in one worker, for the whole job"),
+    _row("Callback", "on_train_begin on_train_end on_epoch_begin on_epoch_end on_test_begin on_test_end set_model "
+         "model set_params", "works", "in one worker, for the whole job"),
     _row("Callback", "on_train_batch_begin on_train_batch_end on_batch_begin on_batch_end on_test_batch_begin "
          "on_test_batch_end", "works", "around the batches of the worker that has the callbacks"),
     _row("Callback", "on_predict_begin on_predict_end on_predict_batch_begin on_predict_batch_end", "ignored",

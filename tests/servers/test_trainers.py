@@ -42,9 +42,6 @@ class Notes:
         self.notes: list[str] = []
         self.steps = 0
 
-    def send(self, **body: Any) -> None:
-        assert list(body) == ["epoch_ended"]
-
     def note(self, level: str, text: str) -> None:
         self.notes.append(text)
 

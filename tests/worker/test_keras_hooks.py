@@ -125,7 +125,8 @@ def optimizer():
     ("add_weight()", "constraint"): "def custom_model(): return mlp(kernel_constraint='non_neg')\n",
     ("Loss()", "reduction"): "loss = keras.losses.MeanSquaredError(reduction='sum')\n",
     **{("callbacks", name): CALLBACKS.format(f"{name}({given})") for name, given in (
-        ("EarlyStopping", "restore_best_weights=True"), ("ModelCheckpoint", "'m.keras'"),         ("BackupAndRestore", "'b'"),
+        ("EarlyStopping", "restore_best_weights=True"), ("ModelCheckpoint", "'m.keras'"),
+        ("BackupAndRestore", "'b'"),
     )},
     ("callbacks", "SwapEMAWeights"): """
 def optimizer(): return keras.optimizers.SGD(0.05, use_ema=True)
@@ -171,7 +172,8 @@ def test_what_the_table_says_is_refused_is_refused(tmp_path: Path, key: tuple[st
     finally:
         fitting.forget_settings()
     assert found == {
-        "local": row.local == "refused", "tables": row.tables == "ordinary", "servers": row.servers == "refused", "ring": row.ring == "refused",
+        "local": row.local == "refused", "tables": row.tables == "ordinary", "servers": row.servers == "refused",
+        "ring": row.ring == "refused",
     }  # fmt: skip
 
 

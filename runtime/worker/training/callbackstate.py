@@ -45,7 +45,7 @@ class Outcome:
         packing = _Packing()
         told = packing.pack({"decision": self.decision, "attributes": self.attributes, "weights": self.weights})
         buffer = io.BytesIO()
-        arrays = {str(number): array for number, array in enumerate(packing.arrays)}
+        arrays: dict[str, Any] = {str(number): array for number, array in enumerate(packing.arrays)}
         np.savez(buffer, told=np.frombuffer(json.dumps(told).encode(), np.uint8), **arrays)
         path.parent.mkdir(exist_ok=True)
         durable.write(path, buffer.getvalue())
