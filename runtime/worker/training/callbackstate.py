@@ -22,7 +22,7 @@ _SKIPPED: dict[type, set[str]] = {
     keras.callbacks.CSVLogger: {"append", "append_header", "filename"},  # depend on what is in the file
     keras.callbacks.EarlyStopping.__base__: {"min_delta"},  # whose sign changes with the first comparison
 }  # fmt: skip
-"""Attributes of Keras' callbacks that get their values anew."""
+"""Attributes of Keras' callbacks that get new values in another process."""
 
 
 class _Strange(Exception):
