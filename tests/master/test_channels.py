@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -74,3 +77,12 @@ def test_what_is_bound_elsewhere_than_on_loopback_is_always_encrypted():
 def test_places_that_cannot_be_are_refused(environment, message):
     with pytest.raises(OptionError, match=message):
         Network.of(environment)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "ERROR"), ("INFO", "INFO")])
+def test_grpc_prints_no_news_of_connections_unless_asked_to(given, used):
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    environment |= {"GRPC_VERBOSITY": given} if given else {}
+    program = "import os, elasticdl_nb.runtime.control.masterclient; print(os.environ['GRPC_VERBOSITY'])"
+    printed = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert printed.stdout.strip() == used

@@ -176,6 +176,11 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     press_run(page, 5)
     phase(page, 5, "Running")
     moves(page, 5)
+    # A screen reader finds its way: what is drawn has words, and what is pressed has a name.
+    view = cell(page, 1).locator(".edl-view")
+    for role, name in (("toolbar", "Job live"), ("group", "Number of workers"), ("progressbar", "progress")):
+        assert view.get_by_role(role, name=name).count() == 1
+    assert view.locator("[role=status]", has_text="live: Running").count() == 1
     height = page.evaluate(
         """() => {
             const note = document.querySelector('.edl-view .edl-row .edl-note');
