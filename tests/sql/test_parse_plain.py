@@ -166,6 +166,8 @@ def test_dialects_have_their_own_quotes_and_comments(dialect: str, query: str) -
 
 
 def test_bodies_of_triggers_and_procedures_are_kept_whole() -> None:
+    block = "BEGIN NOT ATOMIC IF 1 THEN SELECT CASE WHEN 1 THEN 2 END; END IF; SELECT 3; END"
+    assert [item.text for item in parse(f"{block}; SELECT 4", "mysql")] == [block, "SELECT 4"]
     trigger = "CREATE TRIGGER x AFTER INSERT ON t BEGIN UPDATE a SET b = CASE WHEN c THEN 1 END; DELETE FROM d; END"
     procedure = (
         "CREATE PROCEDURE p() BEGIN IF a THEN SELECT 1; END IF; BEGIN SELECT 2; END; CASE x WHEN 1 THEN SELECT 3; "

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from engine_tables import ENGINES, fill_people, store_untrained, url_of
 
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import parse
-from elasticdl_nb.sql.language.statements import Predict
+from elasticdl_nb.sql.language.statements import Name, Position, Predict
 from elasticdl_nb.sql.session import Session
 from elasticdl_nb.sql.verbs import predicting
 from elasticdl_nb.sql.verbs.context import Context
+from elasticdl_nb.sql.writing.resulttable import check_result_table, write_result_table
 from elasticdl_nb.sql.writing.workplace import Workplace
 
 PREDICT = "SELECT age, role FROM people PREDICT {} USING model"
@@ -172,6 +174,26 @@ def test_an_account_that_may_only_read(
             with pytest.raises(SqlError, match="cannot be written"):
                 session.run(PREDICT.format(target))
         assert tables_of(session) == before
+
+
+def test_the_table_of_into_is_replaced_whole_or_not_at_all(session: Session) -> None:
+    into = Name("made", Position(0, 1, 1))
+    result = pa.table({"feature": ["a", "b'"], "importance": [0.5, 1e-30]})
+
+    def written(result: pa.Table, *, replace: bool) -> list[Any]:
+        check_result_table(session.engine, into, replace=replace)
+        write_result_table(session.engine, into, result, replace=replace)
+        return session.engine.rows("SELECT * FROM made ORDER BY 1")
+
+    assert written(result, replace=False) == [("a", 0.5), ("b'", 1e-30)]
+    wrong = pa.table([pa.array([1.0]), pa.array([2.0])], names=["same", "same"])
+    with pytest.raises(SqlError):
+        written(wrong, replace=True)
+    with pytest.raises(SqlError):  # somebody has created it since the statement was checked
+        write_result_table(session.engine, into, result, replace=False)
+    assert session.engine.rows("SELECT * FROM made ORDER BY 1") == [("a", 0.5), ("b'", 1e-30)]
+    assert written(result.slice(1), replace=True) == [("b'", 1e-30)]
+    assert not [name for name in session.tables() if "elasticdl_nb" in name]
 
 
 @pytest.mark.needs("postgresql")

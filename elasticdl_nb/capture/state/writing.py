@@ -91,7 +91,7 @@ class StatePickler(pickle.Pickler):
 
     `code` decides where that is. `inside` is an object that exists in the packaged module, and its name there: only its
     contents are written. `plan` is the `weights.Plan` for Keras objects. `take` is called with the memory of each
-    array, and says whether it belongs into the pickle.
+    array, and says whether it belongs in the pickle.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from elasticdl_nb.tables.kinds import NUMBERS
 
 
 def weight_column(name: str, rows: Selection, place: Position | None) -> str:
-    """Return the column of the rows' weights as the query writes it; raise SqlError if it is none of numbers."""
+    """Return the column of the rows' weights as the query writes it; raise SqlError if it has no numbers."""
     column = find_column(name, rows.kinds, place)
     if rows.kinds[column] not in NUMBERS:
         kind = rows.types.get(column, rows.kinds[column])

@@ -121,7 +121,10 @@ class _Reading:
             return
         if len(self.words) < _WORDS_BEFORE_BODY:
             self.words.append(word)
-        if self.words[0] != "CREATE" or not _WITH_BODIES.intersection(self.words):
+        is_block = self.words[:3] == ["BEGIN", "NOT", "ATOMIC"]  # of MariaDB
+        if is_block and len(self.words) == 3:
+            self.bodies = 1
+        if not is_block and (self.words[0] != "CREATE" or not _WITH_BODIES.intersection(self.words)):
             return
         if word == "BEGIN" or (word == "CASE" and self.bodies and before != "END"):
             self.bodies += 1

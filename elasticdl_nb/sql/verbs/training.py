@@ -27,6 +27,7 @@ from elasticdl_nb.sql.models.zoofolder import MODULE, code_place, write_zoo
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.verbs.context import Context
 from elasticdl_nb.tables.jsonfields import as_json
+from elasticdl_nb.tables.kinds import family
 
 if TYPE_CHECKING:
     from elasticdl_nb.job import Job
@@ -148,6 +149,10 @@ def _validation(attributes: Attributes, rows: Selection, context: Context) -> Se
     missing = [name for name in rows.kinds if name not in validation.kinds]
     if missing:
         raise SqlError(f"{what} has no column {missing[0]!r}, but the training query has", place)
+    for name, trained in rows.kinds.items():
+        kind = validation.kinds[name]
+        if family(kind) != family(trained) and "empty" not in (kind, trained):
+            raise SqlError(f"{name!r} is {kind} in {what}, but {trained} in the training query", place)
     return replace(validation, position=place)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
+
 import pyarrow as pa
 
 from elasticdl_nb.sql.engines import Engine, Table
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
+from elasticdl_nb.sql.writing import stepwise
 from elasticdl_nb.sql.writing.targets import check_no_transaction
 
 
@@ -31,17 +35,34 @@ def write_result_table(engine: Engine, into: Name | None, result: pa.Table, *, r
     """Create the table of INTO, if there is one, with these rows; `replace` allows to replace an existing one."""
     if into is None:
         return
-    name = engine.quoted(_folded(engine, into).parts)
+    table = _folded(engine, into)
+    name = engine.quoted(table.parts)
     kinds = ["text" if pa.types.is_string(field.type) else "float" for field in result.schema]
     columns = [
         f"{engine.quote(field.name)} {engine.types[kind]}" for field, kind in zip(result.schema, kinds, strict=True)
     ]
-    connection = engine.main
-    with connection.transaction():
+    made_by = f"({', '.join(columns)})"
+    if not engine.transactional_ddl:
+        _exchange(engine, table, made_by, result, replaces=replace and engine.find(table) is not None)
+        return
+    with engine.main.transaction():
         if replace:
-            connection.run(f"DROP TABLE IF EXISTS {name}")
-        connection.run(f"CREATE TABLE {name} ({', '.join(columns)})")
-        connection.insert(name, result.to_reader())
+            engine.main.run(f"DROP TABLE IF EXISTS {name}")
+        engine.main.run(f"CREATE TABLE {name} {made_by}")
+        engine.main.insert(name, result.to_reader())
+
+
+def _exchange(engine: Engine, table: Table, made_by: str, result: pa.Table, *, replaces: bool) -> None:
+    """Do the same where a table cannot be created or dropped in a transaction."""
+    temporary = engine.temporary(f"elasticdl_nb_result_{secrets.token_hex(4)}", table)
+    engine.main.run(f"CREATE TEMPORARY TABLE {temporary} {made_by}")
+    try:
+        engine.main.insert(temporary, result.to_reader())
+        as_selected = f"AS SELECT * FROM {temporary}"
+        stepwise.exchange(engine, engine.main, table, as_selected, result.num_rows, replaces=replaces)
+    finally:
+        with contextlib.suppress(SqlError):  # a lost connection has dropped it
+            engine.main.run(engine.dropping(temporary))
 
 
 def _folded(engine: Engine, into: Name) -> Table:
