@@ -26,7 +26,7 @@ _HINTS = re.compile(
     r"|def apply\b|scale_loss|finalize_variable_values|exclude_from_weight_decay|load_model|from_config"
     r"|restore_best_weights|ModelCheckpoint|OrbaxCheckpoint|SwapEMAWeights"
 )
-_HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard")
+_HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
 """What no strategy may be able to do."""
 
 

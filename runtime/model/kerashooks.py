@@ -49,7 +49,8 @@ ROWS: tuple[Row, ...] = (
     _row("Model", "train_step make_train_function", "works, ordinary, refused, refused"),
     _row("Model", "compute_loss loss compiled_loss compute_metrics", "works", "`compute_metrics` counts in evaluation, "
          "and with Local in training"),
-    _row("Model", "test_step make_test_function", "works", "values that no metric keeps are averaged over records"),
+    _row("Model", "test_step", "works", "values that no metric keeps are averaged over records"),
+    _row("Model", "make_test_function", "refused", "override `test_step` instead"),
     _row("Model", "predict_step make_predict_function", "works"),
     _row("Model", "reset_metrics get_metrics_result metrics_names compiled_metrics", "works"),
     _row("Model", "run_eagerly", "works, ordinary, refused, works"),

@@ -22,6 +22,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     import keras
 
     from elasticdl_nb.runtime.model.embeddings.served import serving
+    from elasticdl_nb.runtime.model.loading.compiling import check_test_function
     from elasticdl_nb.runtime.model.loading.loader import load
     from elasticdl_nb.runtime.model.modelsource import ModelSource
     from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -48,6 +49,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
             source = Sources(spec, loaded, data)[pb.TRAIN]
             loaded.build(source.element_spec[0])
     loaded.compile()
+    check_test_function(loaded.model)
     check_callbacks(callbacks := loaded.callbacks(), spec)
     if layers.layers:
         check_callbacks_with_tables(callbacks)

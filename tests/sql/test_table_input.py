@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.sql.features.finishing import finish
 from elasticdl_nb.sql.features.statistics import Statistics
 from elasticdl_nb.sql.record.modelrecord import Label
-from elasticdl_nb.sql.zoo.sqlmodel import with_arguments
+from elasticdl_nb.sql.zoo.sqlmodel import SqlModel, with_arguments
 from elasticdl_nb.sql.zoo.tableinput import TableInput
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 from elasticdl_nb.tables.featurerecord import Category, Feature, Number, Source
@@ -138,3 +139,14 @@ def test_a_loss_takes_the_arguments_of_the_statement() -> None:
         assert float(tf.reduce_mean(values)) == pytest.approx(expected)
     with pytest.raises(ModelError, match=r"takes no arguments \(delta\)"):
         with_arguments(lambda labels, outputs: labels - outputs, {"delta": 5})
+
+
+def test_steps_that_would_not_be_called_are_refused() -> None:
+    class Own(keras.Model):
+        def train_step(self, data: Any) -> Any:
+            return super().train_step(data)
+
+    model = SqlModel.__new__(SqlModel)
+    model.record, model._model = SimpleNamespace(class_name="Own"), Own()
+    with pytest.raises(ModelError, match=r"^Own\.train_step: a model that is trained in SQL .* are not called"):
+        model.optimizer()

@@ -17,6 +17,7 @@ from fitting import Here
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.kerashooks import ROWS, Row, rows_of, table
+from elasticdl_nb.runtime.model.loading.compiling import check_test_function
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.misfits import check_for_ring
@@ -105,6 +106,11 @@ class Own(Net):
     def make_train_function(self, force=False): return super().make_train_function(force)
 def custom_model(): return Own()
 """,
+    ("Model", "make_test_function"): """
+class Own(Net):
+    def make_test_function(self, force=False): return super().make_test_function(force)
+def custom_model(): return Own()
+""",
     ("Model", "run_eagerly"): COMPILED.format("run_eagerly=True"),
     ("compile()", "run_eagerly"): COMPILED.format("run_eagerly=True"),
     ("compile()", "auto_scale_loss"): FLOAT16 + COMPILED.format("auto_scale_loss=True"),
@@ -149,10 +155,12 @@ def judged(here: Here) -> dict[str, bool]:
     found = {"tables": bool(tables_misfit(here.loaded)), "local": False}
     with contextlib.suppress(ModelError):
         found["local"] = True
+        check_test_function(here.loaded.model)
         check_callbacks(callbacks, JobSpec(kind="train", distribution_strategy="Local"))
         found["local"] = False
     for name, check, spec in (("servers", check_model_for_servers, servers), ("ring", check_for_ring, together)):
         try:
+            check_test_function(here.loaded.model)
             check_callbacks(callbacks, spec)
             check(here.loaded, spec)
             found[name] = False

@@ -13,6 +13,7 @@ from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model import batched
 from elasticdl_nb.runtime.model.contract import CLASS_NAMES, LABELS_FIRST, MODULE_NAMES
 from elasticdl_nb.runtime.model.loading.calls import attribute_of, positional
+from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss, is_of_keras
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
@@ -62,6 +63,12 @@ class SqlModel:
 
         This is called when the model has its variables. If the model continues from another one, they get its values.
         """
+        if hidden := sorted(own_methods(self._model)):
+            raise ModelError(
+                f"{self.record.class_name}.{hidden[0]}: a model that is trained in SQL gets its columns from another "
+                "one around it, for which its own steps are not called; leave it out, or train the model on a table "
+                "with elasticdl train"
+            )
         if self._initial and self._whole.built:
             message, definition = read_trained_model(self._initial)
             load_weights(self._whole, definition.weights, message.variables)

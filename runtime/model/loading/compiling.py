@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 from keras.src.trainers.compile_utils import CompileLoss
 
+from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.functionloss import FunctionLoss
 from elasticdl_nb.runtime.model.loading.losses import copied, is_of_keras
 
@@ -28,6 +29,15 @@ STEPS = (
 def own_methods(model: Any) -> set[str]:
     """Those of `STEPS` that the model's class, or the model object itself, defines instead of Keras."""
     return {name for name in STEPS if name in vars(model) or not is_of_keras(_owner(type(model), name))}
+
+
+def check_test_function(model: Any) -> None:
+    """Raise ModelError for a model that takes evaluation out of the hands of those who add up its results."""
+    if "make_test_function" in own_methods(model):
+        raise ModelError(
+            f"{type(model).__name__}.make_test_function: jobs evaluate in parts, whose metrics are added up, and do "
+            "not call it; override test_step instead"
+        )
 
 
 def _owner(kind: type, name: str) -> type:

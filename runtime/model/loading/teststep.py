@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.loading.compiling import own_methods
+from elasticdl_nb.runtime.model.loading.compiling import check_test_function, own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.model.loading.metricstates import States, as_values
@@ -33,9 +33,10 @@ class TestStep:
 
     def __init__(self, loaded: LoadedModel) -> None:
         loaded.compile_once()
+        check_test_function(loaded.model)
         self._loaded, self._model = loaded, loaded.model
         self._metrics = loaded.metrics()
-        self._own = own_methods(loaded.model) & {"test_step", "compute_metrics", "make_test_function"}
+        self._own = own_methods(loaded.model) & {"test_step", "compute_metrics"}
         self._logs: dict[str, np.ndarray] = {}
         self._checked = all(is_of_keras(type(metric)) for metric in self._all_metrics())
         self._step: Any = self._graph if loaded.model.run_eagerly else tf.function(self._graph, reduce_retracing=True)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.model.loading.compiling import check_test_function
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -51,6 +52,7 @@ class Trainer:
         self.stopped = ""
         self.model = loaded.model
         loaded.compile()
+        check_test_function(self.model)
         self.optimizer = self.model.optimizer
         self._check()
         self._build_optimizer()
