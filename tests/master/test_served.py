@@ -406,7 +406,7 @@ def test_workers_join_and_leave_while_the_job_runs():
     scene.run()
     assert effects(scene) == every_record(1, 60)
     assert scene.job.queue.tasks_retried == 0
-    assert [event.mark for event in scene.job.picture.events if event.mark] == ["joined", "left"]
+    assert [event.mark for event in scene.job.picture.events if event.mark] == ["joined", "joined", "left"]
 
 
 def test_a_late_task_is_given_to_another_worker_and_counts_once():

@@ -162,6 +162,8 @@ class Coordinator(BorderingCrew):
             restore_from=newest, acknowledged=member.acknowledged, initial=self.saved.beginning
         )  # fmt: skip
         self._send(member, pb.MasterMessage(welcome=welcome))
+        if self.step > 0 and not hello.again and not self._ending:
+            self._note("info", "joins the training", member, mark="joined")
         return True
 
     def _send_missing(self, worker: Member, held: Collection[tuple[int, int]]) -> None:
@@ -342,7 +344,7 @@ class Coordinator(BorderingCrew):
         if problem := self.scaling_problem(workers):
             raise IllegalTransitionError(problem)
         wanted = [worker for worker in self.workers if worker.is_wanted]
-        mark = "joined" if workers > len(wanted) else "left" if workers < len(wanted) else ""
+        mark = "left" if workers < len(wanted) else ""
         self._note("info", f"the job continues with {workers} worker(s) instead of {len(wanted)}", mark=mark)
         for worker in wanted[workers:]:
             if worker.state == "starting":
