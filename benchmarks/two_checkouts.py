@@ -137,7 +137,7 @@ def main() -> None:
         for process in jobs.values():
             process.communicate(timeout=60)
     before, now = (statistics.median(rates[name]) for name in ("before", "now"))
-    ratio = statistics.median(now / before for before, now in zip(rates["before"], rates["now"], strict=True))
+    ratio = statistics.median(now / before for before, now in zip(rates["before"], rates["now"], strict=True) if before)
     print(f"before {before:.0f}, now {now:.0f} records a processor second; median ratio {ratio:.3f}")
 
 
