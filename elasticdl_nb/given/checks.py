@@ -87,10 +87,14 @@ def _check_data(spec: JobSpec) -> None:
 
 
 def _check_checkpoint(spec: JobSpec) -> None:
+    from elasticdl_nb.runtime.model.saving.beginning import is_trained_model
+    from elasticdl_nb.runtime.model.saving.trained import read_trained_model
     from elasticdl_nb.runtime.storage import checkpoints as folders
 
     try:
-        if spec.checkpoint_dir_for_init:
+        if is_trained_model(spec.checkpoint_dir_for_init):
+            read_trained_model(spec.checkpoint_dir_for_init)
+        elif spec.checkpoint_dir_for_init:
             folders.find(spec.checkpoint_dir_for_init)
     except DataError as error:
         raise OptionError("checkpoint_dir_for_init", str(error)) from None

@@ -30,6 +30,7 @@ from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.master.executor import Executor, checkpoint_directory
 from elasticdl_nb.runtime.master.journal import Journal, JournalError
 from elasticdl_nb.runtime.master.service import MasterService
+from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of, is_trained_model
 from elasticdl_nb.runtime.platform import supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Runs, Stuck
 from elasticdl_nb.runtime.platform.early import EarlyProcess
@@ -130,6 +131,8 @@ class Master:
 
     def _initial(self) -> tuple[str, ...]:
         given = self._spec.checkpoint_dir_for_init
+        if is_trained_model(given):
+            return (os.fspath(checkpoint_of(given, self._folder.path / "trained", self._folder.identity)),)
         return tuple(os.fspath(path) for path in checkpoints.candidates(given)) if given else ()
 
     def _make_dashboard(self, renderer: str) -> Dashboard:

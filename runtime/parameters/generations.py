@@ -13,7 +13,8 @@ from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.compiled import give_back_compiler
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array
-from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
+from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
+from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, is_of_trained_model, read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer, keras_optimizer
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer, has_compiled_rule, optimizer_from_config
@@ -89,8 +90,8 @@ class StoreService:
         if not self._checkpoint:
             return 0
         version = checkpoint_version(Path(self._checkpoint))
-        if self._config is not None:
-            self._start(self._config)
+        if self._config is not None and keep_version:  # another job's checkpoint is read for a worker's model
+            self._start(self._config, Declared())
         return version if keep_version else 0
 
     def initialize(
@@ -98,8 +99,8 @@ class StoreService:
     ) -> ParameterStore:
         """Take a worker's declaration, with initial values by slice key; see `ParameterServers.initialize`."""
         if self._store is None:
-            self._start(dict(optimizer))
-        if self._restored:
+            self._start(dict(optimizer), Declared(tables, dense))
+        if self._restored and not is_of_trained_model(Path(self._checkpoint)):
             self._check_same_model(dense, tables)
         self.store.initialize(dense)
         for spec in tables:
@@ -110,13 +111,17 @@ class StoreService:
         """Return the state as of this call; see `ParameterStore.snapshot`."""
         return self.store.snapshot()
 
-    def _start(self, config: dict[str, Any]) -> None:
+    def _start(self, config: dict[str, Any], declared: Declared) -> None:
         optimizer = self._optimizer(config)
         store = ParameterStore(optimizer, self._policy, server=self.server, servers=self.servers)
         if self._checkpoint:
-            slots = [slot.name for slot in optimizer.rule.slots]
-            store.restore(read_checkpoint(Path(self._checkpoint), slots, self.server, self.servers))
-            if not self._keep_version:
+            path, slots = Path(self._checkpoint), [slot.name for slot in optimizer.rule.slots]
+            if self._keep_version:
+                store.restore(read_checkpoint(path, slots, self.server, self.servers))
+            else:
+                initial = [slot.initial for slot in optimizer.rule.slots]
+                files = read_checkpoint(path, slots, self.server, self.servers, all_files=True)
+                store.restore(Conversion(declared, initial, partly=is_of_trained_model(path)).files(files))
                 store.count_from_zero()
             self._restored = True
         self._store, self._config = store, config

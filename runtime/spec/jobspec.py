@@ -228,7 +228,8 @@ class JobSpec(ClusterOptions):
         group="Checkpoints", parse=forms.whole(0), form="N", default=3, jobs=("train",),
     )  # fmt: skip
     checkpoint_dir_for_init: str = option(
-        "Start from the model and optimizer of the last checkpoint in this directory, or of this very checkpoint.",
+        "Start from the model and optimizer of the last checkpoint in this directory, or of this checkpoint, by any "
+        "strategy; or from the weights of a trained model, the output of a job.",
         group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 from elasticdl_nb.runtime.model.modelsource import ModelSource
 from elasticdl_nb.runtime.model.saving.weights import load_weights
 from elasticdl_nb.runtime.parameters.api import ServersLost
+from elasticdl_nb.runtime.parameters.checkpoints.local import is_of_trained_model
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
@@ -33,6 +35,7 @@ from elasticdl_nb.runtime.worker.sources import Sources
 from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.callbacks import split
 from elasticdl_nb.runtime.worker.training.strategies import strategy_of
+from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
 
 READ_AHEAD = 2
 """Tasks a worker holds: one in use, one being read."""
@@ -164,6 +167,9 @@ class Worker:
                 loaded.take_back(state)
             return
         given = [os.fspath(checkpoints.find(path)) for path in (part.restore_from, part.initial) if path]
+        if part.initial and not part.restore_from and is_of_trained_model(Path(given[-1])):
+            tables = [layer.name for layer in self._strategy.layers.layers]
+            self._session.note("info", note_on_start(Path(given[-1]), loaded.model, tables))
         if not any(loaded.take_back(path) for path in given):
             loaded.take_back(self._folder.begins_with, seeds=False)
         loaded.begin_with(self._folder.begins_with)

@@ -38,7 +38,15 @@ def functional():
     first = keras.layers.Embedding(ROWS, 8, embeddings_initializer="glorot_uniform", name="first")(given["ids"])
     second = keras.layers.Embedding(ROWS, 4, name="second")(given["other"])
     joined = keras.layers.Concatenate()([keras.layers.Flatten()(first), keras.layers.Flatten()(second)])
-    return keras.Model(given, keras.layers.Dense(1, name="out")(keras.layers.Dense(5, activation="tanh")(joined)))
+    inner = keras.layers.Dense(5, activation="tanh", name="inner")(joined)
+    return keras.Model(given, keras.layers.Dense(1, name="out")(inner))
+
+
+def grown():
+    base = functional()
+    inner = base.get_layer("inner").output
+    more = keras.layers.Dense(3, name="more")(inner)
+    return keras.Model(base.inputs, keras.layers.Dense(1, name="out")(keras.layers.Concatenate()([inner, more])))
 
 
 def shared():

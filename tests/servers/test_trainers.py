@@ -12,8 +12,10 @@ import pytest
 import tensorflow as tf
 from served_models import FORM, NAMES, ROWS, batches, loaded
 
-from elasticdl_nb.runtime.errors import DataError, ModelError
+from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
+from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of
+from elasticdl_nb.runtime.model.saving.trained import write_trained_model
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
@@ -24,6 +26,7 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
+from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
 
 OPTIMIZERS = [
     {"class_name": "SGD", "config": {"learning_rate": 0.1}},
@@ -277,12 +280,79 @@ def test_a_checkpoint_of_servers_goes_on_in_one_process_and_back(
         assert_close(weights(trainer), expected)
 
 
-def test_checkpoints_of_another_model_or_with_ordinary_layers_are_told(embedded_zoo: Path, tmp_path: Path) -> None:
-    trainer = plain_trainer(embedded_zoo, "functional", OPTIMIZERS[0])
-    servers = InProcessServers()
-    servers.restore(trainer.save(tmp_path, "job"), keep_version=False)
-    with pytest.raises(DataError, match="as an ordinary layer"):
-        server_trainer(embedded_zoo, "functional", servers)
+KINDS = ("tables", "ordinary", "servers")
+
+
+def a_trainer(zoo: Path, kind: str, start: Path | None = None) -> tuple[Any, Any]:
+    """A trainer of the same model in one of three strategies, perhaps from a checkpoint, and its servers."""
+    config = OPTIMIZERS[2]
+    if kind == "servers":
+        servers = InProcessServers(UpdatePolicy(grads_to_wait=1))
+        if start is not None:
+            servers.restore(start, keep_version=False)
+        return server_trainer(zoo, "functional", servers, optimizer=config, use_async=False), servers
+    make = table_trainer if kind == "tables" else plain_trainer
+    trainer = make(zoo, "functional", config)
+    if start is not None:
+        trainer.restore(str(start), keep_step=False)
+    return trainer, None
+
+
+def saved(trainer: Any, servers: Any, folder: Path) -> Path:
+    if servers is None:
+        return Path(trainer.save(folder, "job"))
+    path = folders.begin(folder, 3, "job")
+    servers.save(path)
+    folders.seal(path, 3, "job")
+    return path
+
+
+def test_a_checkpoint_of_any_strategy_goes_on_in_any(embedded_zoo: Path, tmp_path: Path) -> None:
+    whole, _ = a_trainer(embedded_zoo, "tables")
+    whole.train(a_task(), batches(3))
+    whole.train(a_task(), batches(3, seed=2))
+    expected = weights(whole)
+    for one in KINDS:
+        trainer, servers = a_trainer(embedded_zoo, one)
+        trainer.train(a_task(), batches(3))
+        checkpoint = saved(trainer, servers, tmp_path)
+        for other in KINDS:
+            going_on, _ = a_trainer(embedded_zoo, other, checkpoint)
+            going_on.train(a_task(), batches(3, seed=2))
+            assert_close(weights(going_on), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trained_model_is_a_start_also_for_a_model_that_has_grown(
+    embedded_zoo: Path, tmp_path: Path, kind: str
+) -> None:
+    first = table_trainer(embedded_zoo, "functional")
+    first.train(a_task(), batches(3))
+    before = weights(first)
+    write_trained_model(
+        tmp_path / "trained", spec=spec(), loaded=first._loaded, zoo=str(embedded_zoo), metrics={}, step=3,
+        job_name="j", saved_model=False,
+    )  # fmt: skip
+    start = checkpoint_of(str(tmp_path / "trained"), tmp_path / "start", "job")
+    trainer, _ = a_trainer(embedded_zoo, kind, start)
+    tables = ["first", "second"] if kind != "ordinary" else []
+    assert note_on_start(start, trainer.model, tables).endswith("with a new optimizer")
+    assert_close(weights(trainer), before)
+
+    grown = ServedLayers(threshold=1, seed=3)
+    larger = loaded(embedded_zoo, "grown", grown)
+    alone = TableTrainer(spec(), larger, Notes(), FORM, ignore, grown)  # type: ignore[arg-type]
+    alone.restore(str(start), keep_step=False)
+    note = note_on_start(start, alone.model, [layer.name for layer in grown.layers])
+    assert "; initial values have more/kernel, more/bias, out/kernel" in note
+    by_name = {variable.path: value for variable, value in zip(first.model.weights, before, strict=True)}
+    weights(alone)
+    for variable in alone.model.weights:
+        if variable.path.startswith(("first", "second", "inner")):
+            np.testing.assert_array_equal(variable.numpy(), by_name[variable.path])
+
+
+def test_checkpoints_of_another_model_are_told(embedded_zoo: Path, tmp_path: Path) -> None:
     other = InProcessServers()
     server_trainer(embedded_zoo, "shared", other)
     path = folders.begin(tmp_path, 0, "job")

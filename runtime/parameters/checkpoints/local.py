@@ -17,11 +17,18 @@ from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.storage.checkpoints import verify
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+TRAINED = "trained_model"
+"""A file in a checkpoint that was made of a trained model: it has weights only, perhaps not all that a job needs."""
 
 
 def is_local(directory: Path) -> bool:
     """Whether a checkpoint was written by a Local job."""
     return (directory / MODEL).exists()
+
+
+def is_of_trained_model(directory: Path) -> bool:
+    """Whether a checkpoint was made of a trained model."""
+    return (directory / TRAINED).exists()
 
 
 def checkpoint_version(directory: Path) -> int:
@@ -31,15 +38,18 @@ def checkpoint_version(directory: Path) -> int:
     return max(_version(path) for path in checkpoint_files(directory))
 
 
-def read_checkpoint(directory: Path, slots: Sequence[str], server: int, servers: int) -> list[Iterator[Frame]]:
+def read_checkpoint(
+    directory: Path, slots: Sequence[str], server: int, servers: int, *, all_files: bool = False
+) -> list[Iterator[Frame]]:
     """Return the frames of every server's file of a checkpoint of either kind, for one of `servers` servers.
 
-    `slots` names what the optimizer keeps for every weight. Raises DataError if it is not a checkpoint.
+    With `all_files`, they are complete even where the server does not need them. `slots` names what the optimizer keeps
+    for every weight. Raises DataError if it is not a checkpoint.
     """
     if is_local(directory):
         return [_frames(directory, slots)]
     files = checkpoint_files(directory)
-    if len(files) != servers:
+    if all_files or len(files) != servers:
         return [load(path) for path in files]
     # Its own file has all that a server needs except the state of the others.
     return [load(path) if number == server else islice(load(path), 1) for number, path in enumerate(files)]
@@ -52,7 +62,8 @@ def state_name(variable: str, slot: str) -> str:
 
 def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
     tables = checkpoint_files(directory) if any(FILE.fullmatch(path.name) for path in directory.iterdir()) else []
-    kept = {name.partition("/")[2]: array for name, array in _arrays(directory / OPTIMIZER).items()}
+    of_optimizer = {} if is_of_trained_model(directory) else _arrays(directory / OPTIMIZER)
+    kept = {name.partition("/")[2]: array for name, array in of_optimizer.items()}
     own: dict[str, Any] = {"optimizer": "", "slots": list(slots)}
     for path in tables:
         own = next(load(path)).meta
@@ -60,8 +71,12 @@ def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
     yield Frame(
         {**own, "kind": "state", "server": 0, "servers": 1, "version": step, "earlier_steps": _steps(kept) - step}
     )
-    for name, weights in _arrays(directory / MODEL).items():
-        if weights.dtype == np.float32:
+    arrays_of_model = _arrays(directory / MODEL)
+    for name, weights in arrays_of_model.items():
+        table = name.removesuffix("/rows")
+        if table != name and f"{table}/ids" in arrays_of_model:  # an elasticdl_nb.Embedding
+            yield Frame({"kind": "rows", "table": table}, [arrays_of_model[f"{table}/ids"], weights])
+        elif weights.dtype == np.float32:
             states = [kept.get(state_name(name, slot)) for slot in slots]
             # Variables that are not trained have no states.
             trained = [state.reshape(-1) for state in states if state is not None and state.shape == weights.shape]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,20 @@ import numpy as np
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.saving.weights import variable_names
+from elasticdl_nb.runtime.parameters.checkpoints.converting import MATRIX
 from elasticdl_nb.runtime.parameters.checkpoints.local import state_name
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, load
 from elasticdl_nb.runtime.parameters.partition import Slice
 
 
-def load_from_servers(path: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+def load_from_servers(
+    path: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, tables: Collection[str] = ()
+) -> None:
     """Load what the servers held into a built model and optimizer; tables' rows go to layers that hold all rows.
 
-    Raises ModelError if the checkpoint does not fit, and DataError if it cannot be used.
+    What belongs to the model's own `tables` is left for them. Raises ModelError if the checkpoint does not fit, and
+    DataError if it cannot be used.
     """
     files = checkpoint_files(path)
     slots = next(load(files[0])).meta["slots"]
@@ -30,16 +35,16 @@ def load_from_servers(path: Path, model: keras.Model, optimizer: keras.optimizer
         match frame.meta["kind"]:
             case "dense":
                 name = Slice.parse(frame.meta["key"]).name
+                if name.removesuffix(MATRIX) in tables:
+                    continue
                 weights, *kept = frame.arrays
                 _assign(path, name, targets.get(name), weights)
                 found.add(name)
                 for slot, value in zip(slots, kept, strict=False):
                     _assign(path, f"{slot} of {name}", states.get(state_name(name, slot)), value)
-            case "rows" if (name := f"{frame.meta['table']}/embeddings") in targets:
-                ids, *arrays = frame.arrays
+            case "rows" if (name := f"{frame.meta['table']}{MATRIX}") in targets:
                 places = [targets[name], *(states.get(state_name(name, slot)) for slot in slots)]
-                for target, rows in zip(places, arrays, strict=True):
-                    _assign_rows(path, name, target, ids, rows)
+                assign_rows(path, name, frame.arrays, places)
                 found.add(name)
             case "state":
                 optimizer.iterations.assign(frame.meta["version"] + frame.meta.get("earlier_steps", 0))
@@ -49,8 +54,16 @@ def load_from_servers(path: Path, model: keras.Model, optimizer: keras.optimizer
         raise ModelError(f"the checkpoint {path} is of another model: it lacks {', '.join(missing)}")
 
 
+def assign_rows(path: Path, name: str, arrays: Sequence[Any], targets: Sequence[Any]) -> None:
+    """Assign a table's rows and what the optimizer keeps for them, [ids, rows, …], to variables that hold all rows."""
+    ids, *values = arrays
+    for target, rows in zip(targets, values, strict=True):
+        _assign_rows(path, name, target, ids, rows)
+
+
 def _assign_rows(path: Path, name: str, target: Any, ids: Any, rows: Any) -> None:
-    if target is None or rows.shape[1] != target.shape[1] or ids.min() < 0 or ids.max() >= target.shape[0]:
+    unknown = target is not None and ids.size and (ids.min() < 0 or ids.max() >= target.shape[0])
+    if target is None or unknown or rows.shape[1] != target.shape[1]:
         raise ModelError(f"the checkpoint {path} has rows for {name} that do not fit this job's model and optimizer")
     matrix = keras.ops.convert_to_numpy(target).copy()
     matrix[ids] = rows

@@ -83,9 +83,9 @@ class TableTrainer(LocalTrainer):
             self.optimizer.clipnorm = self.optimizer.global_clipnorm = self.optimizer.clipvalue = None
             self._apply_clipped = tf.function(self._apply_dense)
         self._declaration: _Declaration = (config, {}, layers.specs())
-        self._tables = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
-        self._tables.initialize(*self._declaration)
-        layers.source = self._tables
+        self._rows = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
+        self._rows.initialize(*self._declaration)
+        layers.source = self._rows
 
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         return self._apply_with_rows
@@ -94,13 +94,13 @@ class TableTrainer(LocalTrainer):
 
     def _apply_with_rows(self, *batch: Any) -> Logs:
         of_batch = BatchRows(self._served.groups, self._served.ids(batch[0]))
-        rows = {table: self._tables.lookup(table, ids) for table, ids in of_batch.ids.items()}
+        rows = {table: self._rows.lookup(table, ids) for table, ids in of_batch.ids.items()}
         (loss, rate, dense), of_rows = self._served.compute(batch, of_batch.inputs(rows))
         gradients: RowGradients = of_batch.gradients(of_rows)
         if self._clipping:
             clipped, gradients = self._clipping.with_rows([np.asarray(one) for one in dense], gradients)
             self._apply_clipped([tf.constant(one) for one in clipped])
-        self._tables.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
+        self._rows.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
         return {"loss": loss}
 
     def _use(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
@@ -122,12 +122,15 @@ class TableTrainer(LocalTrainer):
 
     def _write(self, path: Path) -> None:
         super()._write(path)
-        self._tables.save(path)
+        self._rows.save(path)
 
-    def _read(self, path: Path) -> None:
-        super()._read(path)
-        self._tables.restore(path)
-        self._tables.initialize(*self._declaration)
+    def _tables(self) -> list[str]:
+        return [layer.name for layer in self._layers.layers]
+
+    def _read(self, path: Path, keep_step: bool) -> None:
+        super()._read(path, keep_step)
+        self._rows.restore(path, keep_version=keep_step)
+        self._rows.initialize(*self._declaration)
 
     def finish(self) -> None:
         """See `Trainer.finish`."""

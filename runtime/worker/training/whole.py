@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving import kept
-from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, save_optimizer, save_weights
+from elasticdl_nb.runtime.model.saving.weights import save_optimizer, save_weights
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.protocol.master_pb2 import Place
 from elasticdl_nb.runtime.spec import JobSpec
@@ -22,9 +22,7 @@ from elasticdl_nb.runtime.worker.batches import as_graph
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.servercheckpoint import load_from_servers
-
-MODEL = "model"
-OPTIMIZER = "optimizer"
+from elasticdl_nb.runtime.worker.training.workercheckpoint import MODEL, OPTIMIZER, load_from_worker
 
 
 class WholeModelTrainer(Trainer):
@@ -72,16 +70,19 @@ class WholeModelTrainer(Trainer):
         Raises DamagedCheckpoint, and has changed nothing then.
         """
         path = checkpoints.find(checkpoint)
-        self._read(path)
+        self._read(path, keep_step)
         if keep_step:
             self.step = checkpoints.Manifest.read(path).step
 
-    def _read(self, path: Path) -> None:
+    def _tables(self) -> list[str]:
+        """The names of the tables beside the model."""
+        return []
+
+    def _read(self, path: Path, keep_step: bool) -> None:
         if not (path / f"{MODEL}.pb").exists():
-            load_from_servers(path, self.model, self.optimizer)
-            return
-        load_weights(self.model, *_saved(path, MODEL))
-        load_optimizer(self._optimizers(), *_saved(path, OPTIMIZER))
+            load_from_servers(path, self.model, self.optimizer, self._tables())
+        else:
+            load_from_worker(path, self.model, self._optimizers, self._tables())
         self._loaded.take_back(path)
 
     def save(self, directory: str | os.PathLike[str], job: str) -> Path:
@@ -113,7 +114,3 @@ class WholeModelTrainer(Trainer):
 
 def _parameters(path: Path, name: str) -> str:
     return os.fspath(path / f"{name}.safetensors")
-
-
-def _saved(path: Path, name: str) -> tuple[str, Sequence[pb.Variable]]:
-    return _parameters(path, name), pb.Variables.FromString((path / f"{name}.pb").read_bytes()).variables
