@@ -1,20 +1,21 @@
 """A trained model as the checkpoint that a job begins with, whatever its strategy.
 
-Reading it does not need TensorFlow.
+The master does this, so nothing here loads TensorFlow. The client has checked the trained model by then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from pathlib import Path
 
 from elasticdl_nb.runtime import durable
-from elasticdl_nb.runtime.model.saving.trained import MESSAGE, read_trained_model
 from elasticdl_nb.runtime.parameters.checkpoints.local import MODEL, TRAINED
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage import checkpoints
+
+MESSAGE = "trained_model.pb"
+KEPT = "kept.json"
 
 
 def is_trained_model(path: str) -> bool:
@@ -25,19 +26,19 @@ def is_trained_model(path: str) -> bool:
 def checkpoint_of(trained_model: str, target: Path, job: str) -> Path:
     """Make a checkpoint of a trained model's weights and what its layers keep; return `target`, its folder.
 
-    Raises OptionError if that is no trained model, and OSError.
+    Raises OSError.
     """
     if target.exists():  # by a master that died
         return target
-    message, definition = read_trained_model(trained_model)
+    message = pb.TrainedModel.FromString(Path(trained_model, MESSAGE).read_bytes())
     aside = Path(durable.aside_name(target))
     aside.mkdir()
     try:
-        shutil.copyfile(definition.weights, aside / MODEL)
+        shutil.copyfile(Path(trained_model, message.params_filename), aside / MODEL)
         (aside / MODEL).with_suffix(".pb").write_bytes(pb.Variables(variables=message.variables).SerializeToString())
-        with contextlib.suppress(FileNotFoundError):
-            for file in (Path(definition.state) / "kept.json",) if definition.state else ():
-                shutil.copyfile(file, aside / file.name)
+        kept = Path(trained_model, message.state, KEPT)
+        if message.state and kept.exists():
+            shutil.copyfile(kept, aside / KEPT)
         (aside / TRAINED).write_text(trained_model)
         checkpoints.seal(aside, 0, job)
         durable.put(aside, target)

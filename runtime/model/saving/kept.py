@@ -22,9 +22,10 @@ from keras.src.layers.preprocessing.index_lookup import IndexLookup
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
+from elasticdl_nb.runtime.model.saving.beginning import KEPT
 from elasticdl_nb.runtime.model.saving.plain import NotPlainError, decode, decode_array, encode, encode_array, mentions
 
-FILE = "kept.json"
+FILE = KEPT
 """The name of the file in checkpoints and trained models."""
 
 

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.contract import ModelDefinition
+from elasticdl_nb.runtime.model.saving.beginning import MESSAGE as MESSAGE
 from elasticdl_nb.runtime.model.saving.zoofiles import copy_zoo
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec, literals
@@ -32,7 +33,6 @@ from elasticdl_nb.runtime.spec import JobSpec, literals
 if TYPE_CHECKING:
     from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 
-MESSAGE = "trained_model.pb"
 PARAMETERS = "parameters.safetensors"
 ZOO = "model_zoo"
 SAVED_MODEL = "saved_model"
