@@ -105,7 +105,7 @@ class _Walk:
         self.say(path, f"class {self.home(value.__module__)}{value.__qualname__.rpartition('>.')[2]}")
         if value.__module__ not in self.ours:
             return
-        self.say(f"{path}.__bases__", ", ".join(base.__name__ for base in value.__bases__))
+        self.say(f"{path}.__bases__", ", ".join(_name_of_base(base) for base in value.__bases__))
         if isinstance(value, abc.ABCMeta):
             known = [one() for one in abc._get_dump(value)[0]]  # type: ignore[attr-defined]
             self.say(f"{path}.register", ", ".join(sorted(one.__name__ for one in known if one is not None)))
@@ -370,6 +370,11 @@ def _slots(cls: type) -> list[str]:
         for name in names
         if name not in ("__dict__", "__weakref__") and isinstance(vars(cls).get(name), types.MemberDescriptorType)
     ]
+
+
+def _name_of_base(base: type) -> str:
+    # Keras exchanges the base of a class once the class is called with inputs and outputs.
+    return "Model" if base.__name__ == "Functional" and base.__module__.startswith("keras.") else base.__name__
 
 
 def _is_slot(member: Any) -> bool:

@@ -721,3 +721,21 @@ k(
     "custom_model()(np.array(XL, 'float32')).numpy().tolist()",
     refuse=["'_old'", "cell [2]"],
 )
+
+OWN = "class Own(keras.Model):\n    def train_step(self, data): return super().train_step(data)\n    def twice(self): return 2"
+k(
+    "a class of one's own over a functional graph",
+    [K, OWN, "class Deeper(Own): pass\ni = keras.Input((4,))\nmodel = Deeper(i, layers.Dense(1)(i))"],
+    "model",
+    [P, "[type(model).__name__, model.twice(), len(model.layers), [c.__name__ for c in type(model).__mro__][:4]]"],
+)
+k(
+    "a function that makes a functional model of one's own class, which was called before",
+    [
+        K,
+        OWN,
+        "def build():\n    i = keras.Input((4,))\n    return Own(i, layers.Dense(1, kernel_initializer='ones')(i))\nbuild()",
+    ],
+    "build",
+    "build()(np.array(XL, 'float32')).numpy().tolist()",
+)

@@ -221,6 +221,16 @@ def make_keras(cls: type) -> Any:
     return cls.__new__(cls)  # type: ignore[call-overload]
 
 
+def make_functional(cls: type) -> Any:
+    """Make a functional model of one's own class without its state: Keras gives the class another base for that."""
+    from keras.src.models.functional import Functional
+    from keras.src.models.model import inject_functional_model_class
+
+    if not issubclass(cls, Functional):
+        inject_functional_model_class(cls)
+    return make_keras(cls)
+
+
 def make_initial_variable(initializer: Any, shape: tuple[int, ...], dtype: str, trainable: bool, name: str) -> Any:
     """Make the tf.Variable of a large table as its layer made it, or an empty one if the table will be served."""
     import tensorflow as tf

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.backend.common.keras_tensor import KerasTensor
+from keras.src.models.functional import Functional
 from keras.src.ops.node import Node
 from keras.src.ops.operation import Operation
 from keras.src.saving.keras_saveable import KerasSaveable
@@ -180,4 +181,6 @@ def _keras(value: Any, pickler: Any) -> Any:
     table = getattr(state.get("_embeddings"), "_value", None)
     if table is not None and id(table) in pickler.initial:
         state["<served>"] = True
-    return rebuilding.make_keras, (type(value),), state, None, None, rebuilding.set_keras
+    is_own = isinstance(value, Functional) and not type(value).__module__.startswith("keras.")
+    make = rebuilding.make_functional if is_own else rebuilding.make_keras
+    return make, (type(value),), state, None, None, rebuilding.set_keras
