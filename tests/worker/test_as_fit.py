@@ -682,3 +682,53 @@ def test_outputs_become_columns() -> None:
     assert {name: values.shape for name, values in columns(outputs).items()} == {"a": (2,), "b_0": (2, 3), "b_1": (2,)}
     assert list(columns([np.zeros(2), np.zeros(2)])) == ["prediction_0", "prediction_1"]
     assert list(columns(np.zeros(2))) == ["prediction"]
+
+
+WITHOUT_CALL = """
+class Pair(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.maker = keras.Sequential([keras.Input((4,)), dense(4, 1)])
+        self.critic = keras.Sequential([keras.Input((4,)), dense(1, 3)])
+    def train_step(self, x):
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean((self.critic(self.maker(x)) - 1.0) ** 2)
+        weights = self.maker.trainable_weights
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": loss}
+def custom_model():
+    model = Pair()
+    model.compile(keras.optimizers.SGD(0.1))
+    return model
+del optimizer
+def input_fn(r): return r["x"]
+"""
+OTHER_FEATURES = """
+class Contrast(keras.Model):
+    def train_step(self, pairs):
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean((self(pairs[:, :2], training=True) - self(pairs[:, 2:], training=True)) ** 2)
+        self.optimizer.apply(tape.gradient(loss, self.trainable_weights), self.trainable_weights)
+        return {"loss": loss}
+def custom_model():
+    inputs = keras.Input((2,))
+    model = Contrast(inputs, dense(3, 1)(inputs))
+    model.compile(keras.optimizers.SGD(0.1))
+    return model
+del optimizer
+def input_fn(r): return r["x"]
+"""
+
+
+@pytest.mark.parametrize("text", [WITHOUT_CALL, OTHER_FEATURES], ids=["without call", "other features"])
+def test_a_step_of_ones_own_decides_what_call_gets(tmp_path: Path, text: str) -> None:
+    fitting.write(tmp_path, text)
+
+    def fit(module: ModuleType) -> keras.Model:
+        model = module.custom_model()
+        model.fit(X, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0)
+        return model
+
+    _, theirs = weights_of_fit(tmp_path, fit)
+    here = Here(tmp_path)
+    assert_same(here.train(), theirs)

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from elasticdl_nb.runtime.model.loading.compiling import own_methods
+
 
 class FeatureForm:
     """Decides once, with the first features, whether the model gets a one-key dict or its value."""
@@ -25,12 +27,17 @@ class FeatureForm:
         """Create the model's variables for features of these TensorSpecs.
 
         Where the specs leave open what a layer must know, such as an image's channels, a batch of features tells.
+        A model with a training step of its own may give `call` something else than features, or have no `call`: if all
+        its layers are built, as `fit` asks as well, there is nothing to do.
         """
         self._decide(spec)
         self._built_with = self._pick(spec)
         try:
             self._try(self._built_with)
         except Exception:
+            if "train_step" in own_methods(self._model) and _has_variables(self._model):
+                self._built_with = None
+                return
             if batch is None or not any(None in item.shape[1:] for item in tf.nest.flatten(spec) if item.shape.rank):
                 raise
             self._try(tf.nest.map_structure(_batch_spec, self._pick(batch)))
@@ -92,6 +99,11 @@ class FeatureForm:
             self._model(tf.nest.map_structure(_blank, spec), training=False)
             return
         tf.function(lambda features: self._model(features, training=False)).get_concrete_function(spec)
+
+
+def _has_variables(model: keras.Model) -> bool:
+    layers = model._flatten_layers(include_self=False)
+    return all(layer.built for layer in layers)
 
 
 def _blank(spec: Any) -> Any:
