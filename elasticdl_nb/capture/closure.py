@@ -18,9 +18,10 @@ from typing import Any
 
 from elasticdl_nb.capture import credentials, values
 from elasticdl_nb.capture.advice import lookups_by_text, settings_of_environment, stale_bases
+from elasticdl_nb.capture.dependencies import is_local_module
 from elasticdl_nb.capture.extract import inner_definition
 from elasticdl_nb.capture.live import MISSING, PYTHON_BUILTINS, defines, function_of, reference
-from elasticdl_nb.capture.overrides import overrides, same_plain
+from elasticdl_nb.capture.overrides import overrides, same_meaning, same_plain
 from elasticdl_nb.capture.roots import Made, Root, Roots
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
@@ -150,12 +151,14 @@ class Search:
                 place = origin.piece.place
                 self.refuse(name, used_by, f"was defined in {place} but no longer exists (deleted); run {place} again")
         elif origin.star_module:
-            self._from_star(name, origin, live)
+            if not self._is_of_an_earlier_import(name, origin, live, used_by):
+                self._from_star(name, origin, live)
         elif origin.is_definition:
             if not self._is_another_function(name, origin, live, used_by):
                 self._choose_definition(name, origin, live, used_by)
         elif origin.is_import and (isinstance(live, types.ModuleType) or not self.roots.code.is_ours(live)):
-            self._import(name, origin, used_by)
+            if not self._is_of_an_earlier_import(name, origin, live, used_by):
+                self._import(name, origin, used_by)
         else:
             self._value(name, origin, live, used_by)
 
@@ -239,6 +242,25 @@ class Search:
         for statement in self.trace.registrations(name):
             if not isinstance(self.trace.live(name), types.ModuleType):
                 self._choose(statement, used_by or name)
+
+    def _is_of_an_earlier_import(self, name: str, origin: Statement, live: Any, used_by: str) -> bool:
+        """Whether a module now has something else under a name that was imported from it: it was reloaded, or set."""
+        node = origin.node
+        module = sys.modules.get(node.module or "") if isinstance(node, ast.ImportFrom) and not node.level else None
+        imported = name if origin.star_module else getattr(node, "names", [types])[0].name
+        now = getattr(module, imported, MISSING)
+        if module is None or now is MISSING or same_meaning(live, now):
+            return False
+        if not is_local_module(module) and not (values.is_immutable(live) and values.is_immutable(now)):
+            return False
+        if isinstance(live, (types.FunctionType, type)):
+            self.refuse(
+                name, used_by, f"is not what {module.__name__} defines now, but what {origin.piece.place} imported "
+                f"before that changed; import it again",
+            )  # fmt: skip
+        else:
+            self._value(name, origin, live, used_by)
+        return True
 
     def _from_star(self, name: str, origin: Statement, live: Any) -> None:
         if isinstance(live, types.ModuleType) and not hasattr(sys.modules[origin.star_module or ""], name):

@@ -109,6 +109,8 @@ class _Walk:
         if isinstance(value, abc.ABCMeta):
             known = [one() for one in abc._get_dump(value)[0]]  # type: ignore[attr-defined]
             self.say(f"{path}.register", ", ".join(sorted(one.__name__ for one in known if one is not None)))
+            left = getattr(value, "__abstractmethods__", ())
+            self.say(f"{path}.__abstractmethods__", ", ".join(sorted(left)))
         for name, member in sorted(vars(value).items()):
             if name not in _PASSING and not _is_slot(member) and not _is_cached(member):
                 yield member, f"{path}.{name}"
@@ -117,8 +119,7 @@ class _Walk:
         home = value.__globals__.get("__name__") or value.__module__  # `%run` may leave no globals
         if is_generated(value.__code__):
             self.say(path, "code that a library generated")  # it follows from the rest
-            return
-        if home not in self.ours:
+        elif home not in self.ours:
             self.say(path, f"function {home}.{value.__code__.co_qualname}")
             if "<locals>" not in value.__code__.co_qualname:
                 return
@@ -128,6 +129,8 @@ class _Walk:
             yield default, f"{path}.__defaults__[{place}]"
         for name, default in (value.__kwdefaults__ or {}).items():
             yield default, f"{path}.__kwdefaults__[{name!r}]"
+        if is_generated(value.__code__):
+            return
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
             try:
                 if not isinstance(

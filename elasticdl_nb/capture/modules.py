@@ -20,6 +20,7 @@ from elasticdl_nb.capture.dependencies import find_dependencies, is_local_module
 from elasticdl_nb.capture.describe import describe, differences
 from elasticdl_nb.capture.live import MISSING, function_of
 from elasticdl_nb.capture.roots import Root
+from elasticdl_nb.capture.state.code import reach
 from elasticdl_nb.capture.statements import value_of
 from elasticdl_nb.capture.trace import END, Trace
 
@@ -60,10 +61,12 @@ def add_changes(trace: Trace, search: Search, imports: dict[str, str]) -> None:
     if not kept and not inside:
         return
     taken: set[str] = set()
+    given: set[tuple[int, str]] = set()
     tops = {line.split()[1].partition(".")[0] for text in kept for line in text.splitlines() if line.strip()}
     for holder, key, target, statement in _assigned(trace, tops):
         if target not in taken:
             taken.add(target)
+            given.add((id(holder), key))
             root = target.partition(".")[0]
             if root not in imports:
                 search.need(root, END, "")
@@ -76,7 +79,9 @@ def add_changes(trace: Trace, search: Search, imports: dict[str, str]) -> None:
         alias = next((one for one, other in trace.namespace.items() if other is modules[name]), None)
         root_name = alias or "_" + name.replace(".", "_")
         target = f"{root_name}.{key}"
-        if target in taken or any(other.startswith(f"{target}.") for other in taken):
+        owner, _, attribute = key.rpartition(".")
+        holder = reach(owner, vars(modules[name])) if owner else modules[name]
+        if (id(holder), attribute) in given or any(other.startswith(f"{target}.") for other in taken):
             continue
         if value is MISSING:
             search.result.problems.append(
@@ -161,7 +166,7 @@ def _not_compared(name: str, why: str) -> str:
 
 def _part_of(value: Any, path: str) -> tuple[str, Any]:
     """The attribute of a class or function that a path leads into, with its value; MISSING if that is code."""
-    if not isinstance(value, (type, types.FunctionType)):
+    if not isinstance(value, (type, types.FunctionType)) or (not path and _is_of_notebook(value)):
         return "", value
     cell = re.match(r"<(\w+)>", path)
     if cell and isinstance(value, types.FunctionType):
@@ -169,9 +174,15 @@ def _part_of(value: Any, path: str) -> tuple[str, Any]:
         return f".__closure__[{place}].cell_contents", (value.__closure__ or ())[place].cell_contents
     name = path.partition(".")[0].partition("[")[0]
     found = getattr(value, name, MISSING) if name in ("__defaults__", "__kwdefaults__") else vars(value).get(name)
-    if not name or found is None or function_of(found) is not None:
+    if not name or found is None or not (function_of(found) is None or _is_of_notebook(found)):
         return f".{name}" if name else "", MISSING
     return f".{name}", found
+
+
+def _is_of_notebook(value: Any) -> bool:
+    """Whether a function is the notebook's own, which a cell has put into a module or class."""
+    function = function_of(value)
+    return function is not None and function.__globals__.get("__name__") == "__main__"
 
 
 def _imported(files: Mapping[str, str], compared: Iterable[str], ours: frozenset[str]) -> Answer | None:

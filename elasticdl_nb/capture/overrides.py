@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from elasticdl_nb.capture import values
-from elasticdl_nb.capture.live import MISSING, function_of, is_generated, same_function
+from elasticdl_nb.capture.live import MISSING, function_of, is_generated, same_code, same_function
 from elasticdl_nb.capture.statements import Statement
 from elasticdl_nb.capture.trace import END, Trace
 
@@ -124,6 +124,10 @@ def _of_class(
             for key, value in vars(member).items():
                 if not key.startswith("_") and (not made or _is_named_later(trace, statement, key)):
                     yield f"{name}.{member.name}.{key}", value
+        written = {*_members(node), *live.__members__}
+        for key, value in vars(live).items():
+            if key not in written and function_of(value) is not None and _is_named_later(trace, statement, key):
+                yield f"{name}.{key}", value
         return
     if issubclass(live, tuple) and hasattr(live, "_fields"):
         return
@@ -147,6 +151,9 @@ def _of_class(
             for attribute, held in vars(value).items():  # of a descriptor, which its name does not lead to
                 if type(held) in (list, dict, set) and held:
                     yield f"vars({name})[{key!r}].{attribute}", held
+    left: frozenset[str] = getattr(live, "__abstractmethods__", frozenset())
+    if {key for base in live.__bases__ for key in getattr(base, "__abstractmethods__", ())} - {*left, *body}:
+        yield f"{name}.__abstractmethods__", left  # update_abstractmethods was called
     # A member of the statement that no longer exists.
     for key in body.keys() - vars(live).keys():
         if plain and isinstance(body[key], (ast.FunctionDef, ast.expr)) and not key.startswith("__"):
@@ -174,7 +181,9 @@ def _of_method(
         return
     if node.name in ("__new__", "__init_subclass__", "__class_getitem__"):  # implicitly static or class methods
         value = getattr(value, "__func__", value)
-    if isinstance(value, types.FunctionType) and same_function(statement.piece, node, value):
+    if not plain and isinstance(value, types.FunctionType) and not same_function(statement.piece, node, value):
+        yield from _of_decorated(target, value)  # a decorator of the class replaced it
+    elif isinstance(value, types.FunctionType) and same_function(statement.piece, node, value):
         yield from _defaults(trace, statement, node.args, target, value)
         yield from _attributes(target, value)
     elif plain and not _is_generated(value):
@@ -288,6 +297,22 @@ def same_plain(one: Any, other: Any) -> bool:
         return bool(repr(one) == repr(other) and one == other) or (one != one and other != other)
     except Exception:
         return False
+
+
+def same_meaning(one: Any, other: Any) -> bool:
+    """Whether two values are equal; functions and classes are if their code, defaults and attributes are."""
+    if one is other or not isinstance(one, (type, types.FunctionType)) or type(one) is not type(other):
+        return same_plain(one, other)
+    if isinstance(one, types.FunctionType):
+        defaults = [(function.__defaults__, function.__kwdefaults__) for function in (one, other)]
+        return same_code(one.__code__, other.__code__) and same_plain(*defaults)
+    skipped = ("__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__")
+    members = [{key: item for key, item in vars(cls).items() if key not in skipped} for cls in (one, other)]
+    return members[0].keys() == members[1].keys() and all(
+        same_meaning(function_of(item) or item, function_of(members[1][key]) or members[1][key])
+        for key, item in members[0].items()
+        if not isinstance(item, _MADE_BY_PYTHON)
+    )
 
 
 def _literal(node: ast.expr) -> Any:

@@ -93,7 +93,7 @@ def sliced(trace: Trace, wanted: list[str]) -> tuple[Search, list[Line], Setting
     settings = find_settings(trace, search)
     while not search.result.problems:
         try:
-            return search, ordered(trace, search.result, search.roots.made()), settings
+            return search, ordered(trace, search.result, [*search.roots.made(), *settings.made]), settings
         except Cycle as cycle:
             if not search.split(line for line in cycle.lines if isinstance(line, Made)):
                 names = sorted({name for line in cycle.lines for name in line.binds})

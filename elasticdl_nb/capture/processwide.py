@@ -43,12 +43,13 @@ def _keras(keras: Any) -> Iterator[str]:
     policy = keras.config.dtype_policy()
     if policy.name != keras.config.floatx():
         yield f"config.set_dtype_policy({policy.name!r})"
-    seed = _seed_of_keras()
+    seed = seed_of_keras()
     if seed is not None:
         yield f"utils.set_random_seed({seed})"
 
 
-def _seed_of_keras() -> int | None:
+def seed_of_keras() -> int | None:
+    """The seed that `keras.utils.set_random_seed` set; None if it was not called."""
     keras: Any = sys.modules.get("keras")
     seed: int | None = keras.src.utils.rng_utils.get_random_seed() if hasattr(keras, "config") else None
     return seed
@@ -59,7 +60,7 @@ def _tensorflow(tf: Any) -> Iterator[str]:
     from tensorflow.python.framework import config
 
     seed = context.global_seed()
-    if seed is not None and seed != _seed_of_keras():
+    if seed is not None and seed != seed_of_keras():
         yield f"random.set_seed({seed})"
     if hasattr(tf.Tensor, "reshape"):
         yield "experimental.numpy.experimental_enable_numpy_behavior()"

@@ -7,6 +7,7 @@ that are there for their side effects.
 from __future__ import annotations
 
 import ast
+import random
 import sys
 import types
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from typing import Any
 from elasticdl_nb.capture.closure import Search
 from elasticdl_nb.capture.live import MISSING
 from elasticdl_nb.capture.modules import add_changes, add_imports_for_their_effect
-from elasticdl_nb.capture.processwide import SETTABLE, settings_of
-from elasticdl_nb.capture.roots import Root
+from elasticdl_nb.capture.processwide import SETTABLE, seed_of_keras, settings_of
+from elasticdl_nb.capture.randomness import is_numpy_seeded, seed_of_numpy, seed_of_python
+from elasticdl_nb.capture.roots import Made, Root
+from elasticdl_nb.capture.state.writing import write
 from elasticdl_nb.capture.statements import value_of
 from elasticdl_nb.capture.trace import END, Trace
 
@@ -30,6 +33,7 @@ class Settings:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.imports: dict[str, str] = {}
+        self.made: list[Made] = []  # lines that load a file
 
 
 def find_settings(trace: Trace, search: Search) -> Settings:
@@ -45,7 +49,7 @@ def find_settings(trace: Trace, search: Search) -> Settings:
         lines = settings_of(module)
         name = _alias(trace, found, module, usual) if lines else ""
         found.lines += [f"{name}.{line}" for line in lines]
-    _seeds_of_other_libraries(trace, found)
+    _random_numbers(trace, search, found)
     return found
 
 
@@ -57,22 +61,38 @@ def _alias(trace: Trace, found: Settings, module: str, usual: str) -> str:
     return name
 
 
-def _seeds_of_other_libraries(trace: Trace, found: Settings) -> None:
-    """`random.seed(7)` and `np.random.seed(7)`: the generators do not say which seed they started from."""
-    for module, usual in (("numpy", "np"), ("random", "random")):
-        owner = sys.modules["numpy"].random if module == "numpy" and "numpy" in sys.modules else sys.modules.get(module)
-        seed = None
-        for node in (
-            node for statement in trace.statements if ".seed(" in statement.text for node in _calls(statement.node)
-        ):
-            function = node.func
-            seeds = isinstance(function, ast.Attribute) and function.attr == "seed" and len(node.args) == 1
-            if seeds and owner is not None and value_of(trace.live, function.value) is owner:  # type: ignore[attr-defined]
+def _random_numbers(trace: Trace, search: Search, found: Settings) -> None:
+    """`random.seed(7)` and `np.random.seed(7)`, directly, through a helper, or as Keras does."""
+    by_keras = seed_of_keras()
+    if (seed := seed_of_python(trace)) is None:
+        seed = _written_seed(trace, random.seed)
+    if seed is not None and seed != by_keras:
+        found.lines.append(f"{_alias(trace, found, 'random', 'random')}.seed({seed})")
+    numpy: Any = sys.modules.get("numpy")
+    if not hasattr(numpy, "random"):
+        return
+    if (seed := seed_of_numpy(trace)) is None:
+        seed = _written_seed(trace, numpy.random.seed)
+    if seed is not None and seed != by_keras:
+        found.lines.append(f"{_alias(trace, found, 'numpy', 'np')}.random.seed({seed})")
+    elif seed is None and (is_numpy_seeded() or any("set_state(" in one.text for one in trace.statements)):
+        name, state, code = _alias(trace, found, "numpy", "np"), numpy.random.get_state(), search.roots.code
+        file = "numpy_random_state.pkl"
+        text = f"{name}.random.set_state(_load({file!r}))  # as in the notebook"
+        found.made.append(
+            Made(-1, [], text, frozenset(), frozenset({name}), {}, file, lambda out: write(state, out, code, ()))
+        )
+
+
+def _written_seed(trace: Trace, function: Any) -> int | None:
+    """The number that the notebook's last direct call of a function names; None if there is none."""
+    seed = None
+    for statement in trace.statements:
+        for node in _calls(statement.node) if "seed(" in statement.text else ():
+            if len(node.args) == 1 and value_of(trace.live, node.func) == function:
                 value = value_of(trace.live, node.args[0])
                 seed = value if isinstance(value, int) else seed
-        if seed is not None:
-            name = _alias(trace, found, module, usual)
-            found.lines.append(f"{name}.random.seed({seed})" if module == "numpy" else f"{name}.seed({seed})")
+    return seed
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:

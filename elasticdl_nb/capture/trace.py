@@ -10,7 +10,8 @@ from typing import Any
 
 from elasticdl_nb.capture.cells import Piece
 from elasticdl_nb.capture.live import MISSING, defines, members
-from elasticdl_nb.capture.statements import Statement
+from elasticdl_nb.capture.statements import Statement, value_of
+from elasticdl_nb.capture.surface import root_name
 from elasticdl_nb.capture.uses import LAZY_ANNOTATIONS
 
 END = 1 << 60  # "after everything ran"
@@ -58,7 +59,7 @@ class Trace:
         for statement in self.statements:
             call = statement.node.value if isinstance(statement.node, ast.Expr) else None
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "register":
-                found += [statement] if isinstance(call.func.value, ast.Name) else []
+                found += [statement] if root_name(call.func) else []
         return found
 
     @cached_property
@@ -109,8 +110,10 @@ class Trace:
             derived = name in surface.bases and isinstance(live, type) and (self._lists_subclasses or _watches(live))
             if (name in surface.decorators or derived) and self._still_counts(statement, live):
                 yield statement
-        if hasattr(live, "register"):  # an abstract class, or a function that dispatches on types
-            yield from (one for one in self._calls_to_register if one.node.value.func.value.id == name)  # type: ignore[attr-defined]
+        for one in self._calls_to_register:  # on an abstract class, or on a function or method that dispatches on types
+            function = one.node.value.func  # type: ignore[attr-defined]
+            if root_name(function) == name and hasattr(value_of(self.live, function.value), "register"):
+                yield one
 
     def _still_counts(self, statement: Statement, live: Any) -> bool:
         """False for a registered definition that a later one of the same name replaced in the registry."""

@@ -135,6 +135,10 @@ class StatePickler(pickle.Pickler):
         if reduced is NotImplemented:
             if value.__module__ is None:
                 raise CannotTravel(value, f"{value.__qualname__}, which no module or cell defines (made with exec)")
+            if isinstance(value, types.FunctionType) and value.__module__ not in sys.modules:
+                raise CannotTravel(
+                    value, f"the function {value.__qualname__} of {value.__module__}, which cannot be imported"
+                )
             self.modules.add(value.__module__)
         return reduced
 
