@@ -218,7 +218,7 @@ class Search:
     def _is_credential(self, name: str, origin: Statement, live: Any, used_by: str) -> bool:
         place = origin.piece.place
         secret = credentials.credential_in(name, live)
-        if secret and credentials.HARMLESS in origin.text + _rest_of_line(origin):
+        if secret and credentials.HARMLESS in origin.text + origin.rest_of_line:
             return False
         if secret and credentials.reads_environment(origin.node):
             self.result.warnings.append(f"{name} is read from the environment: pass it to the job with --envs")
@@ -379,13 +379,6 @@ class Search:
             self._refused.add(name)
             user = f" (used by {used_by})" if used_by and used_by != name else ""
             self.result.problems.append(f"{name!r}{user} {problem}")
-
-
-def _rest_of_line(statement: Statement) -> str:
-    """The line that the statement ends on, including its trailing comment."""
-    lines = statement.piece.unit.splitlines()
-    end = statement.node.end_lineno or statement.node.lineno
-    return lines[end - 1] if end <= len(lines) else ""
 
 
 def _is_own_source(trace: Trace, origin: Statement, name: str, live: Any) -> bool:

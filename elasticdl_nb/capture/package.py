@@ -10,6 +10,7 @@ from elasticdl_nb.capture.captured import Captured, StateFiles, check
 from elasticdl_nb.capture.cells import Cell, Transform, read_cells
 from elasticdl_nb.capture.closure import Search
 from elasticdl_nb.capture.compose import compose
+from elasticdl_nb.capture.credentialvalues import credentials_in_values
 from elasticdl_nb.capture.datafiles import add_files_in_use, with_files
 from elasticdl_nb.capture.dependencies import find_dependencies, problems_of_files
 from elasticdl_nb.capture.order import Cycle, Line, ordered
@@ -45,8 +46,8 @@ def capture_cells(
     trace = Trace(execution.pieces, namespace)
     search, lines, settings = sliced(trace, wanted)
     closure, roots = search.result, search.roots
-    if closure.problems:
-        raise CaptureError(closure.problems)
+    if wrong := closure.problems or credentials_in_values(roots.all, trace):
+        raise CaptureError(wrong)
     shown = list(dict.fromkeys([*(aliases or {}), *wanted]))
     source, numbers = compose(trace, closure, lines, shown, aliases or {}, settings)
     modules = {module for root in roots.all if root.survey for module in root.survey.modules}

@@ -40,6 +40,15 @@ def _keras(keras: Any) -> Iterator[str]:
         value = getattr(keras.config, getter)()
         if value != usual:
             yield f"config.{setter}({value!r})"
+    for name in ("max_epochs", "max_steps_per_epoch"):  # of newer versions
+        limit = getattr(keras.config, name, lambda: None)()
+        if limit is not None:
+            yield f"config.set_{name}({limit!r})"
+    flash = keras.config.is_flash_attention_enabled()
+    if flash is not None:
+        yield f"config.{'enable' if flash else 'disable'}_flash_attention()"
+    if keras.src.saving.serialization_lib.in_safe_mode() is False:
+        yield "config.enable_unsafe_deserialization()"
     policy = keras.config.dtype_policy()
     if policy.name != keras.config.floatx():
         yield f"config.set_dtype_policy({policy.name!r})"
@@ -58,12 +67,14 @@ def seed_of_keras() -> int | None:
 def _tensorflow(tf: Any) -> Iterator[str]:
     from tensorflow.python.eager import context
     from tensorflow.python.framework import config
+    from tensorflow.python.ops.numpy_ops import np_dtypes
 
     seed = context.global_seed()
     if seed is not None and seed != seed_of_keras():
         yield f"random.set_seed({seed})"
     if hasattr(tf.Tensor, "reshape"):
-        yield "experimental.numpy.experimental_enable_numpy_behavior()"
+        prefers = "prefer_float32=True" if np_dtypes.is_prefer_float32() else ""
+        yield f"experimental.numpy.experimental_enable_numpy_behavior({prefers})"
     if tf.config.functions_run_eagerly():
         yield "config.run_functions_eagerly(True)"
     if config.is_op_determinism_enabled():
@@ -87,12 +98,20 @@ def _decimal(decimal: Any) -> Iterator[str]:
             yield f"getcontext().{name} = {getattr(here, name)!r}"
 
 
+def _sklearn(sklearn: Any) -> Iterator[str]:
+    usual = sys.modules["sklearn._config"]._global_config  # type: ignore[attr-defined]
+    changed = {key: value for key, value in sklearn.get_config().items() if usual.get(key) != value}
+    if changed:
+        yield f"set_config({', '.join(f'{key}={value!r}' for key, value in changed.items())})"
+
+
 # By module: an attribute that it has once it is loaded completely, and what reads its settings.
 _READERS: dict[str, tuple[str, Callable[[Any], Iterator[str]]]] = {
     "keras": ("config", _keras),
     "tensorflow": ("config", _tensorflow),
     "numpy": ("geterr", _numpy),
     "decimal": ("getcontext", _decimal),
+    "sklearn": ("set_config", _sklearn),
 }
-SETTABLE = {"keras": "keras", "tensorflow": "tf", "numpy": "np", "decimal": "decimal"}
+SETTABLE = {"keras": "keras", "tensorflow": "tf", "numpy": "np", "decimal": "decimal", "sklearn": "sklearn"}
 """The modules that have settings, each with its usual name."""

@@ -36,6 +36,13 @@ class Statement:
         return self.piece.text
 
     @property
+    def rest_of_line(self) -> str:
+        """The line that it ends on, including its trailing comment."""
+        lines = self.piece.unit.splitlines()
+        end = self.node.end_lineno or self.node.lineno
+        return lines[end - 1] if end <= len(lines) else ""
+
+    @property
     def is_import(self) -> bool:
         """Whether it is an import of one name."""
         return isinstance(self.node, (ast.Import, ast.ImportFrom))

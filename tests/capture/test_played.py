@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import scenarios_habits
 import scenarios_keras
 import scenarios_python
 
-TABLES = {"scenarios_python": scenarios_python.SCENARIOS, "scenarios_keras": scenarios_keras.SCENARIOS}
+TABLES = {one.__name__: one.SCENARIOS for one in (scenarios_python, scenarios_keras, scenarios_habits)}
 
 
 @functools.cache
