@@ -127,9 +127,11 @@ def _remark(line: Made) -> str:
     if root is None or "\n" in line.text or root.live is MISSING:
         return ""
     if line.file:
-        kinds = ", ".join(dict.fromkeys(described(root.live) for root in line.roots))
-        return f"  # {kinds}, as in the notebook" if len(line.roots) == 1 else f"  # {kinds}, which share objects"
-    if isinstance(root.live, (type, types.FunctionType)):
+        if len(line.roots) == 1:
+            return f"  # {described(root.live)}, as in the notebook"
+        kinds = ", ".join(dict.fromkeys(type(one.live).__name__ for one in line.roots))
+        return f"  # {kinds}, which share objects"
+    if isinstance(root.live, (type, types.FunctionType)) or (root.origin and root.origin.text == line.text):
         return ""
     return "  # its value in the notebook"
 
@@ -137,6 +139,12 @@ def _remark(line: Made) -> str:
 def described(value: Any) -> str:
     """What a value is, in a few words: its class, and the type and shape of an array."""
     kind = type(value).__name__
+    layers = getattr(value, "layers", None) if type(value).__module__.startswith("keras.") else None
+    if isinstance(layers, list):
+        frozen = [" (frozen)" if not layer.trainable and layer.variables else "" for layer in layers]
+        shown = [f"{layer.name}{still}" for layer, still in zip(layers, frozen, strict=True)]
+        shown = [*shown[:6], f"… {len(shown) - 7} more …", shown[-1]] if len(shown) > 8 else shown
+        return f"{kind} of {', '.join(shown)}"
     if type(value).__module__ == "__main__":
         return kind
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
@@ -187,14 +195,15 @@ def _import_lines(parts: list[Part]) -> list[str]:
             members.setdefault("." * node.level + (node.module or ""), {})[ast.unparse(node.names[0])] = None
         else:
             plain[part.text] = None
-    lines = [(text.split()[1], 0, text) for text in plain]
+    lines = [(text.split()[1], False, text) for text in plain]
     for module, names in members.items():
         text = f"from {module} import {', '.join(sorted(names))}"
         if len(text) > 110:
             text = f"from {module} import (\n" + "".join(f"    {name},\n" for name in sorted(names)) + ")"
-        lines.append((module, 1, text))
-    standard = sorted(line for line in lines if line[0].partition(".")[0] in sys.stdlib_module_names)
-    others = sorted(line for line in lines if line[0].partition(".")[0] not in sys.stdlib_module_names)
+        lines.append((module, True, text))
+    lines.sort(key=lambda line: (line[1], line[0], line[2]))
+    standard = [line for line in lines if line[0].partition(".")[0] in sys.stdlib_module_names]
+    others = [line for line in lines if line[0].partition(".")[0] not in sys.stdlib_module_names]
     between = [""] if standard and others else []
     return [line[2] for line in standard] + between + [line[2] for line in others]
 

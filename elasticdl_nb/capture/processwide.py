@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from elasticdl_nb.capture.values import quoted
+
 _KERAS = (
     ("floatx", "set_floatx", "float32"),
     ("epsilon", "set_epsilon", 1e-7),
@@ -39,7 +41,7 @@ def _keras(keras: Any) -> Iterator[str]:
     for getter, setter, usual in _KERAS:
         value = getattr(keras.config, getter)()
         if value != usual:
-            yield f"config.{setter}({value!r})"
+            yield f"config.{setter}({quoted(value)})"
     for name in ("max_epochs", "max_steps_per_epoch"):  # of newer versions
         limit = getattr(keras.config, name, lambda: None)()
         if limit is not None:
@@ -51,7 +53,7 @@ def _keras(keras: Any) -> Iterator[str]:
         yield "config.enable_unsafe_deserialization()"
     policy = keras.config.dtype_policy()
     if policy.name != keras.config.floatx():
-        yield f"config.set_dtype_policy({policy.name!r})"
+        yield f"config.set_dtype_policy({quoted(policy.name)})"
     seed = seed_of_keras()
     if seed is not None:
         yield f"utils.set_random_seed({seed})"
@@ -88,21 +90,21 @@ def _tensorflow(tf: Any) -> Iterator[str]:
 def _numpy(numpy: Any) -> Iterator[str]:
     changed = {key: value for key, value in numpy.geterr().items() if _NUMBERS[key] != value}
     if changed:
-        yield f"seterr({', '.join(f'{key}={value!r}' for key, value in changed.items())})"
+        yield f"seterr({', '.join(f'{key}={quoted(value)}' for key, value in changed.items())})"
 
 
 def _decimal(decimal: Any) -> Iterator[str]:
     here, usual = decimal.getcontext(), decimal.Context()
     for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp"):
         if getattr(here, name) != getattr(usual, name):
-            yield f"getcontext().{name} = {getattr(here, name)!r}"
+            yield f"getcontext().{name} = {quoted(getattr(here, name))}"
 
 
 def _sklearn(sklearn: Any) -> Iterator[str]:
     usual = sys.modules["sklearn._config"]._global_config  # type: ignore[attr-defined]
     changed = {key: value for key, value in sklearn.get_config().items() if usual.get(key) != value}
     if changed:
-        yield f"set_config({', '.join(f'{key}={value!r}' for key, value in changed.items())})"
+        yield f"set_config({', '.join(f'{key}={quoted(value)}' for key, value in changed.items())})"
 
 
 # By module: an attribute that it has once it is loaded completely, and what reads its settings.

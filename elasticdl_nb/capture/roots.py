@@ -12,9 +12,11 @@ from typing import Any, BinaryIO
 
 from elasticdl_nb.capture import values
 from elasticdl_nb.capture.cells import Piece
+from elasticdl_nb.capture.credentials import written_credentials
 from elasticdl_nb.capture.dependencies import is_local_module
 from elasticdl_nb.capture.extract import as_source, find_function
 from elasticdl_nb.capture.live import MISSING
+from elasticdl_nb.capture.overrides import same_plain
 from elasticdl_nb.capture.state import files, writing
 from elasticdl_nb.capture.state.code import CodeWriter
 from elasticdl_nb.capture.state.rebuilding import CodePath
@@ -159,6 +161,13 @@ class Roots:
         other = self.by_id.get(id(value))
         if other is not None and other is not root and other.live is value:
             return other.target
+        if isinstance(value, types.ModuleType):
+            names = self.trace.namespace.items()
+            name = next((one for one, live in names if live is value and not one.startswith("_")), None)
+            if name is not None and self.trace.binders(name):
+                self._asked(name)
+                return name
+            return None
         code = isinstance(value, (types.FunctionType, type)) or type(value).__name__ in (
             "_lru_cache_wrapper",
             "Function",
@@ -244,7 +253,7 @@ class Roots:
 
     def _lines(self, group: list[Root]) -> Iterable[Made]:
         """The lines that make a group. One value of it may be made first, and filled when the others are loaded."""
-        group.sort(key=lambda root: not root.refill)
+        group.sort(key=lambda root: (not root.refill, root.index))
         first = group[0] if group[0].refill else None
         if len(group) == 1 and first is None:
             return [self._single(group[0])]
@@ -268,10 +277,10 @@ class Roots:
         index = max(root.index for root in group)
         targets = ", ".join(root.target for root in group)
         if first is None:
-            text = f"{targets} = _load({file!r})"
+            text = f'{targets} = _load("{file}")'
         else:
             needs |= {first.owner or first.target}
-            text = f"_load({file!r}, into={first.target})"
+            text = f'_load("{file}", into={first.target})'
             text = f"{targets} = {text}" if others else text
 
         def write(out: BinaryIO) -> None:
@@ -290,14 +299,27 @@ class Roots:
             return Made(root.index, [root], f"del {root.target}", binds, owner, {})
         if root.source is not None:
             needs = owner | frozenset(root.source.names)
-            text = f"{root.target} = {root.source.text}"
+            text = self._as_written(root) or f"{root.target} = {root.source.text}"
             return Made(root.index, [root], text, binds, needs - {root.target}, root.source.modules)
         file = _file_name(root.target, root.suffix)
         surveys = [root.survey] if root.survey else []
         return Made(
-            root.index, [root], f"{root.target} = _load({file!r})", binds, owner | root.needs, {}, file,
+            root.index, [root], f'{root.target} = _load("{file}")', binds, owner | root.needs, {}, file,
             lambda out: files.write_file(root.live, root.suffix, out, self.code, surveys, self.plan),
         )  # fmt: skip
+
+    def _as_written(self, root: Root) -> str:
+        """The notebook's own statement, if it is a literal of what the name means now; otherwise nothing."""
+        node = root.origin.node if root.origin is not None and not root.owner else None
+        if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
+            return ""
+        text = root.origin.text if root.origin is not None else ""
+        own = root.source is not None and not root.source.names and not root.source.modules
+        try:
+            same = own and same_plain(ast.literal_eval(node.value), root.live)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return ""
+        return "" if not same or next(written_credentials(node, text), None) else text
 
     def _empty(self, root: Root) -> Made:
         kind = type(root.live)

@@ -78,7 +78,7 @@ def _random_numbers(trace: Trace, search: Search, found: Settings) -> None:
     elif seed is None and (is_numpy_seeded() or any("set_state(" in one.text for one in trace.statements)):
         name, state, code = _alias(trace, found, "numpy", "np"), numpy.random.get_state(), search.roots.code
         file = "numpy_random_state.pkl"
-        text = f"{name}.random.set_state(_load({file!r}))  # as in the notebook"
+        text = f'{name}.random.set_state(_load("{file}"))  # as in the notebook'
         found.made.append(
             Made(-1, [], text, frozenset(), frozenset({name}), {}, file, lambda out: write(state, out, code, ()))
         )

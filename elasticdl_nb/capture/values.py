@@ -64,6 +64,13 @@ def write_value(
     return writing.source if len(writing.source.text) <= most else None
 
 
+def quoted(value: Any) -> str:
+    """The `repr` of a value, with double quotes for a text that needs no backslash for them."""
+    text = repr(value)
+    plain = type(value) is str and text[0] == "'" and '"' not in text and "\\" not in text
+    return f'"{text[1:-1]}"' if plain else text
+
+
 def is_literal_of(node: ast.expr, value: Any) -> bool:
     """Whether the expression is a literal that still equals the live value."""
     try:
@@ -94,6 +101,10 @@ class _Writing:
         self.length = 0
 
     def module(self, name: str) -> str:
+        known = self.name_of(sys.modules.get(name))
+        if known is not None:  # the notebook imports it, too
+            self.source.names.add(known)
+            return known
         alias = "_" + name.replace(".", "_")
         self.source.modules[alias] = name
         return alias
@@ -113,7 +124,7 @@ class _Writing:
     def _write(self, value: Any, depth: int) -> str:
         kind = type(value)
         if kind in _PLAIN:
-            return "..." if value is ... else repr(value)
+            return "..." if value is ... else quoted(value)
         if kind is float:
             return repr(value) if math.isfinite(value) else f"float({str(value)!r})"
         if depth and not isinstance(value, (tuple, frozenset, float)):
@@ -265,8 +276,7 @@ class _Writing:
     def dated(self, value: Any, depth: int) -> str:
         if getattr(value, "tzinfo", None) not in (None, datetime.UTC):
             raise NotWritable
-        self.module("datetime")
-        return "_" + repr(value)
+        return repr(value).replace("datetime.", self.module("datetime") + ".")
 
     def partial(self, value: Any, depth: int) -> str:
         if vars(value):
