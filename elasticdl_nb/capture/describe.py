@@ -38,6 +38,7 @@ _PASSING = frozenset(
         "_self_saveable_object_factories", "_self_update_uid", "_self_setattr_tracking", "_self_name_based_restores",
         "_self_unconditional_deferred_dependencies", "__classcell__", "_call_signature", "__dataclass_fields__",
         "_tracker", "tracker", "__abstractmethods__", "__subclasshook__", "__slotnames__", "_initializer",
+        "_value2member_map_",
     ]
 )  # fmt: skip
 _SAME_STEPS = {

@@ -36,6 +36,11 @@ def take(name):
         sys.stderr.write(f"\\nFAILED {name} {type(error).__name__}: {error}\\n")
 
 
+def names(name):
+    if name in sys.modules:
+        sys.stderr.write(f"\\nNAMES {name} {' '.join(vars(sys.modules[name]))}\\n")
+
+
 def found(name, key):
     return vars(sys.modules[name]).get(key, ...) if name in sys.modules else ...
 """
@@ -139,7 +144,7 @@ def _differing(
     if not places:
         return
     living = {f"m{number}": vars(modules[name])[key] for number, (name, key) in enumerate(places)}
-    lines = [_PROBE_START, *(f"take({name!r})" for name in modules)]
+    lines = [_PROBE_START, *(f"take({name!r})" for name in modules), *(f"names({name!r})" for name in modules)]
     lines += [f"m{number} = found({name!r}, {key!r})" for number, (name, key) in enumerate(places)]
     answer = _imported({**files, f"{_PROBE}.py": "\n".join(lines)}, living, ours)
     if answer is None or answer.status:
@@ -148,6 +153,9 @@ def _differing(
         return
     failed = dict(re.findall(r"^FAILED (\S+) (.*)$", answer.errors, re.MULTILINE))
     warnings += [_not_compared(name, why) for name, why in failed.items()]
+    for name, keys in re.findall(r"^NAMES (\S+) (.*)$", answer.errors, re.MULTILINE):
+        gone = {key for key in keys.split() if not key.startswith("_")} - vars(modules[name]).keys()
+        yield from ((name, key, MISSING) for key in sorted(gone) if f"{name}.{key}" not in modules)
     reported: set[tuple[str, str]] = set()
     for path, _, _ in differences(describe(living, ours), answer.description):
         place, _, rest = path.partition(".")

@@ -124,14 +124,17 @@ def _of_class(
             for key, value in vars(member).items():
                 if not key.startswith("_") and (not made or _is_named_later(trace, statement, key)):
                     yield f"{name}.{member.name}.{key}", value
-        written = {*_members(node), *live.__members__}
+        known = {*_members(node), *live.__members__}
         for key, value in vars(live).items():
-            if key not in written and function_of(value) is not None and _is_named_later(trace, statement, key):
+            if key not in known and function_of(value) is not None and _is_named_later(trace, statement, key):
                 yield f"{name}.{key}", value
         return
-    if issubclass(live, tuple) and hasattr(live, "_fields"):
-        return
     body = _members(node)
+    if issubclass(live, tuple) and hasattr(live, "_fields"):
+        for key, value in vars(live).items():
+            if key not in {*body, *live._fields} and key[0] != "_" and _is_named_later(trace, statement, key):
+                yield f"{name}.{key}", value
+        return
     plain = not node.decorator_list and type(live) in (type, abc.ABCMeta) and not _is_watched(live)
     for key, value in vars(live).items():
         target = f"{name}.{key}"
@@ -303,7 +306,7 @@ def same_meaning(one: Any, other: Any) -> bool:
     """Whether two values are equal; functions and classes are if their code, defaults and attributes are."""
     if one is other or not isinstance(one, (type, types.FunctionType)) or type(one) is not type(other):
         return same_plain(one, other)
-    if isinstance(one, types.FunctionType):
+    if isinstance(one, types.FunctionType) and isinstance(other, types.FunctionType):
         defaults = [(function.__defaults__, function.__kwdefaults__) for function in (one, other)]
         return same_code(one.__code__, other.__code__) and same_plain(*defaults)
     skipped = ("__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__")

@@ -101,7 +101,7 @@ def _decimal(decimal: Any) -> Iterator[str]:
 
 
 def _sklearn(sklearn: Any) -> Iterator[str]:
-    usual = sys.modules["sklearn._config"]._global_config  # type: ignore[attr-defined]
+    usual = sys.modules["sklearn._config"]._global_config
     changed = {key: value for key, value in sklearn.get_config().items() if usual.get(key) != value}
     if changed:
         yield f"set_config({', '.join(f'{key}={quoted(value)}' for key, value in changed.items())})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import concurrent.futures
 import functools
 import io
 import logging
@@ -152,6 +154,14 @@ def _cached(value: Any, pickler: Any) -> Any:
     return rebuilding.make_cached, (value.__wrapped__, options["maxsize"], options["typed"])
 
 
+def _future(value: concurrent.futures.Future[Any], pickler: Any) -> Any:
+    return NotImplemented if value.done() else _cannot(value, f"a {type(value).__name__} that has no result yet")
+
+
+def _parser(value: Any, pickler: Any) -> Any:
+    return rebuilding.make_keras, (type(value),), dict(vars(value)), None, None, rebuilding.set_parser
+
+
 def _exception(value: BaseException, pickler: Any) -> Any:
     if not pickler.code.is_ours(type(value)):
         return NotImplemented
@@ -168,6 +178,9 @@ def _exception(value: BaseException, pickler: Any) -> Any:
 _REDUCERS: dict[Any, Reducer] = {
     types.ModuleType: _module,
     logging.Logger: _logger,
+    argparse.Action: _parser,
+    argparse.ArgumentParser: _parser,
+    concurrent.futures.Future: _future,
     BaseException: _exception,
     types.CellType: lambda value, pickler: (rebuilding.make_cell, ()),
     types.MethodType: _method,

@@ -5,6 +5,7 @@ Their names and parameters are part of the file format: saved packages refer to 
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib
 import inspect
@@ -146,6 +147,12 @@ def make_logger(name: str, level: int) -> logging.Logger:
     if level != logging.NOTSET:
         logger.setLevel(level)
     return logger
+
+
+def set_parser(target: Any, state: dict[str, Any]) -> None:
+    """Give an `argparse` object its state. The module compares its constant `SUPPRESS` by identity."""
+    for name, value in state.items():
+        vars(target)[name] = argparse.SUPPRESS if value == argparse.SUPPRESS else value
 
 
 def make_cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Any:
