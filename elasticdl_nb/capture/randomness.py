@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from elasticdl_nb.capture.dependencies import is_local_module
+from elasticdl_nb.capture.processwide import seed_of_keras
 from elasticdl_nb.capture.statements import value_of
 from elasticdl_nb.capture.trace import Trace
 
@@ -29,18 +30,19 @@ def seed_of_python(trace: Trace) -> int | None:
 
 def seed_of_numpy(trace: Trace) -> int | None:
     """Return the seed of `numpy.random`; None if it was not seeded, or is not known."""
-    return _last_that_leads_to(tuple(_legacy().random.get_state()[1].tolist()), _numpy, candidates(trace))
+    return _last_that_leads_to(tuple(_loaded_numpy().random.get_state()[1].tolist()), _numpy, candidates(trace))
 
 
 def is_numpy_seeded() -> bool:
     """Whether NumPy's random numbers have been seeded, or given a state, since it was loaded."""
-    numpy = _legacy()
+    numpy = _loaded_numpy()
     return hasattr(numpy, "random") and getattr(numpy.random.mtrand._rand._bit_generator, "seed_seq", None) is None
 
 
 def candidates(trace: Trace) -> list[int]:
     """Return numbers that may be seeds, in the order in which the notebook mentions them."""
-    found: list[int] = []
+    by_keras = seed_of_keras()
+    found = [by_keras] if by_keras is not None else []
     for statement in trace.statements:
         if "seed" in statement.text.lower():
             for node in ast.walk(statement.node):
@@ -79,11 +81,11 @@ def _python(seed: int) -> Iterator[tuple[int, ...]]:
 
 
 def _numpy(seed: int) -> Iterator[tuple[int, ...]]:
-    generator = _legacy().random.RandomState(seed)
+    generator = _loaded_numpy().random.RandomState(seed)
     for _ in range(_MOST_ROUNDS):
         yield tuple(generator.get_state()[1].tolist())
         generator.bytes(4 * _WORDS)
 
 
-def _legacy() -> Any:
+def _loaded_numpy() -> Any:
     return sys.modules.get("numpy")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from notebook_shell import Notebook
 @pytest.fixture(autouse=True)
 def no_seeds_of_other_tests() -> None:
     """A seed that a test has set in this process would be captured as one that the notebook has set."""
+    random.seed()
+    if "numpy" in sys.modules:
+        numpy = sys.modules["numpy"]
+        numpy.random.set_bit_generator(numpy.random.MT19937())
     if "keras" in sys.modules:
         from keras.src.backend.common import global_state
         from keras.src.utils import rng_utils
