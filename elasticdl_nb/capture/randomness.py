@@ -10,7 +10,7 @@ import ast
 import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from elasticdl_nb.capture.dependencies import is_local_module
@@ -18,25 +18,35 @@ from elasticdl_nb.capture.processwide import seed_of_keras
 from elasticdl_nb.capture.statements import value_of
 from elasticdl_nb.capture.trace import Trace
 
+Words = tuple[int, ...]
+"""A twister's state, without its position in it."""
+
 _WORDS = 624  # of a Mersenne twister's state, all of which change at once
-_MOST_ROUNDS = 4000
-_MOST_CANDIDATES = 40
+_MOST_ROUNDS = 1500
+_MOST_CANDIDATES = 8
 
 
 def seed_of_python(trace: Trace) -> int | None:
     """Return the seed of the module `random`; None if it was not seeded, or is not known."""
-    return _last_that_leads_to(random.getstate()[1][:_WORDS], _python, candidates(trace))
+    now = random.getstate()[1][:_WORDS]
+    starts = ((seed, random.Random(seed).getstate()[1][:_WORDS]) for seed in candidates(trace))
+    return next((seed for seed, start in starts if _leads_to(start, now)), None)
 
 
 def seed_of_numpy(trace: Trace) -> int | None:
     """Return the seed of `numpy.random`; None if it was not seeded, or is not known."""
-    return _last_that_leads_to(tuple(_loaded_numpy().random.get_state()[1].tolist()), _numpy, candidates(trace))
+    if not is_numpy_seeded():
+        return None
+    generators = _loaded_numpy().random
+    now = tuple(generators.get_state()[1].tolist())
+    starts = ((seed, tuple(generators.RandomState(seed).get_state()[1].tolist())) for seed in candidates(trace))
+    return next((seed for seed, start in starts if _leads_to(start, now)), None)
 
 
 def is_numpy_seeded() -> bool:
     """Whether NumPy's random numbers have been seeded, or given a state, since it was loaded."""
     numpy = _loaded_numpy()
-    return hasattr(numpy, "random") and getattr(numpy.random.mtrand._rand._bit_generator, "seed_seq", None) is None
+    return numpy is not None and getattr(numpy.random.mtrand._rand._bit_generator, "seed_seq", None) is None
 
 
 def candidates(trace: Trace) -> list[int]:
@@ -66,26 +76,27 @@ def _numbers_near_seeds(module: Any) -> Iterator[int]:
                 yield node.value
 
 
-def _last_that_leads_to(
-    words: tuple[int, ...], rounds: Callable[[int], Iterator[tuple[int, ...]]], seeds: list[int]
-) -> int | None:
-    return next((seed for seed in seeds if any(one == words for one in rounds(seed))), None)
-
-
-def _python(seed: int) -> Iterator[tuple[int, ...]]:
-    """The words of the generator's state after each round of numbers."""
-    generator = random.Random(seed)
+def _leads_to(start: Words, now: Words) -> bool:
+    """Whether a twister comes from one state to the other within a million numbers."""
+    numpy = _loaded_numpy()
+    if numpy is None:
+        generator = random.Random()
+        generator.setstate((3, (*start, _WORDS), None))
+        for _ in range(_MOST_ROUNDS):
+            if generator.getstate()[1][:_WORDS] == now:
+                return True
+            generator.getrandbits(32 * _WORDS)
+        return False
+    same = numpy.random.RandomState()  # the same algorithm, and faster
+    same.set_state(("MT19937", start, _WORDS))
     for _ in range(_MOST_ROUNDS):
-        yield generator.getstate()[1][:_WORDS]
-        generator.getrandbits(32 * _WORDS)
-
-
-def _numpy(seed: int) -> Iterator[tuple[int, ...]]:
-    generator = _loaded_numpy().random.RandomState(seed)
-    for _ in range(_MOST_ROUNDS):
-        yield tuple(generator.get_state()[1].tolist())
-        generator.bytes(4 * _WORDS)
+        words = same.get_state()[1]
+        if words[0] == now[0] and tuple(words.tolist()) == now:
+            return True
+        same.bytes(4 * _WORDS)
+    return False
 
 
 def _loaded_numpy() -> Any:
-    return sys.modules.get("numpy")
+    numpy = sys.modules.get("numpy")
+    return numpy if hasattr(numpy, "random") else None
