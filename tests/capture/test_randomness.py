@@ -26,7 +26,7 @@ def first_numbers(seed: int) -> tuple[float, float]:
         "import random, numpy\nfor seed in (1, 2, 4):\n    random.seed(seed)\n    numpy.random.seed(seed)",
     ],
 )
-def test_random_numbers_begin_anew_with_the_seed_of_the_notebook(notebook: Notebook, seeding: str) -> None:
+def test_random_numbers_begin_with_the_seed_of_the_notebook(notebook: Notebook, seeding: str) -> None:
     Path("utils_seed.py").write_text(
         "import random\nimport numpy as np\n"
         "def seed_everything(seed=4):\n    random.seed(seed)\n    np.random.seed(seed)\n"
