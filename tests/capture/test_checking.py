@@ -56,7 +56,7 @@ def test_a_setting_of_the_process_that_was_missed_is_a_difference(notebook: Note
     before = np.seterr(over="raise")
     try:
         with pytest.raises(
-            CaptureError, match=r"numpy\.seterr is \(over="raise"\) in the notebook, and missing in the"
+            CaptureError, match=r"numpy\.seterr is \(over=.raise.\) in the notebook, and missing in the"
         ):
             verify(captured, ["f"])
         verify(notebook.capture("f"), ["f"])

@@ -112,9 +112,9 @@ def test_settings_under_other_names(notebook: Notebook) -> None:
     )
     try:
         captured = notebook.capture("f")
-        assert "set_dtype_policy('mixed_float16')" in captured.source and "class OnlyRegistered" in captured.source
+        assert 'set_dtype_policy("mixed_float16")' in captured.source and "class OnlyRegistered" in captured.source
         notebook.run("set_dtype_policy('mixed_bfloat16')")
-        assert "set_dtype_policy('mixed_bfloat16')" in notebook.capture("f").source
+        assert 'set_dtype_policy("mixed_bfloat16")' in notebook.capture("f").source
     finally:
         notebook.run("keras.config.set_dtype_policy(before)\nkeras.saving.get_custom_objects().clear()")
 
