@@ -88,6 +88,8 @@ def add_changes(trace: Trace, search: Search, imports: dict[str, str]) -> None:
         holder = reach(owner, vars(modules[name])) if owner else modules[name]
         if (id(holder), attribute) in given or any(other.startswith(f"{target}.") for other in taken):
             continue
+        if "." not in key and key not in vars(modules[name]) and not _is_deleted(trace, key):
+            continue  # the file has got it since
         if value is MISSING:
             search.result.problems.append(
                 f"{paths[name]} is not what was imported: {key} is different in the file; run "
@@ -102,6 +104,10 @@ def add_changes(trace: Trace, search: Search, imports: dict[str, str]) -> None:
         # Other modules may have the object, too, so it stays the same one if possible.
         made.refill = made.made_by_statement = search.roots.can_refill(made)
         search.roots.add(made)
+
+
+def _is_deleted(trace: Trace, name: str) -> bool:
+    return any("del" in one.text and name in one.text for one in trace.statements)
 
 
 def _assigned(trace: Trace, tops: set[str]) -> Iterator[tuple[Any, str, str, Any]]:
