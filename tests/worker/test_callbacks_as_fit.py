@@ -40,6 +40,15 @@ class Own(keras.callbacks.Callback):
 def callbacks():
     return [Own()]
 """
+FREEZES = """
+class Freezes(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            self.model.layers[1].trainable = False
+            self.model.make_train_function(force=True)
+
+def callbacks(): return [Freezes()]
+"""
 CASES = {
     "LearningRateScheduler": "LearningRateScheduler(lambda epoch, rate: 0.1 / (epoch + 1))",
     "ReduceLROnPlateau": "ReduceLROnPlateau('val_loss', patience=1, min_delta=1.0)",
@@ -50,12 +59,13 @@ CASES = {
     "TerminateOnNaN": "TerminateOnNaN()",
     "ModelCheckpoint": "ModelCheckpoint('{log}.keras', save_best_only=True)",
     "own": OWN,
+    "freezes": FREEZES,
 }
 
 
 def write(folder: Path, name: str, log: str) -> None:
-    text = CASES[name]
-    made = text if name == "own" else f"def callbacks(): return [keras.callbacks.{text.replace('{log}', log)}]"
+    made = CASES[name].replace("{log}", log)
+    made = made if "class" in made else f"def callbacks(): return [keras.callbacks.{made}]"
     ema = "def optimizer(): return keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)\n"
     fitting.write(folder, "loss = 'mse'\n" + (ema if name == "SwapEMAWeights" else "") + made)
 
@@ -137,6 +147,26 @@ def test_weights_that_other_workers_would_not_get_are_refused(tmp_path: Path) ->
         trainer.train(fitting.pb.Task(epoch=0), iter(here.data))
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("make_train_function(force=True)", "called make_train_function, of which other workers do not learn"),
+        ("compile('sgd', 'mse')", "has compiled the model anew, which is not possible while it trains"),
+    ],
+)
+def test_a_step_that_other_workers_would_not_get_is_refused(tmp_path: Path, call: str, message: str) -> None:
+    fitting.write(
+        tmp_path,
+        "loss = 'mse'\nclass New(keras.callbacks.Callback):\n    def on_epoch_begin(self, epoch, logs=None):\n"
+        f"        self.model.{call}\ndef callbacks(): return [New()]",
+    )
+    trainer = Here(tmp_path).trainer()
+    trainer.callbacks.folder = tmp_path / "callbacks"
+    trainer.callbacks.watch_compile(None)
+    with pytest.raises(ModelError, match=message):
+        trainer.at_border(fitting.pb.Border(number=0, here=True, next="0"))
+
+
 def test_a_monitored_metric_that_is_not_there_is_told(tmp_path: Path) -> None:
     fitting.write(
         tmp_path, "loss = 'mse'\ndef callbacks(): return [keras.callbacks.EarlyStopping('val_nothing', mode='min')]"
@@ -150,4 +180,4 @@ def test_a_monitored_metric_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_all_callbacks_of_keras_are_tried_or_in_the_table() -> None:
     kinds = {name for name in dir(keras.callbacks) if name[0].isupper()} - {"Callback", "CallbackList"}
     untried = {"BackupAndRestore", "History", "OrbaxCheckpoint", "ProgbarLogger", "RemoteMonitor", "TensorBoard"}
-    assert kinds == (CASES.keys() - {"own"}) | untried
+    assert kinds == (CASES.keys() - {"own", "freezes"}) | untried

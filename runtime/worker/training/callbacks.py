@@ -58,6 +58,8 @@ class Callbacks:
         self.any = bool(hosted)
         self._everywhere = self._list(everywhere, 0) if everywhere else None
         self._hosted: keras.callbacks.CallbackList | None = None
+        self._on_new_step: Callable[[], None] | None = None
+        self.watch_compile(None)
         self._watched = others_train and any(map(_has_batch_hooks, hosted))
         self._initial_rate = self._rate = self._learning_rate()
         self._number = 0
@@ -82,9 +84,33 @@ class Callbacks:
             warnings.simplefilter("always")
             with self._loaded.user_code("a callback"):
                 yield
+        self._follow_compile()
         for warning in caught:
             if issubclass(warning.category, (UserWarning, RuntimeWarning)):
                 self._say(str(warning.message))
+
+    def watch_compile(self, on_new_step: Callable[[], None] | None) -> None:
+        """The model's step is made: what callbacks make anew of it from now on is followed by `on_new_step`.
+
+        None if other processes make steps, too.
+        """
+        self._optimizer, self._train_function = self._model.optimizer, self._model.train_function
+        self._on_new_step = on_new_step
+
+    def _follow_compile(self) -> None:
+        """Do as `fit` if a callback made a new train function, after it has frozen layers for example."""
+        model = self._model
+        if model.optimizer is not self._optimizer:
+            raise ModelError("callbacks: one has compiled the model anew, which is not possible while it trains")
+        if model.train_function is self._train_function:
+            return
+        if self._on_new_step is None:
+            raise ModelError(
+                "callbacks: one has called make_train_function, of which other workers do not learn; use the strategy "
+                "Local"
+            )
+        self._on_new_step()
+        self._train_function = model.train_function
 
     def _say(self, text: str) -> None:
         if text not in self._said:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from elasticdl_nb.runtime.model.loading.compiling import Optimizers
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
+from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
@@ -15,6 +19,17 @@ from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
 class LocalTrainer(WholeModelTrainer):
     """Applies each batch as one step; a model with a `train_step` of its own makes the step itself, as in `fit`."""
+
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
+        on_loss: Callable[[int, float], None],
+    ) -> None:  # fmt: skip
+        super().__init__(spec, loaded, session, element_spec, on_loss)
+        self.callbacks.watch_compile(partial(self._make_step_anew, element_spec))
+
+    def _make_step_anew(self, element_spec: Any) -> None:
+        if not self._makes_own_steps:  # which are made by the model's train function, whichever it has
+            self._apply_batch = self._compiled(element_spec)
 
     def _check(self) -> None:
         if not self._makes_own_steps:

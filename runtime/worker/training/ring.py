@@ -48,6 +48,8 @@ class AllreduceTrainer(WholeModelTrainer):
     the job has gone back to a checkpoint.
     """
 
+    _others_train = True
+
     def __init__(
         self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None], *, number: int, listener: Listener,
