@@ -70,6 +70,19 @@ def test_old_and_new_forms_agree_with_keras() -> None:
         assert fill(make_metrics(form), TASKS, LABELS, OUTPUTS).results()["accuracy"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("labels", "outputs", "metric"),
+    [
+        (LABELS, OUTPUTS, keras.metrics.SparseCategoricalAccuracy()),
+        (ONE_HOT, OUTPUTS, keras.metrics.CategoricalAccuracy()),
+        (LABELS > 0, OUTPUTS[:, :1], keras.metrics.BinaryAccuracy()),
+    ],
+)
+def test_accuracy_is_the_one_that_compile_would_choose(labels: Any, outputs: Any, metric: Any) -> None:
+    found = fill(make_metrics(lambda: ["accuracy"]), TASKS, labels, outputs).results()
+    assert found["accuracy"] == pytest.approx(float(metric(labels.reshape(len(outputs), -1), outputs)))
+
+
 def test_arguments_are_given_by_their_names() -> None:
     def reversed_names(labels: Any, predictions: Any) -> Any:
         return {"shape": predictions.shape[1]}
@@ -94,7 +107,6 @@ def test_without_metrics_there_is_the_loss() -> None:
         (lambda: {"loss": keras.metrics.Mean()}, "'loss' is the name of the mean loss"),
         (lambda: {"x": 3}, "expected a Keras metric or a function"),
         (lambda: 3, "dict or list"),
-        (lambda: ["accuracy"], "binary_accuracy"),
         (lambda: ["nope"], "no metric named 'nope'"),
         (lambda: ["mse", "mse"], "two metrics are named 'mse'"),
     ],

@@ -8,10 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.trainers.compile_utils import is_binary_or_sparse_categorical
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.calls import outputs_first, parameters, positional
 from elasticdl_nb.runtime.model.loading.functionloss import flattening
+from elasticdl_nb.runtime.model.reading.keras_names import METRICS_BY_SHAPE
 
 States = dict[str, list[np.ndarray]]
 _LOSS = "loss"
@@ -210,12 +212,19 @@ def _named(metrics: Sequence[Any]) -> dict[str, Any]:
 
 
 def _get(name: str) -> Any:
-    if name.lower() in ("accuracy", "acc"):
-        raise ModelError(
-            f"eval_metrics_fn: {name!r} depends on the loss; use 'binary_accuracy', 'categorical_accuracy' or "
-            "'sparse_categorical_accuracy'"
-        )
+    if name.lower() in METRICS_BY_SHAPE:
+        return keras.metrics.MeanMetricWrapper(_accuracy, name=name)
     try:
         return keras.metrics.get(name)
     except ValueError:
         raise ModelError(f"eval_metrics_fn: Keras has no metric named {name!r}") from None
+
+
+def _accuracy(y_true: Any, y_pred: Any) -> Any:
+    """The accuracy that `compile` would choose for labels and outputs of these shapes."""
+    is_binary, is_sparse = is_binary_or_sparse_categorical(y_true, y_pred)
+    if is_binary:
+        return keras.metrics.binary_accuracy(y_true, y_pred)
+    if is_sparse:
+        return keras.metrics.sparse_categorical_accuracy(y_true, y_pred)
+    return keras.metrics.categorical_accuracy(y_true, y_pred)

@@ -50,7 +50,7 @@ _OF_ALL_OPTIMIZERS = """
     loss_scale_factor gradient_accumulation_steps name
 """
 
-# Those that need no arguments; without "accuracy", whose meaning depends on the loss.
+# Those that need no arguments.
 _METRICS = """
     AUC BCE BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy CategoricalCrossentropy CategoricalHinge
     ConcordanceCorrelation CosineSimilarity F1Score FBetaScore FalseNegatives FalsePositives Hinge KLDivergence
@@ -79,12 +79,14 @@ _METRICS_OF_ONE_HOT = """
 LOSSES = frozenset(_LOSSES.split())
 OPTIMIZERS = frozenset(_OPTIMIZERS)
 METRICS = frozenset(_METRICS.split())
+METRICS_BY_SHAPE = frozenset(["accuracy", "acc"])
+"""Those for which the shapes of labels and outputs decide which metric it is, as in `compile`."""
 METRICS_OF_TWO_CLASSES = frozenset(_METRICS_OF_TWO_CLASSES.split())
 METRICS_OF_ONE_HOT = frozenset(_METRICS_OF_ONE_HOT.split())
 """Those that expect the labels as one-hot vectors."""
 OPTIMIZER_ARGUMENTS = frozenset(" ".join([_OF_ALL_OPTIMIZERS, *_OPTIMIZERS.values()]).split())
 """Those that some optimizer takes."""
-_OF_ROLES = {"loss": LOSSES, "optimizer": OPTIMIZERS, "eval_metrics_fn": METRICS}
+_OF_ROLES = {"loss": LOSSES, "optimizer": OPTIMIZERS, "eval_metrics_fn": METRICS | METRICS_BY_SHAPE}
 
 
 def names_for(role: str) -> frozenset[str]:
