@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -148,9 +149,16 @@ def test_a_server_in_waiting_replaces_one_that_was_killed(tmp_path, monkeypatch)
     def pid_of(name: str) -> int | None:
         return getattr(chaos.processes(job.folder).get(name), "pid", None)
 
+    def waits(process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):  # it is ending
+            return process.cmdline()[2:4] == ["elasticdl_nb.runtime.ps", WAITS]
+        return False
+
     def waiting() -> list[psutil.Process]:
-        found = psutil.Process(master).children() if (master := pid_of("master")) else []
-        return [one for one in found if one.cmdline()[2:4] == ["elasticdl_nb.runtime.ps", WAITS]]
+        with contextlib.suppress(psutil.Error):
+            found = psutil.Process(master).children() if (master := pid_of("master")) else []
+            return [one for one in found if waits(one)]
+        return []
 
     try:
         until(lambda: waiting() and job.status().checkpoint_step > 0)
