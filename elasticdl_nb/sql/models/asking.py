@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from elasticdl_nb.runtime.model.saving.beginning import BLUEPRINT
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE, read_trained_model
 from elasticdl_nb.runtime.spec import JobKind
 from elasticdl_nb.sql.models.store import StoredModel
@@ -74,5 +75,9 @@ def with_record(model: StoredModel, record: ModelRecord, folder: str) -> StoredM
     shutil.copytree(definition.zoo, zoo)
     write_record(zoo, record)
     os.symlink(os.path.abspath(definition.weights), made / message.params_filename)
+    if message.state:
+        # Without the blueprint: the record may ask for another model around the one that was trained.
+        leave_out = shutil.ignore_patterns(BLUEPRINT)
+        shutil.copytree(definition.state, made / message.state, ignore=leave_out)
     (made / MESSAGE).write_bytes(message.SerializeToString())
     return StoredModel(model.name, os.fspath(made), message, record)

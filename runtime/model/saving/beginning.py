@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.storage import checkpoints
 
 MESSAGE = "trained_model.pb"
 KEPT = "kept.json"
+BLUEPRINT = "blueprint.json"
 
 
 def is_trained_model(path: str) -> bool:

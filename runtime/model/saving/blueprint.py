@@ -22,10 +22,11 @@ from keras.src.layers.preprocessing.index_lookup import IndexLookup
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
+from elasticdl_nb.runtime.model.saving.beginning import BLUEPRINT
 from elasticdl_nb.runtime.model.saving.kept import own_attributes
 from elasticdl_nb.runtime.model.saving.plain import NotPlainError, decode, decode_array, encode, encode_array, mentions
 
-FILE = "blueprint.json"
+FILE = BLUEPRINT
 """The name of the file in the directory of a trained model."""
 _DESCRIBED = (
     keras.layers.Layer, keras.initializers.Initializer, keras.regularizers.Regularizer, keras.losses.Loss,
