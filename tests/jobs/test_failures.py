@@ -153,7 +153,7 @@ def test_errors_of_the_users_code_are_told_in_its_own_words_and_lines(commands, 
     wrong = {
         "step": dict(model_def="slow.FailsAtStep", minibatch_size=10),
         "construction": dict(model_def="slow.FailsToConstruct"),
-        "record": dict(input_fn="fails_on_a_record", data=work / "large.parquet", minibatch_size=10),
+        "record": dict(input_fn="fails_on_a_record", data=work / "large.parquet", minibatch_size=10, on_nan="warn"),
     }
     messages = {
         "step": "the fifth step is too much",
