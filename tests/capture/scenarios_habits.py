@@ -108,7 +108,7 @@ s("contextlib.singledispatchmethod and overload late", ["from functools import s
 s("closures sharing a list with a global of the same name", ["log = []\ndef make():\n    out = log\n    def add(x): out.append(x); return len(out)\n    return add\nadd = make()\nadd(1)\nlog = ['new']", "def f(): return add(2), log"], "f", "f()")
 s("try import with fallback flag", ["try:\n    import not_there_xyz as nt\n    HAS = True\nexcept ImportError:\n    nt, HAS = None, False", "def f(): return 'yes' if HAS else 'no', nt"], "f", "f()")
 s("if TYPE_CHECKING import and annotations", ["from __future__ import annotations\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torchx import Tensor\nclass Net:\n    def f(self, x: Tensor) -> 'Tensor': return x\nnet = Net()", "def f(): return net.f(3)"], "f", "f()")
-s("python files loaded by runpy and exec(open)", ["import runpy\nns = runpy.run_path('rp.py')\ng = ns['g']\nW = ns['W']\nW.append(2)", "def f(): return W, ns['K']"], "f", "f()", files={"rp.py": "W = [1]\nK = 4\ndef g(): return W\n"}, refuse=["ns['g']", "cannot be imported"])
+s("python files loaded by runpy and exec(open)", ["import runpy\nns = runpy.run_path('rp.py')\ng = ns['g']\nW = ns['W']\nW.append(2)", "def f(): return W, ns['K']"], "f", "f()", files={"rp.py": "W = [1]\nK = 4\ndef g(): return W\n"}, refuse=["ns['"])
 s("exec of a file's source makes functions", ["exec(open('ex.py').read())", "def f(): return g()"], "f", "f()", files={"ex.py": "def g(): return 1\n"}, refuse=["g", "exec"])
 # Credentials in values; modules; classes
 s("credential in a nested dict under a harmless name", ["conf = {'svc': {'a': ['x', 'ghp_' + 'a1B2' * 9]}}", "def f(): return conf"], "f", "f()", refuse=["conf", "credential"])

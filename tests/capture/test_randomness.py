@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def test_random_numbers_begin_with_the_seed_of_the_notebook(notebook: Notebook, 
         "import random\nimport numpy as np\n"
         "def seed_everything(seed=4):\n    random.seed(seed)\n    np.random.seed(seed)\n"
     )
+    importlib.invalidate_caches()
     notebook.run(seeding, DRAW, "for _ in range(700): f()")
     captured = notebook.capture("f")
     assert "np.random.seed(4)\n" in captured.source and "\nrandom.seed(4)\n" in captured.source

@@ -151,7 +151,7 @@ def test_weights_that_other_workers_would_not_get_are_refused(tmp_path: Path) ->
     ("call", "message"),
     [
         ("make_train_function(force=True)", "called make_train_function, of which other workers do not learn"),
-        ("compile('sgd', 'mse')", "has compiled the model anew, which is not possible while it trains"),
+        ("compile('sgd', 'mse')", "has compiled the model again, which is not possible while it trains"),
     ],
 )
 def test_a_step_that_other_workers_would_not_get_is_refused(tmp_path: Path, call: str, message: str) -> None:

@@ -90,7 +90,7 @@ class Callbacks:
                 self._say(str(warning.message))
 
     def watch_compile(self, on_new_step: Callable[[], None] | None) -> None:
-        """The model's step is made: what callbacks make anew of it from now on is followed by `on_new_step`.
+        """The model's step is made: if callbacks make another from now on, that is followed by `on_new_step`.
 
         None if other processes make steps, too.
         """
@@ -101,7 +101,7 @@ class Callbacks:
         """Do as `fit` if a callback made a new train function, after it has frozen layers for example."""
         model = self._model
         if model.optimizer is not self._optimizer:
-            raise ModelError("callbacks: one has compiled the model anew, which is not possible while it trains")
+            raise ModelError("callbacks: one has compiled the model again, which is not possible while it trains")
         if model.train_function is self._train_function:
             return
         if self._on_new_step is None:
