@@ -77,7 +77,7 @@ def test_every_layer_has_a_recipe(zoo: Path) -> None:
     module = as_its_author(zoo)
     every = {
         kind.__name__ for kind in vars(keras.layers).values()
-        if inspect.isclass(kind) and issubclass(kind, keras.layers.Layer)
+        if inspect.isclass(kind) and issubclass(kind, keras.layers.Layer) and kind.__module__.startswith("keras.")
     }  # fmt: skip
     tried = {name for _, _, branches in module.KINDS.values() for name in branches}
     assert every == tried | module.ABSTRACT.keys()
@@ -95,7 +95,7 @@ def test_layers_predict_the_same_without_their_files(
     keras.backend.clear_session()
     keras.utils.set_random_seed(1)
     of_fit = module.custom_model(kind)
-    of_fit.compile(module.optimizer(), "mse")
+    of_fit.compile(module.optimizer(), "mse", jit_compile=False)
     of_fit.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0)
 
     keras.backend.clear_session()
@@ -112,7 +112,7 @@ def test_layers_predict_the_same_without_their_files(
     for batch in data:
         trainer._make_step(batch)
     for mine, other in zip(loaded.model.get_weights(), of_fit.get_weights(), strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-3, atol=2e-4)
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5)
 
     output = tmp_path / "trained"
     write_trained_model(

@@ -233,4 +233,4 @@ loss = "mse"
 
 def optimizer() -> keras.optimizers.Optimizer:
     """What `fit` is given as well."""
-    return keras.optimizers.SGD(0.001)
+    return keras.optimizers.SGD(2e-5)
