@@ -50,7 +50,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
             loaded.build(source.element_spec[0])
     loaded.compile()
     check_test_function(loaded.model)
-    check_callbacks(callbacks := loaded.callbacks(), spec)
+    check_callbacks(callbacks := loaded.callbacks(), alone=strategy.is_alone(spec))
     if layers.layers:
         check_callbacks_with_tables(callbacks)
     strategy.check(spec, loaded, first_batch)

@@ -156,12 +156,12 @@ def judged(here: Here) -> dict[str, bool]:
     with contextlib.suppress(ModelError):
         found["local"] = True
         check_test_function(here.loaded.model)
-        check_callbacks(callbacks, JobSpec(kind="train", distribution_strategy="Local"))
+        check_callbacks(callbacks, alone=True)
         found["local"] = False
     for name, check, spec in (("servers", check_model_for_servers, servers), ("ring", check_for_ring, together)):
         try:
             check_test_function(here.loaded.model)
-            check_callbacks(callbacks, spec)
+            check_callbacks(callbacks, alone=False)
             check(here.loaded, spec)
             found[name] = False
         except ModelError as error:

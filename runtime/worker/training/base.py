@@ -64,7 +64,7 @@ class Trainer:
 
     def _check(self) -> None:
         """Raise OptionError if there is nothing to minimize, or nothing to minimize it by."""
-        check_callbacks(self._loaded.callbacks(), self._spec)
+        check_callbacks(self._loaded.callbacks(), alone=self._is_alone)
         self._loaded.check_loss()
         if self.optimizer is None:
             self._loaded.make_optimizer()  # says what is missing
@@ -73,6 +73,11 @@ class Trainer:
     def _makes_own_steps(self) -> bool:
         """Whether the model's own `train_step` is called."""
         return False
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no other process has the model or evaluates it."""
+        return not self._others_train
 
     def _build_optimizer(self) -> None:
         """Create what the optimizer keeps for each variable, if this process holds it."""

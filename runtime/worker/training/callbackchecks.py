@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import keras
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.spec import JobSpec
 
 _KEEP_WEIGHTS = ("ModelCheckpoint", "OrbaxCheckpoint")
 """Callbacks that write the model whenever they like."""
 
 
-def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], spec: JobSpec) -> None:
-    """Raise ModelError for a callback that does not work in this job."""
+def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], *, alone: bool) -> None:
+    """Raise ModelError for a callback that does not work in this job; `alone` says that one worker has the model."""
     for callback in callbacks:
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ModelError(
@@ -27,15 +26,11 @@ def check_callbacks(callbacks: Sequence[keras.callbacks.Callback], spec: JobSpec
                 "callbacks: TensorBoard needs the package tensorboard, which is not installed; install it, or leave "
                 "the callback out, as every job writes its loss and metrics for TensorBoard"
             )
-        if isinstance(callback, keras.callbacks.SwapEMAWeights) and not (spec.trains_alone or _is_single(spec)):
+        if isinstance(callback, keras.callbacks.SwapEMAWeights) and not alone:
             raise ModelError(
-                f"callbacks: SwapEMAWeights does not work with {spec.distribution_strategy}, whose workers share the "
-                "evaluations around which it exchanges weights; leave it out, or use the strategy Local"
+                "callbacks: SwapEMAWeights does not work where workers share the evaluations around which it exchanges "
+                "weights; leave it out, or use the strategy Local"
             )
-
-
-def _is_single(spec: JobSpec) -> bool:
-    return spec.uses_allreduce and spec.num_workers == 1
 
 
 def check_callbacks_with_tables(callbacks: Sequence[keras.callbacks.Callback]) -> None:

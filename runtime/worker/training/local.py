@@ -35,7 +35,7 @@ class LocalTrainer(WholeModelTrainer):
         if not self._makes_own_steps:
             super()._check()
         else:
-            check_callbacks(self._loaded.callbacks(), self._spec)
+            check_callbacks(self._loaded.callbacks(), alone=self._is_alone)
 
     def _build_optimizer(self) -> None:
         if self.optimizer is not None and not self._makes_own_steps:

@@ -79,6 +79,10 @@ class AllreduceTrainer(WholeModelTrainer):
         super()._check()
         check_for_ring(self._loaded, self._spec)
 
+    @property
+    def _is_alone(self) -> bool:
+        return self._spec.num_workers == 1
+
     def _share_model(self) -> None:
         """See `Trainer`. The others wait for a step of this worker, which is the oldest."""
         kept = self._state.read()

@@ -60,6 +60,11 @@ class Strategy:
         return ServedLayers(sys.maxsize, seed=spec.seed)
 
     @staticmethod
+    def is_alone(spec: JobSpec) -> bool:
+        """Whether one worker has the model, and evaluates it."""
+        return True
+
+    @staticmethod
     def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
         """Raise ModelError or OptionError if the strategy cannot train a compiled and built model.
 
@@ -141,6 +146,11 @@ class TrainingWithServers(Strategy):
         return ServedLayers(None if spec.embedding_tables else sys.maxsize, seed=spec.seed)
 
     @staticmethod
+    def is_alone(spec: JobSpec) -> bool:
+        """See `Strategy`. Servers have the model."""
+        return False
+
+    @staticmethod
     def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
         """See `Strategy`."""
         check_model_for_servers(loaded, spec)
@@ -176,6 +186,11 @@ class TrainingInRing(Strategy):
     def __init__(self, part: Part) -> None:
         super().__init__(part)
         self._checkpoints = Checkpoints(part)
+
+    @staticmethod
+    def is_alone(spec: JobSpec) -> bool:
+        """See `Strategy`."""
+        return spec.num_workers == 1
 
     @staticmethod
     def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
