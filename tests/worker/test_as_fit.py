@@ -622,7 +622,7 @@ def test_own_steps_evaluate_and_predict(tmp_path: Path) -> None:
     assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     # What no metric keeps: the mean over all records, where Keras shows its last batch.
     assert ours["error"] == pytest.approx(theirs["loss"], rel=1e-4)
-    predicted, expected = [outputs for outputs, _ in here.predict()], model.predict(X, batch_size=BATCH, verbose=0)
+    predicted, expected = here.predict(), model.predict(X, batch_size=BATCH, verbose=0)
     assert list(predicted[0]) == list(expected)
     for name in expected:
         np.testing.assert_allclose(np.concatenate([one[name] for one in predicted]), expected[name], atol=1e-5)
