@@ -63,7 +63,7 @@ def outcome(notebook: Notebook | Loaded, expression: str) -> object:
 
 
 @settings(
-    max_examples=50,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
