@@ -117,7 +117,9 @@ def test_settings_under_other_names(notebook: Notebook) -> None:
         assert 'set_dtype_policy("mixed_bfloat16")' in notebook.capture("f").source
     finally:
         # Other tests of this process need what else is registered.
-        notebook.run("keras.config.set_dtype_policy(before)\ndel keras.saving.get_custom_objects()['reported>OnlyRegistered']")
+        notebook.run(
+            "keras.config.set_dtype_policy(before)\ndel keras.saving.get_custom_objects()['reported>OnlyRegistered']"
+        )
 
 
 def test_data_that_a_layer_was_adapted_to_is_not_needed(notebook: Notebook) -> None:
