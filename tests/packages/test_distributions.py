@@ -29,7 +29,10 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.mark.timeout(600)
 def test_both_are_whole_and_the_wheel_runs_the_quickstart(tmp_path: Path) -> None:
-    made = tmp_path / "dist"
+    made, backend = tmp_path / "dist", tmp_path / "backend"
+    wanted = subprocess.run([str(uv), "pip", "install", "--quiet", "--target", backend, "setuptools>=77"], check=False)
+    if wanted.returncode:
+        pytest.skip("no package index gives uv the setuptools that builds need")
     run(uv, "build", "--quiet", "--out-dir", made, ROOT, cwd=tmp_path)  # the wheel is made from the source distribution
     (source,), (wheel,) = made.glob("*.tar.gz"), made.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
