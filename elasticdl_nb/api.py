@@ -83,7 +83,10 @@ _COMMON = {
 }
 
 _CODE = "Names of code may also be given as the objects themselves: classes, functions, modules, global values."
-_FRAMES = "Data may also be given as pandas, Arrow or Polars frames, or a list of these and of paths."
+_FRAMES = (
+    "Data may also be given as pandas, Arrow or Polars frames, or a list of these and of paths; or as `fit` takes it, "
+    "(x, y) of arrays or a dataset of batches: see docs/data.md."
+)
 _RAISES = """\
 Raises:
     OptionError, DataError, ModelError: something is wrong with the call; nothing has started.

@@ -21,10 +21,12 @@ def is_arrays(value: object) -> bool:
     if is_frame(value) or isinstance(value, str):
         return False
     if isinstance(value, tuple) and 2 <= len(value) <= 3 and is_frame(value[0]):
-        return _is_array(value[1]) or getattr(value[1], "ndim", None) == 1  # a frame, and a series of its labels
+        return _is_array(value[1]) or _is_column(value[1])  # a frame, and a series of its labels
     if isinstance(value, (list, tuple, dict)):
         found = [item for item in leaves(value) if item is not None]
-        return bool(found) and all(_is_array(item) for item in found)
+        # A dict of columns is what a frame becomes by dict(frame).
+        of_columns = isinstance(value, dict) or (isinstance(value, tuple) and isinstance(value[0], dict))
+        return bool(found) and all(_is_array(item) or (of_columns and _is_column(item)) for item in found)
     return _is_array(value) or is_dataset(value) or is_sequence(value)
 
 
@@ -32,6 +34,10 @@ def _is_array(value: object) -> bool:
     if isinstance(value, type) or is_frame(value):
         return False
     return hasattr(value, "__array__") or type(value).__name__ in CURES
+
+
+def _is_column(value: object) -> bool:
+    return is_frame(value) and getattr(value, "ndim", 1) == 1 and hasattr(value, "to_numpy")
 
 
 def is_dataset(value: object) -> bool:

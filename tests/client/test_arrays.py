@@ -79,6 +79,7 @@ def as_arrays(structure: Any) -> Any:
         ((X > 0, IDS.astype("uint8")), (X > 0, IDS.astype("uint8"))),
         ((pd.DataFrame(X), pd.Series(Y)), (X, Y)),
         ((pd.DataFrame({"a": Y > 0, "b": Y}), Y), (np.stack([Y > 0, Y], 1), Y)),
+        ((dict(pd.DataFrame({"a": Y, "b": W})), pd.Series(Y)), ({"a": Y, "b": W}, Y)),
         (dataset(X, Y), (X, Y)),
         (dataset({"x": X}, Y, W, size=40), ({"x": X}, Y, W)),
         (dataset(X), X),
