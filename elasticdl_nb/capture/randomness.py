@@ -10,7 +10,7 @@ import ast
 import inspect
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from elasticdl_nb.capture.dependencies import is_local_module
@@ -18,19 +18,16 @@ from elasticdl_nb.capture.processwide import seed_of_keras
 from elasticdl_nb.capture.statements import value_of
 from elasticdl_nb.capture.trace import Trace
 
-Words = tuple[int, ...]
-"""A twister's state, without its position in it."""
-
 _WORDS = 624  # of a Mersenne twister's state, all of which change at once
-_MOST_ROUNDS = 1500
-_MOST_CANDIDATES = 8
+_MIDDLE = 397  # how far ahead is the word that each is mixed with
+_UPPER, _LOWER, _MATRIX = 0x80000000, 0x7FFFFFFF, 0x9908B0DF
+_MOST_ROUNDS = 1500  # of 624 words: a million numbers
+_MOST_CANDIDATES = 5000
 
 
 def seed_of_python(trace: Trace) -> int | None:
     """Return the seed of the module `random`; None if it was not seeded, or is not known."""
-    now = random.getstate()[1][:_WORDS]
-    starts = ((seed, random.Random(seed).getstate()[1][:_WORDS]) for seed in candidates(trace))
-    return next((seed for seed, start in starts if _leads_to(start, now)), None)
+    return _seed_before(random.getstate()[1][:_WORDS], lambda seed: random.Random(seed).getstate()[1][:_WORDS], trace)
 
 
 def seed_of_numpy(trace: Trace) -> int | None:
@@ -38,9 +35,7 @@ def seed_of_numpy(trace: Trace) -> int | None:
     if not is_numpy_seeded():
         return None
     generators = _loaded_numpy().random
-    now = tuple(generators.get_state()[1].tolist())
-    starts = ((seed, tuple(generators.RandomState(seed).get_state()[1].tolist())) for seed in candidates(trace))
-    return next((seed for seed, start in starts if _leads_to(start, now)), None)
+    return _seed_before(generators.get_state()[1], lambda seed: generators.RandomState(seed).get_state()[1], trace)
 
 
 def is_numpy_seeded() -> bool:
@@ -50,7 +45,7 @@ def is_numpy_seeded() -> bool:
 
 
 def candidates(trace: Trace) -> list[int]:
-    """Return numbers that may be seeds, in the order in which the notebook mentions them."""
+    """Return numbers that may be seeds, those that the notebook has mentioned last first."""
     by_keras = seed_of_keras()
     found = [by_keras] if by_keras is not None else []
     for statement in trace.statements:
@@ -76,25 +71,40 @@ def _numbers_near_seeds(module: Any) -> Iterator[int]:
                 yield node.value
 
 
-def _leads_to(start: Words, now: Words) -> bool:
-    """Whether a twister comes from one state to the other within a million numbers."""
-    numpy = _loaded_numpy()
-    if numpy is None:
-        generator = random.Random()
-        generator.setstate((3, (*start, _WORDS), None))
-        for _ in range(_MOST_ROUNDS):
-            if generator.getstate()[1][:_WORDS] == now:
-                return True
-            generator.getrandbits(32 * _WORDS)
-        return False
-    same = numpy.random.RandomState()  # the same algorithm, and faster
-    same.set_state(("MT19937", start, _WORDS))
+def _seed_before(now: Sequence[int], start_of: Callable[[int], Sequence[int]], trace: Trace) -> int | None:
+    """Return the candidate whose first state a twister has had within its last million numbers."""
+    import numpy as np
+
+    # Only the highest bit of a state's first word has any effect, so going back does not find its other bits.
+    seeds = {np.array(start_of(seed), np.uint32)[1:].tobytes(): seed for seed in candidates(trace)}
+    if not seeds:
+        return None
+    words = np.array(now, np.uint32)
     for _ in range(_MOST_ROUNDS):
-        words = same.get_state()[1]
-        if words[0] == now[0] and tuple(words.tolist()) == now:
-            return True
-        same.bytes(4 * _WORDS)
-    return False
+        if (found := seeds.get(words[1:].tobytes())) is not None:
+            return found
+        words = _round_before(words)
+    return None
+
+
+def _round_before(words: Any) -> Any:
+    """Return the 624 words that these, uint32 in an array, were made from.
+
+    The recurrence of Matsumoto and Nishimura, "Mersenne Twister" (1998), solved for its oldest word. As each word
+    needs only those 396 and more after it, hundreds of them are found at once.
+    """
+    import numpy as np
+
+    both = np.concatenate([np.zeros(_WORDS, np.uint32), words])
+    step = _MIDDLE - 1
+    for end in range(_WORDS, 0, -step):
+        begin = max(end - step, 0)
+        # `mixed[i]` comes from the upper bit of the word before place `begin + i`, and the lower bits of that word.
+        later = both[begin + _WORDS - 1 : end + _WORDS] ^ both[begin + _MIDDLE - 1 : end + _MIDDLE]
+        odd = later >> 31
+        mixed = ((later ^ (odd * np.uint32(_MATRIX))) << 1) | odd
+        both[begin:end] = (mixed[1:] & _UPPER) | (mixed[:-1] & _LOWER)
+    return both[:_WORDS]
 
 
 def _loaded_numpy() -> Any:

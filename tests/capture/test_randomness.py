@@ -23,7 +23,7 @@ def first_numbers(seed: int) -> tuple[float, float]:
         "import random, numpy\nrandom.seed(4)\nnumpy.random.seed(4)",
         "from numpy.random import seed\nfrom random import seed as other\nseed(4); other(4)",
         "import random, numpy\nSEED = 4\ndef fix(n):\n    random.seed(n)\n    numpy.random.seed(n)\nfix(SEED)",
-        "from utils_seed import seed_everything\nseed_everything()",
+        "from utils_seed import seed_everything\nimport many_numbers\nseed_everything()",
         "import random, numpy\nfor seed in (1, 2, 4):\n    random.seed(seed)\n    numpy.random.seed(seed)",
     ],
 )
@@ -32,6 +32,7 @@ def test_random_numbers_begin_with_the_seed_of_the_notebook(notebook: Notebook, 
         "import random\nimport numpy as np\n"
         "def seed_everything(seed=4):\n    random.seed(seed)\n    np.random.seed(seed)\n"
     )
+    Path("many_numbers.py").write_text(f"# none of them is a seed\nNUMBERS = {list(range(5000, 5300))}\n")
     importlib.invalidate_caches()
     notebook.run(seeding, DRAW, "for _ in range(700): f()")
     captured = notebook.capture("f")

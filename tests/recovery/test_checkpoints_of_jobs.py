@@ -150,15 +150,23 @@ def test_training_continues_without_room_for_checkpoints(
 def test_a_job_waits_while_its_own_folder_has_no_room(
     disk_of_jobs: Path, start: Callable[..., Job], tmp_path: Path
 ) -> None:
-    job = start(checkpoint_dir=tmp_path / "checkpoints", checkpoint_steps=60)
+    job = start(checkpoint_dir=tmp_path / "checkpoints", checkpoint_steps=60, envs={"TEST_SLOW": "0.04"})
     wait_until(lambda: job.status().records_done > 0, job)
-    with suppress(OSError), (disk_of_jobs / "fill").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-    wait_until(
-        lambda: any("the job's journal could not be written: database or disk" in text for text in texts(job)), job
-    )
-    time.sleep(2.0)  # for what workers have in hand
+
+    def fill() -> None:  # again and again, for the job's own files become shorter, too
+        with suppress(OSError), (disk_of_jobs / "fill").open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    def is_noticed() -> bool:
+        fill()
+        return any("the job's journal could not be written: database or disk" in text for text in texts(job))
+
+    wait_until(is_noticed, job)
+    deadline = time.monotonic() + 2.0  # for what workers have in hand
+    while time.monotonic() < deadline:
+        fill()
+        time.sleep(0.02)
     before = job.status().records_done
     os.kill(chaos.processes(job.folder)["master"].pid, signal.SIGKILL)  # no other can begin without room
     time.sleep(3.0)
