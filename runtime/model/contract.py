@@ -41,6 +41,13 @@ _MODEL_NAMES = ("model", "custom_model")
 TABLE_INPUT = "table_columns.input_fn"
 """The input function that a zoo gets for a job with a label; its loss and optimizer follow from that, if need be."""
 
+STEPS = (
+    "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "make_train_function",
+    "make_test_function", "make_predict_function", "metrics", "reset_metrics", "get_metrics_result",
+    "stateless_compute_loss",
+)  # fmt: skip
+"""The methods by which `fit`, `evaluate` and `predict` let a model decide what a step is."""
+
 LABELS_FIRST = ("labels", "label", "y_true", "targets", "target", "true")
 OUTPUTS_FIRST = ("predictions", "prediction", "outputs", "output", "y_pred", "logits", "preds", "pred")
 

@@ -355,6 +355,15 @@ def test_a_model_that_reads_its_columns_itself_has_no_features_to_go_on_with(ses
         plan(session, "Itself USING first INTO m")
 
 
+def test_steps_that_would_not_be_called_are_refused_in_the_statement(session: Session) -> None:
+    base = type("Base", (keras.Model,), {"train_step": lambda self, data: {}, "default_loss": None})
+    session.namespace = {"Own": type("Own", (base,), {})}
+    with pytest.raises(SqlError, match=r"^Own\.train_step: a model that is trained in SQL .* are not called"):
+        plan(session, "Own INTO m")
+    session.namespace = {"Own": type("Own", (Itself,), {"train_step": lambda self, data: {}})}
+    plan(session, "Own INTO m")
+
+
 class Annotated(keras.Model):
     """Says what its arguments are by annotations and defaults."""
 

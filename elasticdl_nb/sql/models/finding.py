@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES
+from elasticdl_nb.runtime.model.contract import CLASS_NAMES, MODULE_NAMES, STEPS
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.runtime.model.reading.shapes import (
     KERAS_MODEL_ARGUMENTS,
@@ -20,7 +20,7 @@ from elasticdl_nb.runtime.model.reading.source import Defined, Zoo
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Name
 from elasticdl_nb.sql.models.argumentforms import BUILT_IN, Form, of_class
-from elasticdl_nb.sql.record.modelrecord import Task
+from elasticdl_nb.sql.record.modelrecord import OWN_STEPS, Task
 
 LINEAR, DEEP, FIELDS = "linear_feature_columns", "dnn_feature_columns", "field_feature_columns"
 
@@ -95,7 +95,10 @@ def find_model(name: Name, namespace: Mapping[str, Any]) -> Model:
         return PREBUILT[name.text]
     value = namespace.get(name.text)
     if inspect.isclass(value) and is_model_class(value):
-        return _of_class(name.text, value)
+        found = _of_class(name.text, value)
+        if not found.own_input and (hidden := _own_step(value)):
+            raise SqlError(f"{name.text}.{hidden}: {OWN_STEPS}", name.position)
+        return found
     classes = [other for other, candidate in list(namespace.items()) if is_model_class(candidate)]
     known = [*PREBUILT, *classes]
     if value is not None:
@@ -122,6 +125,12 @@ def _of_class(name: str, value: type) -> Model:
     reads_itself = any(attribute in vars(base) for base in value.__mro__ for attribute in own)
     targets = ("",)
     return Model(name, value.__module__, value.__qualname__, "", targets, own_input=reads_itself, value=value)
+
+
+def _own_step(value: type) -> str:
+    """The first of `STEPS` that a class derived from keras.Model defines itself, or an empty string."""
+    own = [base for base in value.__mro__ if not base.__module__.startswith("keras.")]
+    return next((step for step in sorted(STEPS) if any(step in vars(base) for base in own)), "")
 
 
 def _signature(value: type) -> Arguments:

@@ -19,6 +19,12 @@ version 2, that code is `elasticdl_nb.sql.zoo`.
 Task = Literal["regression", "classification", "probability", ""]
 """What the label is: a number, one of several classes, one of two classes, or whatever the model's own loss takes."""
 
+OWN_STEPS = (
+    "a model that is trained in SQL gets its columns from another one around it, for which its own steps are not "
+    "called; leave it out, or train the model on a table with elasticdl train"
+)
+"""Why a model may not have one of `contract.STEPS`."""
+
 
 @dataclass(frozen=True)
 class Chosen:

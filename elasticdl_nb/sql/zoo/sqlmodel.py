@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights
+from elasticdl_nb.sql.record.modelrecord import OWN_STEPS
 from elasticdl_nb.sql.record.recordjson import read_record
 from elasticdl_nb.sql.zoo.fittedmetrics import make_metric
 from elasticdl_nb.sql.zoo.tableinput import TableInput
@@ -64,11 +65,7 @@ class SqlModel:
         This is called when the model has its variables. If the model continues from another one, they get its values.
         """
         if hidden := sorted(own_methods(self._model)):
-            raise ModelError(
-                f"{self.record.class_name}.{hidden[0]}: a model that is trained in SQL gets its columns from another "
-                "one around it, for which its own steps are not called; leave it out, or train the model on a table "
-                "with elasticdl train"
-            )
+            raise ModelError(f"{self.record.class_name}.{hidden[0]}: {OWN_STEPS}")
         if self._initial and self._whole.built:
             message, definition = read_trained_model(self._initial)
             load_weights(self._whole, definition.weights, message.variables)

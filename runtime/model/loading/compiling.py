@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras.src.trainers.compile_utils import CompileLoss
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.contract import STEPS
 from elasticdl_nb.runtime.model.loading.functionloss import FunctionLoss
 from elasticdl_nb.runtime.model.loading.losses import copied, is_of_keras
 
@@ -18,12 +19,6 @@ _ARGUMENTS = (
     "optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly", "steps_per_execution",
     "jit_compile",
 )  # fmt: skip
-STEPS = (
-    "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "make_train_function",
-    "make_test_function", "make_predict_function", "metrics", "reset_metrics", "get_metrics_result",
-    "stateless_compute_loss",
-)  # fmt: skip
-"""The methods by which `fit`, `evaluate` and `predict` let a model decide what a step is."""
 
 
 def own_methods(model: Any) -> set[str]:
