@@ -123,14 +123,22 @@ class View {
     const open = part.querySelector("details[open]");
     part.innerHTML = html;
     if (open) part.querySelector("details")?.setAttribute("open", "");
+    if (name === "loss") this.showTip();
   }
 
   // ------------------------------------------------------------ the curves
 
   point(event) {
-    const svg = event.target.closest?.("svg.edl-chart[data-hover]");
+    this.pointer = event.type === "pointerleave" ? null : event;
+    this.showTip();
+  }
+
+  // A chart that is drawn anew under the pointer has its value, too.
+  showTip() {
     this.root.querySelectorAll(".edl-tip").forEach((tip) => tip.remove());
-    if (!svg || event.type === "pointerleave") return;
+    const event = this.pointer;
+    const svg = event && document.elementFromPoint(event.clientX, event.clientY)?.closest("svg.edl-chart[data-hover]");
+    if (!svg || !this.root.contains(svg)) return;
     const box = svg.getBoundingClientRect();
     const style = getComputedStyle(svg);
     const [left, right] = [parseFloat(style.paddingLeft), parseFloat(style.paddingRight)];

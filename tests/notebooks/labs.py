@@ -50,8 +50,8 @@ class Lab:
         return f"{self._address}{place}/{notebook}?token={self._token}" + ("&reset" if workspace else "")
 
     def narrow_url(self, notebook: str) -> str:
-        """The address of a notebook on a page with nothing else."""
-        return f"{self._address}/doc/tree/{notebook}?token={self._token}"
+        """The address of a notebook on a page with nothing else, even where other pages have a panel open."""
+        return f"{self._address}/doc/workspaces/narrow/tree/{notebook}?token={self._token}&reset"
 
     def ask(self, path: str, method: str = "GET") -> bytes:
         """What the server answers to a request of its API."""
@@ -83,6 +83,9 @@ def running_lab(place: Path, folder: Path) -> Iterator[Lab]:
     )}  # fmt: skip
     # As installed; an editable installation lacks it.
     shutil.copytree(WIDGETS / "jupyter_server_config.d", place / "jupyter_config_dir" / "jupyter_server_config.d")
+    asked_about_news = place / "jupyterlab_settings_dir/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    asked_about_news.parent.mkdir(parents=True)
+    asked_about_news.write_text('{"fetchNews": "false"}')
     server = subprocess.Popen(
         [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}",

@@ -215,9 +215,9 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     cell(page, 1).locator(".edl-view .edl-chart").hover()
     page.locator(".edl-tip").get_by_text("step ").wait_for()
     toggle = cell(page, 1).get_by_role("button", name="Log scale")
-    before = toggle.get_attribute("aria-pressed")
-    toggle.click()
-    cell(page, 1).locator(f".edl-view button[aria-pressed={'false' if before == 'true' else 'true'}]").wait_for()
+    press_it = "(one) => { const before = one.getAttribute('aria-pressed'); one.click(); return before === 'true'; }"
+    after = "false" if toggle.evaluate(press_it) else "true"
+    cell(page, 1).locator(f".edl-view button[aria-pressed={after}]").wait_for()
     press(page, 1, "Stop")
     cell(page, 1).get_by_text("Another job can go on from its checkpoint of step").wait_for()
     picture(page, 1, "light")
@@ -233,6 +233,7 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     phase(page, 1, "Running")
     moves(page, 1)
     cell(page, 1).locator(".edl-view .edl-chart").first.wait_for()
+    page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
     picture(page, 1, "dark")
     assert contrast(page, 1) >= 4.5
     other = page.context.new_page()
@@ -242,6 +243,7 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     cell(other, 1).locator(".edl-view .edl-chart").first.wait_for()
     moves(other, 1)
     picture(other, 1, "narrow")
+    assert cell(other, 1).locator(".edl-view").bounding_box()["width"] > 200
     assert too_wide(other, 1) == []
 
     # So do they when the kernel starts anew, and when it has ended.
