@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from elasticdl_nb import sql
     from elasticdl_nb.api import evaluate, load, predict, train
     from elasticdl_nb.job import Job, attach, jobs
+    from elasticdl_nb.job.warm import warm
     from elasticdl_nb.runtime.errors import (
         DataError,
         ElasticDLError,
@@ -67,11 +68,13 @@ __all__ = [
     "predict",
     "sql",
     "train",
+    "warm",
 ]
 
 _HOMES = {
     "api": ("evaluate", "load", "predict", "train"),
     "job": ("Job", "attach", "jobs"),
+    "job.warm": ("warm",),
     "runtime.errors": (
         "DataError", "ElasticDLError", "ImageError", "JobCancelled", "JobError", "JobFailed", "JobNotFound",
         "ModelError", "OptionError",

@@ -10,13 +10,13 @@ import threading
 import time
 from pathlib import Path
 
+from elasticdl_nb.job import warm
 from elasticdl_nb.runtime.errors import JobFailed
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.storage.locks import Process, holder
 
 _POLL_SECONDS = 0.01
-SUPERVISOR = "elasticdl_nb.runtime.platform.supervisor"
 # The dashboard's look is in a layer above this one, so the master is told the module's name.
 DASHBOARD = "elasticdl_nb.widgets.dashboard:Pages"
 _START_SECONDS = 60.0
@@ -27,17 +27,17 @@ _reapers: dict[Path, threading.Thread] = {}
 
 
 def begin() -> EarlyProcess:
-    """Start the processes of a job that is yet to be prepared. Meanwhile, they import what every job needs.
+    """Start the processes of a job that is yet to be prepared, unless such wait already (see `warm`).
 
-    Give the result to `launch` or `dismiss`. The processes exit by themselves when this process ends.
+    Meanwhile, they import what every job needs. Give the result to `launch` or `dismiss`. The processes exit by
+    themselves when this process ends.
     """
-    return EarlyProcess(SUPERVISOR)
+    return warm.pool.take()
 
 
 def dismiss(early: EarlyProcess) -> None:
-    """Let the processes that `begin` has started exit, and leave no zombie behind."""
-    early.dismiss()
-    _reap(early, "early")
+    """Let the processes that `begin` has started wait for another job, or exit and leave no zombie behind."""
+    warm.pool.put_back(early)
 
 
 def launch(folder: JobFolder, early: EarlyProcess | None = None) -> None:
@@ -64,13 +64,8 @@ def launch(folder: JobFolder, early: EarlyProcess | None = None) -> None:
         kill(folder)
         raise
     # If the supervisor does not outlive this process, it must not stay behind as a zombie.
-    _reapers[folder.path] = _reap(supervisor, folder.name)
-
-
-def _reap(early: EarlyProcess, name: str) -> threading.Thread:
-    reaper = threading.Thread(target=early.process.wait, name=f"reap-{name}", daemon=True)
-    reaper.start()
-    return reaper
+    _reapers[folder.path] = supervisor.reap()
+    warm.pool.used(folder)
 
 
 def join(folder: JobFolder) -> None:

@@ -1,15 +1,15 @@
-"""`python -m elasticdl_nb.runtime.master JOB_FOLDER [--supervised]`, or `--waits` to get them later."""
+"""`python -m elasticdl_nb.runtime.master JOB_FOLDER [--supervised]`, or `--waits [WORKERS]` to get them later."""
 
 import sys
 
 from elasticdl_nb.runtime.platform.early import WAITS, EarlyProcess, arguments_when_told
 from elasticdl_nb.runtime.platform.local import WORKER, WORKER_ENVS
 
-arguments, worker = sys.argv[1:], None
-if arguments == [WAITS]:
+arguments, workers = sys.argv[1:], []
+if waits := arguments[:1] == [WAITS]:
     # Before anything else, because a worker's imports take far longer than the master's.
-    worker = EarlyProcess(WORKER, WORKER_ENVS)
+    workers = [EarlyProcess(WORKER, WORKER_ENVS) for _ in range(int(arguments[1]) if arguments[1:] else 1)]
 
 from elasticdl_nb.runtime.master.process import main  # noqa: E402
 
-main(*(arguments_when_told() if worker else arguments), worker=worker)
+main(*(arguments_when_told() if waits else arguments), workers=workers)

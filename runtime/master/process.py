@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -287,19 +287,22 @@ async def _end_processes(folder: JobFolder, platform: Platform) -> None:
     folder.remove_temporary()
 
 
-def main(path: str, supervised: str = "", *, worker: EarlyProcess | None = None) -> None:
+def main(path: str, supervised: str = "", *, workers: Sequence[EarlyProcess] = ()) -> None:
     """Run the master of the job in this folder; if `--supervised`, it is restarted when it dies.
 
-    `worker` is a process that waits to become the job's first worker.
+    `workers` are processes that wait to become the job's first workers.
     """
     folder = JobFolder(path)
     logging.basicConfig(level=folder.spec().log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with folder.hold_master_lock(), suppress(KeyboardInterrupt):
         if folder.is_over():  # another master has ended the job while this one was starting
             return
-        uvloop.run(_run(folder, supervised == supervisor.SUPERVISED, worker))
+        uvloop.run(_run(folder, supervised == supervisor.SUPERVISED, workers))
 
 
-async def _run(folder: JobFolder, supervised: bool, worker: EarlyProcess | None) -> None:
-    platform = LocalPlatform(folder.log_path, folder.processes, worker)
+async def _run(folder: JobFolder, supervised: bool, workers: Sequence[EarlyProcess]) -> None:
+    needed = folder.spec().num_workers
+    for superfluous in workers[needed:]:
+        superfluous.dismiss()
+    platform = LocalPlatform(folder.log_path, folder.processes, workers[:needed])
     await serve(folder, platform, supervised=supervised)

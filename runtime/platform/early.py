@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class EarlyProcess:
     """
 
     def __init__(self, module: str, envs: Mapping[str, str] | None = None, known: Sequence[str] = ()) -> None:
-        self.envs = dict(envs or {})
+        self.envs, self.known = dict(envs or {}), tuple(known)
         self._surroundings = _surroundings()
         # Its output before its log is known. The child copies it there, in `arguments_when_told`.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  open as long as this object
@@ -73,9 +74,16 @@ class EarlyProcess:
 
     def dismiss(self) -> None:
         """Let it exit, with whatever it started early itself; does nothing once it has its arguments."""
-        if self.process.stdin is not None:
+        if self.process.stdin is not None and not self.process.stdin.closed:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
+            self.reap()
+
+    def reap(self) -> threading.Thread:
+        """Return a thread that waits for the process's end, so that it does not stay behind as a zombie."""
+        reaper = threading.Thread(target=self.process.wait, name=f"reap-{self.process.pid}", daemon=True)
+        reaper.start()
+        return reaper
 
     def last_words(self) -> str:
         """Return its output from before it got its arguments."""

@@ -36,13 +36,13 @@ WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 class LocalPlatform:
     """Processes on this machine; `log_path(role, index)` is where each writes, `records` a folder that lists them.
 
-    `early` is a waiting process that becomes the first one started in its role, if that one needs nothing else. So does
+    `early` are waiting processes that become the first ones started in their role, if those need nothing else. So does
     each process from `keep_ready`.
     """
 
-    def __init__(self, log_path: Callable[[str, int], Path], records: Path, early: EarlyProcess | None = None) -> None:
+    def __init__(self, log_path: Callable[[str, int], Path], records: Path, early: Sequence[EarlyProcess] = ()) -> None:
         self._log_path, self._records = log_path, records
-        self._early = [early] if early else []
+        self._early = [*early]
         self._started_at = time.monotonic()
         self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()

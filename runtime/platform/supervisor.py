@@ -1,6 +1,7 @@
 """Starts a job's master, and restarts it when it dies: `python -m …supervisor JOB_FOLDER [PID OF A LIVING MASTER]`.
 
-With `python -m …supervisor --waits` (see `early`), the master is on its way before the job's folder is known.
+With `python -m …supervisor --waits [WORKERS]` (see `early`), the master and so many workers are on their way before the
+job's folder is known.
 
 It is small, so that it hardly ever dies itself. If it does, another process of the job starts another one (see
 `control.guarding`), which adopts the master. Both exit once the job is over. Imports nothing heavy.
@@ -142,12 +143,12 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def main(folder: str, master: str = "0") -> None:
+def main(folder: str, *more: str) -> None:
     """Run the supervisor of the job in this folder, or of one that it has yet to learn of."""
     _adopt_orphans()
-    early = None
+    early, master = None, "".join(more) or "0"
     if folder == WAITS:
-        early = EarlyProcess(MASTER)
+        early, master = EarlyProcess(MASTER, known=more), "0"
         (folder,) = arguments_when_told()
     path = Path(folder)
     try:

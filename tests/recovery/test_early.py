@@ -92,7 +92,7 @@ def test_a_platform_gives_it_the_first_part_that_needs_nothing_else(talker, tmp_
     instance = InstanceId("worker", 0, "0")
 
     async def play() -> Exited:
-        platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "notes", early)
+        platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "notes", [early])
         news, other = aiter(platform.events()), InstanceId("ps", 0, "0")
         await platform.start(other, [sys.executable, "-c", "pass"], {})
         assert [await anext(news), await anext(news)] == [Runs(other), Exited(other, 0)]
