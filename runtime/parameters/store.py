@@ -5,14 +5,14 @@ Pure: events go in, results come out; the caller owns sockets, clocks and files.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
 from elasticdl_nb.runtime.parameters.api import Push
-from elasticdl_nb.runtime.parameters.arrays import Array, Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
@@ -193,7 +193,7 @@ class ParameterStore:
     def flush(self) -> int:
         """Apply the mean of the waiting pushes, however few they are; return the version."""
         if self._waiting:
-            mean = _mean(self._waiting)
+            mean = _mean(self._waiting, self.optimizer.rule.size)
             self._waiting = []
             self._apply(mean, 1.0)
         return self.version
@@ -210,7 +210,7 @@ class ParameterStore:
             dense = self._dense[key]
             if dense.slots is None:
                 dense.slots = self._new_slots(dense.piece)
-            rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step)
+            rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step, push.sizes.get(key))
         for table, (ids, values) in push.rows.items():
             self.tables[table].apply(ids, values, rate, step)
         self.version += 1
@@ -303,15 +303,19 @@ class ParameterStore:
             )
 
     def _checked(self, push: Push) -> Push:
-        dense = {}
-        for key, value in push.dense.items():
-            self._check_values(key, self._slice(key).piece, value)
-            dense[key] = np.require(value, np.float32, ALIGNED).reshape(1, -1)
+        dense, sizes = self._checked_dense(push.dense), self._checked_dense(push.sizes)
         rows = {}
         for name, (ids, values) in push.rows.items():
             table = self._table(name)
             rows[name] = (table.checked_ids(ids), table.checked_gradients(ids, values))
-        return replace(push, dense=dense, rows=rows)
+        return replace(push, dense=dense, rows=rows, sizes=sizes)
+
+    def _checked_dense(self, values: Dense) -> dict[str, Array]:
+        checked = {}
+        for key, value in values.items():
+            self._check_values(key, self._slice(key).piece, value)
+            checked[key] = np.require(value, np.float32, ALIGNED).reshape(1, -1)
+        return checked
 
 
 def warm_up(optimizer: ServerOptimizer) -> None:
@@ -335,16 +339,18 @@ def warm_up(optimizer: ServerOptimizer) -> None:
     store.lookup("warm", np.arange(1000))  # enough for the index to grow
 
 
-def _mean(pushes: list[Push]) -> Push:
+def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
     """Return the mean over pushes, with zero for a gradient that a push lacks, at the latest rate given."""
     if len(pushes) == 1:
         return pushes[0]
-    share = np.float32(1 / len(pushes))
+    share = np.array(1 / len(pushes), np.float32)
     dense: dict[str, Array] = {}
+    sizes: dict[str, Array] = {}
     rows: dict[str, list[tuple[Ids, Array]]] = {}
     for push in pushes:
-        for key, value in push.dense.items():
-            dense[key] = dense[key] + value if key in dense else value
+        for sums, values in ((dense, push.dense), (sizes, push.sizes)):
+            for key, value in values.items():
+                sums[key] = sums[key] + value if key in sums else value
         for name, pair in push.rows.items():
             rows.setdefault(name, []).append(pair)
     rates = [push.learning_rate for push in pushes if push.learning_rate is not None]
@@ -355,6 +361,7 @@ def _mean(pushes: list[Push]) -> Push:
             for name, pairs in rows.items()
         },
         learning_rate=rates[-1] if rates else None,
+        sizes={key: value * size(share) for key, value in sizes.items()} if size else {},
     )
 
 

@@ -191,8 +191,10 @@ class ParameterClient:
                 rows[server][table] = (ids[places], gradients[places]) if self._servers > 1 else (ids, gradients)
         source, sequence = self._source, next(self._sequence)
         return [
-            replace(push, dense=dense, rows=part, version=version, source=source, sequence=sequence)
-            for dense, part, version in zip(self._partition.split(push.dense), rows, versions, strict=True)
+            replace(push, dense=dense, rows=part, sizes=sizes, version=version, source=source, sequence=sequence)
+            for dense, part, sizes, version in zip(
+                self._partition.split(push.dense), rows, self._partition.split(push.sizes), versions, strict=True
+            )
         ]
 
     def _dense(self, answers: Sequence[Message], first: int = 0) -> dict[str, Array]:

@@ -56,7 +56,8 @@ class InProcessServers:
             store = self._service.store
             done = PushResult(True, store.version)
             if push is not None:
-                done = store.push(replace(push, dense=self._partition.split(push.dense)[0]))
+                gradients, sizes = (self._partition.split(values)[0] for values in (push.dense, push.sizes))
+                done = store.push(replace(push, dense=gradients, sizes=sizes))
             rows = {table: store.lookup(table, ids, create=request.create) for table, ids in request.lookup.items()}
             dense = self._partition.join(store.pull()) if request.pull else None
             return StepResult(done.accepted, done.version, dense, rows, done.reason)

@@ -84,7 +84,7 @@ _READ: dict[Any, Callable[[_Reader, str], Any]] = {
     TaskPart | None: _Reader.records,
     float | None: lambda asked, name: asked.get(name, (int, float, type(None))),
 }
-_PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in ("dense", "rows")}
+_PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in ("dense", "rows", "sizes")}
 """How to read each plain field of a push, by its type."""
 
 
@@ -112,8 +112,8 @@ def step(request: StepRequest) -> Content:
     arrays: list[NDArray[Any]] = []
     if push is not None:
         plain = {name: getattr(push, name) for name in _PLAIN}
-        meta["push"] = {**plain, "dense": list(push.dense), "rows": list(push.rows)}
-        arrays = [*push.dense.values(), *(array for pair in push.rows.values() for array in pair)]
+        meta["push"] = {**plain, "dense": list(push.dense), "rows": list(push.rows), "sizes": list(push.sizes)}
+        arrays = [*push.dense.values(), *(array for pair in push.rows.values() for array in pair), *push.sizes.values()]
     return meta, [*arrays, *lookup.values()]
 
 
@@ -127,7 +127,7 @@ def _read_step(asked: _Reader) -> StepRequest:
 def _read_push(asked: _Reader) -> Push:
     dense = asked.named("dense")
     rows = {table: (asked.array(), asked.array()) for table in asked.names("rows")}
-    return Push(dense, rows, **{name: read(asked, name) for name, read in _PLAIN.items()})
+    return Push(dense, rows, sizes=asked.named("sizes"), **{name: read(asked, name) for name, read in _PLAIN.items()})
 
 
 def assign(values: Mapping[str, Array]) -> Content:

@@ -200,8 +200,8 @@ class Feed:
     """Iterates over the work the master sends, one task read ahead of the one in use.
 
     `source(task)` returns the BatchSource for a task's kind; it is not called for tasks without records. `idle(ready)`
-    is called in the iterating thread whenever another task is wanted; it may do other things until `ready()`. When that
-    becomes true, `wake()` is called in another thread.
+    is called in the iterating thread whenever another task is wanted; it may do other things until `ready()`, which
+    says that there is one. `wake()` is called in another thread when it has been opened.
     """
 
     def __init__(
@@ -219,6 +219,7 @@ class Feed:
         keras.config.set_dtype_policy(self._policy)  # Keras keeps one for each thread
         while (task := self._tasks.get()) is not None:
             self._ready.put((task, self._announced(task)))
+            self._tasks.task_done()
             self._wake()
         self._ready.put(None)
         self._wake()
@@ -243,5 +244,6 @@ class Feed:
                 yield Work(task, source.batches(), source) if source else Work(task)
 
     def _next(self) -> tuple[pb.Task, BatchSource | Exception | None] | None:
-        self._idle(lambda: not self._ready.empty())
+        # Also for a task that is still being opened: it is this worker's next work.
+        self._idle(lambda: bool(self._tasks.unfinished_tasks) or not self._ready.empty())
         return self._ready.get()

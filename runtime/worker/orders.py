@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
+READ_AHEAD = 2
+"""How many tasks a worker has: one that it uses, and one that it reads."""
+
 
 class Dismissed(Exception):
     """The worker must leave: it no longer takes part, and its tasks go to others."""
@@ -70,6 +73,11 @@ class RingOrders:
     def no_work(self) -> bool:
         """Whether the master has said that it has no work for the worker, and has sent it none since."""
         return self._no_work
+
+    def forget_no_work(self) -> None:
+        """The master is asked for work again."""
+        with self._changed:
+            self._no_work = False
 
     @property
     def dismissed(self) -> bool:

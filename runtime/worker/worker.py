@@ -28,7 +28,7 @@ from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import Feed, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
 from elasticdl_nb.runtime.worker.jobdata import JobData
-from elasticdl_nb.runtime.worker.orders import Dismissed, TaskVoid
+from elasticdl_nb.runtime.worker.orders import READ_AHEAD, Dismissed, TaskVoid
 from elasticdl_nb.runtime.worker.part import Part
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.sources import Sources
@@ -36,9 +36,6 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.callbacks import split
 from elasticdl_nb.runtime.worker.training.strategies import strategy_of
 from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
-
-READ_AHEAD = 2
-"""Tasks a worker holds: one in use, one being read."""
 
 logger = logging.getLogger(__name__)
 

@@ -39,6 +39,7 @@ class Member:
     places: dict[int, list[pb.Place]] = field(default_factory=dict)
     earlier: pb.Place | None = None
     in_flight: int = 0
+    without_work: int = 0
     unsafe: list[dict[str, Any]] = field(default_factory=list)
 
     def place(self, records: int, complete: bool = False) -> pb.Place:
@@ -95,6 +96,8 @@ class RingPlay:
         match message.WhichOneof("body"):
             case "task":
                 member.tasks.append(message.task)
+            case "no_task":
+                member.without_work += 1
             case "regroup":
                 if member.in_ring and message.regroup.generation == member.ring.generation:
                     self.halt(key)

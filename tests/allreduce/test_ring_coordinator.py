@@ -44,6 +44,16 @@ def test_a_dead_worker_s_records_are_neither_lost_nor_used_again() -> None:
     assert play.job.rollbacks == 0 and play.job.queue.records_done["train"] == 30
 
 
+def test_a_worker_that_asks_again_whether_there_is_work_is_answered() -> None:
+    play = RingPlay(records=3, workers=2)
+    for key in list(play.members):
+        play.join(key)
+    key, idle = next((key, member) for key, member in play.ring() if not member.tasks)
+    assert idle.without_work == 1
+    play.say(key, want=pb.Want(tasks=2))
+    assert idle.without_work == 2
+
+
 def test_a_step_that_only_some_have_made_is_taken_over_by_the_others() -> None:
     play = RingPlay(records=30)
     for key in list(play.members):

@@ -56,7 +56,8 @@ def read(value: Any, folder: Path, mode: Mode = Mode.TRAINING) -> Any:
         while pa.types.is_fixed_size_list(values.type):
             values = values.flatten()
         columns[name] = tf.reshape(tf.constant(values.to_numpy(zero_copy_only=False)), (-1, *shapes[name]))
-    return function(columns, mode)
+    # Through a dataset, as in a worker: it has tuples, but no lists.
+    return next(iter(tf.data.Dataset.from_tensors(columns).map(lambda one: function(one, mode))))
 
 
 def as_arrays(structure: Any) -> Any:
@@ -71,8 +72,9 @@ def as_arrays(structure: Any) -> Any:
         ((X, Y, W), (X, Y, W)),
         ((X, None), X),
         (({"numbers": X, "ids": IDS}, Y), ({"numbers": X, "ids": IDS}, Y)),
-        (([X, IDS], {"one": Y, "two": W}), ([X, IDS], {"one": Y, "two": W})),
-        (((X, IDS), [Y, Y], [W, W]), ((X, IDS), [Y, Y], [W, W])),
+        (([X, IDS], {"one": Y, "two": W}), ((X, IDS), {"one": Y, "two": W})),
+        (((X, IDS), [Y, Y], [W, W]), ((X, IDS), (Y, Y), (W, W))),
+        (([X, {"a": [X, X]}], Y), ((X, {"a": (X, X)}), Y)),
         ((X, Y, {"one": W}), (X, Y, {"one": W})),
         ((tf.constant(X), tf.constant(Y)), (X, Y)),
         ((random.random((5, 2, 3, 1)), np.arange(5)), None),
@@ -105,8 +107,9 @@ def test_texts_stay_texts(tmp_path: Path) -> None:
 
 
 def test_a_prediction_takes_features_alone(tmp_path: Path) -> None:
-    (only,) = read(((X, IDS), Y), tmp_path, Mode.PREDICTION)
-    np.testing.assert_array_equal(only[1], IDS)
+    for inputs in ((X, IDS), [X, IDS]):
+        (only,) = read((inputs, Y), tmp_path, Mode.PREDICTION)
+        np.testing.assert_array_equal(only[1], IDS)
     assert read(X, tmp_path, Mode.PREDICTION).shape == (96, 4)
 
 

@@ -92,6 +92,26 @@ def test_many_steps_stay_with_keras(name):
     assert_equal_to_keras(getattr(K, name)(0.01), steps=150, tolerance=5e-6)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_ids_that_occur_several_times_count_as_in_keras(name):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(1)
+    weights, made = rng.normal(size=(4, 3)).astype(np.float32), getattr(K, name)(0.05)
+    rule, variable = optimizer_from_config(configuration(made)).rule, keras.Variable(weights)
+    made.build([variable])
+    row = weights.reshape(1, -1).copy()
+    slots = [np.full_like(row, slot.initial) for slot in rule.slots]
+    for step in range(1, 6):
+        ids, values = rng.integers(0, 3, 5), rng.normal(size=(5, 3)).astype(np.float32)
+        made.apply([tf.IndexedSlices(values, ids, weights.shape)], [variable])
+        sums, sizes = np.zeros_like(weights), np.zeros_like(weights)
+        np.add.at(sums, ids, values)
+        np.add.at(sizes, ids, values if rule.size is None else rule.size(values))
+        sizes = None if rule.size is None else sizes.reshape(1, -1)
+        rule.apply(row, slots, np.zeros(1, np.int32), sums.reshape(1, -1), np.float32(0.05), step, sizes)
+    np.testing.assert_allclose(row.reshape(weights.shape), variable.numpy(), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("clipping", [{"clipnorm": 0.5}, {"global_clipnorm": 0.5}, {"clipvalue": 0.3}])
 def test_clipping_is_that_of_keras(clipping):
     assert_equal_to_keras(K.SGD(0.1, **clipping))

@@ -210,6 +210,17 @@ def test_the_mean_of_the_awaited_pushes_is_applied():
     assert store.lookup("t", np.array([5, 6])).tolist() == [[-1.5, -1.5], [-0.5, -0.5]]
 
 
+def test_the_sizes_of_the_awaited_pushes_are_those_of_their_shares():
+    config = {"learning_rate": 1.0, "initial_accumulator_value": 0.0, "epsilon": 0.0}
+    store = new_store({"class_name": "Adagrad", "config": config}, UpdatePolicy(grads_to_wait=2))
+    store.initialize({KEY: np.zeros(3, np.float32)})
+    for gradients, sizes in (((2, 2, 2), (2, 4, 16)), ((2, 2, 2), (2, 12, 0))):
+        push(store, dense(*gradients), sizes={KEY: np.array(sizes, np.float32)})
+    assert store.pull()[KEY].tolist() == [-2, -1, -1]
+    with pytest.raises(DataError, match="3 values of float32 are needed"):
+        push(store, dense(1, 1, 1), store.version, sizes={KEY: np.ones(2, np.float32)})
+
+
 def test_old_gradients_are_rejected_with_the_reason():
     store = sync(1)
     push(store, dense(1, 1, 1), 0)

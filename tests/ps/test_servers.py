@@ -61,7 +61,8 @@ def trained(servers):
         ids = np.unique(rng.integers(-50, 200, 40))
         dense = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in DENSE.items()}
         rows = {"t": (ids, ones(len(ids), 2)), "u": (ids, rng.normal(size=(len(ids), 4)).astype(np.float32))}
-        result = servers.step(StepRequest(Push(dense, rows, version), lookup={"u": ids[::-1].copy(), "t": ids[:0]}))
+        push = Push(dense, rows, version, sizes={"w": dense["w"] ** 2 * 3})
+        result = servers.step(StepRequest(push, lookup={"u": ids[::-1].copy(), "t": ids[:0]}))
         version = result.version
         seen += [result.dense["w"], result.dense["large"], result.rows["u"], result.rows["t"]]
     seen.append(servers.lookup("u", np.arange(-60, 300), create=False))

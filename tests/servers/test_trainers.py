@@ -140,6 +140,35 @@ def test_servers_learn_what_keras_learns(embedded_zoo: Path, options: dict[str, 
     assert_close(weights(mine), weights(plain))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "clipping"),
+    [("Adam", {}), ("Adamax", {}), ("RMSprop", {"clipnorm": 0.01}), ("Adagrad", {"global_clipnorm": 0.02}),
+     ("Adam", {"clipvalue": 0.002}), ("Lamb", {})],
+)  # fmt: skip
+def test_ordinary_embeddings_learn_on_servers_what_keras_learns(
+    embedded_zoo: Path, optimizer: str, clipping: dict[str, float]
+) -> None:
+    config = {"class_name": optimizer, "config": {"learning_rate": 0.01, **clipping}}
+    trainers: list[Trainer] = []
+    for servers in (True, False):
+        keras.utils.set_random_seed(1)
+        model = loaded(embedded_zoo, "functional", layers := ServedLayers(threshold=1 << 30))
+        with_optimizer(model, config)
+        shared = (spec(use_async=False), model, Notes(), FORM, ignore)
+        trainer = ServerTrainer(*shared, layers) if servers else LocalTrainer(*shared)  # type: ignore[arg-type]
+        if optimizer == "Lamb":  # without a kernel
+            assert "count once in the squares of Lamb" in trainer._session.notes[0]  # type: ignore[attr-defined]
+            return
+        if isinstance(trainer, ServerTrainer):
+            assert not trainer._session.notes  # type: ignore[attr-defined]
+            trainer.connect(InProcessServers(UpdatePolicy(grads_to_wait=1)), 0)
+        few = [({name: ids % 3 for name, ids in x.items()}, y) for x, y in batches(6)]  # so that ids occur often
+        trainer.train(a_task(), iter(few))
+        trainers.append(trainer)
+    for mine, other in zip(*map(weights, trainers), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
 def test_asynchronous_training_looks_ahead_and_still_learns(embedded_zoo: Path) -> None:
     trainer = server_trainer(embedded_zoo, "Subclassed", InProcessServers(), get_model_steps=3)
     losses: list[float] = []

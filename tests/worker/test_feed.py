@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.worker.feed import StreamSource, Work
+from elasticdl_nb.runtime.worker.feed import Feed, StreamSource, Work
 
 
 @pytest.fixture
@@ -54,3 +56,24 @@ def test_tasks_that_are_thrown_away_are_not_read(source, monkeypatch):
     assert np.concatenate([batch.numpy() for batch in last.batches]).tolist() == list(range(60, 70))
     assert len(begun) == 2
     source.close()
+
+
+def test_a_task_that_is_still_being_opened_is_work():
+    tasks: queue.Queue[Any] = queue.Queue()
+    asked, opened, closed = threading.Event(), threading.Event(), []
+
+    def idle(ready: Any) -> None:
+        closed.append(ready())
+        tasks.put(pb.Task(ranges=[pb.Range(path="p")]))
+        assert asked.wait(60)
+        closed.append(ready())
+        opened.set()
+
+    def source(task: pb.Task) -> Any:
+        asked.set()
+        assert opened.wait(60)
+        raise OSError("gone")
+
+    work = next(iter(Feed(tasks, source, idle)))
+    assert closed == [False, True] and work.task.ranges
+    tasks.put(None)

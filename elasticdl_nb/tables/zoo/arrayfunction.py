@@ -42,7 +42,14 @@ class ArrayFunction:
     def _part(self, structure, columns):
         if absent := [name for name in leaves(structure) if name not in columns]:
             raise ModelError(f"the data has no array {' and '.join(map(repr, absent))}, which the model needs")
-        return rebuilt(structure, lambda name: _as_fit(columns[name]))
+        return _without_lists(rebuilt(structure, lambda name: _as_fit(columns[name])))
+
+
+def _without_lists(arrays):
+    """Return the arrays with tuples for lists, of which datasets would make one tensor; to Keras, they are the same."""
+    if isinstance(arrays, dict):
+        return {name: _without_lists(one) for name, one in arrays.items()}
+    return tuple(map(_without_lists, arrays)) if isinstance(arrays, (list, tuple)) else arrays
 
 
 def _as_fit(values):

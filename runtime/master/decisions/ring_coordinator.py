@@ -59,7 +59,10 @@ class RingCoordinator(Coordinator):
         return True
 
     def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
-        if message.WhichOneof("body") != "halted":
+        body = message.WhichOneof("body")
+        if body == "want":  # it asks again, and needs an answer
+            self._without_work.discard(member.index)
+        if body != "halted":
             super()._said(member, message, now)
             return
         halted = message.halted

@@ -59,6 +59,8 @@ def _schedule(rate: Any) -> Callable[[int], np.float32]:
 class GenericRule:
     """A Keras optimizer object bound to one vector of any length; see `rules.Rule`."""
 
+    size = None
+
     def __init__(self, optimizer: Any) -> None:
         import keras
         import tensorflow as tf
@@ -92,6 +94,7 @@ class GenericRule:
         gradients: Array,
         learning_rate: np.float32,
         step: int,
+        sizes: Array | None = None,
     ) -> None:
         """See `rules.Rule.apply`."""
         self._optimizer._iterations.assign(step - 1)

@@ -38,6 +38,10 @@ class Rule(Protocol):
     def slots(self) -> tuple[Slot, ...]:
         """What must be kept for every weight."""
 
+    @property
+    def size(self) -> Callable[[Array], Array] | None:
+        """What it takes as the size of gradients, if it needs any: see `Update`."""
+
     def apply(
         self,
         weights: Array,
@@ -46,11 +50,12 @@ class Rule(Protocol):
         gradients: Array,
         learning_rate: np.float32,
         step: int,
+        sizes: Array | None = None,
     ) -> None:
         """Update some rows in place.
 
         `weights` and each of `slots` are float32 [capacity, dim], `rows` int32 [n] and all distinct, `gradients`
-        float32 [n, dim]. `step` counts from 1.
+        float32 [n, dim]. `step` counts from 1. `sizes` are as in `Update.apply`, and only for rules with a kernel.
         """
 
 
@@ -63,6 +68,11 @@ class CompiledRule:
     constants: Callable[[np.float32, int], Constants]
     weight_decay: np.float32 | None = None
 
+    @property
+    def size(self) -> Callable[[Array], Array] | None:
+        """See `Rule.size`."""
+        return self.update.size
+
     def apply(
         self,
         weights: Array,
@@ -71,11 +81,12 @@ class CompiledRule:
         gradients: Array,
         learning_rate: np.float32,
         step: int,
+        sizes: Array | None = None,
     ) -> None:
         """See `Rule.apply`."""
         if self.weight_decay is not None:
             updates.DECAY.apply(weights, (), rows, gradients, (self.weight_decay, learning_rate))
-        self.update.apply(weights, slots, rows, gradients, self.constants(learning_rate, step))
+        self.update.apply(weights, slots, rows, gradients, self.constants(learning_rate, step), sizes)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def note_on_embeddings(model: Any) -> str:
     """Return how ordinary embeddings are trained differently from `fit` where gradients travel; else an empty string.
 
     For an id that occurs several times in a batch, optimizers of Keras square each occurrence's gradient, and add them
-    up. What travels is the sum of the gradients.
+    up. Where only the sum of the gradients travels, its square is taken.
     """
     name = type(getattr(model.optimizer, "inner_optimizer", model.optimizer)).__name__
     layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Embedding and layer.trainable]

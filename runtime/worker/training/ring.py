@@ -8,6 +8,7 @@ sleeps until a neighbour begins.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -25,7 +26,7 @@ from elasticdl_nb.runtime.model.saving.state import ModelState
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
-from elasticdl_nb.runtime.worker.orders import TaskVoid
+from elasticdl_nb.runtime.worker.orders import READ_AHEAD, TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.exchange import Exchange
@@ -34,8 +35,8 @@ from elasticdl_nb.runtime.worker.training.ring_step import RingStep
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
-GRACE = 0.05
-"""Seconds that a worker waits for a task of its own when a neighbour begins: the others have just got theirs."""
+ASKED_SECONDS = 5.0
+"""How long a worker waits for the master's word on whether it has a task, when a neighbour has one."""
 ANSWER_SECONDS = 0.5
 """How long a worker with reports to send waits for the answer to earlier ones."""
 
@@ -251,8 +252,7 @@ class AllreduceTrainer(WholeModelTrainer):
                 if asleep:
                     self._wait_for(until)
                 if not until():
-                    self._step_without_batch()
-                asleep = False
+                    asleep = not self._step_without_batch()  # which may have been about the model alone
 
     def _has_waited(self, ready: Callable[[], bool]) -> bool:
         """Wait for the master's next order; return whether none can come while reports are held back."""
@@ -260,10 +260,17 @@ class AllreduceTrainer(WholeModelTrainer):
         return bool(self._unsafe) and not (heard or ready())
 
     def _wait_for(self, ready: Callable[[], bool]) -> None:
+        """A neighbour begins a step: this worker may have a task, too, which is on its way and belongs to that step."""
+        limit = None
         if self._orders.no_work and not ready():
-            self._orders.wait(timeout=GRACE)
+            limit = time.monotonic() + ASKED_SECONDS
+            self._orders.forget_no_work()
+            self._session.send(want=pb.Want(tasks=READ_AHEAD))
         while not self._orders.no_work and not (ready() or self._orders.dismissed or self._is_to_leave):
-            self._orders.wait()
+            left = None if limit is None else limit - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            self._orders.wait(left)
 
     @property
     def _is_to_leave(self) -> bool:
@@ -319,13 +326,15 @@ class AllreduceTrainer(WholeModelTrainer):
             self._leave()
             raise
 
-    def _step_without_batch(self) -> None:
+    def _step_without_batch(self) -> bool:
+        """Take part in the others' step; return whether it was one of training."""
         _, exchange = self._step_and_exchange
         exchange.begin(self._collective, self._entry(0, self._here))
         try:
-            self._follow(exchange.result())
+            return self._follow(exchange.result()) is not None
         except RingBroken:
             self._rejoin()
+        return False
 
     def _entry(self, records: int, after: Place) -> Entry:
         rate = float(self.optimizer.learning_rate) if self._rate_is_set else 0.0

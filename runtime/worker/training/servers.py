@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ from elasticdl_nb.runtime.parameters.api import ParameterServers, Push, StepRequ
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, RowGradients
 from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
+from elasticdl_nb.runtime.parameters.optimizers.rules import has_compiled_rule, optimizer_from_config
 from elasticdl_nb.runtime.parameters.optimizers.schedules import SCHEDULES
 from elasticdl_nb.runtime.protocol.master_pb2 import Border, Decision, Task
 from elasticdl_nb.runtime.spec import JobSpec
@@ -38,6 +39,15 @@ from elasticdl_nb.runtime.worker.training.misfits import check_for_servers, note
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
+
+
+@dataclass(frozen=True)
+class _Gradients:
+    """Clipped ones, as `Push` has them."""
+
+    dense: Dense
+    rows: RowGradients
+    sizes: Dense
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class ServerTrainer(Trainer):
         on_loss: Callable[[int, float], None], layers: ServedLayers,
     ) -> None:  # fmt: skip
         self._layers = layers
+        self._size: Callable[[tf.Tensor], tf.Tensor] | None = None  # see `Push.sizes`
         self._served = ServedStep(loaded, layers, element_spec, self._give_out)
         for note in self._served.notes:
             session.note("warning", note)
@@ -68,11 +79,15 @@ class ServerTrainer(Trainer):
         check_model_for_servers(loaded, spec)
         if layers.layers:
             check_callbacks_with_tables(loaded.callbacks())
-        if note := note_on_embeddings(self.model):
-            session.note("info", note)
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
         self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
         self._clipping = Clipping.from_config(self._config["config"])
+        # With rows, what is clipped is known only outside the graph. Sizes are those of clipped gradients.
+        self._clips_in_graph = bool(self._clipping) and not self._served.groups
+        if has_compiled_rule(self._config) and (self._clips_in_graph or not self._clipping):
+            self._size = _in_graph(optimizer_from_config(self._config).rule.size)
+        elif note := note_on_embeddings(self.model):
+            session.note("info", note)
         names = dict(zip(map(id, self.model.weights), variable_names(self.model.weights), strict=True))
         self._trainable = {names[id(variable)]: variable for variable in self.model.trainable_variables}
         # Every worker has its own counters and states of random generators.
@@ -184,11 +199,11 @@ class ServerTrainer(Trainer):
         if self._under_way is None:  # the first of a task
             self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
             self._under_way = self.servers.fetch(self._ids_ahead(1), pull=False)
-        loss, dense, rows = self._compute(batch)
+        loss, gradients = self._compute(batch)
         self._take(self._under_way.result())
         self._since_pull = (self._since_pull + 1) % self._spec.get_model_steps
         self._under_way = self.servers.step_async(
-            StepRequest(self._push(batch, dense, rows), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
+            StepRequest(self._push(batch, gradients), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
         )
         return loss
 
@@ -197,8 +212,8 @@ class ServerTrainer(Trainer):
         if not self._rows:
             self._take(self.servers.fetch(batch.rows.ids).result())
         while True:
-            loss, dense, rows = self._compute(batch)
-            result = self.servers.step(StepRequest(self._push(batch, dense, rows), lookup=self._ids_ahead(1)))
+            loss, gradients = self._compute(batch)
+            result = self.servers.step(StepRequest(self._push(batch, gradients), lookup=self._ids_ahead(1)))
             if result.accepted:
                 self._take(result)
                 return loss
@@ -214,26 +229,42 @@ class ServerTrainer(Trainer):
         if result.dense is not None:
             self._at(result.version, result.dense)
 
-    def _compute(self, batch: _Batch) -> tuple[tf.Tensor, Dense, RowGradients]:
-        """Return a batch's loss and gradients, clipped."""
-        (loss, gradients), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows))
-        names = list(self._trainable)
-        dense = {names[place]: np.asarray(gradient, np.float32) for place, gradient in gradients.items()}
-        rows = batch.rows.gradients(of_rows)
-        if not self._clipping:
-            return loss, dense, rows
-        clipped, of_tables = self._clipping.with_rows([*dense.values()], rows)
-        return loss, dict(zip(dense, clipped, strict=True)), of_tables
+    def _compute(self, batch: _Batch) -> tuple[tf.Tensor, _Gradients]:
+        """Return a batch's loss and gradients."""
+        (loss, gradients, sizes), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows))
+        dense = self._by_name(gradients)
+        rows: RowGradients = batch.rows.gradients(of_rows)
+        if self._clipping and not self._clips_in_graph:
+            clipped, rows = self._clipping.with_rows([*dense.values()], rows)
+            dense = dict(zip(dense, clipped, strict=True))
+        return loss, _Gradients(dense, rows, self._by_name(sizes))
 
-    def _push(self, batch: _Batch, dense: Dense, rows: RowGradients) -> Push:
+    def _by_name(self, values: Mapping[int, tf.Tensor]) -> dict[str, Array]:
+        names = list(self._trainable)
+        return {names[place]: np.asarray(value, np.float32) for place, value in values.items()}
+
+    def _push(self, batch: _Batch, gradients: _Gradients) -> Push:
         """A batch's gradients as they are sent now, with the model's version."""
         rate = float(self.optimizer.learning_rate) if self._sends_rate else None
-        return Push(dense, rows, self.step, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch)
+        return Push(
+            gradients.dense, gradients.rows, self.step, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch,
+            sizes=gradients.sizes,
+        )  # fmt: skip
 
-    def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, dict[int, tf.Tensor]]:
-        """Within the graph of a step: the gradients of the variables that have any, by position."""
-        given = {place: tf.convert_to_tensor(one) for place, one in enumerate(gradients) if one is not None}
-        return loss, given
+    def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[Any, ...]:
+        """Within the graph of a step: the gradients of the variables that have any, by position, and their sizes.
+
+        Keras clips, squares and so on what each occurrence of an id adds to the gradient of an embedding.
+        """
+        places = [place for place, one in enumerate(gradients) if one is not None]
+        given = [gradients[place] for place in places]
+        if self._clips_in_graph:
+            given = self.optimizer._clip_gradients(given)
+        sizes = {
+            place: tf.convert_to_tensor(tf.IndexedSlices(self._size(one.values), one.indices, one.dense_shape))
+            for place, one in zip(places, given, strict=True) if self._size and isinstance(one, tf.IndexedSlices)
+        }  # fmt: skip
+        return loss, {place: tf.convert_to_tensor(one) for place, one in zip(places, given, strict=True)}, sizes
 
     # ------------------------------------------------------------ callbacks, the end
 
@@ -272,6 +303,14 @@ def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) 
     if rate["class_name"] in SCHEDULES and not rate.get("registered_name"):
         return config, False
     return {**config, "config": {**config["config"], "learning_rate": 0.0}}, True
+
+
+def _in_graph(size: Callable[[Array], Array] | None) -> Callable[[tf.Tensor], tf.Tensor] | None:
+    """What `rules.Rule.size` is within a graph."""
+    if size is None:
+        return None
+    in_graph: Callable[[tf.Tensor], tf.Tensor] = tf.abs if size is np.abs else tf.square
+    return in_graph
 
 
 def _numpy(variable: Any) -> Array:
