@@ -7,8 +7,6 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from elasticdl_nb.given.datakinds import is_arrays
-from elasticdl_nb.given.frames import is_frame
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import JobKind, find_option
 
@@ -56,7 +54,8 @@ def _object(option: str, value: Any, namespace: Mapping[str, Any], has_zoo: bool
         return value
     if option in ("data", "validation_data"):
         found = namespace.get(value)
-        return found if (is_frame(found) or is_arrays(found)) and not os.path.exists(value) else value
+        is_other = found is None or isinstance(found, (str, type, types.FunctionType, types.ModuleType))
+        return value if is_other or os.path.exists(value) else found
     if option not in ("model_def", *CLASS_NAMES) or (option == "model_def" and has_zoo):
         return value
     root, *attributes = value.split(".")

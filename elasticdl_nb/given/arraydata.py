@@ -11,15 +11,16 @@ from typing import Any
 
 from elasticdl_nb.given.arrayfiles import hold_out, write_arrays, write_function
 from elasticdl_nb.given.arrays import Arrays, check_same_form, check_trained
-from elasticdl_nb.given.datakinds import is_arrays
+from elasticdl_nb.given.datakinds import is_arrays, refusal
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobKind, JobSpec, find_option
 
 _WITHOUT = {
-    "input_fn": "arrays are what the model gets; leave it out, or give files or a frame",
-    "dataset_fn": "arrays are what the model gets; leave it out, or give files or a frame",
+    "input_fn": "arrays are what the model gets; leave it out, or give files, a frame, or a list of frames",
+    "dataset_fn": "arrays are what the model gets; leave it out, or give files, a frame, or a list of frames",
     "custom_data_reader": "reads the data itself; leave it out, or give the data that it reads",
-    "label": "names a column, which arrays do not have; give data=(x, y)",
+    "label": "names a column of a frame, which arrays do not have; give data=(x, y), or a frame, for example "
+    "pandas.DataFrame(…)",
     "sample_weight_column": "names a column, which arrays do not have; give data=(x, y, sample_weight)",
     "data_reader_params": "say how to read files; leave them out",
 }
@@ -38,6 +39,10 @@ class ArrayData:
         """Look for arrays among a call's options; raises OptionError for arrays that cannot be used."""
         names = {find_option(kind, name).name: name for name, value in options.items() if value is not None}
         found = [option for option in ("data", "validation_data") if is_arrays(options.get(names.get(option, "")))]
+        wrong = {option: refusal(options.get(names.get(option, ""))) for option in ("data", "validation_data")}
+        OptionError.raise_together(
+            [OptionError(names[option], why) for option, why in wrong.items() if why and option not in found]
+        )
         if not found:
             return cls(options)
         OptionError.raise_together(

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from elasticdl_nb.given.datakinds import CURES, is_dataset, is_sequence
+from elasticdl_nb.given.datakinds import CURES, is_dataset, is_sequence, sparse_kind
 from elasticdl_nb.runtime.data.columntypes import STRING, Column
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobKind, JobSpec
@@ -25,7 +25,7 @@ from elasticdl_nb.tables.arrayrecord import (
     named,
     read_record,
 )
-from elasticdl_nb.tables.frames import is_frame
+from elasticdl_nb.tables.frames import as_table, is_frame
 
 BYTES_PER_BATCH = 2**25
 """Readers load a batch of the file at a time."""
@@ -103,6 +103,9 @@ class Arrays:
         for role, part in zip(("x", "y", "w"), parts, strict=True):
             for name, array in zip(leaves(named(part, role)), leaves(part), strict=True):
                 found[name] = _as_numpy(array, name, self._option)
+                if found[name].ndim == 0:
+                    cure = "not an array of records" if self._batches is None else "not a batch; add .batch(32)"
+                    raise OptionError(self._option, f"{name} is the single value {found[name]}, {cure}")
         return found
 
     def _rows(self, arrays: Mapping[str, NDArray[Any]]) -> int:
@@ -133,12 +136,17 @@ class Arrays:
 def _as_numpy(value: Any, name: str, option: str) -> NDArray[Any]:
     kind = type(value).__name__
     if kind in CURES:
-        raise OptionError(option, f"{name} is a {kind}, whose records differ in length; {CURES[kind]}")
+        raise OptionError(option, f"{name} {CURES[kind]}")
+    if sparse_kind(value):
+        raise OptionError(option, f"{name} is a sparse {kind}; make it dense with .toarray()")
+    if np.ma.is_masked(value):
+        raise OptionError(option, f"{name} is a masked array; say what its masked values are, with .filled(…)")
     if is_frame(value):
         value = _of_frame(value, name, option)
-    array = np.asarray(value)
-    if array.ndim == 0:
-        raise OptionError(option, f"{name} is the single value {array}, not an array of records")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:  # as of a tensor of PyTorch that requires a gradient
+        raise OptionError(option, f"{name} cannot become a NumPy array: {error}") from None
     if array.dtype.kind == "O":
         if not all(isinstance(item, (str, bytes)) for item in array.ravel()):
             raise OptionError(
@@ -159,7 +167,10 @@ _DTYPES = frozenset(
 
 def _of_frame(frame: Any, name: str, option: str) -> Any:
     """Return a frame of numbers as an array, as `fit` does."""
-    array = np.asarray(frame.to_numpy())
+    if hasattr(frame, "to_numpy"):
+        array = np.asarray(frame.to_numpy())
+    else:
+        array = np.column_stack([column.to_numpy(zero_copy_only=False) for column in _columns(frame, option)])
     if array.dtype.kind == "O":
         try:
             array = array.astype("float64")
@@ -171,6 +182,10 @@ def _of_frame(frame: Any, name: str, option: str) -> Any:
                     "name that with label: see docs/frames.md",
                 ) from None
     return array
+
+
+def _columns(frame: Any, option: str) -> list[pa.Array]:
+    return [column.combine_chunks() for column in as_table(frame, option).columns]
 
 
 def _described(name: str, array: NDArray[Any], option: str) -> ArrayColumn:

@@ -76,12 +76,18 @@ def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
 
 def _check_data(spec: JobSpec) -> None:
     from elasticdl_nb.runtime.data.reader import open_reader
+    from elasticdl_nb.runtime.data.tablereader import TableReader
 
     for option in ("data", "validation_data"):
         paths = getattr(spec, option)
         try:
-            if paths:
-                open_reader(paths, spec.data_reader_params, option).check()
+            if not paths:
+                continue
+            reader = open_reader(paths, spec.data_reader_params, option)
+            if spec.label and isinstance(reader, TableReader):
+                reader.check_records()  # its columns are looked at later, and not all of them are used
+            else:
+                reader.check()
         except DataError as error:
             raise DataError(f"{option}: {error}") from None
 

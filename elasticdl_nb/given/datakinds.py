@@ -1,43 +1,104 @@
-"""What kind of data a value is: arrays and datasets as `fit` takes them, a frame, or neither."""
+"""What kind of data a value is: arrays and datasets as `fit` takes them, frames and paths, or nothing that a job takes.
+
+In a tuple, frames are (x, y) as in `fit`, unless all have the same columns: then, and in lists, they are one table.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import Any
 
 from elasticdl_nb.tables.arrayrecord import leaves
-from elasticdl_nb.tables.frames import is_frame
+from elasticdl_nb.tables.frames import column_names, is_frame
 
+ACCEPTED = (
+    "a frame, arrays such as (x, y), a tf.data.Dataset or keras.utils.PyDataset of batches, or a path, glob or URL"
+)
 CURES = {
-    "RaggedTensor": "make it dense with .to_tensor(), or use an input function",
-    "SparseTensor": "make it dense with tf.sparse.to_dense, or use an input function",
-    "csr_matrix": "make it dense with .toarray()",
+    "RaggedTensor": "is a RaggedTensor, whose records differ in length; make it dense with .to_tensor(), or use an "
+    "input function",
+    "SparseTensor": "is a SparseTensor; make it dense with tf.sparse.to_dense, or use an input function",
 }
-CURES["csc_matrix"] = CURES["coo_matrix"] = CURES["csr_array"] = CURES["csr_matrix"]
-"""Arrays whose records differ in length, by their type, and what to do with them."""
+"""What is wrong with arrays of these types, and what to do."""
 
 
 def is_arrays(value: object) -> bool:
     """Whether a value is what `fit` takes as x, or as (x, y) or (x, y, sample_weight), and is not a frame or paths."""
     if is_frame(value) or isinstance(value, str):
         return False
-    if isinstance(value, tuple) and 2 <= len(value) <= 3 and is_frame(value[0]):
-        return _is_array(value[1]) or _is_column(value[1])  # a frame, and a series of its labels
-    if isinstance(value, (list, tuple, dict)):
-        found = [item for item in leaves(value) if item is not None]
-        # A dict of columns is what a frame becomes by dict(frame).
-        of_columns = isinstance(value, dict) or (isinstance(value, tuple) and isinstance(value[0], dict))
-        return bool(found) and all(_is_array(item) or (of_columns and _is_column(item)) for item in found)
-    return _is_array(value) or is_dataset(value) or is_sequence(value)
+    if not isinstance(value, (list, tuple, dict)) or sparse_kind(value):
+        return _is_array(value) or is_dataset(value) or is_sequence(value)
+    found = [item for item in leaves(value) if item is not None]
+    if not all(_is_array(item) or is_frame(item) for item in found):
+        return False
+    if isinstance(value, dict):
+        return bool(found) and all(_is_array(item) or _is_column(item) for item in found)
+    if any(_is_array(item) for item in found):
+        return True
+    if not isinstance(value, tuple) or not 2 <= len(value) <= 3 or value[0] is None:
+        return False
+    # Frames, and containers of them: x and y, unless they are parts of one table.
+    return any(not is_frame(part) for part in value) or len({tuple(column_names(part)) for part in value}) > 1
+
+
+def refusal(value: object) -> str:
+    """Return why a value that is not arrays is no data at all, and what would do; empty for frames and paths."""
+    if value is None or isinstance(value, (str, os.PathLike)) or is_frame(value):
+        return ""
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    wrong = next((item for item in items if not (isinstance(item, (str, os.PathLike)) or is_frame(item))), None)
+    if wrong is None:
+        return _label_beside(items) if isinstance(value, tuple) else ""
+    return f"{_described(value)}; expected {ACCEPTED}"
+
+
+def _label_beside(items: list[Any]) -> str:
+    if len(items) > 1 and is_frame(items[0]) and isinstance(items[1], str) and items[1] in column_names(items[0]):
+        return f"a frame and the name of its column {items[1]!r}: give the frame alone, and that name with label"
+    return ""
+
+
+def _described(value: Any) -> str:
+    kind = type(value).__name__
+    if isinstance(value, (list, tuple)):
+        first = next((item for item in value if not _is_array(item) and not is_frame(item)), None)
+        if isinstance(first, dict):
+            return f"a {kind} of dicts: make it a frame, for example with pandas.DataFrame(…)"
+        if isinstance(first, (list, tuple, int, float, bool)):
+            return f"a {kind} with Python's own lists or numbers: make them arrays with numpy.array(…)"
+        return f"a {kind} with an object of type {type(first).__name__}"
+    if isinstance(value, dict):
+        return "a dict whose values are not arrays: make it a frame with pandas.DataFrame(…), or its values arrays"
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an object of it"
+    if callable(value) and hasattr(value, "__name__"):
+        return f"the function {value.__name__}: give what it returns"
+    if hasattr(value, "__next__"):
+        return (
+            f"a {kind}, which can be read only once: make it arrays, or a tf.data.Dataset, for example with "
+            "tf.data.Dataset.from_generator"
+        )
+    return f"{value!r} is no data" if isinstance(value, (bool, int, float)) else f"an object of type {kind}"
+
+
+# ------------------------------------------------------------------ kinds
 
 
 def _is_array(value: object) -> bool:
     if isinstance(value, type) or is_frame(value):
         return False
-    return hasattr(value, "__array__") or type(value).__name__ in CURES
+    return hasattr(value, "__array__") or type(value).__name__ in CURES or bool(sparse_kind(value))
 
 
 def _is_column(value: object) -> bool:
     return is_frame(value) and getattr(value, "ndim", 1) == 1 and hasattr(value, "to_numpy")
+
+
+def sparse_kind(value: object) -> str:
+    """Return the name of a SciPy sparse array's type; empty for anything else."""
+    kind = type(value)
+    return kind.__name__ if kind.__module__.startswith("scipy.sparse") else ""
 
 
 def is_dataset(value: object) -> bool:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.runtime.errors import OptionError
-from elasticdl_nb.tables.frames import as_table, is_frame
+from elasticdl_nb.tables.frames import as_table, check_names, is_frame
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +28,7 @@ def write_frame(frame: Any, path: str | os.PathLike[str], option: str) -> None:
     import pyarrow.parquet as pq
 
     if isinstance(frame, pa.RecordBatchReader):
+        check_names(frame.schema.names, option)
         rows = write_stream(frame, path)
     else:
         table = as_table(frame, option)

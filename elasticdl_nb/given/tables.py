@@ -22,7 +22,14 @@ from elasticdl_nb.runtime.data.tablereader import TableReader
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.contract import TABLE_INPUT
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.tables.choosing import check_classes, choose, choose_columns, describe_label, usable
+from elasticdl_nb.tables.choosing import (
+    check_classes,
+    check_weights,
+    choose,
+    choose_columns,
+    describe_label,
+    usable,
+)
 from elasticdl_nb.tables.facts import Facts, collect
 from elasticdl_nb.tables.kinds import family, kind_of
 from elasticdl_nb.tables.tablerecord import FILE, MODULE, TableRecord, read_record, record_text
@@ -65,6 +72,8 @@ def look(spec: JobSpec, zoo: Path, copies: Path) -> tuple[JobSpec, TableRecord]:
     table = table.reopened(params)
     facts = collect(table.batches(), wanted)
     label = describe_label(spec.label, wanted[spec.label], facts[spec.label])
+    for name in weights:
+        check_weights(name, table.kinds[name], facts.get(name, Facts()))
     notes, changed = [], spec.replace(data_reader_params=params)
     if missing := facts[spec.label].missing:
         notes.append(f"{missing:,} of {facts[spec.label].rows:,} records have no {spec.label} and are left out")
@@ -79,7 +88,7 @@ def look(spec: JobSpec, zoo: Path, copies: Path) -> tuple[JobSpec, TableRecord]:
         numbers = {name: kind for name, kind in wanted.items() if kind != "text"}
         # Texts of all records, so that the size of a vector does not depend on which ones are left out.
         facts = {**facts, **collect(table.batches(), numbers)}
-    kinds = {name: wanted.get(name, "other") for name in names}
+    kinds = {name: table.kinds[name] for name in names}
     record = choose(kinds, facts, label, spec.features)
     record = replace(record, notes=(*notes, *record.notes), reader=params)
     (zoo / FILE).write_text(record_text(record))
@@ -125,6 +134,9 @@ class _Table:
                 "label", f"{option} has no columns: give a frame, or CSV, Parquet or Arrow files, or use an input_fn"
             )
         kinds = {field.name: kind_of(field.type) for field in reader.schema}
+        if params.get("typed"):
+            # Bytes in a CSV file are texts that could not be decoded.
+            kinds |= {field.name: "undecoded" for field in reader.schema if kinds[field.name] == "other"}
         return cls(reader, paths, option, params, kinds)
 
     def reopened(self, params: Mapping[str, Any]) -> _Table:
@@ -166,6 +178,8 @@ def _validation(spec: JobSpec, params: Mapping[str, Any], wanted: Mapping[str, s
             raise
         # Another format than the data's, so it will be copied.
         table = _Table.open(spec.validation_data, _of_copies(params), "validation_data")
+    if any(name not in wanted and not usable(table.kinds, [name]) for name in table.kinds):
+        table = table.reopened({**table.params, "columns": [name for name in table.kinds if name in wanted]})
     for name, kind in wanted.items():
         if name not in table.kinds:
             raise OptionError("validation_data", f"has no column {name!r}, which the data has")

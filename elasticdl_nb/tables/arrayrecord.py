@@ -52,7 +52,7 @@ class ArrayRecord:
 
 def leaves(structure: Structure) -> Iterator[Any]:
     """Yield what is in a structure, in order."""
-    if isinstance(structure, dict):
+    if _is_dict(structure):
         structure = list(structure.values())
     if isinstance(structure, (list, tuple)):
         for item in structure:
@@ -63,7 +63,7 @@ def leaves(structure: Structure) -> Iterator[Any]:
 
 def rebuilt(structure: Structure, make: Callable[[Any], Any]) -> Any:
     """Return the structure with each of its leaves replaced."""
-    if isinstance(structure, dict):
+    if _is_dict(structure):
         return {key: rebuilt(value, make) for key, value in structure.items()}
     if isinstance(structure, (list, tuple)):
         return type(structure)([rebuilt(item, make) for item in structure])
@@ -72,11 +72,15 @@ def rebuilt(structure: Structure, make: Callable[[Any], Any]) -> Any:
 
 def named(structure: Structure, prefix: str) -> Structure:
     """Return the structure with a name for each leaf: `x`, `x.0` of a list or tuple, `x.age` of a dict."""
-    if isinstance(structure, dict):
+    if _is_dict(structure):
         return {key: named(value, f"{prefix}.{key}") for key, value in structure.items()}
     if isinstance(structure, (list, tuple)):
         return type(structure)([named(item, f"{prefix}.{place}") for place, item in enumerate(structure)])
     return None if structure is None else prefix
+
+
+def _is_dict(structure: Structure) -> bool:
+    return isinstance(structure, dict) and not hasattr(structure, "tocoo")  # a dok_matrix of SciPy is a leaf
 
 
 # ------------------------------------------------------------------ the file

@@ -14,6 +14,8 @@ from elasticdl_nb.tables.tablerecord import NUMBER_KINDS, TableColumn, TableLabe
 MOST_CLASSES = 1000
 MOST_TERMS = 10_000
 """A column with more different texts is hashed into that many ids."""
+MOST_EXACT = 2**53
+"""Columns are computed in float64, which has no room for more."""
 _FEW = 20
 # Mean and deviation of evenly spread values.
 PARTS: Mapping[str, tuple[float, float]] = {
@@ -34,6 +36,8 @@ def choose_columns(
             if name not in kinds:
                 near = did_you_mean(name, kinds)
                 listed = "" if near else f" The data has {', '.join(map(repr, kinds))}."
+                if len(kinds) == 1 and (sign := next((sign for sign in ";\t|" if sign in "".join(kinds)), "")):
+                    listed += f' Is the separator {sign!r}? Then give data_reader_params="sep={sign!r}".'
                 raise OptionError(option, f"the data has no column {name!r}.{near}{listed}")
     if label in features:
         raise OptionError("features", f"{label!r} is the label; as a feature, it would give the answer away")
@@ -67,18 +71,21 @@ def choose(
         )
         notes += _remarks(name, kind, known)
     if not columns:
-        raise OptionError("features", f"no column is left to predict {label.column!r} from. {'. '.join(notes)}.")
+        why = "".join(f" {note}." for note in notes) or " There is no other column."
+        raise OptionError("features", f"no column is left to predict {label.column!r} from.{why}")
     return TableRecord(tuple(columns), label, tuple(notes))
 
 
 def _useless(kind: str, known: Facts, *, asked: bool) -> str:
     """Why a column is no use to a model, in words that follow its name; empty if it is some."""
-    if kind == "other":
+    if kind == "undecoded":
+        return "has texts that are not UTF-8 (name their encoding, as in data_reader_params=\"encoding='latin-1'\")"
+    if kind not in (*NUMBER_KINDS, "text", "empty"):
         return "has values of a type that cannot be an input"
     if not known.known:
         return "has no values"
     if known.count == 1 and not (kind == "text" and known.missing):
-        return "has the same value in all rows"
+        return "has the same value in all rows that have one" if known.missing else "has the same value in all rows"
     if kind == "text" and not asked and known.count > _FEW and known.count > known.known / 2:
         count = f"{known.count:,}" if known.values is not None else f"more than {known.count - 1:,}"
         return f"has {count} different texts in {known.known:,} rows, which a model learns nothing from (name it in "\
@@ -105,6 +112,8 @@ def _remarks(name: str, kind: str, known: Facts) -> list[str]:
         remarks.append(f"{name}: {known.missing:,} of {known.rows:,} missing, {how}")
     if kind == "text" and known.count > MOST_TERMS:
         remarks.append(f"{name}: more than {MOST_TERMS:,} different texts, hashed into {MOST_TERMS:,} ids")
+    if kind == "integer" and max(-known.low, known.high) > MOST_EXACT:
+        remarks.append(f"{name}: whole numbers beyond 2**53 lose their last digits; if they are names, make them texts")
     if kind == "integer" and known.count > _FEW and known.count == known.known:
         remarks.append(f"{name}: a different number in every row; if it is an identifier, leave it out with features")
     return remarks
@@ -115,14 +124,22 @@ def _remarks(name: str, kind: str, known: Facts) -> list[str]:
 
 def describe_label(column: str, kind: str, known: Facts) -> TableLabel:
     """Return the label with these facts; raise OptionError if there is nothing to learn or too much."""
+    if kind == "empty":
+        raise OptionError("label", f"{column!r} has no values")
     if kind not in (*NUMBERS, "text"):
-        what = "of no type that a model could predict" if kind == "other" else f"a {kind}"
+        what = "of no type that a model could predict" if kind in ("other", "undecoded") else f"a {kind}"
         raise OptionError("label", f"{column!r} is {what}; expected numbers, booleans or texts")
     if not known.known:
         raise OptionError("label", f"{column!r} has no values")
     if known.count == 1:
         assert known.values
         raise OptionError("label", f"{column!r} is {known.values[0]!r} in all rows, so there is nothing to learn")
+    if kind == "integer" and max(-known.low, known.high) > MOST_EXACT:
+        raise OptionError(
+            "label",
+            f"{column!r} has whole numbers beyond 2**53, which lose their last digits; make them texts if they name "
+            f"classes, for example with frame[{column!r}].astype(str), or divide them",
+        )
     if kind == "text" and known.count > MOST_CLASSES:
         raise OptionError(
             "label", f"{column!r} has more than {MOST_CLASSES:,} different texts, too many for classes"
@@ -142,6 +159,16 @@ def check_classes(label: TableLabel, known: Facts, option: str) -> None:
     for value in known.values or ():
         if label.is_category and value not in label.classes:
             raise OptionError(option, f"has {label.column} = {value!r}, which the training data lacks")
+
+
+def check_weights(column: str, kind: str, known: Facts) -> None:
+    """Raise OptionError if a column with these facts cannot be the weights of records."""
+    if kind not in NUMBERS:
+        raise OptionError("sample_weight_column", f"{column!r} has no numbers, but {kind} values")
+    if known.missing:
+        raise OptionError(
+            "sample_weight_column", f"{column!r} is missing or infinite in {known.missing:,} of {known.rows:,} records"
+        )
 
 
 def usable(kinds: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.runtime.errors import OptionError
@@ -18,6 +19,15 @@ def is_frame(value: object) -> bool:
 
 def _is_lazy(value: object) -> bool:
     return type(value).__module__.partition(".")[0] == "polars" and hasattr(value, "collect")
+
+
+def column_names(frame: Any) -> list[str]:
+    """Return the names of a frame's columns; of a series, its own."""
+    if _is_lazy(frame):
+        return list(frame.collect_schema().names())
+    if hasattr(frame, "schema") and hasattr(frame.schema, "names") and not callable(frame.schema.names):
+        return list(frame.schema.names)  # Arrow's
+    return [str(name) for name in getattr(frame, "columns", [getattr(frame, "name", None)])]
 
 
 def as_columns(frame: Any) -> dict[str, NDArray[Any]]:
@@ -44,8 +54,19 @@ def as_table(frame: Any, option: str) -> pa.Table:
         frame = frame.collect()
     if type(frame).__module__.partition(".")[0] == "pandas":
         return _from_pandas(frame, option)
+    if isinstance(frame, (pa.Array, pa.ChunkedArray)):
+        raise OptionError(option, "an Arrow array without a name; give a table, or arrays as in (x, y)")
     # Polars' own conversion produces types that every Parquet reader knows.
-    return frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
+    table = frame.to_arrow() if hasattr(frame, "to_arrow") else pa.table(frame)
+    check_names(table.column_names, option)
+    return table
+
+
+def check_names(names: Sequence[str], option: str) -> None:
+    """Raise OptionError if columns have the same name."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise OptionError(option, f"the frame has several columns named {twice!r}")
 
 
 def _from_pandas(frame: Any, option: str) -> pa.Table:
@@ -56,17 +77,30 @@ def _from_pandas(frame: Any, option: str) -> pa.Table:
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise OptionError(option, f"the frame has several columns named {twice!r}")
+    check_names(names, option)
     columns = []
     for place, name in enumerate(names):
         try:
-            columns.append(pa.Array.from_pandas(frame.iloc[:, place]))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            columns.append(_of_series(frame.iloc[:, place]))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as error:
             raise OptionError(
                 option,
-                f"column {name!r} of the frame has values of different types ({error}); convert it, for "
+                f"column {name!r} of the frame has values that do not go into one column ({error}); convert it, for "
                 f"example with frame[{name!r}].astype(str), or leave it out",
             ) from None
     return pa.table(columns, names=names)
+
+
+def _of_series(series: Any) -> pa.Array:
+    """Return a column; of types that only pandas has, periods become dates and intervals texts."""
+    import pyarrow as pa
+
+    if hasattr(series, "sparse"):
+        series = series.sparse.to_dense()
+    array = pa.Array.from_pandas(series)
+    kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+    if not isinstance(kind, pa.BaseExtensionType):
+        return array
+    if hasattr(series, "dt"):
+        return pa.Array.from_pandas(series.dt.to_timestamp())
+    return pa.Array.from_pandas(series.astype(object).map(str, na_action="ignore"), type=pa.string())

@@ -68,6 +68,10 @@ def expand(path: str, suffixes: Sequence[str], option: str) -> list[str]:
         raise OptionError(option, f"{path}: no permission to read it ({error})") from None
     except OSError as error:
         raise OptionError(option, f"{path}: could not be found ({error})") from None
+    except Exception as error:  # libraries of object stores have errors of their own, as for missing credentials
+        if is_local(path):
+            raise
+        raise OptionError(option, f"{path}: could not be looked for ({type(error).__name__}: {error})") from None
 
 
 def _expand(fs: Any, inner: str, path: str, suffixes: Sequence[str], option: str) -> list[str]:
@@ -217,6 +221,10 @@ class Source:
             yield
         except OSError as error:
             raise DataError(f"{self.path}: could not be read: {error.strerror or error}") from error
+        except (DataError, OptionError):
+            raise
+        except Exception as error:  # of the library of an object store
+            raise DataError(f"{self.path}: could not be read: {type(error).__name__}: {error}") from error
 
     def read(self, offset: int, size: int) -> bytes:
         """Return `size` bytes starting at `offset`, fewer only at the end of the file."""

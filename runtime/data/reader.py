@@ -44,6 +44,12 @@ _PARAMS: dict[str, tuple[str, ...]] = {
     "parquet": ("format", "columns"),
     "arrow": ("format", "columns"),
 }
+_LOADED_WITH = {
+    ".json": "pandas.read_json", ".jsonl": "pandas.read_json(…, lines=True)", ".orc": "pandas.read_orc",
+    ".ndjson": "pandas.read_json(…, lines=True)", ".xlsx": "pandas.read_excel", ".xls": "pandas.read_excel",
+    ".npy": "numpy.load", ".npz": "numpy.load", ".pkl": "pandas.read_pickle", ".pickle": "pandas.read_pickle",
+    ".h5": "pandas.read_hdf", ".hdf5": "pandas.read_hdf",
+}  # fmt: skip
 _VERIFIED_BYTES = 256 << 20
 
 
@@ -197,14 +203,21 @@ def _format_of_all(paths: list[str], option: str) -> str:
     for path in paths:
         format = format_of(path) or _sniff(path)
         if format is None:
-            choices = ", ".join(FORMATS)
-            hint = f"give it, for instance data_reader_params=\"format='csv'\" ({choices})"
-            raise OptionError(option, f"{path}: neither its name nor its content shows its format; {hint}")
+            raise OptionError(option, f"{path}: {_unknown(path)}")
         formats.setdefault(format, path)
     if len(formats) > 1:
         (one, first), (other, second) = list(formats.items())[:2]
         raise OptionError(option, f"files of different formats: {first} is {one}, {second} is {other}; use one format")
     return next(iter(formats))
+
+
+def _unknown(path: str) -> str:
+    suffix, choices = Path(path.lower().removesuffix(".gz")).suffix, ", ".join(FORMATS)
+    if suffix in _LOADED_WITH:
+        what = f"give what {_LOADED_WITH[suffix]} returns, or convert the file"
+        return f"{suffix} files are not read by jobs ({choices} are); in Python, {what}"
+    hint = f"give it, for instance data_reader_params=\"format='csv'\" ({choices})"
+    return f"neither its name nor its content shows its format; {hint}"
 
 
 def _sniff(path: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, partial
@@ -82,10 +82,12 @@ class TableReader:
         schemas = parallel(lambda file: file.schema, files)
         names = self._wanted or schemas[0].names
         for file, schema in zip(files, schemas, strict=True):
-            present = set(schema.names)
+            present = Counter(schema.names)
             for name in names:
                 if name not in present:
                     raise missing_column(file.path, name, schema.names)
+                if present[name] > 1:
+                    raise DataError(f"{file.path}: it has several columns named {name!r}")
         return list(names)
 
     @cached_property
@@ -136,9 +138,13 @@ class TableReader:
 
     def check(self) -> None:
         """Raise DataError if any file's columns are not as needed, or if there are no records at all."""
-        assert self._names
+        self.check_records()
         if not self._prepare:
             assert self._columns
+
+    def check_records(self) -> None:
+        """Raise DataError if any file lacks a column, or if there are no records at all."""
+        assert self._names
         if not any(end for file in self._files.values() for _, end in file.groups(1)):
             raise DataError(f"there are no records in {', '.join(list(self._files)[:5])}")
 

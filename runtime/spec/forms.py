@@ -43,9 +43,18 @@ def names(value: Any) -> tuple[str, ...]:
     """Names: a list of them, the text of such a list, or text that separates them by commas."""
     if isinstance(value, str):
         value = literals.parse_value(value) if value.strip().startswith("[") else value.split(",")
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, (str, int)) for name in value):
         raise ValueError("expected names, such as ['a', 'b'] or a,b")
-    return tuple(name.strip() for name in value if name.strip())
+    return tuple(name for item in value if (name := str(item).strip()))
+
+
+def column(value: Any) -> str:
+    """The name of a column; frames may have whole numbers as names."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError("expected the name of one column")
+    return value.strip()
 
 
 def share(value: Any) -> float:

@@ -134,7 +134,7 @@ class JobSpec(ClusterOptions):
     )  # fmt: skip
     sample_weight_column: str = option(
         "Column with each record's weight in the loss and in the weighted metrics. The input function does not see it.",
-        group="Data", form="NAME", jobs=("train", "evaluate"),
+        group="Data", parse=forms.column, form="NAME", jobs=("train", "evaluate"),
     )  # fmt: skip
     class_weight: dict[str, float] = option(
         'The weights of classes in the loss, by their numbers: "0=1,1=5". Other classes weigh 1.',
@@ -143,7 +143,7 @@ class JobSpec(ClusterOptions):
     label: str = option(
         "The column to predict. The other columns become the model's inputs, so it needs no input function: see "
         "docs/frames.md.",
-        group="Data", form="COLUMN", jobs=("train",),
+        group="Data", parse=forms.column, form="COLUMN", jobs=("train",),
     )  # fmt: skip
     features: tuple[str, ...] = option(
         "The columns to predict the label from; by default, all others that can be used.",
@@ -405,13 +405,19 @@ class JobSpec(ClusterOptions):
         return cls(**values)
 
 
+_MOST_SHOWN = 200
+"""How many characters of a wrong value a message repeats."""
+
+
 def _parse(option: Option, name: str, value: Any) -> Any:
     try:
         parsed = option.parse(value)
         json.dumps(parsed)
         return parsed
     except (ValueError, TypeError) as error:
-        raise OptionError(name, f"{value!r} is not valid: {error}") from None
+        shown = repr(value)
+        shown = shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
+        raise OptionError(name, f"{shown} is not valid: {error}") from None
 
 
 _INHERITED = {item.name for item in dataclasses.fields(ClusterOptions)}

@@ -164,7 +164,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": (X, Y), "label": "y"}, "label: names a column, which arrays do not have"),
+        ({"data": (X, Y), "label": "y"}, "label: names a column of a frame, which arrays do not have"),
         ({"data": (X, Y), "input_fn": "m.f"}, "input_fn: arrays are what the model gets"),
         ({"data": (X, Y), "sample_weight_column": "w"}, r"sample_weight_column: .*data=\(x, y, sample_weight\)"),
         ({"data": (X, Y), "validation_data": "a.csv"}, "validation_data: give arrays, as for data"),

@@ -65,6 +65,13 @@ def test_mistakes_in_options_and_dry_runs_start_and_show_nothing(shell, outputs,
     assert not outputs
 
 
+@pytest.mark.parametrize("data", ["$rows", "rows"])
+def test_variables_that_are_no_data_are_refused_as_in_python(shell, data):
+    shell.run("rows = [[1, 2], [3, 4]]")
+    with pytest.raises(OptionError, match="data: a list with Python's own lists or numbers: make them arrays"):
+        shell.run(f"%elasticdl_train --model_def m.model --data {data}")
+
+
 def test_cells_start_jobs_the_way_everybody_does(shell, monkeypatch):
     def submit(self: starting.Start, given: dict[str, object], *, detach: bool, waited: bool) -> None:
         raise JobFailed(f"{given['data']}, {detach}")

@@ -38,6 +38,25 @@ def first_program() -> str:
     return readme.split("```python\n", 1)[1].split("```", 1)[0]
 
 
+def commands_of_the_readme() -> list[str]:
+    """The commands in README's shell block, without what it says of them."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    block = readme.split("```bash\n", 1)[1].split("```", 1)[0]
+    return [line.partition("#")[0].strip() for line in block.splitlines()]
+
+
+def checkout(place: Path) -> Path:
+    """Make a folder like a checkout of the repository in which everything is installed; return it."""
+    root, made = Path(__file__).parents[2], place / "checkout"
+    (made / ".venv").mkdir(parents=True)
+    for entry in root.iterdir():
+        if not entry.name.startswith(".") and entry.name not in ("build", "demo-output"):
+            (made / entry.name).symlink_to(entry)
+    (made / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    (made / ".venv" / ".installed").touch()
+    return made
+
+
 class Lab:
     """A running JupyterLab; its notebooks are in `folder`, the jobs that they start in `home`."""
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
-from labs import first_program
+from labs import checkout, commands_of_the_readme, first_program
 
 # Each job imports TensorFlow anew, which a busy machine takes its time for.
 pytestmark = pytest.mark.timeout(900)
@@ -41,9 +47,17 @@ def value(notebook: nbformat.NotebookNode, start: str) -> str:
     return next(one.data["text/plain"] for one in outputs(notebook, start) if one.output_type == "execute_result")
 
 
+def demo(place: Path) -> Path:
+    """Run README's first command as it stands; return the notebook it leaves."""
+    folder = checkout(place)
+    subprocess.run(commands_of_the_readme()[0], shell=True, cwd=folder, check=True)
+    assert (folder / "demo-output" / "quickstart.html").stat().st_size > 100_000
+    return folder / "demo-output" / "quickstart.ipynb"
+
+
 def test_the_quickstart_learns_and_leaves_its_pictures(place):
     made = os.environ.get("ELASTICDL_TEST_QUICKSTART")  # the executed notebook, where `make demo` has just left it
-    done = nbformat.read(made, 4) if made else run(NOTEBOOKS / "quickstart.ipynb", place, num_epochs=1)
+    done = nbformat.read(made or demo(place), 4)
     metrics = eval(value(done, "job.wait()"))
     assert metrics["auc"] > 0.67 and metrics["accuracy"] > 0.75
     assert eval(value(done, "evaluation.metrics"))["auc"] > 0.6
@@ -127,6 +141,29 @@ def test_the_first_program_of_the_readme_runs_in_batch(place):
     assert "'accuracy': 0.9" in printed(done, "import keras") and "probability" in printed(done, "import keras")
     (curves,) = [one.data for one in outputs(done, "job.plot") if one.output_type == "execute_result"]
     assert "data:image/svg+xml" in curves["text/html"] and "loss: " in curves["text/plain"]
+
+
+def test_the_commands_of_the_readme_open_the_quickstart(place, monkeypatch):
+    demo, lab = commands_of_the_readme()
+    assert (demo, lab) == ("make demo", "make lab")  # the first is run above, or just before these tests
+    opened, browser = place / "opened.html", place / "browser"
+    browser.write_text(f'#!/bin/sh\ncp "${{1#file://}}" {opened}.part && mv {opened}.part {opened}\n')
+    browser.chmod(0o755)
+    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR"):
+        monkeypatch.setenv(name, str(place / name.lower()))
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    server = subprocess.Popen(lab, shell=True, cwd=checkout(place), start_new_session=True, stdin=subprocess.DEVNULL)
+    try:
+        while not opened.exists():
+            assert server.poll() is None
+            time.sleep(0.1)
+        address = html.unescape(re.search(r'href="(http[^"]+)"', opened.read_text())[1])
+        assert "/lab/tree/notebooks/quickstart.ipynb" in address
+        with urllib.request.urlopen(address, timeout=60) as page:
+            assert page.status == 200 and b"JupyterLab" in page.read()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
 
 
 BROKEN = """\

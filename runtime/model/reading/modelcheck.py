@@ -227,9 +227,8 @@ def _check_parts(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
     if not spec.input_fn and not spec.dataset_fn:
         parts = [_part(zoo, module, model, role) for role in ("input_fn", "dataset_fn")]
         if parts == [None, None]:
-            raise OptionError(
-                "input_fn", _absent(zoo, module, model, spec.model_def, "input_fn", "or dataset_fn, or give --input_fn")
-            )
+            otherwise = "or dataset_fn, or give --input_fn, or --label if the data is a table"
+            raise OptionError("input_fn", _absent(zoo, module, model, spec.model_def, "input_fn", otherwise))
 
 
 def _check_no_own_input(zoo: Zoo, module: Module, model: Found, spec: JobSpec) -> None:
