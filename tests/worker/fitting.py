@@ -131,8 +131,8 @@ class Here:
         sys.modules.pop("m", None)
         keras.utils.set_random_seed(1)
         self.spec = JobSpec(
-            kind="train", model_def="m.custom_model", minibatch_size=BATCH, num_epochs=EPOCHS, seed=1,
-            **options,
+            kind="train", model_def="m.custom_model", num_epochs=EPOCHS, seed=1,
+            **{"minibatch_size": BATCH, **options},
         )  # fmt: skip
         self.folder, self.session, self.layers = folder, Session(), ServedLayers(seed=1)
         with serving(self.layers):
@@ -200,10 +200,10 @@ class Here:
         return decision
 
     def evaluate(self, around: Any = contextlib.nullcontext) -> dict[str, float]:
-        """Evaluate in two tasks, whose states are added up."""
+        """Evaluate in two tasks of whole batches, whose states are added up."""
         evaluator = Evaluator(self.loaded, self.session)  # type: ignore[arg-type]
-        first = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 0, 56)), 1, around)[1]
-        second = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 56)), 1, around)[1]
+        first = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 0, 48)), 1, around)[1]
+        second = evaluator.evaluate(iter(self.batches(Mode.EVALUATION, 48)), 1, around)[1]
         for one, other in zip(first, second, strict=True):
             assert one.name == other.name
             for mine, more in zip(one.arrays, other.arrays, strict=True):

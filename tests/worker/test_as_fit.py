@@ -26,13 +26,13 @@ W, W1, K, S = DATA["w"], DATA["w"][:, None], DATA["k"], DATA["s"]
 
 def compiled(loss: Any = "mse", x: Any = X, y: Any = Y1, **more: Any) -> Callable[[ModuleType], keras.Model]:
     """What an author would write: make the model, compile it, fit it."""
-    of_fit = {name: more.pop(name) for name in ("sample_weight", "class_weight") if name in more}
+    of_fit = {name: more.pop(name) for name in ("sample_weight", "class_weight", "batch_size") if name in more}
 
     def fit(module: ModuleType) -> keras.Model:
         model = module.custom_model()
         if loss is not None:
             model.compile(module.optimizer(), loss(module) if isinstance(loss, FunctionType) else loss, **more)
-        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0, **of_fit)
+        model.fit(x, y, **{"batch_size": BATCH, "epochs": EPOCHS, "shuffle": False, "verbose": 0, **of_fit})
         return model
 
     return fit
@@ -147,6 +147,11 @@ CASES = {
     "two outputs, losses in a dict": Case(
         two('{"a": a, "b": b}', '{"a": y, "b": w}') + "loss = {'a': 'mse', 'b': 'mae'}",
         compiled({"a": "mse", "b": "mae"}, y={"a": Y1, "b": W1}),
+    ),
+    "two outputs, a last batch of fewer records": Case(
+        two("{'a': a, 'b': b}", "{'a': y, 'b': w}") + "loss = {'a': 'mse', 'b': 'mae'}",
+        compiled({"a": "mse", "b": "mae"}, y={"a": Y1, "b": W1}, batch_size=20),
+        {"minibatch_size": 20},
     ),
     "two outputs, losses in a list": Case(
         two("[a, b]", "(y, w)") + "loss = ['mse', 'mae']", compiled(["mse", "mae"], y=[Y1, W1])
@@ -395,6 +400,23 @@ def test_a_model_is_trained_as_fit_trains_it(tmp_path: Path, name: str) -> None:
     assert_same(job.train(), theirs, case.tolerance)
     kept = model.history.history
     assert_history(job, {name: kept[name] for name in case.history or kept})
+
+
+def test_an_optimizer_that_fit_resets_is_noted(tmp_path: Path) -> None:
+    text = "loss = 'mse'\ndef optimizer(): return keras.optimizers.ScheduleFreeAdamW(0.05)"
+    fitting.write(tmp_path, text)
+
+    def fit(module: ModuleType) -> keras.Model:
+        model = module.custom_model()
+        model.compile(module.optimizer(), "mse")
+        model.optimizer.build(model.trainable_variables)
+        model.fit(X, Y1, batch_size=BATCH, epochs=EPOCHS, shuffle=False, verbose=0)
+        return model
+
+    _, theirs = weights_of_fit(tmp_path, fit)
+    job = Here(tmp_path)
+    assert_same(job.train(), theirs)
+    assert any("fit resets the momentum of ScheduleFreeAdamW" in note for note in job.session.notes)
 
 
 def assert_history(job: Here, theirs: dict[str, list[float]]) -> None:

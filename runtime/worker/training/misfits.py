@@ -100,6 +100,16 @@ def note_on_embeddings(model: Any) -> str:
     )
 
 
+def note_on_momentum(optimizer: Any) -> str:
+    """Return how an optimizer works better here than in `fit`; else an empty string."""
+    if not isinstance(optimizer, keras.optimizers.ScheduleFreeAdamW):
+        return ""
+    return (
+        "optimizer: fit resets the momentum of ScheduleFreeAdamW in every step unless it is built before, as it is "
+        "here; so the weights differ from those of fit"
+    )
+
+
 def note_on_tables(layers: ServedLayers, optimizer: Any) -> str:
     """Return how rows in tables are trained differently from `fit`; empty if they are not."""
     config = optimizer.get_config() if layers.layers else {}

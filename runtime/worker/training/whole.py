@@ -21,6 +21,7 @@ from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.batches import as_graph
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
+from elasticdl_nb.runtime.worker.training.misfits import note_on_momentum
 from elasticdl_nb.runtime.worker.training.servercheckpoint import load_from_servers
 from elasticdl_nb.runtime.worker.training.workercheckpoint import MODEL, OPTIMIZER, load_from_worker
 
@@ -36,6 +37,8 @@ class WholeModelTrainer(Trainer):
         self._apply_batch = self._compiled(element_spec)
 
     def _build_optimizer(self) -> None:
+        if note := note_on_momentum(self.optimizer):
+            self._session.note("info", note)
         self.optimizer.build(self.model.trainable_variables)
 
     def _finalize(self) -> None:
