@@ -223,7 +223,7 @@ def check_trained(record: ArrayRecord | None, spec: JobSpec) -> None:
     _, definition = read_trained_model(spec.trained_model)
     if record is None:
         if definition.overridden(spec).input_fn == ARRAY_INPUT:
-            raise OptionError("data", "the model was trained on arrays; give arrays")
+            raise OptionError("data", "the model was trained on arrays; give arrays, for example frame.to_numpy()")
         return
     if definition.input_fn != ARRAY_INPUT:
         raise OptionError("data", "the model was not trained on arrays; give files or a frame, as in its training")

@@ -15,21 +15,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elasticdl_nb.given.earlier import earlier_record
 from elasticdl_nb.given.frames import write_stream
 from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.data.tablereader import TableReader
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.contract import TABLE_INPUT
+from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.tables.choosing import (
     check_classes,
     check_weights,
     choose,
     choose_columns,
+    class_numbers,
     describe_label,
     usable,
 )
+from elasticdl_nb.tables.continuing import check_same_columns, continued
 from elasticdl_nb.tables.facts import Facts, collect
 from elasticdl_nb.tables.kinds import family, kind_of
 from elasticdl_nb.tables.tablerecord import FILE, MODULE, TableRecord, read_record, record_text
@@ -64,17 +68,22 @@ def look(spec: JobSpec, zoo: Path, copies: Path) -> tuple[JobSpec, TableRecord]:
     """
     table = _Table.open(spec.data, spec.data_reader_params, "data")
     weights = [spec.sample_weight_column] if spec.sample_weight_column else []
-    names = choose_columns(table.kinds, spec.label, spec.features, weights)
+    earlier, place = earlier_record(spec), spec.checkpoint_dir_for_init
+    if earlier is not None:
+        check_same_columns(earlier, table.kinds, spec.label, spec.features, place)
+    names = choose_columns(table.kinds, spec.label, earlier.names if earlier else spec.features, weights)
     wanted = usable(table.kinds, [*names, *weights, spec.label])
     if spec.label not in wanted:
         describe_label(spec.label, table.kinds[spec.label], Facts())
     params = _params(table, wanted)
     table = table.reopened(params)
     facts = collect(table.batches(), wanted)
-    label = describe_label(spec.label, wanted[spec.label], facts[spec.label])
+    record = continued(earlier, facts, place) if earlier is not None else None
+    label = record.label if record else describe_label(spec.label, wanted[spec.label], facts[spec.label])
     for name in weights:
         check_weights(name, table.kinds[name], facts.get(name, Facts()))
-    notes, changed = [], spec.replace(data_reader_params=params)
+    weighed = class_numbers(label, spec.class_weight)
+    notes, changed = [], spec.replace(data_reader_params=params, class_weight=weighed)
     if missing := facts[spec.label].missing:
         notes.append(f"{missing:,} of {facts[spec.label].rows:,} records have no {spec.label} and are left out")
     validation = _validation(spec, params, wanted)
@@ -88,8 +97,8 @@ def look(spec: JobSpec, zoo: Path, copies: Path) -> tuple[JobSpec, TableRecord]:
         numbers = {name: kind for name, kind in wanted.items() if kind != "text"}
         # Texts of all records, so that the size of a vector does not depend on which ones are left out.
         facts = {**facts, **collect(table.batches(), numbers)}
-    kinds = {name: table.kinds[name] for name in names}
-    record = choose(kinds, facts, label, spec.features)
+    if record is None:
+        record = choose({name: table.kinds[name] for name in names}, facts, label, spec.features)
     record = replace(record, notes=(*notes, *record.notes), reader=params)
     (zoo / FILE).write_text(record_text(record))
     return changed, record
@@ -100,6 +109,25 @@ def params_of_table(zoo: str, input_fn: str) -> Mapping[str, Any] | None:
     if input_fn != TABLE_INPUT:
         return None
     return read_record(Path(zoo, FILE).read_bytes()).reader
+
+
+def check_labels(spec: JobSpec) -> None:
+    """Raise OptionError if data to evaluate a model on, which was trained with a label, lacks labels or has others."""
+    _, definition = read_trained_model(spec.trained_model)
+    if definition.overridden(spec).input_fn != TABLE_INPUT:
+        return
+    label = read_record(Path(definition.zoo, FILE).read_bytes()).label
+    table = _Table.open(spec.data, spec.data_reader_params, "data")
+    kind = table.kinds.get(label.column)
+    if kind is None:
+        raise OptionError("data", f"has no column {label.column!r}, the label that the model predicts")
+    if family(kind) != family(label.kind):
+        raise OptionError("data", f"the label {label.column!r} is {kind}, but {label.kind} in the training")
+    facts = collect(table.batches(), {label.column: kind})[label.column]
+    if facts.missing:
+        cure = f"leave them out, for example with frame.dropna(subset=[{label.column!r}])"
+        raise OptionError("data", f"{facts.missing:,} of {facts.rows:,} records have no {label.column}; {cure}")
+    check_classes(label, facts, "data")
 
 
 def check_live_model(record: TableRecord, model: Any, loss: Any) -> tuple[str, ...]:

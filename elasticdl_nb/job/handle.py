@@ -172,11 +172,16 @@ class Job:
         return with_inputs(self.spec, read_predictions(self.spec))
 
     def df(self) -> pd.DataFrame:
-        """Return `arrow()` as a pandas frame; raises ImportError where pandas is not installed."""
+        """Return `arrow()` as a pandas frame, with the index of the frame that was given.
+
+        Raises ImportError where pandas is not installed.
+        """
         table = self.arrow()
         if importlib.util.find_spec("pandas") is None:
             raise ImportError("df() needs pandas: pip install pandas. arrow() gives the same as an Arrow table")
-        frame: pd.DataFrame = table.to_pandas()
+        from elasticdl_nb.job.predictions import with_index
+
+        frame: pd.DataFrame = with_index(table.to_pandas(), self.folder.path)
         return frame
 
     def _ended(self, kind: str, what: str) -> None:

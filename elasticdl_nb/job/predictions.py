@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +15,8 @@ from elasticdl_nb.runtime.data import examples
 from elasticdl_nb.runtime.data.reader import format_of, open_reader
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.spec import ARRAY_INPUT, JobSpec
+
+_INDEX = "index.parquet"
 
 
 def read_predictions(spec: JobSpec) -> pa.Table:
@@ -39,6 +44,33 @@ def with_inputs(spec: JobSpec, predictions: pa.Table) -> pa.Table:
     for name in predictions.column_names:
         inputs = inputs.append_column(_free(name, inputs.column_names), predictions[name])
     return inputs
+
+
+def keep_index(data: Any, folder: Path) -> None:
+    """Keep the index of a pandas frame or series in a job's folder, unless it only counts the rows."""
+    if type(data).__module__.partition(".")[0] != "pandas" or not hasattr(data, "index"):
+        return
+    index = data.index
+    if list(index.names) == [None] and index.dtype.kind == "i" and (index == range(len(index))).all():
+        return
+    names = [None if name is None else str(name) for name in index.names]
+    with contextlib.suppress(pa.ArrowException):  # an index that no file can hold
+        levels = [pa.Array.from_pandas(index.get_level_values(place)) for place in range(index.nlevels)]
+        table = pa.table(levels, names=list(map(str, range(index.nlevels))))
+        pq.write_table(table.replace_schema_metadata({"names": json.dumps(names)}), folder / _INDEX)
+
+
+def with_index(frame: Any, folder: Path) -> Any:
+    """Return a frame with the index that was kept; levels with names, which were read as columns, are none then."""
+    if not (folder / _INDEX).exists():
+        return frame
+    import pandas as pd
+
+    table = pq.read_table(folder / _INDEX)
+    names, levels = json.loads(table.schema.metadata[b"names"]), table.to_pandas()
+    index = pd.Index(levels["0"]) if len(names) == 1 else pd.MultiIndex.from_frame(levels)
+    columns = [name or f"level_{place}" for place, name in enumerate(names)] if any(names) else []
+    return frame.drop(columns=columns, errors="ignore").set_axis(index.set_names(names))
 
 
 def _inputs(spec: JobSpec) -> pa.Table | None:

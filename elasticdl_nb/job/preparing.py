@@ -78,6 +78,14 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         check_not_shared(spec, folder)
         if spec.label:
             spec = _look_at_columns(spec, folder, given)
+        if kind == "predict":
+            from elasticdl_nb.job.predictions import keep_index
+
+            keep_index(_data_of(kind, named.options), folder.path)
+        if kind == "evaluate" and not reader:
+            from elasticdl_nb.given.tables import check_labels
+
+            check_labels(spec)
         if not spec.output and not spec.prediction_outputs_processor and kind in _OUTPUTS:
             spec = spec.replace(output=os.fspath(folder.path / _OUTPUTS[kind]))
         _finish(check, spec, tell)
@@ -219,6 +227,10 @@ def _look_at_columns(spec: JobSpec, folder: JobFolder, given: Mapping[str, Any])
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return spec
+
+
+def _data_of(kind: JobKind, options: Mapping[str, Any]) -> Any:
+    return next(value for name, value in options.items() if find_option(kind, name).name == "data")
 
 
 def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -165,10 +165,40 @@ def check_weights(column: str, kind: str, known: Facts) -> None:
     """Raise OptionError if a column with these facts cannot be the weights of records."""
     if kind not in NUMBERS:
         raise OptionError("sample_weight_column", f"{column!r} has no numbers, but {kind} values")
+    if known.low < 0:
+        raise OptionError("sample_weight_column", f"{column!r} has negative values, such as {known.low:g}")
     if known.missing:
         raise OptionError(
             "sample_weight_column", f"{column!r} is missing or infinite in {known.missing:,} of {known.rows:,} records"
         )
+
+
+def class_numbers(label: TableLabel, weights: Mapping[str, float]) -> dict[str, float]:
+    """Return weights by the numbers of classes, for weights by names or numbers; raise OptionError for other classes.
+
+    The number of a class is its place among all, unless they are whole numbers: these must be 0, 1, 2, … themselves.
+    """
+    if weights and not label.classes:
+        raise OptionError(
+            "class_weight", f"the label {label.column!r} is a number with many values, so it has no classes"
+        )
+    names = [f"{name:g}" if isinstance(name, float) else str(name) for name in label.classes]
+    if weights and not label.is_category and [float(name) for name in label.classes] != [*range(len(names))]:
+        raise OptionError(
+            "class_weight",
+            f"the classes of the label {label.column!r} are the numbers {', '.join(names[:5])}, not 0, 1, 2, …; "
+            f"make them texts, for example with frame[{label.column!r}].astype(str), and weigh them by name",
+        )
+    numbers = {name: str(place) for place, name in enumerate(names)}
+    by_number = weights and label.is_category and not set(weights) <= set(names) and all(map(str.isdecimal, weights))
+    found = {}
+    for name, weight in weights.items():
+        number = name if by_number else numbers.get(name, "")
+        if number not in numbers.values():
+            near = did_you_mean(name, names)
+            raise OptionError("class_weight", f"the label {label.column!r} has no class {name!r}.{near}")
+        found[number] = weight
+    return found
 
 
 def usable(kinds: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:

@@ -124,12 +124,10 @@ def pairs(value: Any) -> dict[str, str]:
 
 
 def class_weights(value: Any) -> dict[str, float]:
-    """Weights of classes by number: a dictionary, or N=W,N=W."""
+    """Weights of classes by number, or by name for a job with a label: a dictionary, or N=W,N=W."""
     weights = {}
     for name, weight in pairs(value).items():
-        if not name.isdecimal():
-            raise ValueError(f"{name!r} is not the number of a class")
-        weights[str(int(name))] = float(weight)
+        weights[str(int(name)) if name.isdecimal() else name] = float(weight)
         if not 0 <= float(weight) < math.inf:
             raise ValueError(f"the weight of class {name} must be a number of at least 0")
     return weights

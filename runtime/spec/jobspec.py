@@ -137,7 +137,8 @@ class JobSpec(ClusterOptions):
         group="Data", parse=forms.column, form="NAME", jobs=("train", "evaluate"),
     )  # fmt: skip
     class_weight: dict[str, float] = option(
-        'The weights of classes in the loss, by their numbers: "0=1,1=5". Other classes weigh 1.',
+        'The weights of classes in the loss, by number: "0=1,1=5"; for a job with a label also by name: "no=1,yes=5". '
+        "Other classes weigh 1.",
         group="Data", parse=forms.class_weights, form="N=W,N=W", default={}, jobs=("train",),
     )  # fmt: skip
     label: str = option(
@@ -353,6 +354,10 @@ class JobSpec(ClusterOptions):
             raise OptionError("output", "required; give the file or directory to write the predictions to")
         if self.sample_weight_column and self.class_weight:
             raise OptionError("class_weight", "given together with sample_weight_column; use only one of them")
+        if not self.label and (names := [name for name in self.class_weight if not name.isdecimal()]):
+            raise OptionError(
+                "class_weight", f"{names[0]!r} is not the number of a class; names of classes need the option label"
+            )
         for other in ("input_fn", "dataset_fn", "custom_data_reader"):
             if self.label and getattr(self, other):
                 raise OptionError("label", f"given together with {other}, which says itself what the label is")

@@ -260,5 +260,5 @@ def test_jobs_on_arrays_do_what_keras_does(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first == "data: the model was trained on arrays; give arrays"
+    assert first == "data: the model was trained on arrays; give arrays, for example frame.to_numpy()"
     assert second.startswith("data: x is x: float64 (n, 4), but in training it was x.numbers: float64 (n, 4); x.ids")

@@ -148,7 +148,16 @@ def test_columns_of_every_kind_are_used_or_dropped_with_a_note(zoo: Path, column
         (FRAME[:1], {}, "label: 'y' is .* in all rows, so there is nothing to learn"),
         (FRAME, {"label": ["y"]}, r"label: \['y'\] is not valid: expected the name of one column"),
         (FRAME.assign(w="x"), {"sample_weight_column": "w"}, "sample_weight_column: 'w' has no numbers, but text"),
-        (FRAME.assign(w=[None, *Y[1:]]), {"sample_weight_column": "w"}, "sample_weight_column: 'w' is missing or inf"),
+        (
+            FRAME.assign(w=-1.0),
+            {"sample_weight_column": "w"},
+            "sample_weight_column: 'w' has negative values, such as -1",
+        ),
+        (
+            FRAME.assign(w=[None, *Y[1:] ** 2]),
+            {"sample_weight_column": "w"},
+            "sample_weight_column: 'w' is missing or inf",
+        ),
     ],
 )
 def test_frames_without_an_answer_are_refused(zoo: Path, data: Any, options: Any, message: str) -> None:

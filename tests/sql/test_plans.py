@@ -176,7 +176,7 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
         *[(f"DNNRegressor WITH train.batch_size={given} INTO m", given, "expected a whole number of at least 1")
           for given in ("0", "null", "[1]", "1.5", "true", "99999999999999999999")],
         ("DNNRegressor WITH train.shuffle='maybe' INTO m", "'maybe'", "expected true or false"),
-        ("DNNRegressor WITH train.sample_weight=3 INTO m", "3 INTO", "expected a string"),
+        ("DNNRegressor WITH train.sample_weight=3 INTO m", "3 INTO", "the query has no column '3'"),
         ("DNNRegressor WITH train.validation_split=0.2 INTO m", "train.validation_split", "jobs have no such option"),
         ("DNNRegressor WITH train.sample_weight=role INTO m", "role INTO", "weights 'role' is string, not a number"),
         ("DNNRegressor WITH train.sample_weight=age INTO m", "age INTO", "weight 'age' is NULL in 6 of 60 rows"),

@@ -14,6 +14,7 @@ from looking import looked
 
 from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.mode import Mode
+from elasticdl_nb.tables.choosing import class_numbers
 from elasticdl_nb.tables.labelform import Head, label_form
 from elasticdl_nb.tables.tablerecord import TableLabel, read_record, record_text
 
@@ -179,3 +180,28 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": X, "t": ["u", "v", None, "u"], "d": days, "y": [1, 2, 1, 2]})
     record = looked(tmp_path, frame, "y").record
     assert read_record(record_text(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("label", "weights", "found"),
+    [
+        (TWO, {"a": 1.0, "b": 5.0}, {"0": 1.0, "1": 5.0}),
+        (TEXTS, {"c": 2.0}, {"2": 2.0}),
+        (TEXTS, {"0": 1.0, "2": 3.0}, {"0": 1.0, "2": 3.0}),
+        (TableLabel("y", "text", ("1", "2")), {"1": 3.0, "2": 4.0}, {"0": 3.0, "1": 4.0}),
+        (TableLabel("y", "boolean", (False, True)), {"True": 4.0}, {"1": 4.0}),
+        (FLAG, {"0": 1.0, "1": 5.0}, {"0": 1.0, "1": 5.0}),
+        (TableLabel("y", "float", (0.0, 1.0), 0, 1), {"1": 5.0}, {"1": 5.0}),
+        (PRICE, {}, {}),
+        (PRICE, {"0": 1.0}, "'y' is a number with many values, so it has no classes"),
+        (DIGITS, {"3": 1.0}, r"are the numbers 3, 5, 7, not 0, 1, 2, …; make them texts"),
+        (TEXTS, {"3": 1.0}, "the label 'y' has no class '3'"),
+        (TableLabel("y", "text", ("high", "low")), {"hihg": 1.0}, "no class 'hihg'. Did you mean 'high'"),
+    ],
+)
+def test_classes_are_weighed_by_name_or_number(label: TableLabel, weights: Any, found: Any) -> None:
+    if isinstance(found, dict):
+        assert class_numbers(label, weights) == found
+    else:
+        with pytest.raises(OptionError, match=f"^class_weight: .*{found}"):
+            class_numbers(label, weights)

@@ -17,6 +17,7 @@ class RowModel(keras.Model):
         super().__init__(name=f"{model.name}_of_rows")
         self.model = model
         self._table = table
+        self.built = True  # as the model is, whose weights are all that there are
 
     def features(self, rows):
         """Return what the model takes, for a frame or a dict of columns."""

@@ -166,6 +166,10 @@ def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, M
     A remote directory (an fsspec URL) is downloaded, without its SavedModel, to a temporary one that is removed when
     the process ends. Raises OptionError("trained_model", …) for a directory that is missing or incomplete.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise OptionError(
+            "trained_model", f"expected the output of a training job, not an object of type {type(path).__name__}"
+        )
     given = os.fspath(path)
     directory = _download(given) if is_remote(given) else Path(given)
     file = directory / MESSAGE
