@@ -1,13 +1,15 @@
 """An extension of the Jupyter server: pages of notebooks follow jobs through it, with buttons that act at once.
 
-It needs no kernel, so a kernel that is busy, was restarted or has ended changes nothing. Whoever may use the server's
-kernels, and nobody else, can see and end the jobs of the server's user. Jupyter loads it by the file
-`etc/jupyter/jupyter_server_config.d/elasticdl_nb.json`, which the package installs.
+Notebooks that are saved through it have the latest pictures of their jobs. It needs no kernel, so a kernel that is
+busy, was restarted or has ended changes nothing. Whoever may use the server's kernels, and nobody else, can see and end
+the jobs of the server's user. Jupyter loads it by the file `etc/jupyter/jupyter_server_config.d/elasticdl_nb.json`,
+which the package installs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import logging
@@ -24,6 +26,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from elasticdl_nb.job import Job, attach
 from elasticdl_nb.runtime.errors import ElasticDLError, JobNotFound
+from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.widgets.conversation import (
     LOG_LINES,
@@ -40,6 +43,7 @@ from elasticdl_nb.widgets.conversation import (
 from elasticdl_nb.widgets.following import Follower
 from elasticdl_nb.widgets.format import short
 from elasticdl_nb.widgets.liveoutput import module
+from elasticdl_nb.widgets.savednotebook import refresh
 
 UNKNOWN_JOB = 4404
 """The code that a connection is closed with if the server does not know the job."""
@@ -52,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModuleHandler(JupyterHandler):
-    """Serves `live.js`."""
+    """Serves `live.js`, with what it needs."""
 
     @web.authenticated
     async def get(self) -> None:
@@ -225,6 +229,40 @@ async def _following(job: Job) -> Any:
             del _followers[key]
 
 
+# ------------------------------------------------------------ saving notebooks
+
+_SAVING_SECONDS = 2.0
+_asking = concurrent.futures.ThreadPoolExecutor(2, "elasticdl-saving")
+
+
+def _before_saving(model: dict[str, Any], **_: Any) -> None:
+    """Bring the pictures in a notebook up to date: the hook of the server's contents manager.
+
+    Jobs whose masters do not answer in time keep their pictures, as saving must not wait for them.
+    """
+    if model.get("type") != "notebook" or model.get("content") is None:
+        return
+    deadline = time.monotonic() + _SAVING_SECONDS
+    asked: dict[tuple[str, str], concurrent.futures.Future[JobStatus | None]] = {}
+
+    def status_of(name: str, identity: str) -> JobStatus | None:
+        if (name, identity) not in asked:
+            asked[name, identity] = _asking.submit(_status, name, identity)
+        try:
+            return asked[name, identity].result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            return None
+
+    refresh(model["content"], status_of)
+
+
+def _status(name: str, identity: str) -> JobStatus | None:
+    try:
+        return _found(name, identity).status()
+    except (ElasticDLError, OSError):
+        return None
+
+
 # ------------------------------------------------------------ what Jupyter looks for
 
 
@@ -239,3 +277,4 @@ def _load_jupyter_server_extension(app: Any) -> None:
         (rf"{base}/elasticdl/jobs/([\w.~-]+)/live", LiveHandler),
     ]
     app.web_app.add_handlers(".*$", routes)
+    app.contents_manager.register_pre_save_hook(_before_saving)

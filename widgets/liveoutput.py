@@ -14,6 +14,9 @@ from elasticdl_nb.widgets.format import safe
 from elasticdl_nb.widgets.savedform import render_static
 from elasticdl_nb.widgets.text import render_text
 
+HOST = '<div data-elasticdl="{}" data-job="{}" data-identity="{}">'
+"""What the output of a running job begins with: its own id, and the job's name and identity."""
+
 # On a page without a Jupyter server (an exported notebook, for instance), nothing is loaded.
 _LOADER = """
 (() => {
@@ -30,8 +33,13 @@ _LOADER = """
 
 
 def module() -> bytes:
-    """Return the text of `live.js`."""
-    return Path(__file__).with_name("live.js").read_bytes()
+    """Return the module that pages load: `hover.js` and `live.js`."""
+    return (hover_script() + Path(__file__).with_name("live.js").read_text()).encode()
+
+
+def hover_script() -> str:
+    """Return the text of `hover.js`, which the dashboard's page needs, too."""
+    return Path(__file__).with_name("hover.js").read_text()
 
 
 def live_bundle(status: JobStatus, view: str, identity: str) -> dict[str, str]:
@@ -40,7 +48,7 @@ def live_bundle(status: JobStatus, view: str, identity: str) -> dict[str, str]:
     `view` distinguishes this output from all others, and `identity` the job from others of its name.
     """
     html = (
-        f'<div data-elasticdl="{safe(view)}" data-job="{safe(status.name)}" data-identity="{safe(identity)}">'
+        f"{HOST.format(safe(view), safe(status.name), safe(identity))}"
         f"{render_static(status)}</div><script>{' '.join(_LOADER.split())}</script>"
     )
     return {"text/html": html, "text/plain": render_text(status)}

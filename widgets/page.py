@@ -13,12 +13,21 @@ from elasticdl_nb.runtime.protocol.master_pb2 import JobStatus
 from elasticdl_nb.widgets import summary
 from elasticdl_nb.widgets.format import safe
 from elasticdl_nb.widgets.liveform import PARTS
+from elasticdl_nb.widgets.liveoutput import hover_script
 from elasticdl_nb.widgets.theme import PAGE_STYLE
 
 # This package makes the parts, with everything foreign escaped, and the policy allows no other script.
 _SCRIPT = """
-const stream = new EventSource(document.body.dataset.events);
+const main = document.querySelector("main");
 const gone = document.getElementById("edl-gone");
+let pointer = null;
+for (const kind of ["pointermove", "pointerleave"]) {
+  main.addEventListener(kind, (event) => {
+    pointer = kind === "pointerleave" ? null : event;
+    showTip(main, pointer);
+  });
+}
+const stream = new EventSource(document.body.dataset.events);
 stream.onopen = () => { gone.hidden = true; };
 stream.onerror = () => { gone.hidden = false; };
 stream.onmessage = (event) => {
@@ -30,6 +39,7 @@ stream.onmessage = (event) => {
       if (open) part.querySelector("details")?.setAttribute("open", "");
     }
   }
+  showTip(main, pointer);
 };
 stream.addEventListener("over", () => { stream.close(); gone.hidden = true; });
 """
@@ -51,7 +61,7 @@ def render_page(status: JobStatus, *, nonce: str, events_url: str = "events") ->
     """
     head = summary.head(status)
     parts = "".join(f'<div class="edl" id="edl-part-{name}">{part.draw(status)}</div>' for name, part in PARTS.items())
-    script = "" if head.over else f'<script nonce="{safe(nonce)}">{_SCRIPT}</script>'
+    script = "" if head.over else f'<script nonce="{safe(nonce)}">{hover_script()}{_SCRIPT}</script>'
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'

@@ -8,7 +8,9 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
+from jupyter_core.utils import ensure_async
 from jupyter_server.serverapp import ServerApp
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
@@ -17,6 +19,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.widgets.jupyterserver import UNKNOWN_JOB
+from elasticdl_nb.widgets.liveoutput import live_bundle
 
 TOKEN = secrets.token_hex(8)
 CONFIG = Path(__file__).parents[2] / "widgets" / "jupyter_server_config.d" / "elasticdl_nb.json"
@@ -86,3 +89,33 @@ def test_pages_talk_to_it_and_strangers_do_not(server: ServerApp) -> None:
             await AsyncHTTPClient().fetch(HTTPRequest(address, follow_redirects=False))
 
     server.io_loop.asyncio_loop.run_until_complete(everything())  # type: ignore[attr-defined]
+
+
+def test_a_notebook_is_saved_with_the_latest_pictures_of_its_jobs(server: ServerApp) -> None:
+    ended = job("flights", "cancelled by its user")
+    older = [
+        live_bundle(pb.JobStatus(name=name, phase=pb.RUNNING, detail="as it was", updated_at=1e9), "0a" * 8, identity)
+        for name, identity in (("flights", ended.identity), ("flights", "0123"), ("nobody", ""))
+    ]
+    lines = {**older[0], "text/html": older[0]["text/html"].splitlines(keepends=True)}
+    other = {"text/html": "<b>another library's</b>", "text/plain": "another"}
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [
+        nbformat.v4.new_markdown_cell("text"),
+        nbformat.v4.new_code_cell(outputs=[
+            nbformat.v4.new_output("stream", text="printed"),
+            *(nbformat.v4.new_output("display_data", data=data) for data in (*older, lines, other)),
+        ]),
+    ]  # fmt: skip
+    model = {"type": "notebook", "format": "json", "content": json.loads(nbformat.writes(notebook))}
+
+    async def save() -> None:
+        await ensure_async(server.contents_manager.save(model, "a.ipynb"))
+
+    server.io_loop.asyncio_loop.run_until_complete(save())  # type: ignore[attr-defined]
+    saved = nbformat.read(Path(server.root_dir) / "a.ipynb", 4)
+    first, unknown, nobody, again, others = [one.data for one in saved.cells[1].outputs[1:]]
+    for final in (first, again):
+        assert "Cancelled" in final["text/html"] and "<script" not in final["text/html"]
+        assert "cancelled by its user" in final["text/plain"]
+    assert unknown == older[1] and nobody == older[2] and others == other
