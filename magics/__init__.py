@@ -1,8 +1,8 @@
 """The notebook extension: `%load_ext elasticdl_nb` registers the magics, their completion, and the cell recorder.
 
 `commands` has the magics of jobs and `sqlmagic` that of SQL; `options`, `expand` and `sqlline` read their lines,
-`models` finds the model among the notebook's objects, `capture` records cells, and `displays` shows a job in a
-notebook. Code that programs could also use belongs in `elasticdl_nb`.
+`models` finds the model among the notebook's objects, `capture` records cells, `emptycells` lets magics do without a
+body, and `displays` shows a job in a notebook. Code that programs could also use belongs in `elasticdl_nb`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from elasticdl_nb.magics.capture import CellRecorder
 from elasticdl_nb.magics.commands import ElasticDLMagics
 from elasticdl_nb.magics.completion import make_matcher
+from elasticdl_nb.magics.emptycells import as_line_magic
 from elasticdl_nb.magics.sqlcompletion import make_sql_matcher
 from elasticdl_nb.magics.sqlmagic import SQLFlowMagics
 
@@ -35,6 +36,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     recorder = CellRecorder(shell)
     recorder.start()
     setattr(shell, _RECORDER, recorder)
+    shell.input_transformers_cleanup.insert(0, as_line_magic)
     completer: Any = shell.Completer
     completer.custom_matchers += [make_matcher(shell.user_ns), make_sql_matcher(sql)]
 
@@ -47,6 +49,8 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     recorder = shell.__dict__.pop(_RECORDER, None)
     if recorder is not None:
         recorder.stop()
+    if as_line_magic in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(as_line_magic)
     completer: Any = shell.Completer
     completer.custom_matchers[:] = [
         matcher for matcher in completer.custom_matchers if not matcher.__module__.startswith(__name__)

@@ -117,23 +117,24 @@ class ElasticDLMagics(Magics):
         if "--help" in text.split():
             display(help_table(f"%%elasticdl_{kind}", "", JOB_OPTIONS, kind))  # type: ignore[no-untyped-call]
             return
-        if "dry_run" in _check_names(kind, text):
-            _, given = self._understood(kind, text, body)
+        above = 1 + (cell or "").count("\n") - body.count("\n")
+        if "dry_run" in _check_options(kind, text):
+            _, given = self._understood(kind, text, body, above)
             show_dry_run(kind, given)
             return
         cell_display = display_for(self.shell, kind)
         with Start(kind, cell_display) as start, notes(say):
             start.begin("running the cell")
-            request, given = self._understood(kind, text, body)
+            request, given = self._understood(kind, text, body, above)
             variable = self._variable(request)
             wait = waits(request.own.get("wait", self.own_defaults.get("wait")))
             self.shell.user_ns[variable] = job = start.submit(given, detach=not wait, waited=wait)
         cell_display.show(job, wait=wait)
 
-    def _understood(self, kind: JobKind, text: str, body: str) -> tuple[Request, dict[str, Any]]:
+    def _understood(self, kind: JobKind, text: str, body: str, above: int) -> tuple[Request, dict[str, Any]]:
         """Run the cell's Python; return the request, and the job's options with the notebook's objects in them."""
         __tracebackhide__ = True
-        defined = self._run_body(body) if body.strip() else []
+        defined = self._run_body(body, above) if body.strip() else []
         request = read_request(text, self.shell.user_ns, (kind,))
         if request.words:
             raise MagicError(f"{request.words[0]!r} is not an option; options begin with --, as in --data=PATH")
@@ -143,15 +144,20 @@ class ElasticDLMagics(Magics):
         apt = {name: value for name, value in self.defaults.items() if _takes(kind, name)}
         return {**apt, **given}
 
-    def _run_body(self, body: str) -> list[str]:
-        """Run the cell's Python in the notebook; return the names it binds at its top level."""
+    def _run_body(self, body: str, above: int) -> list[str]:
+        """Run the cell's Python in the notebook; return the names it binds at its top level.
+
+        `above` lines of the cell are above it: errors count the lines of the whole cell.
+        """
         __tracebackhide__ = True
+        number = len(self.shell.history_manager.input_hist_raw) - 1  # versions count on at different times
         try:
-            source = self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
+            source = "\n" * above + self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
             tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]
         except SyntaxError as error:  # IPython would show it with every frame from here up
-            raise MagicError(f"line {error.lineno} below the options: {error.msg}\n  {error.text}") from None
-        code = self.shell.compile(tree, self.shell.compile.cache(source, raw_code=body), "exec")
+            text = f": {error.text.strip()}" if error.text else ""
+            raise MagicError(f"cell [{number}], line {error.lineno}: {error.msg}{text}") from None
+        code = self.shell.compile(tree, self.shell.compile.cache(source, number, raw_code=source), "exec")
         exec(code, self.shell.user_ns)  # noqa: S102  the user's own cell
         return list(_bound(tree))
 
@@ -162,14 +168,24 @@ class ElasticDLMagics(Magics):
         return str(name)
 
 
-def _check_names(kind: JobKind, text: str) -> set[str]:
-    """Return the options' names without reading their values; raise OptionError for one that does not exist."""
+def _check_options(kind: JobKind, text: str) -> set[str]:
+    """Return the options' names; raise OptionError for all that do not exist, and for values that are not valid.
+
+    Values that refer to the notebook's are left alone, as the cell may define those.
+    """
     own = {one.name for one in JOB_OPTIONS} | {f"no_{one.name}" for one in JOB_OPTIONS}
-    names = {name.replace("-", "_") for name, _ in split(text)[1]}
-    for name in names:
-        if name not in own and not _takes(kind, name.removeprefix("no_")):
-            find_option(kind, name)
-    return names
+    given = [(name.replace("-", "_"), raw) for name, raw in split(text)[1]]
+    errors = []
+    for name, raw in given:
+        try:
+            if _takes(kind, name) and raw and not set(raw) & set("${"):
+                _checked(name, raw, (kind,))
+            elif name not in own and not _takes(kind, name.removeprefix("no_")):
+                find_option(kind, name)
+        except OptionError as error:
+            errors.append(error)
+    OptionError.raise_together(errors)
+    return {name for name, _ in given}
 
 
 def _latest() -> Job:
@@ -187,9 +203,9 @@ def _takes(kind: JobKind, name: str) -> bool:
         return False
 
 
-def _checked(name: str, value: Any) -> str:
+def _checked(name: str, value: Any, kinds: tuple[JobKind, ...] = KINDS) -> str:
     """Return the option's main name; raise OptionError for a value that no job would accept."""
-    for kind in KINDS:
+    for kind in kinds:
         if _takes(kind, name):
             option = find_option(kind, name)
             try:

@@ -14,7 +14,7 @@ from elasticdl_nb.images import ImageStatus, listening
 from elasticdl_nb.images.showing import print_lines
 from elasticdl_nb.job import Job
 from elasticdl_nb.job.display import Display
-from elasticdl_nb.job.starting import in_live_notebook
+from elasticdl_nb.job.frontend import in_live_notebook
 from elasticdl_nb.job.terminal import PlainLines
 from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import JobFailed

@@ -58,15 +58,20 @@ def read_request(
     given: dict[str, Any] = {}
     magic: dict[str, Any] = {}
     mine = {one.name: one for one in own}
+    errors: list[OptionError] = []
     for written, raw in pairs:
         name = written.replace("-", "_")
         positive = name.removeprefix("no_")
-        if name in mine or (positive in mine and mine[positive].form == "BOOL"):
-            _once(magic, name if name in mine else positive, _own_value(mine, name, raw, namespace))
-        elif kinds:
-            _once(given, *_job_value(kinds, name, raw, namespace, mine))
-        else:
-            raise OptionError(name, f"no such option.{did_you_mean(name, mine)}")
+        try:
+            if name in mine or (positive in mine and mine[positive].form == "BOOL"):
+                _once(magic, name if name in mine else positive, _own_value(mine, name, raw, namespace))
+            elif kinds:
+                _once(given, *_job_value(kinds, name, raw, namespace, mine))
+            else:
+                raise OptionError(name, f"no such option.{did_you_mean(name, mine)}")
+        except OptionError as error:
+            errors.append(error)
+    OptionError.raise_together(errors)
     return Request(tuple(str(expand(word, namespace)) for word in words), given, magic)
 
 

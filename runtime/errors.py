@@ -112,13 +112,19 @@ class JobError(ElasticDLError):
 
 
 class JobFailed(JobError):
-    """A job ended because of an error; `traceback` is that of the process that failed, and may be empty."""
+    """A job ended because of an error; `traceback` is that of the process that failed, and may be empty.
 
-    def __init__(self, message: str, traceback: str = "") -> None:
+    IPython shows it before the message, unless it is `folded`: where a notebook's picture of the job has it.
+    """
+
+    def __init__(self, message: str, traceback: str = "", *, folded: bool = False) -> None:
         super().__init__(message)
         self.traceback = traceback
+        self.folded = folded
 
     def _render_traceback_(self) -> list[str]:
+        if self.folded and self.traceback:
+            return [*super()._render_traceback_(), "Its traceback: in the job's picture, or print(job.logs())"]
         return [*self.traceback.rstrip().splitlines(), *super()._render_traceback_()]
 
 

@@ -54,7 +54,7 @@ _HAPPENINGS = {
     "joined": ("+", "worker joined"),
     "left": ("−", "worker left"),
     "rollback": ("↶", "rolled back"),
-    "checkpoint": ("◆", "last checkpoint"),
+    "checkpoint": ("◆", "checkpoint"),
     "rate": ("η", "learning rate changed"),
 }
 _RATE = "learning_rate"
@@ -256,8 +256,7 @@ def happenings(status: JobStatus) -> tuple[Happening, ...]:
         if event.mark in _HAPPENINGS and points:
             place = bisect_right(points, (event.time, math.inf)) - 1
             found.append(Happening(points[max(0, place)][1], event.mark, short(event.text, 120)))
-    if status.checkpoint_step > 0:
-        found.append(Happening(status.checkpoint_step, "checkpoint", "the last checkpoint"))
+    found += [Happening(step, "checkpoint", "a checkpoint that is kept") for step in _checkpoints(status)]
     for before, after in pairwise(status.history):
         rates = before.logs.get(_RATE), after.logs.get(_RATE)
         if None not in rates and rates[0] != rates[1]:
@@ -268,6 +267,11 @@ def happenings(status: JobStatus) -> tuple[Happening, ...]:
         for kind in _HAPPENINGS
     )
     return tuple(sorted(chain(*of_kind), key=lambda one: one.step))
+
+
+def _checkpoints(status: JobStatus) -> list[int]:
+    """The steps of the checkpoints that are there; an older master reports only the last one."""
+    return [step for step in status.kept_checkpoints or [status.checkpoint_step] if step > 0]
 
 
 def happenings_in_words(shown: Sequence[Happening]) -> str:

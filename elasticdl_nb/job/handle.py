@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from elasticdl_nb.job import launch
 from elasticdl_nb.job.figure import Figure
+from elasticdl_nb.job.frontend import in_live_notebook
 from elasticdl_nb.job.history import History
 from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, watch_job
 from elasticdl_nb.runtime.control.status import (
@@ -411,6 +412,7 @@ def raise_for(job: Job, status: pb.JobStatus) -> None:
         raise JobFailed(
             f"job {job.name} failed: {message}\nIts logs: {job.folder.logs} (elasticdl logs {job.name})",
             status.failure.traceback,
+            folded=in_live_notebook(),
         )
 
 

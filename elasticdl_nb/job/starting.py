@@ -6,13 +6,13 @@ Meanwhile, the job's processes import what they need.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from elasticdl_nb.job.display import Display
+from elasticdl_nb.job.frontend import in_live_notebook
 from elasticdl_nb.job.handle import Job
 from elasticdl_nb.job.launch import begin, dismiss, launch
 from elasticdl_nb.job.preparing import prepared
@@ -123,15 +123,3 @@ def write_manifests(kind: JobKind, given: Mapping[str, Any], display: Display) -
         from elasticdl_nb.job.clusterjobs import write_yaml
 
         return write_yaml(folder)
-
-
-def in_live_notebook() -> bool:
-    """Whether this is a notebook kernel in interactive use, rather than a program or a notebook run in batch."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return False
-    # Programs that run notebooks in batch say that nobody is there to answer.
-    parent: dict[str, Any] = kernel.get_parent("shell") or {}
-    return bool(parent.get("content", {}).get("allow_stdin", False))

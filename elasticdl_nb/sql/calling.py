@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay
+from elasticdl_nb.job import Job
+from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay, notebook_display, notes
 from elasticdl_nb.job.starting import waits
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.sql.result import Result
@@ -38,27 +39,31 @@ def run(
         wait: If the last statement is a TRAIN, wait until it has ended. Without waiting, the call returns as soon as
             the job runs; the result's `job` is its handle. By default the call waits, except in a live notebook.
             Statements that follow a TRAIN always wait for it.
-        progress: Show the progress of jobs on stderr: True, False, or by default only on a terminal. It can also be a
-            function that gets every JobStatus.
+        progress: Show the progress of jobs on stderr: True, False, or by default only on a terminal; a notebook then
+            shows each job as `%%sqlflow` does. It can also be a function that gets every JobStatus.
 
     Raises:
         SqlError: a statement is wrong. It has changed nothing; the statements before it have taken effect.
         OptionError: the database or store cannot be used, or the text contains no statement.
         JobFailed, JobCancelled: a job failed or was cancelled.
     """
-    wait, display = waits(wait), TerminalDisplay(progress)
+    wait, terminal = waits(wait), TerminalDisplay(progress)
+    in_notebook = progress is None and notebook_display("") is not None
     names = vars(sys.modules["__main__"]) if namespace is None else namespace
-    with _session(connect, store, names) as session:
+    quiet = notes(print) if in_notebook else contextlib.nullcontext()
+    with quiet, _session(connect, store, names) as session:
         last: Result | None = None
         told: list[str] = []
 
         def tell(message: str) -> None:
             told.append(message)
-            display.tell(message)
+            terminal.tell(message)
 
-        for result in session.results(
-            text, params=params, wait=wait, on_job=lambda job: display.show(job, wait=wait), on_message=tell
-        ):
+        def show(job: Job) -> None:
+            display = notebook_display(job.spec.kind) if in_notebook else None  # a picture for each job
+            (display or terminal).show(job, wait=wait)
+
+        for result in session.results(text, params=params, wait=wait, on_job=show, on_message=tell):
             last = replace(result, messages=(*told, *result.messages))
             told.clear()
     if last is None:

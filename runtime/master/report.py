@@ -83,6 +83,7 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         records_set_aside=_set_aside(job),
         set_aside=set_aside_messages(queue.suspects, MOST_SET_ASIDE),
         checkpoint_step=job.saved.newest.step if job.saved.newest else -1,
+        kept_checkpoints=[one.step for one in job.saved.complete],
         distribution_strategy=spec.distribution_strategy if trains else "",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 
 from elasticdl_nb.runtime.errors import DamagedCheckpoint, ElasticDLError, ModelError
+from elasticdl_nb.runtime.model.loading.essence import essence
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError, ImportError)
@@ -17,7 +18,7 @@ LONGEST_TEXT = 64 << 10
 def failure(error: BaseException, cause: BaseException | None = None) -> pb.Failure:
     """Describe an exception; `cause` is the one to show to users, if it is not the outermost."""
     told = _without_autograph(cause or error)
-    message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {told}"
+    message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {essence(str(told))}"
     reason = told.__cause__ if isinstance(told, ModelError) and told.__cause__ else told
     passing = isinstance(reason, OSError) or type(reason).__name__ in _PASSING
     # AutoGraph's copy of an error has lost what caused it.

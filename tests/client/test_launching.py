@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from scripted_master import make_folder
 
+from elasticdl_nb.job.frontend import in_live_notebook
 from elasticdl_nb.job.launch import launch, tail
 from elasticdl_nb.job.naming import make_name, subject_of
-from elasticdl_nb.job.starting import in_live_notebook
 from elasticdl_nb.runtime.errors import JobFailed, OptionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec

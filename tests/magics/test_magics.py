@@ -52,19 +52,25 @@ def test_a_processor_of_predictions_goes_with_the_model(shell, data, capsys):
 
 
 def test_the_cells_python_runs_first_and_its_error_is_its_own(shell, data):
-    with pytest.raises(ZeroDivisionError):
-        shell.run("%%elasticdl_train --dry_run --data data.parquet\nx = 1\n1 / 0")
+    with pytest.raises(ZeroDivisionError) as raised:
+        shell.run("%%elasticdl_train --dry_run --data data.parquet\n--minibatch_size 4\nx = 1\n1 / 0")
+    assert raised.traceback[-1].lineno + 1 == 4  # of the cell, as pytest counts from 0
     assert shell.names["x"] == 1
 
 
 def test_a_syntax_error_in_the_cells_python_is_one_message(shell):
-    with pytest.raises(MagicError, match=r"line 2 below the options: unexpected indent\n +y = 2"):
+    with pytest.raises(MagicError, match=r"cell \[1\], line 4: unexpected indent: y = 2"):
         shell.run("%%elasticdl_train --data data.parquet\n--num_epochs 2\nx = 1\n    y = 2")
 
 
 def test_a_mistake_in_the_options_is_found_before_the_cell_runs(shell):
     with pytest.raises(OptionError, match=r"not an option of train\. Did you mean 'data'"):
         shell.run("%%elasticdl_train --date data.parquet\nran = True")
+    with pytest.raises(OptionError) as several:
+        shell.run("%%elasticdl_train --num_epochs three\n--minibatch_size -8 --num_epoch 5 --data $x\nran = True")
+    assert [one.split(": ")[0] for one in str(several.value).splitlines()] == [
+        "num_epochs", "minibatch_size", "num_epoch"
+    ]  # fmt: skip
     assert "ran" not in shell.names
 
 
@@ -99,7 +105,7 @@ def test_missing_data_is_refused_by_name(shell):
 
 
 def test_help_is_a_table_of_every_option(shell, capsys):
-    shell.run("%elasticdl_train --help")
+    shell.run("%%elasticdl_train --help")
     out = capsys.readouterr().out
     assert "--num_epochs" in out and "--dry_run" in out and "\x1b" not in out
     places = [out.index(text) for text in ("The ones that matter first", "--data ", "Checkpoints", "--keep_checkpoint")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import tensorflow as tf
 from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel, ModelDefinition, load, load_function
+from elasticdl_nb.runtime.model.loading.modules import describe
 
 CLASS = """
     import keras
@@ -144,6 +146,27 @@ def test_errors_keep_their_cause(write: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"KeyError: 'color' \(lib/deep.py, line 2: raise KeyError") as caught:
         loaded(tmp_path, "m")
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_errors_say_what_keras_and_tensorflow_say_without_what_they_wrap_around_it(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("pick.py", "import tensorflow as tf\n@tf.function\ndef pick(x, place): return tf.gather(x, place)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(tf.errors.InvalidArgumentError) as graph:
+        importlib.import_module("pick").pick(tf.zeros(3), tf.constant(9))
+    line = "pick.py, line 3: def pick(x, place): return tf.gather(x, place)"
+    assert describe(graph.value, str(tmp_path)) == f"InvalidArgumentError: indices = 9 is not in [0, 3) ({line})"
+    with pytest.raises(ValueError) as layer:
+        keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])(np.zeros((2, 3)))
+    said = describe(layer.value, str(tmp_path))
+    assert said.startswith("ValueError: Input 0 ") and said.endswith("received input with shape (2, 3)")
+
+
+def test_code_of_a_notebook_is_named_by_its_cell(write: Any, tmp_path: Path) -> None:
+    write("captured_from_session.py", "# Packaged\n\n# cell [3]\ndef build():\n    raise KeyError('color')\n")
+    with pytest.raises(ModelError, match=r"^build failed: .*KeyError: 'color' \(cell \[3\]: raise KeyError"):
+        loaded(tmp_path, "captured_from_session.build")
 
 
 def test_zoos_with_equal_names_do_not_mix(write: Any, tmp_path: Path) -> None:

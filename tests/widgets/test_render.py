@@ -207,6 +207,14 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script() -> None:
     assert "unsafe" not in policy
 
 
+def test_a_curve_is_marked_at_every_checkpoint_that_is_kept() -> None:
+    status = running()
+    status.kept_checkpoints.extend([300, 600, status.checkpoint_step])
+    assert render_parts(status)["loss"].count("◆</text>") == 3 and "◆ checkpoint" in render_parts(status)["loss"]
+    del status.kept_checkpoints[:]
+    assert render_parts(status)["loss"].count("◆</text>") == 1
+
+
 def test_the_page_of_a_job_that_is_over_has_no_script() -> None:
     assert "<script" not in render_page(succeeded(), nonce="n0nce")
 

@@ -14,11 +14,14 @@ from types import ModuleType
 from typing import Any
 
 from elasticdl_nb.runtime.errors import ElasticDLError, ModelError, OptionError, did_you_mean
+from elasticdl_nb.runtime.model.loading.essence import essence, frames_in
 from elasticdl_nb.runtime.model.loading.finding import ZooFinder
 from elasticdl_nb.runtime.model.older.installing import install
+from elasticdl_nb.runtime.model.reading import places
 from elasticdl_nb.runtime.model.reading.source import Zoo
 
 _in_use: list[str] = []
+_CAPTURED = places.CAPTURED_FILE.removesuffix("py")
 
 
 def use_zoo(root: str) -> None:
@@ -51,28 +54,28 @@ def user_code(doing: str, root: str) -> Iterator[None]:
     except ElasticDLError:
         raise
     except (Exception, SystemExit) as error:
-        raise ModelError(f"{doing} failed: {describe(error, root)}") from error
+        raise ModelError(f"{doing.replace(_CAPTURED, '')} failed: {describe(error, root)}") from error
 
 
 def describe(error: BaseException, root: str) -> str:
     """Return an error's type and message, and the last line of the zoo's own code that it passed through."""
     if isinstance(error, SyntaxError):
-        place = f"{_shorten(error.filename or '?', root)}, line {error.lineno}"
-        return f"{type(error).__name__}: {error.msg} ({place})"
-    text = str(error).strip()
+        return f"{type(error).__name__}: {error.msg} ({_place(error.filename or '?', error.lineno or 1, root)})"
+    text = essence(str(error))
     summary = f"{type(error).__name__}: {text}" if text else type(error).__name__
     converted = getattr(error, "ag_error_metadata", None)
     if converted is not None and converted.cause_message:
-        summary = converted.cause_message
+        kind, colon, cause = converted.cause_message.partition(": ")
+        summary = f"{kind}: {essence(cause)}" if colon else kind
     frames = [
-        (filename, line) for filename, line in _places(error)
+        (filename, line) for filename, line in [*_places(error), *frames_in(str(error))]
         if os.path.realpath(filename).startswith(os.path.realpath(root) + os.sep)
     ]  # fmt: skip
     if not frames:
         return summary
     filename, number = frames[-1]
     line = linecache.getline(filename, number).strip()
-    return f"{summary} ({_shorten(filename, root)}, line {number}: {line})"
+    return f"{summary} ({_place(filename, number, root)}: {line})"
 
 
 def _places(error: BaseException) -> list[tuple[str, int]]:
@@ -84,10 +87,11 @@ def _places(error: BaseException) -> list[tuple[str, int]]:
     return [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(error.__traceback__)]
 
 
-def _shorten(filename: str, root: str) -> str:
+def _place(filename: str, line: int, root: str) -> str:
+    relative = filename
     with contextlib.suppress(ValueError):
-        return os.fspath(Path(os.path.realpath(filename)).relative_to(os.path.realpath(root)))
-    return filename
+        relative = os.fspath(Path(os.path.realpath(filename)).relative_to(os.path.realpath(root)))
+    return places.place(Path(filename), relative, line)
 
 
 def import_from_zoo(zoo: Zoo, name: str) -> ModuleType:

@@ -62,7 +62,7 @@ def check_imports(zoo: str, spec: JobSpec) -> None:
     for one in imports:
         problem = _problem(source, one, spec, elsewhere)
         if problem:
-            where = f"{source.relative(one.module.path)}, line {one.line}"
+            where = source.place(one.module.path, one.line)
             raise OptionError(_option(spec), f"{where}, imports {one.name}, {problem}")
     _check_maxcompute(source, imports, spec)
 
@@ -164,7 +164,7 @@ def _check_maxcompute(source: Zoo, imports: list[_Import], spec: JobSpec) -> Non
     if not users:
         return
     given = {**os.environ, **spec.envs}
-    where = f"{source.relative(users[0].module.path)}, line {users[0].line}"
+    where = source.place(users[0].module.path, users[0].line)
     if all(name in given for name in _MAXCOMPUTE):
         raise OptionError(
             _option(spec),

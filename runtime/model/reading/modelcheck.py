@@ -132,10 +132,10 @@ def _model_of_module(zoo: Zoo, module: Module) -> Found:
 def _check_is_model(zoo: Zoo, module: Module, found: Found, dotted: str) -> None:
     if isinstance(found, Defined) and isinstance(found.node, ast.ClassDef) and is_model(zoo, found) is False:
         bases = ", ".join(ast.unparse(base) for base in found.node.bases) or "nothing"
-        where = f"{zoo.relative(found.module.path)}, line {found.node.lineno}"
+        where = zoo.place(found.module.path, found.node.lineno)
         raise OptionError("model_def", f"{dotted} is not a keras.Model: the class derives from {bases} ({where})")
     if isinstance(found, Defined) and isinstance(found.node, _NEVER_MODEL_NODES):
-        where = f"{zoo.relative(found.module.path)}, line {found.node.lineno}"
+        where = zoo.place(found.module.path, found.node.lineno)
         raise OptionError(
             "model_def",
             f"{dotted} is {ast.unparse(found.node)[:60]} ({where}), which is not a keras.Model class, a "

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
+from elasticdl_nb.runtime.model.reading import places
 from elasticdl_nb.runtime.model.reading.ownnames import exists, own_names
 
 _LISTED_MODULES = 2000
@@ -197,7 +198,7 @@ class Zoo:
                 tree = ast.parse(path.read_bytes(), filename=os.fspath(path))
             except SyntaxError as error:
                 line = f": {error.text.strip()!r}" if error.text else ""
-                where = f"{self.relative(path)}, line {error.lineno}"
+                where = self.place(path, error.lineno or 1)
                 raise OptionError(option, f"{where} is not valid Python: {error.msg}{line}") from None
             except ValueError as error:
                 raise OptionError(option, f"{self.relative(path)} is not valid Python: {error}") from None
@@ -206,7 +207,11 @@ class Zoo:
 
     def relative(self, path: Path) -> str:
         """The path as users see it, relative to the zoo's root."""
-        return os.fspath(path.relative_to(self.root))
+        return places.file_name(os.fspath(path.relative_to(self.root)))
+
+    def place(self, path: Path, line: int) -> str:
+        """The place of a line, as users see it."""
+        return places.place(path, os.fspath(path.relative_to(self.root)), line)
 
     def module_names(self, below: str = "") -> Iterator[str]:
         """Dotted names of the modules in the zoo, at most a few thousand of them."""
