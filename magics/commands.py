@@ -150,7 +150,9 @@ class ElasticDLMagics(Magics):
         `above` lines of the cell are above it: errors count the lines of the whole cell.
         """
         __tracebackhide__ = True
-        number = len(self.shell.history_manager.input_hist_raw) - 1  # versions count on at different times
+        history = self.shell.history_manager
+        # Not `execution_count`, which versions of IPython raise at different times.
+        number = len(history.input_hist_raw) - 1 if history else 0
         try:
             source = "\n" * above + self.shell.transform_cell(body)  # type: ignore[no-untyped-call]
             tree = self.shell.transform_ast(self.shell.compile.ast_parse(source))  # type: ignore[no-untyped-call]

@@ -247,10 +247,10 @@ class Job:
         print(f"{note}. Interrupting again now also ends it.", file=sys.stderr, flush=True)  # noqa: T201
         try:
             time.sleep(_SECOND_THOUGHTS_SECONDS)
+            _end_with(interrupt, note, said=True)
         except KeyboardInterrupt:
             self.request_cancel("interrupted twice")
-            note = f"Job {self.name} is being cancelled"
-        _end_with(interrupt, note)
+            _end_with(interrupt, f"Job {self.name} is being cancelled")
 
     def cancel(self, reason: str = "cancelled by its user") -> Job:
         """End the job, and return it once its processes are gone. Does nothing to a job that has ended."""
@@ -363,10 +363,14 @@ class Job:
         return f"<{describe(self.status())}>"
 
 
-def _end_with(interrupt: KeyboardInterrupt, note: str) -> None:
-    """Let the interrupt end with a note, and IPython show only that: where the wait was interrupted tells nothing."""
+def _end_with(interrupt: KeyboardInterrupt, note: str, *, said: bool = False) -> None:
+    """Let the interrupt end with a note, and IPython show only that: where the wait was interrupted tells nothing.
+
+    A note that is `said` is on the screen already.
+    """
     interrupt.add_note(note)
-    interrupt._render_traceback_ = lambda: ["KeyboardInterrupt", note]  # type: ignore[attr-defined]
+    lines = ["KeyboardInterrupt"] if said else ["KeyboardInterrupt", note]
+    interrupt._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
 
 
 class Report(str):
