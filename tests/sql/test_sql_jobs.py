@@ -50,7 +50,10 @@ def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.
         said = "\n".join(result.messages)
         assert "same has the same value in all rows, so it is left out" in said
         assert "age is NULL in 6 of 60 rows" in said
-        session.run("SELECT * FROM people WHERE id <= 30 PREDICT people.guess USING pay_model")
+        (predicted,) = session.run("SELECT * FROM people WHERE id <= 30 PREDICT people.guess USING pay_model")
+        assert predicted.job
+        (output,) = predicted.job.status().outputs
+        assert Path(output).exists()  # as the job's picture names it
         errors = rows(session, "SELECT ABS(guess - pay) FROM people WHERE id <= 30")
         assert len(errors) == 30
         assert sum(float(error) for (error,) in errors) / 30 < 250  # of 1000 to 3000

@@ -38,9 +38,12 @@ class Asker:
     on_job: Callable[[Job], None] | None = None
 
     def predict(self, rows: pa.RecordBatchReader) -> tuple[Job, str]:
-        """Predict these rows; return the job, and the file of outputs that `outputs.read_outputs` reads."""
-        output = os.path.join(self.folder, "predictions.parquet")
-        return self._run("predict", rows, output=output, **{"minibatch_size": _AT_ONCE, **self.options}), output
+        """Predict these rows; return the job, and the file of outputs that `outputs.read_outputs` reads.
+
+        The file is in the job's folder, and stays as long as that: it is the output that the job's picture names.
+        """
+        job = self._run("predict", rows, **{"minibatch_size": _AT_ONCE, **self.options})
+        return job, job.output
 
     def evaluate(self, rows: pa.RecordBatchReader) -> Job:
         """Evaluate on these rows; return the job, which has the metrics."""
