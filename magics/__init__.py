@@ -1,8 +1,9 @@
 """The notebook extension: `%load_ext elasticdl_nb` registers the magics, their completion, and the cell recorder.
 
 `commands` has the magics of jobs and `sqlmagic` that of SQL; `options`, `expand` and `sqlline` read their lines,
-`models` finds the model among the notebook's objects, `capture` records cells, `emptycells` lets magics do without a
-body, and `displays` shows a job in a notebook. Code that programs could also use belongs in `elasticdl_nb`.
+`models` finds the model among the notebook's objects, `columns` those of its data, `capture` records cells,
+`emptycells` lets magics do without a body, and `displays` shows a job in a notebook. Code that programs could also use
+belongs in `elasticdl_nb`.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 
 from elasticdl_nb.given.datakinds import is_arrays
 from elasticdl_nb.given.frames import is_frame
+from elasticdl_nb.job import Job
+from elasticdl_nb.magics.columns import columns_of
 from elasticdl_nb.magics.commands import ATTACH_OPTIONS, CONFIG_OPTIONS, JOBS_OPTIONS
 from elasticdl_nb.magics.models import is_model
 from elasticdl_nb.magics.options import JOB_OPTIONS, Own
@@ -62,7 +64,8 @@ def complete(lines: list[str], namespace: Mapping[str, Any]) -> tuple[str, list[
     value = _VALUE.search(line)
     if value and (value["value"] or line.endswith(("=", " "))) and not value["value"].startswith("--"):
         assigned = line[value.end("name")] == "="
-        found = _values(magic, value["name"].replace("-", "_"), value["value"], namespace, assigned)
+        name = value["name"].replace("-", "_")
+        found = _values(magic, name, value["value"], namespace, assigned, "\n".join(lines))
         # After a switch comes the next option.
         if found is not None:
             return value["value"], found
@@ -113,16 +116,21 @@ def _names(magic: str) -> list[str]:
     return list(dict.fromkeys([*names, *negative, *own, *waits]))
 
 
-def _values(magic: str, name: str, text: str, namespace: Mapping[str, Any], assigned: bool) -> list[str] | None:
+def _values(
+    magic: str, name: str, text: str, namespace: Mapping[str, Any], assigned: bool, written: str
+) -> list[str] | None:
     """Values of the option that begin with `text`; None for a switch or an unknown option.
 
-    `assigned` means that the option's name is followed by `=`.
+    `assigned` means that the option's name is followed by `=`; `written` are all options up to the cursor.
     """
     for kind in _kinds(magic):
         try:
             option = find_option(kind, name)
         except OptionError:
             continue
+        if option.form.startswith("COLUMN"):
+            before = text[: text.rfind(",") + 1] if "," in option.form else ""
+            return [before + one for one in columns_of(written, namespace) if (before + one).startswith(text)]
         found = _values_of(option, text, namespace, assigned)
         return None if found is None else [one for one in found if one.startswith(text)]
     return None
@@ -144,13 +152,17 @@ def _values_of(option: Option, text: str, namespace: Mapping[str, Any], assigned
         own = [name for name, value in names.items() if callable(value) and _is_own(value, namespace)]
         return [*own, *sorted(_KERAS.get(option.name, ()))]
     if option.form.startswith(("PATH", "DIR")):
-        frames = [
-            f"${name}" for name, value in names.items()
-            if option.group == "Data" and (is_frame(value) or (isinstance(value, tuple) and is_arrays(value)))
-        ]  # fmt: skip
+        frames = [f"${name}" for name, value in names.items() if _is_apt(option, value)]
         return [*frames, *_paths(text)]
     # IPython would offer Python's names if nothing else were offered.
     return [str(option.default)] if isinstance(option.default, (int, float)) else []
+
+
+def _is_apt(option: Option, value: object) -> bool:
+    """Whether a value of the notebook can be given for an option that takes a path."""
+    if option.name == "trained_model":
+        return isinstance(value, Job) and value.spec.kind == "train"
+    return option.group == "Data" and (is_frame(value) or (isinstance(value, tuple) and is_arrays(value)))
 
 
 def _is_own(value: object, namespace: Mapping[str, Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from magic_shell import Shell
@@ -154,10 +156,19 @@ def test_attach_needs_a_job_that_there_is(shell):
         ("%elasticdl_train --optimizer=ad", "%elasticdl_train --optimizer=adadelta"),
         ("%elasticdl_train --use_async=", "%elasticdl_train --use_async=true"),
         ("%elasticdl_jobs --run", "%elasticdl_jobs --running"),
+        ("%elasticdl_train --data $frame --label=spe", "%elasticdl_train --data $frame --label=species"),
+        (
+            "%elasticdl_train --data $frame\n--features mass,spe",
+            "%elasticdl_train --data $frame\n--features mass,species",
+        ),
+        ("%elasticdl_train --data data.parquet --label ", "%elasticdl_train --data data.parquet --label x"),
+        ("%elasticdl_train --data some.csv --label be", "%elasticdl_train --data some.csv --label beta"),
     ],
 )
 def test_tab_completes_options_and_values(shell, data, text, offered):
-    shell.run(MODEL, "def my_loss(labels, output): pass", "import pandas; frame = pandas.DataFrame()")
+    shell.run(MODEL, "def my_loss(labels, output): pass", "import pandas")
+    shell.run("frame = pandas.DataFrame({'mass': [1.0], 'species': ['x'], 'a name': [0]})")
+    Path("some.csv").write_text("alpha,beta\n1,2\n")
     assert shell.complete(text)[0] == offered
 
 
