@@ -165,7 +165,7 @@ def test_errors_say_what_keras_and_tensorflow_say_without_what_they_wrap_around_
 
 def test_code_of_a_notebook_is_named_by_its_cell(write: Any, tmp_path: Path) -> None:
     write("captured_from_session.py", "# Packaged\n\n# cell [3]\ndef build():\n    raise KeyError('color')\n")
-    with pytest.raises(ModelError, match=r"^build failed: .*KeyError: 'color' \(cell \[3\]: raise KeyError"):
+    with pytest.raises(ModelError, match=r"^making build failed: KeyError: 'color' \(cell \[3\]: raise KeyError"):
         loaded(tmp_path, "captured_from_session.build")
 
 

@@ -125,7 +125,8 @@ def find(zoo: Zoo, dotted: str, option: str, module: ModuleType | None = None) -
             if found is not None:
                 return _take(found[0], parts[found[1] :], dotted, option)
     near = "" if module is None else did_you_mean(dotted, vars(module))
-    where = "the model zoo" if module is None else f"{module.__name__}, the model's module,"
+    here = "this session" if module and f"{module.__name__}.py" == places.CAPTURED_FILE else ""
+    where = "the model zoo" if module is None else here or f"{module.__name__}, the model's module,"
     raise OptionError(option, f"{dotted!r} is neither in {where} nor installed.{near}")
 
 
