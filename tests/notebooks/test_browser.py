@@ -215,6 +215,11 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     page.wait_for_function("() => document.querySelectorAll('.edl-view .edl-chart').length > 0")
     cell(page, 1).locator(".edl-view .edl-chart").hover()
     page.locator(".edl-tip").get_by_text("step ").wait_for()
+    board = page.context.new_page()
+    board.goto(cell(page, 1).get_by_role("link", name="dashboard").get_attribute("href"))
+    board.locator(".edl-chart").hover()
+    board.locator(".edl-tip").get_by_text("step ").wait_for()
+    board.close()
     toggle = cell(page, 1).get_by_role("button", name="Log scale")
     press_it = "(one) => { const before = one.getAttribute('aria-pressed'); one.click(); return before === 'true'; }"
     after = "false" if toggle.evaluate(press_it) else "true"
