@@ -158,8 +158,8 @@ def test_attach_needs_a_job_that_there_is(shell):
         ("%elasticdl_jobs --run", "%elasticdl_jobs --running"),
         ("%elasticdl_train --data $frame --label=spe", "%elasticdl_train --data $frame --label=species"),
         (
-            "%elasticdl_train --data $frame\n--features mass,spe",
-            "%elasticdl_train --data $frame\n--features mass,species",
+            "%%elasticdl_train --data $frame\n--features mass,spe",
+            "%%elasticdl_train --data $frame\n--features mass,species",
         ),
         ("%elasticdl_train --data data.parquet --label ", "%elasticdl_train --data data.parquet --label x"),
         ("%elasticdl_train --data some.csv --label be", "%elasticdl_train --data some.csv --label beta"),
