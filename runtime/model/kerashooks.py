@@ -139,6 +139,8 @@ ROWS: tuple[Row, ...] = (
     _row("Metric()", "name dtype", "works"),
     _row("BatchNormalization()", "synchronized", "no effect, no effect, refused, refused",
          "refused with several workers"),
+    _row("SpectralNormalization()", "layer power_iterations", "works, works, refused, refused", "refused with several "
+         "workers, as is any layer that assigns its trained weights when called"),
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ LONGEST_TEXT = 64 << 10
 
 def failure(error: BaseException, cause: BaseException | None = None) -> pb.Failure:
     """Describe an exception; `cause` is the one to show to users, if it is not the outermost."""
-    told = _without_autograph(cause or error)
+    told = without_autograph(cause or error)
     message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {essence(str(told))}"
     reason = told.__cause__ if isinstance(told, ModelError) and told.__cause__ else told
     passing = isinstance(reason, OSError) or type(reason).__name__ in _PASSING
@@ -37,7 +37,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
-def _without_autograph(error: BaseException) -> BaseException:
+def without_autograph(error: BaseException) -> BaseException:
     """Return the original error where AutoGraph has raised a copy of it with a traceback as its message."""
     original = error.__context__
     return original if type(original) is type(error) and str(error).startswith("in user code:") else error

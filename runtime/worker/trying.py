@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.imports import only_what_computes
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import workfolder
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.worker.failures import without_autograph
 
 
 def try_model(spec: JobSpec, folder: JobFolder) -> None:
@@ -67,7 +68,7 @@ def main(path: str) -> None:
             import tensorflow  # noqa: F401
         try_model(folder.spec(), folder)
     except ElasticDLError as error:
-        refused = str(error)
+        refused = str(without_autograph(error))
     json.dump({"refused": refused}, answer)
     answer.flush()
     os._exit(0)  # without waiting for TensorFlow's threads

@@ -61,7 +61,7 @@ INSTALLED = {
     "Loss()": arguments(keras.losses.Loss.__init__),
     "Metric()": arguments(keras.metrics.Metric.__init__),
 }
-ONLY_SOME = {"BatchNormalization()"}
+ONLY_SOME = {"BatchNormalization()", "SpectralNormalization()"}
 """Owners of which the table has what matters to strategies, and not everything."""
 
 
@@ -129,6 +129,11 @@ def optimizer():
     ("LossScaleOptimizer()", "inner_optimizer"):
         "def optimizer(): return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05))\n",
     ("add_weight()", "constraint"): "def custom_model(): return mlp(kernel_constraint='non_neg')\n",
+    ("SpectralNormalization()", "layer"): """
+def custom_model():
+    i = keras.Input((4,))
+    return keras.Model(i, dense(1, 1)(keras.layers.SpectralNormalization(dense(3, 2))(i)))
+""",
     ("Loss()", "reduction"): "loss = keras.losses.MeanSquaredError(reduction='sum')\n",
     **{("callbacks", name): CALLBACKS.format(f"{name}({given})") for name, given in (
         ("EarlyStopping", "restore_best_weights=True"), ("ModelCheckpoint", "'m.keras'"),
@@ -144,6 +149,26 @@ def custom_model():
     return keras.Model(i, dense(1, 1)(keras.layers.BatchNormalization(synchronized=True)(i)))
 """,
 }  # fmt: skip
+
+
+def test_only_trained_weights_may_not_be_assigned_by_layers(tmp_path: Path) -> None:
+    text = """
+loss = 'mse'
+class Own(keras.layers.Layer):
+    def build(self, shape):
+        self.kernel, self.seen = self.add_weight(shape=(4, 1)), self.add_weight(shape=(), trainable=False)
+    def call(self, x, training=False):
+        if training: self.WHICH.assign(self.WHICH * 0.9)
+        return x @ self.kernel
+def custom_model(): return keras.Sequential([keras.Input((4,)), Own(name="own")])
+"""
+    spec = JobSpec(kind="train", distribution_strategy="ParameterServerStrategy")
+    for which, expected in (("seen", ""), ("kernel", "own/variable: a layer assigns this weight while it is called")):
+        fitting.write(tmp_path, text.replace("WHICH", which))
+        here = Here(tmp_path)
+        here.loaded.compile()
+        with pytest.raises(ModelError, match=expected) if expected else contextlib.nullcontext():
+            check_model_for_servers(here.loaded, spec)
 
 
 def judged(here: Here) -> dict[str, bool]:

@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,7 @@ from elasticdl_nb.runtime.model.contract import (
     TABLE_INPUT,
     ModelDefinition,
 )
+from elasticdl_nb.runtime.model.loading.assigning import assigned, may_assign
 from elasticdl_nb.runtime.model.loading.calls import attribute_of
 from elasticdl_nb.runtime.model.loading.compiling import compile_model, optimizer_as_compiled, own_methods
 from elasticdl_nb.runtime.model.loading.customreader import CustomReader
@@ -88,6 +90,7 @@ class LoadedModel:
         self._module = module
         self._root = os.fspath(zoo.root)
         self._form = FeatureForm(model)
+        self._features_spec: Any = None
         self._compiled = False
         self.notes: list[str] = []
         self.blueprint, self.names = "", ""
@@ -305,6 +308,14 @@ class LoadedModel:
         """
         with user_code(f"calling {self.definition.model_def}", self._root):
             self._form.build(features_spec, batch)
+        self._features_spec = features_spec
+
+    def assigned_in_call(self) -> list[Any]:
+        """Return the trained weights that a built model assigns while it is called, as in SpectralNormalization."""
+        if self._features_spec is None or not may_assign(self.model):
+            return []
+        call = partial(self.call_model, training=True)
+        return assigned(call, self._features_spec, self.model.trainable_variables)
 
     @property
     def signature(self) -> Any:

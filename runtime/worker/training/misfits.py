@@ -63,6 +63,7 @@ def check_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
             f"optimizer: {type(model.optimizer).__name__}.{method} is not called with ParameterServerStrategy; leave "
             "it out, or use another strategy"
         )
+    _refuse_assigned(loaded, "parameter servers")
     if spec.num_workers > 1:
         _refuse_synchronized(model)
     for variable in model.trainable_variables:
@@ -81,6 +82,7 @@ def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
     if spec.num_workers > 1:
         _refuse_uneven_losses(loaded.model, "the mean of all workers' gradients")
         _refuse_synchronized(loaded.model)
+        _refuse_assigned(loaded, "several workers")
 
 
 def note_on_embeddings(model: Any) -> str:
@@ -175,6 +177,14 @@ def check_even(loaded: LoadedModel, batch: Any) -> str:
         "loss: outputs are masked, so each worker's mean is over what the masks leave of its part of a batch; one "
         "worker would take the mean over the whole batch"
     )
+
+
+def _refuse_assigned(loaded: LoadedModel, where: str) -> None:
+    for variable in loaded.assigned_in_call():
+        raise ModelError(
+            f"{variable.path}: a layer assigns this weight while it is called, which does not work with {where}; leave "
+            "the layer out, or use the strategy Local"
+        )
 
 
 def _refuse_synchronized(model: Any) -> None:
