@@ -1,8 +1,11 @@
-"""Exceptions as messages for the master and for users."""
+"""Exceptions and warnings as messages for the master and for users."""
 
 from __future__ import annotations
 
 import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 from elasticdl_nb.runtime.errors import DamagedCheckpoint, ElasticDLError, ModelError
 from elasticdl_nb.runtime.model.loading.essence import essence
@@ -29,6 +32,18 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
         transient=passing and not isinstance(reason, _LASTING),
         checkpoint=told.checkpoint if isinstance(told, DamagedCheckpoint) else "",
     )
+
+
+def note_warnings(note: Callable[[str, str], None]) -> None:
+    """From now on, report what Keras thinks is wrong with a model, such as a loss that does not suit its output."""
+    show = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        show(message, category, *place, **more)
+        if issubclass(category, SyntaxWarning):
+            note("warning", str(message))
+
+    warnings.showwarning = tell
 
 
 def shortened(text: str) -> str:
