@@ -86,7 +86,8 @@ class LiveDisplay(Display):
 
     def preparing(self, doing: str) -> None:
         """Show the step as the detail of a job that is starting."""
-        self._draw(mimebundle(pb.JobStatus(name=self._title, detail=doing, remaining_seconds=-1)))
+        status = pb.JobStatus(name=self._title, detail=doing, remaining_seconds=-1, updated_at=time.time())
+        self._draw(mimebundle(status))
 
     def making_image(self) -> AbstractContextManager[None]:
         """Draw it in place of the job's picture."""

@@ -63,6 +63,8 @@ def _as_of(status: JobStatus) -> str:
     if is_over(status) or not 0 < status.updated_at < _LAST_MOMENT:
         return ""
     moment = time.strftime("%H:%M:%S on %d %B %Y", time.localtime(status.updated_at))
+    if not status.started_at:
+        return f'<div style="{_MUTED};margin-top:8px">As of {moment}, the job had not started yet.</div>'
     return (
         f'<div style="{_MUTED};margin-top:8px">As of {moment}. To see the job as it is now: '
         f"<code>%load_ext elasticdl_nb</code>, then <code>%elasticdl_attach {safe(status.name)}</code></div>"

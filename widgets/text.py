@@ -44,7 +44,7 @@ def render_text(status: JobStatus) -> str:
     end = summary.ending(status)
     lines += ["  " + line for line in (end.failure + "\n" + end.traceback).strip().splitlines()]
     lines += [f"  output: {output}" for output in end.outputs]
-    if not head.over and status.updated_at > 0:
+    if not head.over and status.updated_at > 0 and status.started_at > 0:
         lines.append(f"  to see the job as it is now: %elasticdl_attach {head.name}")
     return "\n".join(lines)
 

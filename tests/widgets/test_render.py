@@ -207,6 +207,12 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script() -> None:
     assert "unsafe" not in policy
 
 
+def test_a_picture_from_before_the_start_says_so_and_offers_no_job() -> None:
+    bundle = mimebundle(pb.JobStatus(name="train job", detail="checking the data", updated_at=1e9))
+    assert "the job had not started yet" in bundle["text/html"] and "checking the data" in bundle["text/html"]
+    assert "elasticdl_attach" not in bundle["text/html"] + bundle["text/plain"]
+
+
 def test_a_curve_is_marked_at_every_checkpoint_that_is_kept() -> None:
     status = running()
     status.kept_checkpoints.extend([300, 600, status.checkpoint_step])
