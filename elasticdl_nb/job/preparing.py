@@ -43,7 +43,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     Raises OptionError, DataError or ModelError.
     """
     tell("checking the options")
-    _check_names(kind, given)
+    _check_each(kind, given)
     named = name_objects(kind, _with_outputs_of_jobs(kind, given))
     if named.captured and kind == "train":
         from elasticdl_nb.capture.checker import start_early
@@ -135,14 +135,21 @@ def _for_keeping(spec: JobSpec) -> JobSpec:
 # ------------------------------------------------------------------ the model's code
 
 
-def _check_names(kind: JobKind, given: Mapping[str, Any]) -> None:
-    errors = []
-    for name in given:
+def _check_each(kind: JobKind, given: Mapping[str, Any]) -> None:
+    """Raise OptionError if an option does not exist; it then also names numbers and texts that are not valid."""
+    errors, unknown = [], False
+    for name, value in given.items():
         try:
-            find_option(kind, name)
+            option = find_option(kind, name)
+            if isinstance(value, (str, int, float)):
+                option.parse(value)
         except OptionError as error:
             errors.append(error)
-    OptionError.raise_together(errors)
+            unknown = True
+        except (ValueError, TypeError) as error:
+            errors.append(OptionError(name, f"{value!r} is not valid: {error}"))
+    if unknown:  # if not, `JobSpec.create` names them, with those that are missing
+        OptionError.raise_together(errors)
 
 
 def _with_outputs_of_jobs(kind: JobKind, given: Mapping[str, Any]) -> dict[str, Any]:

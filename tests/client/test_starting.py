@@ -61,6 +61,20 @@ STEPS = ["checking the options", "packaging and checking the model", "checking t
 
 
 @pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"num_epoch": 3, "minibatch_size": 0}, ["num_epoch", "minibatch_size"]),
+        ({"num_epochs": "many", "minibatch_size": 0}, ["num_epochs", "minibatch_size"]),
+        ({"loss": "mze", "optimizer": "sgdd"}, ["loss", "optimizer"]),
+    ],
+)
+def test_everything_that_is_wrong_with_options_is_reported_together(options, home, wrong, named):
+    with pytest.raises(OptionError) as refused:
+        start_job("train", {**options, **wrong})
+    assert [line.split(":")[0] for line in str(refused.value).splitlines()] == named
+
+
+@pytest.mark.parametrize(
     ("call", "end"),
     [({"wait": True}, "followed"), ({"wait": False}, "left"), ({"detach": True}, "left"), ({}, "followed")],
 )

@@ -54,18 +54,13 @@ def check_model(zoo: str, spec: JobSpec) -> None:
     """
     source = Zoo(zoo)
     if not spec.model_def:
-        for role in CLASS_NAMES:
-            for name in names_in(getattr(spec, role)):
-                if "." in name:
-                    _check_named(source, None, role, name)
+        _check_names(source, None, [(role, name) for role, name in _named(spec) if "." in name])
         return
     location = source.locate(spec.model_def)
     module = source.module(location.module)
     model = _find_model(source, module, location, spec.model_def)
     _check_is_model(source, module, model, spec.model_def)
-    for role in CLASS_NAMES:
-        for name in names_in(getattr(spec, role)):
-            _check_named(source, module, role, name)
+    _check_names(source, module, _named(spec))
     _check_parts(source, module, model, spec)
     _check_params(source, module, model, spec)
 
@@ -148,6 +143,21 @@ def _check_is_model(zoo: Zoo, module: Module, found: Found, dotted: str) -> None
 
 
 # ------------------------------------------------------------------ functions given by name
+
+
+def _named(spec: JobSpec) -> list[tuple[str, str]]:
+    """Each option that names functions, with each of the names."""
+    return [(role, name) for role in CLASS_NAMES for name in names_in(getattr(spec, role))]
+
+
+def _check_names(zoo: Zoo, module: Module | None, named: list[tuple[str, str]]) -> None:
+    errors = []
+    for role, name in named:
+        try:
+            _check_named(zoo, module, role, name)
+        except OptionError as error:
+            errors.append(error)
+    OptionError.raise_together(errors)
 
 
 def _check_named(zoo: Zoo, module: Module | None, role: str, dotted: str) -> None:
