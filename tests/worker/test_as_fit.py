@@ -18,6 +18,7 @@ import tensorflow as tf
 from fitting import BATCH, DATA, EPOCHS, Here, assert_same, weights_of_fit
 
 from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
+from elasticdl_nb.runtime.model.loading.losses import copied
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.failures import note_warnings
 from elasticdl_nb.runtime.worker.predictor import columns
@@ -412,6 +413,24 @@ def test_a_loss_that_does_not_suit_the_output_is_noted(tmp_path: Path) -> None:
         note_warnings(job.session.note)
         job.train()
     assert "In loss categorical_crossentropy, expected y_pred.shape to be" in job.session.notes[0]
+
+
+def test_optimizers_are_copied_with_classes_of_their_own() -> None:
+    class Warm(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step: Any) -> Any:
+            return 0.1 / (step + 1)
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+    class Mine(keras.optimizers.SGD):
+        pass
+
+    for optimizer in (keras.optimizers.Adam(Warm()), keras.optimizers.LossScaleOptimizer(Mine(Warm()))):
+        made = copied(optimizer)
+        inner = getattr(made, "inner_optimizer", made)
+        assert isinstance(inner._learning_rate, Warm) and type(made) is type(optimizer)
+        assert isinstance(inner, (Mine, keras.optimizers.Adam))
 
 
 def test_an_optimizer_that_fit_resets_is_noted(tmp_path: Path) -> None:

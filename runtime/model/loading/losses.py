@@ -95,7 +95,10 @@ class OptimizerSource:
 
 def copied(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
     """Return a new optimizer with the same configuration, and the same variables excluded from weight decay."""
-    copy = type(optimizer).from_config(optimizer.get_config())
+    inner = getattr(optimizer, "inner_optimizer", None)
+    parts = [inner, *(getattr(one, "_learning_rate", None) for one in (optimizer, inner))]
+    with keras.saving.custom_object_scope({type(one).__name__: type(one) for one in parts if one is not None}):
+        copy = type(optimizer).from_config(optimizer.get_config())
     for name in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):  # not in the configuration
         if hasattr(optimizer, name):
             setattr(copy, name, getattr(optimizer, name))
