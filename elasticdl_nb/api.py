@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.job import Job
-from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay, notebook_display, notes
+from elasticdl_nb.job.display import ProgressChoice, TerminalDisplay, notebook_display, notes, readable_notes
 from elasticdl_nb.job.starting import start_job
 from elasticdl_nb.runtime.spec import JobKind, Option, options
 
@@ -61,7 +61,8 @@ def _start(
     given = given if first is None else {option: first, **given}
     display = notebook_display(kind) if progress is None else None
     if display is None:
-        return start_job(kind, given, TerminalDisplay(progress), wait=wait, detach=detach)
+        with readable_notes():
+            return start_job(kind, given, TerminalDisplay(progress), wait=wait, detach=detach)
     with notes(print):
         return start_job(kind, given, display, wait=wait, detach=detach)
 

@@ -10,10 +10,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 
 from elasticdl_nb.job.handle import Job
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
+_PACKAGE = Path(__file__).parents[1]
 _NOTEBOOK = "elasticdl_nb.magics.displays"
 
 ProgressChoice = bool | Callable[[pb.JobStatus], None] | None
@@ -101,3 +103,21 @@ def notes(say: Callable[[str], None]) -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = lambda message, *rest, **options: say(f"Note: {message}")
         yield
+
+
+@contextmanager
+def readable_notes() -> Iterator[None]:
+    """Let warnings of this package be shown without lines of its source; whether they are shown is as it was."""
+    before = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        ours = category is UserWarning and Path(filename).is_relative_to(_PACKAGE)
+        return f"Note: {message}\n" if ours else before(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before

@@ -51,7 +51,7 @@ def keep_index(data: Any, folder: Path) -> None:
     if type(data).__module__.partition(".")[0] != "pandas" or not hasattr(data, "index"):
         return
     index = data.index
-    if list(index.names) == [None] and index.dtype.kind == "i" and (index == range(len(index))).all():
+    if list(index.names) == [None] and index.dtype.kind == "i" and list(index) == [*range(len(index))]:
         return
     names = [None if name is None else str(name) for name in index.names]
     with contextlib.suppress(pa.ArrowException):  # an index that no file can hold

@@ -55,6 +55,8 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
     options, frames = _set_frames_aside(kind, arrays.options)
     stated = JobSpec.create(kind, **options)
     _check_options_of_capture(stated, named)
+    if kind == "train":
+        _check_input_of(_living_model(given), stated)
     stated = stated.replace(job_name=stated.job_name or make_name(kind, subject_of(stated)))
     if stated.on_kubernetes:
         with _prepared_for_cluster(stated, named, [*frames, *arrays.given], tell) as folder:
@@ -174,6 +176,28 @@ def _check_options_of_capture(spec: JobSpec, named: NamedObjects) -> None:
     )
 
 
+def _living_model(given: Mapping[str, Any]) -> Any:
+    """Return the Keras model to train if it was given as an object; None otherwise."""
+    keras = sys.modules.get("keras")
+    model = next((value for name, value in given.items() if find_option("train", name).name == "model_def"), None)
+    return model if keras is not None and isinstance(model, keras.Model) else None
+
+
+def _check_input_of(model: Any, spec: JobSpec) -> None:
+    """Raise OptionError if nothing says what a living model gets of the data."""
+    from elasticdl_nb.runtime.model.contract import CLASS_NAMES
+
+    if model is None or spec.label or spec.input_fn or spec.dataset_fn:
+        return
+    if not any(hasattr(type(model), name) for role in ("input_fn", "dataset_fn") for name in CLASS_NAMES[role]):
+        if spec.on_kubernetes:
+            raise OptionError("input_fn", "required, or dataset_fn: nothing says what the model gets of the data")
+        raise OptionError(
+            "label",
+            "required: name the column to predict, if the data is a table; or give arrays, data=(x, y), or an input_fn",
+        )
+
+
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> Check | None:
     """Put the model's code into the job's folder; return the check of what was captured, which is under way."""
     if spec.model_zoo or not spec.model_def.startswith(f"{CAPTURED_MODULE}."):
@@ -227,9 +251,8 @@ def _look_at_columns(spec: JobSpec, folder: JobFolder, given: Mapping[str, Any])
 
     spec, record = look(spec, folder.zoo, folder.data)
     notes = record.notes
-    model = next((value for name, value in given.items() if find_option("train", name).name == "model_def"), None)
-    keras = sys.modules.get("keras")
-    if keras is not None and isinstance(model, keras.Model):
+    model = _living_model(given)
+    if model is not None:
         notes = (*notes, *check_live_model(record, model, given.get("loss")))
     for note in notes:
         warnings.warn(note, stacklevel=2)

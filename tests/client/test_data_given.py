@@ -25,6 +25,7 @@ X, Y = random.normal(size=(32, 3)), random.normal(size=32)
 FEATURES = pd.DataFrame(X, columns=list("abc"))
 FRAME = FEATURES.assign(y=Y)
 TABLE = pa.Table.from_pandas(FRAME)
+LIVING = keras.Sequential([keras.layers.Dense(1)])
 AS_IN_FIT = {"loss": "mse", "optimizer": "SGD", "eval_metrics_fn": "mae"}
 
 
@@ -163,6 +164,12 @@ def test_columns_of_every_kind_are_used_or_dropped_with_a_note(zoo: Path, column
 def test_frames_without_an_answer_are_refused(zoo: Path, data: Any, options: Any, message: str) -> None:
     with pytest.raises(OptionError, match=f"^{message}"):
         noted(zoo, data, **{"label": "y", **options})
+
+
+def test_a_frame_for_a_living_model_needs_a_label() -> None:
+    refused = pytest.raises(OptionError, match=r"^label: required: name the column to predict, if the data is a table")
+    with refused, dry_run("train", {"model": LIVING, "data": FRAME}):
+        pass
 
 
 def test_whole_numbers_name_columns(zoo: Path) -> None:

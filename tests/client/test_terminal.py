@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 from rich.console import Console
 
+from elasticdl_nb.job import display
 from elasticdl_nb.job.terminal import PlainLines, progress_for, render
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
@@ -77,3 +79,12 @@ def test_without_a_terminal_progress_is_shown_only_on_demand(capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("train job iris\n")
     assert captured.out == ""
+
+
+def test_notes_in_programs_show_no_source() -> None:
+    ours, before = display.__file__, warnings.formatwarning
+    with display.readable_notes():
+        assert warnings.formatwarning("age: 3 missing", UserWarning, ours, 1) == "Note: age: 3 missing\n"
+        assert "somebody's.py:1: UserWarning: text" in warnings.formatwarning("text", UserWarning, "somebody's.py", 1)
+        assert "DeprecationWarning" in warnings.formatwarning("text", DeprecationWarning, ours, 1)
+    assert warnings.formatwarning is before
