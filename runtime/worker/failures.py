@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import warnings
 from collections.abc import Callable
@@ -15,13 +16,15 @@ _LASTING = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryErr
 _PASSING = ("UnavailableError", "AbortedError", "DeadlineExceededError")
 """Names of TensorFlow's errors that may not occur again on another try (its package is not imported here)."""
 
+_NODE = re.compile(r"\[\[\{\{node ([^}]+)\}\}")
+
 LONGEST_TEXT = 64 << 10
 
 
 def failure(error: BaseException, cause: BaseException | None = None) -> pb.Failure:
     """Describe an exception; `cause` is the one to show to users, if it is not the outermost."""
     told = without_autograph(cause or error)
-    message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {essence(str(told))}"
+    message = str(told) if isinstance(told, ElasticDLError) else f"{type(told).__name__}: {_in_graph(str(told))}"
     reason = told.__cause__ if isinstance(told, ModelError) and told.__cause__ else told
     passing = isinstance(reason, OSError) or type(reason).__name__ in _PASSING
     # AutoGraph's copy of an error has lost what caused it.
@@ -32,6 +35,16 @@ def failure(error: BaseException, cause: BaseException | None = None) -> pb.Fail
         transient=passing and not isinstance(reason, _LASTING),
         checkpoint=told.checkpoint if isinstance(told, DamagedCheckpoint) else "",
     )
+
+
+def _in_graph(text: str) -> str:
+    """Return what an error says and, if it happened in a graph, in which layer: `model/layer/operation`."""
+    said, nodes = essence(text), _NODE.findall(text)
+    if not nodes or "\n" in said:
+        return said
+    if nodes[-1].startswith("compile_loss/") and said.startswith("Cast string to"):
+        return f"{said}, in the loss: labels that are texts must become numbers in the input function"
+    return f"{said} (at {nodes[-1]})"
 
 
 def note_warnings(note: Callable[[str, str], None]) -> None:
