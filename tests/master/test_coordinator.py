@@ -425,6 +425,17 @@ def test_callbacks_decide_between_epochs_and_once():
     assert [one.epoch for one in play.job.picture.history] == [0, 1, 2]
 
 
+def test_an_epoch_that_ended_before_an_earlier_one_is_in_the_history():
+    play = Play(records=2, num_epochs=3)  # a task for each epoch
+    play.join(W0)
+    play.work(W0)
+    assert [task.epoch for task in play.processes[W0]["tasks"]] == [1, 2]
+    play.processes[W0]["tasks"].reverse()
+    play.work(W0)
+    play.work(W0)
+    assert [one.epoch for one in play.job.picture.history] == [0, 1, 2]
+
+
 def test_every_attribute_is_kept_for_another_master():
     keeping = Keeping()
     live_through_everything(keeping)

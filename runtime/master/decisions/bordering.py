@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from elasticdl_nb.runtime.master.decisions.blame import BlamingCrew
 from elasticdl_nb.runtime.master.decisions.borders import Borders
-from elasticdl_nb.runtime.master.decisions.epochs import Epochs
+from elasticdl_nb.runtime.master.decisions.epochs import KEPT, Epochs
 from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations
 from elasticdl_nb.runtime.master.decisions.membership import Member
 from elasticdl_nb.runtime.master.decisions.task import Task
@@ -56,8 +56,9 @@ class BorderingCrew(BlamingCrew):
         if self.borders.exist:
             return  # the callbacks have the last word
         over = self.queue.epoch + (self.queue.plan_is_exhausted and not self.queue.has_training)
-        for epoch in (so_far.epoch - 1, so_far.epoch):  # the end of an epoch is often the beginning of another's task
-            if epoch < over and (whole := self.epochs.whole(epoch)):
+        # The end of an epoch is often the beginning of another's task, and later epochs may have ended before this one.
+        for epoch in range(max(so_far.epoch - 1, over - KEPT), over):
+            if whole := self.epochs.whole(epoch):
                 self.picture.set_epoch(whole)
 
     # ------------------------------------------------------------ borders

@@ -8,7 +8,7 @@ from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.epochs import together
 
-_KEPT = 8
+KEPT = 8
 """Epochs that workers may still be on, or have just left."""
 
 
@@ -23,7 +23,7 @@ class Epochs:
         if so_far.records:
             self._parts[f"{so_far.epoch}/{process}"] = so_far
             latest = max(one.epoch for one in self._parts.values())
-            self._parts = {key: one for key, one in self._parts.items() if one.epoch > latest - _KEPT}
+            self._parts = {key: one for key, one in self._parts.items() if one.epoch > latest - KEPT}
 
     def whole(self, epoch: int, without: str = "") -> pb.EpochEnded | None:
         """Return what is known of an epoch, apart from one process's part; None if that is nothing."""
