@@ -24,7 +24,7 @@ _HINTS = re.compile(
     r"compute_loss|add_loss|matmul|transpose|einsum|train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
     r"|LossScale|loss_scale|reduction|run_eagerly|synchronized|apply_gradients"
     r"|def apply\b|scale_loss|finalize_variable_values|exclude_from_weight_decay|load_model|from_config"
-    r"|SpectralNormalization|\.assign|restore_best_weights|ModelCheckpoint|OrbaxCheckpoint|SwapEMAWeights"
+    r"|clipnorm|SpectralNormalization|\.assign|restore_best_weights|ModelCheckpoint|OrbaxCheckpoint|SwapEMAWeights"
 )
 _HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
 """What no strategy may be able to do."""

@@ -128,14 +128,15 @@ ROWS: tuple[Row, ...] = (
          "overwrite_with_gradient", "works"),
     _row("add_weight()", "constraint", "works, works, refused, works"),
     _row("Optimizer()", "learning_rate weight_decay clipnorm clipvalue global_clipnorm name", "works",
-         "rows of large embeddings decay when used; servers clip each worker's gradients, all-reduce their mean"),
+         "rows of large embeddings decay when used; what is clipped is a step's mean; norms with grads_to_wait need "
+         "num_ps=1"),
     _row("Optimizer()", "use_ema ema_momentum ema_overwrite_frequency gradient_accumulation_steps loss_scale_factor",
          "works, ordinary, refused, works"),
     _row("LossScaleOptimizer()", "inner_optimizer initial_scale dynamic_growth_steps name",
          "works, ordinary, refused, works"),
     _row("Loss()", "name dtype", "works"),
-    _row("Loss()", "reduction", "works, works, works, refused", "`sum` and `mean_with_sample_weight` with several "
-         "workers that make a step together, so also with grads_to_wait on servers"),
+    _row("Loss()", "reduction", "works, works, works, refused", "all but `sum_over_batch_size` and `mean`, with "
+         "several workers that make a step together, so also with grads_to_wait on servers"),
     _row("Metric()", "name dtype", "works"),
     _row("BatchNormalization()", "synchronized", "no effect, no effect, refused, refused",
          "refused with several workers"),

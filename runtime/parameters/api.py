@@ -28,9 +28,10 @@ class ServersLost(ElasticDLError):
 class Push:
     """Gradients on their way from a worker to the parameters, and what goes with them.
 
-    Gradients are already clipped; `dense` holds those of variables, `rows` those of rows. `sizes` has, for variables
-    whose gradient is a sum over the occurrences of ids in a batch, the sum of the sizes of its parts: see `Update`.
-    Every other field is a plain value that reaches each server as it is: a new one needs only its line here.
+    Gradients are already clipped, unless the mean of several will be; `dense` holds those of variables, `rows` those of
+    rows. `sizes` has, for variables whose gradient is a sum over the occurrences of ids in a batch, the sum of the
+    sizes of its parts: see `Update`. Every other field is a plain value that reaches each server as it is: a new one
+    needs only its line here.
     """
 
     dense: Dense = field(default_factory=dict)

@@ -28,8 +28,9 @@ class UpdatePolicy:
     """When pushed gradients are applied.
 
     With `grads_to_wait` 0 (asynchronous), they are applied at once; `staleness_modulation` divides the learning rate of
-    a gradient computed n > 1 versions ago by n. Otherwise (synchronous) the mean of `grads_to_wait` pushes is applied,
-    and pushes computed more than `version_tolerance` versions ago are rejected, to be computed again.
+    a gradient computed n > 1 versions ago by n. Otherwise (synchronous) the mean of `grads_to_wait` pushes, weighted by
+    their records, is applied, and pushes computed more than `version_tolerance` versions ago are rejected, to be
+    computed again.
     """
 
     grads_to_wait: int = 0
@@ -195,8 +196,17 @@ class ParameterStore:
         if self._waiting:
             mean = _mean(self._waiting, self.optimizer.rule.size)
             self._waiting = []
-            self._apply(mean, 1.0)
+            self._apply(self._clipped(mean), 1.0)
         return self.version
+
+    def _clipped(self, mean: Push) -> Push:
+        """Return a mean as the optimizer clips it; single gradients have been clipped by their workers."""
+        clipping = self.optimizer.clipping
+        if self.policy.grads_to_wait < 2 or not clipping:
+            return mean
+        rows = {name: self.tables[name].summed(*pair) for name, pair in mean.rows.items()}
+        clipped, of_rows = clipping.with_rows([*mean.dense.values()], rows)
+        return replace(mean, dense=dict(zip(mean.dense, clipped, strict=True)), rows=of_rows)
 
     def _apply(self, push: Push, modulated: float) -> None:
         done = self.earlier_steps + self.version
@@ -340,28 +350,33 @@ def warm_up(optimizer: ServerOptimizer) -> None:
 
 
 def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
-    """Return the mean over pushes, with zero for a gradient that a push lacks, at the latest rate given."""
+    """Return the mean over the pushes' records, with zero for a gradient that a push lacks, at the latest rate given.
+
+    A push that does not say of which records it is counts as one of a single record.
+    """
     if len(pushes) == 1:
         return pushes[0]
-    share = np.array(1 / len(pushes), np.float32)
+    records = [push.part.stop - push.part.start if push.part else 1 for push in pushes]
     dense: dict[str, Array] = {}
     sizes: dict[str, Array] = {}
     rows: dict[str, list[tuple[Ids, Array]]] = {}
-    for push in pushes:
-        for sums, values in ((dense, push.dense), (sizes, push.sizes)):
-            for key, value in values.items():
-                sums[key] = sums[key] + value if key in sums else value
-        for name, pair in push.rows.items():
-            rows.setdefault(name, []).append(pair)
+    for push, count in zip(pushes, records, strict=True):
+        share = np.array(count / sum(records), np.float32)
+        for key, value in push.dense.items():
+            dense[key] = dense[key] + value * share if key in dense else value * share
+        for key, value in push.sizes.items() if size else ():
+            sizes[key] = sizes.get(key, 0) + value * size(share)
+        for name, (ids, values) in push.rows.items():
+            rows.setdefault(name, []).append((ids, values * share))
     rates = [push.learning_rate for push in pushes if push.learning_rate is not None]
     return Push(
-        {key: value * share for key, value in dense.items()},
+        dense,
         {
-            name: (np.concatenate([ids for ids, _ in pairs]), np.concatenate([values for _, values in pairs]) * share)
+            name: (np.concatenate([ids for ids, _ in pairs]), np.concatenate([values for _, values in pairs]))
             for name, pairs in rows.items()
         },
         learning_rate=rates[-1] if rates else None,
-        sizes={key: value * size(share) for key, value in sizes.items()} if size else {},
+        sizes=sizes,
     )
 
 

@@ -102,19 +102,23 @@ class EmbeddingTable:
 
         `step` counts from 1. Raises DataError if the shapes do not fit, and then changes nothing.
         """
-        ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
+        ids, gradients = self.summed(self.checked_ids(ids), self.checked_gradients(ids, gradients))
         if not ids.size:
             return
-        unique, inverse = deduplicate(ids, self._kernels)
-        if unique.size < ids.size:
-            total = np.zeros((unique.size, self.spec.dim), np.float32)
-            self._kernels.add_rows(total, inverse, gradients)
-            gradients = total
-        rows = self._rows(unique)
+        rows = self._rows(ids)
         for frozen in self._frozen:
             frozen.before_write(rows)
         slots = [slot.data for slot in self._slots]
         self.rule.apply(self._weights.data, slots, rows, gradients, np.float32(learning_rate), step)
+
+    def summed(self, ids: Ids, gradients: Array) -> tuple[Ids, Array]:
+        """Return distinct ids and their gradients: those of equal ids are summed."""
+        unique, inverse = deduplicate(ids, self._kernels)
+        if unique.size == ids.size:
+            return ids, gradients
+        total = np.zeros((unique.size, self.spec.dim), np.float32)
+        self._kernels.add_rows(total, inverse, gradients)
+        return unique, total
 
     def checked_ids(self, ids: Ids) -> Ids:
         """Return `ids` as aligned, contiguous int64 [n] or raise DataError."""

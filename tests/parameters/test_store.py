@@ -221,6 +221,27 @@ def test_the_sizes_of_the_awaited_pushes_are_those_of_their_shares():
         push(store, dense(1, 1, 1), store.version, sizes={KEY: np.ones(2, np.float32)})
 
 
+def test_a_mean_weighs_records():
+    store = sync(2)
+    push(store, Push(dense(1, 1, 1).dense, rows([5], [4, 4]).rows), part=TaskPart(0, 0, 0, 3))
+    push(store, Push(dense(5, 5, 5).dense, rows([6], [4, 4]).rows), part=TaskPart(0, 1, 0, 1))
+    assert store.pull()[KEY].tolist() == [-1, -1, -1]
+    assert store.lookup("t", np.array([5, 6])).tolist() == [[-1.5, -1.5], [-0.5, -0.5]]
+
+
+@pytest.mark.parametrize(
+    ("clipping", "left"),
+    [({"clipvalue": 2.0}, (2, 2)), ({"clipnorm": 4.0}, (4, 4)), ({"global_clipnorm": 5.0}, (4, 3))],
+)
+def test_what_is_clipped_is_the_mean(clipping, left):
+    store = new_store({**SGD, "config": {**SGD["config"], **clipping}}, UpdatePolicy(grads_to_wait=2))
+    store.initialize({KEY: np.zeros(3, np.float32)})
+    for sign in (1, -1):  # the means are (8, 0, 0) and (6, 0)
+        push(store, Push(dense(8, sign * 100, 0).dense, rows([5, 5], [3, 0], [3, sign * 9]).rows))
+    assert store.pull()[KEY].tolist() == pytest.approx([-0.5 * left[0], 0, 0])
+    assert store.lookup("t", np.array([5])).tolist() == [pytest.approx([-0.5 * left[1], 0])]
+
+
 def test_old_gradients_are_rejected_with_the_reason():
     store = sync(1)
     push(store, dense(1, 1, 1), 0)

@@ -210,6 +210,16 @@ def test_what_the_table_says_is_refused_is_refused(tmp_path: Path, key: tuple[st
     }  # fmt: skip
 
 
+def test_norms_of_a_mean_need_a_single_server(tmp_path: Path) -> None:
+    fitting.write(tmp_path, "loss = 'mse'\n" + OPTIMIZER.format("global_clipnorm=0.5"))
+    here = Here(tmp_path)
+    here.loaded.compile()
+    options = {"kind": "train", "distribution_strategy": "ParameterServerStrategy", "num_ps": 2, "use_async": False}
+    check_model_for_servers(here.loaded, JobSpec(**options))
+    with pytest.raises(ModelError, match=r"global_clipnorm of the mean .* needs the whole gradient in one place"):
+        check_model_for_servers(here.loaded, JobSpec(**options, grads_to_wait=2))
+
+
 def _refuses(row: Row) -> bool:
     return "refused" in (row.servers, row.ring) or row.tables == "ordinary"
 

@@ -1,4 +1,7 @@
-"""Gradient clipping as Keras' optimizers do it before an update; workers apply it to all of a step's gradients."""
+"""Gradient clipping as Keras' optimizers do it before an update, to all of a step's gradients.
+
+Workers clip before they push. Where a step takes the mean of several pushes, the server clips that instead.
+"""
 
 from __future__ import annotations
 

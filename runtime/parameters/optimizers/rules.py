@@ -93,7 +93,7 @@ class CompiledRule:
 class ServerOptimizer:
     """The user's optimizer as the servers and workers of a job apply it.
 
-    Clipping needs the whole gradient, so workers do it before they push, and servers do not.
+    Clipping needs the whole gradient: workers do it before they push, and a server only to a mean of pushes.
     """
 
     name: str

@@ -25,6 +25,8 @@ _APPLIES = ("apply", "apply_gradients", "scale_loss", "finalize_variable_values"
 """Methods of optimizers that only a worker with the whole model calls."""
 _TRIED = 24
 """How many records of a batch are looked at to judge a loss."""
+_MEANS = ("sum_over_batch_size", "mean")
+"""Reductions that take the mean over records."""
 _WITHOUT_SQUARES = ("SGD", "Lion")
 """Optimizers that keep no squares of gradients."""
 
@@ -72,8 +74,15 @@ def check_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
                 f"{variable.path}: {type(variable.constraint).__name__} does not work on parameter servers, which know "
                 "no constraints; leave it out, or use another strategy than ParameterServerStrategy"
             )
-    if not spec.use_async and spec.grads_to_wait > 1:
+    if takes_means(spec):
         _refuse_uneven_losses(model, "the mean of several workers' gradients")
+        if spec.num_ps > 1:
+            _refuse_norms(model.optimizer)
+
+
+def takes_means(spec: JobSpec) -> bool:
+    """Whether servers wait for several gradients, and apply their mean."""
+    return not spec.use_async and spec.grads_to_wait > 1
 
 
 def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
@@ -139,17 +148,26 @@ def _refuse_own_steps(model: Any, strategy: str) -> None:
 def _refuse_uneven_losses(model: Any, what: str) -> None:
     """Refuse losses whose value over a global batch is not the mean, by records, of its parts."""
     for loss in _losses(model):
-        if loss.reduction in ("sum", "mean_with_sample_weight"):
+        if loss.reduction not in _MEANS:
             raise ModelError(
                 f"loss: reduction={loss.reduction!r} of {loss.name} does not follow from {what}; use "
                 "'sum_over_batch_size', or a single worker"
             )
 
 
+def _refuse_norms(optimizer: Any) -> None:
+    for name in ("clipnorm", "global_clipnorm"):
+        if getattr(optimizer, name, None):
+            raise ModelError(
+                f"optimizer: {name} of the mean of several workers' gradients needs the whole gradient in one place, "
+                "which several parameter servers do not have; use num_ps=1, grads_to_wait=1, or clipvalue"
+            )
+
+
 def check_even(loaded: LoadedModel, batch: Any) -> str:
     """Raise ModelError if a batch's loss is not the mean of its records' losses, so that workers cannot share a batch.
 
-    That is so where records are compared with each other. A loss that depends on chance is not judged. Masked outputs
+    That is so if it is not one number (Keras minimizes the sum then), and where records are compared with each other. A loss that depends on chance is not judged. Masked outputs
     are close enough; what is returned says so, or is empty.
     """
     records = min(batch_size(batch[0]), _TRIED)
@@ -159,6 +177,11 @@ def check_even(loaded: LoadedModel, batch: Any) -> str:
 
     def part(start: int, stop: int) -> tuple[Any, float]:
         outputs, loss = loaded.forward(rows_of(batch, start, stop), training=False)
+        if loss.shape.rank:
+            raise ModelError(
+                f"loss: it has the shape {tuple(loss.shape)} for {stop - start} records, which Keras adds up, so "
+                "several workers cannot share a batch; return its mean, or use a single worker"
+            )
         return outputs, float(loss)
 
     outputs, whole = part(0, records)

@@ -35,7 +35,7 @@ from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
-from elasticdl_nb.runtime.worker.training.misfits import check_for_servers, note_on_embeddings
+from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_servers, note_on_embeddings, takes_means
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
@@ -81,10 +81,12 @@ class ServerTrainer(Trainer):
             check_callbacks_with_tables(loaded.callbacks())
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
         self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
-        self._clipping = Clipping.from_config(self._config["config"])
+        clipping = Clipping.from_config(self._config["config"])
+        servers_clip = bool(clipping) and takes_means(spec)
+        self._clipping = Clipping() if servers_clip else clipping
         # With rows, what is clipped is known only outside the graph. Sizes are those of clipped gradients.
         self._clips_in_graph = bool(self._clipping) and not self._served.groups
-        if has_compiled_rule(self._config) and (self._clips_in_graph or not self._clipping):
+        if has_compiled_rule(self._config) and not servers_clip and (self._clips_in_graph or not self._clipping):
             self._size = _in_graph(optimizer_from_config(self._config).rule.size)
         elif note := note_on_embeddings(self.model):
             session.note("info", note)
@@ -107,6 +109,7 @@ class ServerTrainer(Trainer):
         self._task = Task()
         self._read = 0
         self.finished = False
+        self._is_new = True
 
     # ------------------------------------------------------------ servers
 
@@ -190,6 +193,9 @@ class ServerTrainer(Trainer):
         return _Batch(batch, BatchRows(self._served.groups, self._served.ids(batch[0])), part)
 
     def _make_step(self, batch: Any) -> Logs:
+        if self._is_new and takes_means(self._spec) and (note := check_even(self._loaded, batch)):
+            self._session.note("info", note)
+        self._is_new = False
         loss = self._apply_batch()
         self._used(batch_size(batch[0]), loss)
         return {"loss": loss}

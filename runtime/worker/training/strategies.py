@@ -25,7 +25,7 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.choosing import Choice
 from elasticdl_nb.runtime.worker.training.connecting import Connection
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
-from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_tables
+from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_tables, takes_means
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 from elasticdl_nb.runtime.worker.training.saving import Checkpoints
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer, check_model_for_servers
@@ -154,6 +154,8 @@ class TrainingWithServers(Strategy):
     def check(spec: JobSpec, loaded: LoadedModel, first_batch: Callable[[], Any | None]) -> None:
         """See `Strategy`."""
         check_model_for_servers(loaded, spec)
+        if takes_means(spec) and (batch := first_batch()) is not None:
+            check_even(loaded, batch)
 
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
