@@ -14,6 +14,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
 from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.unsuitable import explained
 
 
 class Evaluator:
@@ -25,7 +26,7 @@ class Evaluator:
     def __init__(
         self, loaded: LoadedModel, session: WorkerSession, element_spec: Callable[[], Any] = lambda: None
     ) -> None:
-        self._session, self._element_spec = session, element_spec
+        self._loaded, self._session, self._element_spec = loaded, session, element_spec
         self._step = TestStep(loaded)
         self._traced = False
 
@@ -47,7 +48,7 @@ class Evaluator:
         records = 0
         for batch in batches:
             size = batch_size(batch[0])
-            with around():
+            with around(), explained(self._loaded, batch):
                 self._step.update(batch, size)
             records += size
             self._session.progress(step, size)

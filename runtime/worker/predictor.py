@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.unsuitable import explained
 
 FORMS: dict[str, OutputForm] = {".recordio": "recordio", ".parquet": "parquet", ".csv": "csv"}
 
@@ -102,7 +103,8 @@ class Predictor:
             writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form, flush=False)
         try:
             for features in batches:
-                outputs, meaning = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
+                with explained(self._loaded, (features,)):
+                    outputs, meaning = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
                 if self._loaded.prediction_outputs_processor is not None:
                     given = tf.nest.map_structure(lambda array: np.asarray(array).view(Outputs), outputs)
                     self._loaded.prediction_outputs_processor.process(given, self._worker)

@@ -33,9 +33,13 @@ class Sources:
                 self._sources[kind] = self._made(kind)
             return self._sources[kind]
 
-    def _made(self, kind: pb.TaskKind) -> BatchSource:
+    def reader(self, kind: pb.TaskKind) -> Reader:
+        """Return the reader of the records of a kind of task."""
         is_validation = kind == pb.EVALUATE and self._spec.kind == "train"
-        reader = self._data.reader("validation_data" if is_validation else "data")
+        return self._data.reader("validation_data" if is_validation else "data")
+
+    def _made(self, kind: pb.TaskKind) -> BatchSource:
+        reader = self.reader(kind)
         kinds = StreamSource if self._loaded.maps_records else TaskSource
         return kinds(reader, partial(self._dataset, kind, reader))
 

@@ -5,10 +5,12 @@ Writes JSON to standard output: {"refused": why the job cannot train the model, 
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.imports import only_what_computes
@@ -16,6 +18,9 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import workfolder
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.failures import without_autograph
+
+if TYPE_CHECKING:
+    from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 
 
 def try_model(spec: JobSpec, folder: JobFolder) -> None:
@@ -30,8 +35,10 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.worker.jobdata import JobData
     from elasticdl_nb.runtime.worker.sources import Sources
     from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks, check_callbacks_with_tables
+    from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
     from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
 
+    @functools.cache
     def first_batch() -> Any | None:
         if loaded.has_custom_data_reader:
             return None
@@ -54,7 +61,22 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     check_callbacks(callbacks := loaded.callbacks(), alone=strategy.is_alone(spec))
     if layers.layers:
         check_callbacks_with_tables(callbacks)
+    if (batch := first_batch()) is not None and not makes_own_steps(loaded.model):
+        _try_batch(loaded, batch)
     strategy.check(spec, loaded, first_batch)
+
+
+def _try_batch(loaded: LoadedModel, batch: Any) -> None:
+    """Raise DataError if a batch does not suit the model; whatever else goes wrong is for the worker to say."""
+    from elasticdl_nb.runtime.worker.unsuitable import Unsuitable, explained
+
+    try:
+        with explained(loaded, batch):
+            loaded.forward(batch, training=False)
+    except Unsuitable:
+        raise
+    except Exception:
+        logging.getLogger(__name__).info("the first batch cannot be tried", exc_info=True)
 
 
 def main(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import keras
 
 from elasticdl_nb.runtime.data.tensors import original_error
-from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 from elasticdl_nb.runtime.model.modelsource import ModelSource
 from elasticdl_nb.runtime.model.saving.weights import load_weights
@@ -36,6 +37,7 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.callbacks import split
 from elasticdl_nb.runtime.worker.training.strategies import strategy_of
 from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
+from elasticdl_nb.runtime.worker.unsuitable import Unsuitable, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ class Worker:
             self._failed(work.task, error, self._step - before)
 
     def _failed(self, task: pb.Task, error: Exception, steps: int) -> None:
+        error = self._placed(error, task)
         described = failure(error, original_error(error))
         logger.error("a task failed: %s\n%s", described.message, described.traceback)
         failed = pb.TaskFailed(
@@ -101,6 +104,16 @@ class Worker:
             records=self._trainer.records_kept if self._trainer and task.kind == pb.TRAIN else 0,
         )  # fmt: skip
         self._when_safe(task, partial(self._session.send, task_failed=failed))
+
+    def _placed(self, error: Exception, task: pb.Task) -> Exception:
+        """Return an error that says where in its task a value is that its model cannot take, or the error itself."""
+        if not isinstance(error, Unsuitable) or error.value is None or not task.ranges:
+            return error
+        ranges = [(span.path, span.start, span.end) for span in task.ranges]
+        with contextlib.suppress(DataError):
+            place = place_of(error.value, error.feature, self._sources.reader(_like(task.kind)), ranges)
+            return Unsuitable(f"{error} ({place})").with_traceback(error.__traceback__)
+        return error
 
     def _when_safe(self, task: pb.Task, call: Callable[[], None]) -> None:
         if self._trainer and task.kind == pb.TRAIN:

@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.epochs import Epochs
+from elasticdl_nb.runtime.worker.unsuitable import explained
 
 LOSS_INTERVAL = 0.25
 _POINTS = 50
@@ -126,7 +127,8 @@ class Trainer:
             self.model.reset_metrics()
         for batch in batches:
             self.callbacks.batch_begins()
-            logs = self._make_step(batch)
+            with explained(self._loaded, batch):
+                logs = self._make_step(batch)
             if logs is not None:
                 self.epochs.batch_ended(logs)
                 self.callbacks.batch_ended(logs)

@@ -100,14 +100,18 @@ def note_on_embeddings(model: Any) -> str:
     For an id that occurs several times in a batch, optimizers of Keras square each occurrence's gradient, and add them
     up. Where only the sum of the gradients travels, its square is taken.
     """
-    name = type(getattr(model.optimizer, "inner_optimizer", model.optimizer)).__name__
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    name, clips = type(optimizer).__name__, _clips(optimizer)
     layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Embedding and layer.trainable]
     ordinary = [layer.path for layer in layers if layer.built and layer.weights]
-    if not ordinary or name in _WITHOUT_SQUARES:
+    if not ordinary or (name in _WITHOUT_SQUARES and not clips):
         return ""
+    what, instead = f"in the squares of {name}", "SGD"
+    if name in _WITHOUT_SQUARES:
+        what, instead = f"in what {clips} clips", f"an optimizer without {clips}"
     return (
-        f"{', '.join(ordinary)}: ids that occur several times in a batch count once in the squares of {name}, and not "
-        "once for each time as in fit; distribution_strategy=Local, or SGD, trains as fit does"
+        f"{', '.join(ordinary)}: ids that occur several times in a batch count once {what}, and not once for each time "
+        f"as in fit; distribution_strategy=Local, or {instead}, trains as fit does"
     )
 
 
@@ -126,9 +130,14 @@ def note_on_tables(layers: ServedLayers, optimizer: Any) -> str:
     config = optimizer.get_config() if layers.layers else {}
     name = type(optimizer).__name__
     decays, momentum = bool(config.get("weight_decay")), bool(config.get("momentum"))
-    if not config or (name in ("SGD", "Adagrad") and not decays and not momentum):
-        return ""
     named = ", ".join(layer.name for layer in layers.layers)
+    if not config or (name in ("SGD", "Adagrad") and not decays and not momentum):
+        if not (clips := layers.layers and _clips(optimizer)):
+            return ""
+        return (
+            f"{named}: in tables, where {clips} clips the sum of an id's gradients in a batch, and not each of them as "
+            "in fit; embedding_tables=False trains as fit does"
+        )
     what = "weight decay" if decays else "momentum" if name == "SGD" else f"the moments of {name}"
     return (
         f"{named}: in tables, where {what} changes a row only in steps that use it, and not in every step as in fit; "
@@ -155,20 +164,24 @@ def _refuse_uneven_losses(model: Any, what: str) -> None:
             )
 
 
+def _clips(optimizer: Any) -> str:
+    """The argument by which an optimizer clips gradients, or an empty string."""
+    return next((name for name in ("clipnorm", "global_clipnorm", "clipvalue") if getattr(optimizer, name, None)), "")
+
+
 def _refuse_norms(optimizer: Any) -> None:
-    for name in ("clipnorm", "global_clipnorm"):
-        if getattr(optimizer, name, None):
-            raise ModelError(
-                f"optimizer: {name} of the mean of several workers' gradients needs the whole gradient in one place, "
-                "which several parameter servers do not have; use num_ps=1, grads_to_wait=1, or clipvalue"
-            )
+    if (name := _clips(optimizer)) and name != "clipvalue":
+        raise ModelError(
+            f"optimizer: {name} of the mean of several workers' gradients needs the whole gradient in one place, "
+            "which several parameter servers do not have; use num_ps=1, grads_to_wait=1, or clipvalue"
+        )
 
 
 def check_even(loaded: LoadedModel, batch: Any) -> str:
     """Raise ModelError if a batch's loss is not the mean of its records' losses, so that workers cannot share a batch.
 
-    That is so if it is not one number (Keras minimizes the sum then), and where records are compared with each other. A loss that depends on chance is not judged. Masked outputs
-    are close enough; what is returned says so, or is empty.
+    That is so if it is not one number (Keras minimizes the sum then), and where records are compared with each other. A
+    loss that depends on chance is not judged. Masked outputs are close enough; what is returned says so, or is empty.
     """
     records = min(batch_size(batch[0]), _TRIED)
     first = max(1, records // 3)

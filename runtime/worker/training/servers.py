@@ -39,6 +39,7 @@ from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_s
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
+from elasticdl_nb.runtime.worker.unsuitable import explained
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,9 @@ class ServerTrainer(Trainer):
     def _prepared(self, batch: Any) -> _Batch:
         start, self._read = self._read, self._read + batch_size(batch[0])
         part = TaskPart(self._task.epoch, self._task.index, start, self._read)
-        return _Batch(batch, BatchRows(self._served.groups, self._served.ids(batch[0])), part)
+        with explained(self._loaded, batch):
+            rows = BatchRows(self._served.groups, self._served.ids(batch[0]))
+        return _Batch(batch, rows, part)
 
     def _make_step(self, batch: Any) -> Logs:
         if self._is_new and takes_means(self._spec) and (note := check_even(self._loaded, batch)):
