@@ -364,8 +364,9 @@ def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
         share = np.array(count / sum(records), np.float32)
         for key, value in push.dense.items():
             dense[key] = dense[key] + value * share if key in dense else value * share
-        for key, value in push.sizes.items() if size else ():
-            sizes[key] = sizes.get(key, 0) + value * size(share)
+        if size is not None:
+            for key, value in push.sizes.items():
+                sizes[key] = sizes.get(key, np.zeros_like(value)) + value * size(share)
         for name, (ids, values) in push.rows.items():
             rows.setdefault(name, []).append((ids, values * share))
     rates = [push.learning_rate for push in pushes if push.learning_rate is not None]
