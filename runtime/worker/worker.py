@@ -38,6 +38,7 @@ from elasticdl_nb.runtime.worker.training.callbacks import split
 from elasticdl_nb.runtime.worker.training.strategies import strategy_of
 from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
 from elasticdl_nb.runtime.worker.unsuitable import Unsuitable, place_of
+from elasticdl_nb.runtime.worker.warned import tell_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Worker:
         self._strategy = strategy_of(part)
         self._built = False
         self._values: dict[str, float] = {}
+        tell_warnings(self._session.note)
         keras.utils.set_random_seed(self._spec.seed)
         self._origin = ModelSource.of(self._spec, self._folder)
         with self._strategy.serving():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import fitting
@@ -17,6 +18,7 @@ import elasticdl_nb
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError, JobFailed
 from elasticdl_nb.runtime.worker.unsuitable import place_of
+from elasticdl_nb.runtime.worker.warned import tell_warnings
 
 ITEMS = """
 def custom_model():
@@ -87,6 +89,21 @@ def test_another_error_stays_what_it_is(tmp_path: Path) -> None:
     fitting.write(tmp_path, "def loss(labels, outputs): return tf.linalg.cholesky(outputs)")
     with pytest.raises(Exception, match="the loss failed"):
         Here(tmp_path).train()
+
+
+def test_what_keras_warns_about_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[tuple[str, str]] = []
+    fitting.write(tmp_path, "loss = 'categorical_crossentropy'")
+    here = Here(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        tell_warnings(lambda level, text: notes.append((level, text)))
+        warnings.warn("of the model's own code", stacklevel=1)
+        here.train()
+    ((level, text), *_) = notes
+    assert level == "warning"
+    assert text.startswith("Keras: In loss categorical_crossentropy, expected y_pred.shape to be")
+    assert not any("own code" in text for _, text in notes)
 
 
 def test_a_value_is_found_in_its_file(tmp_path: Path) -> None:
