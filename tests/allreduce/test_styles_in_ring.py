@@ -69,6 +69,20 @@ def custom_model():
 """,
         (IDS, ONE),
     ),
+    "wide and deep": (
+        """
+def custom_model():
+    x, word = keras.Input((4,), name="x"), keras.Input((1,), dtype="string", name="word")
+    id = keras.Input((1,), dtype="int64", name="id")
+    scaled = keras.layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4], variance=[1.0, 2.0, 3.0, 4.0])(x)
+    words = keras.layers.StringLookup(vocabulary=["bad", "good film"], output_mode="one_hot")(word)
+    crossed = keras.layers.HashedCrossing(8, output_mode="one_hot")((word, id))
+    deep = keras.layers.Dense(8, "relu")(keras.layers.Concatenate()([scaled, words]))
+    joined = keras.layers.Concatenate()([deep, crossed])
+    return keras.Model({"x": x, "word": word, "id": id}, keras.layers.Dense(1)(joined))
+""",
+        ({"x": X, "word": tf.TensorSpec([None, 1], tf.string), "id": tf.TensorSpec([None, 1], tf.int64)}, ONE),
+    ),
     "a loss of its own": (
         """
 class Net(keras.Model):

@@ -32,7 +32,14 @@ def custom_model():
     return keras.Model(i, keras.layers.Dense(1)(keras.layers.Dense(8, "tanh")(i)))
 def optimizer(): return keras.optimizers.SGD(0.5, {})
 """
-WORKS = ("several tasks, weights", "losses of layers", "words, a mask, an LSTM", "transformer", "a loss of its own")
+WORKS = (
+    "several tasks, weights",
+    "losses of layers",
+    "words, a mask, an LSTM",
+    "transformer",
+    "wide and deep",
+    "a loss of its own",
+)
 CASES = {
     **{name: STYLES[name] for name in WORKS},
     **{f"{one} clips the mean": (CLIPPED.format(one), (X, ONE))
