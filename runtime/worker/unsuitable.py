@@ -102,8 +102,10 @@ def _watched(model: Any, features: Any, found: list[Unsuitable]) -> Iterator[Non
     """In this block, embeddings look at their ids first."""
     layers = [one for one in model._flatten_layers() if isinstance(one, keras.layers.Embedding)]
     before = [vars(layer).get("call") for layer in layers]
-    for layer in layers:
-        layer.call = partial(_look, layer, layer.call, features, found)
+    for layer, own in zip(layers, before, strict=True):
+        # A row of an ordinary layer may be counted from the end; a table, whose layer has another `call`, has no end.
+        lowest = -layer.input_dim if own is None else 0
+        layer.call = partial(_look, layer, lowest, layer.call, features, found)
     try:
         yield
     finally:
@@ -114,9 +116,9 @@ def _watched(model: Any, features: Any, found: list[Unsuitable]) -> Iterator[Non
                 layer.call = own
 
 
-def _look(layer: Any, call: Any, features: Any, found: list[Unsuitable], inputs: Any) -> Any:
+def _look(layer: Any, lowest: int, call: Any, features: Any, found: list[Unsuitable], inputs: Any) -> Any:
     ids = np.asarray(getattr(inputs, "values", inputs)).astype(np.int64)  # of ragged and sparse ones, too
-    strange = ids[(ids < 0) | (ids >= layer.input_dim)]
+    strange = ids[(ids < lowest) | (ids >= layer.input_dim)]
     if strange.size:
         value = int(strange.reshape(-1)[0])
         feature = _feature_with(value, features)
