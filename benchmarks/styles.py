@@ -223,7 +223,7 @@ def input_fn(r): return one(r["word"]), one(r["y"])
 
 @dataclass(frozen=True)
 class Style:
-    """A model's module, what should come of it where that is not `equal`, and how much it may differ."""
+    """A model's module, the expected result where that is not `equal`, and how much it may differ."""
 
     text: str
     expected: Mapping[str, str] = field(default_factory=dict)
@@ -302,7 +302,7 @@ def difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
 
 
 def outcome(name: str, strategy: str, theirs: list[np.ndarray], folder: Path) -> tuple[str, str]:
-    """Return what came of a style with a strategy, in a word and as a line."""
+    """Train a style with a strategy; return the result as a word, and the rest of a line."""
     style, began = STYLES[name], time.monotonic()
     try:
         differs = difference(train(name, strategy, folder), theirs)
