@@ -1,12 +1,9 @@
-"""Exceptions and warnings as messages for the master and for users."""
+"""Exceptions as messages for the master and for users."""
 
 from __future__ import annotations
 
 import re
 import traceback
-import warnings
-from collections.abc import Callable
-from typing import Any
 
 from elasticdl_nb.runtime.errors import DamagedCheckpoint, ElasticDLError, ModelError
 from elasticdl_nb.runtime.model.loading.essence import essence
@@ -45,18 +42,6 @@ def _in_graph(text: str) -> str:
     if nodes[-1].startswith("compile_loss/") and said.startswith("Cast string to"):
         return f"{said}, in the loss: labels that are texts must become numbers in the input function"
     return f"{said} (at {nodes[-1]})"
-
-
-def note_warnings(note: Callable[[str, str], None]) -> None:
-    """From now on, report what Keras thinks is wrong with a model, such as a loss that does not suit its output."""
-    show = warnings.showwarning
-
-    def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        show(message, category, *place, **more)
-        if issubclass(category, SyntaxWarning):
-            note("warning", str(message))
-
-    warnings.showwarning = tell
 
 
 def shortened(text: str) -> str:

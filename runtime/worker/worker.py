@@ -25,7 +25,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.eventfiles import EventFiles
-from elasticdl_nb.runtime.worker.failures import failure, note_warnings
+from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import Feed, Work
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
 from elasticdl_nb.runtime.worker.jobdata import JobData
@@ -62,7 +62,6 @@ class Worker:
 
     def run(self) -> None:
         """Work until there is no more to do."""
-        note_warnings(self._session.note)
         self._session.activity("waiting")
         if self._spec.label and not self._part.number:
             for note in self._loaded.table.told:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ from fitting import BATCH, DATA, EPOCHS, Here, assert_same, weights_of_fit
 from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
 from elasticdl_nb.runtime.model.loading.losses import copied
 from elasticdl_nb.runtime.storage import checkpoints
-from elasticdl_nb.runtime.worker.failures import note_warnings
 from elasticdl_nb.runtime.worker.predictor import columns
 
 X, Y, Y1 = DATA["x"], DATA["y"], DATA["y"][:, None]
@@ -403,16 +401,6 @@ def test_a_model_is_trained_as_fit_trains_it(tmp_path: Path, name: str) -> None:
     assert_same(job.train(), theirs, case.tolerance)
     kept = model.history.history
     assert_history(job, {name: kept[name] for name in case.history or kept})
-
-
-def test_a_loss_that_does_not_suit_the_output_is_noted(tmp_path: Path) -> None:
-    fitting.write(tmp_path, "loss = 'categorical_crossentropy'")
-    job = Here(tmp_path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        note_warnings(job.session.note)
-        job.train()
-    assert "In loss categorical_crossentropy, expected y_pred.shape to be" in job.session.notes[0]
 
 
 def test_optimizers_are_copied_with_classes_of_their_own() -> None:
