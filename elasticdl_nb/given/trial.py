@@ -28,13 +28,18 @@ _HINTS = re.compile(
 )
 _HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
 """What no strategy may be able to do."""
+_HINTS_FOR_PREDICTION = re.compile(r"on_predict_")
+"""What several workers cannot do."""
 
 
 def needs_trial(spec: JobSpec, zoo: Path) -> bool:
     """Whether a job's zoo hints at something that its strategy, or none, may be able to do."""
-    if spec.kind != "train" or importlib.util.find_spec("tensorflow") is None:
+    if importlib.util.find_spec("tensorflow") is None:
         return False
-    hints = [_HINTS_FOR_ALL, *([_HINTS] if spec.uses_servers or spec.uses_allreduce else [])]
+    hints = {
+        "train": [_HINTS_FOR_ALL, *([_HINTS] if spec.uses_servers or spec.uses_allreduce else [])],
+        "predict": [_HINTS_FOR_PREDICTION] if spec.num_workers > 1 else [],
+    }.get(spec.kind, [])
     texts = (file.read_text(errors="replace") for file in sorted(zoo.rglob("*.py")))
     return any(hint.search(text) for text in texts for hint in hints)
 

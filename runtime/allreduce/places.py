@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_ENTRY = struct.Struct("<qqiq?qiq?d??")
+_ENTRY = struct.Struct("<qqiq?qiq?d??i")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
 
     `earlier` is the task before its current one, whose end the master may not have heard of. `rate` is the learning
     rate it would use, `stops` says that training ends after the step, and `gives` that there is no step, but all take
-    the rank's model; only those of rank 0 count.
+    the rank's model; only those of rank 0 count. `epoch` is that of the records.
     """
 
     records: int = 0
@@ -36,20 +36,21 @@ class Entry:
     rate: float = 0.0
     stops: bool = False
     gives: bool = False
+    epoch: int = 0
 
     def pack(self) -> bytes:
         """Return the entry as bytes, always of the same number."""
         a, b = self.current, self.earlier
         return _ENTRY.pack(
             self.records, a.task, a.attempt, a.records, a.complete, b.task, b.attempt, b.records, b.complete,
-            self.rate, self.stops, self.gives,
+            self.rate, self.stops, self.gives, self.epoch,
         )  # fmt: skip
 
     @classmethod
     def unpack(cls, data: bytes) -> Entry:
         """Return the entry that `pack` made into bytes."""
-        records, *places, rate, stops, gives = _ENTRY.unpack(data)
-        return cls(records, Place(*places[:4]), Place(*places[4:]), rate, stops, gives)
+        records, *places, rate, stops, gives, epoch = _ENTRY.unpack(data)
+        return cls(records, Place(*places[:4]), Place(*places[4:]), rate, stops, gives, epoch)
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["works", "refused", "ordinary", "no effect", "ignored", "own", "-"]
+Verdict = Literal["works", "refused", "ordinary", "no effect", "own", "-"]
 """What becomes of a hook: it works; the job is refused before it starts; it works, as large embeddings are trained as
-ordinary layers; it changes nothing by its nature; it is not called yet; the job has its own way; it is not part of
-training."""
+ordinary layers; it changes nothing by its nature; the job has its own way; it is not part of training."""
 
 WORDS: dict[Verdict, str] = {
     "works": "works", "refused": "refused", "ordinary": "works, with ordinary embeddings", "no effect": "no effect",
-    "ignored": "**not called**", "own": "an option of the job", "-": "-",
+    "own": "an option of the job", "-": "-",
 }  # fmt: skip
 
 
@@ -46,14 +45,14 @@ _CALLED = "called by the author's code, or by Keras where that calls it"
 ROWS: tuple[Row, ...] = (
     # ------------------------------------------------------------ models
     _row("Model", "compile", "works", "the loss, optimizer and metrics of the job win; the rest is kept"),
-    _row("Model", "train_step make_train_function", "works, ordinary, refused, refused"),
-    _row("Model", "compute_loss loss compiled_loss compute_metrics", "works", "`compute_metrics` counts in evaluation, "
-         "and with Local in training"),
+    _row("Model", "train_step", "works, ordinary, refused, works", "with its optimizers; see below"),
+    _row("Model", "make_train_function", "works, ordinary, refused, refused", "override `train_step` instead"),
+    _row("Model", "compute_loss loss compiled_loss compute_metrics", "works"),
     _row("Model", "test_step", "works", "values that no metric keeps are averaged over records"),
     _row("Model", "make_test_function", "refused", "override `test_step` instead"),
     _row("Model", "predict_step make_predict_function", "works"),
     _row("Model", "reset_metrics get_metrics_result metrics_names compiled_metrics", "works"),
-    _row("Model", "run_eagerly", "works, ordinary, refused, works"),
+    _row("Model", "run_eagerly", "works, ordinary, refused, works", "with all-reduce refused beside a `train_step`"),
     _row("Model", "jit_compile", "works, no effect, no effect, no effect", "speed only"),
     _row("Model", "distribute_strategy distribute_reduction_method", "no effect", "the job's strategy replaces them"),
     _row("Model", "layers get_layer summary", "works", "large embeddings in tables are counted and shown; `weights` "
@@ -95,8 +94,8 @@ ROWS: tuple[Row, ...] = (
          "model set_params", "works", "in one worker, for the whole job"),
     _row("Callback", "on_train_batch_begin on_train_batch_end on_batch_begin on_batch_end on_test_batch_begin "
          "on_test_batch_end", "works", "around the batches of the worker that has the callbacks"),
-    _row("Callback", "on_predict_begin on_predict_end on_predict_batch_begin on_predict_batch_end", "ignored",
-         "jobs that predict have no callbacks"),
+    _row("Callback", "on_predict_begin on_predict_end on_predict_batch_begin on_predict_batch_end", "works",
+         "in prediction jobs of one worker; refused with several"),
     _row("callbacks", "EarlyStopping", "works, ordinary, works, works", "only `restore_best_weights=True` makes large "
          "embeddings ordinary, and is refused with them on parameter servers"),
     _row("callbacks", "ModelCheckpoint OrbaxCheckpoint", "works, ordinary, works, works", "refused with large "
@@ -109,7 +108,8 @@ ROWS: tuple[Row, ...] = (
     _row("callbacks", "BackupAndRestore", "refused", "jobs go back to checkpoints of their own"),
     # ------------------------------------------------------------ arguments
     _row("compile()", "optimizer loss loss_weights", "works"),
-    _row("compile()", "metrics weighted_metrics", "works", "in evaluation, and with Local in the logs of callbacks"),
+    _row("compile()", "metrics weighted_metrics", "works", "in training and in evaluation; see below for several "
+         "workers"),
     _row("compile()", "run_eagerly", "works, ordinary, refused, works"),
     _row("compile()", "steps_per_execution", "no effect", "speed, and how often callbacks are called"),
     _row("compile()", "jit_compile", "works, no effect, no effect, no effect", "speed only"),

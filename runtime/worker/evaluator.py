@@ -43,7 +43,7 @@ class Evaluator:
         self, batches: Iterator[Any], step: int, around: Callable[[], AbstractContextManager[None]] = nullcontext
     ) -> tuple[int, list[pb.MetricState]]:
         """Return the number of records in the batches and the metrics' states over them; `around` encloses each."""
-        kept = self._step.kept()
+        kept = self._loaded.kept_metrics()
         self._step.reset()
         records = 0
         for batch in batches:
@@ -53,13 +53,13 @@ class Evaluator:
             records += size
             self._session.progress(step, size)
         states = state_messages(self._step.states())
-        self._step.give_back(kept)
+        self._loaded.give_back_metrics(kept)
         return records, states
 
     def values(self, states: list[pb.MetricState]) -> dict[str, float]:
         """Return the metrics' values for summed states."""
         self.trace()
-        kept = self._step.kept()
+        kept = self._loaded.kept_metrics()
         values = self._step.results(read_states(states))
-        self._step.give_back(kept)
+        self._loaded.give_back_metrics(kept)
         return values

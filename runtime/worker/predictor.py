@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
+from elasticdl_nb.runtime.worker.predictcallbacks import PredictCallbacks
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.unsuitable import explained
 
@@ -74,6 +75,7 @@ class Predictor:
         self._form = part_form(spec)
         self._folder, self._writes = folder, bool(spec.output)
         self._table = loaded.table
+        self._callbacks = PredictCallbacks(loaded, spec.num_workers)
         self._outputs = self._own_outputs if _PREDICTS & own_methods(loaded.model) else self._forward()
 
     def _forward(self) -> Callable[[Any], Any]:
@@ -103,8 +105,10 @@ class Predictor:
             writer = open_writer(os.fspath(part_path(self._folder, index, self._form)), self._form, flush=False)
         try:
             for features in batches:
-                with explained(self._loaded, (features,)):
-                    outputs, meaning = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
+                with self._callbacks.batch() as logs:
+                    with explained(self._loaded, (features,)):
+                        outputs, meaning = tf.nest.map_structure(lambda tensor: tensor.numpy(), self._outputs(features))
+                    logs["outputs"] = outputs
                 if self._loaded.prediction_outputs_processor is not None:
                     given = tf.nest.map_structure(lambda array: np.asarray(array).view(Outputs), outputs)
                     self._loaded.prediction_outputs_processor.process(given, self._worker)
@@ -120,3 +124,7 @@ class Predictor:
         if writer is not None:
             writer.close()
         return records
+
+    def end(self) -> None:
+        """All tasks are done: tell the callbacks."""
+        self._callbacks.end()

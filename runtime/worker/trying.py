@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 def try_model(spec: JobSpec, folder: JobFolder) -> None:
-    """Load, build and compile the model, and raise ModelError or OptionError if its strategy cannot train it."""
+    """Load, build and compile the model, and raise ModelError or OptionError if its strategy cannot train it.
+
+    To predict, the model is only loaded, for its callbacks.
+    """
     import keras
 
     from elasticdl_nb.runtime.model.embeddings.served import serving
@@ -33,6 +36,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.model.modelsource import ModelSource
     from elasticdl_nb.runtime.protocol import master_pb2 as pb
     from elasticdl_nb.runtime.worker.jobdata import JobData
+    from elasticdl_nb.runtime.worker.predictcallbacks import check_predict_callbacks
     from elasticdl_nb.runtime.worker.sources import Sources
     from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks, check_callbacks_with_tables
     from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
@@ -48,6 +52,9 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
         return next(iter(source.batches()))
 
     keras.utils.set_random_seed(spec.seed)
+    if spec.kind == "predict":
+        check_predict_callbacks(load(ModelSource.of(spec, folder).definition).callbacks(), spec.num_workers)
+        return
     strategy = strategy_to_try(spec)
     layers = strategy.layers_to_try(spec)
     with serving(layers):

@@ -31,6 +31,7 @@ from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_trainin
 from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.orders import READ_AHEAD, Dismissed, TaskVoid
 from elasticdl_nb.runtime.worker.part import Part
+from elasticdl_nb.runtime.worker.predictcallbacks import check_predict_callbacks
 from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.sources import Sources
 from elasticdl_nb.runtime.worker.training.base import Trainer
@@ -68,6 +69,8 @@ class Worker:
                 self._session.note("info", note)
         if counted := self._data.counted():
             self._session.send(data_counted=counted)
+        if self._spec.kind == "predict":
+            check_predict_callbacks(self._loaded.callbacks(), self._spec.num_workers)
         if self._strategy.builds_first:
             self._build(pb.TRAIN)
         hosted = split(self._loaded.callbacks())[0] if self._spec.kind == "train" else []
@@ -269,6 +272,7 @@ class Worker:
 
     def _finish(self, task: pb.Task) -> list[str]:
         if self._spec.kind == "predict":
+            self._predictor.end()
             return finish_prediction(self._spec, self._folder, task.parts)
         if self._strategy.may_finish_untrained and not self._built:
             self._build(pb.TRAIN)

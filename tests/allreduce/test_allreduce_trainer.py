@@ -15,6 +15,7 @@ from rings import TOKEN, at_once
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
+from elasticdl_nb.runtime.protocol import epochs
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.orders import RingOrders
@@ -40,6 +41,21 @@ def loss(labels, output):
 
 def optimizer():
     return keras.optimizers.Adam(0.05, global_clipnorm=0.5)
+"""
+MEASURED = """
+import keras
+
+def input_fn(record): return record, record
+
+def custom_model():
+    inputs = keras.Input((6,), name="x")
+    outputs = {"a": keras.layers.Dense(1, name="a")(inputs), "b": keras.layers.Dense(1, "sigmoid", name="b")(inputs)}
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        keras.optimizers.SGD(0.05), {"a": "mse", "b": "mae"},
+        metrics={"a": ["mae"], "b": [keras.metrics.AUC(name="auc")]}, weighted_metrics={"a": ["mse"], "b": []},
+    )
+    return model
 """
 FORM = (tf.TensorSpec([None, 6], tf.float32), tf.TensorSpec([None, 1], tf.float32))
 IMAGES = {
@@ -80,6 +96,7 @@ class Session:
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("zoo")
     (path / "plain.py").write_text(MODEL)
+    (path / "plain_measured.py").write_text(MEASURED)
     return path
 
 
@@ -120,10 +137,10 @@ class Together:
         for number in numbers:
             self.sessions[number].orders.receive(pb.MasterMessage(ring=ring))
 
-    def train(self, batches: dict[int, list[Any]], skip: int = 0) -> None:
+    def train(self, batches: dict[int, list[Any]], skip: int = 0, epoch: int = 0) -> None:
         def call(number: int) -> None:
             trainer = self.trainers[number]
-            trainer.train(pb.Task(id=number + 1, attempt=1, skip=skip), iter(batches[number]))
+            trainer.train(pb.Task(id=number + 1, attempt=1, skip=skip, epoch=epoch), iter(batches[number]))
 
         at_once([lambda n=n: call(n) for n in batches])
 
@@ -185,6 +202,31 @@ def test_two_workers_learn_what_one_learns_from_their_batches_together(together:
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(two.sessions[0].losses, alone.sessions[0].losses, rtol=1e-4)
     assert two.trainers[0].step == two.trainers[1].step == 6 and not two.sessions[1].losses
+
+
+def test_metrics_of_training_are_those_of_one_worker(together: Any) -> None:
+    form = (FORM[0], {"a": FORM[1], "b": FORM[1]}, tf.TensorSpec([None], tf.float32))
+
+    def measured(count: int, seed: int) -> Any:
+        x, y = points(count, seed)
+        return x, {"a": y, "b": tf.cast(y > 0, tf.float32)}, tf.abs(x[:, 0])
+
+    two, alone = together(2, "plain_measured.custom_model", form), together(1, "plain_measured.custom_model", form)
+    for own, other in zip(alone.trainers[0].model.weights, two.trainers[0].model.weights, strict=True):
+        own.assign(other)
+    two.form_ring(0, 1)
+    alone.form_ring(0)
+    for epoch in (0, 1):
+        parts = [[measured(size + n, 100 * epoch + n + size) for n in range(4)] for size in (5, 3)]
+        two.train(dict(enumerate(parts)), epoch=epoch)
+        alone.train({0: [both(a, b) for a, b in zip(*parts, strict=True)]}, epoch=epoch)
+        expected = alone.trainers[0].so_far()
+        assert {"loss", "a_loss", "b_loss", "a_mae", "a_mse", "b_auc"} == set(expected.logs) and expected.records == 44
+        one, other = (trainer.so_far() for trainer in two.trainers)
+        assert {**one.logs, "loss": 0} == pytest.approx({**expected.logs, "loss": 0}, rel=1e-4)
+        whole = epochs.together(one, other)
+        assert whole.records == expected.records
+        assert dict(whole.logs) == pytest.approx(dict(expected.logs), rel=1e-4)
 
 
 def test_a_fixed_global_batch_is_divided(together: Any) -> None:

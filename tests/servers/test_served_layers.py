@@ -18,7 +18,10 @@ from elasticdl_nb.runtime.worker.training.rows import BatchRows
 
 
 def step_of(model: Any, layers: ServedLayers) -> ServedStep:
-    return ServedStep(model, layers, FORM, lambda loss, gradients: (loss, [tf.convert_to_tensor(g) for g in gradients]))
+    def finish(logs: Any, gradients: list[Any]) -> Any:
+        return logs["loss"], [tf.convert_to_tensor(one) for one in gradients]
+
+    return ServedStep(model, layers, FORM, finish)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -58,7 +61,7 @@ def test_a_sequential_model_is_served(embedded_zoo: Path) -> None:
     form = ({"ids": FORM[0]["ids"]}, FORM[1])
     model = loaded(embedded_zoo, "sequential", layers, form)
     assert [layer.name for layer in layers.layers] == ["sequential/only"]
-    step = ServedStep(model, layers, form, lambda loss, gradients: loss)
+    step = ServedStep(model, layers, form, lambda logs, gradients: logs["loss"])
     assert [group.dim for group in step.groups] == [8]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,58 @@ def test_ordinary_embeddings_learn_on_servers_what_keras_learns(
         trainers.append(trainer)
     for mine, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+class Late(InProcessServers):
+    """Says at the first step that it came too late: others were faster."""
+
+    late = True
+
+    def step(self, request: Any) -> Any:
+        late, self.late = self.late, False
+        if not late:
+            return super().step(request)
+        return dataclasses.replace(self.fetch(request.lookup).result(), accepted=False)
+
+
+@pytest.mark.parametrize("kind", ["tables", "synchronous", "asynchronous"])
+def test_training_measures_what_fit_measures(embedded_zoo: Path, kind: str) -> None:
+    rate = 0.0 if kind == "asynchronous" else 0.1  # asynchronous steps use older values
+    config = {"class_name": "SGD", "config": {"learning_rate": rate}}
+
+    def make(layers: ServedLayers) -> Any:
+        model = loaded(embedded_zoo, "functional", layers)
+        with_optimizer(model, config)
+        compile_only = model.compile
+
+        def compile_with_metrics() -> None:
+            compile_only()
+            model.model.compile(
+                model.model.optimizer, model.model.loss, metrics=["mae", keras.metrics.RootMeanSquaredError("rmse")]
+            )
+
+        model.compile = compile_with_metrics
+        return model
+
+    layers = ServedLayers(threshold=1, seed=3)
+    model = make(layers)
+    if kind == "tables":
+        mine: Any = TableTrainer(spec(), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+    else:
+        options = {"use_async": kind == "asynchronous"}
+        mine = ServerTrainer(spec(**options), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+        mine.connect(Late(UpdatePolicy(grads_to_wait=0 if options["use_async"] else 1)), 0)
+    ordinary = ServedLayers(threshold=1, seed=3)
+    plain = make(ordinary)
+    ordinary.unserve()
+    plain.compile()
+    for epoch in (0, 1):
+        data = list(batches(5, seed=epoch))
+        mine.train(Task(epoch=epoch, index=epoch), iter(data))
+        fitted = plain.model.fit((one for one in data), epochs=1, steps_per_epoch=len(data), verbose=0).history
+        expected = {name: values[0] for name, values in fitted.items()}
+        assert set(expected) == {"loss", "mae", "rmse"}
+        assert dict(mine.so_far().logs) == pytest.approx(expected, rel=1e-5)
 
 
 def test_asynchronous_training_looks_ahead_and_still_learns(embedded_zoo: Path) -> None:

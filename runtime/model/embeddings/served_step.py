@@ -37,8 +37,9 @@ class Group(NamedTuple):
 class ServedStep:
     """The graphs for batches of the form `element_spec`.
 
-    `finish(loss, gradients)` is called inside the graph of `compute` with the gradients of the model's trainable
-    variables; its results are returned. `notes` says which layers had to become ordinary ones, and why.
+    `finish(logs, gradients)` is called inside the graph of `compute` with the step's logs, the loss among them, and the
+    gradients of the model's trainable variables; its results are returned. `notes` says which layers had to become
+    ordinary ones, and why.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ServedStep:
         loaded: LoadedModel,
         layers: ServedLayers,
         element_spec: Any,
-        finish: Callable[[tf.Tensor, list[Any]], Any],
+        finish: Callable[[dict[str, Any], list[Any]], Any],
     ) -> None:
         self._loaded, self._layers, self._finish, self._spec = loaded, layers, finish, element_spec
         self.notes: list[str] = []
@@ -116,13 +117,14 @@ class ServedStep:
                 split = tf.split(value, sizes, num=len(group.places))
                 parts.update(zip(group.places, split, strict=True))
             with self._layers.tracing(_StepTrace([parts[place] for place in range(len(parts))])):
-                _, loss = self._loaded.forward(batch, training=True)
+                outputs, loss = self._loaded.forward(batch, training=True)
         gradients = tape.gradient(loss, variables + values)
         of_rows = [
             tf.zeros_like(value) if gradient is None else gradient
             for value, gradient in zip(values, gradients[len(variables) :], strict=True)
         ]
-        return self._finish(loss, gradients[: len(variables)]), of_rows
+        logs = self._loaded.training_logs(batch, outputs, loss)
+        return self._finish(logs, gradients[: len(variables)]), of_rows
 
 
 class _IdsTrace:

@@ -78,17 +78,21 @@ class Optimizers:
     """All optimizers that a model has: the one it was compiled with, and those its own steps use."""
 
     def __init__(self, model: Any) -> None:
-        holders = [model, *model._flatten_layers(include_self=False)]
-        values = [value for holder in holders for value in vars(holder).values()]
-        nested = [one for value in values for one in _items(value)]
-        found = [one for one in (*values, *nested) if isinstance(one, keras.optimizers.Optimizer)]
+        found = [one for one in held_by(model) if isinstance(one, keras.optimizers.Optimizer)]
         inner = {id(getattr(one, "inner_optimizer", None)) for one in found}
-        self._all = list({id(one): one for one in found if id(one) not in inner}.values())
+        self.all = list({id(one): one for one in found if id(one) not in inner}.values())
 
     @property
     def variables(self) -> list[Any]:
         """What all of them keep, as far as they are built."""
-        return [variable for optimizer in self._all for variable in optimizer.variables]
+        return [variable for optimizer in self.all for variable in optimizer.variables]
+
+
+def held_by(model: Any) -> list[Any]:
+    """The values of all attributes of a model and its layers, and what is in those that are lists or dicts."""
+    holders = [model, *model._flatten_layers(include_self=False)]
+    values = [value for holder in holders for value in vars(holder).values()]
+    return [*values, *(one for value in values for one in _items(value))]
 
 
 def _items(value: Any) -> list[Any]:

@@ -40,7 +40,7 @@ class FeatureForm:
                 return
             if batch is None or not any(None in item.shape[1:] for item in tf.nest.flatten(spec) if item.shape.rank):
                 raise
-            self._try(tf.nest.map_structure(_batch_spec, self._pick(batch)))
+            self._try(tf.nest.map_structure(batch_spec, self._pick(batch)))
 
     def call(self, features: Any, training: bool) -> Any:
         """Return the model's outputs for a batch of features."""
@@ -51,7 +51,7 @@ class FeatureForm:
         if features is None:
             return None
         if not self._decided:
-            self._decide(tf.nest.map_structure(_batch_spec, features))
+            self._decide(tf.nest.map_structure(batch_spec, features))
         return self._pick(features)
 
     def signature(self) -> Any:
@@ -115,7 +115,8 @@ def _blank(spec: Any) -> Any:
     return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)
 
 
-def _batch_spec(tensor: Any) -> Any:
+def batch_spec(tensor: Any) -> Any:
+    """Return the form of a batch's tensor, for batches of any size."""
     if isinstance(tensor, (tf.SparseTensor, tf.RaggedTensor)):
         return tf.type_spec_from_value(tensor)
     tensor = tf.convert_to_tensor(tensor)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime import durable
@@ -182,11 +183,25 @@ class LoadedModel:
 
         A model with several losses has one for each of them.
         """
+        return {**self.logs(batch, outputs, loss), "loss": loss} if self.measures else {"loss": loss}
+
+    @property
+    def measures(self) -> bool:
+        """Whether a training step returns more than the loss."""
         model = self.model
-        several = model._compile_loss is not None and model._compile_loss.metrics
-        if model._compile_metrics is None and not several and not own_methods(model) and not model._metrics:
-            return {"loss": loss}
-        return {**self.logs(batch, outputs, loss), "loss": loss}
+        several = model._compile_loss is not None and bool(model._compile_loss.metrics)
+        return model._compile_metrics is not None or several or bool(own_methods(model)) or bool(model._metrics)
+
+    def kept_metrics(self) -> list[tuple[Any, np.ndarray]]:
+        """Return the present states of the model's metrics, for `give_back_metrics`."""
+        variables = [variable for metric in self.model.metrics for variable in metric.variables]
+        return [(variable, keras.ops.convert_to_numpy(variable).copy()) for variable in variables]
+
+    def give_back_metrics(self, kept: Iterable[tuple[Any, np.ndarray]]) -> None:
+        """Let the model's metrics go on from where they were, as if nothing had been measured since."""
+        self.model.reset_metrics()
+        for variable, value in kept:
+            variable.assign(value)
 
     def logs(self, batch: Sequence[Any], outputs: Any, loss: Any) -> Mapping[str, Any]:
         """Add a batch to the model's metrics, and return what Keras' own steps return: their values so far."""

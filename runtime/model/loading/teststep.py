@@ -5,7 +5,7 @@ For workers: importing this module loads TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -153,16 +153,6 @@ class TestStep:
             result = metric.result()
             results |= result if isinstance(result, Mapping) else {metric.name: result}
         return results
-
-    def kept(self) -> list[tuple[Any, np.ndarray]]:
-        """Return the present states of the model's metrics, for `give_back`."""
-        return [(variable, np.array(variable)) for variable in self._variables]
-
-    def give_back(self, kept: Iterable[tuple[Any, np.ndarray]]) -> None:
-        """Let the model's metrics go on from where they were, as if there had been no evaluation."""
-        self._model.reset_metrics()
-        for variable, value in kept:
-            variable.assign(value)
 
 
 def _equal(value: Any, result: Any) -> Any:

@@ -6,6 +6,8 @@ For workers: importing this module loads TensorFlow.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,12 +15,15 @@ from numpy.typing import NDArray
 
 
 class ModelState:
-    """The variables of a built model and its built optimizer: weights, statistics, slots, counters, random states."""
+    """The variables of a built model and its built optimizer: weights, statistics, slots, counters, random states.
 
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    The optimizer may be anything that has `variables`, Keras' or TensorFlow's.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: Any) -> None:
         given = [*model.trainable_variables, *model.non_trainable_variables, *optimizer.variables]
         self._variables = list({id(variable): variable for variable in given}.values())
-        self._random = [variable for variable in self._variables if variable.path.endswith("seed_generator_state")]
+        self._random = [one for one in self._variables if getattr(one, "path", "").endswith("seed_generator_state")]
         arrays = [np.asarray(variable) for variable in self._variables]
         self._forms = [(array.shape, array.dtype) for array in arrays]
         self.nbytes = sum(array.nbytes for array in arrays)
@@ -42,6 +47,15 @@ class ModelState:
             stop = start + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
             variable.assign(data[start:stop].copy().view(dtype).reshape(shape))
             start = stop
+
+    def random(self) -> list[np.ndarray]:
+        """Return the states of the layers' random generators, for `give_random`."""
+        return [np.asarray(variable).copy() for variable in self._random]
+
+    def give_random(self, states: Iterable[np.ndarray]) -> None:
+        """Let the layers' random generators go on from these states."""
+        for variable, state in zip(self._random, states, strict=True):
+            variable.assign(state)
 
     def diversify(self, number: int) -> None:
         """Make the layers' random generators continue differently for different numbers."""

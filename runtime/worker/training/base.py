@@ -28,6 +28,11 @@ Logs = Mapping[str, Any]
 """What a step returns: the batch's loss, and the metrics of the epoch so far. All are scalar tensors."""
 
 
+def loss_of(logs: Logs) -> Any:
+    """Return the loss among a step's logs: the first value stands for it where none is called that."""
+    return logs["loss"] if "loss" in logs else next(iter(logs.values()), float("nan"))
+
+
 class Trainer:
     """Makes steps with a built model: `step` counts the model's steps; once there are no more, `stopped` says why.
 
@@ -94,7 +99,7 @@ class Trainer:
         part = self.so_far()
         outcome = self.callbacks.at_border(border, part, self.step)
         self.epochs.forget()
-        if outcome.changed:
+        if outcome.changed or self._makes_own_steps:  # by optimizers whose learning rates nobody else is told
             self._share_model()
         return outcome
 
@@ -124,7 +129,7 @@ class Trainer:
     def _make_steps(self, epoch: int, batches: Iterator[Any]) -> bool:
         """Make a step with each batch and call the callbacks around it; return whether all batches were used."""
         if self.epochs.task_begins(epoch):
-            self.model.reset_metrics()
+            self._begin_measuring(epoch)
         for batch in batches:
             self.callbacks.batch_begins()
             with explained(self._loaded, batch):
@@ -135,6 +140,10 @@ class Trainer:
             if self.should_stop():
                 return False
         return True
+
+    def _begin_measuring(self, epoch: int) -> None:
+        """The first records of an epoch come next."""
+        self.model.reset_metrics()
 
     def _make_step(self, batch: Any) -> Logs | None:
         """Make a step and report it; return its logs, or None if this process's callbacks must not see them."""

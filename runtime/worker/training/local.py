@@ -11,9 +11,7 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
 from elasticdl_nb.runtime.worker.session import WorkerSession
-from elasticdl_nb.runtime.worker.training.base import Logs
-from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
-from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
+from elasticdl_nb.runtime.worker.training.base import Logs, loss_of
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
 
 
@@ -30,20 +28,6 @@ class LocalTrainer(WholeModelTrainer):
     def _make_step_anew(self, element_spec: Any) -> None:
         if not self._makes_own_steps:  # which are made by the model's train function, whichever it has
             self._apply_batch = self._compiled(element_spec)
-
-    def _check(self) -> None:
-        if not self._makes_own_steps:
-            super()._check()
-        else:
-            check_callbacks(self._loaded.callbacks(), alone=self._is_alone)
-
-    def _build_optimizer(self) -> None:
-        if self.optimizer is not None and not self._makes_own_steps:
-            super()._build_optimizer()
-
-    @property
-    def _makes_own_steps(self) -> bool:
-        return makes_own_steps(self.model)
 
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         if not self._makes_own_steps:
@@ -72,8 +56,7 @@ class LocalTrainer(WholeModelTrainer):
     def _make_step(self, batch: Any) -> Logs:
         logs = self._apply_batch(*batch)
         self.step += 1
-        # The first value stands for a loss where none is called that.
-        self._used(batch_size(batch[0]), logs["loss"] if "loss" in logs else next(iter(logs.values()), float("nan")))
+        self._used(batch_size(batch[0]), loss_of(logs))
         return logs
 
 

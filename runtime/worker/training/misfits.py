@@ -87,7 +87,17 @@ def takes_means(spec: JobSpec) -> bool:
 
 def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
     """Raise ModelError if workers cannot train a compiled and built model together as `fit` would alone."""
-    _refuse_own_steps(loaded.model, "AllreduceStrategy")
+    model = loaded.model
+    if "make_train_function" in own_methods(model):
+        raise ModelError(
+            f"{type(model).__name__}.make_train_function: with AllreduceStrategy, workers make the steps together and "
+            "do not call it; override train_step instead, or use the strategy Local"
+        )
+    if makes_own_steps(model) and model.run_eagerly:
+        raise ModelError(
+            f"compile: run_eagerly=True does not work with AllreduceStrategy for {type(model).__name__}, which has a "
+            "train_step of its own; leave it out, or use the strategy Local"
+        )
     if spec.num_workers > 1:
         _refuse_uneven_losses(loaded.model, "the mean of all workers' gradients")
         _refuse_synchronized(loaded.model)
@@ -100,6 +110,8 @@ def note_on_embeddings(model: Any) -> str:
     For an id that occurs several times in a batch, optimizers of Keras square each occurrence's gradient, and add them
     up. Where only the sum of the gradients travels, its square is taken.
     """
+    if model.optimizer is None:
+        return ""
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     name, clips = type(optimizer).__name__, _clips(optimizer)
     layers = [layer for layer in model._flatten_layers() if type(layer) is keras.layers.Embedding and layer.trainable]
@@ -197,10 +209,13 @@ def check_even(loaded: LoadedModel, batch: Any) -> str:
             )
         return outputs, float(loss)
 
+    kept = loaded.kept_metrics()
     outputs, whole = part(0, records)
-    if whole != part(0, records)[1]:
-        return ""
+    again = part(0, records)[1]
     of_parts = (first * part(0, first)[1] + (records - first) * part(first, records)[1]) / records
+    loaded.give_back_metrics(kept)
+    if whole != again:
+        return ""
     coarse = "16" in keras.config.dtype_policy().compute_dtype
     if abs(whole - of_parts) <= (0.05 if coarse else 1e-3) * max(abs(whole), abs(of_parts)):
         return ""

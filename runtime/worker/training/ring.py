@@ -19,7 +19,7 @@ from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBro
 from elasticdl_nb.runtime.allreduce.connect import Listener
 from elasticdl_nb.runtime.allreduce.places import NOWHERE, Entry, Place
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.loading.compiling import rate_is_set
+from elasticdl_nb.runtime.model.loading.compiling import Optimizers, rate_is_set
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.model.saving.state import ModelState
@@ -28,9 +28,9 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.orders import READ_AHEAD, TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
-from elasticdl_nb.runtime.worker.training.base import Logs
-from elasticdl_nb.runtime.worker.training.exchange import Exchange
+from elasticdl_nb.runtime.worker.training.base import Logs, loss_of
 from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_embeddings
+from elasticdl_nb.runtime.worker.training.own_step import OwnStep
 from elasticdl_nb.runtime.worker.training.ring_step import RingStep
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -56,6 +56,7 @@ class AllreduceTrainer(WholeModelTrainer):
         on_loss: Callable[[int, float], None], *, number: int, listener: Listener,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
+        self._own_step: OwnStep | None = None
         super().__init__(spec, loaded, session, element_spec, on_loss)
         if spec.num_workers > 1 and (note := note_on_embeddings(self.model)):
             session.note("info", note)
@@ -63,14 +64,15 @@ class AllreduceTrainer(WholeModelTrainer):
         self._is_new = True
         self._number, self._listener, self._orders = number, listener, session.orders
         self._element_spec = element_spec
-        self._state = ModelState(self.model, self.optimizer)
-        self._rate_is_set = rate_is_set(self.optimizer)
-        self._halves: tuple[RingStep, Exchange] | None = None
+        self._state = self._own_step.state if self._own_step else ModelState(self.model, self.optimizer)
+        self._rate_is_set = self.optimizer is not None and rate_is_set(self.optimizer)
+        self._step_of_all: RingStep | OwnStep | None = self._own_step
         self._collective: Collective = Alone()
         self._ring = pb.Ring()
         self._is_in_ring = False
         self._has_model = False
-        self._own_loss: Any = 0.0
+        self._own: Logs = {}
+        self._epoch = self._measured = -1
         self._places: dict[int, tuple[Place, ...]] = {}
         self._here, self._earlier = NOWHERE, NOWHERE
         self._unsafe: list[Callable[[], None]] = []
@@ -91,32 +93,35 @@ class AllreduceTrainer(WholeModelTrainer):
             self._be_in_ring()
             if self._collective.world == 1:
                 return
-            _, exchange = self._step_and_exchange
-            exchange.begin(self._collective, replace(self._entry(0, self._here), gives=True))
+            step = self._together
+            step.begin(self._collective, replace(self._entry(0, self._here), gives=True))
             try:
-                self._follow(exchange.result())
+                self._follow(step.result())
                 return
             except RingBroken:
                 self._rejoin()
                 self._state.write(kept)
 
-    # ------------------------------------------------------------ the halves of a step
+    def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
+        if not self._makes_own_steps:
+            return super()._compiled(element_spec)
+        self._own_step = OwnStep(self._loaded, element_spec)
+        return self._own_step.alone
+
+    def _optimizers(self) -> Any:
+        return Optimizers(self.model) if self._makes_own_steps else super()._optimizers()
 
     @property
-    def _step_and_exchange(self) -> tuple[RingStep, Exchange]:
-        if self._halves is None:
-            step = RingStep(self._loaded, self.optimizer, self._element_spec, self._push)
-            self._halves = step, Exchange(step.buckets)
-        return self._halves
-
-    def _push(self, number: int, values: Any) -> None:
-        if self._halves is not None:
-            self._halves[1].push(number, values)
+    def _together(self) -> RingStep | OwnStep:
+        """The step that all workers make."""
+        if self._step_of_all is None:
+            self._step_of_all = RingStep(self._loaded, self.optimizer, self._element_spec)
+        return self._step_of_all
 
     def warm_up(self) -> None:
         """Compile what the first step needs, so that no worker has to wait for it."""
         kept = self._state.read()
-        self._step_and_exchange[0].warm_up(self._spec.minibatch_size)
+        self._together.warm_up(self._spec.minibatch_size)
         self._state.write(kept)
 
     # ------------------------------------------------------------ the ring
@@ -170,6 +175,9 @@ class AllreduceTrainer(WholeModelTrainer):
             if ring.restore_from:
                 self.restore(ring.restore_from, keep_step=True)
             self._has_model = True
+        if ring.restore_from:
+            self.epochs.forget()
+            self._measured = -1
         if ring.hand_over:
             self._hand_over(rank == ring.donor, ring.donor)
         self._has_model = self._is_in_ring = True
@@ -209,7 +217,7 @@ class AllreduceTrainer(WholeModelTrainer):
 
     def train(self, task: pb.Task, batches: Iterator[Any]) -> int:
         """See `Trainer.train`; the count includes the task's records that were in the model before."""
-        self._here = Place(task.id, task.attempt, task.skip)
+        self._here, self._epoch = Place(task.id, task.attempt, task.skip), task.epoch
         complete = False
         try:
             complete = self._make_steps(task.epoch, slices(batches, task.skip, self._share))
@@ -281,68 +289,81 @@ class AllreduceTrainer(WholeModelTrainer):
     def _make_step(self, batch: Any) -> Logs | None:
         """Make a step with all others; return its mean loss, or None if the others completed it without this worker."""
         self._be_in_ring()
-        if self._is_new and self._spec.num_workers > 1 and (note := check_even(self._loaded, batch)):
+        if self._is_new and self._spec.num_workers > 1 and (note := self._check_even(batch)):
             self._session.note("info", note)
         self._is_new = False
         size = batch_size(batch[0])
         after = replace(self._here, records=self._here.records + size)
         if self._collective.world == 1:
-            self._own_loss = loss = self._apply_batch(*batch)["loss"]
-            self._made([Entry(size, after, self._earlier)], loss)
+            logs: Logs | None = self._apply_batch(*batch)
+            assert logs is not None
+            self._own = logs
+            self._made([Entry(size, after, self._earlier)], loss_of(logs))
             self._on_step()
         else:
-            loss = self._step_together(batch, size, after)
-        if not self.stopped or loss is not None:
+            logs = self._step_together(batch, size, after)
+        if not self.stopped or logs is not None:
             self._here = after
             self._session.progress(self.step, size)
-            self.epochs.used(self._own_loss, size)
-        return None if loss is None else {"loss": loss}
+            self.epochs.used(loss_of(self._own), size)
+        if logs is None or self._own_step:
+            return None if logs is None else self._own
+        return {name: logs.get(name, value) for name, value in self._own.items()}
 
-    def _step_together(self, batch: Any, size: int, after: Place) -> Any:
-        step, exchange = self._step_and_exchange
+    def _step_together(self, batch: Any, size: int, after: Place) -> Logs | None:
+        step = self._together
         computed = False
         while True:
-            exchange.begin(self._collective, self._entry(size, after), again=computed)
+            step.begin(self._collective, self._entry(size, after), again=computed)
             try:
                 if not computed:
-                    self._compute(step, exchange, batch)
+                    self._compute(step, batch)
                 computed = True
-                entries = exchange.result()
+                entries = step.result()
             except RingBroken:
                 if self._rejoin():
                     return None
                 continue
-            loss = self._follow(entries)
+            logs = self._follow(entries)
             if not entries[0].gives:
-                return loss
+                return logs
             computed = False  # with another model
 
-    def _compute(self, step: RingStep, exchange: Exchange, batch: Any) -> None:
+    def _check_even(self, batch: Any) -> str:
+        return self._own_step.judge(batch) if self._own_step else check_even(self._loaded, batch)
+
+    def _compute(self, step: RingStep | OwnStep, batch: Any) -> None:
         try:
-            self._own_loss = step.compute(*batch)
+            self._own = step.compute(batch)
         except BaseException:
             # The others would wait in vain for this worker's part.
-            exchange.cancel()
+            step.cancel()
             self._leave()
             raise
 
     def _step_without_batch(self) -> bool:
         """Take part in the others' step; return whether it was one of training."""
-        _, exchange = self._step_and_exchange
-        exchange.begin(self._collective, self._entry(0, self._here))
+        step = self._together
+        step.begin(self._collective, self._entry(0, self._here))
         try:
-            return self._follow(exchange.result()) is not None
+            return self._follow(step.result()) is not None
         except RingBroken:
             self._rejoin()
         return False
 
     def _entry(self, records: int, after: Place) -> Entry:
         rate = float(self.optimizer.learning_rate) if self._rate_is_set else 0.0
-        return Entry(records, after, self._earlier, rate, bool(self.stopped))
+        return Entry(records, after, self._earlier, rate, bool(self.stopped), epoch=self._epoch)
 
-    def _follow(self, entries: list[Entry]) -> Any:
-        """All have brought what they have: make the step, if there is one; return its loss."""
-        loss = None
+    def _begin_measuring(self, epoch: int) -> None:
+        """See `Trainer`. Other workers may have begun before: metrics count all records of an epoch."""
+        if epoch != self._measured:
+            self._measured = epoch
+            super()._begin_measuring(epoch)
+
+    def _follow(self, entries: list[Entry]) -> Logs | None:
+        """All have brought what they have: make the step, if there is one; return its logs."""
+        logs = None
         oldest = entries[0]
         if oldest.gives:
             self._hand_over(self.is_oldest, 0)
@@ -351,13 +372,15 @@ class AllreduceTrainer(WholeModelTrainer):
         elif any(entry.records for entry in entries):
             if self._rate_is_set and float(self.optimizer.learning_rate) != oldest.rate:
                 self.optimizer.learning_rate = oldest.rate
-            step, exchange = self._step_and_exchange
-            loss = step.apply(*exchange.averages)
-            self._made(entries, loss)
+            epoch = max(entry.epoch for entry in entries if entry.records)
+            if not (self._here.task and self._epoch < epoch):  # not while it has records of the epoch before
+                self._begin_measuring(epoch)
+            logs = self._together.apply(entries)
+            self._made(entries, logs["loss"])
         self._report()
-        if loss is not None and self.is_oldest:
+        if logs is not None and self.is_oldest:
             self._on_step()
-        return loss
+        return logs
 
     def _report(self) -> None:
         """All have begun a step: the ones before it are safe."""

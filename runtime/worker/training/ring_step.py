@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,35 +11,79 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.allreduce.buckets import groups
+from elasticdl_nb.runtime.allreduce.collective import Collective
+from elasticdl_nb.runtime.allreduce.places import Entry
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.worker.batches import as_graph
-from elasticdl_nb.runtime.worker.training.exchange import Bucket
-
-Push = Callable[[int, Any], None]
+from elasticdl_nb.runtime.worker.training.base import Logs
+from elasticdl_nb.runtime.worker.training.exchange import Bucket, Exchange
 
 
 class RingStep:
-    """The two halves of a step of a built model, for batches of the form `element_spec`.
+    """The two halves of a step of a built model, for batches of the form `element_spec`, and their exchange between.
 
-    Gradients are pushed in buckets as soon as the backward pass produces them; the last bucket holds the loss and the
-    statistics that the forward pass has changed (moving means and variances). `compute` changes neither weights nor
-    statistics: until `apply`, the model is that of the last step that all have made.
+    Gradients are pushed in buckets as soon as the backward pass produces them; the last bucket holds the loss, the
+    statistics that the forward pass has changed (moving means and variances), and what the batch adds to the states of
+    Keras' own metrics. `compute` changes neither weights nor statistics: until `apply`, the model is that of the last
+    step that all have made.
     """
 
-    def __init__(self, loaded: LoadedModel, optimizer: Any, element_spec: Any, push: Push) -> None:
-        self._loaded, self._optimizer, self._push = loaded, optimizer, push
+    def __init__(self, loaded: LoadedModel, optimizer: Any, element_spec: Any) -> None:
+        self._loaded, self._optimizer = loaded, optimizer
         self._model = loaded.model
         self._spec = element_spec
         self._variables = list(self._model.trainable_variables)
         self._statistics = statistics(self._model)
         self._groups: list[list[int]] = []
-        self.compute = as_graph(self._compute, element_spec, eagerly=self._model.run_eagerly)
-        if hasattr(self.compute, "input_signature") and self.compute.input_signature:
-            self.compute.get_concrete_function()
+        self._sums: list[Any] = []
+        self._compute_graph = as_graph(self._compute, element_spec, eagerly=self._model.run_eagerly)
+        if getattr(self._compute_graph, "input_signature", None):
+            self._sums = self._states_that_add_up()
+            self._compute_graph.get_concrete_function()
         else:  # batches of unknown form cannot be traced before the first one
             self._group(range(len(self._variables)))
         signature = [tf.TensorSpec([bucket.length], bucket.dtype) for bucket in self.buckets]
-        self.apply = tf.function(self._apply, input_signature=signature)
+        self._apply_graph = tf.function(self._apply, input_signature=[tf.TensorSpec([], tf.float32), *signature])
+        self._exchange = Exchange(self.buckets)
+
+    def _states_that_add_up(self) -> list[Any]:
+        """The variables of the metrics that count all workers' records in each of them."""
+        if not self._loaded.measures:
+            return []
+
+        def measure(*batch: Any) -> Any:
+            return self._loaded.training_logs(batch, *self._loaded.forward(batch, training=True))
+
+        as_graph(measure, self._spec).get_concrete_function()  # which makes the variables, and changes nothing
+        parts = [getattr(metric, "metrics", None) or [metric] for metric in self._model.metrics]
+        metrics = {id(metric): metric for part in parts for metric in part if is_of_keras(type(metric))}
+        return [variable for metric in metrics.values() for variable in metric.variables]
+
+    # ------------------------------------------------------------ what a trainer calls
+
+    def begin(self, collective: Collective, entry: Entry, *, again: bool = False) -> None:
+        """Begin a step; `again` if `compute` need not be called once more."""
+        self._exchange.begin(collective, entry, again=again)
+
+    def compute(self, batch: Any) -> Logs:
+        """Compute a batch's part, while it is exchanged; return its own logs, of which `loss` is the batch's loss."""
+        logs: Logs = self._compute_graph(*batch)
+        return logs
+
+    def cancel(self) -> None:
+        """`compute` has failed: the exchange waits for nothing."""
+        self._exchange.cancel()
+
+    def result(self) -> list[Entry]:
+        """Wait for the exchange; return what every rank has brought. Raises RingBroken."""
+        return self._exchange.result()
+
+    def apply(self, entries: Sequence[Entry]) -> Logs:
+        """Make the step that was exchanged; return its mean loss, and the metrics of all workers so far."""
+        records = np.float32(sum(entry.records for entry in entries))
+        logs: Logs = self._apply_graph(records, *self._exchange.averages)
+        return logs
 
     def _group(self, places: Sequence[int]) -> None:
         """Divide the variables with gradients among buckets."""
@@ -56,12 +100,14 @@ class RingStep:
             Bucket(sum(_length(self._variables[place]) for place in group), _wire_dtype(self._variables[group[0]]))
             for group in self._groups
         ]
-        return [*made, Bucket(1 + sum(_length(one) for one in self._statistics), "float32", exact=True)]
+        rest = sum(_length(one) for one in (*self._statistics, *self._sums))
+        return [*made, Bucket(1 + rest, "float32", exact=True)]
 
-    def _compute(self, *batch: Any) -> tf.Tensor:
-        before = [tf.identity(one.value) for one in self._statistics]
+    def _compute(self, *batch: Any) -> Logs:
+        restored = [*self._statistics, *self._sums]
+        before = [tf.identity(one.value) for one in restored]
         with tf.GradientTape() as tape:
-            _, loss = self._loaded.forward(batch, training=True)
+            outputs, loss = self._loaded.forward(batch, training=True)
             scaled = self._optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self._variables)
         if not self._groups:
@@ -70,15 +116,25 @@ class RingStep:
             members = [_dense(gradients[place], self._variables[place]) for place in group]
             flat = _flat(members, _wire_dtype(self._variables[group[0]]))
             tf.numpy_function(partial(self._push, number), [flat], [], name="push")
-        after = [tf.identity(one.value) for one in self._statistics]
-        flat = _flat([loss, *after], "float32")
+        logs = self._loaded.training_logs(batch, outputs, loss)
+        after = [tf.identity(one.value) for one in restored]
+        # Divided by the records, because what travels becomes a mean over them.
+        records = tf.shape(tf.nest.flatten(batch[0])[0])[0]
+        added = [
+            tf.cast(now - then, "float32") / tf.cast(records, "float32")
+            for now, then in list(zip(after, before, strict=True))[len(self._statistics) :]
+        ]
+        flat = _flat([loss, *after[: len(self._statistics)], *added], "float32")
         tf.numpy_function(partial(self._push, len(self._groups)), [flat], [], name="push")
-        for variable, value in zip(self._statistics, before, strict=True):
+        for variable, value in zip(restored, before, strict=True):
             variable.assign(value)
-        return loss
+        return logs
 
-    def _apply(self, *averages: tf.Tensor) -> tf.Tensor:
-        """Make the step with these averages; return the mean loss."""
+    def _push(self, number: int, values: Any) -> None:
+        self._exchange.push(number, values)
+
+    def _apply(self, records: tf.Tensor, *averages: tf.Tensor) -> Logs:
+        """Make the step with these averages over so many records."""
         gradients, variables = [], []
         for flat, group in zip(averages, self._groups, strict=False):
             members = [self._variables[place] for place in group]
@@ -87,9 +143,12 @@ class RingStep:
         if variables:
             self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
         loss, rest = averages[-1][0], averages[-1][1:]
-        for variable, value in zip(self._statistics, _parts(rest, self._statistics), strict=True):
+        means, sums = tf.split(rest, [sum(map(_length, some)) for some in (self._statistics, self._sums)])
+        for variable, value in zip(self._statistics, _parts(means, self._statistics), strict=True):
             variable.assign(value)
-        return loss
+        for variable, value in zip(self._sums, _parts(sums * records, self._sums), strict=True):
+            variable.assign_add(value)
+        return {**(self._model.get_metrics_result() if self._sums else {}), "loss": loss}
 
     def warm_up(self, records: int) -> None:
         """Run both halves once, so that no worker waits while they are compiled; this changes the model's values."""
@@ -98,8 +157,8 @@ class RingStep:
             blank = tf.nest.map_structure(lambda spec: _blank(spec, records), self._spec)
             # Not every model can take a batch of zeros; it is compiled all the same.
             with contextlib.suppress(tf.errors.OpError):
-                self.compute(*blank)
-        self.apply(*[np.zeros(bucket.length, bucket.dtype) for bucket in self.buckets])
+                self._compute_graph(*blank)
+        self._apply_graph(np.float32(0), *[np.zeros(bucket.length, bucket.dtype) for bucket in self.buckets])
 
 
 def statistics(model: Any) -> list[Any]:

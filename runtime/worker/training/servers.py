@@ -199,34 +199,36 @@ class ServerTrainer(Trainer):
         if self._is_new and takes_means(self._spec) and (note := check_even(self._loaded, batch)):
             self._session.note("info", note)
         self._is_new = False
-        loss = self._apply_batch()
-        self._used(batch_size(batch[0]), loss)
-        return {"loss": loss}
+        logs = self._apply_batch()
+        self._used(batch_size(batch[0]), logs["loss"])
+        return logs
 
-    def _asynchronous_step(self) -> tf.Tensor:
+    def _asynchronous_step(self) -> Logs:
         batch = self._ahead[0]
         if self._under_way is None:  # the first of a task
             self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
             self._under_way = self.servers.fetch(self._ids_ahead(1), pull=False)
-        loss, gradients = self._compute(batch)
+        logs, gradients = self._compute(batch)
         self._take(self._under_way.result())
         self._since_pull = (self._since_pull + 1) % self._spec.get_model_steps
         self._under_way = self.servers.step_async(
             StepRequest(self._push(batch, gradients), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
         )
-        return loss
+        return logs
 
-    def _synchronous_step(self) -> tf.Tensor:
+    def _synchronous_step(self) -> Logs:
         batch = self._ahead[0]
         if not self._rows:
             self._take(self.servers.fetch(batch.rows.ids).result())
         while True:
-            loss, gradients = self._compute(batch)
+            measured = self._loaded.kept_metrics() if self._loaded.measures else []
+            logs, gradients = self._compute(batch)
             result = self.servers.step(StepRequest(self._push(batch, gradients), lookup=self._ids_ahead(1)))
             if result.accepted:
                 self._take(result)
-                return loss
+                return logs
             # Others were faster: use the same batch again, with the model as it is by now.
+            self._loaded.give_back_metrics(measured)
             self._take(self.servers.fetch(batch.rows.ids).result())
 
     def _ids_ahead(self, number: int) -> dict[str, Any]:
@@ -238,15 +240,15 @@ class ServerTrainer(Trainer):
         if result.dense is not None:
             self._at(result.version, result.dense)
 
-    def _compute(self, batch: _Batch) -> tuple[tf.Tensor, _Gradients]:
-        """Return a batch's loss and gradients."""
-        (loss, gradients, sizes), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows))
+    def _compute(self, batch: _Batch) -> tuple[Logs, _Gradients]:
+        """Return a batch's logs and gradients."""
+        (logs, gradients, sizes), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows))
         dense = self._by_name(gradients)
         rows: RowGradients = batch.rows.gradients(of_rows)
         if self._clipping and not self._clips_in_graph:
             clipped, rows = self._clipping.with_rows([*dense.values()], rows)
             dense = dict(zip(dense, clipped, strict=True))
-        return loss, _Gradients(dense, rows, self._by_name(sizes))
+        return logs, _Gradients(dense, rows, self._by_name(sizes))
 
     def _by_name(self, values: Mapping[int, tf.Tensor]) -> dict[str, Array]:
         names = list(self._trainable)
@@ -260,7 +262,7 @@ class ServerTrainer(Trainer):
             sizes=gradients.sizes,
         )  # fmt: skip
 
-    def _give_out(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[Any, ...]:
+    def _give_out(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Any, ...]:
         """Within the graph of a step: the gradients of the variables that have any, by position, and their sizes.
 
         Keras clips, squares and so on what each occurrence of an id adds to the gradient of an embedding.
@@ -273,7 +275,7 @@ class ServerTrainer(Trainer):
             place: tf.convert_to_tensor(tf.IndexedSlices(self._size(one.values), one.indices, one.dense_shape))
             for place, one in zip(places, given, strict=True) if self._size and isinstance(one, tf.IndexedSlices)
         }  # fmt: skip
-        return loss, {place: tf.convert_to_tensor(one) for place, one in zip(places, given, strict=True)}, sizes
+        return logs, {place: tf.convert_to_tensor(one) for place, one in zip(places, given, strict=True)}, sizes
 
     # ------------------------------------------------------------ callbacks, the end
 

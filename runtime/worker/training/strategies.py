@@ -12,9 +12,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from elasticdl_nb.runtime.exits import MAKES_WAY
 from elasticdl_nb.runtime.model.embeddings.asking import attend
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.loading.dictfeatures import batch_spec
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
@@ -25,7 +28,14 @@ from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.choosing import Choice
 from elasticdl_nb.runtime.worker.training.connecting import Connection
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
-from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_ring, note_on_tables, takes_means
+from elasticdl_nb.runtime.worker.training.misfits import (
+    check_even,
+    check_for_ring,
+    makes_own_steps,
+    note_on_tables,
+    takes_means,
+)
+from elasticdl_nb.runtime.worker.training.own_step import OwnStep
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 from elasticdl_nb.runtime.worker.training.saving import Checkpoints
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer, check_model_for_servers
@@ -199,7 +209,10 @@ class TrainingInRing(Strategy):
         """See `Strategy`."""
         check_for_ring(loaded, spec)
         if spec.num_workers > 1 and (batch := first_batch()) is not None:
-            check_even(loaded, batch)
+            if makes_own_steps(loaded.model):
+                OwnStep(loaded, tf.nest.map_structure(batch_spec, batch)).judge(batch)
+            else:
+                check_even(loaded, batch)
 
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""

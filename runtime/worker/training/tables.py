@@ -95,21 +95,22 @@ class TableTrainer(LocalTrainer):
     def _apply_with_rows(self, *batch: Any) -> Logs:
         of_batch = BatchRows(self._served.groups, self._served.ids(batch[0]))
         rows = {table: self._rows.lookup(table, ids) for table, ids in of_batch.ids.items()}
-        (loss, rate, dense), of_rows = self._served.compute(batch, of_batch.inputs(rows))
+        logs: Logs
+        (logs, rate, dense), of_rows = self._served.compute(batch, of_batch.inputs(rows))
         gradients: RowGradients = of_batch.gradients(of_rows)
         if self._clipping:
             clipped, gradients = self._clipping.with_rows([np.asarray(one) for one in dense], gradients)
             self._apply_clipped([tf.constant(one) for one in clipped])
         self._rows.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
-        return {"loss": loss}
+        return logs
 
-    def _use(self, loss: tf.Tensor, gradients: list[Any]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    def _use(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Logs, tf.Tensor, list[tf.Tensor]]:
         """Within the graph of a step: apply the dense gradients, or return them to be clipped with those of rows."""
         rate = tf.identity(tf.convert_to_tensor(self.optimizer.learning_rate))
         if self._clipping:
-            return loss, rate, [_dense(*pair) for pair in zip(gradients, self.model.trainable_variables, strict=True)]
+            return logs, rate, [_dense(*pair) for pair in zip(gradients, self.model.trainable_variables, strict=True)]
         self._apply_dense(gradients)
-        return loss, rate, []
+        return logs, rate, []
 
     def _apply_dense(self, gradients: list[Any]) -> None:
         variables = self.model.trainable_variables

@@ -21,7 +21,8 @@ from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.batches import as_graph
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
-from elasticdl_nb.runtime.worker.training.misfits import note_on_momentum
+from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
+from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps, note_on_momentum
 from elasticdl_nb.runtime.worker.training.servercheckpoint import load_from_servers
 from elasticdl_nb.runtime.worker.training.workercheckpoint import MODEL, OPTIMIZER, load_from_worker
 
@@ -36,7 +37,19 @@ class WholeModelTrainer(Trainer):
         super().__init__(spec, loaded, session, on_loss)
         self._apply_batch = self._compiled(element_spec)
 
+    def _check(self) -> None:
+        if not self._makes_own_steps:
+            super()._check()
+        else:
+            check_callbacks(self._loaded.callbacks(), alone=self._is_alone)
+
+    @property
+    def _makes_own_steps(self) -> bool:
+        return makes_own_steps(self.model)
+
     def _build_optimizer(self) -> None:
+        if self._makes_own_steps:
+            return
         if note := note_on_momentum(self.optimizer):
             self._session.note("info", note)
         self.optimizer.build(self.model.trainable_variables)
