@@ -119,7 +119,7 @@ class Job:
     def history(self) -> History:
         """What `model.fit` returns as `History.history`: values by name, one for each epoch that has ended.
 
-        With several workers, each value is the mean of theirs. Of very many epochs, some are left out.
+        With several workers, the values are for all their records. Of very many epochs, some are left out.
         """
         status = self.status()
         return History(status.history, status.evaluations)

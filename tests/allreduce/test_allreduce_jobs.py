@@ -66,6 +66,63 @@ def callbacks():
 """
 
 
+OWN = (
+    MODEL
+    + """
+
+class VaeGan(keras.Model):
+    def __init__(self):
+        super().__init__()
+        dense = keras.layers.Dense
+        self.encoder = keras.Sequential([keras.Input((2,)), dense(4)])
+        self.decoder = keras.Sequential([keras.Input((2,)), dense(8, "relu"), dense(2)])
+        self.critic = keras.Sequential([keras.Input((2,)), dense(8, "tanh"), dense(1)])
+        self.of_critic = keras.optimizers.Adam(0.01, global_clipnorm=1.0)
+        self.seeds, self.tracker = keras.random.SeedGenerator(1), keras.metrics.Mean("error")
+
+    def call(self, x):
+        return self.decoder(self.encoder(x)[:, :2])
+
+    @property
+    def metrics(self):
+        return [self.tracker]
+
+    def train_step(self, data):
+        x, _ = data
+        noise = keras.random.normal(tf.shape(x), seed=self.seeds)
+        with tf.GradientTape() as tape:
+            made = self.decoder(noise)
+            with tf.GradientTape() as inner:
+                inner.watch(made)
+                judged = self.critic(made)
+            slopes = keras.ops.sum(inner.gradient(judged, made) ** 2, 1)
+            loss = keras.ops.mean(judged) - keras.ops.mean(self.critic(x)) + keras.ops.mean((slopes - 1.0) ** 2)
+        weights = self.critic.trainable_weights
+        self.of_critic.apply(tape.gradient(loss, weights), weights)
+        with tf.GradientTape() as tape:
+            mean, log = keras.ops.split(self.encoder(x), 2, 1)
+            error = keras.ops.mean((self.decoder(mean + keras.ops.exp(0.5 * log) * noise) - x) ** 2)
+            loss = error - 0.01 * keras.ops.mean(1 + log - mean**2 - keras.ops.exp(log))
+            loss -= 0.01 * keras.ops.mean(self.critic(self.decoder(noise)))
+        weights = self.encoder.trainable_weights + self.decoder.trainable_weights
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        self.tracker.update_state(error)
+        return {"error": self.tracker.result()}
+
+    def test_step(self, data):
+        self.tracker.update_state(keras.ops.mean((self(data[0]) - data[0]) ** 2))
+        return {"error": self.tracker.result()}
+
+
+def custom_model():
+    return VaeGan()
+
+
+del eval_metrics_fn
+"""
+)
+
+
 @pytest.fixture
 def hold(tmp_path: Path) -> Callable[[], None]:
     """Steps take a third of a second each, however fast the machine is, until this is called."""
@@ -136,6 +193,25 @@ def test_the_same_seed_and_workers_give_the_same_losses(start: Callable[..., Job
         assert status.step == RECORDS // 40 and status.evaluations[-1].step == status.step
         curves.append([(point.step, point.loss) for point in status.losses])
     assert curves[0] == curves[1]
+
+
+def test_a_model_with_steps_of_its_own_survives_its_workers(
+    start: Callable[..., Job], hold: Callable[[], None], tmp_path: Path
+) -> None:
+    (tmp_path / "zoo" / "own.py").write_text(OWN)
+    job = start(model_def="own.custom_model", num_workers=2, num_epochs=2, checkpoint_steps=30)
+    wait_until(lambda: together(job) == 2, "both train")
+    step = job.status().step
+    wait_until(lambda: job.status().step > step, "a step was made")
+    send(job, "worker-1", signal.SIGKILL)
+    hold()
+    job.wait(timeout=280)
+    status = job.status()
+    assert (status.phase, status.records_done, status.records_total) == (pb.SUCCEEDED, 2 * RECORDS, 2 * RECORDS)
+    errors = job.history["error"]
+    assert len(errors) == 2 and errors[1] < errors[0] < 1.5
+    assert job.metrics["error"] < 0.5  # of 1 without learning
+    wait_until(lambda: not chaos.processes(job.folder), "all processes are gone")
 
 
 def test_workers_die_and_join_and_every_record_counts_once(start: Callable[..., Job], hold: Callable[[], None]) -> None:

@@ -14,11 +14,12 @@ import tensorflow as tf
 from served_models import FORM, NAMES, ROWS, batches, loaded
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.embeddings.asking import attend
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of
 from elasticdl_nb.runtime.model.saving.trained import write_trained_model
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
-from elasticdl_nb.runtime.protocol.master_pb2 import Task
+from elasticdl_nb.runtime.protocol.master_pb2 import Border, Task
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints as folders
@@ -220,6 +221,36 @@ def test_training_measures_what_fit_measures(embedded_zoo: Path, kind: str) -> N
         expected = {name: values[0] for name, values in fitted.items()}
         assert set(expected) == {"loss", "mae", "rmse"}
         assert dict(mine.so_far().logs) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["tables", "servers"])
+@pytest.mark.parametrize("how", ["set_weights", "assign", "model"])
+def test_rows_that_a_callback_sets_are_refused(embedded_zoo: Path, tmp_path: Path, kind: str, how: str) -> None:
+    class Sets(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            layer = next(one for one in self.model.layers if isinstance(one, keras.layers.Embedding))
+            if how == "set_weights":
+                layer.set_weights([np.zeros((ROWS, 8), np.float32)])
+            elif how == "assign":
+                assert np.asarray(layer.embeddings).shape == (ROWS, 8)
+                layer.embeddings.assign(np.zeros((ROWS, 8), np.float32))
+            else:
+                self.model.set_weights([np.zeros_like(one) for one in self.model.get_weights()])
+
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(embedded_zoo, "functional", layers)
+    with_optimizer(model, OPTIMIZERS[0])
+    model.callbacks = lambda: [Sets()]  # type: ignore[method-assign]
+    given = (spec(), model, Notes(), FORM, ignore, layers)
+    trainer = (TableTrainer if kind == "tables" else ServerTrainer)(*given)  # type: ignore[arg-type]
+    if isinstance(trainer, ServerTrainer):
+        trainer.connect(InProcessServers(), 0)
+    attend(layers, model.model)
+    trainer.callbacks.folder = tmp_path
+    trainer.at_border(Border(here=True, next="0"))
+    trainer.train(Task(), batches(2))
+    with pytest.raises(ModelError, match="its weights cannot be set during training, because its rows are in tables"):
+        trainer.at_border(Border(number=1, state="0", here=True, next="1"))
 
 
 def test_asynchronous_training_looks_ahead_and_still_learns(embedded_zoo: Path) -> None:

@@ -9,9 +9,12 @@ import fitting
 import keras
 import numpy as np
 import pytest
-from fitting import BATCH, DATA, Here, assert_same, weights_of_fit
+from fitting import BATCH, DATA, RECORDS, Here, assert_same, weights_of_fit
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.mode import Mode
+from elasticdl_nb.runtime.worker.predictcallbacks import check_predict_callbacks
+from elasticdl_nb.runtime.worker.predictor import Predictor
 
 EPOCHS = 4
 OWN = """
@@ -181,3 +184,40 @@ def test_all_callbacks_of_keras_are_tried_or_in_the_table() -> None:
     kinds = {name for name in dir(keras.callbacks) if name[0].isupper()} - {"Callback", "CallbackList"}
     untried = {"BackupAndRestore", "History", "OrbaxCheckpoint", "ProgbarLogger", "RemoteMonitor", "TensorBoard"}
     assert kinds == (CASES.keys() - {"own", "freezes"}) | untried
+
+
+PREDICTS = """
+SEEN = []
+class Predicts(keras.callbacks.Callback):
+    def on_predict_begin(self, logs=None): SEEN.append(("begin", self.model.name, self.params["epochs"]))
+    def on_predict_batch_begin(self, batch, logs=None): SEEN.append(("batch", batch))
+    def on_predict_batch_end(self, batch, logs=None): SEEN.append((batch, np.array(logs["outputs"])))
+    def on_predict_end(self, logs=None): SEEN.append(("end",))
+def callbacks(): return [Predicts(), keras.callbacks.EarlyStopping()]
+loss = "mse"
+"""
+
+
+def test_predictions_call_their_hooks(tmp_path: Path) -> None:
+    fitting.write(tmp_path, PREDICTS)
+    here = Here(tmp_path)
+    predictor = Predictor(here.loaded, here.session, worker=0, folder=None, spec=here.spec)  # type: ignore[arg-type]
+    for index, (start, stop) in enumerate([(0, 4 * BATCH), (4 * BATCH, RECORDS)]):  # two tasks
+        predictor.predict(index, iter(here.batches(Mode.PREDICTION, start, stop)))
+    predictor.end()
+    ours = here.loaded._module.SEEN
+    module = fitting.user_module(tmp_path)
+    here.loaded.model.predict(DATA["x"], batch_size=BATCH, verbose=0, callbacks=module.callbacks())
+    assert len(ours) == len(module.SEEN) == 2 + 2 * RECORDS // BATCH
+    for one, other in zip(ours, module.SEEN, strict=True):
+        assert one[0] == other[0]
+        for mine, theirs in zip(one[1:], other[1:], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("kind", ["Predicts()", "keras.callbacks.LambdaCallback(on_predict_end=lambda logs: None)"])
+def test_hooks_of_predictions_are_refused_with_several_workers(tmp_path: Path, kind: str) -> None:
+    fitting.write(tmp_path, PREDICTS + f"def callbacks(): return [{kind}]")
+    with pytest.raises(ModelError, match=r"callbacks: \w+\.on_predict_\w+ does not work with several workers"):
+        check_predict_callbacks(Here(tmp_path).loaded.callbacks(), 2)
+    check_predict_callbacks([keras.callbacks.EarlyStopping(), keras.callbacks.ModelCheckpoint("a.keras")], 2)

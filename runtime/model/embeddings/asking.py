@@ -12,6 +12,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
 from elasticdl_nb.runtime.parameters.arrays import Array
 
@@ -38,6 +39,10 @@ class Matrix:
     def numpy(self) -> Array:
         """Return all rows, float32 [input_dim, dim]."""
         return self._served.matrix()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """See `numpy`."""
+        return np.asarray(self.numpy(), dtype)
 
     def assign(self, values: Any) -> None:
         """Make the layer an ordinary one with these values. Raises ModelError during training."""
@@ -89,6 +94,8 @@ def asking(layers: ServedLayers) -> Iterator[None]:
 
 def attend(layers: ServedLayers, model: Any) -> None:
     """Let a model answer for large embeddings as long as it is trained; callbacks may ask."""
+    for served in layers.of_keras():
+        served.layer._embeddings = Matrix(served)
     if layers.of_keras():
         for name in (*COUNTED, "summary"):
             setattr(model, name, answering(layers, getattr(model, name)))
