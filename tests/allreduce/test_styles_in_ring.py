@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from test_allreduce_trainer import Together, both, weights
 
 from elasticdl_nb.runtime.allreduce.meeting import Meeting
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.training import own_step
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
+from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
 
 PRELUDE = """
 import keras
@@ -518,3 +522,16 @@ def test_a_worker_that_dies_within_a_step_leaves_no_part_of_it(together: Any, mo
     for trainer in two.trainers:
         for one, expected in zip(states(trainer), states(alone.trainers[0]), strict=True):
             np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_own_steps_are_judged_before_a_job_starts(tmp_path: Path, refused: bool) -> None:
+    text, form, message = REFUSED["a train_step that compares records"]
+    (tmp_path / "tried.py").write_text(PRELUDE + (text if refused else TWO_OPTIMIZERS))
+    spec = JobSpec(kind="train", num_workers=2, distribution_strategy="AllreduceStrategy")
+    loaded = load(ModelDefinition(zoo=str(tmp_path), model_def="tried.custom_model"))
+    loaded.build(X)
+    loaded.compile()
+    check = strategy_to_try(spec).check
+    with pytest.raises(ModelError, match=message) if refused else contextlib.nullcontext():
+        check(spec, loaded, lambda: batch(form, 6, 1))

@@ -21,13 +21,16 @@ Change = Callable[[Any, list[Any], list[Any]], list[Any]]
 @contextmanager
 def changed_gradients(optimizers: Sequence[Any], change: Change) -> Iterator[None]:
     """In this block, these optimizers apply what `change` makes of the gradients that they are given."""
+    own = [vars(optimizer).get("apply") for optimizer in optimizers]
     for optimizer in optimizers:
         optimizer.apply = _applying(optimizer, optimizer.apply, change)
     try:
         yield
     finally:
-        for optimizer in optimizers:
+        for optimizer, before in zip(optimizers, own, strict=True):
             del optimizer.apply
+            if before is not None:
+                optimizer.apply = before
 
 
 def _applying(optimizer: Any, apply: Callable[..., None], change: Change) -> Callable[..., None]:
