@@ -101,7 +101,8 @@ def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
     if spec.num_workers > 1:
         _refuse_uneven_losses(loaded.model, "the mean of all workers' gradients")
         _refuse_synchronized(loaded.model)
-        _refuse_assigned(loaded, "several workers")
+        if not makes_own_steps(model):  # which put together what is assigned
+            _refuse_assigned(loaded, "several workers")
 
 
 def note_on_embeddings(model: Any) -> str:
