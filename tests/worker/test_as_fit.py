@@ -149,11 +149,6 @@ CASES = {
         two('{"a": a, "b": b}', '{"a": y, "b": w}') + "loss = {'a': 'mse', 'b': 'mae'}",
         compiled({"a": "mse", "b": "mae"}, y={"a": Y1, "b": W1}),
     ),
-    "two outputs, a last batch of fewer records": Case(
-        two("{'a': a, 'b': b}", "{'a': y, 'b': w}") + "loss = {'a': 'mse', 'b': 'mae'}",
-        compiled({"a": "mse", "b": "mae"}, y={"a": Y1, "b": W1}, batch_size=20),
-        {"minibatch_size": 20},
-    ),
     "two outputs, losses in a list": Case(
         two("[a, b]", "(y, w)") + "loss = ['mse', 'mae']", compiled(["mse", "mae"], y=[Y1, W1])
     ),

@@ -7,6 +7,8 @@ from functools import partial
 from typing import Any
 
 import keras
+import tensorflow as tf
+from keras.src.trainers.compile_utils import CompileLoss
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.contract import STEPS
@@ -47,6 +49,7 @@ def compile_model(model: Any, given: Mapping[str, Any]) -> None:
     if model.compiled:
         optimizer = optimizer_as_compiled(model, fresh=False)
         if not given and optimizer is getattr(model, "optimizer", None):
+            _count_records(model)
             return
         own = _own_arguments(model) | {"optimizer": optimizer}
         if isinstance(given.get("loss"), FunctionLoss):
@@ -57,6 +60,36 @@ def compile_model(model: Any, given: Mapping[str, Any]) -> None:
     method(**arguments)
     if isinstance(arguments.get("loss"), FunctionLoss):
         model._compile_loss = arguments["loss"]  # takes all outputs at once
+    _count_records(model)
+
+
+class LossesByRecords(CompileLoss):  # type: ignore[misc]
+    """Keras' compiled losses; the mean of each output's loss is over records also in a graph for batches of any size.
+
+    Keras takes the batch's size from the graph, and counts batches where the graph does not say it.
+    """
+
+    def call(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the sum of all losses of a batch."""
+        self._records = tf.shape(tf.nest.flatten(y_pred)[0])[0]
+        return super().call(y_true, y_pred, sample_weight)
+
+    def build(self, y_true: Any, y_pred: Any) -> None:
+        """Decide which loss belongs to which output, and make the means."""
+        super().build(y_true, y_pred)
+        for mean in self.metrics:
+            mean.update_state = partial(self._update, type(mean).update_state, mean)
+
+    def _update(self, update: Callable[..., Any], mean: Any, value: Any, sample_weight: Any = None) -> None:
+        update(mean, value, sample_weight=self._records)
+
+
+def _count_records(model: Any) -> None:
+    compiled = model._compile_loss
+    if type(compiled) is CompileLoss and not compiled.built:
+        model._compile_loss = LossesByRecords(
+            compiled._user_loss, compiled._user_loss_weights, output_names=compiled.output_names
+        )
 
 
 def optimizer_as_compiled(model: Any, *, fresh: bool) -> Any:
