@@ -127,6 +127,11 @@ def _may_replace(path: Path, job: str) -> bool:
     return not path.exists() or _job_of(path) == job or path.name.endswith(f"-{job}")
 
 
+def has(directory: str | os.PathLike[str], step: int, job: str) -> bool:
+    """Whether there is a complete checkpoint of this job's step."""
+    return _finished(Path(directory, f".{_PREFIX}{step:09d}"), job) is not None
+
+
 def _finished(unfinished: Path, job: str) -> Path | None:
     return next((name for name in _final_names(unfinished, job) if _job_of(name) == job), None)
 

@@ -281,6 +281,7 @@ class Worker:
             raise ElasticDLError("data: the model's data function returned no batches; there is nothing to train on")
         trainer.report_loss()
         trainer.require_finite_loss()
+        self._strategy.before_finish()
         trainer.training_ends()
         trainer.finish()
         output, notes = finish_training(self._spec, self._folder, self._loaded, self._values, self._step)

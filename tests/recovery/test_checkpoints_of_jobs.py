@@ -103,6 +103,18 @@ def test_the_newest_intact_checkpoint_is_used(start: Callable[..., Job], strateg
     assert left[0] == checkpoints.damaged_name(newest) and all(name.startswith("step-") for name in left[1:])
 
 
+def test_another_job_begins_where_one_has_ended(start: Callable[..., Job], strategy: str, tmp_path: Path) -> None:
+    ring = strategy == "all-reduce"
+    options = {"envs": {"TEST_SLOW": "0"}, "optimizer": "signs" if ring else "optimizer"}
+    directory = tmp_path / "checkpoints"
+    job = start(checkpoint_dir=directory, num_epochs=1, **options, **({"num_workers": 2} if ring else {}))
+    job.wait(timeout=300)
+    newest = checkpoints.completed(directory)[-1]
+    assert checkpoints.Manifest.read(newest).step == job.status().step > 0
+    start(checkpoint_dir_for_init=directory, overwrite=True, **options).wait(timeout=300)
+    assert Counter(counting.uses(tmp_path)) == {1 + EPOCHS: RECORDS}
+
+
 @contextmanager
 def mounted(disk: Path, size: str) -> Iterator[Path]:
     disk.mkdir()

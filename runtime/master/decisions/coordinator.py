@@ -433,9 +433,13 @@ class Coordinator(BorderingCrew):
             self.evaluations.start(self.queue)
         elif self.spec.kind == "evaluate":
             self._end(pb.SUCCEEDED, now)
-        elif not self._finish_added:
+        elif not self._finish_added and not self._waits_for_last_checkpoint(now):
             self._finish_added = True
             self.queue.add("finish")
+
+    def _waits_for_last_checkpoint(self, now: float) -> bool:
+        """Whether all training is done, but not yet in a checkpoint that must be made before the job can finish."""
+        return False
 
     # ------------------------------------------------------------ the journal
 

@@ -149,13 +149,24 @@ class ServedCoordinator(Coordinator):
         aged = now - self._saved_at > checkpointing.INTERVAL and self.step > self._saved_step
         due = self.step // every > self._saved_step // every if every else aged
         if due:
-            self._rounds_of_checkpoints += 1
-            workers = self.workers.running()
-            self._round = Round(self._rounds_of_checkpoints, now, {worker.index for worker in workers})
-            self._tell_workers(pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
-            if not workers:  # those that are starting will wait for the end of the round anyway
-                self._all_paused()
+            self._begin_round(now)
         return due
+
+    def _begin_round(self, now: float) -> None:
+        self._rounds_of_checkpoints += 1
+        workers = self.workers.running()
+        self._round = Round(self._rounds_of_checkpoints, now, {worker.index for worker in workers})
+        self._tell_workers(pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
+        if not workers:  # those that are starting will wait for the end of the round anyway
+            self._all_paused()
+
+    def _waits_for_last_checkpoint(self, now: float) -> bool:
+        """See `Coordinator`. A job with a directory for checkpoints leaves one of its last step to others."""
+        if self.spec.kind != "train" or not self.spec.checkpoint_dir or not self.servers.are_up:
+            return False
+        if self._round is None and self.step > self._saved_step:
+            self._begin_round(now)
+        return self._round is not None
 
     def _all_paused(self) -> None:
         if self._round:
@@ -195,6 +206,7 @@ class ServedCoordinator(Coordinator):
             return
         self._round, self._saved_at = None, now
         super()._checkpoint_committed(path, final, now)
+        self._advance(now)  # perhaps the job has waited for its last checkpoint
 
     def _checkpoint_failed(self, path: str, problem: str, now: float) -> None:
         """See `Coordinator`."""

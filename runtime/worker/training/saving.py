@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage.checkpoints import has
 from elasticdl_nb.runtime.storage.pauses import FIRST
 from elasticdl_nb.runtime.worker.part import Part
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -15,10 +16,14 @@ CHECKPOINT_SECONDS = 30.0
 
 
 class Checkpoints:
-    """Makes a checkpoint every so many steps if the job gives a number, and otherwise every 30 seconds."""
+    """Makes a checkpoint every so many steps if the job gives a number, and otherwise every 30 seconds.
+
+    A job with a directory for checkpoints also gets one of its last step, for another job to begin with.
+    """
 
     def __init__(self, part: Part) -> None:
         self._session, self._job = part.session, part.folder.identity
+        self._outlive_job = bool(part.spec.checkpoint_dir)
         self._every = part.spec.checkpoint_steps
         self._directory = Path(part.spec.checkpoint_dir) if part.spec.checkpoint_dir else part.folder.checkpoints
         self._saved_step, self._saved_at = 0, time.monotonic()
@@ -32,8 +37,16 @@ class Checkpoints:
 
         One that cannot be written is reported, too. The master decides when to try again.
         """
-        if not self._is_due(trainer.step) or self._session.waits_with_checkpoints:
-            return False
+        return self._is_due(trainer.step) and not self._session.waits_with_checkpoints and self._save(trainer)
+
+    def save_last(self, trainer: WholeModelTrainer) -> None:
+        """There are no further steps: make a checkpoint of the last one, unless there is one."""
+        if not self._outlive_job or trainer.step in (0, self._saved_step):
+            return
+        if not has(self._directory, trainer.step, self._job):  # another worker may have made it
+            self._save(trainer)
+
+    def _save(self, trainer: WholeModelTrainer) -> bool:
         try:
             path = trainer.save(self._directory, self._job)
         except OSError as error:

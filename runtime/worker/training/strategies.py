@@ -101,6 +101,9 @@ class Strategy:
     def after_task(self) -> None:
         """The result of a task was sent."""
 
+    def before_finish(self) -> None:
+        """There are no further steps, and the trained model is written next."""
+
     def while_idle(self, ready: Callable[[], bool]) -> None:
         """There is nothing to do; return once `ready` is true, or earlier."""
 
@@ -137,6 +140,11 @@ class TrainingAlone(Strategy):
         """See `Strategy`. Checkpoints are made between tasks."""
         if self.trainer is not None:
             self._checkpoints.save_if_due(self.trainer)
+
+    def before_finish(self) -> None:
+        """See `Strategy`."""
+        if self.trainer is not None:
+            self._checkpoints.save_last(self.trainer)
 
 
 class TrainingWithServers(Strategy):
@@ -232,6 +240,11 @@ class TrainingInRing(Strategy):
         if self.trainer is not None and self._checkpoints.save_if_due(self.trainer):
             # The queue's state that belongs to it is the present one: no worker makes progress meanwhile.
             self._session.settle(SETTLE_SECONDS)
+
+    def before_finish(self) -> None:
+        """See `Strategy`."""
+        if self.trainer is not None:
+            self._checkpoints.save_last(self.trainer)
 
     def while_idle(self, ready: Callable[[], bool]) -> None:
         """See `Strategy`. Others may make steps, in which this worker takes part."""
