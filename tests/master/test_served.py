@@ -463,6 +463,7 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
     scene = Scene(
         records=records, num_epochs=epochs, validation=data.draw(st.integers(0, 3)), checkpoint_steps=4,
         workers=data.draw(st.integers(1, 3)), servers=data.draw(st.integers(1, 2)),
+        checkpoint_dir=data.draw(st.sampled_from(["", "d"])),
     )  # fmt: skip
     disturb(scene, data.draw(st.integers(0, 30)), lambda some: data.draw(st.sampled_from(some)))
     if scene.job.phase not in (pb.FAILED, pb.SUCCEEDED):
@@ -470,6 +471,8 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
     assert scene.job.phase == pb.SUCCEEDED
     assert scene.job.queue.records_done["train"] == records * epochs
     assert effects(scene) == every_record(epochs, records)
+    if scene.job.spec.checkpoint_dir:  # for another job to begin with
+        assert scene.job.saved.newest.step == scene.job.step
     assert not [path for path in scene.files if path.startswith("new")] or scene.job.rollbacks
 
 
