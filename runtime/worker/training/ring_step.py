@@ -37,7 +37,6 @@ class RingStep:
         self._statistics = statistics(self._model)
         self._groups: list[list[int]] = []
         self._sums: list[Any] = []
-        self._by_batch: set[int] = set()
         self._compute_graph = as_graph(self._compute, element_spec, eagerly=self._model.run_eagerly)
         if getattr(self._compute_graph, "input_signature", None):
             self._sums = self._states_that_add_up()
@@ -59,10 +58,6 @@ class RingStep:
         as_graph(measure, self._spec).get_concrete_function()  # which makes the variables, and changes nothing
         parts = [getattr(metric, "metrics", None) or [metric] for metric in self._model.metrics]
         metrics = {id(metric): metric for part in parts for metric in part if is_of_keras(type(metric))}
-        if tf.nest.flatten(self._spec)[0].shape[0] is None:
-            # Keras counts batches then, not records, for the means of each output's loss.
-            of_outputs = getattr(self._model._compile_loss, "metrics", ())
-            self._by_batch = {id(variable) for metric in of_outputs for variable in metric.variables}
         return [variable for metric in metrics.values() for variable in metric.variables]
 
     # ------------------------------------------------------------ what a trainer calls
@@ -125,10 +120,9 @@ class RingStep:
         after = [tf.identity(one.value) for one in restored]
         # Divided by the records, because what travels becomes a mean over them.
         records = tf.shape(tf.nest.flatten(batch[0])[0])[0]
-        changes = [tf.cast(now - then, "float32") for now, then in zip(after, before, strict=True)]
         added = [
-            change if id(one) in self._by_batch else change / tf.cast(records, "float32")
-            for one, change in zip(self._sums, changes[len(self._statistics) :], strict=True)
+            tf.cast(now - then, "float32") / tf.cast(records, "float32")
+            for now, then in list(zip(after, before, strict=True))[len(self._statistics) :]
         ]
         flat = _flat([loss, *after[: len(self._statistics)], *added], "float32")
         tf.numpy_function(partial(self._push, len(self._groups)), [flat], [], name="push")
@@ -152,8 +146,8 @@ class RingStep:
         means, sums = tf.split(rest, [sum(map(_length, some)) for some in (self._statistics, self._sums)])
         for variable, value in zip(self._statistics, _parts(means, self._statistics), strict=True):
             variable.assign(value)
-        for variable, value in zip(self._sums, _parts(sums, self._sums), strict=True):
-            variable.assign_add(value if id(variable) in self._by_batch else value * tf.cast(records, value.dtype))
+        for variable, value in zip(self._sums, _parts(sums * records, self._sums), strict=True):
+            variable.assign_add(value)
         return {**(self._model.get_metrics_result() if self._sums else {}), "loss": loss}
 
     def warm_up(self, records: int) -> None:
