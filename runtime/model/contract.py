@@ -114,6 +114,9 @@ class ModelDefinition:
     weights: str = ""
     # The trained model's folder of what it is and keeps beside its weights; empty if there is none.
     state: str = ""
+    # The trained model's folder of tables, and the digest of its description; empty if there is none.
+    tables: str = ""
+    tables_digest: str = ""
 
     @classmethod
     def from_spec(cls, spec: JobSpec, zoo: str) -> ModelDefinition:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, RowGradients
 from elasticdl_nb.runtime.parameters.effects import TaskPart
+from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 
@@ -138,6 +140,18 @@ class ParameterServers(Protocol):
 
     def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
         """Yield all rows of a table in blocks, ids int64 [n] and rows float32 [n, dim], as of this call."""
+        ...
+
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+        ...
+
+    def write(self, table: str, stem: Path, dtype: str) -> list[Part]:
+        """Let every server write its part of a table, for `mapped.reading`; return the parts, in the servers' order.
+
+        `stem` is what the files' names begin with, in a folder that all servers have. No steps may be made meanwhile.
+        Raises DataError if a server cannot write.
+        """
         ...
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
+from elasticdl_nb.runtime.parameters.mapped.form import Part
+from elasticdl_nb.runtime.parameters.mapped.writing import write_part
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
@@ -141,6 +144,17 @@ class ParameterStore:
     def export(self, table: str) -> Iterator[RowBlock]:
         """Return all rows of a table as of this call; see `EmbeddingTable.export`. Raises DataError."""
         return self._table(table).export()
+
+    def write(self, table: str, stem: Path, dtype: str) -> Iterator[Part | None]:
+        """Write this server's part of a table; see `mapped.writing.write_part`.
+
+        Raises DataError, also if a step was made between two of the iterator's.
+        """
+        version = self.version
+        for part in write_part(stem, self.server, self.servers, self._table(table), dtype):
+            if self.version != version:
+                raise DataError(f"embedding {table} was trained while it was written")
+            yield part
 
     # ------------------------------------------------------------ learning
 

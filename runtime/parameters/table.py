@@ -137,6 +137,10 @@ class EmbeddingTable:
             )
         return np.require(gradients, np.float32, ALIGNED)
 
+    def ids(self) -> Ids:
+        """Return the ids of all rows, int64 [rows], in the order of their creation; a copy."""
+        return self._index.ids.copy()
+
     def export(self) -> Iterator[RowBlock]:
         """Return all rows as of this call, block by block, in the order of their creation.
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1elasticdl_nb/runtime/protocol/trained_model.proto\x12\telasticdl\"\xc0\x05\n\x0cTrainedModel\x12\x18\n\x10\x64ocker_commit_id\x18\x01 \x01(\t\x12\x11\n\tmodel_def\x18\x02 \x01(\t\x12\x18\n\x10model_def_params\x18\x03 \x01(\t\x12\x17\n\x0fparams_filename\x18\x04 \x01(\t\x12\x16\n\x0einput_function\x18\x05 \x01(\t\x12\x0c\n\x04loss\x18\x06 \x01(\t\x12\x11\n\toptimizer\x18\x07 \x01(\t\x12\x18\n\x10\x64\x61taset_function\x18\x08 \x01(\t\x12\x1d\n\x15\x65val_metrics_function\x18\t \x01(\t\x12\x1a\n\x12\x64\x61ta_reader_params\x18\n \x01(\t\x12\x11\n\tmodel_zoo\x18\x0b \x01(\t\x12\x18\n\x10model_zoo_digest\x18\x0c \x01(\t\x12\x35\n\x07metrics\x18\r \x03(\x0b\x32$.elasticdl.TrainedModel.MetricsEntry\x12\x0c\n\x04step\x18\x0e \x01(\x03\x12\x37\n\x08versions\x18\x0f \x03(\x0b\x32%.elasticdl.TrainedModel.VersionsEntry\x12\x10\n\x08job_name\x18\x10 \x01(\t\x12\x12\n\ncreated_at\x18\x11 \x01(\x01\x12&\n\tvariables\x18\x12 \x03(\x0b\x32\x13.elasticdl.Variable\x12\x16\n\x0eminibatch_size\x18\x13 \x01(\x03\x12\x13\n\x0bsaved_model\x18\x14 \x01(\t\x12\x1a\n\x12\x63ustom_data_reader\x18\x15 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x16 \x01(\t\x12\r\n\x05state\x18\x17 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\r\n\x05\x64type\x18\x03 \x01(\t\"3\n\tVariables\x12&\n\tvariables\x18\x01 \x03(\x0b\x32\x13.elasticdl.Variableb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1elasticdl_nb/runtime/protocol/trained_model.proto\x12\telasticdl\"\xe7\x05\n\x0cTrainedModel\x12\x18\n\x10\x64ocker_commit_id\x18\x01 \x01(\t\x12\x11\n\tmodel_def\x18\x02 \x01(\t\x12\x18\n\x10model_def_params\x18\x03 \x01(\t\x12\x17\n\x0fparams_filename\x18\x04 \x01(\t\x12\x16\n\x0einput_function\x18\x05 \x01(\t\x12\x0c\n\x04loss\x18\x06 \x01(\t\x12\x11\n\toptimizer\x18\x07 \x01(\t\x12\x18\n\x10\x64\x61taset_function\x18\x08 \x01(\t\x12\x1d\n\x15\x65val_metrics_function\x18\t \x01(\t\x12\x1a\n\x12\x64\x61ta_reader_params\x18\n \x01(\t\x12\x11\n\tmodel_zoo\x18\x0b \x01(\t\x12\x18\n\x10model_zoo_digest\x18\x0c \x01(\t\x12\x35\n\x07metrics\x18\r \x03(\x0b\x32$.elasticdl.TrainedModel.MetricsEntry\x12\x0c\n\x04step\x18\x0e \x01(\x03\x12\x37\n\x08versions\x18\x0f \x03(\x0b\x32%.elasticdl.TrainedModel.VersionsEntry\x12\x10\n\x08job_name\x18\x10 \x01(\t\x12\x12\n\ncreated_at\x18\x11 \x01(\x01\x12&\n\tvariables\x18\x12 \x03(\x0b\x32\x13.elasticdl.Variable\x12\x16\n\x0eminibatch_size\x18\x13 \x01(\x03\x12\x13\n\x0bsaved_model\x18\x14 \x01(\t\x12\x1a\n\x12\x63ustom_data_reader\x18\x15 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x16 \x01(\t\x12\r\n\x05state\x18\x17 \x01(\t\x12\x0e\n\x06tables\x18\x18 \x01(\t\x12\x15\n\rtables_digest\x18\x19 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"6\n\x08Variable\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\r\n\x05\x64type\x18\x03 \x01(\t\"3\n\tVariables\x12&\n\tvariables\x18\x01 \x03(\x0b\x32\x13.elasticdl.Variableb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRAINEDMODEL_VERSIONSENTRY']._loaded_options = None
   _globals['_TRAINEDMODEL_VERSIONSENTRY']._serialized_options = b'8\001'
   _globals['_TRAINEDMODEL']._serialized_start=65
-  _globals['_TRAINEDMODEL']._serialized_end=769
-  _globals['_TRAINEDMODEL_METRICSENTRY']._serialized_start=674
-  _globals['_TRAINEDMODEL_METRICSENTRY']._serialized_end=720
-  _globals['_TRAINEDMODEL_VERSIONSENTRY']._serialized_start=722
-  _globals['_TRAINEDMODEL_VERSIONSENTRY']._serialized_end=769
-  _globals['_VARIABLE']._serialized_start=771
-  _globals['_VARIABLE']._serialized_end=825
-  _globals['_VARIABLES']._serialized_start=827
-  _globals['_VARIABLES']._serialized_end=878
+  _globals['_TRAINEDMODEL']._serialized_end=808
+  _globals['_TRAINEDMODEL_METRICSENTRY']._serialized_start=713
+  _globals['_TRAINEDMODEL_METRICSENTRY']._serialized_end=759
+  _globals['_TRAINEDMODEL_VERSIONSENTRY']._serialized_start=761
+  _globals['_TRAINEDMODEL_VERSIONSENTRY']._serialized_end=808
+  _globals['_VARIABLE']._serialized_start=810
+  _globals['_VARIABLE']._serialized_end=864
+  _globals['_VARIABLES']._serialized_start=866
+  _globals['_VARIABLES']._serialized_end=917
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainedModel(_message.Message):
-    __slots__ = ("docker_commit_id", "model_def", "model_def_params", "params_filename", "input_function", "loss", "optimizer", "dataset_function", "eval_metrics_function", "data_reader_params", "model_zoo", "model_zoo_digest", "metrics", "step", "versions", "job_name", "created_at", "variables", "minibatch_size", "saved_model", "custom_data_reader", "features", "state")
+    __slots__ = ("docker_commit_id", "model_def", "model_def_params", "params_filename", "input_function", "loss", "optimizer", "dataset_function", "eval_metrics_function", "data_reader_params", "model_zoo", "model_zoo_digest", "metrics", "step", "versions", "job_name", "created_at", "variables", "minibatch_size", "saved_model", "custom_data_reader", "features", "state", "tables", "tables_digest")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,8 @@ class TrainedModel(_message.Message):
     CUSTOM_DATA_READER_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    TABLES_DIGEST_FIELD_NUMBER: _ClassVar[int]
     docker_commit_id: str
     model_def: str
     model_def_params: str
@@ -68,7 +70,9 @@ class TrainedModel(_message.Message):
     custom_data_reader: str
     features: str
     state: str
-    def __init__(self, docker_commit_id: _Optional[str] = ..., model_def: _Optional[str] = ..., model_def_params: _Optional[str] = ..., params_filename: _Optional[str] = ..., input_function: _Optional[str] = ..., loss: _Optional[str] = ..., optimizer: _Optional[str] = ..., dataset_function: _Optional[str] = ..., eval_metrics_function: _Optional[str] = ..., data_reader_params: _Optional[str] = ..., model_zoo: _Optional[str] = ..., model_zoo_digest: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., step: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., job_name: _Optional[str] = ..., created_at: _Optional[float] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., minibatch_size: _Optional[int] = ..., saved_model: _Optional[str] = ..., custom_data_reader: _Optional[str] = ..., features: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+    tables: str
+    tables_digest: str
+    def __init__(self, docker_commit_id: _Optional[str] = ..., model_def: _Optional[str] = ..., model_def_params: _Optional[str] = ..., params_filename: _Optional[str] = ..., input_function: _Optional[str] = ..., loss: _Optional[str] = ..., optimizer: _Optional[str] = ..., dataset_function: _Optional[str] = ..., eval_metrics_function: _Optional[str] = ..., data_reader_params: _Optional[str] = ..., model_zoo: _Optional[str] = ..., model_zoo_digest: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., step: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., job_name: _Optional[str] = ..., created_at: _Optional[float] = ..., variables: _Optional[_Iterable[_Union[Variable, _Mapping]]] = ..., minibatch_size: _Optional[int] = ..., saved_model: _Optional[str] = ..., custom_data_reader: _Optional[str] = ..., features: _Optional[str] = ..., state: _Optional[str] = ..., tables: _Optional[str] = ..., tables_digest: _Optional[str] = ...) -> None: ...
 
 class Variable(_message.Message):
     __slots__ = ("name", "shape", "dtype")

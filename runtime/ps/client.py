@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
+from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
@@ -142,6 +145,29 @@ class ParameterClient:
             following = self._ask(server, Kind.EXPORT, requests.export(table, answer.meta["export"]))
             yield answer.arrays[0], answer.arrays[1]
             answer = following.result()
+
+    def count(self, table: str) -> int:
+        """See `ParameterServers.count`."""
+        return sum(int(one["tables"][table][0]) for one in self.status())
+
+    def write(self, table: str, stem: Path, dtype: str) -> list[Part]:
+        """See `ParameterServers.write`."""
+        parts: dict[int, Part] = {}
+        numbers = dict.fromkeys(range(self._servers), 0)
+        while numbers:
+            asked = {
+                server: self._ask(
+                    server, Kind.WRITE, requests.write(table, os.fspath(stem), dtype, number), SLOW_TIMEOUT
+                )
+                for server, number in numbers.items()
+            }
+            for server, future in asked.items():
+                answer = future.result().meta
+                numbers[server] = int(answer["write"])
+                if answer["part"] is not None:
+                    parts[server] = Part.from_json(answer["part"])
+                    del numbers[server]
+        return [parts[server] for server in range(self._servers)]
 
     def status(self) -> list[Mapping[str, Any]]:
         """Return each server's generation, version, and rows and bytes of each table."""

@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.parameters.api import StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save
 from elasticdl_nb.runtime.parameters.generations import MakeOptimizer, StoreService
+from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.optimizers.generic import keras_optimizer
 from elasticdl_nb.runtime.parameters.partition import DensePartition
 from elasticdl_nb.runtime.parameters.store import PushResult, UpdatePolicy
@@ -106,6 +107,16 @@ class InProcessServers:
             if block is None:
                 return
             yield block.ids, block.weights
+
+    def count(self, table: str) -> int:
+        """See `ParameterServers.count`."""
+        with self._lock:
+            return len(self._service.store.tables[table])
+
+    def write(self, table: str, stem: Path, dtype: str) -> list[Part]:
+        """See `ParameterServers.write`."""
+        with self._lock:
+            return [part for part in self._service.store.write(table, stem, dtype) if part is not None]
 
     def close(self) -> None:
         """See `ParameterServers.close`."""

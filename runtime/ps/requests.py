@@ -6,16 +6,20 @@ Pure: requests go in, answers come out; all calls to `Answers` come from one thr
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from numpy.typing import NDArray
 
+from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.mapped.form import STORED, Part
 from elasticdl_nb.runtime.parameters.store import PushResult
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
 from elasticdl_nb.runtime.ps.limits import ModelSize
@@ -143,6 +147,15 @@ def export(table: str, number: int = 0) -> Content:
     return {"table": table, "export": number}, []
 
 
+def write(table: str, stem: str, dtype: str, number: int = 0) -> Content:
+    """WRITE: the first block of a table's files (number 0), or the next.
+
+    Answered with `write`, its number, and `part`: null until all is written, and then the part as JSON values. A server
+    writes only when asked to, so a worker that dies leaves nothing that goes on without it.
+    """
+    return {"table": table, "stem": stem, "dtype": dtype, "write": number}, []
+
+
 def position(epoch: int, index: int) -> Content:
     """POSITION: answered with `position`, the number of records of a task that have taken effect; None if complete."""
     return {"epoch": epoch, "index": index}, []
@@ -158,12 +171,14 @@ class Answers:
         self._service, self._announced = service, announced
         self._exports: dict[int, tuple[int, Iterator[RowBlock]]] = {}
         self._numbers = itertools.count(1)
+        self._writing: tuple[int, int, Iterator[Part | None]] = (0, 0, iter(()))
         self._answers: dict[Kind, Callable[[_Reader], Content]] = {
             Kind.ANNOUNCE: self._announce,
             Kind.INITIALIZE: self._initialize,
             Kind.STEP: self._step,
             Kind.ASSIGN: self._assign,
             Kind.EXPORT: self._export,
+            Kind.WRITE: self._write,
             Kind.SETTLE: self._settle,
             Kind.STATUS: self._status,
             Kind.POSITION: self._position,
@@ -216,6 +231,24 @@ class Answers:
             self._exports.pop(number, None)
             return {"export": number}, []
         return {"export": number}, [block.ids, block.weights]
+
+    def _write(self, asked: _Reader) -> Content:
+        number = asked.number("write")
+        if not number:
+            number = next(self._numbers)
+            dtype, stem = asked.get("dtype", str), Path(asked.get("stem", str))
+            if dtype not in STORED or not stem.is_absolute():
+                raise WireError(f"a table as {dtype[:80]!r} at {os.fspath(stem)[:80]!r}")
+            self._writing = (
+                number,
+                self._service.generation,
+                self._service.store.write(asked.get("table", str), stem, dtype),
+            )
+        current, generation, steps = self._writing
+        if (number, self._service.generation) != (current, generation):
+            raise DataError("a table is written for another worker")
+        part = next(steps)
+        return {"write": number, "part": None if part is None else part.to_json()}, []
 
     def _forget_exports(self) -> None:
         """Drop exports of earlier generations, and the oldest ones if readers left without reading to the end."""

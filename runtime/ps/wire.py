@@ -53,6 +53,7 @@ class Kind(enum.IntEnum):
     STATUS = 6
     POSITION = 7
     ANNOUNCE = 8
+    WRITE = 9
     REPLY = 64
     ERROR = 65
 

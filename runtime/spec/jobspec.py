@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 ON_NAN = ("stop", "warn")
+TABLE_DTYPES = ("float32", "bfloat16", "int8")
 STRATEGIES = ("Local", "ParameterServerStrategy", "AllreduceStrategy")
 COMPRESSIONS = ("none", "float16", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -196,6 +197,17 @@ class JobSpec(ClusterOptions):
     overwrite: bool = option(
         "Replace an existing output, once the new one is complete.",
         group="Result", parse=forms.switch, form="BOOL", default=False, jobs=("train", "predict"),
+    )  # fmt: skip
+    table_files_mb: int = option(
+        "Size in megabytes from which an embedding of the trained model is kept as files, which are read where they "
+        "are instead of being loaded; smaller ones are ordinary layers.",
+        group="Result", parse=forms.whole(0), form="N", default=512, jobs=("train",),
+    )  # fmt: skip
+    table_files_dtype: str = option(
+        "How these files keep values: bfloat16 takes half the space of float32, int8 (with a factor for each row) "
+        "about a quarter.",
+        group="Result", parse=forms.one_of(TABLE_DTYPES), form="TYPE", default="float32", choices=TABLE_DTYPES,
+        jobs=("train",),
     )  # fmt: skip
     saved_model: bool = option(
         "Also export a TensorFlow SavedModel (for serving) into the output's saved_model/.",

@@ -95,8 +95,11 @@ def begin(directory: str | os.PathLike[str], step: int, job: str) -> Path:
 
 
 def seal(path: Path, step: int, job: str) -> None:
-    """Write the manifest of a checkpoint of this job whose files are complete. Raises OSError."""
-    files = {file.name: _described(file) for file in path.iterdir()}
+    """Write the manifest of a checkpoint of this job whose files are complete. Raises OSError.
+
+    Folders in it look after themselves.
+    """
+    files = {file.name: _described(file) for file in path.iterdir() if file.is_file()}
     Manifest(step, files, job, time.time()).write(path)
 
 

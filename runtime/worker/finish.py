@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from elasticdl_nb.runtime.data.writers import concatenate
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE, write_trained_model
 from elasticdl_nb.runtime.spec import JobSpec
@@ -22,9 +23,12 @@ SUCCESS = "_SUCCESS"
 
 
 def finish_training(
-    spec: JobSpec, folder: JobFolder, loaded: LoadedModel, metrics: Mapping[str, float], step: int
+    spec: JobSpec, folder: JobFolder, loaded: LoadedModel, layers: ServedLayers, metrics: Mapping[str, float], step: int
 ) -> tuple[str, list[str]]:
-    """Write the trained model to the job's output; return where it is, and notes for the user."""
+    """Write the trained model to the job's output; return where it is, and notes for the user.
+
+    The rows of `layers` are written as files, by whoever has them.
+    """
     notes: list[str] = []
 
     output = spec.output or os.fspath(folder.path / "trained_model")
@@ -34,7 +38,7 @@ def finish_training(
     def write(directory: Path) -> None:
         notes.extend(write_trained_model(
             directory, spec=spec, loaded=loaded, zoo=os.fspath(folder.zoo), metrics=dict(metrics), step=step,
-            job_name=folder.name, saved_model=spec.saved_model, tag=tag,
+            job_name=folder.name, saved_model=spec.saved_model, layers=layers, tag=tag,
         ))  # fmt: skip
 
     Publication(folder.path, output, overwrite=spec.overwrite, marker=MESSAGE).publish(write)

@@ -49,12 +49,14 @@ class Worker:
 
     def __init__(self, part: Part) -> None:
         self._part, self._folder, self._spec, self._session = part, part.folder, part.spec, part.session
+        self._origin = ModelSource.of(self._spec, self._folder)
         self._strategy = strategy_of(part)
+        if part.spec.kind != "train":
+            self._strategy.use_tables_of(self._origin.definition)
         self._built = False
         self._values: dict[str, float] = {}
         tell_warnings(self._session.note)
         keras.utils.set_random_seed(self._spec.seed)
-        self._origin = ModelSource.of(self._spec, self._folder)
         with self._strategy.serving():
             self._loaded: LoadedModel = load(self._origin.definition)
         self._data = JobData(self._spec, self._loaded, self._folder.listings)
@@ -163,6 +165,7 @@ class Worker:
             form, first = form[0], None if first is None else first[0]
         with self._strategy.serving():
             self._loaded.build(form, first)
+        self._strategy.layers.check_all_found()
         if self._origin.weights:
             load_weights(self._loaded.model, self._origin.weights, self._origin.variables)
         self._take_back()
@@ -284,7 +287,8 @@ class Worker:
         self._strategy.before_finish()
         trainer.training_ends()
         trainer.finish()
-        output, notes = finish_training(self._spec, self._folder, self._loaded, self._values, self._step)
+        layers = self._strategy.layers
+        output, notes = finish_training(self._spec, self._folder, self._loaded, layers, self._values, self._step)
         for note in notes:
             self._session.note("warning", note)
         return [output]

@@ -31,8 +31,9 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     one; without ids, it is zeros.
 
     In a training job, rows are in tables, in the worker or on parameter servers, and are created when an id is first
-    seen. The trained model has the ids and their rows as weights; all other ids then have zeros. In Keras without a
-    job, ids share `buckets` rows by their hash.
+    seen. The trained model has the ids and their rows as weights, and all other ids have zeros; or it has them in files
+    if they are large, and all other ids have their initial values. In Keras without a job, ids share `buckets` rows by
+    their hash.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     def build(self, input_shape: Any = None) -> None:
         """See `keras.layers.Layer`."""
         layers = active()
-        if layers is not None and self.trainable:
+        if layers is not None and (self.trainable or layers.files is not None) and layers.wants(self):
             self._served = ServedRows(layers, self)
         else:
             self._hash()
@@ -170,6 +171,11 @@ class ServedRows(ServedLayer):
         super().__init__(
             layers, layer, TableSpec(layers.name_for(layer), layer.output_dim, initializer, None, layers.seed)
         )
+
+    def ordinary_bytes(self) -> int:
+        """See `ServedLayer.ordinary_bytes`."""
+        rows = 0 if self.layers.source is None else self.layers.source.count(self.name)
+        return rows * (self.dim * 4 + 8)
 
     def unserving(self) -> Callable[[], None]:
         """Give the layer the rows of the table; without training, it uses hashed rows."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MethodType
 from typing import Any, Protocol
 
@@ -43,6 +43,19 @@ class RowSource(Protocol):
     def export(self, table: str) -> Iterator[tuple[Ids, Array]]:
         """Return all rows of a table, block by block."""
 
+    def count(self, table: str) -> int:
+        """Return how many rows a table has."""
+
+
+class Written(RowSource, Protocol):
+    """Rows in a trained model's files, from which a model is opened; see `parameters.mapped`."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a table of this name is there."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the tables' names."""
+
 
 class CallTrace(Protocol):
     """What takes the place of tables while a graph is traced; see `served_step`."""
@@ -52,13 +65,17 @@ class CallTrace(Protocol):
 
 
 class ServedLayers:
-    """The served layers of a model, in the order in which they were built, and the source of their rows."""
+    """The served layers of a model, in the order in which they were built, and the source of their rows.
 
-    def __init__(self, threshold: int | None = None, seed: int = 0) -> None:
+    With `files`, these are the layers whose tables are there; otherwise, those whose matrix is large enough.
+    """
+
+    def __init__(self, threshold: int | None = None, seed: int = 0, files: Written | None = None) -> None:
+        self.files = files
         self.threshold = threshold or int(os.environ.get("ELASTICDL_SERVE_FROM_BYTES", THRESHOLD))
         self.seed = seed
         self.layers: list[ServedLayer] = []
-        self.source: RowSource | None = None
+        self.source: RowSource | None = files
         self.notes: list[str] = []
         self.trace: CallTrace | None = None
 
@@ -78,6 +95,29 @@ class ServedLayers:
         """Note for users why a large layer is not served."""
         self.notes.append(f"embedding {name} is trained as an ordinary layer: {reason}")
 
+    def wants(self, layer: keras.layers.Layer, nbytes: int | None = None) -> bool:
+        """Whether a layer that is being built is to be served; `nbytes` is the size of its matrix, if it has one."""
+        if self.files is not None:
+            return self.name_for(layer) in self.files
+        return nbytes is None or nbytes >= self.threshold
+
+    def check_all_found(self) -> None:
+        """Raise ModelError if the files have a table of which there is no layer."""
+        found = {layer.name for layer in self.layers}
+        if missing := [name for name in self.files or () if name not in found]:
+            raise ModelError(
+                f"the trained model has a table for the embedding {missing[0]}, but its model has no such layer: "
+                "it must be the model that was trained"
+            )
+
+    def too_large(self, limit: int) -> set[str]:
+        """Return the names of layers that would have at least `limit` bytes of weights as ordinary layers.
+
+        Layers whose paths are equal stay together, because their names tell them apart by their order.
+        """
+        large = {layer.name.partition("#")[0] for layer in self.layers if layer.ordinary_bytes() >= limit}
+        return {layer.name for layer in self.layers if layer.name.partition("#")[0] in large}
+
     def name_for(self, layer: keras.layers.Layer) -> str:
         """Return a unique name for the table of a layer that is being built."""
         taken = {served.name for served in self.layers}
@@ -93,9 +133,12 @@ class ServedLayers:
         finally:
             self.trace = None
 
-    def unserve(self) -> None:
-        """Turn all layers back into ordinary ones with their trained rows, or none if rows are not available."""
-        for put_back in [layer.unserving() for layer in self.layers]:
+    def unserve(self, keep: Collection[str] = ()) -> None:
+        """Turn all layers but those named back into ordinary ones with their trained rows.
+
+        If the rows of one are not available, all stay as they are.
+        """
+        for put_back in [layer.unserving() for layer in self.layers if layer.name not in keep]:
             put_back()
 
 
@@ -155,6 +198,10 @@ class ServedLayer:
         """Return all rows that the table holds, block by block."""
         return iter(()) if self.layers.source is None else self.layers.source.export(self.name)
 
+    def ordinary_bytes(self) -> int:
+        """The size of the weights that it would have as an ordinary layer."""
+        raise NotImplementedError
+
     def unserve(self) -> None:
         """Give the layer its rows back and stop serving it."""
         self.unserving()()
@@ -179,6 +226,10 @@ class ServedEmbedding(ServedLayer):
         self._build = build
         for name in _REPLACED:
             setattr(layer, name, MethodType(getattr(self, f"_{name}"), self.layer))
+
+    def ordinary_bytes(self) -> int:
+        """See `ServedLayer.ordinary_bytes`."""
+        return int(self.layer.input_dim) * self.dim * 4
 
     def matrix(self) -> Array:
         """Return all rows, float32 [input_dim, dim]; those not requested yet have their initial values."""
@@ -304,9 +355,9 @@ def serving(layers: ServedLayers) -> Iterator[None]:
         def build(layer: Any, input_shape: Any = None) -> None:
             if layer.built:
                 return
-            if layer.input_dim * layer.output_dim * 4 < layers.threshold:
+            if not layers.wants(layer, layer.input_dim * layer.output_dim * 4):
                 original(layer, input_shape)
-            elif reason := why_ordinary(layer):
+            elif layers.files is None and (reason := why_ordinary(layer)):
                 original(layer, input_shape)
                 layers.note_ordinary(layer.path, reason)
             else:

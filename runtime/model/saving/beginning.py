@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from elasticdl_nb.runtime import durable
-from elasticdl_nb.runtime.parameters.checkpoints.local import MODEL, TRAINED
+from elasticdl_nb.runtime.parameters.checkpoints.local import MODEL, TABLES, TRAINED
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage import checkpoints
 
@@ -40,9 +40,21 @@ def checkpoint_of(trained_model: str, target: Path, job: str) -> Path:
         kept = Path(trained_model, message.state, KEPT)
         if message.state and kept.exists():
             shutil.copyfile(kept, aside / KEPT)
+        if message.tables:
+            _link(Path(trained_model, message.tables), aside / TABLES)
         (aside / TRAINED).write_text(trained_model)
         checkpoints.seal(aside, 0, job)
         durable.put(aside, target)
     finally:
         durable.remove(aside)
     return target
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make a folder with the same files, which nobody ever changes; they are copied only to other file systems."""
+    target.mkdir()
+    for file in source.iterdir():
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copyfile(file, target / file.name)

@@ -12,8 +12,10 @@ from pathlib import Path
 import keras
 
 from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import load
 from elasticdl_nb.runtime.model.saving.forms import form_from_json
+from elasticdl_nb.runtime.model.saving.tablefiles import layers_of
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights
 
@@ -26,16 +28,34 @@ def open_model(path: str | os.PathLike[str]) -> keras.Model:
     the code fails.
     """
     message, definition = read_trained_model(path)
+    layers = layers_of(definition)
     with _importing(Path(definition.zoo)):
-        loaded = load(definition)
-        if message.features:
-            loaded.build(form_from_json(message.features))
-        elif not loaded.model.built:
-            raise ModelError(f"{os.fspath(path)} does not say what features its model takes: use it in jobs")
+        with contextlib.nullcontext() if layers is None else serving(layers), _names_from_the_start(layers):
+            loaded = load(definition)
+            if message.features:
+                loaded.build(form_from_json(message.features))
+            elif not loaded.model.built:
+                raise ModelError(f"{os.fspath(path)} does not say what features its model takes: use it in jobs")
+        if layers is not None:
+            layers.check_all_found()
         load_weights(loaded.model, definition.weights, message.variables)
         if definition.state:
             loaded.take_back(definition.state)
     return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
+
+
+@contextlib.contextmanager
+def _names_from_the_start(layers: ServedLayers | None) -> Iterator[None]:
+    """Let Keras number layers without names as in a new process: tables have the names that layers had there."""
+    state, key = keras.src.backend.common.global_state, "object_name_uids"
+    before = state.get_global_attribute(key)
+    if layers is not None:
+        state.set_global_attribute(key, None)
+    try:
+        yield
+    finally:
+        if layers is not None:
+            state.set_global_attribute(key, before)
 
 
 @contextlib.contextmanager

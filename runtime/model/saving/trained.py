@@ -31,12 +31,14 @@ from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec, literals
 
 if TYPE_CHECKING:
+    from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
     from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 
 PARAMETERS = "parameters.safetensors"
 ZOO = "model_zoo"
 SAVED_MODEL = "saved_model"
 STATE = "state"
+TABLES = "tables"
 # How Kubernetes distinguishes images that can be pulled from those that only one machine has.
 PULLABLE = "docker-pullable://"
 _PACKAGES = ("elasticdl_nb", "tensorflow", "tensorflow-cpu", "keras", "numpy")
@@ -55,14 +57,17 @@ def write_trained_model(
     step: int,
     job_name: str,
     saved_model: bool,
+    layers: ServedLayers | None = None,
     tag: str = "",
 ) -> list[str]:
     """Write a trained model into `directory`, which it creates; returns notes for users.
 
-    `trained_model.pb` comes last, so that a directory that has it is complete. It names the other files, whose names
-    end in `tag`. A SavedModel that cannot be exported is a note, not an error.
+    `layers` are those whose rows are still in tables: they are kept as files. `trained_model.pb` comes last, so that a
+    directory that has it is complete. It names the other files, whose names end in `tag`. A SavedModel that cannot be
+    exported is a note, not an error.
     """
     from elasticdl_nb.runtime.model.saving.forms import form_to_json
+    from elasticdl_nb.runtime.model.saving.tablefiles import write_tables
     from elasticdl_nb.runtime.model.saving.weights import save_weights
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -73,9 +78,13 @@ def write_trained_model(
     notes = list(copy.notes)
     variables = save_weights(loaded.model, os.fspath(directory / parameters))
     loaded.write_state(directory / f"{STATE}{tag}")
+    tables, digest = "", ""
+    if layers is not None and layers.layers:
+        tables = f"{TABLES}{tag}"
+        digest = write_tables(directory / tables, layers, spec.table_files_dtype)
     exported = ""
     if saved_model:
-        problem = _export(loaded, directory / f"{SAVED_MODEL}{tag}")
+        problem = _export(loaded, directory / f"{SAVED_MODEL}{tag}", layers)
         exported = "" if problem else f"{SAVED_MODEL}{tag}"
         notes += [f"no SavedModel was exported: {problem}"] if problem else []
     message = pb.TrainedModel(
@@ -102,19 +111,29 @@ def write_trained_model(
         custom_data_reader=spec.custom_data_reader,
         features=form_to_json(loaded.signature),
         state=f"{STATE}{tag}",
+        tables=tables,
+        tables_digest=digest,
     )
     (directory / MESSAGE).write_bytes(message.SerializeToString(deterministic=True))
     return notes
 
 
-def _export(loaded: LoadedModel, target: Path) -> str:
-    """Export a SavedModel without output on the terminal; return why it failed, or an empty string."""
+def _export(loaded: LoadedModel, target: Path, layers: ServedLayers | None) -> str:
+    """Export a SavedModel without output on the terminal; return why it failed, or an empty string.
+
+    Rows that are not in the model are inputs of it.
+    """
+    from elasticdl_nb.runtime.model.saving.rowsasinput import export_with_rows
+
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if layers is not None and layers.layers:
+                export_with_rows(loaded, layers, os.fspath(target))
+                return ""
             signature = None if loaded.signature is None else [loaded.signature]
             with contextlib.nullcontext() if signature is None else _without_guesses():
                 loaded.model.export(
@@ -180,7 +199,8 @@ def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, M
     except DecodeError:
         raise OptionError("trained_model", f"{given}/{MESSAGE} is damaged: it cannot be decoded") from None
     parts = [(message.params_filename, "the parameters file"), (message.model_zoo, "the model zoo")]
-    for name, what in parts + ([(message.state, "the folder")] if message.state else []):
+    parts += [(name, "the folder") for name in (message.state, message.tables) if name]
+    for name, what in parts:
         if os.path.isabs(name) or ".." in Path(name).parts:
             raise OptionError("trained_model", f"{given} names {what} outside of its own directory: {name!r}")
         if not name or not (directory / name).exists():
@@ -202,6 +222,8 @@ def definition_of(message: pb.TrainedModel, directory: Path) -> ModelDefinition:
         eval_metrics_fn=message.eval_metrics_function,
         weights=os.fspath(directory / message.params_filename),
         state=os.fspath(directory / message.state) if message.state else "",
+        tables=os.fspath(directory / message.tables) if message.tables else "",
+        tables_digest=message.tables_digest,
     )
 
 

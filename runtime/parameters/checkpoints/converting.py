@@ -37,7 +37,7 @@ class Declared:
 class Conversion:
     """Converts all frames of a checkpoint; `initial` has the initial value of each of the optimizer's slots.
 
-    With `partly`, variables of other sizes than the model's are left out: it begins with its own.
+    With `partly`, variables of other sizes than the model's and rows of tables that it lacks are left out.
     """
 
     def __init__(self, declared: Declared, initial: Sequence[float], *, partly: bool = False) -> None:
@@ -67,7 +67,7 @@ class Conversion:
                         yield Frame(frame.meta, [*frame.arrays[:2], *self._slots(frame.arrays[1], frame.arrays[2:])])
                 elif f"{table}{MATRIX}" in self._sizes:
                     self._collect_rows(f"{table}{MATRIX}", frame.arrays)
-                else:
+                elif not self._partly:
                     yield frame
             elif kind != "table" or not (
                 frame.meta["spec"]["name"] in self._tables or f"{frame.meta['spec']['name']}{MATRIX}" in self._sizes

@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, checkpoint_files, load
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.storage.checkpoints import verify
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 TRAINED = "trained_model"
 """A file in a checkpoint that was made of a trained model: it has weights only, perhaps not all that a job needs."""
+
+
+TABLES = "tables"
+"""The folder of a trained model's tables in such a checkpoint; see `mapped`."""
 
 
 def is_local(directory: Path) -> bool:
@@ -47,7 +52,7 @@ def read_checkpoint(
     for every weight. Raises DataError if it is not a checkpoint.
     """
     if is_local(directory):
-        return [_frames(directory, slots)]
+        return [_frames(directory, slots), *_of_tables(directory, server, servers)]
     files = checkpoint_files(directory)
     if all_files or len(files) != servers:
         return [load(path) for path in files]
@@ -84,6 +89,20 @@ def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
             yield Frame({"kind": "dense", "key": Slice(name, 0, weights.size, weights.size).key}, arrays)
     for path in tables:
         yield from (frame for frame in load(path) if frame.meta["kind"] in ("table", "rows"))
+
+
+def tables_of(directory: Path) -> MappedTables | None:
+    """Return the tables that a trained model has in files, of a checkpoint that was made of it."""
+    return MappedTables(directory / TABLES) if (directory / TABLES).exists() else None
+
+
+def _of_tables(directory: Path, server: int, servers: int) -> Iterator[Iterator[Frame]]:
+    """Yield the rows of each part of each table, of which a server of as many needs only its own."""
+    tables = tables_of(directory)
+    for name in tables or ():
+        parts = tables.table(name).parts if tables is not None else []
+        for part in parts if len(parts) != servers else parts[server : server + 1]:
+            yield (Frame({"kind": "rows", "table": name}, [ids, rows]) for ids, rows in part.blocks())
 
 
 def _steps(kept: Mapping[str, NDArray[Any]]) -> int:

@@ -292,7 +292,7 @@ class ServerTrainer(Trainer):
         """See `Trainer.finish`."""
         self.servers.settle()
         self.refresh()
-        self._layers.unserve()
+        self._layers.unserve(keep=self._layers.too_large(self._spec.table_files_mb << 20))
         self.finished = True
 
 

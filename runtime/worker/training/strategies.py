@@ -15,10 +15,12 @@ from typing import Any
 import tensorflow as tf
 
 from elasticdl_nb.runtime.exits import MAKES_WAY
+from elasticdl_nb.runtime.model.contract import ModelDefinition
 from elasticdl_nb.runtime.model.embeddings.asking import attend
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.dictfeatures import batch_spec
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.tablefiles import layers_of
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.orders import Dismissed
@@ -52,7 +54,7 @@ class Strategy:
     """The strategy of a job that does not train, with the plain form of everything that the others do differently."""
 
     serves_embeddings = False
-    """Whether large embeddings are in tables beside the model. (A trained model has them as weights.)"""
+    """Whether large embeddings are in tables beside the model. (A trained model has them as weights, or in files.)"""
     builds_first = False
     """Whether the model is built before there is any task, rather than for the first batch."""
     may_finish_untrained = False
@@ -80,6 +82,11 @@ class Strategy:
 
         `first_batch` reads records to judge by, and returns None where they can only be read in the job.
         """
+
+    def use_tables_of(self, definition: ModelDefinition) -> None:
+        """The model to come is a trained one: take the rows that it has in files from there."""
+        if layers := layers_of(definition):
+            self.layers, self.serves_embeddings = layers, True
 
     def serving(self) -> contextlib.AbstractContextManager[None]:
         """In this block the model is loaded and built."""

@@ -135,7 +135,7 @@ class TableTrainer(LocalTrainer):
 
     def finish(self) -> None:
         """See `Trainer.finish`."""
-        self._layers.unserve()
+        self._layers.unserve(keep=self._layers.too_large(self._spec.table_files_mb << 20))
 
 
 def _dense(gradient: Any, variable: Any) -> tf.Tensor:

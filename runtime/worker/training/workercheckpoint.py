@@ -14,8 +14,9 @@ from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, variable_names
 from elasticdl_nb.runtime.parameters.checkpoints.converting import MATRIX
-from elasticdl_nb.runtime.parameters.checkpoints.local import TRAINED, is_of_trained_model, state_name
+from elasticdl_nb.runtime.parameters.checkpoints.local import TRAINED, is_of_trained_model, state_name, tables_of
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, checkpoint_files, load
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedTable
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.worker.training.servercheckpoint import assign_rows
 
@@ -38,6 +39,7 @@ def load_from_worker(path: Path, model: keras.Model, optimizers: Callable[[], An
                 layer.make_room(there)
         names = dict(zip(variable_names(model.weights), model.weights, strict=True))
         _assign(path, MODEL, {n: v for n, v in names.items() if there.get(n) == tuple(v.shape)})
+        _assign_mapped(path, names)
     elif not _is_partly(path, names, there, tables):
         load_weights(model, *_saved(path, MODEL))
         load_optimizer(optimizers(), *_saved(path, OPTIMIZER))
@@ -56,10 +58,12 @@ def note_on_start(path: Path, model: keras.Model, tables: Collection[str]) -> st
     there = {one.name: tuple(one.shape) for one in _variables(path, MODEL)}
     of_tables = {name for name in there if name.rpartition("/")[0] in tables}
     names = {name: tuple(one.shape) for name, one in zip(variable_names(model.weights), model.weights, strict=True)}
-    new = [name for name, shape in names.items() if there.get(name) != shape]
+    mapped = {f"{name}{MATRIX}": name for name in tables_of(path) or ()}
+    new = [name for name, shape in names.items() if there.get(name) != shape and name not in mapped]
     left = [name for name, shape in there.items() if names.get(name) != shape and name not in of_tables]
+    left += [table for name, table in mapped.items() if table not in tables and name not in names]
     given = (path / TRAINED).read_text()
-    if len(left) == len(there):
+    if len(left) == len(there) + len(mapped):
         raise ModelError(
             f"checkpoint_dir_for_init: the model shares no variable with the trained model {given}, which has "
             f"{_some(left)}; the model has {_some(list(names))}"
@@ -98,6 +102,23 @@ def _assign_tables(path: Path, names: dict[str, Any], states: dict[str, Any]) ->
             slots = frame.meta["slots"] if frame.meta["kind"] == "state" else slots
             if frame.meta["kind"] == "rows" and (name := f"{frame.meta['table']}{MATRIX}") in names:
                 assign_rows(path, name, frame.arrays, [names[name], *(states.get(state_name(name, s)) for s in slots)])
+
+
+def _assign_mapped(path: Path, names: dict[str, Any]) -> None:
+    """Give layers that hold all rows those that a trained model has in files, if they fit."""
+    tables = tables_of(path)
+    for table in tables or ():
+        target = names.get(f"{table}{MATRIX}")
+        if tables is None or target is None or not _holds(target, tables.table(table)):
+            continue
+        matrix = keras.ops.convert_to_numpy(target).copy()
+        for ids, rows in tables.export(table):
+            matrix[ids] = rows
+        target.assign(matrix)
+
+
+def _holds(variable: Any, table: MappedTable) -> bool:
+    return tuple(variable.shape) == (table.spec.input_dim, table.spec.dim)
 
 
 def _tables_in(path: Path) -> set[str]:
