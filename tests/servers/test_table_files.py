@@ -21,6 +21,7 @@ from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of
 from elasticdl_nb.runtime.model.saving.opening import open_model
 from elasticdl_nb.runtime.model.saving.trained import write_trained_model
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer
 from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
 
@@ -55,9 +56,9 @@ def test_a_model_with_files_predicts_what_the_ordinary_one_does(embedded_zoo: Pa
 
 def test_the_saved_model_takes_rows(embedded_zoo: Path, tmp_path: Path) -> None:
     trainer = trained(embedded_zoo, "shared")
-    assert write(trainer, embedded_zoo, tmp_path / "m", saved_model=True) == []
     features = next(batches(1, seed=9))[0]
-    expected = np.asarray(trainer.model(features))
+    expected = np.asarray(trainer._loaded.call_model(features, training=False))  # the form is known from now on
+    assert write(trainer, embedded_zoo, tmp_path / "m", saved_model=True) == []
     exported = tf.saved_model.load(str(tmp_path / "m" / "saved_model")).signatures
     ids = exported["ids"](**features)
     rows = {f"rows_{name[4:]}": tf.constant(trainer._rows.lookup("table", one.numpy())) for name, one in ids.items()}
@@ -87,12 +88,16 @@ def test_any_job_begins_with_a_model_in_files(embedded_zoo: Path, tmp_path: Path
 def test_what_does_not_fit_is_refused(embedded_zoo: Path, tmp_path: Path) -> None:
     trainer = trained(embedded_zoo, "shared")
     write(trainer, embedded_zoo, tmp_path / "m")
-    module = tmp_path / "m" / "model_zoo" / "embedded.py"
-    source = module.read_text()
-    module.write_text(source.replace('name="table"', 'name="other"'))
-    with pytest.raises(ModelError, match="a table for the embedding table"):
+    description = tmp_path / "m" / "tables" / "tables.json"
+    written = description.read_text()
+    description.write_text(written.replace('"name": "table"', '"name": "other"'))
+    with pytest.raises(DataError, match="not the file that the trained model names"):
         open_model(tmp_path / "m")
-    module.write_text(source)
+    layers = ServedLayers(files=MappedTables(tmp_path / "m" / "tables"))
+    loaded(embedded_zoo, "shared", layers)
+    with pytest.raises(ModelError, match="a table for the embedding other"):
+        layers.check_all_found()
+    description.write_text(written)
     rows = next((tmp_path / "m" / "tables").glob("*.rows.npy"))
     rows.write_bytes(rows.read_bytes()[:-4])
     with pytest.raises(DataError, match="is damaged"):
@@ -104,7 +109,7 @@ import keras, tensorflow as tf
 import elasticdl_nb
 
 def custom_model():
-    given = {"user": keras.Input((2,), dtype="int64", name="user"), "item": keras.Input((1,), dtype="int64", name="item")}
+    given = {name: keras.Input((n,), dtype="int64", name=name) for name, n in (("user", 2), ("item", 1))}
     users = elasticdl_nb.Embedding(4, combiner="sum", name="users")(given["user"])
     items = keras.layers.Flatten()(keras.layers.Embedding(1000, 4, name="items")(given["item"]))
     return keras.Model(given, keras.layers.Dense(1)(keras.layers.Concatenate()([users, items])))
@@ -129,7 +134,9 @@ def test_jobs_on_two_servers_write_what_jobs_and_this_process_read(
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "served.py").write_text(SERVED)
     random = np.random.default_rng(0)
-    frame = {name: random.integers(-(2**40), 2**40, 2000) for name in ("u", "v")} | {"i": random.integers(0, ROWS, 2000)}
+    frame = {name: random.integers(-(2**40), 2**40, 2000) for name in ("u", "v")} | {
+        "i": random.integers(0, ROWS, 2000)
+    }
     pq.write_table(pa.table({**frame, "y": (frame["i"] % 2).astype(np.float32)}), tmp_path / "data.parquet")
     common: dict[str, Any] = {"data": str(tmp_path / "data.parquet"), "wait": True, "progress": False}
     elasticdl_nb.train(

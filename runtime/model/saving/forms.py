@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import ModelError
+
+if TYPE_CHECKING:
+    from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 
 
 def form_to_json(spec: Any) -> str:
@@ -35,3 +40,14 @@ def _specs(plain: Any) -> Any:
     if "of" in plain:
         return {name: _specs(one) for name, one in plain["of"].items()}
     return tf.TensorSpec(plain["shape"], tf.as_dtype(plain["dtype"]))
+
+
+def form_of(loaded: LoadedModel) -> Any:
+    """Return the TensorSpecs of the features that a built model takes; raises ModelError if they are not known."""
+    if loaded.signature is not None:
+        return loaded.signature
+    declared = getattr(loaded.model, "input", None)
+    parts = [] if declared is None else tf.nest.flatten(declared)
+    if not parts or any(getattr(one, "sparse", False) or getattr(one, "ragged", False) for one in parts):
+        raise ModelError("the form of the model's features is not known, or they are not dense")
+    return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, tf.as_dtype(one.dtype)), declared)

@@ -14,9 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.forms import form_of
 
 INPUT = "inputs"
 """What features are called that have no names."""
@@ -48,21 +48,26 @@ class _Given:
 
 def export_with_rows(loaded: LoadedModel, layers: ServedLayers, target: str) -> None:
     """Write the SavedModel; raises whatever the model's code and Keras raise."""
-    if loaded.signature is None:
-        raise ModelError("the form of its features is not known")
-    named = isinstance(loaded.signature, Mapping)
-    features = dict(loaded.signature) if named else {INPUT: loaded.signature}
+    form = form_of(loaded)
+    named = isinstance(form, Mapping)
+    features = {name: _named(name, one) for name, one in (form.items() if named else [(INPUT, form)])}
 
     def call(given: Mapping[str, Any]) -> Any:
         return loaded.call_model({name: given[name] for name in features} if named else given[INPUT], training=False)
 
-    found = _Ids()
-
     def ids(given: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        found.__init__()  # type: ignore[misc]  # it may be traced again
+        found = _Ids()
         with layers.tracing(found):
             call(given)
+        dims[:] = found.dims
         return {f"ids_{number}": one for number, one in enumerate(found.ids)}
+
+    dims: list[int] = []
+    tf.function(ids).get_concrete_function(features)
+    rows = {
+        f"rows_{number}": _named(f"rows_{number}", tf.TensorSpec([None, dim], tf.float32))
+        for number, dim in enumerate(dims)
+    }
 
     def serve(given: Mapping[str, Any]) -> Any:
         with layers.tracing(_Given(given)):
@@ -71,6 +76,10 @@ def export_with_rows(loaded: LoadedModel, layers: ServedLayers, target: str) -> 
     archive = keras.export.ExportArchive()
     archive.track(loaded.model)
     archive.add_endpoint("ids", ids, input_signature=[features])
-    rows = {f"rows_{number}": tf.TensorSpec([None, dim], tf.float32) for number, dim in enumerate(found.dims)}
     archive.add_endpoint("serving_default", serve, input_signature=[{**features, **rows}])
     archive.write_out(target, verbose=False)
+
+
+def _named(name: str, spec: Any) -> Any:
+    """Return a spec by whose name the SavedModel calls its input."""
+    return tf.TensorSpec(spec.shape, spec.dtype, name) if isinstance(spec, tf.TensorSpec) else spec

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, checkpoint_files, load
-from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedPart, MappedTables
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.storage.checkpoints import verify
 
@@ -102,7 +102,12 @@ def _of_tables(directory: Path, server: int, servers: int) -> Iterator[Iterator[
     for name in tables or ():
         parts = tables.table(name).parts if tables is not None else []
         for part in parts if len(parts) != servers else parts[server : server + 1]:
-            yield (Frame({"kind": "rows", "table": name}, [ids, rows]) for ids, rows in part.blocks())
+            yield _of_part(name, part)
+
+
+def _of_part(table: str, part: MappedPart) -> Iterator[Frame]:
+    for ids, rows in part.blocks():
+        yield Frame({"kind": "rows", "table": table}, [ids, rows])
 
 
 def _steps(kept: Mapping[str, NDArray[Any]]) -> int:

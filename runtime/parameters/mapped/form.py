@@ -26,7 +26,7 @@ FORMAT = 1
 FENCE = 512
 """Every so many ids, the index has one: those in between are a page of memory."""
 
-STORED = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
+STORED: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
 """How values are stored. NumPy has no bfloat16: these are the upper 16 bits of a float32."""
 
 
