@@ -13,7 +13,7 @@ import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
 from elasticdl_nb.runtime.parameters.api import Push
-from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, Rows
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.mapped.writing import write_part
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
-from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
+from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, Spread, TableSpec, at_once
 
 _ROW_ZERO = np.zeros(1, np.int32)
 
@@ -223,12 +223,9 @@ class ParameterStore:
         return replace(mean, dense=dict(zip(mean.dense, clipped, strict=True)), rows=of_rows)
 
     def _apply(self, push: Push, modulated: float) -> None:
-        done = self.earlier_steps + self.version
-        given = push.learning_rate
-        rate = self.optimizer.learning_rate(done) if given is None else np.float32(given)
+        rate, step = self._rate_and_step(push.learning_rate)
         if modulated != 1.0:
             rate = rate * np.float32(modulated)
-        step = done + 1
         rule = self.optimizer.rule
         for key, gradient in push.dense.items():
             dense = self._dense[key]
@@ -237,6 +234,24 @@ class ParameterStore:
             rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step, push.sizes.get(key))
         for table, (ids, values) in push.rows.items():
             self.tables[table].apply(ids, values, rate, step)
+        self.version += 1
+
+    def _rate_and_step(self, given: float | None) -> tuple[np.float32, int]:
+        """Return the learning rate, unless one is given, and the number of the update that comes next."""
+        done = self.earlier_steps + self.version
+        return self.optimizer.learning_rate(done) if given is None else np.float32(given), done + 1
+
+    # ------------------------------------------------------------ learning, by a model in the same process
+
+    def locate(self, lookup: Mapping[str, Ids]) -> dict[str, Rows]:
+        """Return the rows of ids, by table, for `gather` and `update`; see `EmbeddingTable.locate`."""
+        return {table: self._table(table).locate(ids) for table, ids in lookup.items()}
+
+    def update(self, rows: Mapping[str, tuple[Rows, Array]], learning_rate: float, spread: Spread = at_once) -> None:
+        """Make a step with rows, all distinct, and their gradients by table: a push that cannot come twice or late."""
+        rate, step = self._rate_and_step(learning_rate)
+        for table, (places, gradients) in rows.items():
+            self.tables[table].apply_at(places, gradients, rate, step, spread)
         self.version += 1
 
     def _new_slots(self, piece: Slice) -> tuple[Array, ...]:

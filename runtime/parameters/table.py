@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
@@ -23,6 +23,14 @@ ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")
 
 # Approximate bytes of weights and slots in one exported block.
 EXPORT_BYTES = 4 << 20
+
+Spread = Callable[[Callable[[int, int], None], int], None]
+"""Calls a function with ranges (start, stop) that cover so many rows, one after the other or in several threads."""
+
+
+def at_once(work: Callable[[int, int], None], count: int) -> None:
+    """Call a function with a single range: see `Spread`."""
+    work(0, count)
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,34 @@ class EmbeddingTable:
         `step` counts from 1. Raises DataError if the shapes do not fit, and then changes nothing.
         """
         ids, gradients = self.summed(self.checked_ids(ids), self.checked_gradients(ids, gradients))
-        if not ids.size:
-            return
-        rows = self._rows(ids)
+        if ids.size:
+            self.apply_at(self._rows(ids), gradients, learning_rate, step)
+
+    # ------------------------------------------------------------ by rows
+
+    def locate(self, ids: Ids) -> Rows:
+        """Return the rows of `ids`, int64 [n], for `gather` and `apply_at`; absent ones are created."""
+        return self._rows(self.checked_ids(ids))
+
+    def gather(self, rows: Rows, out: Array) -> None:
+        """Copy rows to `out`, float32 [n, dim]."""
+        self._kernels.gather(self._weights.data, rows, out)
+
+    def apply_at(
+        self, rows: Rows, gradients: Array, learning_rate: np.float32 | float, step: int, spread: Spread = at_once
+    ) -> None:
+        """Update rows, all distinct, by `gradients`, float32 [n, dim]; `step` counts from 1."""
         for frozen in self._frozen:
             frozen.before_write(rows)
-        slots = [slot.data for slot in self._slots]
-        self.rule.apply(self._weights.data, slots, rows, gradients, np.float32(learning_rate), step)
+        weights, slots, rate = self._weights.data, [slot.data for slot in self._slots], np.float32(learning_rate)
+
+        def apply(start: int, stop: int) -> None:
+            self.rule.apply(weights, slots, rows[start:stop], gradients[start:stop], rate, step)
+
+        if self.rule.in_parts:
+            spread(apply, len(rows))
+        else:
+            apply(0, len(rows))
 
     def summed(self, ids: Ids, gradients: Array) -> tuple[Ids, Array]:
         """Return distinct ids and their gradients: those of equal ids are summed."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.parameters.api import StepRequest, StepResult
-from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, Rows
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save
 from elasticdl_nb.runtime.parameters.generations import MakeOptimizer, StoreService
 from elasticdl_nb.runtime.parameters.mapped.form import Part
@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.parameters.optimizers.generic import keras_optimizer
 from elasticdl_nb.runtime.parameters.partition import DensePartition
 from elasticdl_nb.runtime.parameters.store import PushResult, UpdatePolicy
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.ps.spreading import spread
 
 
 class InProcessServers:
@@ -120,6 +121,24 @@ class InProcessServers:
 
     def close(self) -> None:
         """See `ParameterServers.close`."""
+
+    # ------------------------------------------------------------ without messages: for a model in this process alone
+
+    def locate(self, lookup: Mapping[str, Ids]) -> dict[str, Rows]:
+        """Return the rows of ids, by table, for `gather` and `update`; see `ParameterStore.locate`."""
+        with self._lock:
+            return self._service.store.locate(lookup)
+
+    def gather(self, table: str, rows: Rows, out: Array) -> None:
+        """Copy rows of a table to `out`, float32 [n, dim]."""
+        with self._lock:
+            found = self._service.store.tables[table]
+            spread(lambda start, stop: found.gather(rows[start:stop], out[start:stop]), len(rows))
+
+    def update(self, gradients: Mapping[str, tuple[Rows, Array]], learning_rate: float) -> None:
+        """Make a step with rows, all distinct, and their gradients by table; see `ParameterStore.update`."""
+        with self._lock:
+            self._service.store.update(gradients, learning_rate, spread)
 
     # ------------------------------------------------------------ checkpoints
 

@@ -1,7 +1,9 @@
 """The graphs of a training step with served layers: one finds the ids of a batch, the other computes with their rows.
 
 Because rows are arguments, a step is the same wherever they are kept, can be computed again with newer rows, and the
-next batch's rows can be fetched while this one is computed. Rows of the same length travel as one tensor.
+next batch's rows can be fetched while this one is computed. Each call of a layer gets a row for each of its ids, not
+for each distinct one: so the shape depends on that of the batch alone, and the step can be compiled for it. The ids of
+layers whose rows have the same length travel as one tensor.
 
 For workers: importing this module loads TensorFlow.
 """
@@ -39,7 +41,7 @@ class ServedStep:
 
     `finish(logs, gradients)` is called inside the graph of `compute` with the step's logs, the loss among them, and the
     gradients of the model's trainable variables; its results are returned. `notes` says which layers had to become
-    ordinary ones, and why.
+    ordinary ones, and why. `ids_are_fixed`: the ids of a batch are the same before and after the step before it.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ServedStep:
         self._loaded, self._layers, self._finish, self._spec = loaded, layers, finish, element_spec
         self.notes: list[str] = []
         self.groups: tuple[Group, ...] = ()
+        self.ids_are_fixed = True
         self._find_ids = self._ids_graph()
         self._compute = tf.function(self._step, reduce_retracing=True)
 
@@ -77,6 +80,7 @@ class ServedStep:
                 layer.unserve()
                 self.notes.append(f"embedding {layer.name} is trained as an ordinary layer: {reason}")
         self.groups = _grouped([call.layer for call in trace.calls])
+        self._dims = [call.layer.dim for call in trace.calls]
         with wrapped.graph.as_default():
             fetches = []
             for group in self.groups:
@@ -85,6 +89,7 @@ class ServedStep:
         if not fetches:
             return None
         pruned = wrapped.prune(wrapped.inputs[: len(specs)], fetches)
+        self.ids_are_fixed = not any(_may_change(op) for op in pruned.graph.get_operations())
         # Such a function, when called itself, first tries its arguments as another signature, which costs milliseconds.
         return tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False)
 
@@ -99,28 +104,23 @@ class ServedStep:
 
     # ------------------------------------------------------------ computing
 
-    def compute(self, batch: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
-        """Compute a step; `rows` has for each group (rows [m, dim], places int32 [n] among them, sizes as in `ids`).
+    def compute(self, batch: Any, rows: Sequence[Any]) -> tuple[Any, list[tf.Tensor]]:
+        """Compute a step; `rows` has those of each call, float32 [n, dim], in the order of their `places`.
 
-        Returns the results of `finish` and the gradient of each group's n rows, float32 [n, dim].
+        Returns the results of `finish` and the gradients of `rows`.
         """
         return self._compute(batch, rows)  # type: ignore[no-any-return]
 
-    def _step(self, batch: Any, rows: Sequence[tuple[Any, Any, Any]]) -> tuple[Any, list[tf.Tensor]]:
-        values = [tf.gather(tf.ensure_shape(table, [None, g.dim]), places)
-                  for g, (table, places, _) in zip(self.groups, rows, strict=True)]  # fmt: skip
+    def _step(self, batch: Any, rows: Sequence[tf.Tensor]) -> tuple[Any, list[tf.Tensor]]:
+        values = [tf.ensure_shape(value, [None, dim]) for value, dim in zip(rows, self._dims, strict=True)]
         variables = self._loaded.model.trainable_variables
         with tf.GradientTape() as tape:
             tape.watch(values)
-            parts: dict[int, tf.Tensor] = {}
-            for group, value, (_, _, sizes) in zip(self.groups, values, rows, strict=True):
-                split = tf.split(value, sizes, num=len(group.places))
-                parts.update(zip(group.places, split, strict=True))
-            with self._layers.tracing(_StepTrace([parts[place] for place in range(len(parts))])):
+            with self._layers.tracing(_StepTrace(values)):
                 outputs, loss = self._loaded.forward(batch, training=True)
         gradients = tape.gradient(loss, variables + values)
         of_rows = [
-            tf.zeros_like(value) if gradient is None else gradient
+            tf.zeros_like(value) if gradient is None else tf.convert_to_tensor(gradient)
             for value, gradient in zip(values, gradients[len(variables) :], strict=True)
         ]
         logs = self._loaded.training_logs(batch, outputs, loss)
@@ -180,3 +180,8 @@ def _depends(tensor: tf.Tensor, sources: set[Any]) -> bool:
             seen.add(current.op.name)
             waiting.extend(current.op.inputs)
     return False
+
+
+def _may_change(op: Any) -> bool:
+    """Whether an operation may give another result once a step has been made: it has a state, and is no fixed table."""
+    return bool(op.op_def.is_stateful) and not op.type.startswith(("LookupTable", "Placeholder", "VarHandle"))

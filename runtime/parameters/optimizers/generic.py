@@ -60,6 +60,7 @@ class GenericRule:
     """A Keras optimizer object bound to one vector of any length; see `rules.Rule`."""
 
     size = None
+    in_parts = False
 
     def __init__(self, optimizer: Any) -> None:
         import keras

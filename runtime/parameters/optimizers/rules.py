@@ -42,6 +42,10 @@ class Rule(Protocol):
     def size(self) -> Callable[[Array], Array] | None:
         """What it takes as the size of gradients, if it needs any: see `Update`."""
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether the rows of a step may be updated in several calls, even from several threads."""
+
     def apply(
         self,
         weights: Array,
@@ -72,6 +76,8 @@ class CompiledRule:
     def size(self) -> Callable[[Array], Array] | None:
         """See `Rule.size`."""
         return self.update.size
+
+    in_parts = True
 
     def apply(
         self,
@@ -139,16 +145,19 @@ def _adamax(config: Mapping[str, Any]) -> CompiledRule:
 
 def _nadam(config: Mapping[str, Any]) -> CompiledRule:
     beta_1, beta_2, epsilon = F(config["beta_1"]), F(config["beta_2"]), F(config["epsilon"])
-    products = [_ONE]
+    latest = [(0, _ONE)]
 
     def schedule(step: int) -> np.float32:
         return beta_1 * (_ONE - F(0.5) * F(0.96) ** F(step))
 
     def product(step: int) -> np.float32:
-        # The product of the schedule so far; it is 0 after a few hundred steps and stays so.
-        while len(products) <= step and products[-1]:
-            products.append(products[-1] * beta_1 * (_ONE - F(0.5) * F(0.96) ** F(len(products))))
-        return products[min(step, len(products) - 1)]
+        # The product of the schedule so far; it is 0 after a few hundred steps and stays so. Several threads may ask.
+        number, value = latest[0] if latest[0][0] <= step else (0, _ONE)
+        while number < step and value:
+            number += 1
+            value = value * beta_1 * (_ONE - F(0.5) * F(0.96) ** F(number))
+        latest[0] = (step, value)
+        return value
 
     def constants(lr: np.float32, step: int) -> Constants:
         now, following, so_far = schedule(step), schedule(step + 1), product(step)

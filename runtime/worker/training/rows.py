@@ -2,30 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayer
 from elasticdl_nb.runtime.model.embeddings.served_step import Group
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, deduplicate
 
 Places = NDArray[np.int32]
+Gather = Callable[[str, Places, Array], None]
+"""Writes a table's rows, those at the given places among its `BatchRows.ids`, into an array, float32 [n, dim]."""
+
+_ALIGNMENT = 64
+"""What TensorFlow asks of memory that it reads in place."""
+
+
+class StepMemory:
+    """Memory for the rows of one step at a time, which TensorFlow reads in place."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[Array, tf.Tensor]] = {}
+
+    def rows(self, call: int, count: int, dim: int) -> tuple[Array, tf.Tensor]:
+        """Return memory for the rows of a call, and the tensor that it is, float32 [count, dim].
+
+        The step before must have ended.
+        """
+        known = self._rows.get(call)
+        if known is None or known[0].shape != (count, dim):
+            array = _aligned(count * dim).reshape(count, dim)
+            known = self._rows[call] = array, tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+        return known
+
+
+def _aligned(size: int) -> Array:
+    raw = np.empty(size * 4 + _ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT
+    return raw[start : start + size * 4].view(np.float32)
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A table's part of a group: ids [start:stop] of the batch, whose distinct ids are rows [first:last]."""
+    """A table's part of a group: its calls, and for each of their ids its place among the distinct ones."""
 
-    name: str
-    dim: int
-    trained: bool
-    start: int
-    stop: int
-    places: Places
+    served: ServedLayer
+    calls: list[tuple[int, Places]]
 
 
 class BatchRows:
@@ -34,48 +61,53 @@ class BatchRows:
     def __init__(self, groups: Sequence[Group], found: Sequence[tuple[Any, Any]]) -> None:
         """`found` is what `ServedStep.ids` returned. Raises DataError for an id that its layer does not have."""
         self.ids: dict[str, Ids] = {}
-        self._tables: list[list[_Table]] = []
-        self._sizes = [sizes for _, sizes in found]
+        self._tables: list[_Table] = []
         for group, (ids, sizes) in zip(groups, found, strict=True):
-            self._tables.append(self._split(group, np.asarray(ids), np.asarray(sizes)))
+            self._split(group, np.asarray(ids), np.asarray(sizes))
 
-    def _split(self, group: Group, ids: Ids, sizes: Places) -> list[_Table]:
-        tables = []
-        start = 0
+    def _split(self, group: Group, ids: Ids, sizes: Places) -> None:
+        ends = np.cumsum(sizes).tolist()
+        starts = [0, *ends[:-1]]
         for layer in dict.fromkeys(group.layers):
-            count = int(sum(size for other, size in zip(group.layers, sizes, strict=True) if other is layer))
-            unique, places = deduplicate(np.ascontiguousarray(ids[start : start + count]))
+            calls = [number for number, other in enumerate(group.layers) if other is layer]
+            first, last = starts[calls[0]], ends[calls[-1]]
+            unique, places = deduplicate(np.ascontiguousarray(ids[first:last]))
             layer.check(unique)
             self.ids[layer.name] = unique
-            trained = bool(layer.layer.trainable)
-            tables.append(_Table(layer.name, group.dim, trained, start, start + count, places))
-            start += count
-        return tables
+            parts = [places[starts[number] - first : ends[number] - first] for number in calls]
+            self._tables.append(
+                _Table(layer, list(zip([group.places[number] for number in calls], parts, strict=True)))
+            )
 
-    def inputs(self, rows: Mapping[str, Array]) -> list[tuple[Array, Places, Any]]:
-        """Return what `ServedStep.compute` takes, given the rows of `ids`, float32 [m, dim]."""
-        result = []
-        for tables, sizes in zip(self._tables, self._sizes, strict=True):
-            firsts = np.cumsum([0, *(len(self.ids[table.name]) for table in tables)])
-            places = [table.places + np.int32(first) for table, first in zip(tables, firsts[:-1], strict=True)]
-            values = np.concatenate([rows[table.name] for table in tables])
-            result.append((values, np.concatenate(places), sizes))
-        return result
+    def inputs(self, rows: Mapping[str, Array], memory: StepMemory | None = None) -> list[tf.Tensor]:
+        """Return what `ServedStep.compute` takes, given the rows of `ids`, float32 [m, dim]; see `gathered`."""
+        return self.gathered(lambda table, places, out: KERNELS.gather(rows[table], places, out), memory)
+
+    def gathered(self, gather: Gather, memory: StepMemory | None = None) -> list[tf.Tensor]:
+        """Return what `ServedStep.compute` takes; it is in `memory` and so must not be used after the step."""
+        memory = memory or StepMemory()
+        result: dict[int, tf.Tensor] = {}
+        for table in self._tables:
+            for call, places in table.calls:
+                array, result[call] = memory.rows(call, len(places), table.served.dim)
+                gather(table.served.name, places, array)
+        return [result[call] for call in range(len(result))]
 
     def gradients(self, of_rows: Sequence[Any]) -> dict[str, tuple[Ids, Array]]:
         """Return (`ids`, their gradients) by table, from what `ServedStep.compute` returned; equal ids are summed."""
-        result = {}
-        for tables, gradients in zip(self._tables, of_rows, strict=True):
-            values = np.asarray(gradients)
-            for table in tables:
-                if table.trained:
-                    result[table.name] = (self.ids[table.name], self._summed(table, values[table.start : table.stop]))
-        return result
+        return {table: (self.ids[table], summed) for table, summed in self.summed(of_rows).items()}
 
-    def _summed(self, table: _Table, values: Array) -> Array:
-        count = len(self.ids[table.name])
-        if count == len(values):  # all ids were distinct, and so are in their order
-            return values
-        total = np.zeros((count, table.dim), np.float32)
-        KERNELS.add_rows(total, table.places, np.ascontiguousarray(values))
-        return total
+    def summed(self, of_rows: Sequence[Any]) -> dict[str, Array]:
+        """Return the gradients of `ids`, float32 [m, dim], by table that is trained; see `gradients`."""
+        trained = [table for table in self._tables if table.served.layer.trainable]
+        return {table.served.name: _summed(table, len(self.ids[table.served.name]), of_rows) for table in trained}
+
+
+def _summed(table: _Table, count: int, of_rows: Sequence[Any]) -> Array:
+    values = [np.ascontiguousarray(of_rows[call]) for call, _ in table.calls]
+    if len(values) == 1 and len(values[0]) == count:  # all ids were distinct, and so are in their order
+        return values[0]
+    total = np.zeros((count, table.served.dim), np.float32)
+    for (_, places), some in zip(table.calls, values, strict=True):
+        KERNELS.add_rows(total, places, some)
+    return total

@@ -5,7 +5,7 @@ Only the rows of a batch change in the tables, whereas Keras would go over the w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +17,21 @@ from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
-from elasticdl_nb.runtime.parameters.api import Push, StepRequest
-from elasticdl_nb.runtime.parameters.arrays import Array, RowGradients
+from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer
 from elasticdl_nb.runtime.parameters.optimizers.rules import check_supported, has_compiled_rule
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
 from elasticdl_nb.runtime.worker.training.misfits import check_for_tables
-from elasticdl_nb.runtime.worker.training.rows import BatchRows
+from elasticdl_nb.runtime.worker.training.rows import BatchRows, StepMemory
 
 _Declaration = tuple[dict[str, Any], dict[str, Array], list[TableSpec]]
 
@@ -82,26 +83,41 @@ class TableTrainer(LocalTrainer):
         if self._clipping:
             self.optimizer.clipnorm = self.optimizer.global_clipnorm = self.optimizer.clipvalue = None
             self._apply_clipped = tf.function(self._apply_dense)
+        self._ahead = LookingAhead(self._rows_of, beside=self._served.ids_are_fixed)
+        self._memory = StepMemory()
         self._declaration: _Declaration = (config, {}, layers.specs())
         self._rows = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
         self._rows.initialize(*self._declaration)
         layers.source = self._rows
+
+    def _rows_of(self, batch: Any) -> BatchRows:
+        return BatchRows(self._served.groups, self._served.ids(batch[0]))
 
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         return self._apply_with_rows
 
     # ------------------------------------------------------------ steps
 
+    def train(self, task: Task, batches: Iterator[Any]) -> int:
+        """See `Trainer.train`."""
+        return super().train(task, self._ahead.over(batches))
+
     def _apply_with_rows(self, *batch: Any) -> Logs:
-        of_batch = BatchRows(self._served.groups, self._served.ids(batch[0]))
-        rows = {table: self._rows.lookup(table, ids) for table, ids in of_batch.ids.items()}
+        of_batch = self._ahead.prepared(batch)
+        places = self._rows.locate(of_batch.ids)
+
+        def gather(table: str, among: Any, out: Array) -> None:
+            self._rows.gather(table, places[table][among], out)
+
         logs: Logs
-        (logs, rate, dense), of_rows = self._served.compute(batch, of_batch.inputs(rows))
-        gradients: RowGradients = of_batch.gradients(of_rows)
+        (logs, rate, dense), of_rows = self._served.compute(batch, of_batch.gathered(gather, self._memory))
+        gradients = of_batch.summed(of_rows)
         if self._clipping:
-            clipped, gradients = self._clipping.with_rows([np.asarray(one) for one in dense], gradients)
+            of_ids = {table: (of_batch.ids[table], values) for table, values in gradients.items()}
+            clipped, changed = self._clipping.with_rows([np.asarray(one) for one in dense], of_ids)
+            gradients = {table: values for table, (_, values) in changed.items()}
             self._apply_clipped([tf.constant(one) for one in clipped])
-        self._rows.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
+        self._rows.update({table: (places[table], one) for table, one in gradients.items()}, float(rate))
         return logs
 
     def _use(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Logs, tf.Tensor, list[tf.Tensor]]:

@@ -1,0 +1,156 @@
+"""Steps over tables: the next batch's rows beside this one's, rows in TensorFlow's memory, updates on several cores."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from served_models import FORM, NAMES, batches, loaded
+from test_trainers import Notes, ignore, spec, with_optimizer
+
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
+from elasticdl_nb.runtime.protocol.master_pb2 import Task
+from elasticdl_nb.runtime.ps.spreading import SMALLEST, spread
+from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
+from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
+from elasticdl_nb.runtime.worker.training.rows import BatchRows, StepMemory
+from elasticdl_nb.runtime.worker.training.tables import TableTrainer
+
+RULES = [
+    {"class_name": "Adam", "config": {"learning_rate": 0.01}},
+    {"class_name": "Ftrl", "config": {"learning_rate": 0.1}},
+    {"class_name": "Nadam", "config": {"learning_rate": 0.01}},
+    {"class_name": "SGD", "config": {"learning_rate": 0.1, "clipvalue": 0.01}},
+]
+
+
+class Plainly(TableTrainer):
+    """One batch after the other, with a lookup before and a push after each step."""
+
+    def train(self, task: Task, batches: Iterator[Any]) -> int:
+        return Trainer.train(self, task, batches)
+
+    def _apply_with_rows(self, *batch: Any) -> Logs:
+        of_batch = BatchRows(self._served.groups, self._served.ids(batch[0]))
+        rows = {table: self._rows.lookup(table, ids) for table, ids in of_batch.ids.items()}
+        logs: Logs
+        (logs, rate, dense), of_rows = self._served.compute(batch, of_batch.inputs(rows))
+        gradients: Any = of_batch.gradients(of_rows)
+        if self._clipping:
+            clipped, gradients = self._clipping.with_rows([np.asarray(one) for one in dense], gradients)
+            self._apply_clipped([tf.constant(one) for one in clipped])
+        self._rows.step(StepRequest(Push({}, gradients, self.step, float(rate)), pull=False))
+        return logs
+
+
+def curve(zoo: Path, kind: type[TableTrainer], name: str, rule: dict[str, Any]) -> tuple[list[float], list[np.ndarray]]:
+    """Train on batches of several sizes; return the losses and the trained weights."""
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(zoo, name, layers)
+    with_optimizer(model, rule)
+    losses: list[float] = []
+    trainer = kind(spec(log_loss_steps=1), model, Notes(), FORM, lambda _, loss: losses.append(loss), layers)  # type: ignore[arg-type]
+    trainer.train(Task(), batches(12))
+    trainer.train(Task(), (tf.nest.map_structure(lambda one: one[:5], batch) for batch in batches(2)))
+    trainer.finish()
+    return losses, [variable.numpy() for variable in trainer.model.weights]
+
+
+@pytest.mark.parametrize(("name", "rule"), [*[(name, RULES[0]) for name in NAMES], *[(NAMES[0], r) for r in RULES[1:]]])
+def test_the_loss_curve_is_that_of_one_batch_after_the_other(
+    embedded_zoo: Path, name: str, rule: dict[str, Any]
+) -> None:
+    losses, weights = curve(embedded_zoo, TableTrainer, name, rule)
+    expected, left = curve(embedded_zoo, Plainly, name, rule)
+    assert len(losses) == 14
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)
+    for mine, theirs in zip(weights, left, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_a_bad_batch_ends_training_at_its_turn(embedded_zoo: Path) -> None:
+    layers = ServedLayers(threshold=1, seed=3)
+    trainer = TableTrainer(spec(), loaded(embedded_zoo, "functional", layers), Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+    good, bad = next(batches(1)), next(batches(1))
+    bad[0]["ids"] = tf.fill(bad[0]["ids"].shape, tf.constant(10**9, bad[0]["ids"].dtype))
+    with pytest.raises(DataError, match="id 1000000000 of the feature 'ids' is not one of its"):
+        trainer.train(Task(), iter([good, good, bad, good]))
+    assert trainer.step == 2
+    trainer.train(Task(), iter([good]))
+    assert trainer.step == 3
+
+
+def test_batches_are_prepared_before_their_turn_and_in_another_thread() -> None:
+    prepared: list[tuple[int, int]] = []
+    both = threading.Barrier(2)
+
+    def prepare(batch: int) -> int:
+        prepared.append((batch, threading.get_ident()))
+        if batch == 1:
+            both.wait(30)  # for the step before
+        return batch * 10
+
+    ahead = LookingAhead(prepare)
+    results = []
+    for batch in ahead.over(iter([0, 1, 2])):
+        if batch == 0:
+            both.wait(30)
+        results.append(ahead.prepared(batch))
+    assert results == [0, 10, 20]
+    assert threading.get_ident() not in {thread for _, thread in prepared}
+    assert ahead.prepared(7) == 70, "outside of a task"
+
+
+def test_what_goes_wrong_in_reading_is_raised_after_the_batches_before() -> None:
+    def failing() -> Iterator[int]:
+        yield from (1, 2)
+        raise ValueError("the file ends here")
+
+    seen: list[int] = []
+    with pytest.raises(ValueError, match="the file ends here"):
+        seen.extend(LookingAhead(str).over(failing()))
+    assert seen == [1, 2]
+
+
+def test_ids_that_a_step_may_change_are_found_when_their_turn_has_come() -> None:
+    ahead = LookingAhead(str, beside=False)
+    order = [ahead.prepared(batch) for batch in ahead.over(iter([1, 2]))]
+    assert order == ["1", "2"] and ahead._pool is None
+
+
+@pytest.mark.parametrize("count", [0, 1, SMALLEST, 5 * SMALLEST + 3])
+def test_work_is_spread_over_all_rows_once(count: int) -> None:
+    done = np.zeros(count, np.int64)
+
+    def work(start: int, stop: int) -> None:
+        done[start:stop] += 1
+
+    spread(work, count)
+    assert (done == 1).all()
+
+
+def test_an_error_in_another_thread_is_raised() -> None:
+    def work(start: int, stop: int) -> None:
+        if stop == 8 * SMALLEST:
+            raise DataError("the last part")
+
+    with pytest.raises(DataError, match="the last part"):
+        spread(work, 8 * SMALLEST)
+
+
+def test_tensorflow_reads_the_rows_of_a_step_in_place() -> None:
+    memory = StepMemory()
+    array, tensor = memory.rows(0, 6, 3)
+    array[:] = np.arange(18).reshape(6, 3)
+    assert (tensor.numpy() == array).all() and array.ctypes.data % 64 == 0
+    again, same = memory.rows(0, 6, 3)
+    assert again is array and same is tensor
+    other, empty = memory.rows(0, 0, 3)
+    assert other.shape == empty.shape == (0, 3)
