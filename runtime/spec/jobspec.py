@@ -32,6 +32,7 @@ __all__ = [
 ON_NAN = ("stop", "warn")
 TABLE_DTYPES = ("float32", "bfloat16", "int8")
 STRATEGIES = ("Local", "ParameterServerStrategy", "AllreduceStrategy")
+JIT = ("auto", "true", "false")
 COMPRESSIONS = ("none", "float16", "bfloat16")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -254,6 +255,12 @@ class JobSpec(ClusterOptions):
         "those of one strategy ask for it, and several workers alone for ParameterServerStrategy.",
         group="Running", parse=forms.one_of(STRATEGIES), form="STRATEGY", default="Local", choices=STRATEGIES,
         jobs=("train",),
+    )  # fmt: skip
+    jit_compile: str = option(
+        "Compile training steps with XLA: true, false, or auto, which times steps both ways once training has lasted "
+        "some seconds, and goes on in the faster one. With a seed, auto compiles nothing, so that the same seed gives "
+        "the same model.",
+        group="Running", parse=forms.one_of(JIT), form="WHEN", default="auto", choices=JIT, jobs=("train",),
     )  # fmt: skip
     num_workers: int = option(
         "Number of worker processes. Local training uses only one.",

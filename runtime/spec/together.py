@@ -24,6 +24,7 @@ class Need:
     is_met: Callable[[JobSpec], bool]
 
 
+LOCAL = Need("with distribution_strategy=Local", lambda spec: spec.trains_alone)
 SERVERS = Need("with distribution_strategy=ParameterServerStrategy", lambda spec: spec.uses_servers)
 ASYNCHRONOUS = Need(
     "with distribution_strategy=ParameterServerStrategy and use_async=true",
@@ -59,6 +60,7 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "lr_staleness_modulation": ASYNCHRONOUS,
     "output_format": DIRECTORY,
     "overwrite": OUTPUT,
+    "jit_compile": LOCAL,
     "features": LABEL,
     "validation_split": DIVISIBLE,
 }

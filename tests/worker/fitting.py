@@ -131,8 +131,8 @@ class Here:
         sys.modules.pop("m", None)
         keras.utils.set_random_seed(1)
         self.spec = JobSpec(
-            kind="train", model_def="m.custom_model", num_epochs=EPOCHS, seed=1,
-            **{"minibatch_size": BATCH, **options},
+            kind="train", model_def="m.custom_model",
+            **{"num_epochs": EPOCHS, "seed": 1, "minibatch_size": BATCH, **options},
         )  # fmt: skip
         self.folder, self.session, self.layers = folder, Session(), ServedLayers(seed=1)
         with serving(self.layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +11,8 @@ from elasticdl_nb.runtime.model.loading.compiling import Optimizers
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
+from elasticdl_nb.runtime.worker.jit.asked import compiled_by_author, hindrance, jit_of
+from elasticdl_nb.runtime.worker.jit.steps import MeasuredSteps
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, loss_of
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
@@ -26,26 +29,39 @@ class LocalTrainer(WholeModelTrainer):
         self.callbacks.watch_compile(partial(self._make_step_anew, element_spec))
 
     def _make_step_anew(self, element_spec: Any) -> None:
-        if not self._makes_own_steps:  # which are made by the model's train function, whichever it has
-            self._apply_batch = self._compiled(element_spec)
+        # Own steps are made by the model's train function, whichever it has.
+        self._apply_batch = self._own_step if self._makes_own_steps else self._compiled(element_spec)
 
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
-        if not self._makes_own_steps:
-            return super()._compiled(element_spec)
-        self._form = element_spec
-        self.model.make_train_function()
-        return self._own_step
+        own = self._makes_own_steps
+        if own:
+            self._form = element_spec
+            self.model.make_train_function()
+        reason = hindrance(self.model, element_spec)
+        if reason and self._spec.jit_compile == "true":
+            self._session.note("warning", f"jit_compile: steps are not compiled: {reason}")
+        if reason or (self._spec.jit_compile == "auto" and compiled_by_author(self.model)):
+            return self._own_step if own else super()._compiled(element_spec)
+        return MeasuredSteps(
+            self._train_step if own else self._apply, element_spec, jit=jit_of(self._spec, self.model),
+            note=self._session.note, left=self._steps_left, graph=self._own_step if own else None,
+        )  # fmt: skip
+
+    def _train_step(self, *batch: Any) -> Logs:
+        """What the model's train function does with a batch."""
+        with self._loaded.user_code("train_step()"):
+            logs = self.model.train_step(self._loaded.data_for_keras(batch))
+        return logs if isinstance(logs, Mapping) else {"loss": logs}
+
+    def _steps_left(self) -> float:
+        return self._spec.max_step - self.step if self._spec.max_step else math.inf
 
     def _optimizers(self) -> Any:
         if not self._makes_own_steps:
             return super()._optimizers()
         if self.step == 0 and not self.model.run_eagerly:
             # An optimizer has its variables once it is applied: tracing a step makes them, and changes nothing.
-            def step(*batch: Any) -> Any:
-                return self.model.train_step(self._loaded.data_for_keras(batch))
-
-            with self._loaded.user_code("train_step()"):
-                as_graph(step, self._form).get_concrete_function()
+            as_graph(self._train_step, self._form).get_concrete_function()
         return Optimizers(self.model)
 
     def _own_step(self, *batch: Any) -> Logs:

@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.protocol.master_pb2 import Place
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.batches import as_graph
+from elasticdl_nb.runtime.worker.jit.asked import compiled_by_author
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
@@ -64,9 +65,8 @@ class WholeModelTrainer(Trainer):
 
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         """Return what applies a batch: from its parts to the step's logs."""
-        model = self.model
-        jit = bool(model.jit_compile) and model._compile_config.config["jit_compile"] is True
-        compiled: Callable[..., Logs] = as_graph(self._apply, element_spec, eagerly=model.run_eagerly, jit=jit)
+        jit = compiled_by_author(self.model)
+        compiled: Callable[..., Logs] = as_graph(self._apply, element_spec, eagerly=self.model.run_eagerly, jit=jit)
         return compiled
 
     def _apply(self, *batch: Any) -> Logs:
