@@ -168,7 +168,9 @@ class Search:
         if own and own is not self.trace.namespace and function is not None:
             for used in sorted(origin.uses.late):
                 then, now = own.get(used, MISSING), self.trace.live(used)
-                if MISSING not in (then, now) and then is not now and not same_plain(then, now):
+                if MISSING is then or MISSING is now or then is now:
+                    continue  # compared one by one, as arrays and frames have an `==` of their own
+                if not same_plain(then, now):
                     place = origin.piece.place
                     self.refuse(
                         name, used_by, f"uses {used} as {place} left it, but the notebook has changed {used} since; "

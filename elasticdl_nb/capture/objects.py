@@ -54,6 +54,13 @@ def capture_objects(objects: Mapping[str, Any], *, scratch: bool = False, most_b
     )  # fmt: skip
 
 
+def is_of_keras(value: object) -> bool:
+    """Whether a value is an object of one of Keras' classes, or of a subclass, or a list of such objects."""
+    if isinstance(value, (list, tuple)):
+        return all(map(is_of_keras, value))
+    return any(base.__module__.partition(".")[0] == "keras" for base in type(value).__mro__)
+
+
 def _executed(main: types.ModuleType) -> tuple[list[Cell], Transform, str]:
     shell = _running_shell(main)
     if shell is not None:
@@ -97,7 +104,7 @@ def _expression(key: str, value: Any, namespace: dict[str, Any]) -> str | None:
     same = [name for name, item in namespace.items() if item is value and not name.startswith("_")]
     if same and not isinstance(value, (int, str, float, bool, type(None))):
         return same[0]
-    if values.write_value(value) is not None:
+    if values.write_value(value) is not None or is_of_keras(value):
         namespace[key] = value
         return key
     return None

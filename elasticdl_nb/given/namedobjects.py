@@ -4,6 +4,7 @@ Workers import code from the model zoo, so each object is turned into the dotted
 
 - objects from the user's modules: the zoo is the folder on `sys.path` from which their module was imported;
 - objects made in a notebook or the running script: their source is captured into a module of the zoo;
+- Keras objects that no variable of a module holds, as those made in a call or in a function: captured under a new name;
 - objects from Keras: just their name.
 """
 
@@ -19,12 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from elasticdl_nb.capture.objects import is_of_keras
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import JobKind, find_option
 
 CAPTURED_MODULE = "captured_from_session"
 PROCESSOR = "PredictionOutputsProcessor"
 _OWN_ZOO = "elasticdl_nb.model_zoo"
+_CLASSES = {"model_def": "Model", "loss": "Loss", "optimizer": "Optimizer", "callbacks": "Callback"}
+"""What an object of Keras must be, by option."""
 _RESULTS = re.compile(r"_+|_\d+")
 """Names under which IPython keeps results: _, __ and _3."""
 
@@ -102,11 +106,13 @@ def _choose_zoo(options: dict[str, Any], roots: dict[str, str]) -> None:
 
 
 def _find(option: str, value: object) -> _Place:
+    _check_class(option, value)
     module_name, name = _module_and_name(option, value)
     if module_name.partition(".")[0] in ("keras", "tensorflow", "tf_keras"):
         if option in ("loss", "optimizer") and not isinstance(value, types.ModuleType):
             return _Place("", name)
-        raise OptionError(option, f"{module_name}.{name} is part of Keras; define a model that uses it")
+        cure = "define a model that uses it" if option == "model_def" else "give an object of it"
+        raise OptionError(option, f"{module_name}.{name} is part of Keras; {cure}")
     if module_name == _OWN_ZOO or module_name.startswith(f"{_OWN_ZOO}."):
         return _Place("", f"{module_name}.{name}".removeprefix(f"{_OWN_ZOO}.").rstrip("."))
     module = sys.modules.get(module_name)
@@ -116,6 +122,20 @@ def _find(option: str, value: object) -> _Place:
     if "<" in name:
         raise OptionError(option, f"{name} of {file} is defined inside a function; move it to the module's top level")
     return _Place(_root_of(option, module_name, file), f"{module_name}.{name}".rstrip("."))
+
+
+def _check_class(option: str, value: object) -> None:
+    """Refuse an object of Keras of another class than the option is for."""
+    wanted = _CLASSES.get(option)
+    if wanted is None or not is_of_keras(value):
+        return
+    objects = value if isinstance(value, (list, tuple)) else [value]
+    if not objects and option != "callbacks":
+        raise OptionError(option, "is an empty list")
+    for one in objects:
+        if wanted not in (base.__name__ for base in type(one).__mro__ if base.__module__.startswith("keras.")):
+            cure = "; put it into a keras.Sequential" if wanted == "Model" else ""
+            raise OptionError(option, f"expected a keras.{wanted}, not {_shown(one)}{cure}")
 
 
 def _module_and_name(option: str, value: object) -> tuple[str, str]:
@@ -131,11 +151,20 @@ def _module_and_name(option: str, value: object) -> tuple[str, str]:
         name = _global_name(value, module_name)
         if name:
             return module_name, name
+    if is_of_keras(value):
+        return "__main__", _free_name(option.removesuffix("_def"))
     raise OptionError(
         option,
         f"{_shown(value)} is not a class, function or module, or the value of a global variable; assign it to one, or "
         "write a function that returns it",
     )
+
+
+def _free_name(name: str) -> str:
+    """A name that no variable of the notebook or script has."""
+    while name in vars(sys.modules["__main__"]):
+        name += "_given"
+    return name
 
 
 def _global_name(value: object, module_name: str) -> str:

@@ -60,6 +60,46 @@ def test_running_script_is_packaged_without_what_it_runs(tmp_path: Path) -> None
     assert shown.stdout == "106 6 4\n"
 
 
+IN_A_FUNCTION = """
+import sys
+import keras, numpy as np, pandas as pd
+from elasticdl_nb.capture import capture_objects, write_zoo
+
+MEANS = np.array([1.0, 2.0])
+FRAME = pd.DataFrame({"a": [3.0, 4.0]})
+model = "something else"
+
+def custom_model():
+    inputs = keras.Input((2,))
+    return keras.Model(inputs, keras.layers.Dense(1)(inputs - MEANS - FRAME["a"].values))
+
+def main():
+    made = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    made.set_weights([np.array([[2.0]]), np.array([3.0])])
+    objects = {
+        "custom_model": custom_model, "model_given": made, "optimizer": keras.optimizers.SGD(0.25),
+        "callbacks": [keras.callbacks.EarlyStopping(patience=7)],
+    }
+    write_zoo(capture_objects(objects), sys.argv[1], "model")
+
+main()
+"""
+WHAT_CAME = """
+import numpy, model as m
+print(m.model_given.predict(numpy.array([[5.0]]), verbose=0)[0, 0], float(m.optimizer.learning_rate.numpy()),
+      m.callbacks[0].patience, len(m.custom_model().operations), m.MEANS, m.FRAME["a"].tolist())
+"""
+
+
+def test_objects_of_keras_may_be_made_in_functions_and_functions_may_use_arrays_and_frames(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(IN_A_FUNCTION)
+    subprocess.run([sys.executable, "train.py", "zoo"], cwd=tmp_path, capture_output=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-c", WHAT_CAME], cwd=tmp_path / "zoo", capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "13.0 0.25 7 4 [1. 2.] [3.0, 4.0]\n"
+
+
 def test_objects_of_a_notebook_come_from_its_history(notebook: Notebook) -> None:
     notebook.run("K = 2\ndef custom_loss(x): return x * K\nclass M:\n    class Inner:\n        v = 5", "K = 3")
     ns = notebook.shell.user_ns

@@ -4,6 +4,7 @@ import importlib
 import sys
 import types
 
+import keras
 import pytest
 
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, name_objects
@@ -67,6 +68,19 @@ def test_objects_of_two_roots_do_not_fit_together(zoo):
         name_objects("train", {"model_def": deep().Model, "loss": importlib.import_module("elsewhere").loss})
 
 
+def test_objects_of_keras_need_no_variable(monkeypatch):
+    monkeypatch.setattr(sys.modules["__main__"], "model", "of something else", raising=False)
+    given = {
+        "model_def": keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]), "loss": keras.losses.Huber(),
+        "callbacks": [keras.callbacks.History()],
+    }  # fmt: skip
+    named = name_objects("train", given)
+    assert named.options == {key: f"captured_from_session.{name}" for key, name in zip(
+        given, ("model_given", "loss", "callbacks"), strict=True
+    )}  # fmt: skip
+    assert dict(zip(given, named.captured.values(), strict=True)) == given
+
+
 def test_names_and_objects_may_be_mixed(zoo):
     named = name_objects("train", {"model_def": "nets.deep.Model", "loss": deep().loss, "optimizer": "adam"})
     assert named.options == {
@@ -101,6 +115,11 @@ def test_what_keras_has_goes_by_its_name():
     [
         ("train", "loss", lambda: deep().inside(), "loss: .* is defined inside a function"),
         ("train", "optimizer", lambda: object(), "optimizer: <object .* is not a class, function or module"),
+        ("train", "optimizer", lambda: keras.losses.Huber(), "optimizer: expected a keras.Optimizer, not <"),
+        ("train", "optimizer", lambda: [], "optimizer: is an empty list"),
+        ("train", "model_def", lambda: keras.layers.Dense(1), "model_def: expected a keras.Model, .* keras.Sequential"),
+        ("train", "callbacks", lambda: keras.callbacks.Callback, "callbacks: .*; give an object of it"),
+        ("train", "callbacks", lambda: [keras.callbacks.Callback(), 3], "callbacks: .*assign it to one"),
         ("train", "model_def", lambda: pytest.Module, "model_def: _pytest.python is an installed package"),
         ("predict", "input_fn", lambda: deep().loss, "input_fn: expected a dotted name"),
     ],
