@@ -83,7 +83,7 @@ class _Index(Protocol):
     @property
     def records(self) -> int: ...
 
-    def read(self, start: int, end: int) -> Iterator[Records]: ...
+    def pieces(self, start: int, end: int) -> Iterator[Callable[[], Records]]: ...
 
 
 class BytesReader:
@@ -117,9 +117,13 @@ class BytesReader:
 
     def read(self, path: str, start: int, end: int) -> Iterator[Records]:
         """Read records [start, end) of a file."""
+        return (piece() for piece in self.pieces(path, start, end))
+
+    def pieces(self, path: str, start: int, end: int) -> Iterator[Callable[[], Records]]:
+        """Return calls that together, in their order, read records [start, end); several may run at once."""
         if path not in self._indices:
             raise no_such_file(path)
-        return self._indices[path].read(start, end)
+        return self._indices[path].pieces(start, end)
 
 
 # ------------------------------------------------------------------ opening

@@ -10,8 +10,9 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO, Literal, Self, get_args
 
@@ -143,12 +144,14 @@ class Index:
         chunks = self.extend()
         return chunks[-1].first + chunks[-1].records if chunks else 0
 
-    def read(self, start: int, end: int) -> Iterator[Records]:
-        """Read records [start, end), one chunk of the file at a time, and nothing before them."""
+    def pieces(self, start: int, end: int) -> Iterator[Callable[[], Records]]:
+        """Return a call for each chunk that holds some of the records [start, end); it reads those of its chunk."""
         for chunk in self.extend(end):
             if chunk.first + chunk.records > start and chunk.first < end:
-                records = load(self.source, chunk)
-                yield records.slice(max(0, start - chunk.first), end - chunk.first)
+                yield partial(self._load, chunk, start, end)
+
+    def _load(self, chunk: Chunk, start: int, end: int) -> Records:
+        return load(self.source, chunk).slice(max(0, start - chunk.first), end - chunk.first)
 
 
 def _bad(path: str, number: int, offset: int, problem: str) -> DataError:
@@ -207,8 +210,8 @@ def _decompress(stored: bytes, compressor: int) -> bytes:
 def read_file(path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """Read records [start, end) of a file (path or URL) one by one."""
     index = Index(files.Source(files.plain(path)))
-    for records in index.read(start, index.records if end is None else end):
-        yield from records.to_list()
+    for piece in index.pieces(start, index.records if end is None else end):
+        yield from piece().to_list()
 
 
 def verify(path: str) -> int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import re
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.chunks import Chunk, Records
-from elasticdl_nb.runtime.data.reader import Reader
+from elasticdl_nb.runtime.data.reader import BytesReader, Reader
 from elasticdl_nb.runtime.data.tasks import Range
 
 NextRanges = Callable[[], Sequence[Range]]
 
 _MOST_ITERATIONS = 64
+_AHEAD = 2
 _FOREVER = 1 << 62
 _MARK = "elasticdl_nb error #"
 _numbers = itertools.count()
@@ -93,7 +94,8 @@ class _Iterations:
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
         self._failed: dict[int, str] = {}
-        # Reading and unpacking a chunk mostly runs without Python's lock, so it overlaps with the use of the last one.
+        # Reading and unpacking a chunk mostly runs without Python's lock: it overlaps with that of the next one, and
+        # with the use of the last one.
         self._pool = ThreadPoolExecutor(2, "records")
 
     def step(self, number: Any) -> list[Any]:
@@ -127,11 +129,38 @@ class _Iterations:
         return number
 
     def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:
-        chunks = (chunk for path, start, end in ranges for chunk in self._reader.read(path, start, end))
+        reader = self._reader
+        if isinstance(reader, BytesReader):
+            return self._several_ahead(_pieces(reader, ranges))
+        return self._one_ahead(chunk for path, start, end in ranges for chunk in reader.read(path, start, end))
+
+    def _several_ahead(self, pieces: Iterator[Callable[[], Records]]) -> Iterator[list[Any]]:
+        ahead: deque[Future[Records]] = deque()
+        for piece in pieces:
+            ahead.append(self._pool.submit(piece))
+            if len(ahead) > _AHEAD:
+                yield [ahead.popleft().result().to_numpy()]
+        while ahead:
+            yield [ahead.popleft().result().to_numpy()]
+
+    def _one_ahead(self, chunks: Iterator[Chunk]) -> Iterator[list[Any]]:
         ahead = self._pool.submit(next, chunks, None)
         while (chunk := ahead.result()) is not None:
             ahead = self._pool.submit(next, chunks, None)
             yield _arrays(self._reader.form, chunk)
+
+
+def _pieces(reader: BytesReader, ranges: Sequence[Range]) -> Iterator[Callable[[], Records]]:
+    try:
+        for path, start, end in ranges:
+            yield from reader.pieces(path, start, end)
+    except Exception as problem:  # reported when its turn has come, after the records before it
+        error = problem
+
+        def fail() -> Records:
+            raise error
+
+        yield fail
 
 
 def _remember(error: BaseException) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -79,13 +80,21 @@ class Index:
         """Number of records in the file."""
         return self.extend()[-1][0]
 
-    def read(self, start: int, end: int) -> Iterator[Records]:
-        """Read records [start, end), about a megabyte at a time; raise DataError if a checksum does not match."""
-        for (first, offset), (after, until) in pairwise(self.extend(end)):
+    def pieces(self, start: int, end: int) -> Iterator[Callable[[], Records]]:
+        """Return a call for each megabyte or so that holds some of the records [start, end); it reads those.
+
+        The calls raise DataError if a checksum does not match.
+        """
+        for piece in pairwise(self.extend(end)):
+            (first, _), (after, _) = piece
             if after > start and first < end:
-                data = self.source.read(offset, until - offset)
-                starts, ends, bad = bytescan.split_tfrecord(data, after - first)
-                if bad >= 0:
-                    at = offset + (int(ends[bad - 1]) + 4 if bad else 0)
-                    raise self._bad(first + bad, at, "its bytes do not match their checksum")
-                yield Records(data, starts, ends).slice(max(0, start - first), end - first)
+                yield partial(self._load, *piece, start, end)
+
+    def _load(self, begin: tuple[int, int], stop: tuple[int, int], start: int, end: int) -> Records:
+        (first, offset), (after, until) = begin, stop
+        data = self.source.read(offset, until - offset)
+        starts, ends, bad = bytescan.split_tfrecord(data, after - first)
+        if bad >= 0:
+            at = offset + (int(ends[bad - 1]) + 4 if bad else 0)
+            raise self._bad(first + bad, at, "its bytes do not match their checksum")
+        return Records(data, starts, ends).slice(max(0, start - first), end - first)

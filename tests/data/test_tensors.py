@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from elasticdl_nb.runtime.data import examples, recordio, tfrecord
+from elasticdl_nb.runtime.data import examples, files, recordio, tfrecord
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError
 
@@ -107,6 +107,26 @@ def test_the_readers_error_comes_back_as_it_was(path):
     assert isinstance(original, DataError)
     assert "a.recordio: corrupt RecordIO chunk" in str(original)
     assert str(original) in str(caught.value)
+
+
+@pytest.mark.parametrize("compressor", recordio.COMPRESSORS)
+def test_every_chunk_before_a_bad_one_comes_first_and_none_after_it(tmp_path, compressor):
+    path = str(tmp_path / "a.recordio")
+    recordio.write_file(path, RECORDS, chunk_bytes=1000, compressor=compressor)
+    reader = open_reader([path], {})
+    for ranges, problem in (([(path, 0, 3000)], "chunk 5 "), ([(path, 0, 7), ("gone", 0, 1)], "gone is not one of")):
+        good = 7
+        if "chunk" in problem:
+            bad = recordio.Index(files.Source(path)).extend()[5]
+            content = bytearray(Path(path).read_bytes())
+            content[bad.end - 1] ^= 1
+            Path(path).write_bytes(content)
+            reader, good = open_reader([path], {}), bad.first
+        found, dataset = [], tensors.record_dataset(reader, lambda ranges=ranges: ranges)
+        with pytest.raises(tf.errors.OpError, match=problem):
+            for chunk in dataset:
+                found += chunk.numpy().tolist()
+        assert found == RECORDS[:good]
 
 
 def test_an_error_of_next_ranges_comes_back_as_it_was(path):
