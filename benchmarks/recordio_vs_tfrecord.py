@@ -77,7 +77,8 @@ def compare(length: int, options: argparse.Namespace, folder: Path) -> None:
         with tf.io.TFRecordWriter(path, compression) as writer:
             for record in records:
                 writer.write(record)
-        contenders[f"TFRecord, {compression.lower() or 'none'}"] = partial(tfrecord_dataset, path, compression, options.batch)
+        name = f"TFRecord, {compression.lower() or 'none'}"
+        contenders[name] = partial(tfrecord_dataset, path, compression, options.batch)
     for compressor in recordio.COMPRESSORS:
         path = str(folder / f"{length}-{compressor}.recordio")
         recordio.write_file(path, records, compressor=compressor)
