@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from elasticdl_nb.runtime.model import batched
     from elasticdl_nb.runtime.model.embeddings.embedding import Embedding
     from elasticdl_nb.runtime.spec import JobSpec
+    from elasticdl_nb.serving import serve
     from elasticdl_nb.sql.language.errors import SqlError
 
     __version__: str
@@ -66,6 +67,7 @@ __all__ = [
     "jobs",
     "load",
     "predict",
+    "serve",
     "sql",
     "train",
     "warm",
@@ -83,6 +85,7 @@ _HOMES = {
     "runtime.model": ("batched",),
     "runtime.model.embeddings.embedding": ("Embedding",),
     "runtime.spec": ("JobSpec",),
+    "serving": ("serve",),
     "sql.language.errors": ("SqlError",),
 }  # fmt: skip
 # `sql` is a package that can be called.

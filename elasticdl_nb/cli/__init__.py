@@ -31,6 +31,7 @@ _OTHERS = {
     "logs": "Print the logs of a job's processes.",
     "zoo": "Start a model zoo; build and push its image.",
     "data": "Convert data between formats.",
+    "serve": "Serve a trained model's predictions over HTTP and gRPC.",
     "sql": "Run SQL that trains and predicts.",
     "sqlflow-server": "Serve SQL to SQLFlow's clients.",
 }
@@ -115,6 +116,10 @@ def _find(name: str) -> _Command:
         from elasticdl_nb.cli.sql import run_sql
 
         return run_sql
+    if name == "serve":
+        from elasticdl_nb.cli.serve import run_serve
+
+        return run_serve
     if name == "sqlflow-server":
         from elasticdl_nb.cli.serving import run_server
 

@@ -13,7 +13,7 @@ import keras
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
-from elasticdl_nb.runtime.model.loading.loader import load
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 from elasticdl_nb.runtime.model.saving.forms import form_from_json
 from elasticdl_nb.runtime.model.saving.tablefiles import layers_of
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
@@ -24,9 +24,15 @@ def open_model(path: str | os.PathLike[str]) -> keras.Model:
     """Return the model in a training job's output directory, with its trained weights.
 
     It takes features, as the model's `call` does, or rows of a table if it was trained with `label`. Runs the model's
-    own code, which is in that directory. Raises OptionError for a directory that is no trained model, and ModelError if
-    the code fails.
+    own code, which is in that directory. Raises OptionError for a directory that is no trained model, ModelError if
+    the code fails, and DataError if the files of its tables are damaged.
     """
+    loaded = open_trained(path)
+    return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
+
+
+def open_trained(path: str | os.PathLike[str]) -> LoadedModel:
+    """Return the built model in a training job's output directory, as its jobs have it. See `open_model`."""
     message, definition = read_trained_model(path)
     layers = layers_of(definition)
     with _importing(Path(definition.zoo)):
@@ -41,7 +47,7 @@ def open_model(path: str | os.PathLike[str]) -> keras.Model:
         load_weights(loaded.model, definition.weights, message.variables)
         if definition.state:
             loaded.take_back(definition.state)
-    return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
+    return loaded
 
 
 @contextlib.contextmanager

@@ -1,0 +1,21 @@
+"""How much clients may make a server hold, and for how long."""
+
+from __future__ import annotations
+
+HEAD_BYTES = 16 << 10
+"""The largest head of a request."""
+
+MOST_CONNECTIONS = 1024
+"""HTTP connections at once; further ones are closed."""
+
+MOST_STRANGERS = 128
+"""Connections at once that have not sent the head of a request, or not the token; one more, and the first has to go."""
+
+STRANGERS_SECONDS = 5.0
+"""How long these may stay."""
+
+IDLE_SECONDS = 75.0
+"""How long a connection may stay without a request."""
+
+BODY_SECONDS = 60.0
+"""How long a request may take to arrive."""

@@ -1,0 +1,126 @@
+"""One version of a trained model, ready to predict.
+
+Importing this module loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.data.tensors import original_error
+from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
+from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.model.saving.forms import form_of
+from elasticdl_nb.runtime.model.saving.opening import open_trained
+from elasticdl_nb.runtime.serving.form import Form, Values
+from elasticdl_nb.runtime.serving.problems import Problem, Refused, invalid
+
+INPUT, OUTPUT = "inputs", "prediction"
+"""What a model's only input and its only output are called if they have no names."""
+
+_OF_COLUMNS = {"text": "string", "integer": "int64", "boolean": "bool"}
+
+
+class ServedModel:
+    """A model whose `inputs` and `outputs` are known; `predict` may be called from one thread at a time.
+
+    A model that was trained with a label takes the table's columns. Raises what `open_model` raises, and ModelError for
+    a model whose features are not dense tensors.
+    """
+
+    def __init__(self, path: str) -> None:
+        loaded = open_trained(path)
+        self._structure, self._specs = _inputs(loaded)
+        self.inputs = {
+            name: Form(spec.dtype.name, tuple(spec.shape.as_list()[1:])) for name, spec in self._specs.items()
+        }
+        self._loaded = loaded
+        self._function = tf.function(self._call, autograph=False).get_concrete_function(
+            {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in self._specs.items()}
+        )
+        outputs = self._function.structured_outputs
+        self.outputs = {name: Form(one.dtype.name, tuple(one.shape.as_list()[1:])) for name, one in outputs.items()}
+        if loaded.table is not None:
+            self.outputs = {
+                name: Form("string" if name == OUTPUT else one.dtype, one.shape) for name, one in self.outputs.items()
+            }
+            decoded = loaded.table.decoded(
+                {name: np.zeros(1, one.numpy if name != OUTPUT else np.int64) for name, one in self.outputs.items()}
+            )
+            self.outputs = {
+                name: Form("string" if value.dtype == object else value.dtype.name, ())
+                for name, value in decoded.items()
+            }
+        self._try()
+
+    def _call(self, given: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        loaded = self._loaded
+        if loaded.table is not None:
+            outputs = loaded.call_model(loaded.table.features(dict(given)), training=False)
+            meaning: dict[str, tf.Tensor] = loaded.table.predictions(outputs)
+            return meaning
+        features = tf.nest.pack_sequence_as(self._structure, [given[name] for name in self._specs])
+        return _named(loaded.call_model(features, training=False))
+
+    def _try(self) -> None:
+        """Compute one record of zeros, so that nothing is left to be done by the first request."""
+        records = {}
+        for name, form in self.inputs.items():
+            records[name] = np.zeros((1, *(size or 1 for size in form.shape)), form.numpy)
+            if form.dtype == "string":
+                records[name][...] = b""
+        try:
+            self.predict(records)
+        except Refused:  # zeros may be no valid record
+            return
+
+    def predict(self, inputs: Values) -> dict[str, NDArray[Any]]:
+        """Return the outputs for checked inputs. Raises Refused for values that the model cannot take."""
+        try:
+            tensors = {name: tf.constant(value) for name, value in inputs.items()}
+            outputs = {name: value.numpy() for name, value in self._function(tensors).items()}
+        except ElasticDLError as error:
+            raise invalid(str(error)) from None
+        except Exception as error:
+            # TensorFlow's wrapper of what a function of ours raised, or its own word on a value.
+            original = original_error(error)
+            if isinstance(original, ElasticDLError):
+                raise invalid(str(original)) from None
+            kind = Problem.INVALID if isinstance(error, tf.errors.InvalidArgumentError) else Problem.FAILED
+            first = next(iter(str(error).strip().splitlines()), "")
+            raise Refused(kind, f"the model cannot predict: {type(error).__name__}: {first}") from None
+        return outputs if self._loaded.table is None else dict(self._loaded.table.decoded(outputs))
+
+
+def _inputs(loaded: LoadedModel) -> tuple[Any, dict[str, tf.TensorSpec]]:
+    """Return the structure of a model's features, and their specs by name."""
+    if loaded.table is not None:
+        kinds = {name: loaded.table.record.kinds[name] for name in dict.fromkeys(loaded.table._names())}
+        return None, {name: tf.TensorSpec([None], _OF_COLUMNS.get(kind, "float64")) for name, kind in kinds.items()}
+    structure = form_of(loaded)
+    if isinstance(structure, Mapping):
+        names = [str(name) for name in sorted(structure)]
+    elif isinstance(structure, (list, tuple)):
+        names = [f"{INPUT}_{number}" for number in range(len(structure))]
+    else:
+        names = [INPUT]
+    flat = tf.nest.flatten(structure)
+    if len(flat) != len(names):
+        raise ModelError("a model whose inputs are nested in each other cannot be served; give them names in one dict")
+    return structure, dict(zip(names, flat, strict=True))
+
+
+def _named(outputs: Any, above: str = "") -> dict[str, tf.Tensor]:
+    """Return outputs by name, as predictions of jobs are named."""
+    if isinstance(outputs, Mapping):
+        parts = {f"{above}_{name}" if above else str(name): value for name, value in outputs.items()}
+    elif isinstance(outputs, (list, tuple)):
+        parts = {f"{above or OUTPUT}_{number}": value for number, value in enumerate(outputs)}
+    else:
+        return {above or OUTPUT: tf.convert_to_tensor(outputs)}
+    return {name: tensor for part, value in parts.items() for name, tensor in _named(value, part).items()}

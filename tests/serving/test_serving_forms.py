@@ -1,0 +1,112 @@
+"""What clients of a server send: JSON and tensors become arrays of the model's types, or are refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.serving import tensors
+from elasticdl_nb.runtime.serving.checking import checked as checked_settings
+from elasticdl_nb.runtime.serving.form import Form, checked
+from elasticdl_nb.runtime.serving.jsonforms import Request, answer
+from elasticdl_nb.runtime.serving.problems import Refused
+from elasticdl_nb.runtime.serving.settings import Settings
+
+FORMS = {"id": Form("int64", (2,)), "x": Form("float32", ()), "word": Form("string", ()), "yes": Form("bool", ())}
+ROW = {"id": [1, 2], "x": 1, "word": {"b64": "//8="}, "yes": True}
+COLUMNS = {"id": [[1, 2], [3, 4]], "x": [0.5, 1], "word": ["a", "ü"], "yes": [False, True]}
+
+
+def read(content: Any, forms: Any = FORMS) -> dict[str, np.ndarray]:
+    body = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return checked(Request(body).arrays(forms), forms)
+
+
+def test_rows_and_columns_become_arrays() -> None:
+    rows = read({"instances": [ROW, {**ROW, "id": [3, 4]}], "signature_name": "serving_default"})
+    assert rows["id"].tolist() == [[1, 2], [3, 4]]
+    assert rows["id"].dtype == np.int64
+    assert rows["x"].dtype == np.float32
+    assert rows["word"].tolist() == [b"\xff\xff"] * 2
+    columns = read({"inputs": COLUMNS})
+    assert columns["word"].tolist() == [b"a", "ü".encode()]
+    single = {"x": Form("float32", (2,))}
+    assert read({"instances": [[1, 2]]}, single)["x"].tolist() == read({"inputs": [[1, 2]]}, single)["x"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "JSON Parse error"), (b"[" * 100_000, "JSON Parse error"), (b"\xff", "JSON Parse error"), ([], "must be an object"),
+        ({}, "either 'instances' or 'inputs'"), ({"instances": [], "inputs": []}, "either"), ({"instances": []}, "at least one"),
+        ({"instance": [ROW]}, "unknown field 'instance'. Did you mean instances"), ({"instances": [1]}, "must be an object"),
+        ({"instances": [ROW, 1]}, "all be objects"), ({"instances": [{**ROW, "y": 1}]}, "no input 'y'"),
+        ({"instances": [{"id": [1, 2]}]}, "'x' is missing"), ({"inputs": {}}, "'id' is missing"), ({"inputs": 3}, "must be an object"),
+        ({"instances": [{**ROW, "id": [1]}]}, r"'id' must be int64 \[\?, 2\], not int64 \[1, 1\]"),
+        ({"instances": [{**ROW, "id": [1, [2]]}]}, "differ in length"), ({"instances": [{**ROW, "id": [1.5, 2]}]}, "another type"),
+        ({"instances": [{**ROW, "id": [2**63, 0]}]}, "outside of that range"), ({"instances": [{**ROW, "id": [2**64, 0]}]}, "type"),
+        ({"instances": [{**ROW, "x": 1e300}]}, "outside of that range"), ({"instances": [{**ROW, "x": "1"}]}, "another type"),
+        ({"instances": [{**ROW, "x": None}]}, "another type"), ({"instances": [{**ROW, "x": True}]}, "another type"),
+        ({"instances": [{**ROW, "yes": 1}]}, "another type"), ({"instances": [{**ROW, "word": 1}]}, "must be string"),
+        ({"instances": [{**ROW, "word": {"b64": "?"}}]}, "not base64"), ({"inputs": {**COLUMNS, "x": [1]}}, "equally many"),
+        ({"inputs": {**COLUMNS, "x": 1}}, r"must be float32 \[\?\], not float32 \[\]"), ({"instances": [ROW], "signature_name": 1}, "a text"),
+        ({"inputs": {"id": np.zeros((0, 2)).tolist(), "x": [], "word": [], "yes": []}}, "must be int64|no records"),
+    ],
+)  # fmt: skip
+def test_what_is_no_request_is_refused(content: Any, message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        read(content)
+
+
+def test_answers_have_the_form_of_requests() -> None:
+    outputs = {"a": np.array([[1.0], [2.0]], np.float32), "b": np.array([b"x", b"\xff"], object)}
+    assert json.loads(answer(outputs, True)) == {
+        "predictions": [{"a": [1.0], "b": "x"}, {"a": [2.0], "b": {"b64": "/w=="}}]
+    }
+    assert json.loads(answer(outputs, False)) == {"outputs": {"a": [[1.0], [2.0]], "b": ["x", {"b64": "/w=="}]}}
+    assert json.loads(answer({"a": outputs["a"]}, True)) == {"predictions": [[1.0], [2.0]]}
+    assert json.loads(answer({"a": outputs["a"]}, False)) == {"outputs": [[1.0], [2.0]]}
+
+
+def test_tensors_are_limited_by_what_they_stand_for() -> None:
+    values = {"id": np.array([[1, 2]]), "word": np.array([b"a", b"\xff"], object), "x": np.array([0.5], np.float32)}
+    back = tensors.arrays(tensors.messages(values), 1 << 20)
+    for name, value in values.items():
+        assert back[name].dtype == value.dtype
+        np.testing.assert_array_equal(back[name], value)
+    bomb = tf.make_tensor_proto(1.0)
+    bomb.tensor_shape.CopyFrom(tf.TensorShape([1 << 20, 1 << 20]).as_proto())
+    negative = tf.make_tensor_proto(1.0)
+    negative.tensor_shape.CopyFrom(tf.TensorShape([None]).as_proto())
+    short = tf.make_tensor_proto([1.0, 2.0])
+    short.tensor_content = b"\0" * 7
+    for one in (bomb, negative, short):
+        with pytest.raises(Refused, match="'x'"):
+            tensors.arrays({"x": one.SerializeToString()}, 1 << 20)
+    random = np.random.default_rng(0)
+    good = tensors.messages(values)["x"]
+    for _ in range(300):
+        damaged = bytearray(good + random.bytes(3))
+        damaged[random.integers(len(damaged))] = random.integers(256)
+        try:
+            tensors.arrays({"x": bytes(damaged)}, 1 << 20)
+        except Refused:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"host": "0.0.0.0"}, "host: 0.0.0.0 is visible"), ({"host": "::", "token": "x" * 9}, "visible"), ({"port": -1}, "port"),
+        ({"tls_cert": "a"}, "together"), ({"name": "a/b"}, "name"), ({"token": "short"}, "token"), ({"max_batch": 0}, "max_batch"),
+    ],
+)  # fmt: skip
+def test_a_server_that_would_be_open_to_others_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        checked_settings(Settings("model", **options))
+    assert checked_settings(Settings("model", host="0.0.0.0", token="x" * 9, tls_cert="a", tls_key="b"))
