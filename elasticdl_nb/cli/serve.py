@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from elasticdl_nb.cli.arguments import Parser
 from elasticdl_nb.cli.output import say, tell
-from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.serving.checking import checked, is_loopback
 from elasticdl_nb.runtime.serving.settings import Settings
 
@@ -25,8 +24,6 @@ def run_serve(arguments: Sequence[str]) -> int:
     token, made = os.environ.get(TOKEN, ""), False
     if not token and not is_loopback(parsed.host):
         token, made = secrets.token_urlsafe(24), True
-    if not os.path.isdir(parsed.trained_model):
-        raise OptionError("trained_model", f"no such directory: {parsed.trained_model}")
     settings = checked(Settings(
         os.path.abspath(parsed.trained_model), parsed.name, parsed.host, parsed.port, parsed.grpc_port, token,
         parsed.tls_cert, parsed.tls_key, parsed.max_batch, parsed.batch_ms, parsed.max_request_mb << 20, parsed.timeout,

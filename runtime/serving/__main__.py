@@ -19,7 +19,8 @@ def main() -> int:
     """Serve; return the exit code."""
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print is not an answer
-    settings = Settings(**json.loads(sys.stdin.buffer.raw.readline()))  # type: ignore[attr-defined]
+    with open(0, "rb", buffering=0, closefd=False) as given:  # unbuffered: what follows is the pipe's end
+        settings = Settings(**json.loads(given.readline()))
     try:
         from elasticdl_nb.runtime.serving.process import run
 

@@ -6,6 +6,7 @@ import ipaddress
 import re
 
 from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.serving.finding import must_be_there
 from elasticdl_nb.runtime.serving.settings import Settings
 
 
@@ -39,4 +40,5 @@ def checked(settings: Settings) -> Settings:
         )  # fmt: skip
     if settings.token and not re.fullmatch(r"[\x21-\x7e]{8,}", settings.token):
         raise OptionError("token", "expected at least 8 letters, digits and signs without spaces")
+    must_be_there(settings.trained_model)
     return settings

@@ -45,13 +45,13 @@ class Request:
         return {name: _array(name, values, forms[name]) for name, values in columns.items()}
 
     def _columns(self, forms: Mapping[str, Form]) -> Mapping[str, Any]:
-        given = self._content
+        given: Any = self._content
         if not isinstance(given, dict) or set(given) == {"b64"}:
             if len(forms) != 1:
                 raise invalid(f"'inputs' must be an object with {', '.join(forms)}")
             given = dict.fromkeys(forms, given)
         check_names(given, forms)
-        return given
+        return dict(given)
 
     def _of_rows(self, forms: Mapping[str, Form]) -> Mapping[str, Any]:
         rows = self._content

@@ -5,6 +5,7 @@ Importing this module loads TensorFlow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ from elasticdl_nb.runtime.serving.problems import Problem, Refused, invalid
 
 INPUT, OUTPUT = "inputs", "prediction"
 """What a model's only input and its only output are called if they have no names."""
+
+_ID = re.compile(r"DataError: (embedding .*)")
+"""What TensorFlow tells of an error that looking up rows raised: its text alone."""
 
 _OF_COLUMNS = {"text": "string", "integer": "int64", "boolean": "bool"}
 
@@ -92,8 +96,9 @@ class ServedModel:
             if isinstance(original, ElasticDLError):
                 raise invalid(str(original)) from None
             kind = Problem.INVALID if isinstance(error, tf.errors.InvalidArgumentError) else Problem.FAILED
-            first = next(iter(str(error).strip().splitlines()), "")
-            raise Refused(kind, f"the model cannot predict: {type(error).__name__}: {first}") from None
+            if told := _ID.search(str(error)):
+                raise invalid(told[1]) from None
+            raise Refused(kind, f"the model cannot predict: {type(error).__name__}: {_sentence(str(error))}") from None
         return outputs if self._loaded.table is None else dict(self._loaded.table.decoded(outputs))
 
 
@@ -124,3 +129,10 @@ def _named(outputs: Any, above: str = "") -> dict[str, tf.Tensor]:
     else:
         return {above or OUTPUT: tf.convert_to_tensor(outputs)}
     return {name: tensor for part, value in parts.items() for name, tensor in _named(value, part).items()}
+
+
+def _sentence(text: str) -> str:
+    """Return the line of an error of TensorFlow that says what is wrong: it comes before the node's name."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    node = next((number for number, line in enumerate(lines) if line.startswith("[[{{node")), 1)
+    return lines[max(0, node - 1)]

@@ -36,7 +36,7 @@ def _array(name: str, content: bytes, largest: int) -> NDArray[Any]:
             size *= one
             if one < 0 or size * max(1, dtype.size) > largest:
                 raise invalid(f"the input {name!r} has the shape {sizes}, which is more than {largest} bytes")
-        array = tf.make_ndarray(proto)
+        array: NDArray[Any] = tf.make_ndarray(proto)
     except (DecodeError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise invalid(f"the input {name!r} is not a valid tensor: {error}") from None
     if array.dtype == object:

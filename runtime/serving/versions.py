@@ -5,61 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from elasticdl_nb.runtime.errors import ElasticDLError, OptionError
-from elasticdl_nb.runtime.model.saving.beginning import MESSAGE
-from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.serving.batching import Batcher
+from elasticdl_nb.runtime.serving.finding import Found, mark_of, must_be_there, newest
 from elasticdl_nb.runtime.serving.metrics import Metrics
 from elasticdl_nb.runtime.serving.model import ServedModel
 from elasticdl_nb.runtime.serving.problems import Problem, Refused
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Found:
-    """A version in a folder; `mark` changes whenever something else takes its place."""
-
-    number: int
-    path: str
-    mark: tuple[int, int, int]
-
-
-def newest(path: str) -> Found | None:
-    """Return the newest version at a path, or None if there is none.
-
-    The path is a trained model, which jobs may replace: its version is when it was trained, in seconds since 1970. Or
-    it is a folder of trained models that are called 1, 2, …
-    """
-    if mark := _mark(path):
-        try:
-            created = pb.TrainedModel.FromString(Path(path, MESSAGE).read_bytes()).created_at
-        except Exception:  # it is being replaced, or damaged, which loading it will say
-            created = mark[1] / 1e9
-        return Found(max(1, int(created)), path, mark)
-    try:
-        names = [name for name in os.listdir(path) if name.isdecimal() and name.isascii()]
-    except OSError:
-        return None
-    for name in sorted(names, key=int, reverse=True):
-        if mark := _mark(os.path.join(path, name)):
-            return Found(int(name), os.path.join(path, name), mark)
-    return None
-
-
-def _mark(path: str) -> tuple[int, int, int] | None:
-    try:
-        there = os.stat(os.path.join(path, MESSAGE))
-    except OSError:
-        return None
-    return there.st_ino, there.st_mtime_ns, there.st_size
 
 
 @dataclass(frozen=True)
@@ -103,13 +61,7 @@ class Versions:
 
     async def begin(self) -> None:
         """Load the first version; raises OptionError if there is none, and whatever loading it raises."""
-        found = newest(self._path)
-        if found is None:
-            raise OptionError(
-                "trained_model",
-                f"{self._path} is no trained model (it has no {MESSAGE}), nor a folder of them called 1, 2, …",
-            )
-        await self._load(found)
+        await self._load(must_be_there(self._path))
 
     async def watch(self, seconds: float) -> None:
         """Look for a newer version every so many seconds, for ever."""
@@ -133,7 +85,7 @@ class Versions:
     async def _load(self, found: Found) -> None:
         loop, begun = asyncio.get_running_loop(), time.monotonic()
         model = await loop.run_in_executor(self._loader, ServedModel, found.path)
-        if _mark(found.path) != found.mark:  # replaced meanwhile: files of both may be mixed
+        if mark_of(found.path) != found.mark:  # replaced meanwhile: files of both may be mixed
             return
         before = self._current
         number = found.number if before is None or found.path != self._path else max(found.number, before.number + 1)
