@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from elasticdl_nb.cli import converting, managing, running, serving, sql, zoo
+from elasticdl_nb.cli import converting, managing, running, serve, serving, sql, zoo
 from elasticdl_nb.cli.arguments import JobParser, Parser
 from elasticdl_nb.magics import commands, sqlline
 from elasticdl_nb.magics.options import JOB_OPTIONS
@@ -122,7 +122,7 @@ def options_of_commands(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(Parser, "parse", stop)
     runs = [
         managing.run_jobs, managing.run_cancel, managing.run_delete, managing.run_scale, managing.run_chaos,
-        managing.run_logs, running.run_attach, sql.run_sql, serving.run_server,
+        managing.run_logs, running.run_attach, sql.run_sql, serving.run_server, serve.run_serve,
         lambda _: converting.run_data(["convert"]),
         *(lambda _, name=name: zoo.run_zoo([name]) for name in ("init", "build", "push")),
     ]  # fmt: skip
