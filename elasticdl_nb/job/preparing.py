@@ -35,12 +35,18 @@ _OUTPUTS: dict[JobKind, str] = {"train": "trained_model", "predict": "prediction
 Tell = Callable[[str], object]
 """Gets what is being done now, to show it to those who wait."""
 
+Soon = Callable[[JobSpec], object]
+"""Gets the options of a job whose processes can start already: the rest of its preparation takes as long as they do."""
+
 
 @contextmanager
-def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing: None) -> Iterator[JobFolder]:
+def prepared(
+    kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing: None, soon: Soon = lambda spec: None
+) -> Iterator[JobFolder]:
     """Yield the folder of the job, checked and complete except for its master; remove it if the block fails.
 
-    Raises OptionError, DataError or ModelError.
+    `soon` is called when a job for this machine has something slow ahead, such as the check of captured code. Raises
+    OptionError, DataError or ModelError.
     """
     tell("checking the options")
     _check_each(kind, given)
@@ -62,6 +68,8 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         with _prepared_for_cluster(stated, named, [*frames, *arrays.given], tell) as folder:
             yield folder
         return
+    if named.captured and kind == "train":
+        soon(stated)
     spec = with_absolute_paths(stated)
     with JobFolder.prepare(_for_keeping(spec)) as folder:
         tell("packaging and checking the model")
@@ -94,6 +102,7 @@ def prepared(kind: JobKind, given: Mapping[str, Any], tell: Tell = lambda doing:
         _keep(spec, folder)
         if needs_trial(spec, folder.zoo):
             tell("trying the model")
+            soon(spec)
             try_model(folder.path)
         yield folder
 

@@ -18,7 +18,7 @@ from elasticdl_nb.job.launch import begin, dismiss, launch
 from elasticdl_nb.job.preparing import prepared
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.platform.early import EarlyProcess
-from elasticdl_nb.runtime.spec import JobKind
+from elasticdl_nb.runtime.spec import JobKind, JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
@@ -80,7 +80,7 @@ class Start:
         """
         tell = self._display.preparing
         foreground = not (detach or in_live_notebook())
-        with self._display.making_image(), prepared(self._kind, given, tell) as folder:
+        with self._display.making_image(), prepared(self._kind, given, tell, self._begin_for) as folder:
             if folder.spec().yaml:
                 raise OptionError(
                     "yaml", f"is only for the command line, and submits nothing: elasticdl {self._kind} --yaml=FILE …"
@@ -97,6 +97,11 @@ class Start:
                 launch(folder, self._early)
         self._early = None
         return Job(folder, foreground=foreground)
+
+    def _begin_for(self, spec: JobSpec) -> None:
+        """Start the job's processes, if they can be started before the job is: variables of its own come too late."""
+        if self._early is None and not spec.envs:
+            self._early = begin()
 
     def _dismiss(self) -> None:
         if self._early is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 import elasticdl_nb
 from elasticdl_nb.cli import main
-from elasticdl_nb.job import Job, starting
+from elasticdl_nb.given.namedobjects import NamedObjects, name_objects
+from elasticdl_nb.job import Job, preparing, starting
 from elasticdl_nb.job.display import Display
 from elasticdl_nb.job.starting import Start, start_job, waits
-from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.errors import ElasticDLError, OptionError
 from elasticdl_nb.runtime.spec import JobKind
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
@@ -111,6 +113,40 @@ def test_a_refusal_and_an_interrupt_are_shown_and_leave_no_process_and_no_folder
         assert display.shown == ["thinking", *STEPS[:steps], "refused"]
         assert early is not None and early.process.wait(60) == 0
         assert not list(home.glob("jobs/*"))
+
+
+def custom_model() -> int:
+    return 1
+
+
+def dataset_fn(dataset: Any, mode: str) -> Any:
+    return dataset
+
+
+@pytest.mark.parametrize(("envs", "many"), [({}, 1), ({"SOME": "variable"}, 0)])
+def test_processes_import_while_a_model_is_tried_and_captured_code_checked(options, home, monkeypatch, envs, many):
+    begun: list[object] = []
+    monkeypatch.setattr(starting, "begin", lambda: begun.append(object()) or begun[-1])
+    dismissed: list[object] = []
+    monkeypatch.setattr(starting, "dismiss", dismissed.append)
+    seen: list[int] = []
+    monkeypatch.setattr(preparing, "needs_trial", lambda spec, zoo: True)
+    monkeypatch.setattr(preparing, "try_model", lambda folder: seen.append(len(begun)))
+    taken: list[object] = []
+    monkeypatch.setattr(starting, "launch", lambda folder, early: taken.append(early))
+    given = {"loss": "mse", "optimizer": "sgd", "envs": envs, "data": options["data"]}
+    start_job("train", {"model_def": custom_model, "dataset_fn": dataset_fn, **given}, wait=False)
+    assert (seen, taken, dismissed) == ([many], begun or [None], [])
+
+    def captured(kind: JobKind, options: Mapping[str, Any]) -> NamedObjects:
+        return replace(name_objects(kind, options), captured={"custom_model": custom_model})
+
+    monkeypatch.setattr(preparing, "name_objects", captured)
+    monkeypatch.setattr("elasticdl_nb.capture.checker.start_early", lambda: None)
+    monkeypatch.setattr(preparing, "_fetch_code", lambda *_: seen.append(len(begun)))
+    with pytest.raises(ElasticDLError):  # there is no code
+        start_job("train", {"model_def": custom_model, "dataset_fn": dataset_fn, **given}, wait=False)
+    assert seen == [many, 2 * many] and dismissed == begun[many:]
 
 
 def test_every_face_starts_its_jobs_this_way(options, home, monkeypatch, tmp_path):

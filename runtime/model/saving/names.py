@@ -81,9 +81,16 @@ def put(module: ModuleType, name: str, encoded: Any) -> None:
 
 def _modules(root: str) -> Iterator[ModuleType]:
     top = os.path.realpath(root) + os.sep
+    folders: dict[str, str] = {}  # thousands of modules are in a few hundred folders, and each costs a walk
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if file and os.path.realpath(file).startswith(top):
+        if not file:
+            continue
+        folder, name = os.path.split(file)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        path = os.path.join(folders[folder], name)
+        if path.startswith(top) or (os.path.islink(path) and os.path.realpath(path).startswith(top)):
             yield module
 
 
