@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from elasticdl_nb.runtime.errors import ElasticDLError
-from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, RowGradients
+from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Dense, Ids, RowGradients
 from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.table import TableSpec
@@ -32,8 +32,8 @@ class Push:
 
     Gradients are already clipped, unless the mean of several will be; `dense` holds those of variables, `rows` those of
     rows. `sizes` has, for variables whose gradient is a sum over the occurrences of ids in a batch, the sum of the
-    sizes of its parts: see `Update`. Every other field is a plain value that reaches each server as it is: a new one
-    needs only its line here.
+    sizes of its parts: see `Update`. `counts` has, for tables that count ids, how often each of those of `rows` was
+    seen. Every other field is a plain value that reaches each server as it is: a new one needs only its line here.
     """
 
     dense: Dense = field(default_factory=dict)
@@ -50,6 +50,7 @@ class Push:
     oldest_epoch: int = 0
     """All tasks of earlier epochs are complete."""
     sizes: Dense = field(default_factory=dict)
+    counts: Mapping[str, Counts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ Ids = NDArray[np.int64]
 Rows = NDArray[np.int32]
 """Positions of rows in a table's arrays, [n]."""
 
+Counts = NDArray[np.int32]
+"""How often each of some ids was seen, [n]."""
+
 Dense = Mapping[str, Array]
 """Values or gradients of variables by name; for a single server, flat, by the key of a slice."""
 

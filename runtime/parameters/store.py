@@ -13,7 +13,9 @@ import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
 from elasticdl_nb.runtime.parameters.api import Push
-from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, Rows
+from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Dense, Ids, Rows
+from elasticdl_nb.runtime.parameters.bounded import BoundedTable, new_table, summed_counts
+from elasticdl_nb.runtime.parameters.checkpoints.boundedframes import bounded_frames, restore_bounded
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
@@ -68,7 +70,8 @@ class ParameterStore:
     """Server number `server` of `servers`: its slices of dense variables, its rows of tables and their version.
 
     `version` counts the updates applied; `earlier_steps` counts those of the job whose checkpoint this one started
-    from. Their sum is the optimizer's step; both are saved in checkpoints.
+    from. Their sum is the optimizer's step; both are saved in checkpoints. `now` is the time in seconds, which the
+    caller sets before pushes, for tables whose rows leave after some time.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class ParameterStore:
         self.servers = servers
         self.version = 0
         self.earlier_steps = 0
+        self.now = 0.0
         self.tables: dict[str, EmbeddingTable] = {}
         self.effects = Effects()
         self._dense: dict[str, _Dense] = {}
@@ -126,7 +130,7 @@ class ParameterStore:
         """Declare a table; the first declaration stays. Raises DataError if this one has rows of another size."""
         known = self.tables.get(spec.name)
         if known is None:
-            self.tables[spec.name] = EmbeddingTable(spec, self.optimizer.rule)
+            self.tables[spec.name] = new_table(spec, self.optimizer.rule, self.server, self.servers)
         elif known.spec.dim != spec.dim:
             raise DataError(f"embedding {spec.name} has rows of {known.spec.dim} values, not of {spec.dim}")
 
@@ -218,9 +222,10 @@ class ParameterStore:
         clipping = self.optimizer.clipping
         if self.policy.grads_to_wait < 2 or not clipping:
             return mean
+        counts = {name: summed_counts(mean.rows[name][0], counted) for name, counted in mean.counts.items()}
         rows = {name: self.tables[name].summed(*pair) for name, pair in mean.rows.items()}
         clipped, of_rows = clipping.with_rows([*mean.dense.values()], rows)
-        return replace(mean, dense=dict(zip(mean.dense, clipped, strict=True)), rows=of_rows)
+        return replace(mean, dense=dict(zip(mean.dense, clipped, strict=True)), rows=of_rows, counts=counts)
 
     def _apply(self, push: Push, modulated: float) -> None:
         rate, step = self._rate_and_step(push.learning_rate)
@@ -233,7 +238,7 @@ class ParameterStore:
                 dense.slots = self._new_slots(dense.piece)
             rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step, push.sizes.get(key))
         for table, (ids, values) in push.rows.items():
-            self.tables[table].apply(ids, values, rate, step)
+            self.tables[table].apply(ids, values, rate, step, counts=push.counts.get(table), now=self.now)
         self.version += 1
 
     def _rate_and_step(self, given: float | None) -> tuple[np.float32, int]:
@@ -283,7 +288,11 @@ class ParameterStore:
         for key, dense in self._dense.items():
             arrays = [dense.weights[0].copy(), *(slot[0].copy() for slot in dense.slots or ())]
             frames.append(Frame({"kind": "dense", "key": key}, arrays))
-        exports = [(table.spec, table.export()) for table in self.tables.values()]
+        exports = []
+        for table in self.tables.values():
+            first = Frame({"kind": "table", "spec": table.spec.to_json()})
+            more = bounded_frames(table, self.server) if isinstance(table, BoundedTable) else []
+            exports.append((table.spec.name, [first, *more], table.export()))
         return _frames(frames, exports)
 
     def restore(self, files: Iterable[Iterable[Frame]]) -> None:
@@ -295,7 +304,7 @@ class ParameterStore:
         for frame in repartition(files, self.server, self.servers, slots):
             kind, arrays = frame.meta["kind"], frame.arrays
             if kind == "table":
-                self.add_table(TableSpec(**frame.meta["spec"]))
+                self.add_table(TableSpec.from_json(frame.meta["spec"]))
             elif kind == "rows":
                 self._table(frame.meta["table"]).restore(RowBlock(arrays[0], arrays[1], tuple(arrays[2:])))
             elif kind == "dense":
@@ -309,6 +318,11 @@ class ParameterStore:
             elif kind == "state":
                 self.version = int(frame.meta["version"])
                 self.earlier_steps = int(frame.meta.get("earlier_steps", 0))
+            elif isinstance(table := self.tables.get(frame.meta.get("table", "")), BoundedTable):
+                restore_bounded(table, frame, self.server, self.servers)
+        for table in self.tables.values():
+            if isinstance(table, BoundedTable):
+                table.settle(self.earlier_steps + self.version)
 
     def count_from_zero(self) -> None:
         """Begin another job from the restored state: versions count from 0, and the optimizer's steps continue.
@@ -347,6 +361,9 @@ class ParameterStore:
         for name, (ids, values) in push.rows.items():
             table = self._table(name)
             rows[name] = (table.checked_ids(ids), table.checked_gradients(ids, values))
+        for name, counts in push.counts.items():
+            if name not in rows or counts.shape != rows[name][0].shape or counts.dtype != np.int32:
+                raise DataError(f"embedding {name}: counts of ids that do not fit its gradients")
         return replace(push, dense=dense, rows=rows, sizes=sizes)
 
     def _checked_dense(self, values: Dense) -> dict[str, Array]:
@@ -389,6 +406,7 @@ def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
     dense: dict[str, Array] = {}
     sizes: dict[str, Array] = {}
     rows: dict[str, list[tuple[Ids, Array]]] = {}
+    counts: dict[str, list[Counts]] = {}
     for push, count in zip(pushes, records, strict=True):
         share = np.array(count / sum(records), np.float32)
         for key, value in push.dense.items():
@@ -398,6 +416,8 @@ def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
                 sizes[key] = sizes.get(key, np.zeros_like(value)) + value * size(share)
         for name, (ids, values) in push.rows.items():
             rows.setdefault(name, []).append((ids, values * share))
+            if name in push.counts:
+                counts.setdefault(name, []).append(push.counts[name])
     rates = [push.learning_rate for push in pushes if push.learning_rate is not None]
     return Push(
         dense,
@@ -407,12 +427,15 @@ def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
         },
         learning_rate=rates[-1] if rates else None,
         sizes=sizes,
+        counts={name: np.concatenate(parts) for name, parts in counts.items()},
     )
 
 
-def _frames(first: list[Frame], exports: list[tuple[TableSpec, Iterator[RowBlock]]]) -> Iterator[Frame]:
+def _frames(first: list[Frame], exports: list[tuple[str, list[Frame], Iterator[RowBlock]]]) -> Iterator[Frame]:
     yield from first
-    for spec, blocks in exports:
-        yield Frame({"kind": "table", "spec": spec.to_json()})
+    for name, frames, blocks in exports:
+        yield from frames
         for block in blocks:
-            yield Frame({"kind": "rows", "table": spec.name}, [block.ids, block.weights, *block.slots])
+            yield Frame({"kind": "rows", "table": name}, [block.ids, block.weights, *block.slots])
+            if block.uses is not None:
+                yield Frame({"kind": "uses", "table": name}, [block.ids, block.uses])

@@ -11,11 +11,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
+from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
+from elasticdl_nb.runtime.parameters.bounds import Bounds
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
-from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
+from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, RowIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 
 # The type that kernels are compiled for; parts of messages may begin at any address.
@@ -42,6 +43,17 @@ class TableSpec:
     initializer: str | Mapping[str, Any] = "uniform"
     input_dim: int | None = None
     seed: int = 0
+    bounds: Bounds | None = None
+
+    @property
+    def counts_ids(self) -> bool:
+        """Whether ids are counted before they get rows."""
+        return self.bounds is not None and self.bounds.min_count > 1
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TableSpec:
+        """Read back what `to_json` wrote; raises TypeError for anything else."""
+        return cls(**{**values, "bounds": Bounds.from_json(values.get("bounds"))})
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as plain JSON values."""
@@ -49,11 +61,15 @@ class TableSpec:
 
 
 class RowBlock(NamedTuple):
-    """Some rows of a table: ids int64 [n], weights float32 [n, dim], and each slot, float32 [n, dim]."""
+    """Some rows of a table: ids int64 [n], weights float32 [n, dim], and each slot, float32 [n, dim].
+
+    `uses`, int64 [n], are the steps of their last uses, in a table with bounds.
+    """
 
     ids: Ids
     weights: Array
     slots: tuple[Array, ...]
+    uses: Ids | None = None
 
 
 class EmbeddingTable:
@@ -88,11 +104,16 @@ class EmbeddingTable:
         Absent rows get their initial value; they are kept if `create`, and otherwise only returned.
         """
         ids = self.checked_ids(ids)
-        out = np.empty((ids.size, self.spec.dim), np.float32)
         if create:
+            out = np.empty((ids.size, self.spec.dim), np.float32)
             self._kernels.gather(self._weights.data, self._rows(ids), out)
             return out
-        rows = self._index.find(ids)
+        return self._read(ids, self._index)
+
+    def _read(self, ids: Ids, index: RowIndex | ReusedIndex) -> Array:
+        """Return the rows of `ids`, or the initial values of those that have none."""
+        out = np.empty((ids.size, self.spec.dim), np.float32)
+        rows = index.find(ids)
         absent = np.flatnonzero(rows < 0)
         if not absent.size:
             self._kernels.gather(self._weights.data, rows, out)
@@ -104,11 +125,21 @@ class EmbeddingTable:
         out[absent] = initial
         return out
 
-    def apply(self, ids: Ids, gradients: Array, learning_rate: np.float32 | float, step: int) -> None:
+    def apply(
+        self,
+        ids: Ids,
+        gradients: Array,
+        learning_rate: np.float32 | float,
+        step: int,
+        *,
+        counts: Counts | None = None,
+        now: float = 0.0,
+    ) -> None:
         """Update the rows of `ids`, int64 [n], by `gradients`, float32 [n, dim]; gradients of equal ids are summed
         first.
 
-        `step` counts from 1. Raises DataError if the shapes do not fit, and then changes nothing.
+        `step` counts from 1; `counts` and `now` are for tables with bounds. Raises DataError if the shapes do not fit,
+        and then changes nothing.
         """
         ids, gradients = self.summed(self.checked_ids(ids), self.checked_gradients(ids, gradients))
         if ids.size:
@@ -187,17 +218,22 @@ class EmbeddingTable:
 
     def restore(self, block: RowBlock) -> None:
         """Set rows to exported values, creating those that are absent; raises DataError if the shapes do not fit."""
+        values = self._checked_block(block)
+        rows = self._rows(self.checked_ids(block.ids), initialize=False)
+        for frozen in self._frozen:
+            frozen.before_write(rows)
+        for array, value in zip((self._weights, *self._slots), values, strict=True):
+            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
+
+    def _checked_block(self, block: RowBlock) -> Sequence[Array]:
+        """Return the values of rows, weights first, or raise DataError if the shapes do not fit."""
         values: Sequence[Array] = (block.weights, *block.slots)
         if len(block.slots) != len(self._slots) or any(v.shape != (len(block.ids), self.spec.dim) for v in values):
             raise DataError(
                 f"embedding {self.spec.name}: rows of {self.spec.dim} with {len(self._slots)} slots are needed, not "
                 f"shapes {[list(value.shape) for value in values]} for {len(block.ids)} ids"
             )
-        rows = self._rows(self.checked_ids(block.ids), initialize=False)
-        for frozen in self._frozen:
-            frozen.before_write(rows)
-        for array, value in zip((self._weights, *self._slots), values, strict=True):
-            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
+        return values
 
     def _rows(self, ids: Ids, *, initialize: bool = True) -> Rows:
         """Return the rows of `ids`; new ones are created, and initialized unless they will be overwritten."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest, StepResult
-from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Dense, Ids
 from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.table import TableSpec
@@ -212,14 +212,21 @@ class ParameterClient:
         else:
             versions = self._versions.get(push.version, (push.version,) * self._servers)
         rows: list[dict[str, tuple[Ids, Array]]] = [{} for _ in range(self._servers)]
+        counts: list[dict[str, Counts]] = [{} for _ in range(self._servers)]
         for table, (ids, gradients) in push.rows.items():
+            counted = push.counts.get(table)
             for server, places in enumerate(_places(ids, self._servers)):
                 rows[server][table] = (ids[places], gradients[places]) if self._servers > 1 else (ids, gradients)
+                if counted is not None:
+                    counts[server][table] = counted[places] if self._servers > 1 else counted
         source, sequence = self._source, next(self._sequence)
         return [
-            replace(push, dense=dense, rows=part, sizes=sizes, version=version, source=source, sequence=sequence)
-            for dense, part, sizes, version in zip(
-                self._partition.split(push.dense), rows, self._partition.split(push.sizes), versions, strict=True
+            replace(
+                push, dense=dense, rows=rows[server], sizes=sizes, version=versions[server], source=source,
+                sequence=sequence, counts=counts[server],
+            )
+            for server, (dense, sizes) in enumerate(
+                zip(self._partition.split(push.dense), self._partition.split(push.sizes), strict=True)
             )
         ]
 

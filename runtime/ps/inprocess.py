@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -59,6 +60,7 @@ class InProcessServers:
             done = PushResult(True, store.version)
             if push is not None:
                 gradients, sizes = (self._partition.split(values)[0] for values in (push.dense, push.sizes))
+                store.now = time.time()
                 done = store.push(replace(push, dense=gradients, sizes=sizes))
             rows = {table: store.lookup(table, ids, create=request.create) for table, ids in request.lookup.items()}
             dense = self._partition.join(store.pull()) if request.pull else None

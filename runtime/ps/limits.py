@@ -44,7 +44,7 @@ class ModelSize:
         return cls(
             dense=sum(value.nbytes for value in dense.values()),
             names=len(json.dumps(meta)),
-            row=sum(2 * _ID + _VALUE * table.dim for table in tables),
+            row=sum(2 * _ID + _VALUE * (table.dim + (table.bounds is not None)) for table in tables),
         )
 
     def limits(self, records: int) -> Limits:

@@ -88,7 +88,8 @@ _READ: dict[Any, Callable[[_Reader, str], Any]] = {
     TaskPart | None: _Reader.records,
     float | None: lambda asked, name: asked.get(name, (int, float, type(None))),
 }
-_PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in ("dense", "rows", "sizes")}
+_ARRAYS = ("dense", "rows", "sizes", "counts")
+_PLAIN = {name: _READ[kind] for name, kind in get_type_hints(Push).items() if name not in _ARRAYS}
 """How to read each plain field of a push, by its type."""
 
 
@@ -116,8 +117,9 @@ def step(request: StepRequest) -> Content:
     arrays: list[NDArray[Any]] = []
     if push is not None:
         plain = {name: getattr(push, name) for name in _PLAIN}
-        meta["push"] = {**plain, "dense": list(push.dense), "rows": list(push.rows), "sizes": list(push.sizes)}
-        arrays = [*push.dense.values(), *(array for pair in push.rows.values() for array in pair), *push.sizes.values()]
+        meta["push"] = {**plain, **{name: list(getattr(push, name)) for name in _ARRAYS}}
+        arrays = [*push.dense.values(), *(array for pair in push.rows.values() for array in pair)]
+        arrays += [*push.sizes.values(), *push.counts.values()]
     return meta, [*arrays, *lookup.values()]
 
 
@@ -131,7 +133,8 @@ def _read_step(asked: _Reader) -> StepRequest:
 def _read_push(asked: _Reader) -> Push:
     dense = asked.named("dense")
     rows = {table: (asked.array(), asked.array()) for table in asked.names("rows")}
-    return Push(dense, rows, sizes=asked.named("sizes"), **{name: read(asked, name) for name, read in _PLAIN.items()})
+    sizes, counts = asked.named("sizes"), asked.named("counts")
+    return Push(dense, rows, sizes=sizes, counts=counts, **{name: read(asked, name) for name, read in _PLAIN.items()})
 
 
 def assign(values: Mapping[str, Array]) -> Content:
@@ -201,7 +204,7 @@ class Answers:
             mine = f"{self._service.server} of {self._service.servers}"
             raise WireError(f"a request for server {place[0]} of {place[1]}; this is {mine}")
         try:
-            tables = [TableSpec(**spec) for spec in asked.get("tables", list)]
+            tables = [TableSpec.from_json(spec) for spec in asked.get("tables", list)]
         except TypeError as error:
             raise WireError(str(error)) from None
         store = self._service.initialize(asked.get("optimizer", dict), asked.named("dense"), tables)

@@ -189,6 +189,8 @@ class ParameterServer:
             if message.kind != Kind.STATUS and message.generation != generation:
                 other = f"generation {generation} is current, not {message.generation}"
                 return self._error(message.request, LOST, other)
+            if self.service.declared:
+                self.service.store.now = time.time()
             meta, arrays = self._answers.answer(message)
         except ElasticDLError as error:
             return self._error(message.request, _ERRORS.get(type(error), "job"), str(error))

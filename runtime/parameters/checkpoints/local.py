@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.storage.checkpoints import verify
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+_OF_SERVERS = ("state", "effects", "dense")
 TRAINED = "trained_model"
 """A file in a checkpoint that was made of a trained model: it has weights only, perhaps not all that a job needs."""
 
@@ -88,7 +89,7 @@ def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
             arrays = [weights.reshape(-1), *(trained if len(trained) == len(slots) else [])]
             yield Frame({"kind": "dense", "key": Slice(name, 0, weights.size, weights.size).key}, arrays)
     for path in tables:
-        yield from (frame for frame in load(path) if frame.meta["kind"] in ("table", "rows"))
+        yield from (frame for frame in load(path) if frame.meta["kind"] not in _OF_SERVERS)
 
 
 def tables_of(directory: Path) -> MappedTables | None:

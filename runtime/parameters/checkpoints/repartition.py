@@ -14,6 +14,10 @@ from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
 
 
+BY_ID = ("rows", "uses", "counters")
+"""Frames whose arrays have a row for each id of the first of them."""
+
+
 def repartition(files: Iterable[Iterable[Frame]], server: int, servers: int, slots: Sequence[str]) -> Iterator[Frame]:
     """Yield what belongs to server number `server` of `servers`, from the frames of all files of a checkpoint.
 
@@ -35,7 +39,7 @@ def repartition(files: Iterable[Iterable[Frame]], server: int, servers: int, slo
                 state = max(state, frame.meta, key=lambda meta: int(meta.get("version", -1)))
             elif kind == "dense":
                 _collect(dense, frame, server, servers)
-            elif kind == "rows":
+            elif kind in BY_ID:
                 mine = owners(frame.arrays[0], servers) == server
                 if mine.all():
                     yield frame

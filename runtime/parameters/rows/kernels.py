@@ -88,6 +88,35 @@ def rebuild(slots: Slots, known: Ids, count: int) -> None:
 
 
 @compiled
+def insert(slots: Slots, ids: Ids, rows: Rows) -> None:
+    """Find free `slots` for ids that are distinct and have none; id i gets row `rows[i]`."""
+    mask = np.uint64(slots.size - 1)
+    for i in range(ids.size):
+        h = mix(ids[i]) & mask
+        while slots[h] != 0:
+            h = (h + _ONE) & mask
+        slots[h] = rows[i] + 1
+
+
+@compiled
+def remove(slots: Slots, known: Ids, rows: Rows) -> None:
+    """Free the slots of `rows`; ids that were pushed beyond one move back into it, so that they are found."""
+    mask = np.uint64(slots.size - 1)
+    for i in range(rows.size):
+        hole = mix(known[rows[i]]) & mask
+        while slots[hole] != rows[i] + 1:
+            hole = (hole + _ONE) & mask
+        h = (hole + _ONE) & mask
+        while slots[h] != 0:
+            home = mix(known[slots[h] - 1]) & mask
+            if ((h - home) & mask) >= ((h - hole) & mask):
+                slots[hole] = slots[h]
+                hole = h
+            h = (h + _ONE) & mask
+        slots[hole] = 0
+
+
+@compiled
 def gather(source: Array, rows: Rows, out: Array) -> None:
     """Copy row `rows[i]` of `source` to row i of `out`."""
     for i in range(rows.size):

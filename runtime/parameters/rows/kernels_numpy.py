@@ -57,24 +57,40 @@ def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows,
     out[absent] = count + rank[inverse]
     new = asked[absent[first[order[:room]]]]
     known[count : count + new.size] = new
-    _place(slots, new, count)
+    insert(slots, new, np.arange(count, count + new.size, dtype=np.int32))
     return count + new.size, start + stop
 
 
 def rebuild(slots: Slots, known: Ids, count: int) -> None:
     """See `kernels.rebuild`."""
-    _place(slots, known[:count], 0)
+    insert(slots, known[:count], np.arange(count, dtype=np.int32))
 
 
-def _place(slots: Slots, ids: Ids, row: int) -> None:
-    """Add ids, all distinct and new, as rows from `row` on."""
-    rows = np.arange(row + 1, row + 1 + ids.size, dtype=np.int32)
+def insert(slots: Slots, ids: Ids, rows: Rows) -> None:
+    """See `kernels.insert`."""
+    rows = rows + np.int32(1)
     place = _home(slots, ids)
     while rows.size:
         free = slots[place] == 0
         slots[place[free]] = rows[free]
         onward = slots[place] != rows
         rows, place = rows[onward], (place[onward] + 1) & (slots.size - 1)
+
+
+def remove(slots: Slots, known: Ids, rows: Rows) -> None:
+    """See `kernels.remove`."""
+    mask = slots.size - 1
+    for row, hole in zip(rows.tolist(), _home(slots, known[rows]).tolist(), strict=True):
+        while slots[hole] != row + 1:
+            hole = (hole + 1) & mask
+        h = (hole + 1) & mask
+        while slots[h] != 0:
+            home = int(_home(slots, known[slots[h] - 1 : slots[h]])[0])
+            if (h - home) & mask >= (h - hole) & mask:
+                slots[hole] = slots[h]
+                hole = h
+            h = (h + 1) & mask
+        slots[hole] = 0
 
 
 def gather(source: Array, rows: Rows, out: Array) -> None:

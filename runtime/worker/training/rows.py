@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayer
 from elasticdl_nb.runtime.model.embeddings.served_step import Group
-from elasticdl_nb.runtime.parameters.arrays import Array, Ids
+from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, deduplicate
 
 Places = NDArray[np.int32]
@@ -96,6 +96,16 @@ class BatchRows:
     def gradients(self, of_rows: Sequence[Any]) -> dict[str, tuple[Ids, Array]]:
         """Return (`ids`, their gradients) by table, from what `ServedStep.compute` returned; equal ids are summed."""
         return {table: (self.ids[table], summed) for table, summed in self.summed(of_rows).items()}
+
+    def counts(self) -> dict[str, Counts]:
+        """Return how often each of `ids` is in the batch, for the tables that count ids."""
+        counted = [table for table in self._tables if table.served.layer.trainable and table.served.spec.counts_ids]
+        return {
+            table.served.name: np.bincount(
+                np.concatenate([places for _, places in table.calls]), minlength=len(self.ids[table.served.name])
+            ).astype(np.int32)
+            for table in counted
+        }
 
     def summed(self, of_rows: Sequence[Any]) -> dict[str, Array]:
         """Return the gradients of `ids`, float32 [m, dim], by table that is trained; see `gradients`."""

@@ -259,7 +259,7 @@ class ServerTrainer(Trainer):
         rate = float(self.optimizer.learning_rate) if self._sends_rate else None
         return Push(
             gradients.dense, gradients.rows, self.step, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch,
-            sizes=gradients.sizes,
+            sizes=gradients.sizes, counts=batch.rows.counts(),
         )  # fmt: skip
 
     def _give_out(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer
@@ -86,6 +87,7 @@ class TableTrainer(LocalTrainer):
         self._ahead = LookingAhead(self._rows_of, beside=self._served.ids_are_fixed)
         self._memory = StepMemory()
         self._declaration: _Declaration = (config, {}, layers.specs())
+        self._within_bounds = any(spec.bounds is not None for spec in layers.specs())
         self._rows = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
         self._rows.initialize(*self._declaration)
         layers.source = self._rows
@@ -104,20 +106,30 @@ class TableTrainer(LocalTrainer):
 
     def _apply_with_rows(self, *batch: Any) -> Logs:
         of_batch = self._ahead.prepared(batch)
-        places = self._rows.locate(of_batch.ids)
+        places = {} if self._within_bounds else self._rows.locate(of_batch.ids)
 
         def gather(table: str, among: Any, out: Array) -> None:
             self._rows.gather(table, places[table][among], out)
 
+        if self._within_bounds:  # an id may have no row
+            values = {table: self._rows.lookup(table, ids) for table, ids in of_batch.ids.items()}
+            given = of_batch.inputs(values, self._memory)
+        else:
+            given = of_batch.gathered(gather, self._memory)
         logs: Logs
-        (logs, rate, dense), of_rows = self._served.compute(batch, of_batch.gathered(gather, self._memory))
+        (logs, rate, dense), of_rows = self._served.compute(batch, given)
         gradients = of_batch.summed(of_rows)
         if self._clipping:
             of_ids = {table: (of_batch.ids[table], values) for table, values in gradients.items()}
             clipped, changed = self._clipping.with_rows([np.asarray(one) for one in dense], of_ids)
             gradients = {table: values for table, (_, values) in changed.items()}
             self._apply_clipped([tf.constant(one) for one in clipped])
-        self._rows.update({table: (places[table], one) for table, one in gradients.items()}, float(rate))
+        if self._within_bounds:
+            of_ids = {table: (of_batch.ids[table], one) for table, one in gradients.items()}
+            push = Push({}, of_ids, self.step, float(rate), counts=of_batch.counts())
+            self._rows.step(StepRequest(push, pull=False))
+        else:
+            self._rows.update({table: (places[table], one) for table, one in gradients.items()}, float(rate))
         return logs
 
     def _use(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Logs, tf.Tensor, list[tf.Tensor]]:

@@ -1,0 +1,217 @@
+"""An embedding table with bounds: an id gets a row once it has been seen often enough, and rows leave.
+
+Everything that is counted or changed is so by gradients, never by lookups: gradients take effect exactly once, and
+what they change here is undone with them when a job goes back to a checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
+from elasticdl_nb.runtime.parameters.bounds import Bounds
+from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
+from elasticdl_nb.runtime.parameters.rows.counters import CountBlock, Counters
+from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
+from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, deduplicate
+from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
+from elasticdl_nb.runtime.parameters.rows.recency import FREE, Recency, StepTimes
+from elasticdl_nb.runtime.parameters.table import ALIGNED, EXPORT_BYTES, EmbeddingTable, RowBlock, TableSpec
+
+
+def new_table(spec: TableSpec, rule: Rule, server: int = 0, servers: int = 1) -> EmbeddingTable:
+    """Return the table, or one server's share of it, that a specification asks for."""
+    return EmbeddingTable(spec, rule) if spec.bounds is None else BoundedTable(spec, rule, server, servers)
+
+
+class BoundedTable(EmbeddingTable):
+    """See `EmbeddingTable` and `Bounds`; `server` of `servers` holds this share of the table.
+
+    An id without a row has its initial value in every lookup, and its gradients change nothing. A row that leaves takes
+    its slots along. `admitted` and `evicted` count the rows that came and went.
+    """
+
+    _bounds: Bounds
+
+    def __init__(
+        self, spec: TableSpec, rule: Rule, server: int = 0, servers: int = 1, use: ModuleType = KERNELS
+    ) -> None:
+        super().__init__(spec, rule, use)
+        self._bounds = spec.bounds or Bounds()
+        self._most = self._bounds.share(server, servers)
+        self._reused = ReusedIndex(use)
+        self._recency = Recency()
+        self._counters = Counters(self._bounds.min_count, self._bounds.counted(servers), use)
+        self.times = StepTimes(self._bounds.ttl_seconds)
+        self.admitted = self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._reused)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of rows, slots, index, last uses and counters."""
+        arrays = (self._recency.last, self._weights, *self._slots)
+        return self._reused.nbytes + self._counters.nbytes + sum(array.nbytes for array in arrays)
+
+    def lookup(self, ids: Ids, *, create: bool = True) -> Array:
+        """See `EmbeddingTable.lookup`; no row is ever created."""
+        return self._read(self.checked_ids(ids), self._reused)
+
+    def locate(self, ids: Ids) -> Rows:
+        """Not for a table with bounds, in which an id need not have a row."""
+        raise DataError(f"embedding {self.spec.name} has bounds: its rows have no fixed places")
+
+    def apply(
+        self,
+        ids: Ids,
+        gradients: Array,
+        learning_rate: np.float32 | float,
+        step: int,
+        *,
+        counts: Counts | None = None,
+        now: float = 0.0,
+    ) -> None:
+        """See `EmbeddingTable.apply`. `counts`, int32 [n], is how often each id was seen, once if not given; `now` is
+        the time in seconds.
+
+        Each step must be later than the one before. Rows that have gone unused for too long leave first. Then ids that
+        have been seen often enough get rows, and those unused longest leave for them; of a step that alone needs more
+        rows than there may be, the first ids get them.
+        """
+        ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
+        counts = np.ones(ids.size, np.int32) if counts is None else counts
+        counts = summed_counts(ids, counts, self._kernels)
+        ids, gradients = self.summed(ids, gradients)
+        self._let_leave(step, now)
+        rows = self._reused.find(ids)
+        known = rows[rows >= 0]
+        self._before_write(known)
+        self._recency.use(known, step)
+        if known.size < ids.size:
+            self._let_in(ids, counts, rows, step)
+            taken = np.flatnonzero(rows >= 0)
+            if taken.size < ids.size:
+                rows, gradients = rows[taken], gradients[taken]
+        if rows.size:
+            slots = [slot.data for slot in self._slots]
+            self.rule.apply(self._weights.data, slots, rows, gradients, np.float32(learning_rate), step)
+
+    def _let_leave(self, step: int, now: float) -> None:
+        bounds = self._bounds
+        seconds = 0
+        if bounds.ttl_seconds:
+            seconds = self.times.before(now)
+            self.times.note(step, now)
+        if oldest := bounds.oldest(step, seconds):
+            self._evict(oldest, len(self))
+
+    def _let_in(self, ids: Ids, counts: Counts, rows: Rows, step: int) -> None:
+        """Give rows to ids that have none and were seen often enough, in `rows`."""
+        absent = np.flatnonzero(rows < 0)
+        if self._bounds.min_count > 1:
+            absent = absent[self._counters.add(ids[absent], counts[absent])]
+        if self._most:
+            over = len(self) + absent.size - self._most
+            if over > 0:
+                self._evict(step - 1, over)
+                absent = absent[: self._most - len(self)]
+        if not absent.size:
+            return
+        new = ids[absent]
+        if self._bounds.min_count > 1:
+            self._counters.reset(new)
+        rows[absent] = self._place(new, step)
+        self.admitted += absent.size
+
+    def _place(self, new: Ids, step: int, *, initialize: bool = True) -> Rows:
+        """Give rows to ids that have none, with their initial values unless these will be overwritten."""
+        before = self._reused.length
+        rows = self._reused.reserve(new.size)
+        self._before_write(rows)
+        self._reused.put(new, rows)
+        for array in (self._recency.last, self._weights, *self._slots):
+            array.grow(self._reused.length)
+        self._recency.use(rows, step)
+        if initialize:
+            values = np.empty((new.size, self.spec.dim), np.float32)
+            self._initial(new, values)
+            self._weights.data[rows] = values
+            again = rows[rows < before]
+            for slot in self._slots:
+                slot.data[again] = slot.fill
+        return rows
+
+    def _evict(self, until: int, most: int) -> None:
+        """Let up to `most` rows leave that were last used at this step or before, those unused longest first."""
+        recency, index = self._recency, self._reused
+        while most > 0 and (rows := recency.next(index.known.data, len(self), until, most)).size:
+            self._before_write(rows)
+            recency.leave(rows)
+            index.remove(rows)
+            self.evicted += rows.size
+            most -= rows.size
+
+    def _before_write(self, rows: Rows) -> None:
+        for frozen in self._frozen:
+            frozen.before_write(rows)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def export(self) -> Iterator[RowBlock]:
+        """See `EmbeddingTable.export`."""
+        arrays = (self._reused.known, self._recency.last, self._weights, *self._slots)
+        frozen = FrozenRows(arrays, max(1, EXPORT_BYTES // (4 * self.spec.dim * len(arrays))))
+        self._frozen.add(frozen)
+        return self._export(frozen)
+
+    def _export(self, frozen: FrozenRows) -> Iterator[RowBlock]:
+        for _, arrays in frozen.blocks():
+            used = np.flatnonzero(arrays[1] != FREE)
+            ids, uses, weights, *slots = arrays if used.size == len(arrays[1]) else [array[used] for array in arrays]
+            if ids.size:
+                yield RowBlock(ids, weights, tuple(slots), uses)
+
+    def counters(self) -> Iterator[CountBlock]:
+        """Return how often ids without a row have been seen, as of this call."""
+        return self._counters.export()
+
+    def restore_counters(self, block: CountBlock) -> None:
+        """Add exported counters."""
+        self._counters.restore(block)
+
+    def restore(self, block: RowBlock) -> None:
+        """See `EmbeddingTable.restore`. Call `settle` after the last block."""
+        values = self._checked_block(block)
+        ids = self.checked_ids(block.ids)
+        rows = self._reused.find(ids)
+        absent = np.flatnonzero(rows < 0)
+        rows[absent] = self._place(ids[absent], 0, initialize=False)
+        self._before_write(rows)
+        for array, value in zip((self._weights, *self._slots), values, strict=True):
+            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
+
+    def restore_uses(self, ids: Ids, uses: Ids) -> None:
+        """Set the steps of the last uses of restored rows."""
+        rows = self._reused.find(self.checked_ids(ids))
+        self._recency.last.data[rows[rows >= 0]] = uses[rows >= 0]
+
+    def settle(self, step: int) -> None:
+        """End a restoration to this step: rows whose last use is not known count as used then, and too many leave."""
+        last = self._recency.last.view
+        last[last == 0] = step
+        self._recency.forget()
+        if self._most and len(self) > self._most:
+            self._evict(step, len(self) - self._most)
+
+
+def summed_counts(ids: Ids, counts: Counts, use: ModuleType = KERNELS) -> Counts:
+    """Return how often each distinct id was seen, in the order of their appearance."""
+    unique, inverse = deduplicate(ids, use)
+    if unique.size == ids.size:
+        return counts
+    return np.bincount(inverse, counts, unique.size).astype(np.int32)

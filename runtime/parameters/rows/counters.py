@@ -1,0 +1,99 @@
+"""How often ids without a row have been seen: a few bytes an id, for a bounded number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.parameters.arrays import Counts, Ids
+from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex
+from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
+
+_BLOCK = 1 << 18
+
+
+class CountBlock(NamedTuple):
+    """Some counters: ids int64 [n], counts int32 [n]; `late` if they are of the current half."""
+
+    late: bool
+    ids: Ids
+    counts: Counts
+
+
+class _Half:
+    def __init__(self, use: ModuleType, dtype: Any) -> None:
+        self.index = RowIndex(use)
+        self.counts = GrowableArray((), dtype)
+
+    @property
+    def nbytes(self) -> int:
+        return self.index.nbytes + self.counts.nbytes
+
+
+class Counters:
+    """Counts ids up to `enough`.
+
+    Ids are counted in the current half. Once that has `capacity` of them, it becomes the earlier half, whose ids are
+    forgotten unless they are seen again before the current half is full. So counts are exact for ids that come again
+    before `capacity` others do; an id that takes longer may begin anew, and is never counted twice.
+    """
+
+    def __init__(self, enough: int, capacity: int, use: ModuleType = KERNELS) -> None:
+        self._enough, self._capacity, self._kernels = enough, capacity, use
+        self._dtype = np.min_scalar_type(enough)
+        self._early, self._late = self._half(), self._half()
+
+    def _half(self) -> _Half:
+        return _Half(self._kernels, self._dtype)
+
+    def __len__(self) -> int:
+        return len(self._early.index) + len(self._late.index)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return self._early.nbytes + self._late.nbytes
+
+    def add(self, ids: Ids, times: Counts) -> NDArray[np.bool_]:
+        """Count ids, int64 [n] and distinct, that were seen so many times; return which have been seen enough."""
+        if len(self._late.index) >= self._capacity:
+            self._early, self._late = self._late, self._half()
+        late = self._late
+        before = len(late.index)
+        rows = late.index.find_or_insert(ids)
+        late.counts.grow(len(late.index))
+        new = late.index.ids[before:]
+        if new.size and len(self._early.index):
+            known = self._early.index.find(new)
+            found = np.flatnonzero(known >= 0)
+            late.counts.data[before + found] = self._early.counts.data[known[found]]
+        total = np.minimum(late.counts.data[rows].astype(np.int64) + times, self._enough)
+        late.counts.data[rows] = total
+        return total >= self._enough
+
+    def reset(self, ids: Ids) -> None:
+        """Begin anew for ids that were counted just now: they have rows."""
+        self._late.counts.data[self._late.index.find(ids)] = 0
+
+    # ------------------------------------------------------------ checkpoints
+
+    def export(self) -> Iterator[CountBlock]:
+        """Return copies of all counters, as of this call."""
+        blocks = []
+        for late, half in ((False, self._early), (True, self._late)):
+            for start in range(0, len(half.index), _BLOCK):
+                part = slice(start, start + _BLOCK)
+                counts = half.counts.view[part].astype(np.int32)
+                blocks.append(CountBlock(late, half.index.ids[part].copy(), counts))
+        return iter(blocks)
+
+    def restore(self, block: CountBlock) -> None:
+        """Add exported counters."""
+        half = self._late if block.late else self._early
+        rows = half.index.find_or_insert(np.ascontiguousarray(block.ids, np.int64))
+        half.counts.grow(len(half.index))
+        half.counts.data[rows] = np.minimum(block.counts, self._enough)

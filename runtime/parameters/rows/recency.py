@@ -1,0 +1,102 @@
+"""Which rows were not used for longest: they leave first.
+
+Decisions depend only on the rows' ids and the steps of their last uses, so they are the same after a restart.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from elasticdl_nb.runtime.parameters.arrays import Ids, Rows
+from elasticdl_nb.runtime.parameters.rows.kernels_numpy import mix
+from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
+
+FREE = np.iinfo(np.int64).max
+"""Stands for the last use of a row that no id has."""
+
+_LEAST, _SHARE = 1024, 16
+
+_NO_ROWS = np.empty(0, np.int32)
+
+
+class Recency:
+    """The step of each row's last use, int64 by row; steps only grow.
+
+    The rows to leave next wait in a queue, sorted by last use (and by a hash of the id, if that is equal). It is filled
+    with a sixteenth of the rows at a time, so that a row that leaves costs little; all others were used later than any
+    row in it. A row of the queue that was used again is passed over.
+    """
+
+    def __init__(self) -> None:
+        self.last = GrowableArray((), np.int64)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the queue: steps were set that are not the latest."""
+        self._rows, self._steps = np.empty(0, np.int32), np.empty(0, np.int64)
+        self._position = 0
+        self._known_until = -1
+
+    def use(self, rows: Rows, step: int) -> None:
+        """Note that rows are used at this step, later than all steps before."""
+        self.last.data[rows] = step
+
+    def leave(self, rows: Rows) -> None:
+        """Note that rows are free now."""
+        self.last.data[rows] = FREE
+
+    def next(self, ids: Ids, used: int, until: int, most: int) -> Rows:
+        """Return rows, int32, whose last use was at step `until` or before, those unused longest first.
+
+        At most `most`, and at least one if there is any: call it again for more. The caller must let them `leave`.
+        `ids` are those of the rows, of which `used` are not free.
+        """
+        while True:
+            if self._position == len(self._rows) and (self._known_until >= until or not self._look(ids, used)):
+                return _NO_ROWS
+            end = int(np.searchsorted(self._steps, until, side="right"))
+            if end <= self._position:
+                return _NO_ROWS
+            rows, steps = self._rows[self._position : end], self._steps[self._position : end]
+            places = np.flatnonzero(self.last.data[rows] == steps)[:most]
+            # Only those looked at leave the queue.
+            self._position = end if places.size < most else self._position + int(places[-1]) + 1
+            if places.size:
+                return rows[places]
+
+    def _look(self, ids: Ids, used: int) -> bool:
+        """Fill the queue; return whether there are rows."""
+        if not used:
+            return False
+        last = self.last.view
+        wanted = min(used, max(_LEAST, used // _SHARE))
+        threshold = np.partition(last, wanted - 1)[wanted - 1]
+        rows = np.flatnonzero(last <= threshold)
+        order = np.lexsort((mix(ids[rows]), last[rows]))
+        self._rows = rows[order].astype(np.int32)
+        self._steps = last[self._rows]
+        self._position, self._known_until = 0, int(threshold)
+        return True
+
+
+class StepTimes:
+    """The times of steps, as few as it takes to tell which steps are `lifetime` seconds old, within 1/256 of that."""
+
+    def __init__(self, lifetime: float) -> None:
+        self._lifetime = lifetime
+        self.times: list[float] = []
+        self.steps: list[int] = []
+
+    def note(self, step: int, now: float) -> None:
+        """Note that a step is made at this time, in seconds."""
+        if not self.times or now - self.times[-1] >= self._lifetime / 256:
+            self.times.append(now)
+            self.steps.append(step)
+
+    def before(self, now: float) -> int:
+        """Return the last noted step that was made `lifetime` seconds ago or earlier, or 0."""
+        old = int(np.searchsorted(self.times, now - self._lifetime, side="right"))
+        if not old:
+            return 0
+        del self.times[: old - 1], self.steps[: old - 1]
+        return self.steps[0]
