@@ -373,7 +373,9 @@ def _activity(one: Instance) -> str:
     idle = one.state in ("finished", "stopped") or one.activity == one.state
     doing = "" if idle else short(one.activity, 40)
     held = f"{_times(one.rows, 'row')}, {size(one.bytes)}" if one.rows > 0 else size(one.bytes)
-    return ": ".join(part for part in (doing, held if one.role == "ps" else "") if part)
+    if one.admitted > 0:
+        held += f", {format_count(one.admitted)} admitted, {format_count(one.evicted)} evicted"
+    return ": ".join(part for part in (doing, held if one.role == "ps" or one.rows > 0 else "") if part)
 
 
 def messages(status: JobStatus, limit: int = MAX_MESSAGES) -> tuple[Message, ...]:

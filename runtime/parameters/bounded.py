@@ -13,14 +13,13 @@ import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
-from elasticdl_nb.runtime.parameters.bounds import Bounds
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
 from elasticdl_nb.runtime.parameters.rows.counters import CountBlock, Counters
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, deduplicate
-from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 from elasticdl_nb.runtime.parameters.rows.recency import FREE, Recency, StepTimes
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EXPORT_BYTES, EmbeddingTable, RowBlock, TableSpec
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 
 def new_table(spec: TableSpec, rule: Rule, server: int = 0, servers: int = 1) -> EmbeddingTable:

@@ -52,6 +52,10 @@ class Bits:
             columns = np.arange(dim, dtype=np.uint64) << np.uint64(32)
             self._states = mix(state[:, None] + columns * _GOLDEN)
 
+    def constant(self, value: float) -> NDArray[np.float64]:
+        """Return the same number for each value."""
+        return np.full(self.shape, value)
+
     def uniform(self, counter: int, where: Any = ...) -> NDArray[np.float64]:
         """Return numbers from (0, 1), one for each value (of those at `where`)."""
         with np.errstate(over="ignore"):
@@ -74,7 +78,7 @@ class Bits:
 
 
 def _constant(value: float) -> Callable[[Bits], NDArray[np.float64]]:
-    return lambda bits: np.full(bits.shape, value)
+    return lambda bits: bits.constant(value)
 
 
 def _uniform(low: float, high: float) -> Callable[[Bits], NDArray[np.float64]]:

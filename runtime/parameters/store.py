@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,6 +58,15 @@ class PushResult:
     gap: bool = False
 
 
+class Held(NamedTuple):
+    """What a store holds: rows of all tables, bytes of all values; and the rows that came and went, within bounds."""
+
+    rows: int
+    bytes: int
+    admitted: int
+    evicted: int
+
+
 @dataclass
 class _Dense:
     """One slice of a dense variable: a table with a single row, so that an update runs as one long loop."""
@@ -95,14 +105,23 @@ class ParameterStore:
         self._waiting: list[Push] = []
         self._sequences: dict[str, tuple[int, PushResult]] = {}
 
+    def held(self) -> Held:
+        """Return how much the store holds."""
+        tables = list(self.tables.values())
+        bounded = [table for table in tables if isinstance(table, BoundedTable)]
+        return Held(
+            sum(map(len, tables)), self.nbytes, sum(table.admitted for table in bounded),
+            sum(table.evicted for table in bounded),
+        )  # fmt: skip
+
     @property
     def nbytes(self) -> int:
         """Bytes of all values, slots and indices."""
         dense = sum(
             dense.weights.nbytes * (1 + len(self.optimizer.rule.slots if dense.slots else ()))
-            for dense in self._dense.values()
+            for dense in list(self._dense.values())
         )
-        return dense + sum(table.nbytes for table in self.tables.values())
+        return dense + sum(table.nbytes for table in list(self.tables.values()))
 
     # ------------------------------------------------------------ declaring
 

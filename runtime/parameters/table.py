@@ -12,12 +12,12 @@ import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
-from elasticdl_nb.runtime.parameters.bounds import Bounds
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, RowIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 # The type that kernels are compiled for; parts of messages may begin at any address.
 ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")

@@ -325,13 +325,15 @@ class Failure(_message.Message):
     def __init__(self, message: _Optional[str] = ..., traceback: _Optional[str] = ..., transient: _Optional[bool] = ..., checkpoint: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes", "generation")
+    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes", "admitted", "evicted", "generation")
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     activity: str
     step: int
@@ -339,8 +341,10 @@ class Progress(_message.Message):
     losses: _containers.RepeatedCompositeFieldContainer[LossPoint]
     rows: int
     bytes: int
+    admitted: int
+    evicted: int
     generation: int
-    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class CheckpointReady(_message.Message):
     __slots__ = ("step", "path", "places")
@@ -579,7 +583,7 @@ class Evaluation(_message.Message):
     def __init__(self, step: _Optional[int] = ..., time: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., records: _Optional[int] = ...) -> None: ...
 
 class Instance(_message.Message):
-    __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid", "rows", "bytes")
+    __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid", "rows", "bytes", "admitted", "evicted")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -591,6 +595,8 @@ class Instance(_message.Message):
     PID_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     BYTES_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FIELD_NUMBER: _ClassVar[int]
     role: str
     index: int
     state: str
@@ -602,7 +608,9 @@ class Instance(_message.Message):
     pid: int
     rows: int
     bytes: int
-    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ..., activity: _Optional[str] = ..., tasks_done: _Optional[int] = ..., records_done: _Optional[int] = ..., records_per_second: _Optional[float] = ..., restarts: _Optional[int] = ..., pid: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+    admitted: int
+    evicted: int
+    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ..., activity: _Optional[str] = ..., tasks_done: _Optional[int] = ..., records_done: _Optional[int] = ..., records_per_second: _Optional[float] = ..., restarts: _Optional[int] = ..., pid: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("time", "level", "source", "text", "mark")

@@ -222,8 +222,14 @@ class ParameterClient:
         source, sequence = self._source, next(self._sequence)
         return [
             replace(
-                push, dense=dense, rows=rows[server], sizes=sizes, version=versions[server], source=source,
-                sequence=sequence, counts=counts[server],
+                push,
+                dense=dense,
+                rows=rows[server],
+                sizes=sizes,
+                version=versions[server],
+                source=source,
+                sequence=sequence,
+                counts=counts[server],
             )
             for server, (dense, sizes) in enumerate(
                 zip(self._partition.split(push.dense), self._partition.split(push.sizes), strict=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from elasticdl_nb.runtime.errors import ElasticDLError
+from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.parameters.api import StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, Rows
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save
@@ -19,7 +19,7 @@ from elasticdl_nb.runtime.parameters.generations import MakeOptimizer, StoreServ
 from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.optimizers.generic import keras_optimizer
 from elasticdl_nb.runtime.parameters.partition import DensePartition
-from elasticdl_nb.runtime.parameters.store import PushResult, UpdatePolicy
+from elasticdl_nb.runtime.parameters.store import Held, PushResult, UpdatePolicy
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.spreading import spread
 
@@ -120,6 +120,13 @@ class InProcessServers:
         """See `ParameterServers.write`."""
         with self._lock:
             return [part for part in self._service.store.write(table, stem, dtype) if part is not None]
+
+    def held(self) -> Held:
+        """Return how much the tables hold, without waiting for what is under way."""
+        try:
+            return self._service.store.held()
+        except DataError:  # no model is declared at this moment
+            return Held(0, 0, 0, 0)
 
     def close(self) -> None:
         """See `ParameterServers.close`."""

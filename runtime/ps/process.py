@@ -104,8 +104,7 @@ class ServerProcess:
     def _look(self) -> None:
         if self._service.declared:
             store = self._service.store
-            rows = sum(len(table) for table in store.tables.values())
-            self._progress = pb.Progress(activity="serving", step=store.version, rows=rows, bytes=store.nbytes)
+            self._progress = pb.Progress(activity="serving", step=store.version, **store.held()._asdict())
         else:
             self._progress = pb.Progress(activity="serving")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.spec import literals
+from elasticdl_nb.runtime.spec.bounds import NAMES, Bounds
 
 JOB_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -121,6 +122,24 @@ def pairs(value: Any) -> dict[str, str]:
     if not all(name.strip() and separator for name, separator, _ in parts):
         raise ValueError("expected NAME=VALUE,NAME=VALUE")
     return {name.strip(): one.strip() for name, _, one in parts}
+
+
+def embedding_options(value: Any) -> dict[str, dict[str, Any]]:
+    """Bounds of embeddings by the layers' names: a dictionary of dictionaries, or NAME: min_count=5, ttl=7d; NAME: …"""
+    if not isinstance(value, Mapping):
+        entries = [entry.rpartition(":") for entry in text(value).split(";") if entry.strip()]
+        if not all(name.strip() for name, _, _ in entries):
+            raise ValueError("expected NAME: min_count=5, ttl=7d; NAME: max_rows=1000000")
+        value = {name.strip(): pairs(said) for name, _, said in entries}
+    options: dict[str, dict[str, Any]] = {}
+    for name, said in value.items():
+        if not isinstance(said, Mapping) or not said:
+            raise ValueError(f"{name}: expected some of {', '.join(NAMES)}")
+        if unknown := [str(one) for one in said if one not in NAMES]:
+            raise ValueError(f"{name}: {unknown[0]} is not one of {', '.join(NAMES)}.{did_you_mean(unknown[0], NAMES)}")
+        Bounds.of(**said)
+        options[str(name)] = dict(said)
+    return options
 
 
 def class_weights(value: Any) -> dict[str, float]:

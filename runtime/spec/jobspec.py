@@ -100,6 +100,11 @@ class JobSpec(ClusterOptions):
         "are ordinary layers, trained as fit does: with Adam, momentum or weight decay, every step changes all rows.",
         group="Model", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
+    embedding_options: dict[str, Any] = option(
+        'What embeddings let in and keep, by layer: "user: min_count=5, ttl=7d; item: max_rows=1000000". See '
+        "docs/tables.md.",
+        group="Model", parse=forms.embedding_options, form="NAME: OPTIONS; …", default={}, jobs=("train",),
+    )  # fmt: skip
     prediction_outputs_processor: str = option(
         "Class whose process(predictions, worker_id) gets every batch of predictions, instead of the module's "
         "PredictionOutputsProcessor.",

@@ -43,6 +43,10 @@ DIRECTORY = Need(
 ARRAY_INPUT = "array_columns.input_fn"
 """The input function that a zoo gets for a job whose data is arrays."""
 
+TABLES = Need(
+    "with embedding_tables=true, and not with distribution_strategy=AllreduceStrategy, which has no tables",
+    lambda spec: spec.embedding_tables and not spec.uses_allreduce,
+)
 LABEL = Need("with label", lambda spec: bool(spec.label))
 DIVISIBLE = Need("with label, or with data in arrays", lambda spec: bool(spec.label) or spec.input_fn == ARRAY_INPUT)
 OUTPUT = Need("with output", lambda spec: bool(spec.output))
@@ -59,6 +63,7 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "get_model_steps": ASYNCHRONOUS,
     "lr_staleness_modulation": ASYNCHRONOUS,
     "output_format": DIRECTORY,
+    "embedding_options": TABLES,
     "overwrite": OUTPUT,
     "jit_compile": LOCAL,
     "features": LABEL,

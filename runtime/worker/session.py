@@ -9,12 +9,17 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from elasticdl_nb.runtime.control.masterstream import MasterStream
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.worker.failures import shortened
 from elasticdl_nb.runtime.worker.orders import RingOrders
+
+if TYPE_CHECKING:
+    from elasticdl_nb.runtime.parameters.store import Held
 
 HEARTBEAT = 1.0
 REPORT_INTERVAL = 0.25
@@ -39,6 +44,8 @@ class WorkerSession:
         self._generation = 0
         self._records = 0
         self._losses: list[pb.LossPoint] = []
+        self.holding: Callable[[], Held] | None = None
+        """Says how much the tables of this process hold, if it has any; called by the thread that reports."""
         self._changed = threading.Event()
         self._leaving = False
         self._state = threading.Condition()
@@ -201,7 +208,7 @@ class WorkerSession:
             losses = self._losses[-LOSSES_AT_ONCE:]
             progress = pb.Progress(
                 activity=self._activity, step=self._step, records=self._records, losses=losses,
-                generation=self._generation,
+                generation=self._generation, **(self.holding()._asdict() if self.holding else {}),
             )  # fmt: skip
             if self._stream.tell(progress=progress):
                 self._losses = []

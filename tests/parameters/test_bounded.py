@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.parameters.bounded import BoundedTable
-from elasticdl_nb.runtime.parameters.bounds import Bounds
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.rows import counters, kernels, kernels_numpy, recency
 from elasticdl_nb.runtime.parameters.rows.index import ReusedIndex
 from elasticdl_nb.runtime.parameters.table import EmbeddingTable, TableSpec
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 CONFIG = {"learning_rate": 0.1, "epsilon": 1e-7, "initial_accumulator_value": 0.1}
 RULE = optimizer_from_config({"class_name": "Adagrad", "config": CONFIG}).rule
@@ -152,7 +152,9 @@ def test_a_table_does_what_a_dictionary_would(use, bounds, actions, least):
             assert (len(table), table.admitted, table.evicted) == (len(told.rows), told.admitted, told.evicted)
         assert content(table) == told.content()
         for blocks, expected in snapshots:  # as of the call, whatever left or came since
-            kept = {key: use for block in blocks for key, use in zip(block.ids.tolist(), block.uses.tolist())}
+            kept = {
+                key: use for block in blocks for key, use in zip(block.ids.tolist(), block.uses.tolist(), strict=True)
+            }
             assert kept == {key: use for key, (_, _, use) in expected.items()}
     finally:
         recency._LEAST = before

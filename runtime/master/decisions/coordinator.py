@@ -204,6 +204,7 @@ class Coordinator(BorderingCrew):
 
     def _progress(self, worker: Member, progress: pb.Progress, now: float) -> None:
         worker.activity, worker.records_now = progress.activity, progress.records
+        worker.holds(progress)
         worker.rate.add(now, worker.records)
         if progress.generation == self._generation():  # rather than from before the job went back
             self.step = max(self.step, progress.step)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 Role = Literal["worker", "ps"]
 MemberState = Literal["starting", "running", "finished", "failed", "stopped"]
@@ -89,11 +90,14 @@ class Member:
     deaths_in_a_row: int = 0
     kills_in_a_row: int = 0
     rate: Rate = field(default_factory=Rate)
-    # Servers: the address for workers, the generation of the contents, and their size.
+    # Servers: the address for workers, the generation of the contents.
     address: str = ""
     generation: int = 0
+    # What a process holds: see `Progress`.
     rows: int = 0
     bytes: int = 0
+    admitted: int = 0
+    evicted: int = 0
 
     @property
     def name(self) -> str:
@@ -119,6 +123,11 @@ class Member:
     def is_wanted(self) -> bool:
         """Whether it is live and not on its way out."""
         return self.is_live and not self.leave_by
+
+    def holds(self, progress: pb.Progress) -> None:
+        """It says how much it holds."""
+        self.rows, self.bytes = progress.rows, progress.bytes
+        self.admitted, self.evicted = progress.admitted, progress.evicted
 
     def to_message(self) -> journal.Member:
         """Return everything but the role, which is the group's, in the journal's form."""

@@ -72,7 +72,7 @@ class ServedCoordinator(Coordinator):
         match message.WhichOneof("body"):
             case "progress":
                 server.activity = message.progress.activity
-                server.rows, server.bytes = message.progress.rows, message.progress.bytes
+                server.holds(message.progress)
             case "restore_done":
                 self._restored(server, message.restore_done, now)
             case "snapshot_captured":

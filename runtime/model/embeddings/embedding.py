@@ -13,9 +13,12 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers, active
+from elasticdl_nb.runtime.model.embeddings.initial import initial_rows
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers, active, refuse_bounds
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
+from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 COMBINERS = (None, "sum", "mean", "sqrtn")
 BUCKETS = 1 << 16
@@ -34,6 +37,10 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     seen. The trained model has the ids and their rows as weights, and all other ids have zeros; or it has them in files
     if they are large, and all other ids have their initial values. In Keras without a job, ids share `buckets` rows by
     their hash.
+
+    `min_count`, `ttl` and `max_rows` set bounds: an id gets a row once it has been seen `min_count` times in training,
+    a row leaves after `ttl` steps without use (or a time such as "7d"), and at `max_rows` rows the least recently used
+    leave. An id without a row has its initial value, in the trained model too.
     """
 
     def __init__(
@@ -42,6 +49,9 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         embeddings_initializer: Any = "uniform",
         combiner: str | None = None,
         buckets: int = BUCKETS,
+        min_count: int | None = None,
+        ttl: int | str | None = None,
+        max_rows: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -51,14 +61,22 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.combiner = combiner
         self.buckets = buckets
+        self._said = {"min_count": min_count, "ttl": ttl, "max_rows": max_rows}
+        try:
+            self.bounds = Bounds.of(**self._said)
+        except ValueError as error:
+            raise ModelError(f"Embedding {self.name}: {error}") from None
         self.autocast = False
         self._served: ServedRows | None = None
         self._ids: Any = None
         self._rows: Any = None
+        self._initial: Any = None
 
     def build(self, input_shape: Any = None) -> None:
         """See `keras.layers.Layer`."""
         layers = active()
+        if layers is not None and layers.files is None and not self.trainable:
+            refuse_bounds(self.name, layers.bounds_of(self), "it is not trained")
         if layers is not None and (self.trainable or layers.files is not None) and layers.wants(self):
             self._served = ServedRows(layers, self)
         else:
@@ -95,6 +113,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
             "combiner": self.combiner,
             "buckets": self.buckets,
+            **{name: value for name, value in self._said.items() if value is not None},
         }
 
     # ------------------------------------------------------------ rows
@@ -110,8 +129,13 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         places = tf.searchsorted(known[:-1], flat)
         found = tf.equal(tf.gather(known, places), flat) & (places < tf.size(known) - 1)
         rows = tf.gather(tf.concat([self._rows, tf.zeros([1, self.output_dim])], 0), places)
-        rows = tf.where(found[:, tf.newaxis], rows, 0.0)
+        rows = tf.where(found[:, tf.newaxis], rows, 0.0 if self._initial is None else self._first(flat))
         return tf.reshape(rows, tf.concat([tf.shape(ids), [self.output_dim]], 0))
+
+    def _first(self, ids: tf.Tensor) -> tf.Tensor:
+        config = keras.initializers.serialize(self.embeddings_initializer)
+        initializer = row_initializer(config, self.name, self.output_dim)
+        return initial_rows(initializer, tf.convert_to_tensor(self._initial), ids, self.output_dim)
 
     def _combined(self, rows: tf.Tensor, owners: tf.Tensor, count: Any) -> tf.Tensor:
         total = tf.math.unsorted_segment_sum(rows, owners, count)
@@ -130,19 +154,30 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             shape=(self.buckets, self.output_dim), initializer=self.embeddings_initializer, name="rows"
         )
 
-    def hold(self, ids: Ids, rows: Array) -> None:
-        """Use these rows as weights from now on and zeros for other ids; ids int64 [n], sorted, without duplicates."""
+    def hold(self, ids: Ids, rows: Array, initial: int | None = None) -> None:
+        """Use these rows as weights from now on; ids int64 [n], sorted, without duplicates.
+
+        Other ids have zeros, or their initial values by the key `initial`, an int64: see `initializers`.
+        """
         self._served = None
         self._tracker.unlock()
         if self._rows is not None:
             self._untrack_variable(self._rows)
         if self._ids is not None:
             self._untrack_variable(self._ids)
+        if self._initial is not None:
+            self._untrack_variable(self._initial)
+            self._initial = None
         with tf.init_scope(), self._open_name_scope():
             self._ids = self.add_weight(
                 shape=ids.shape, dtype="int64", initializer="zeros", trainable=False, name="ids"
             )  # fmt: skip
             self._rows = self.add_weight(shape=rows.shape, initializer="zeros", name="rows")
+            if initial is not None:
+                self._initial = self.add_weight(
+                    shape=(), dtype="int64", initializer="zeros", trainable=False, name="initial"
+                )  # fmt: skip
+                self._initial.assign(initial)
         self._tracker.lock()
         self._ids.assign(ids)
         self._rows.assign(rows)
@@ -151,14 +186,14 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """Prepare the weights for those of a trained model, whose variables have these shapes, keyed by path."""
         shape = saved.get(f"{self.path}/ids")
         if shape is not None:
-            self.hold(np.zeros(shape, np.int64), np.zeros((shape[0], self.output_dim), np.float32))
+            initial = 0 if f"{self.path}/initial" in saved else None
+            self.hold(np.zeros(shape, np.int64), np.zeros((shape[0], self.output_dim), np.float32), initial)
 
     def load_own_variables(self, store: Any) -> None:
         """See `keras.layers.Layer`."""
-        if len(store.keys()) == 2:
-            first, second = np.asarray(store["0"]), np.asarray(store["1"])
-            ids, rows = (first, second) if first.ndim == 1 else (second, first)
-            self.hold(ids, rows)
+        if len(store.keys()) >= 2:
+            saved = {value.ndim: value for value in (np.asarray(store[key]) for key in store.keys())}  # noqa: SIM118  not a dictionary
+            self.hold(saved[1], saved[2], int(saved[0]) if 0 in saved else None)
         else:
             super().load_own_variables(store)
 
@@ -169,7 +204,11 @@ class ServedRows(ServedLayer):
     def __init__(self, layers: ServedLayers, layer: Embedding) -> None:
         initializer = keras.initializers.serialize(layer.embeddings_initializer)
         super().__init__(
-            layers, layer, TableSpec(layers.name_for(layer), layer.output_dim, initializer, None, layers.seed)
+            layers,
+            layer,
+            TableSpec(
+                layers.name_for(layer), layer.output_dim, initializer, None, layers.seed, layers.bounds_of(layer)
+            ),
         )
 
     def ordinary_bytes(self) -> int:
@@ -185,10 +224,11 @@ class ServedRows(ServedLayer):
         ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in blocks)])
         rows = np.concatenate([np.empty((0, self.dim), np.float32), *(rows for _, rows in blocks)])
         order = np.argsort(ids)
+        initial = None if self.spec.bounds is None else _signed(self._initializer().key)
 
         def put_back() -> None:
             self.layers.layers.remove(self)
-            self.layer.hold(ids[order], rows[order])
+            self.layer.hold(ids[order], rows[order], initial)
 
         return put_back
 
@@ -199,3 +239,8 @@ class ServedRows(ServedLayer):
         with tf.init_scope(), self.layer._open_name_scope():
             self.layer._hash()
         self.layer._tracker.lock()
+
+
+def _signed(bits: int) -> int:
+    """Return 64 bits as the int64 that they are."""
+    return int(np.array(bits, np.uint64).view(np.int64))

@@ -20,11 +20,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.runtime.errors import DataError, ModelError
+from elasticdl_nb.runtime.errors import DataError, ModelError, did_you_mean
 from elasticdl_nb.runtime.model.embeddings.asking import SETS, asking
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
-from elasticdl_nb.runtime.parameters.initializers import row_initializer
+from elasticdl_nb.runtime.parameters.initializers import RowInitializer, row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 THRESHOLD = 2 << 20
 """Size in bytes from which a layer's matrix is served; the variable ELASTICDL_SERVE_FROM_BYTES overrides it."""
@@ -67,13 +68,22 @@ class CallTrace(Protocol):
 class ServedLayers:
     """The served layers of a model, in the order in which they were built, and the source of their rows.
 
-    With `files`, these are the layers whose tables are there; otherwise, those whose matrix is large enough.
+    With `files`, these are the layers whose tables are there; otherwise, those whose matrix is large enough, or that
+    have bounds. `options` are the job's `embedding_options`.
     """
 
-    def __init__(self, threshold: int | None = None, seed: int = 0, files: Written | None = None) -> None:
+    def __init__(
+        self,
+        threshold: int | None = None,
+        seed: int = 0,
+        files: Written | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.files = files
         self.threshold = threshold or int(os.environ.get("ELASTICDL_SERVE_FROM_BYTES", THRESHOLD))
         self.seed = seed
+        self._options = options or {}
+        self._named: dict[str, None] = {}
         self.layers: list[ServedLayer] = []
         self.source: RowSource | None = files
         self.notes: list[str] = []
@@ -86,6 +96,28 @@ class ServedLayers:
     def add(self, layer: ServedLayer) -> None:
         """Add a layer, whose table is named after the layer's path."""
         self.layers.append(layer)
+
+    def bounds_of(self, layer: Any) -> Bounds | None:
+        """Return what the job says of the bounds of an embedding that is being built, or what the layer itself says."""
+        names = (layer.name, str(layer.path or layer.name))
+        self._named |= dict.fromkeys(names)
+        said = next((self._options[name] for name in names if name in self._options), None)
+        return getattr(layer, "bounds", None) if said is None else Bounds.of(**said)
+
+    def check_options(self) -> None:
+        """Raise ModelError if the job has options for an embedding that the built model does not have."""
+        for name in self._options:
+            if name not in self._named:
+                known = ", ".join(self._named) or "none"
+                raise ModelError(
+                    f"embedding_options: the model has no embedding {name}.{did_you_mean(name, self._named)} "
+                    f"Its embeddings: {known}"
+                )
+
+    def refuse_bounded(self, reason: str) -> None:
+        """Raise ModelError if an embedding with bounds cannot be in a table for this reason."""
+        for layer in self.layers:
+            layer.refuse_bounds(reason)
 
     def of_keras(self) -> list[ServedEmbedding]:
         """The layers that Keras knows with a matrix of a certain size."""
@@ -150,6 +182,10 @@ class ServedLayer:
         self.name = spec.name
         layers.add(self)
 
+    def refuse_bounds(self, reason: str) -> None:
+        """See the function of this name."""
+        refuse_bounds(self.name, self.spec.bounds, reason)
+
     @property
     def dim(self) -> int:
         """The number of values in a row."""
@@ -188,11 +224,13 @@ class ServedLayer:
             )
 
     def _initial(self, ids: Ids) -> Array:
-        spec = self.spec
-        initial = row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
-        out = np.empty((ids.size, spec.dim), np.float32)
-        initial(ids, out)
+        out = np.empty((ids.size, self.dim), np.float32)
+        self._initializer()(ids, out)
         return out
+
+    def _initializer(self) -> RowInitializer:
+        spec = self.spec
+        return row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
 
     def exported(self) -> Iterator[tuple[Ids, Array]]:
         """Return all rows that the table holds, block by block."""
@@ -214,13 +252,14 @@ class ServedLayer:
 class ServedEmbedding(ServedLayer):
     """An ordinary Keras Embedding, served."""
 
-    def __init__(self, layers: ServedLayers, layer: Any, build: Any) -> None:
+    def __init__(self, layers: ServedLayers, layer: Any, build: Any, bounds: Bounds | None = None) -> None:
         spec = TableSpec(
             name=layers.name_for(layer),
             dim=layer.output_dim,
             initializer=_initializer_config(layer),
             input_dim=layer.input_dim,
             seed=layers.seed,
+            bounds=bounds,
         )
         super().__init__(layers, layer, spec)
         self._build = build
@@ -273,6 +312,7 @@ class ServedEmbedding(ServedLayer):
     def ordinary(self, reason: str) -> Any:
         """Make it an ordinary layer for this reason, before training; return its variable, with its initial values."""
         self._must_be_idle()
+        self.refuse_bounds(reason)
         self.layers.note_ordinary(self.name, reason)
         self._give_back()
         return self.layer._embeddings
@@ -297,6 +337,12 @@ class ServedEmbedding(ServedLayer):
                 f"embedding {self.name}: its weights cannot be set during training, because its rows are in tables; "
                 "set them where the model is created"
             )
+
+
+def refuse_bounds(name: str, bounds: Bounds | None, reason: str) -> None:
+    """Raise ModelError if an embedding that cannot be in a table for this reason has bounds, which only tables keep."""
+    if bounds is not None:
+        raise ModelError(f"embedding {name}: min_count, ttl and max_rows need a table, which it cannot have: {reason}")
 
 
 def active() -> ServedLayers | None:
@@ -355,13 +401,15 @@ def serving(layers: ServedLayers) -> Iterator[None]:
         def build(layer: Any, input_shape: Any = None) -> None:
             if layer.built:
                 return
-            if not layers.wants(layer, layer.input_dim * layer.output_dim * 4):
+            bounds = layers.bounds_of(layer) if layers.files is None else None
+            if bounds is None and not layers.wants(layer, layer.input_dim * layer.output_dim * 4):
                 original(layer, input_shape)
             elif layers.files is None and (reason := why_ordinary(layer)):
                 original(layer, input_shape)
+                refuse_bounds(layer.path, bounds, reason)
                 layers.note_ordinary(layer.path, reason)
             else:
-                ServedEmbedding(layers, layer, original)
+                ServedEmbedding(layers, layer, original, bounds)
                 layer.built = True
 
         # Every Keras layer keeps the `build` that its class had when the layer was created.

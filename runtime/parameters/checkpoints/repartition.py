@@ -13,7 +13,6 @@ from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
 
-
 BY_ID = ("rows", "uses", "counters")
 """Frames whose arrays have a row for each id of the first of them."""
 

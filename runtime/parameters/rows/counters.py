@@ -73,7 +73,8 @@ class Counters:
             late.counts.data[before + found] = self._early.counts.data[known[found]]
         total = np.minimum(late.counts.data[rows].astype(np.int64) + times, self._enough)
         late.counts.data[rows] = total
-        return total >= self._enough
+        enough: NDArray[np.bool_] = total >= self._enough
+        return enough
 
     def reset(self, ids: Ids) -> None:
         """Begin anew for ids that were counted just now: they have rows."""

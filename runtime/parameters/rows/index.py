@@ -137,9 +137,7 @@ class ReusedIndex:
 
 
 def _too_many() -> DataError:
-    return DataError(
-        f"an embedding table would grow beyond {MOST_ROWS} rows on one parameter server; use more of them"
-    )
+    return DataError(f"an embedding table would grow beyond {MOST_ROWS} rows on one parameter server; use more of them")
 
 
 def deduplicate(ids: Ids, use: ModuleType = KERNELS) -> tuple[Ids, Rows]:

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, refuse_bounds
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
@@ -92,6 +92,10 @@ def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
         raise ModelError(
             f"{type(model).__name__}.make_train_function: with AllreduceStrategy, workers make the steps together and "
             "do not call it; override train_step instead, or use the strategy Local"
+        )
+    for layer in model._flatten_layers():
+        refuse_bounds(
+            layer.path, getattr(layer, "bounds", None), "with AllreduceStrategy, every worker has the whole layer"
         )
     if makes_own_steps(model) and model.run_eagerly:
         raise ModelError(

@@ -50,6 +50,12 @@ logger = logging.getLogger(__name__)
 OnLoss = Callable[[int, float], None]
 
 
+def served_layers(spec: JobSpec, *, ordinary: bool = False) -> ServedLayers:
+    """Return what a job's model is built with; with `ordinary`, only layers with bounds are in tables."""
+    threshold = sys.maxsize if ordinary or not spec.embedding_tables else None
+    return ServedLayers(threshold, seed=spec.seed, options=spec.embedding_options)
+
+
 class Strategy:
     """The strategy of a job that does not train, with the plain form of everything that the others do differently."""
 
@@ -64,12 +70,12 @@ class Strategy:
 
     def __init__(self, part: Part) -> None:
         self._part, self._spec, self._session = part, part.spec, part.session
-        self.layers = ServedLayers(None if part.spec.embedding_tables else sys.maxsize, seed=part.spec.seed)
+        self.layers = served_layers(part.spec)
 
     @staticmethod
     def layers_to_try(spec: JobSpec) -> ServedLayers:
         """What a model is built with to be tried before the job: by default, all layers are ordinary ones."""
-        return ServedLayers(sys.maxsize, seed=spec.seed)
+        return served_layers(spec, ordinary=True)
 
     @staticmethod
     def is_alone(spec: JobSpec) -> bool:
@@ -132,7 +138,9 @@ class TrainingAlone(Strategy):
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         layers, arguments = self.layers, (self._spec, loaded, self._session, sources[pb.TRAIN].element_spec, on_loss)
+        layers.check_options()
         if layers.layers and (misfit := tables_misfit(loaded)):
+            layers.refuse_bounded(misfit)
             self._session.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
             layers.unserve()
         self.trainer = TableTrainer(*arguments, layers) if layers.layers else LocalTrainer(*arguments)
@@ -168,7 +176,7 @@ class TrainingWithServers(Strategy):
     @staticmethod
     def layers_to_try(spec: JobSpec) -> ServedLayers:
         """See `Strategy`. Large embeddings are on the servers."""
-        return ServedLayers(None if spec.embedding_tables else sys.maxsize, seed=spec.seed)
+        return served_layers(spec)
 
     @staticmethod
     def is_alone(spec: JobSpec) -> bool:
@@ -185,6 +193,7 @@ class TrainingWithServers(Strategy):
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         form = sources[pb.TRAIN].element_spec
+        self.layers.check_options()
         self.trainer = ServerTrainer(self._spec, loaded, self._session, form, on_loss, self.layers)
         self._say_of_embeddings(loaded)
 

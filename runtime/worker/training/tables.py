@@ -91,6 +91,7 @@ class TableTrainer(LocalTrainer):
         self._rows = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
         self._rows.initialize(*self._declaration)
         layers.source = self._rows
+        session.holding = self._rows.held
 
     def _rows_of(self, batch: Any) -> BatchRows:
         return BatchRows(self._served.groups, self._served.ids(batch[0]))
