@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from elasticdl_nb.runtime.spec.bounds import Bounds
 from elasticdl_nb.tables.featurerecord import Category, Feature, Ids, Number, Source
 from elasticdl_nb.tables.jsonfields import Fields, RecordError, as_number, as_text
 
@@ -18,6 +19,7 @@ def feature_to_json(feature: Feature) -> dict[str, Any]:
     return {
         "kind": "category", "source": _source_to_json(feature.source), "output": feature.output,
         "dimension": feature.dimension, "combiner": feature.combiner,
+        **({} if feature.bounds is None else {"bounds": feature.bounds.to_json()}),
     }  # fmt: skip
 
 
@@ -34,13 +36,22 @@ def feature_from_json(value: Any, where: str) -> Feature:
     elif kind == "category":
         feature = Category(
             _source_from_json(fields.any("source"), f"{where}.source"), fields.text("output"),
-            fields.whole("dimension"), fields.text("combiner"),
+            fields.whole("dimension"), fields.text("combiner"), fields.optional("bounds", _bounds_from_json),
         )  # fmt: skip
         fields.optional("size", int)  # records of version 1 have it, but it follows from the source
     else:
         raise RecordError(f"{where}.kind: expected number or category, not {kind!r}")
     fields.end()
     return feature
+
+
+def _bounds_from_json(value: Any) -> Bounds:
+    fields = Fields(value, "bounds")
+    bounds = Bounds(
+        fields.whole("min_count"), fields.whole("ttl_steps"), fields.number("ttl_seconds"), fields.whole("max_rows")
+    )
+    fields.end()
+    return bounds
 
 
 def _source_to_json(source: Source) -> dict[str, Any]:

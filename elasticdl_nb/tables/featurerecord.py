@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from elasticdl_nb.runtime.spec.bounds import Bounds
+
 Ids = Literal["vocabulary", "identity", "hash", "bucket", "cross"]
 
 
@@ -96,13 +98,14 @@ class Source:
 class Category:
     """Ids, as an `embedding` with `dimension` numbers or as an `indicator` (one-hot, or counts if a row has several).
 
-    `combiner` (sum, mean, sqrtn) combines several vectors into one.
+    `combiner` (sum, mean, sqrtn) combines several vectors into one. `bounds` are those of an embedding's table.
     """
 
     source: Source
     output: str = ""
     dimension: int = 0
     combiner: str = "mean"
+    bounds: Bounds | None = None
 
     @property
     def size(self) -> int:
@@ -116,6 +119,8 @@ class Category:
     def describe(self) -> str:
         """Return the feature in a few words."""
         form = f"embedding of {self.dimension}" if self.output == "embedding" else "indicator"
+        if self.bounds is not None:
+            form += f" with {self.bounds.describe()}"
         return f"{self.source.describe()}: {form}"
 
 

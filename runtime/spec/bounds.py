@@ -55,6 +55,19 @@ class Bounds:
         """Return the bounds as plain JSON values."""
         return asdict(self)
 
+    def over(self, other: Bounds) -> Bounds:
+        """Return these bounds, and where they say nothing those of `other`."""
+        lives = self if self.ttl_steps or self.ttl_seconds else other
+        least = self.min_count if self.min_count > 1 else other.min_count
+        return Bounds(least, lives.ttl_steps, lives.ttl_seconds, self.max_rows or other.max_rows)
+
+    def describe(self) -> str:
+        """Return the bounds in a few words."""
+        said = [f"min_count={self.min_count}"] if self.min_count > 1 else []
+        said += [f"ttl={self.ttl_steps} steps"] if self.ttl_steps else []
+        said += [f"ttl={self.ttl_seconds:g}s"] if self.ttl_seconds else []
+        return ", ".join([*said, f"max_rows={self.max_rows}"] if self.max_rows else said)
+
     def share(self, server: int, servers: int) -> int:
         """How many rows one of several servers may hold; 0 for any number."""
         return max(1, self.max_rows // servers + (server < self.max_rows % servers)) if self.max_rows else 0

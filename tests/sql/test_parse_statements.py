@@ -166,6 +166,7 @@ def test_values(written: str, value: object) -> None:
         ("CROSS([a, BUCKET(b, 10), 'c'], 100)", [("CROSS", ["<a>", ("BUCKET", "<b>", 10), "c"], 100)]),
         ("CATEGORY_ID(a, 10), SEQ_CATEGORY_ID(b, 5)", [("CATEGORY_ID", "<a>", 10), ("SEQ_CATEGORY_ID", "<b>", 5)]),
         ("EMBEDDING(CATEGORY_HASH(a, 10), 8, sum)", [("EMBEDDING", ("CATEGORY_HASH", "<a>", 10), 8, "<sum>")]),
+        ("EMBEDDING(a, 8, min_count=5, ttl='7d')", [("EMBEDDING", "<a>", 8)]),
         ("INDICATOR(CATEGORY_ID(a, 3))", [("INDICATOR", ("CATEGORY_ID", "<a>", 3))]),
         ("WEIGHTED_CATEGORY(CATEGORY_ID(a, 3))", [("WEIGHTED_CATEGORY", ("CATEGORY_ID", "<a>", 3))]),
     ],

@@ -124,6 +124,8 @@ def test_parameters_are_bound_in_the_validation_query(session: Session) -> None:
         ("CROSS([role, BUCKET(age, [30])])", "role (3 values) × age (2 ranges) in 15 buckets: indicator"),
         ("cross(role, BUCKET(age, [30]), 7)", "role (3 values) × age (2 ranges) in 7 buckets: indicator"),
         ("EMBEDDING(role, 5)", "role (3 values): embedding of 5"),
+        ("EMBEDDING(role, 5, sum, min_count=2, ttl='7d', max_rows=100)",
+         "role (3 values): embedding of 5 with min_count=2, ttl=604800s, max_rows=100"),
         ("INDICATOR(CATEGORY_ID(age, 100))", "age (ids below 100): indicator"),
         ("EMBEDDING(WEIGHTED_CATEGORY(CATEGORY_HASH(role, 9)), 2, sum)",
          "role (several of 9 hash buckets): embedding of 2"),
@@ -205,6 +207,13 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
         ("DNNRegressor COLUMN CATEGORY_ID(age) INTO m", "CATEGORY_ID", "needs the number of ids"),
         ("DNNRegressor COLUMN BUCKET(age, [3, 2]) INTO m", "BUCKET", "ascending order"),
         ("DNNRegressor COLUMN EMBEDDING(NUMERIC(age), 2) INTO m", "NUMERIC", "NUMERIC does not make categories"),
+        ("DNNRegressor COLUMN EMBEDDING(role, 5, min_cont=2) INTO m", "min_cont", "Did you mean 'min_count'"),
+        ("DNNRegressor COLUMN EMBEDDING(role, 5, ttl=2, ttl=3) INTO m", "ttl=3", "ttl is given twice"),
+        ("DNNRegressor COLUMN EMBEDDING(role, 5, ttl='soon') INTO m", "'soon'", "use a number of steps"),
+        ("DNNRegressor COLUMN CATEGORY_HASH(role, ttl=2) INTO m", "=2", "expected ','"),
+        ("DNNRegressor WITH train.embedding.ttl=soon INTO m", "soon", "ttl='soon'; use a number of steps"),
+        ("DNNRegressor WITH train.embedding.rows=5 INTO m", "train.", "embeddings have no 'rows'. Did you mean"),
+        ("DNNRegressor WITH train.embedding.ttl=5 COLUMN age INTO m", "train.", "no column becomes an embedding"),
         ("DNNRegressor COLUMN age, pay INTO m", "pay INTO", "'pay' is the label"),
         ("DeepFM INTO m", "SELECT", "DeepFM needs exactly 2"),
         ("DNNClassifier WITH validation.select='SELECT age, role, pay AS member FROM people' LABEL role INTO m",
@@ -410,3 +419,19 @@ def test_names_are_never_evaluated(session: Session) -> None:
         plan(session, "number INTO m")
     with pytest.raises(SqlError, match=r"there is no model 'os\.system'"):
         plan(session, "os.system INTO m")
+
+
+def test_bounds_of_all_embeddings_and_of_one(session: Session) -> None:
+    statement = (
+        "regressor.wide_and_deep.MagicalWAD WITH train.embedding.min_count=3, train.embedding.ttl='1h' "
+        "COLUMN EMBEDDING(role, 5, ttl=9), INDICATOR(CATEGORY_ID(age, 100)), age INTO m"
+    )
+    found = plan(session, statement, "SELECT age, role, pay FROM people").features
+    assert found == (
+        "role (3 values): embedding of 1 with min_count=3, ttl=9 steps (for linear_feature_columns)",
+        "age (ids below 100): indicator (for linear_feature_columns)",
+        "age: number (for linear_feature_columns)",
+        "role (3 values): embedding of 5 with min_count=3, ttl=9 steps (for dnn_feature_columns)",
+        "age (ids below 100): indicator (for dnn_feature_columns)",
+        "age: number (for dnn_feature_columns)",
+    )

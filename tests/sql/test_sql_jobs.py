@@ -207,7 +207,7 @@ def test_a_class_of_the_session_with_features_of_every_kind(session: Session) ->
         "SELECT * FROM t TRAIN Steps WITH units=4, optimizer.learning_rate=0.02, loss=huber, loss.delta=2, "
         "validation.metrics='mae', "
         "validation.select='SELECT * FROM t' "
-        "COLUMN n, BUCKET(NUMERIC(k, 1), [2, 4]), CROSS([word, n], 20), EMBEDDING(CATEGORY_ID(k, 7), 3, 'sum'), "
+        "COLUMN n, BUCKET(NUMERIC(k, 1), [2, 4]), CROSS([word, n], 20), EMBEDDING(CATEGORY_ID(k, 7), 3, 'sum', min_count=2), "
         "INDICATOR(CATEGORY_HASH(word, 5)), EMBEDDING(SPARSE(several, 4, COMMA), 2, sqrtn), DENSE(listed, 2, ';'), "
         "INDICATOR(SEQ_CATEGORY_ID(several, 4)), EMBEDDING(WEIGHTED_CATEGORY(CATEGORY_HASH(weighted, 10)), 2), word "
         "LABEL y INTO steps; SELECT * FROM t PREDICT t.guess USING steps"

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from elasticdl_nb.runtime.spec.bounds import Bounds
 from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes, needed_columns
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import collect
 from elasticdl_nb.sql.language.errors import SqlError
-from elasticdl_nb.sql.language.statements import Name, Train
+from elasticdl_nb.sql.language.statements import Name, Position, Train
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.models.store import StoredModel
 from elasticdl_nb.sql.record.modelrecord import Label
-from elasticdl_nb.tables.featurerecord import Feature
+from elasticdl_nb.tables.featurerecord import Category, Feature
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,27 @@ class Inputs:
     features: Mapping[str, tuple[Feature, ...]] = field(default_factory=dict)
     initial: str = ""
     messages: tuple[str, ...] = ()
+
+
+def with_bounds(inputs: Inputs, bounds: Bounds, position: Position | None) -> Inputs:
+    """Return the inputs with these bounds for their embeddings, where a feature has none of its own.
+
+    Raises SqlError if there are no embeddings.
+    """
+    changed: dict[str, tuple[Feature, ...]] = {}
+    described = list(inputs.described)
+    for target, listed in inputs.features.items():
+        for feature in listed:
+            if isinstance(feature, Category) and feature.output == "embedding":
+                bounded = replace(feature, bounds=bounds if feature.bounds is None else feature.bounds.over(bounds))
+                described = [one.replace(feature.describe(), bounded.describe()) for one in described]
+                changed.setdefault(target, ())
+                changed[target] += (bounded,)
+            else:
+                changed[target] = (*changed.get(target, ()), feature)
+    if changed == dict(inputs.features):
+        raise SqlError("train.embedding: no column becomes an embedding; use EMBEDDING(column, 16)", position)
+    return replace(inputs, features=changed, described=tuple(described))
 
 
 def as_they_are(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any]) -> Inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -270,8 +270,31 @@ class _Reader:
     def _function(self, depth: int) -> Function:
         name = self._advance()
         self.need("(", name.text)
-        arguments = self._until(")", depth, self._argument)
-        return Function(name.upper, tuple(arguments), Position.of(self.text, name.start))
+        named: list[Attribute] = []
+
+        def read(depth: int) -> Any:
+            if name.upper == "EMBEDDING" and (argument := self._named(named)):
+                named.append(argument)
+                return argument
+            return self._argument(depth)
+
+        arguments = self._until(")", depth, read)
+        unnamed = tuple(argument for argument in arguments if argument not in named)
+        return Function(name.upper, unnamed, Position.of(self.text, name.start), tuple(named))
+
+    def _named(self, others: Sequence[Attribute]) -> Attribute | None:
+        """Read `name=value`, if that comes next."""
+        token = self.token
+        following = self._token_after(token.end) if token is not None and token.kind == "word" else None
+        if token is None or following is None or following.text != "=":
+            return None
+        key = self._advance()
+        if any(other.key == key.text for other in others):
+            raise self.error(f"{key.text} is given twice", key.start)
+        self.need("=", key.text)
+        place = self.token.start if self.token else len(self.text)
+        value = self._value()
+        return Attribute(key.text, value, Position.of(self.text, key.start), Position.of(self.text, place))
 
     def _argument(self, depth: int) -> Any:
         return self._function(depth) if self._is_call() else self._value(depth, self._argument)

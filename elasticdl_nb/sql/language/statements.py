@@ -61,12 +61,14 @@ class Attribute:
 class Function:
     """`DENSE(a, 10)` in COLUMN: the name in upper case, and arguments that are values or nested functions.
 
-    `*`, all columns but the label, is a function of that name without arguments.
+    `named` are the arguments of `EMBEDDING(a, 8, min_count=5)` that have names. `*`, all columns but the label, is a
+    function of that name without arguments.
     """
 
     name: str
     arguments: tuple[Any, ...]
     position: Position
+    named: tuple[Attribute, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from typing import Any
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option, options
+from elasticdl_nb.runtime.spec.bounds import NAMES as BOUNDS
+from elasticdl_nb.runtime.spec.bounds import Bounds
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Attribute, Name, Position
 from elasticdl_nb.sql.models.argumentforms import Form, of_keras
@@ -46,6 +48,9 @@ class Attributes:
     validation_position: Position | None = None
     metrics: list[str] = field(default_factory=list)
     metrics_position: Position | None = None
+    embedding: dict[str, Any] = field(default_factory=dict)
+    """The bounds of all embeddings: `train.embedding.min_count` and so on."""
+    embedding_position: Position | None = None
     own: dict[str, Any] = field(default_factory=dict)
     """Values of the keys that belong to the statement's verb, such as `replace`."""
 
@@ -82,6 +87,7 @@ def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> l
         keys += [*names, *(f"model.{name}" for name in names)]
         keys += [f"optimizer.{name}" for name in sorted(keras_names.OPTIMIZER_ARGUMENTS)]
         keys += ["optimizer", "loss", "validation.select"]
+        keys += [] if model.own_input else [f"train.embedding.{name}" for name in BOUNDS]
     return [*keys, "validation.metrics"] if kind != "predict" else keys
 
 
@@ -110,6 +116,8 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
         read.validation_select, read.validation_position = str(value), attribute.value_position
     elif key == "validation.metrics" and kind != "predict":
         read.metrics, read.metrics_position = read_metrics(value, attribute.value_position), attribute.value_position
+    elif key.startswith("train.embedding.") and kind == "train":
+        _embedding(read, attribute, key.rpartition(".")[2], model, value)
     elif dot and prefix in ("train", "engine"):
         _job_option(read, attribute, kind, name, value)
     elif model is None or model.own_input or not _features_key(read, attribute, key, value, model):
@@ -168,6 +176,24 @@ def _check_value(attribute: Attribute, value: Any, form: Form) -> None:
         raise SqlError(
             f"attribute {attribute.key!r}: {value!r} is not valid: expected {form.words}", attribute.value_position
         )
+
+
+def _embedding(read: Attributes, attribute: Attribute, name: str, model: Model | None, value: Any) -> None:
+    if name not in BOUNDS:
+        near = did_you_mean(name, BOUNDS)
+        raise SqlError(f"attribute {attribute.key!r}: embeddings have no {name!r}.{near}", attribute.position)
+    if model is None or model.own_input:
+        who = "a stored model" if model is None else model.name
+        raise SqlError(
+            f"attribute {attribute.key!r}: {who} makes its embeddings itself; use train.embedding_options='LAYER: "
+            f"{name}={value}'",
+            attribute.position,
+        )
+    try:
+        Bounds.of(**{name: value})
+    except ValueError as error:
+        raise SqlError(f"attribute {attribute.key!r}: {error}", attribute.value_position) from None
+    read.embedding[name], read.embedding_position = value, attribute.position
 
 
 def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str, value: Any) -> None:
