@@ -159,6 +159,11 @@ class BoundedTable(EmbeddingTable):
         for frozen in self._frozen:
             frozen.before_write(rows)
 
+    def ids(self) -> Ids:
+        """Return the ids of all rows, int64 [rows]; a copy."""
+        ids: Ids = self._reused.known.view[self._recency.last.view != FREE]
+        return ids
+
     # ------------------------------------------------------------ checkpoints
 
     def export(self) -> Iterator[RowBlock]:
