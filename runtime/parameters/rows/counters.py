@@ -39,7 +39,7 @@ class Counters:
 
     Ids are counted in the current half. Once that has `capacity` of them, it becomes the earlier half, whose ids are
     forgotten unless they are seen again before the current half is full. So counts are exact for ids that come again
-    before `capacity` others do; an id that takes longer may begin anew, and is never counted twice.
+    before `capacity` others do; an id that takes longer may begin from the start, and is never counted twice.
     """
 
     def __init__(self, enough: int, capacity: int, use: ModuleType = KERNELS) -> None:
@@ -77,7 +77,7 @@ class Counters:
         return enough
 
     def reset(self, ids: Ids) -> None:
-        """Begin anew for ids that were counted just now: they have rows."""
+        """Begin from the start for ids that were counted just now: they have rows."""
         self._late.counts.data[self._late.index.find(ids)] = 0
 
     # ------------------------------------------------------------ checkpoints
