@@ -7,6 +7,8 @@ from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.effects import TaskPart
+from elasticdl_nb.runtime.parameters.mapped.form import Described, read_description, stem, write_description
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import owners
 from elasticdl_nb.runtime.parameters.store import ParameterStore, UpdatePolicy
@@ -134,3 +136,15 @@ def test_counts_that_do_not_fit_are_refused():
     for counts in ({"bounded": np.ones(3, np.int32)}, {"plain": np.ones(2, np.int32)}, {"bounded": np.ones(2)}):
         with pytest.raises(DataError, match="counts of ids"):
             new_store().push(Push({}, {"bounded": (ids, gradients)}, counts=counts))
+
+
+def test_files_of_a_trained_model_have_the_rows_that_are_left(tmp_path):
+    store = new_store()
+    for push in pushes(60):
+        store.push(push)
+    parts = [part for part in store.write("bounded", tmp_path / stem(0), "float32") if part is not None]
+    digest = write_description(tmp_path, [Described(SPECS[0], "float32", tuple(parts))])
+    assert read_description(tmp_path, digest)[0].spec == SPECS[0]
+    tables, every = MappedTables(tmp_path, digest), np.arange(500)
+    assert tables.count("bounded") == len(store.tables["bounded"]) < 100
+    np.testing.assert_array_equal(tables.lookup("bounded", every), store.lookup("bounded", every))

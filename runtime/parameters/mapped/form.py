@@ -126,7 +126,7 @@ def _described(plain: dict[str, Any]) -> Described:
     dtype, parts = plain["dtype"], tuple(Part.from_json(part) for part in plain["parts"])
     if dtype not in STORED or not parts:
         raise ValueError(f"a table of {dtype} in {len(parts)} parts")
-    return Described(TableSpec(**plain["spec"]), dtype, parts)
+    return Described(TableSpec.from_json(plain["spec"]), dtype, parts)
 
 
 # ------------------------------------------------------------ values
