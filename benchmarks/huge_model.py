@@ -3,9 +3,9 @@
     python benchmarks/huge_model.py [--limit_mb 1024] [--times 4] [--dim 64]
 
 Each line is a phase: seconds, and for each kind of process the largest peak of its memory, in MiB. `private` is what
-only the process has (RssAnon), and `resident` (VmHWM) also counts pages of files that it has mapped, which the system
-can take back. Of servers, the bytes of their own rows are subtracted. After training, RLIMIT_DATA holds every process to
-`--limit_mb` of private memory, reserved or used: a process that gathered the table would die.
+only the process has (RssAnon), and `resident` (VmHWM) also counts pages of files that it has mapped, which the
+system can take back. Of servers, the bytes of their own rows are subtracted. After training, RLIMIT_DATA holds every
+process to `--limit_mb` of private memory, reserved or used: a process that gathered the table would die.
 """
 
 from __future__ import annotations
