@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_conf
 from elasticdl_nb.runtime.parameters.partition import split_ids
 from elasticdl_nb.runtime.parameters.store import ParameterStore
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 SPEC = TableSpec("users", 8, seed=7)
 SGD = optimizer_from_config({"class_name": "SGD", "config": {"learning_rate": 0.1, "momentum": 0.0, "nesterov": False}})
@@ -114,3 +115,20 @@ def test_a_table_that_changes_or_cannot_be_written_is_reported(tmp_path: Path) -
     with pytest.raises(DataError, match="int8"):
         store.tables["users"].restore(RowBlock(np.arange(1), np.full((1, 8), np.nan, np.float32), ()))
         next(store.write("users", tmp_path / "other", "int8"))
+
+
+def test_a_table_with_bounds_is_written_without_what_has_left(tmp_path: Path) -> None:
+    spec = TableSpec("users", 8, bounds=Bounds(max_rows=5))
+    store = ParameterStore(SGD)
+    store.add_table(spec)
+    for step, some_ids in enumerate((np.arange(4), np.arange(2, 7)), 1):
+        store.tables["users"].apply(some_ids, np.ones((some_ids.size, 8), np.float32), 0.1, step)
+    parts = [part for part in store.write("users", tmp_path / stem(0), "float32") if part is not None]
+    write_description(tmp_path, [Described(spec, "float32", tuple(parts))])
+    tables = MappedTables(tmp_path)
+    assert tables.table("users").spec == spec
+    ((ids, rows),) = tables.export("users")
+    assert ids.tolist() == [2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(rows, store.lookup("users", ids, create=False))
+    absent = np.array([0, 99])
+    np.testing.assert_array_equal(tables.lookup("users", absent), store.lookup("users", absent, create=False))
