@@ -53,7 +53,7 @@ ROWS: tuple[Row, ...] = (
     _row("Model", "predict_step make_predict_function", "works"),
     _row("Model", "reset_metrics get_metrics_result metrics_names compiled_metrics", "works"),
     _row("Model", "run_eagerly", "works, ordinary, refused, works", "with all-reduce refused beside a `train_step`"),
-    _row("Model", "jit_compile", "works, no effect, no effect, no effect", "`True`; see below for `--jit_compile`"),
+    _row("Model", "jit_compile", "works, works, works, no effect", "`True`; see below for `--jit_compile`"),
     _row("Model", "distribute_strategy distribute_reduction_method", "no effect", "the job's strategy replaces them"),
     _row("Model", "layers get_layer summary", "works", "large embeddings in tables are counted and shown; `weights` "
          "has no variable for them"),
@@ -112,7 +112,7 @@ ROWS: tuple[Row, ...] = (
          "workers"),
     _row("compile()", "run_eagerly", "works, ordinary, refused, works"),
     _row("compile()", "steps_per_execution", "no effect", "speed, and how often callbacks are called"),
-    _row("compile()", "jit_compile", "works, no effect, no effect, no effect", "`True`; see below for `--jit_compile`"),
+    _row("compile()", "jit_compile", "works, works, works, no effect", "`True`; see below for `--jit_compile`"),
     _row("compile()", "auto_scale_loss", "works, ordinary, refused, works"),
     _row("fit()", "x y validation_data", "own", "`--data`, `--validation_data`"),
     _row("fit()", "batch_size epochs shuffle class_weight", "own",

@@ -24,7 +24,9 @@ class Need:
     is_met: Callable[[JobSpec], bool]
 
 
-LOCAL = Need("with distribution_strategy=Local", lambda spec: spec.trains_alone)
+NO_RING = Need(
+    "with distribution_strategy=Local or ParameterServerStrategy", lambda spec: spec.trains_alone or spec.uses_servers
+)
 SERVERS = Need("with distribution_strategy=ParameterServerStrategy", lambda spec: spec.uses_servers)
 ASYNCHRONOUS = Need(
     "with distribution_strategy=ParameterServerStrategy and use_async=true",
@@ -65,7 +67,7 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "output_format": DIRECTORY,
     "embedding_options": TABLES,
     "overwrite": OUTPUT,
-    "jit_compile": LOCAL,
+    "jit_compile": NO_RING,
     "features": LABEL,
     "validation_split": DIVISIBLE,
 }

@@ -247,7 +247,7 @@ def test_the_option_is_refused_where_it_has_no_effect() -> None:
     for wrong, options in (
         ("sometimes", {}),
         ("true", {"distribution_strategy": "AllreduceStrategy"}),
-        ("false", {"distribution_strategy": "ParameterServerStrategy"}),
+        ("false", {"distribution_strategy": "AllreduceStrategy", "num_workers": 2}),
     ):
         with pytest.raises(OptionError, match="jit_compile"):
             JobSpec.create("train", **given, jit_compile=wrong, **options)

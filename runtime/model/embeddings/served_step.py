@@ -36,12 +36,22 @@ class Group(NamedTuple):
     layers: tuple[ServedLayer, ...]
 
 
+MakeSteps = Callable[[Callable[..., Any], Any], Callable[..., Any]]
+"""From a step, which returns a mapping with the `loss`, and the form of its arguments to what makes such steps."""
+
+
+def as_graph(step: Callable[..., Any], form: Any) -> Callable[..., Any]:
+    """Make steps by a graph: see `MakeSteps`."""
+    return tf.function(step, reduce_retracing=True)  # type: ignore[no-any-return]
+
+
 class ServedStep:
     """The graphs for batches of the form `element_spec`.
 
-    `finish(logs, gradients)` is called inside the graph of `compute` with the step's logs, the loss among them, and the
-    gradients of the model's trainable variables; its results are returned. `notes` says which layers had to become
-    ordinary ones, and why. `ids_are_fixed`: the ids of a batch are the same before and after the step before it.
+    `finish(logs, gradients)` is called inside the graph of `compute` with the step's logs, the loss among them, and
+    the gradients of the model's trainable variables; its results are returned. `make` is called at the first step.
+    `notes` says which layers had to become ordinary ones, and why. `ids_are_fixed`: the ids of a batch are the same
+    before and after the step before it.
     """
 
     def __init__(
@@ -50,13 +60,15 @@ class ServedStep:
         layers: ServedLayers,
         element_spec: Any,
         finish: Callable[[dict[str, Any], list[Any]], Any],
+        make: MakeSteps = as_graph,
     ) -> None:
         self._loaded, self._layers, self._finish, self._spec = loaded, layers, finish, element_spec
+        self._make = make
         self.notes: list[str] = []
         self.groups: tuple[Group, ...] = ()
         self.ids_are_fixed = True
         self._find_ids = self._ids_graph()
-        self._compute = tf.function(self._step, reduce_retracing=True)
+        self._steps: Callable[..., Any] | None = None
 
     # ------------------------------------------------------------ ids
 
@@ -110,9 +122,12 @@ class ServedStep:
 
         Returns the results of `finish` and the gradients of `rows`.
         """
-        return self._compute(batch, rows)  # type: ignore[no-any-return]
+        if self._steps is None:
+            self._steps = self._make(self._step, (self._spec, [tf.TensorSpec([None, dim]) for dim in self._dims]))
+        made = self._steps(batch, rows)
+        return made["finished"], made["of_rows"]
 
-    def _step(self, batch: Any, rows: Sequence[tf.Tensor]) -> tuple[Any, list[tf.Tensor]]:
+    def _step(self, batch: Any, rows: Sequence[tf.Tensor]) -> dict[str, Any]:
         values = [tf.ensure_shape(value, [None, dim]) for value, dim in zip(rows, self._dims, strict=True)]
         variables = self._loaded.model.trainable_variables
         with tf.GradientTape() as tape:
@@ -125,7 +140,7 @@ class ServedStep:
             for value, gradient in zip(values, gradients[len(variables) :], strict=True)
         ]
         logs = self._loaded.training_logs(batch, outputs, loss)
-        return self._finish(logs, gradients[: len(variables)]), of_rows
+        return {"loss": loss, "finished": self._finish(logs, gradients[: len(variables)]), "of_rows": of_rows}
 
 
 class _IdsTrace:

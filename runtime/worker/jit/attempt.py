@@ -37,7 +37,9 @@ class Compiled:
         if strictly:
             check_operations(*reference.operations())
         fixed = tf.nest.pack_sequence_as(element_spec, [tf.TensorSpec(one.shape, one.dtype) for one in flat])
-        self._flat, self._reference = flat, reference if strictly else None
+        # Rows of large embeddings are in memory that the next step uses again.
+        self._flat = [one if one.dtype == tf.string else tf.constant(one.numpy()) for one in flat]
+        self._reference = reference if strictly else None
         self._tolerance = _LIKE_IN_16_BITS if "16" in keras.config.dtype_policy().compute_dtype else _LIKE
         try:
             self._graph = StepGraph(checked, fixed, jit=True)
@@ -58,7 +60,7 @@ class Compiled:
         except tf.errors.OpError as error:
             raise Unfit(_in_short(error)) from error
         finally:
-            self._flat, self._reference = (), None
+            self._flat, self._reference = [], None
 
     def _compare(self, loss: Any, of_graph: Any) -> None:
         if not np.allclose(loss, of_graph, rtol=self._tolerance, atol=1e-6, equal_nan=True):

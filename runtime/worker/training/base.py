@@ -174,6 +174,10 @@ class Trainer:
             self.stopped = f"a callback ended it after step {self.step}"
         return bool(self.stopped)
 
+    def _steps_left(self) -> float:
+        """How many steps are to come at most, as far as is known."""
+        return self._spec.max_step - self.step if self._spec.max_step else math.inf
+
     def _used(self, records: int, loss: Any) -> None:
         """Count a step made with so many records."""
         self._records += records

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -52,9 +51,6 @@ class LocalTrainer(WholeModelTrainer):
         with self._loaded.user_code("train_step()"):
             logs = self.model.train_step(self._loaded.data_for_keras(batch))
         return logs if isinstance(logs, Mapping) else {"loss": logs}
-
-    def _steps_left(self) -> float:
-        return self._spec.max_step - self.step if self._spec.max_step else math.inf
 
     def _optimizers(self) -> Any:
         if not self._makes_own_steps:

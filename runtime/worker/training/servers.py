@@ -31,6 +31,7 @@ from elasticdl_nb.runtime.parameters.optimizers.schedules import SCHEDULES
 from elasticdl_nb.runtime.protocol.master_pb2 import Border, Decision, Task
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
+from elasticdl_nb.runtime.worker.jit.asked import measured
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
@@ -73,7 +74,8 @@ class ServerTrainer(Trainer):
     ) -> None:  # fmt: skip
         self._layers = layers
         self._size: Callable[[tf.Tensor], tf.Tensor] | None = None  # see `Push.sizes`
-        self._served = ServedStep(loaded, layers, element_spec, self._give_out)
+        make = measured(spec, loaded.model, note=session.note, left=self._steps_left)
+        self._served = ServedStep(loaded, layers, element_spec, self._give_out, make)
         for note in self._served.notes:
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)

@@ -26,6 +26,7 @@ from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.worker.jit.asked import measured
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs
@@ -75,7 +76,8 @@ class TableTrainer(LocalTrainer):
     ) -> None:  # fmt: skip
         self._layers = layers
         # Layers that turn out to be unsuitable become ordinary ones here, before the optimizer looks for variables.
-        self._served = ServedStep(loaded, layers, element_spec, self._use)
+        make = measured(spec, loaded.model, note=session.note, left=self._steps_left)
+        self._served = ServedStep(loaded, layers, element_spec, self._use, make)
         for note in self._served.notes:
             session.note("warning", note)
         super().__init__(spec, loaded, session, element_spec, on_loss)
