@@ -1,11 +1,14 @@
-"""DeepFM on data like Criteo's: Keras' own `model.fit`, tables in the worker process, and parameter servers.
+"""DeepFM on data like Criteo's: `model.fit`, PyTorch, tables in the worker process, and parameter servers.
 
-    python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--seconds 5] [--mode asynchronous]
+    python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--optimizer adam sgd] [--seconds 5]
+        [--mode asynchronous] [--torch-python PATH] [--jit_compile true]
 
-13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed, with Adam. For each batch size and
-length of rows, these train in turn, a block of steps at a time, in one run: `model.fit`, tables, one server and one
-worker, two servers and two workers (processes of their own, which share the block). A line gives the records per second
-of each (the median of the blocks) and their ratio to `model.fit`'s.
+13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed. For each batch size, length of rows and
+optimizer, these train in turn, a block of steps at a time, in one run: `model.fit`, PyTorch with sparse gradients (see
+`deepfm_torch.py`; in a process of its own, by the interpreter that `--torch-python` names, where torch is installed),
+tables, one server and one worker, two servers and two workers (processes of their own, which share the block). A line
+gives the records per second of each (the median of the blocks, and the slowest and fastest block) and the ratios that
+matter. Whoever does not have its turn waits for it without using the processor.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -79,15 +81,22 @@ def make_batches(count: int, size: int) -> list[Batch]:
     return batches
 
 
+def with_optimizer(model: LoadedModel, name: str) -> LoadedModel:
+    """Let a model use an optimizer with the rate that `deepfm_torch.py` gives it."""
+    make = {"adam": lambda: keras.optimizers.Adam(0.001), "sgd": lambda: keras.optimizers.SGD(0.01)}[name]
+    model.make_optimizer = make  # type: ignore[method-assign]
+    return model
+
+
 def definition(dim: int) -> ModelDefinition:
     params = {"vocabulary_size": VOCABULARY, "embedding_dim": dim}
     return ModelDefinition(zoo=elasticdl_nb.model_zoo.__path__[0], model_def="deepfm.deepfm", params=params)
 
 
-def with_fit(dim: int) -> Callable[[list[Batch]], object]:
-    model = load(definition(dim))
+def with_fit(dim: int, optimizer: str) -> Callable[[list[Batch]], object]:
+    model = with_optimizer(load(definition(dim)), optimizer)
     model.build(FORM[0])
-    model.model.compile(keras.optimizers.Adam(0.001), keras.losses.BinaryCrossentropy(from_logits=True))
+    model.model.compile(model.make_optimizer(), keras.losses.BinaryCrossentropy(from_logits=True))
 
     def train(batches: list[Batch]) -> None:
         rows = [tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)]
@@ -97,23 +106,29 @@ def with_fit(dim: int) -> Callable[[list[Batch]], object]:
     return train
 
 
-def served(dim: int) -> tuple[LoadedModel, ServedLayers]:
+def served(dim: int, optimizer: str) -> tuple[LoadedModel, ServedLayers]:
     layers = ServedLayers()
     with serving(layers):
-        model = load(definition(dim))
+        model = with_optimizer(load(definition(dim)), optimizer)
         model.build(FORM[0])
     return model, layers
 
 
-def with_tables(dim: int) -> Callable[[list[Batch]], object]:
-    model, layers = served(dim)
-    trainer = TableTrainer(JobSpec(kind="train", model_def="deepfm"), model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
+def with_tables(dim: int, optimizer: str, jit: str) -> Callable[[list[Batch]], object]:
+    model, layers = served(dim, optimizer)
+    spec = JobSpec(kind="train", model_def="deepfm", jit_compile=jit)
+    trainer = TableTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
     return lambda batches: trainer.train(Task(), iter(batches))
 
 
-def with_servers(dim: int, addresses: list[str], use_async: bool) -> Callable[[list[Batch]], object]:
-    model, layers = served(dim)
-    spec = JobSpec(kind="train", model_def="deepfm", use_async=use_async)
+def with_servers(
+    dim: int, optimizer: str, jit: str, addresses: list[str], use_async: bool
+) -> Callable[[list[Batch]], object]:
+    model, layers = served(dim, optimizer)
+    spec = JobSpec(
+        kind="train", model_def="deepfm", use_async=use_async, jit_compile=jit,
+        distribution_strategy="ParameterServerStrategy",
+    )  # fmt: skip
     trainer = ServerTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
     trainer.connect(ParameterClient(addresses, "benchmark", source=str(os.getpid()), synchronous=not use_async))
     return lambda batches: trainer.train(Task(), iter(batches))
@@ -122,24 +137,27 @@ def with_servers(dim: int, addresses: list[str], use_async: bool) -> Callable[[l
 def train_on_demand(options: argparse.Namespace) -> None:
     """Be one of several workers: train on a part of the block for every line on standard input."""
     count, batch = options.worker
-    train = with_servers(options.dim[0], options.servers, options.mode == "asynchronous")
+    train = with_servers(
+        options.dim[0], options.optimizer[0], options.jit_compile, options.servers, options.mode == "asynchronous"
+    )
     batches = make_batches(count, batch)
     for _ in sys.stdin:
         train(batches)
         print("done", flush=True)
 
 
-def with_workers(
-    workers: int, count: int, batch: int, dim: int, addresses: list[str], mode: str
-) -> tuple[list[subprocess.Popen[str]], Callable[[list[Batch]], object]]:
-    """Start workers that share blocks of `count` batches; return them, and a function that trains on one block."""
-    command = [
-        sys.executable, __file__, "--worker", str(count // workers), str(batch), "--dim", str(dim), "--mode", mode,
-        "--servers", *addresses,
-    ]  # fmt: skip
-    processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(workers)
-    ]
+def with_processes(
+    commands: list[list[str]], greeting: bool = False
+) -> tuple[list[subprocess.Popen[str]], Callable[[list[Batch]], object], str]:
+    """Start processes that train on a block each for every line; return them, what lets them do it, and a greeting."""
+    processes = [subprocess.Popen(one, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for one in commands]
+
+    def answer(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        if not line:
+            raise SystemExit("a process that trains has died")
+        return line
 
     def train(_: list[Batch]) -> None:
         for process in processes:
@@ -147,11 +165,25 @@ def with_workers(
             process.stdin.write("\n")
             process.stdin.flush()
         for process in processes:
-            assert process.stdout is not None
-            if process.stdout.readline() != "done\n":
-                raise SystemExit("a worker died")
+            answer(process)
 
-    return processes, train
+    return processes, train, answer(processes[0]) if greeting else ""
+
+
+def worker_commands(workers: int, count: int, batch: int, addresses: list[str], given: list[str]) -> list[list[str]]:
+    """The commands of workers that share blocks of `count` batches."""
+    share = ["--worker", str(count // workers), str(batch), *given, "--servers", *addresses]
+    return [[sys.executable, __file__, *share]] * workers
+
+
+def torch_command(python: str, batch: int, dim: int, optimizer: str, count: int) -> list[str]:
+    """The command of the PyTorch side; empty where torch is not installed."""
+    installed = subprocess.run([python, "-c", "import torch"], stderr=subprocess.DEVNULL, check=False)
+    if installed.returncode:
+        return []
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deepfm_torch.py")
+    values = {"--batch": batch, "--dim": dim, "--optimizer": optimizer, "--count": count}
+    return [python, script, *(str(part) for option in values.items() for part in option)]
 
 
 def start_server(number: int, count: int) -> tuple[subprocess.Popen[str], str]:
@@ -162,49 +194,64 @@ def start_server(number: int, count: int) -> tuple[subprocess.Popen[str], str]:
     return server, server.stdout.readline().strip()
 
 
-def measure(batch: int, dim: int, seconds: float, mode: str) -> None:
+def measure(batch: int, dim: int, optimizer: str, options: argparse.Namespace) -> None:
     keras.backend.clear_session()
+    ways: dict[str, Callable[[list[Batch]], object]] = {}
     servers = [start_server(0, 1), start_server(0, 2), start_server(1, 2)]
     processes, addresses = [process for process, _ in servers], [address for _, address in servers]
     count = max(10, 16384 // batch) // 2 * 2
+    jit, in_turn = options.jit_compile, options.ways
     try:
-        workers, with_two = with_workers(2, count, batch, dim, addresses[1:], mode)
-        processes += workers
-        ways = {
-            "model.fit": with_fit(dim),
-            "tables": with_tables(dim),
-            "1 + 1": with_servers(dim, addresses[:1], mode == "asynchronous"),
-            "2 + 2": with_two,
-        }
+        if "fit" in in_turn:
+            ways["model.fit"] = with_fit(dim, optimizer)
+        if "torch" in in_turn and (command := torch_command(options.torch_python, batch, dim, optimizer, count)):
+            started, ways["PyTorch"], version = with_processes([command], greeting=True)
+            processes += started
+            print(f"PyTorch {version}")
+        ways["tables"] = with_tables(dim, optimizer, jit)
+        if "servers" in in_turn:
+            ways["1 + 1"] = with_servers(dim, optimizer, jit, addresses[:1], options.mode == "asynchronous")
+            given = ["--dim", str(dim), "--optimizer", optimizer, "--mode", options.mode, "--jit_compile", jit]
+            started, ways["2 + 2"], _ = with_processes(worker_commands(2, count, batch, addresses[1:], given))
+            processes += started
         blocks = make_batches(count, batch)
-        records = batch * count
-        for train in ways.values():
+        for train in [*ways.values()] * 2:
             train(blocks)
         rates: dict[str, list[float]] = {name: [] for name in ways}
-        end = time.perf_counter() + len(ways) * seconds
-        while time.perf_counter() < end or len(rates["2 + 2"]) < 3:
+        end = time.perf_counter() + len(ways) * options.seconds
+        while time.perf_counter() < end or len(rates["tables"]) < 3:
             for name, train in ways.items():
                 start = time.perf_counter()
                 train(blocks)
-                rates[name].append(records / (time.perf_counter() - start))
+                rates[name].append(batch * count / (time.perf_counter() - start))
     finally:
         for process in processes:
             process.kill()
             process.wait()
         for address in addresses:
             leave(address)
+    report(f"batch {batch:5} dim {dim:3} {optimizer:4}", rates)
+
+
+def report(what: str, rates: dict[str, list[float]]) -> None:
+    """Print a line with the median, slowest and fastest block of each way, and the ratios of the medians."""
     rate = {name: float(np.median(values)) for name, values in rates.items()}
-    columns: list[Any] = [f"{name} {r:9,.0f}/s ({r / rate['model.fit']:.2f}x)" for name, r in rate.items()]
-    print(f"batch {batch:5} dim {dim:3}   {'   '.join(columns)}", end="")
-    print(f"   1 + 1 / tables {rate['1 + 1'] / rate['tables']:.2f}", flush=True)
+    columns = [f"{name} {rate[name]:9,.0f}/s ({min(r):,.0f} to {max(r):,.0f})" for name, r in rates.items()]
+    pairs = [("tables", "model.fit"), ("tables", "PyTorch"), ("1 + 1", "tables"), ("2 + 2", "tables")]
+    ratios = [f"{one} / {other} {rate[one] / rate[other]:.2f}" for one, other in pairs if {one, other} <= {*rate}]
+    print(f"{what}   {'   '.join(columns)}   {'   '.join(ratios)}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[512, 4096])
     parser.add_argument("--dim", type=int, nargs="+", default=[8, 16])
+    parser.add_argument("--optimizer", nargs="+", choices=["adam", "sgd"], default=["adam"])
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
     parser.add_argument("--mode", choices=["asynchronous", "synchronous"], default="asynchronous")
+    parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has torch")
+    parser.add_argument("--jit_compile", choices=["auto", "true", "false"], default="true")
+    parser.add_argument("--ways", nargs="+", choices=["fit", "torch", "servers"], default=["fit", "torch", "servers"])
     parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -212,8 +259,8 @@ def main() -> None:
     if options.worker:
         train_on_demand(options)
         return
-    for batch, dim in itertools.product(options.batch, options.dim):
-        measure(batch, dim, options.seconds, options.mode)
+    for batch, dim, optimizer in itertools.product(options.batch, options.dim, options.optimizer):
+        measure(batch, dim, optimizer, options)
 
 
 if __name__ == "__main__":
