@@ -122,7 +122,7 @@ def with_tables(dim: int, optimizer: str, jit: str) -> Callable[[list[Batch]], o
 
 
 def with_servers(
-    dim: int, optimizer: str, jit: str, addresses: list[str], use_async: bool
+    dim: int, optimizer: str, jit: str, addresses: list[str], use_async: bool, number: int = 0
 ) -> Callable[[list[Batch]], object]:
     model, layers = served(dim, optimizer)
     spec = JobSpec(
@@ -130,15 +130,18 @@ def with_servers(
         distribution_strategy="ParameterServerStrategy",
     )  # fmt: skip
     trainer = ServerTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
-    trainer.connect(ParameterClient(addresses, "benchmark", source=str(os.getpid()), synchronous=not use_async))
-    return lambda batches: trainer.train(Task(), iter(batches))
+    trainer.connect(ParameterClient(addresses, "benchmark", source=str(os.getpid()), synchronous=not use_async), 0)
+    # Servers take each record of a task once, so every block is another task.
+    tasks = itertools.count(number, 2)
+    return lambda batches: trainer.train(Task(index=next(tasks)), iter(batches))
 
 
 def train_on_demand(options: argparse.Namespace) -> None:
     """Be one of several workers: train on a part of the block for every line on standard input."""
-    count, batch = options.worker
+    number, count, batch = options.worker
+    asynchronous = options.mode == "asynchronous"
     train = with_servers(
-        options.dim[0], options.optimizer[0], options.jit_compile, options.servers, options.mode == "asynchronous"
+        options.dim[0], options.optimizer[0], options.jit_compile, options.servers, asynchronous, number
     )
     batches = make_batches(count, batch)
     for _ in sys.stdin:
@@ -172,8 +175,8 @@ def with_processes(
 
 def worker_commands(workers: int, count: int, batch: int, addresses: list[str], given: list[str]) -> list[list[str]]:
     """The commands of workers that share blocks of `count` batches."""
-    share = ["--worker", str(count // workers), str(batch), *given, "--servers", *addresses]
-    return [[sys.executable, __file__, *share]] * workers
+    share = [str(count // workers), str(batch), *given, "--servers", *addresses]
+    return [[sys.executable, __file__, "--worker", str(number), *share] for number in range(workers)]
 
 
 def torch_command(python: str, batch: int, dim: int, optimizer: str, count: int) -> list[str]:
@@ -252,7 +255,7 @@ def main() -> None:
     parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has torch")
     parser.add_argument("--jit_compile", choices=["auto", "true", "false"], default="true")
     parser.add_argument("--ways", nargs="+", choices=["fit", "torch", "servers"], default=["fit", "torch", "servers"])
-    parser.add_argument("--worker", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     keep_freed_buffers()
