@@ -13,7 +13,7 @@ import tensorflow as tf
 import elasticdl_nb
 from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.model.embeddings.initial import initial_rows
-from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, own_bounds, serving
 from elasticdl_nb.runtime.model.saving.weights import load_weights, save_weights
 from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.initializers import KNOWN, row_initializer
@@ -105,6 +105,15 @@ def test_options_that_no_embedding_can_follow_are_refused() -> None:
         layers.refuse_bounded("Ftrl")
     with pytest.raises(ModelError, match="the model's code uses its matrix"):
         layers.of_keras()[0].ordinary("the model's code uses its matrix")
+
+
+def test_something_else_of_that_name_is_no_bound() -> None:
+    layer = keras.layers.Embedding(10, 2)
+    for something in (None, (0, 1), "wide"):
+        layer.bounds = something
+        assert own_bounds(layer) is None
+    layer.bounds = Bounds(ttl_steps=5)
+    assert own_bounds(layer) == Bounds(ttl_steps=5)
 
 
 def test_the_job_option() -> None:

@@ -102,7 +102,7 @@ class ServedLayers:
         names = (layer.name, str(layer.path or layer.name))
         self._named |= dict.fromkeys(names)
         said = next((self._options[name] for name in names if name in self._options), None)
-        return getattr(layer, "bounds", None) if said is None else Bounds.of(**said)
+        return own_bounds(layer) if said is None else Bounds.of(**said)
 
     def check_options(self) -> None:
         """Raise ModelError if the job has options for an embedding that the built model does not have."""
@@ -337,6 +337,12 @@ class ServedEmbedding(ServedLayer):
                 f"embedding {self.name}: its weights cannot be set during training, because its rows are in tables; "
                 "set them where the model is created"
             )
+
+
+def own_bounds(layer: Any) -> Bounds | None:
+    """Return what a layer itself says of its bounds; a user's layer may have something else of that name."""
+    said = getattr(layer, "bounds", None)
+    return said if isinstance(said, Bounds) else None
 
 
 def refuse_bounds(name: str, bounds: Bounds | None, reason: str) -> None:
