@@ -1,9 +1,9 @@
 """A worker's Local training against plain `model.fit` with its own defaults, for four dense models and two batch sizes.
 
-Both train in one process, in turns: a block of the worker's, then one of `fit`. The worker reads a Parquet file, as in a
-job that is given arrays, and measures whether compiled steps are faster before the first block; `fit` gets arrays, and its second epoch
-counts. A line gives the median of each in records per second, the median of the blocks' ratios with the lowest and the
-highest, and what became of the steps. `--jit_compile` shows what the choice is worth.
+Both train in one process, in turns: a block of the worker's, then one of `fit`. The worker reads a Parquet file, as
+in a job that is given arrays, and measures whether compiled steps are faster before the first block. `fit` gets arrays,
+and its second epoch counts. A line gives the median of each in records per second, the median of the blocks' ratios
+with the lowest and the highest, and what became of the steps. `--jit_compile` shows what the choice is worth.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Worker:
         )  # fmt: skip
         self.session = Session()
         loaded = load(ModelDefinition.from_spec(self.spec, str(folder)))
-        sources = Sources(self.spec, loaded, JobData(self.spec, loaded, folder / f"listings-{batch}"))
+        sources = Sources(self.spec, loaded, JobData(self.spec, loaded, folder / f"listings-{data.stem}"))
         self.source: StreamSource = sources[pb.TRAIN]  # type: ignore[assignment]
         self.path = sources.reader(pb.TRAIN).files()[0].path
         loaded.build(self.source.element_spec[0])
