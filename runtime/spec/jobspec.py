@@ -263,8 +263,8 @@ class JobSpec(ClusterOptions):
     )  # fmt: skip
     jit_compile: str = option(
         "Compile training steps with XLA: true, false, or auto, which times steps both ways once training has lasted "
-        "some seconds, and goes on in the faster one. With a seed other than 0, auto compiles nothing, so that the same "
-        "seed gives the same model to the last digit.",
+        "some seconds, and goes on in the faster one. With a seed other than 0, auto compiles nothing, so that the "
+        "same seed gives the same model to the last digit.",
         group="Running", parse=forms.one_of(JIT), form="WHEN", default="auto", choices=JIT, jobs=("train",),
     )  # fmt: skip
     num_workers: int = option(
