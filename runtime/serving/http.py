@@ -27,6 +27,8 @@ from elasticdl_nb.runtime.serving.limits import (
     BODY_SECONDS,
     HEAD_BYTES,
     IDLE_SECONDS,
+    LINGERING_BYTES,
+    LINGERING_SECONDS,
     MOST_CONNECTIONS,
     MOST_STRANGERS,
     STRANGERS_SECONDS,
@@ -131,12 +133,14 @@ class HttpServer:
                 status, reason = self._access.admits(headers)
                 if status:
                     await self._send(connection, writer, status, _error(reason), close=True)
+                    await _linger(reader, writer)
                     return
                 self._strangers.pop(task, None)
                 body = await self._body(connection, reader, writer, headers)
                 if body is None:
                     text = f"the request has more than {self._largest} bytes"
                     await self._send(connection, writer, 413, _error(text), close=True)
+                    await _linger(reader, writer)
                     return
                 await self._send(connection, writer, *await self._answer(request, body))
                 self._busy.discard(task)
@@ -235,6 +239,16 @@ async def _next(connection: h11.Connection, reader: asyncio.StreamReader) -> Any
     while (event := connection.next_event()) is h11.NEED_DATA:
         connection.receive_data(await reader.read(_CHUNK))
     return event
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read what a client whose request is refused still sends: otherwise it may never see the answer."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    left = LINGERING_BYTES
+    async with asyncio.timeout(LINGERING_SECONDS):
+        while left > 0 and (content := await reader.read(_CHUNK)):
+            left -= len(content)
 
 
 def _error(text: str) -> bytes:

@@ -19,3 +19,7 @@ IDLE_SECONDS = 75.0
 
 BODY_SECONDS = 60.0
 """How long a request may take to arrive."""
+
+LINGERING_SECONDS = 2.0
+LINGERING_BYTES = 64 << 20
+"""How long, and how much, is read and forgotten of a request that was refused before all of it had come."""
