@@ -1,8 +1,9 @@
 """Milliseconds for the sum of an array over several processes: ours, torch's gloo, TensorFlow's collectives.
 
-    python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--repeats 3] [--gloo-python /path/to/python]
+    python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--repeats 3]
+        [--torch-python /path/to/python]
 
-Gloo needs torch, in this Python or in the one that `--gloo-python` names; it is left out if there is none. Each figure
+Gloo needs torch, in this Python or in the one that `--torch-python` names; it is left out if there is none. Each figure
 is the best of several repeats, which take turns, and each repeat is the median of several rounds, which all processes
 begin together. Ratios are relative to ours.
 """
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-ROUNDS = {4: 30, 100: 5}
+ROUNDS = {4: 30, 25: 10, 100: 5}
 GLOO = """
 import json, sys, time
 import torch, torch.distributed as dist
@@ -164,7 +165,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, nargs="+", default=[4, 100])
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--gloo-python", default=sys.executable if importlib.util.find_spec("torch") else "")
+    here = sys.executable if importlib.util.find_spec("torch") else ""
+    parser.add_argument("--torch-python", "--gloo-python", default=here, help="a Python that has torch")
     parser.add_argument("--no-tensorflow", action="store_true")
     given = parser.parse_args()
     for world in given.processes:
@@ -172,8 +174,8 @@ def main() -> None:
             length, rounds = size * 1_000_000 // 4, ROUNDS.get(size, 10)
             ways = {"ours": lambda w=world, n=length, r=rounds: ours(w, n, r)}
             ways["bfloat16"] = lambda w=world, n=length, r=rounds: ours(w, n, r, "bfloat16")
-            if given.gloo_python:
-                ways["gloo"] = lambda w=world, n=length, r=rounds: gloo(given.gloo_python, w, n, r)
+            if given.torch_python:
+                ways["gloo"] = lambda w=world, n=length, r=rounds: gloo(given.torch_python, w, n, r)
             if not given.no_tensorflow:
                 ways["TensorFlow"] = lambda w=world, n=length, r=rounds: tensorflow(w, n, r)
             turns = [{name: way() for name, way in ways.items()} for _ in range(given.repeats)]

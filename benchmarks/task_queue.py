@@ -30,11 +30,8 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 CLIENTS = 2
-CONNECTIONS = 2
-"""Connections of each client process, shared by its workers' streams, as gRPC shares connections between channels.
-
-With eight, the same exchange takes a tenth more processor time on both sides.
-"""
+CALLS_PER_CONNECTION = 32
+"""As many as the master allows: with few connections, the exchange takes the least processor time on both sides."""
 
 
 class NoProcesses:
@@ -61,6 +58,17 @@ class NoProcesses:
 
     async def close(self) -> None:
         pass
+
+
+def connections_of(calls: int) -> int:
+    """How many connections of one client process carry that many calls."""
+    return -(-calls // CALLS_PER_CONNECTION)
+
+
+def open_channels(address: str, calls: int) -> list[grpc.aio.Channel]:
+    """Open the connections for that many calls."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    return [grpc.aio.insecure_channel(address, options=options) for _ in range(connections_of(calls))]
 
 
 async def serve(workers: int, tasks: int) -> float:
@@ -102,7 +110,8 @@ async def serve(workers: int, tasks: int) -> float:
         done = sum(result["tasks"] for result in results)
         seconds = max(r["last"] for r in results) - min(r["first"] for r in results)
         waits = sorted(wait for result in results for wait in result["waits"])
-        print(f"streams: {workers} workers on {CLIENTS * CONNECTIONS} connections, {done} tasks in {seconds:.1f} s: "
+        print(f"streams: {workers} workers on {CLIENTS * connections_of(share)} connections, "
+              f"{done} tasks in {seconds:.1f} s: "
               f"{done / seconds:,.0f} tasks/s")  # fmt: skip
         print(f"  processor time of the master: {busy / done * 1e6:.0f} us a task")
         print(f"  from result to next task: median {waits[len(waits) // 2] * 1e3:.0f} ms, "
@@ -113,9 +122,7 @@ async def serve(workers: int, tasks: int) -> float:
 async def play(address: str, token: str, first: int, count: int) -> None:
     """Simulate `count` workers until the master dismisses them; print the measurements as JSON."""
     gc.disable()  # workers should cost as little as possible, as they share the machine with the master
-    channels = [
-        grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(CONNECTIONS)
-    ]
+    channels = open_channels(address, count)
     started, waits, tasks = [], [], 0
     ended = 0.0
     everyone = asyncio.Barrier(count + 1)
@@ -123,7 +130,7 @@ async def play(address: str, token: str, first: int, count: int) -> None:
     async def worker(number: int) -> None:
         nonlocal tasks, ended
         sequence = itertools.count(1)
-        call = master_pb2_grpc.MasterStub(channels[number % CONNECTIONS]).Work(metadata=metadata(token))
+        call = master_pb2_grpc.MasterStub(channels[number % len(channels)]).Work(metadata=metadata(token))
         await call.write(pb.WorkerMessage(hello=pb.Hello(worker=number, incarnation="0", pid=1)))
         await call.read()
         await everyone.wait()
@@ -178,16 +185,13 @@ async def unary(workers: int, seconds: float) -> float:
 
 
 async def call_unary(port: int, workers: int, seconds: float) -> None:
-    channels = [
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
-        for _ in range(CONNECTIONS)
-    ]
+    channels = open_channels(f"127.0.0.1:{port}", workers)
     end = time.time() + seconds
     calls = 0
 
     async def worker(number: int) -> None:
         nonlocal calls
-        method = channels[number % CONNECTIONS].unary_unary("/Bench/Task")
+        method = channels[number % len(channels)].unary_unary("/Bench/Task")
         while time.time() < end:
             await method(b"x" * 40)
             calls += 1
