@@ -2,7 +2,7 @@
 
     python benchmarks/reading.py [--rows 400000] [--batch 4096] [--rounds 5]
 
-Ours goes through `record_dataset` and `rebatch`, as in a job, with the file opened anew each time. The others read the
+Ours goes through `record_dataset` and `rebatch`, as in a job, and opens the file again each time. The others read the
 whole file at once, turn each column into a tensor, and cut the tensors into batches. A ratio above 1 means that ours is
 faster.
 """
