@@ -62,7 +62,7 @@ def prepared(
     stated = JobSpec.create(kind, **options)
     _check_options_of_capture(stated, named)
     if kind == "train":
-        _check_input_of(_living_model(given), stated)
+        _check_given_for(_living_model(given), stated)
     stated = stated.replace(job_name=stated.job_name or make_name(kind, subject_of(stated)))
     if stated.on_kubernetes:
         with _prepared_for_cluster(stated, named, [*frames, *arrays.given], tell) as folder:
@@ -192,19 +192,26 @@ def _living_model(given: Mapping[str, Any]) -> Any:
     return model if keras is not None and isinstance(model, keras.Model) else None
 
 
-def _check_input_of(model: Any, spec: JobSpec) -> None:
-    """Raise OptionError if nothing says what a living model gets of the data."""
-    from elasticdl_nb.runtime.model.contract import CLASS_NAMES
-
-    if model is None or spec.label or spec.input_fn or spec.dataset_fn:
+def _check_given_for(model: Any, spec: JobSpec) -> None:
+    """Raise OptionError if nothing says what a living model gets of the data, or if it has no optimizer."""
+    if model is None or spec.label:
         return
-    if not any(hasattr(type(model), name) for role in ("input_fn", "dataset_fn") for name in CLASS_NAMES[role]):
+    if not (spec.input_fn or spec.dataset_fn or _defines(model, "input_fn") or _defines(model, "dataset_fn")):
         if spec.on_kubernetes:
             raise OptionError("input_fn", "required, or dataset_fn: nothing says what the model gets of the data")
         raise OptionError(
             "label",
             "required: name the column to predict, if the data is a table; or give arrays, data=(x, y), or an input_fn",
         )
+    own_step = type(model).train_step is not sys.modules["keras"].Model.train_step
+    if not (model.compiled or spec.optimizer or own_step or _defines(model, "optimizer")):
+        raise OptionError("optimizer", "required, as the model is not compiled: for example optimizer='adam'")
+
+
+def _defines(model: Any, role: str) -> bool:
+    from elasticdl_nb.runtime.model.contract import CLASS_NAMES
+
+    return any(hasattr(type(model), name) for name in CLASS_NAMES[role])
 
 
 def _fetch_code(spec: JobSpec, named: NamedObjects, folder: JobFolder) -> Check | None:

@@ -170,6 +170,9 @@ def test_a_frame_for_a_living_model_needs_a_label() -> None:
     refused = pytest.raises(OptionError, match=r"^label: required: name the column to predict, if the data is a table")
     with refused, dry_run("train", {"model": LIVING, "data": FRAME}):
         pass
+    refused = pytest.raises(OptionError, match=r"^optimizer: required, as the model is not compiled")
+    with refused, dry_run("train", {"model": keras.Sequential([keras.layers.Dense(1)]), "data": (X, Y), "loss": "mse"}):
+        pass
 
 
 def test_whole_numbers_name_columns(zoo: Path) -> None:

@@ -69,3 +69,7 @@ def test_only_what_may_be_refused_is_tried(tmp_path: Path) -> None:
     assert not needs_trial(alone, tmp_path)
     (tmp_path / "m.py").write_text(MODEL.replace("train_step", "something_else"))
     assert not needs_trial(together, tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "model.pkl").write_bytes(b"\x80keras.src.models.functional")  # what it has is not known
+    assert needs_trial(together, tmp_path)
+    assert not needs_trial(alone, tmp_path)
