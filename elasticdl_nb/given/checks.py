@@ -10,6 +10,7 @@ from pathlib import Path
 
 from elasticdl_nb.given.paths import check_checkpoint_dir, check_output
 from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.runtime.platform import gpus
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -41,6 +42,8 @@ def check_inputs_and_output(spec: JobSpec, *, reads_files: bool) -> JobSpec:
         spec = _with_trained_reader_params(spec)
         _check_data(spec)
     _check_checkpoint(spec)
+    if not spec.on_kubernetes:
+        gpus.check(spec)
     Network.of()
     check_output(spec)
     check_checkpoint_dir(spec)

@@ -31,7 +31,7 @@ from elasticdl_nb.runtime.master.executor import Executor, checkpoint_directory
 from elasticdl_nb.runtime.master.journal import Journal, JournalError
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of, is_trained_model
-from elasticdl_nb.runtime.platform import supervisor
+from elasticdl_nb.runtime.platform import gpus, supervisor
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform, Runs, Stuck
 from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.platform.local import LocalPlatform
@@ -304,5 +304,6 @@ async def _run(folder: JobFolder, supervised: bool, workers: Sequence[EarlyProce
     needed = folder.spec().num_workers
     for superfluous in workers[needed:]:
         superfluous.dismiss()
-    platform = LocalPlatform(folder.log_path, folder.processes, workers[:needed])
+    shares = await asyncio.to_thread(gpus.shares_for, folder.spec())
+    platform = LocalPlatform(folder.log_path, folder.processes, workers[:needed], shares)
     await serve(folder, platform, supervised=supervised)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.early import EarlyProcess
+from elasticdl_nb.runtime.platform.gpus import NONE, VISIBLE, Shares, seen_by
 from elasticdl_nb.runtime.platform.outofmemory import LOOK_SECONDS, OutOfMemory
 from elasticdl_nb.runtime.storage.locks import Process
 
@@ -29,7 +30,7 @@ CALM_SECONDS = 3.0
 
 _NO_MEMORY = "was killed by the system because memory ran out"
 WORKER = "elasticdl_nb.runtime.worker"
-WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
 """Environment variables of every worker, unless the job sets them otherwise."""
 
 
@@ -37,12 +38,17 @@ class LocalPlatform:
     """Processes on this machine; `log_path(role, index)` is where each writes, `records` a folder that lists them.
 
     `early` are waiting processes that become the first ones started in their role, if those need nothing else. So does
-    each process from `keep_ready`.
+    each process from `keep_ready`. Of `gpus`, each worker sees its own, and other processes none; without, all see what
+    this process sees.
     """
 
-    def __init__(self, log_path: Callable[[str, int], Path], records: Path, early: Sequence[EarlyProcess] = ()) -> None:
+    def __init__(
+        self, log_path: Callable[[str, int], Path], records: Path, early: Sequence[EarlyProcess] = (),
+        gpus: Shares | None = None,
+    ) -> None:  # fmt: skip
         self._log_path, self._records = log_path, records
         self._early = [*early]
+        self._gpus = gpus
         self._started_at = time.monotonic()
         self._processes: dict[InstanceId, Process] = {}
         self._watchers: set[asyncio.Task[None]] = set()
@@ -54,6 +60,7 @@ class LocalPlatform:
     async def start(self, instance: InstanceId, command: Sequence[str], envs: dict[str, str]) -> None:
         """Start a process."""
         self._started_at = time.monotonic()
+        envs = {**envs, **self._with_gpus(instance)}
         if self._start_early(instance, command, envs):
             return
         try:
@@ -66,6 +73,7 @@ class LocalPlatform:
             process = Process.of(child.pid)
             process.write(self._record(instance))
         except OSError as error:
+            self._free_gpus(instance)
             self._news.put_nowait(Exited(instance, 127, str(error)))
             return
         self._processes[instance] = process
@@ -92,11 +100,21 @@ class LocalPlatform:
         self._news.put_nowait(Runs(instance))
         return True
 
+    def _with_gpus(self, instance: InstanceId) -> dict[str, str]:
+        if self._gpus is None:
+            return {}
+        return {VISIBLE: ",".join(self._gpus.take(instance)) if instance.role == "worker" else NONE}
+
+    def _free_gpus(self, instance: InstanceId) -> None:
+        if self._gpus is not None:
+            self._gpus.free(instance)
+
     def keep_ready(self, module: str, envs: dict[str, str], known: str) -> None:
         """See `Platform`. Does nothing while others are starting, as it would take the processor from them."""
         calm = time.monotonic() - self._started_at > CALM_SECONDS
         if calm and not any(one.is_for([sys.executable, "-m", module]) for one in self._early):
-            self._early.append(EarlyProcess(module, envs, [known]))
+            hidden = {} if self._gpus is None else {VISIBLE: NONE}  # those kept ready are servers
+            self._early.append(EarlyProcess(module, {**envs, **hidden}, [known]))
 
     async def adopt(self) -> list[InstanceId]:
         """Take over the living processes that an earlier master started; return their instances."""
@@ -104,6 +122,8 @@ class LocalPlatform:
             with contextlib.suppress(ValueError, FileNotFoundError):
                 instance, process = _instance(path.name), Process.read(path)
                 if process.is_alive():
+                    if self._gpus is not None and instance.role == "worker":
+                        self._gpus.adopt(instance, seen_by(process.pid))
                     self._processes[instance] = process
                     self._watch(instance, process, _until_gone(process))
                     self._news.put_nowait(Runs(instance))
@@ -120,6 +140,7 @@ class LocalPlatform:
         code = await end
         self._processes.pop(instance, None)
         _kill_session(process.pid)
+        self._free_gpus(instance)
         self._record(instance).unlink(missing_ok=True)
         from_outside = code == -signal.SIGKILL and instance not in self._killed
         self._killed.discard(instance)

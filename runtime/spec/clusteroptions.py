@@ -15,8 +15,10 @@ _RESOURCES = "cpu=1,memory=4096Mi,gpu=1"
 
 
 def _request(role: str, title: str, jobs: tuple[JobKind, ...]) -> Any:
+    here = " On this machine only gpu, which can be part of one, such as gpu=0.5." if role == "worker" else ""
     return option(
-        f"What each {title} requests from its node.", group="Kubernetes", parse=clusterforms.resources, form=_RESOURCES,
+        f"What each {title} requests from its node.{here}", group="Kubernetes",
+        parse=clusterforms.resources, form=_RESOURCES,
         default={"cpu": "100m", "memory": "1024Mi"} if role == "master" else {"cpu": "1", "memory": "4096Mi"},
         jobs=jobs,
     )  # fmt: skip

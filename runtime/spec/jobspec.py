@@ -376,6 +376,11 @@ class JobSpec(ClusterOptions):
         processed = self.output or self.prediction_outputs_processor
         if self.kind == "predict" and self.on_kubernetes and not processed:
             raise OptionError("output", "required; give the file or directory to write the predictions to")
+        gpu = self.worker_resource_request.get("nvidia.com/gpu", "0")
+        if self.on_kubernetes and not gpu.isdecimal():
+            raise OptionError(
+                "worker_resource_request", f"gpu={gpu} is not a whole number; only workers on one machine share GPUs"
+            )
         if self.sample_weight_column and self.class_weight:
             raise OptionError("class_weight", "given together with sample_weight_column; use only one of them")
         if not self.label and (names := [name for name in self.class_weight if not name.isdecimal()]):

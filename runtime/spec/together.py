@@ -38,6 +38,10 @@ SYNCHRONOUS = Need(
 )
 RING = Need("with distribution_strategy=AllreduceStrategy", lambda spec: spec.uses_allreduce)
 CLUSTER = Need("with platform=kubernetes", lambda spec: spec.on_kubernetes)
+GPUS = Need(
+    "with platform=kubernetes, except for gpu",
+    lambda spec: spec.on_kubernetes or spec.worker_resource_request.keys() == {"nvidia.com/gpu"},
+)
 DIRECTORY = Need(
     "if output is a directory: a file has the format of its name",
     lambda spec: bool(spec.output) and not spec.output.lower().endswith((".recordio", ".parquet", ".csv")),
@@ -68,6 +72,7 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "embedding_options": TABLES,
     "overwrite": OUTPUT,
     "jit_compile": NO_RING,
+    "worker_resource_request": GPUS,
     "features": LABEL,
     "validation_split": DIVISIBLE,
 }
