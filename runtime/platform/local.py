@@ -30,7 +30,11 @@ CALM_SECONDS = 3.0
 
 _NO_MEMORY = "was killed by the system because memory ran out"
 WORKER = "elasticdl_nb.runtime.worker"
-WORKER_ENVS = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+WORKER_ENVS = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "PYTHONUNBUFFERED": "1",
+    "TF_FORCE_GPU_ALLOW_GROWTH": os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "true"),
+}
 """Environment variables of every worker, unless the job sets them otherwise."""
 
 
