@@ -94,7 +94,8 @@ class Kernel:
                 raise AssertionError("\n".join(message["content"]["traceback"]))
             if message["msg_type"] in ("display_data", "update_display_data"):
                 data = message["content"]["data"]
-                what = VIEW if any("widget" in kind for kind in data) else data["text/plain"].splitlines()[0]
+                is_view = "data-elasticdl" in data.get("text/html", "")
+                what = VIEW if is_view else data["text/plain"].splitlines()[0]
                 shown.append((time.monotonic() - begun, what))
         return shown
 
