@@ -111,6 +111,7 @@ class Peer:
         self._process = context.Process(target=child, args=(serve, theirs), daemon=True)
         self._process.start()
         self.address = mine.recv()
+        self.pid = self._process.pid
 
     def end(self) -> None:
         self._process.kill()

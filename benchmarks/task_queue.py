@@ -16,11 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import uvloop
 
+from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.master.process import Master
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -71,8 +73,29 @@ def open_channels(address: str, calls: int) -> list[grpc.aio.Channel]:
     return [grpc.aio.insecure_channel(address, options=options) for _ in range(connections_of(calls))]
 
 
-async def serve(workers: int, tasks: int) -> float:
-    """Run a prediction job with one record per task; return the seconds from the first task done to the last."""
+@dataclass(frozen=True)
+class Dispatch:
+    """What handing out tasks took: seconds of the clock and of the master's processor, and of workers' waiting."""
+
+    connections: int
+    tasks: int
+    seconds: float
+    busy: float
+    waits: list[float]
+    status_bytes: int
+
+    @property
+    def rate(self) -> float:
+        """Tasks per second."""
+        return self.tasks / self.seconds
+
+    def wait(self, share: float) -> float:
+        """The seconds from a result to the next task that this share of all tasks took at most."""
+        return self.waits[int(len(self.waits) * share)]
+
+
+async def serve(workers: int, tasks: int, clients_count: int = CLIENTS, pause: float = 0.0) -> Dispatch:
+    """Run a prediction job with one record per task; each worker waits `pause` seconds over a task."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ELASTICDL_HOME"] = folder
         data = Path(folder) / "data.csv"
@@ -87,13 +110,13 @@ async def serve(workers: int, tasks: int) -> float:
         running = asyncio.create_task(master.run())
         while job.master() is None:
             await asyncio.sleep(0.01)
-        arguments = [sys.executable, __file__, "--client", job.master()["address"], job.token()]
-        share = workers // CLIENTS
+        arguments = [sys.executable, __file__, "--pause", str(pause), "--client", job.master()["address"], job.token()]
+        share = workers // clients_count
         clients = [
             subprocess.Popen(
                 [*arguments, str(number * share), str(share)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
-            for number in range(CLIENTS)
+            for number in range(clients_count)
         ]
         for client in clients:  # all workers have joined
             await asyncio.to_thread(client.stdout.readline)
@@ -102,24 +125,23 @@ async def serve(workers: int, tasks: int) -> float:
             client.stdin.close()
         results = [json.loads(await asyncio.to_thread(client.stdout.read)) for client in clients]
         busy = time.process_time() - before
+        size = master.update(Mark())[0].status.ByteSize()
         for index in range(workers):
             await platform.exited.put(Exited(InstanceId("worker", index, "0"), 0))
         await running
         for client in clients:
             client.wait()
-        done = sum(result["tasks"] for result in results)
-        seconds = max(r["last"] for r in results) - min(r["first"] for r in results)
-        waits = sorted(wait for result in results for wait in result["waits"])
-        print(f"streams: {workers} workers on {CLIENTS * connections_of(share)} connections, "
-              f"{done} tasks in {seconds:.1f} s: "
-              f"{done / seconds:,.0f} tasks/s")  # fmt: skip
-        print(f"  processor time of the master: {busy / done * 1e6:.0f} us a task")
-        print(f"  from result to next task: median {waits[len(waits) // 2] * 1e3:.0f} ms, "
-              f"99th percentile {waits[int(len(waits) * 0.99)] * 1e3:.0f} ms")  # fmt: skip
-        return done / seconds
+        return Dispatch(
+            clients_count * connections_of(share),
+            sum(result["tasks"] for result in results),
+            max(result["last"] for result in results) - min(result["first"] for result in results),
+            busy,
+            sorted(wait for result in results for wait in result["waits"]),
+            size,
+        )
 
 
-async def play(address: str, token: str, first: int, count: int) -> None:
+async def play(address: str, token: str, first: int, count: int, pause: float) -> None:
     """Simulate `count` workers until the master dismisses them; print the measurements as JSON."""
     gc.disable()  # workers should cost as little as possible, as they share the machine with the master
     channels = open_channels(address, count)
@@ -147,6 +169,8 @@ async def play(address: str, token: str, first: int, count: int) -> None:
             waits.append(time.perf_counter() - asked)
             tasks += task.kind == pb.PREDICT
             ended = time.time()
+            if pause:
+                await asyncio.sleep(pause)
             asked = time.perf_counter()
             done = pb.TaskDone(id=task.id, attempt=task.attempt, records=1)
             await call.write(pb.WorkerMessage(sequence=next(sequence), task_done=done))
@@ -205,18 +229,25 @@ async def main() -> None:
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--client", nargs=4)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--unary-client", nargs=3)
     options = parser.parse_args()
     if options.client:
         address, token, first, count = options.client
-        await play(address, token, int(first), int(count))
+        await play(address, token, int(first), int(count), options.pause)
     elif options.unary_client:
         port, workers, seconds = options.unary_client
         await call_unary(int(port), int(workers), float(seconds))
     else:
         ours = await serve(options.workers, options.tasks)
+        print(f"streams: {options.workers} workers on {ours.connections} connections, {ours.tasks} tasks in "
+              f"{ours.seconds:.1f} s: {ours.rate:,.0f} tasks/s")  # fmt: skip
+        print(f"  processor time of the master: {ours.busy / ours.tasks * 1e6:.0f} us a task")
+        print(f"  from result to next task: median {ours.wait(0.5) * 1e3:.0f} ms, "
+              f"99th percentile {ours.wait(0.99) * 1e3:.0f} ms")  # fmt: skip
         theirs = await unary(options.workers, 5.0)
-        print(f"ratio: {ours / theirs:.1f}")
+        print(f"ratio: {ours.rate / theirs:.1f}")
 
 
-uvloop.run(main())
+if __name__ == "__main__":
+    uvloop.run(main())
