@@ -112,7 +112,7 @@ WITHOUT_EFFECT = {
     "lr_staleness_modulation": True, "num_ps": 2, "min_workers": 2, "fixed_global_batch": True,
     "compression": "float16", "overwrite": True, "job_directory": "/d", "volume": "claim_name=c,mount_path=/d",
     "image_pull_policy": "Never", "validation_split": 0.5,
-    "embedding_options": "a: ttl=5",
+    "embedding_options": "a: ttl=5", "jit_compile": "true",
     "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
 }  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_every_option_that_needs_another_is_refused_without_it():
     assert {option.group for option in tried} >= {"Parameter servers", "All-reduce", "Kubernetes", "Image"}
     for option in tried:
         with pytest.raises(OptionError, match=rf"^{option.name}: has an effect only with "):
-            strategy = "AllreduceStrategy" if option.name == "embedding_options" else "Local"
+            strategy = "AllreduceStrategy" if option.name in ("embedding_options", "jit_compile") else "Local"
             train(distribution_strategy=strategy, **{option.name: value_for(option)})
 
 
