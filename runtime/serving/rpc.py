@@ -28,11 +28,12 @@ class RpcServer:
 
     def __init__(self, answers: Answers, metrics: Metrics, token: str, largest: int) -> None:
         self._answers, self._metrics, self._largest = answers, metrics, largest
-        changed = {
-            "grpc.max_send_message_length": -1, "grpc.max_concurrent_streams": 1024,
-            "grpc.max_connection_idle_ms": int(IDLE_SECONDS * 1000), "grpc.http2.lookahead_bytes": 1 << 20,
-        }  # fmt: skip
-        options = {**dict(server_options(largest)), **changed}
+        options: dict[str, Any] = {**dict(server_options(largest)), "grpc.max_send_message_length": -1}
+        if not token:  # whoever can connect is trusted; otherwise, the limits for strangers stay
+            options |= {
+                "grpc.max_concurrent_streams": 1024, "grpc.max_connection_idle_ms": int(IDLE_SECONDS * 1000),
+                "grpc.http2.lookahead_bytes": 1 << 20,
+            }  # fmt: skip
         self._server = grpc.aio.server(interceptors=[RequireToken(token)] if token else [], options=[*options.items()])
         self._add("PredictionService", {
             "Predict": (self._predict, pb.PredictRequest),
