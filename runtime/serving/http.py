@@ -27,14 +27,14 @@ from elasticdl_nb.runtime.serving.limits import (
     BODY_SECONDS,
     HEAD_BYTES,
     IDLE_SECONDS,
-    LINGERING_BYTES,
-    LINGERING_SECONDS,
     MOST_CONNECTIONS,
     MOST_STRANGERS,
+    READ_BYTES,
     STRANGERS_SECONDS,
 )  # fmt: skip
 from elasticdl_nb.runtime.serving.metrics import Metrics
 from elasticdl_nb.runtime.serving.problems import Refused
+from elasticdl_nb.runtime.serving.streams import Stream, TlsStream
 from elasticdl_nb.runtime.serving.versions import Version
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ _MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,18})|/labels/([^/:]+
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _JSON, _TEXT = "application/json", "text/plain; version=0.0.4; charset=utf-8"
-_CHUNK = 256 << 10
+_VERSIONS = (b"1.0", b"1.1")
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class HttpServer:
     def __init__(self, answers: Answers, metrics: Metrics, access: Access, largest: int) -> None:
         self._answers, self._metrics, self._access, self._largest = answers, metrics, access, largest
         self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._strangers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # the oldest first
         self._busy: set[asyncio.Task[None]] = set()
@@ -81,7 +82,8 @@ class HttpServer:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen, and return the port. Raises OSError."""
-        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES, ssl=tls)
+        self._tls = tls
+        self._server = await asyncio.start_server(self._connected, host, port, limit=READ_BYTES // 2)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self, grace: float) -> None:
@@ -108,7 +110,8 @@ class HttpServer:
         self._connections[task] = self._strangers[task] = writer
         try:
             with contextlib.suppress(OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError):
-                await self._converse(task, reader, writer)
+                stream = Stream(reader, writer) if self._tls is None else TlsStream(reader, writer, self._tls)
+                await self._converse(task, stream)
         except Exception:  # a defect that one connection reveals must not end the server
             logger.exception("a connection failed")
         finally:
@@ -117,77 +120,68 @@ class HttpServer:
             self._busy.discard(task)
             writer.close()
 
-    async def _converse(
-        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _converse(self, task: asyncio.Task[None], stream: Stream) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
-        wait = STRANGERS_SECONDS
+        until = asyncio.get_running_loop().time() + STRANGERS_SECONDS  # with the handshake of TLS
         try:
+            async with asyncio.timeout_at(until):
+                await stream.begin()
             while not self._closing:
-                async with asyncio.timeout(wait):
-                    request = await _next(connection, reader)
+                async with asyncio.timeout_at(until):
+                    request = await _next(connection, stream)
                 if not isinstance(request, h11.Request):
                     return
                 self._busy.add(task)
-                headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-                status, reason = self._access.admits(headers)
-                if status:
-                    await self._send(connection, writer, status, _error(reason), close=True)
-                    await _linger(reader, writer)
-                    return
+                headers = self._admitted(request)
                 self._strangers.pop(task, None)
-                body = await self._body(connection, reader, writer, headers)
-                if body is None:
-                    text = f"the request has more than {self._largest} bytes"
-                    await self._send(connection, writer, 413, _error(text), close=True)
-                    await _linger(reader, writer)
-                    return
-                await self._send(connection, writer, *await self._answer(request, body))
+                body = await self._body(connection, stream, headers)
+                await _send(connection, stream, *await self._answer(request, body), bare=request.method == b"HEAD")
                 self._busy.discard(task)
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     return
                 connection.start_next_cycle()
-                wait = IDLE_SECONDS
-        except h11.RemoteProtocolError as error:
-            with contextlib.suppress(h11.LocalProtocolError):
-                await self._send(
-                    connection, writer, error.error_status_hint, _error(f"Malformed request: {error}"), close=True
-                )
+                until = asyncio.get_running_loop().time() + IDLE_SECONDS
+        except (_Unread, h11.RemoteProtocolError) as error:
+            if isinstance(error, _Unread):
+                status, text = error.status, str(error)
+            else:
+                status, text = error.error_status_hint, f"Malformed request: {error}"
+            with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun
+                await _send(connection, stream, status, _error(text), close=True)
+                await stream.linger()
 
-    async def _body(
-        self,
-        connection: h11.Connection,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        headers: dict[str, str],
-    ) -> bytes | None:
-        """Return the request's body, or None if it is too large."""
+    def _admitted(self, request: h11.Request) -> dict[str, str]:
+        """Return the headers of a request; raises _Unread if it may not be made, or is none that is understood."""
+        if request.http_version not in _VERSIONS:
+            raise _Unread(505, "this server speaks HTTP/1.1")
+        if len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers) > HEAD_BYTES:
+            raise _Unread(431, f"the head of the request has more than {HEAD_BYTES} bytes")
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        status, reason = self._access.admits(headers)
+        if status:
+            raise _Unread(status, reason)
+        return headers
+
+    async def _body(self, connection: h11.Connection, stream: Stream, headers: dict[str, str]) -> bytes:
+        """Return the request's body; raises _Unread if it is too large, or does not arrive."""
+        too_large = _Unread(413, f"the request has more than {self._largest} bytes")
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > self._largest:
-            return None
+            raise too_large
         if connection.they_are_waiting_for_100_continue:
-            writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+            await stream.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
         parts: list[bytes] = []
         size = 0
-        async with asyncio.timeout(BODY_SECONDS):
-            while isinstance(event := await _next(connection, reader), h11.Data):
-                size += len(event.data)
-                if size > self._largest:
-                    return None
-                parts.append(bytes(event.data))
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while isinstance(event := await _next(connection, stream), h11.Data):
+                    size += len(event.data)
+                    if size > self._largest:
+                        raise too_large
+                    parts.append(bytes(event.data))
+        except TimeoutError:
+            raise _Unread(408, f"the request did not arrive within {BODY_SECONDS:g} seconds") from None
         return b"".join(parts)
-
-    @staticmethod
-    async def _send(
-        connection: h11.Connection, writer: asyncio.StreamWriter, status: int, body: bytes, kind: str = _JSON,
-        *, close: bool = False,
-    ) -> None:  # fmt: skip
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")]
-        headers += [("Connection", "close")] if close else []
-        head = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-        content = connection.send(h11.Data(data=body)) or b""
-        writer.write(head + content + (connection.send(h11.EndOfMessage()) or b""))
-        await writer.drain()
 
     # ------------------------------------------------------------ requests
 
@@ -234,21 +228,31 @@ class _NotThere(Exception):
     """The path or method means nothing here."""
 
 
-async def _next(connection: h11.Connection, reader: asyncio.StreamReader) -> Any:
+class _Unread(Exception):
+    """A request that is refused before all of it was read, with this HTTP status; its connection ends."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _next(connection: h11.Connection, stream: Stream) -> Any:
     """Return the next event, reading as much as it needs."""
     while (event := connection.next_event()) is h11.NEED_DATA:
-        connection.receive_data(await reader.read(_CHUNK))
+        connection.receive_data(await stream.read())
     return event
 
 
-async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read what a client whose request is refused still sends: otherwise it may never see the answer."""
-    if writer.can_write_eof():
-        writer.write_eof()
-    left = LINGERING_BYTES
-    async with asyncio.timeout(LINGERING_SECONDS):
-        while left > 0 and (content := await reader.read(_CHUNK)):
-            left -= len(content)
+async def _send(
+    connection: h11.Connection, stream: Stream, status: int, body: bytes, kind: str = _JSON, *, close: bool = False,
+    bare: bool = False,
+) -> None:  # fmt: skip
+    """Send an answer; if it is to be `bare`, without its body."""
+    headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("X-Content-Type-Options", "nosniff")]
+    headers += [("Connection", "close")] if close else []
+    head = connection.send(h11.Response(status_code=status, headers=headers)) or b""
+    content = b"" if bare else connection.send(h11.Data(data=body)) or b""
+    await stream.write(head + content + (connection.send(h11.EndOfMessage()) or b""))
 
 
 def _error(text: str) -> bytes:

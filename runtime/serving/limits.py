@@ -5,6 +5,9 @@ from __future__ import annotations
 HEAD_BYTES = 16 << 10
 """The largest head of a request."""
 
+READ_BYTES = 16 << 10
+"""How much is read of a connection at a time. With what is read already, it holds four times as much at most."""
+
 MOST_CONNECTIONS = 1024
 """HTTP connections at once; further ones are closed."""
 

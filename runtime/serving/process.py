@@ -43,6 +43,7 @@ async def serve(settings: Settings, ready: Callable[[Listening], None], ended: a
 
     Raises OptionError for a port that is not available or a folder without a model, and what loading the model raises.
     """
+    tls, credentials = _tls(settings)
     metrics = Metrics()
     executor = ThreadPoolExecutor(1, thread_name_prefix="predicting")
 
@@ -57,7 +58,7 @@ async def serve(settings: Settings, ready: Callable[[Listening], None], ended: a
     watching: asyncio.Task[None] | None = None
     try:
         await versions.begin()
-        listening = await _listen(settings, http, rpc)
+        listening = await _listen(settings, http, rpc, tls, credentials)
         watching = asyncio.create_task(versions.watch(settings.watch_seconds))
         ready(listening)
         await ended.wait()
@@ -69,8 +70,10 @@ async def serve(settings: Settings, ready: Callable[[Listening], None], ended: a
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-async def _listen(settings: Settings, http: HttpServer, rpc: RpcServer) -> Listening:
-    tls, credentials = _tls(settings)
+async def _listen(
+    settings: Settings, http: HttpServer, rpc: RpcServer, tls: ssl.SSLContext | None,
+    credentials: grpc.ServerCredentials | None,
+) -> Listening:  # fmt: skip
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     try:
         port = await http.start(settings.host, settings.port, tls)
@@ -89,12 +92,16 @@ def _tls(settings: Settings) -> tuple[ssl.SSLContext | None, grpc.ServerCredenti
         return None, None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password=_no_password)
         with open(settings.tls_key, "rb") as key, open(settings.tls_cert, "rb") as certificate:
             pair = key.read(), certificate.read()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise OptionError("tls_cert", f"{settings.tls_cert} and {settings.tls_key} cannot be used: {error}") from None
     return context, grpc.ssl_server_credentials([pair])
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted with a password; give one that is not")
 
 
 def run(settings: Settings, ready: Callable[[Listening], None], lives_with: int | None = None) -> None:

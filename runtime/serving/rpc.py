@@ -14,6 +14,7 @@ from elasticdl_nb.runtime.protocol.auth import RequireToken
 from elasticdl_nb.runtime.protocol.channels import server_options
 from elasticdl_nb.runtime.serving import tensors
 from elasticdl_nb.runtime.serving.answers import SIGNATURE, Answers
+from elasticdl_nb.runtime.serving.form import check_names
 from elasticdl_nb.runtime.serving.limits import IDLE_SECONDS
 from elasticdl_nb.runtime.serving.metrics import Metrics
 from elasticdl_nb.runtime.serving.problems import Refused, invalid
@@ -97,6 +98,7 @@ class RpcServer:
     async def _predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         version = self._version(request.model_spec)
         self._answers.check_signature(request.model_spec.signature_name)
+        check_names(request.inputs, version.model.inputs)
         inputs = tensors.arrays(request.inputs, self._largest)
         outputs = await self._answers.predict(version, inputs, context.time_remaining(), list(request.output_filter))
         return pb.PredictResponse(outputs=tensors.messages(outputs), model_spec=self._spec(version))

@@ -19,11 +19,15 @@ from elasticdl_nb.runtime.serving.problems import invalid
 
 
 def arrays(inputs: Mapping[str, bytes], largest: int) -> dict[str, NDArray[Any]]:
-    """Return tensors as arrays; raises Refused for one that is damaged, or larger than `largest` bytes.
+    """Return tensors as arrays; raises Refused for one that is damaged, or if all have more than `largest` bytes.
 
     A tensor of equal values is sent as one value and a shape, so the size of a message does not limit that of an array.
     """
-    return {name: _array(name, content, largest) for name, content in inputs.items()}
+    found: dict[str, NDArray[Any]] = {}
+    for name, content in inputs.items():
+        found[name] = _array(name, content, largest)
+        largest -= found[name].nbytes
+    return found
 
 
 def _array(name: str, content: bytes, largest: int) -> NDArray[Any]:
@@ -34,7 +38,7 @@ def _array(name: str, content: bytes, largest: int) -> NDArray[Any]:
         size = 1
         for one in sizes:
             size *= one
-            if one < 0 or size * max(1, dtype.size) > largest:
+            if one < 0 or size * (8 if dtype == tf.string else max(1, dtype.size)) > largest:
                 raise invalid(f"the input {name!r} has the shape {sizes}, which is more than {largest} bytes")
         array: NDArray[Any] = tf.make_ndarray(proto)
     except (DecodeError, TypeError, ValueError, OverflowError, MemoryError) as error:

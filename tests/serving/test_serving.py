@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -224,35 +222,6 @@ def test_the_client_of_tensorflow_serving_works_unchanged(server: Server) -> Non
     pytest.importorskip("tensorflow_serving")
     done = subprocess.run([sys.executable, "-c", CLIENT, server.grpc], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-
-
-def test_nonsense_ends_no_server(server: Server) -> None:
-    host, port = server.url.split("/")[2].split(":")
-    random = np.random.default_rng(0)
-    body = json.dumps({"instances": [record()]}).encode()
-    good = (
-        b"POST /v1/models/scores:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    )
-    for number in range(150):
-        message = bytearray(good)
-        for _ in range(1 + number % 5):
-            message[random.integers(len(message))] = random.integers(256)
-        target = (host, int(port)) if number % 3 else ("127.0.0.1", int(server.grpc.rpartition(":")[2]))
-        with socket.create_connection(target, timeout=20) as connection:
-            connection.sendall(bytes(message[: random.integers(1, len(message) + 1)]))
-            connection.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(OSError):
-                while connection.recv(65536):
-                    pass
-    for _ in range(50):
-        request = bytearray(predict_request(1.0).SerializeToString())
-        request[random.integers(len(request))] = random.integers(256)
-        with contextlib.suppress(grpc.RpcError):
-            call(server.grpc, "PredictionService/Predict", bytes(request), pb.PredictResponse)
-    silent = [socket.create_connection((host, int(port))) for _ in range(140)]
-    assert ask(f"{server.url}:predict", {"instances": [record(1.0)]})[1]["predictions"][0]["score"] == [2.0]
-    for one in silent:
-        one.close()
 
 
 def test_swapping_under_load_fails_no_request(server: Server, zoo: Path, versions: Path) -> None:

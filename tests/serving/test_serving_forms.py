@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.serving.checking import checked as checked_settings
 from elasticdl_nb.runtime.serving.form import Form, checked
 from elasticdl_nb.runtime.serving.jsonforms import Request, answer
 from elasticdl_nb.runtime.serving.problems import Refused
+from elasticdl_nb.runtime.serving.process import _tls
 from elasticdl_nb.runtime.serving.settings import Settings
 
 FORMS = {"id": Form("int64", (2,)), "x": Form("float32", ()), "word": Form("string", ()), "yes": Form("bool", ())}
@@ -135,3 +136,33 @@ def test_a_server_that_would_be_open_to_others_is_refused(
     with pytest.raises(OptionError, match=message):
         checked_settings(Settings(str(tmp_path), **options))
     assert checked_settings(Settings(str(tmp_path), host="0.0.0.0", token="x" * 9, tls_cert="a", tls_key="b"))
+
+
+def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    cryptography = pytest.importorskip("cryptography")
+    from cryptography.hazmat.primitives import serialization
+
+    from elasticdl_nb.runtime.protocol import certificates
+
+    key, certificate = certificates.issued("t" * 64, "served.internal")
+    private = serialization.load_pem_private_key(key, None)
+    locked = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    other = certificates.issued("t" * 64, "served.internal")[0]
+    assert cryptography
+    for name, content in (("cert", certificate), ("key", key), ("locked", locked), ("other", other), ("none", b"?")):
+        (tmp_path / name).write_bytes(content)
+
+    def settings(cert: str, key: str) -> Settings:
+        return Settings(str(tmp_path), tls_cert=str(tmp_path / cert), tls_key=str(tmp_path / key))
+
+    context, credentials = _tls(settings("cert", "key"))
+    assert context is not None
+    assert credentials is not None
+    for cert, wrong, message in (
+        ("cert", "locked", "encrypted with a password"), ("cert", "other", "mismatch"),
+        ("none", "key", "cannot be used"), ("cert", "missing", "No such file"),
+    ):  # fmt: skip
+        with pytest.raises(OptionError, match=rf"tls_cert: .*{message}"):
+            _tls(settings(cert, wrong))
