@@ -25,6 +25,7 @@ _OTHERS = {
     "jobs": "List the jobs on this machine.",
     "attach": "Show a job's progress until it has ended.",
     "cancel": "End a job.",
+    "stop": "End a training that follows its data, with a trained model.",
     "delete": "Remove a job and what it left behind.",
     "scale": "Change a job's number of workers.",
     "chaos": "Kill a job's processes, to see it recover.",
@@ -132,6 +133,7 @@ def _find(name: str) -> _Command:
             "cancel": managing.run_cancel,
             "delete": managing.run_delete,
             "scale": managing.run_scale,
+            "stop": managing.run_stop,
             "chaos": managing.run_chaos,
             "logs": managing.run_logs,
         }[name]

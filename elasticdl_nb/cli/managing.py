@@ -1,4 +1,4 @@
-"""`elasticdl jobs`, `cancel`, `delete`, `scale`, `chaos` and `logs`."""
+"""`elasticdl jobs`, `cancel`, `stop`, `delete`, `scale`, `chaos` and `logs`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,21 @@ def run_cancel(arguments: Sequence[str]) -> int:
         return 0
     with interruptible():
         job.cancel("elasticdl cancel")
+    say(f"Job {job.name}: {phase_name(job.status())}.")
+    return 0
+
+
+def run_stop(arguments: Sequence[str]) -> int:
+    """Run `elasticdl stop NAME`: return once the trained model is written."""
+    parser = Parser(
+        prog="elasticdl stop",
+        description="End a training that follows its data (--follow): it trains on the files that are there by now, "
+        "and writes its model. Return once that is done.",
+    )
+    add_job(parser)
+    job = the_job(parser.parse(arguments)).stop()
+    with interruptible():
+        job.wait()
     say(f"Job {job.name}: {phase_name(job.status())}.")
     return 0
 

@@ -15,7 +15,7 @@ from elasticdl_nb.job import launch
 from elasticdl_nb.job.figure import Figure
 from elasticdl_nb.job.frontend import in_live_notebook
 from elasticdl_nb.job.history import History
-from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, watch_job
+from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, stop_job, watch_job
 from elasticdl_nb.runtime.control.status import (
     format_count,
     format_metrics,
@@ -317,6 +317,18 @@ class Job:
         Raises OptionError if the job cannot have that many, and JobError if it has ended.
         """
         scale_job(self.folder, workers)
+        return self
+
+    def stop(self, *, save: bool = True) -> Job:
+        """End a training that follows its data, with a trained model. Returns the job at once; `wait` waits for it.
+
+        No more files are looked for; those that are there by now are trained on first. A later job that follows the
+        same data goes on from there, if it gets this one's output as `checkpoint_dir_for_init`. With `save=False`, the
+        job is cancelled. Raises JobError if the job does not follow its data, or has ended.
+        """
+        if not save:
+            return self.cancel("stopped by its user")
+        stop_job(self.folder, "stopped by its user")
         return self
 
     # ------------------------------------------------------------ logs and reports

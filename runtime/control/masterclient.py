@@ -96,6 +96,15 @@ class MasterClient:
         except grpc.RpcError as error:
             raise self._translate(error) from None
 
+    def stop(self, reason: str) -> None:
+        """Ask the master to end a training that follows its data, with a trained model."""
+        import grpc
+
+        try:
+            self._stub.StopJob(pb.StopRequest(reason=reason), timeout=_CALL_SECONDS, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise self._translate(error) from None
+
     def _translate(self, error: grpc.RpcError) -> ConnectionError | TimeoutError:
         import grpc
 
@@ -202,6 +211,26 @@ def scale_job(folder: JobFolder, workers: int) -> None:
         raise OptionError("workers", "Local training uses one worker; the other strategies take any number")
     if workers < 1:
         raise OptionError("workers", f"{workers} is not valid: expected at least 1")
+    if problem := _asked(folder, lambda client: client.scale(workers)):
+        raise JobError(f"job {folder.name} cannot be scaled: {problem}")
+
+
+def stop_job(folder: JobFolder, reason: str) -> None:
+    """Ask for the end of a training that follows its data, with a trained model.
+
+    Raises JobError if the job is of another kind, or over, or if its master is unreachable.
+    """
+    if not folder.spec().follow:
+        raise JobError(
+            f"job {folder.name} cannot be stopped: only a training with follow can be; others end by themselves, or "
+            "are cancelled"
+        )
+    if problem := _asked(folder, lambda client: client.stop(reason)):
+        raise JobError(f"job {folder.name} cannot be stopped: {problem}")
+
+
+def _asked(folder: JobFolder, ask: Callable[[MasterClient], None]) -> str:
+    """Ask a running job's master for something; return why that was impossible, or an empty string."""
     problem = "it is over"
     deadline = time.monotonic() + _CALL_SECONDS
     while folder.is_alive() and time.monotonic() < deadline:
@@ -209,9 +238,9 @@ def scale_job(folder: JobFolder, workers: int) -> None:
         try:
             if client is not None:
                 with client:
-                    client.scale(workers)
-                    return
+                    ask(client)
+                    return ""
         except (ConnectionError, TimeoutError) as error:
             problem = str(error)
         time.sleep(_RETRY_SECONDS)
-    raise JobError(f"job {folder.name} cannot be scaled: {problem}")
+    return problem

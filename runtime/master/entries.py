@@ -31,6 +31,10 @@ def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
             entry.recovered.CopyFrom(journal.Recovered(living=map(_process, living)))
         case events.DataCounted(data, validation):
             entry.data_counted.CopyFrom(journal.DataCounted(data=_shards(data), validation=_shards(validation)))
+        case events.DataGrew(data, last):
+            entry.data_grew.CopyFrom(journal.DataGrew(data=_shards(data), last=last))
+        case events.StopAsked(reason):
+            entry.stop_asked.CopyFrom(journal.StopAsked(reason=reason))
         case events.Exited(key, code, log_tail):
             entry.exited.CopyFrom(journal.Exited(process=_process(key), code=code, log_tail=log_tail))
         case events.Lost(key, reason, counts, log_tail):
@@ -74,6 +78,10 @@ def from_entry(entry: journal.Entry) -> events.Event:
             return events.Recovered(tuple(_key(process) for process in entry.recovered.living))
         case "data_counted":
             return events.DataCounted(_files(entry.data_counted.data), _files(entry.data_counted.validation))
+        case "data_grew":
+            return events.DataGrew(_files(entry.data_grew.data), entry.data_grew.last)
+        case "stop_asked":
+            return events.StopAsked(entry.stop_asked.reason)
         case "exited":
             return events.Exited(_key(entry.exited.process), entry.exited.code, entry.exited.log_tail)
         case "lost":

@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.control.masterclient import last_status
 from elasticdl_nb.runtime.control.status import conclude
 from elasticdl_nb.runtime.master import clients, report
 from elasticdl_nb.runtime.master.bookkeeper import Bookkeeper, defect
-from elasticdl_nb.runtime.master.counting import count_data
+from elasticdl_nb.runtime.master.counting import count_data, discovery_of
 from elasticdl_nb.runtime.master.dashboard import Dashboard
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.kinds import coordinator_of
@@ -44,6 +44,10 @@ from elasticdl_nb.runtime.storage import checkpoints, ownership, publish
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 STATUS_INTERVAL = 1.0
+
+LOOK_SECONDS = 2.0
+"""Seconds between two looks for new files."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -99,7 +103,7 @@ class Master:
             self._books.happened(events.Started(self._initial(), problem))
         else:
             self._books.happened(events.Recovered(tuple(living)))
-        for job in (self._watch_platform(), self._count_data(), self._tick(executor)):
+        for job in (self._watch_platform(), self._count_data(), self._tick(executor), self._follow()):
             self._spawn(job)
         try:
             await self._books.over.wait()
@@ -180,6 +184,13 @@ class Master:
             self._books.happened(events.Scaled(workers))
         return problem
 
+    def stop(self, reason: str) -> str:
+        """See `service.Events`."""
+        problem = self._coordinator.stop_problem()
+        if not problem:
+            self._books.happened(events.StopAsked(reason))
+        return problem
+
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
         """See `service.Events`."""
         update, mark = report.update(
@@ -215,6 +226,25 @@ class Master:
         # With a custom reader workers count, by the user's code: the first of them will report the numbers.
         if not self._coordinator.data_is_counted and not self._spec.custom_data_reader:
             self._books.happened(await asyncio.to_thread(count_data, self._folder))
+
+    async def _follow(self) -> None:
+        """Report the files that appear in data that the job follows, until the job is to end."""
+        if not self._spec.follow:
+            return
+        while not self._coordinator.data_is_counted:
+            await asyncio.sleep(STATUS_INTERVAL)
+        discovery = await asyncio.to_thread(discovery_of, self._folder)
+        found = discovery.listed_since(self._coordinator.files_found)  # by a master that died before it could say so
+        while self._coordinator.queue.growing:
+            stopping = self._coordinator.stopping
+            found += await asyncio.to_thread(discovery.look)
+            for problem in discovery.problems():
+                self._books.happened(events.Noted("warning", problem))
+            if found or stopping:
+                self._books.happened(events.DataGrew(tuple(found), last=stopping))
+            found = []
+            if not stopping:
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _tick(self, executor: Executor) -> None:
         guard = Guard(self._folder, is_master=True) if self._supervised else None

@@ -55,7 +55,7 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
     remaining = -1.0
     if job.is_over:
         remaining = 0.0
-    elif job.running_since and progress > 0 and elapsed > 1:
+    elif job.running_since and progress > 0 and elapsed > 1 and not queue.growing:
         remaining = elapsed * (1 - progress) / progress
     trains = kind == "train"
     return pb.JobStatus(
@@ -111,7 +111,7 @@ def _detail(job: Coordinator) -> str:
         return ""
     if not activities:
         return next((f"{member.name} {member.obstacle}" for member in job.members() if member.obstacle), "")
-    if job.waits_for:
+    if job.waits_for and not job.stopping:
         return f"waiting for {job.waits_for}"
     # What one of them is working on says more than that others are still starting.
     activity = max(activities, key=lambda one: (one not in _DETAILS, activities.count(one)))

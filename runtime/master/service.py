@@ -43,6 +43,10 @@ class Events(Protocol):
         """A client wants this many workers; return why that is not possible, or an empty string."""
         ...
 
+    def stop(self, reason: str) -> str:
+        """A client wants the job to end with a trained model; return why it cannot, or an empty string."""
+        ...
+
     def update(self, mark: Mark) -> tuple[pb.JobUpdate, Mark]:
         """The status for a watcher who has seen everything up to the mark."""
         ...
@@ -131,6 +135,14 @@ class MasterService(master_pb2_grpc.MasterServicer):
         if problem := self._events.scale(request.workers):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
         return pb.ScaleReply()
+
+    async def StopJob(  # noqa: N802
+        self, request: pb.StopRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.StopReply:
+        """End a training that follows its data, with a trained model."""
+        if problem := self._events.stop(request.reason):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, problem)
+        return pb.StopReply()
 
 
 class _Outbox:

@@ -14,7 +14,7 @@ class Turn(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Entry(_message.Message):
-    __slots__ = ("now", "date", "started", "recovered", "data_counted", "greeted", "said", "exited", "lost", "stuck", "scaled", "cancelled", "failed", "checkpoint_begun", "checkpoint_committed", "checkpoint_failed", "ticked", "runs", "noted")
+    __slots__ = ("now", "date", "started", "recovered", "data_counted", "greeted", "said", "exited", "lost", "stuck", "scaled", "cancelled", "failed", "checkpoint_begun", "checkpoint_committed", "checkpoint_failed", "ticked", "runs", "noted", "data_grew", "stop_asked")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,8 @@ class Entry(_message.Message):
     TICKED_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     NOTED_FIELD_NUMBER: _ClassVar[int]
+    DATA_GREW_FIELD_NUMBER: _ClassVar[int]
+    STOP_ASKED_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     started: Started
@@ -53,7 +55,9 @@ class Entry(_message.Message):
     ticked: Ticked
     runs: Runs
     noted: Noted
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., recovered: _Optional[_Union[Recovered, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., greeted: _Optional[_Union[Greeted, _Mapping]] = ..., said: _Optional[_Union[Said, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., stuck: _Optional[_Union[Stuck, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., checkpoint_begun: _Optional[_Union[CheckpointBegun, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., ticked: _Optional[_Union[Ticked, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ...) -> None: ...
+    data_grew: DataGrew
+    stop_asked: StopAsked
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., recovered: _Optional[_Union[Recovered, _Mapping]] = ..., data_counted: _Optional[_Union[DataCounted, _Mapping]] = ..., greeted: _Optional[_Union[Greeted, _Mapping]] = ..., said: _Optional[_Union[Said, _Mapping]] = ..., exited: _Optional[_Union[Exited, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ..., stuck: _Optional[_Union[Stuck, _Mapping]] = ..., scaled: _Optional[_Union[Scaled, _Mapping]] = ..., cancelled: _Optional[_Union[Cancelled, _Mapping]] = ..., failed: _Optional[_Union[Failed, _Mapping]] = ..., checkpoint_begun: _Optional[_Union[CheckpointBegun, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., checkpoint_failed: _Optional[_Union[CheckpointFailed, _Mapping]] = ..., ticked: _Optional[_Union[Ticked, _Mapping]] = ..., runs: _Optional[_Union[Runs, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., data_grew: _Optional[_Union[DataGrew, _Mapping]] = ..., stop_asked: _Optional[_Union[StopAsked, _Mapping]] = ...) -> None: ...
 
 class Process(_message.Message):
     __slots__ = ("role", "index", "incarnation")
@@ -86,6 +90,20 @@ class DataCounted(_message.Message):
     data: _containers.RepeatedCompositeFieldContainer[_master_pb2.Shard]
     validation: _containers.RepeatedCompositeFieldContainer[_master_pb2.Shard]
     def __init__(self, data: _Optional[_Iterable[_Union[_master_pb2.Shard, _Mapping]]] = ..., validation: _Optional[_Iterable[_Union[_master_pb2.Shard, _Mapping]]] = ...) -> None: ...
+
+class DataGrew(_message.Message):
+    __slots__ = ("data", "last")
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    data: _containers.RepeatedCompositeFieldContainer[_master_pb2.Shard]
+    last: bool
+    def __init__(self, data: _Optional[_Iterable[_Union[_master_pb2.Shard, _Mapping]]] = ..., last: _Optional[bool] = ...) -> None: ...
+
+class StopAsked(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Greeted(_message.Message):
     __slots__ = ("hello",)
@@ -192,7 +210,7 @@ class Ticked(_message.Message):
     def __init__(self) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts")
+    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts", "files_found", "stopping")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +244,8 @@ class State(_message.Message):
     NEXT_CHECKPOINT_AT_FIELD_NUMBER: _ClassVar[int]
     BORDERS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_PARTS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FOUND_FIELD_NUMBER: _ClassVar[int]
+    STOPPING_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     phase: _master_pb2.JobPhase
@@ -259,7 +279,9 @@ class State(_message.Message):
     next_checkpoint_at: float
     borders: Borders
     epoch_parts: _containers.RepeatedCompositeFieldContainer[EpochPart]
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ...) -> None: ...
+    files_found: int
+    stopping: bool
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ..., files_found: _Optional[int] = ..., stopping: _Optional[bool] = ...) -> None: ...
 
 class Borders(_message.Message):
     __slots__ = ("exist", "number", "state", "learning_rate", "host", "asked", "over", "evaluates", "evaluation")
@@ -379,7 +401,7 @@ class Sample(_message.Message):
     def __init__(self, now: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
 
 class Queue(_message.Message):
-    __slots__ = ("pieces", "epoch", "position", "steps", "order", "stopped", "records_done", "tasks_done", "tasks_retried", "next_id", "urgent", "doing", "holders", "hands", "suspects")
+    __slots__ = ("pieces", "epoch", "position", "steps", "order", "stopped", "records_done", "tasks_done", "tasks_retried", "next_id", "urgent", "doing", "holders", "hands", "suspects", "growing", "forgotten")
     class RecordsDoneEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -409,6 +431,8 @@ class Queue(_message.Message):
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
     HANDS_FIELD_NUMBER: _ClassVar[int]
     SUSPECTS_FIELD_NUMBER: _ClassVar[int]
+    GROWING_FIELD_NUMBER: _ClassVar[int]
+    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
     pieces: Pieces
     epoch: int
     position: int
@@ -424,7 +448,9 @@ class Queue(_message.Message):
     holders: _containers.RepeatedCompositeFieldContainer[Holders]
     hands: _containers.RepeatedCompositeFieldContainer[Hand]
     suspects: Suspects
-    def __init__(self, pieces: _Optional[_Union[Pieces, _Mapping]] = ..., epoch: _Optional[int] = ..., position: _Optional[int] = ..., steps: _Optional[int] = ..., order: _Optional[_Iterable[int]] = ..., stopped: _Optional[bool] = ..., records_done: _Optional[_Mapping[str, int]] = ..., tasks_done: _Optional[_Mapping[str, int]] = ..., tasks_retried: _Optional[int] = ..., next_id: _Optional[int] = ..., urgent: _Optional[_Union[Tasks, _Mapping]] = ..., doing: _Optional[_Union[Tasks, _Mapping]] = ..., holders: _Optional[_Iterable[_Union[Holders, _Mapping]]] = ..., hands: _Optional[_Iterable[_Union[Hand, _Mapping]]] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ...) -> None: ...
+    growing: bool
+    forgotten: int
+    def __init__(self, pieces: _Optional[_Union[Pieces, _Mapping]] = ..., epoch: _Optional[int] = ..., position: _Optional[int] = ..., steps: _Optional[int] = ..., order: _Optional[_Iterable[int]] = ..., stopped: _Optional[bool] = ..., records_done: _Optional[_Mapping[str, int]] = ..., tasks_done: _Optional[_Mapping[str, int]] = ..., tasks_retried: _Optional[int] = ..., next_id: _Optional[int] = ..., urgent: _Optional[_Union[Tasks, _Mapping]] = ..., doing: _Optional[_Union[Tasks, _Mapping]] = ..., holders: _Optional[_Iterable[_Union[Holders, _Mapping]]] = ..., hands: _Optional[_Iterable[_Union[Hand, _Mapping]]] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., growing: _Optional[bool] = ..., forgotten: _Optional[int] = ...) -> None: ...
 
 class Suspects(_message.Message):
     __slots__ = ("crashed", "set_aside", "in_a_row")

@@ -54,6 +54,11 @@ class MasterStub:
                 request_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleRequest.SerializeToString,
                 response_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleReply.FromString,
                 _registered_method=True)
+        self.StopJob = channel.unary_unary(
+                '/elasticdl.Master/StopJob',
+                request_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.StopRequest.SerializeToString,
+                response_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.StopReply.FromString,
+                _registered_method=True)
 
 
 class MasterServicer:
@@ -88,6 +93,13 @@ class MasterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StopJob(self, request, context):
+        """End a training that follows its data: train on what was found, then write the trained model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MasterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +122,11 @@ def add_MasterServicer_to_server(servicer, server):
                     servicer.ScaleJob,
                     request_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleRequest.FromString,
                     response_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleReply.SerializeToString,
+            ),
+            'StopJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.StopJob,
+                    request_deserializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.StopRequest.FromString,
+                    response_serializer=elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.StopReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +237,33 @@ class Master:
             '/elasticdl.Master/ScaleJob',
             elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleRequest.SerializeToString,
             elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.ScaleReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StopJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/elasticdl.Master/StopJob',
+            elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.StopRequest.SerializeToString,
+            elasticdl__nb_dot_runtime_dot_protocol_dot_master__pb2.StopReply.FromString,
             options,
             channel_credentials,
             insecure,

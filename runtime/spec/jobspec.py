@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.spec import forms
 from elasticdl_nb.runtime.spec.clusteroptions import ClusterOptions
 from elasticdl_nb.runtime.spec.option import KINDS, JobKind, Option, option
-from elasticdl_nb.runtime.spec.together import notes_on, strategy_asked_for, without_effect
+from elasticdl_nb.runtime.spec.together import check_following, notes_on, strategy_asked_for, without_effect
 
 __all__ = [
     "COMPRESSIONS",
@@ -174,6 +174,11 @@ class JobSpec(ClusterOptions):
     )  # fmt: skip
     num_epochs: int = option(
         "How often to use every record.", group="Data", parse=forms.whole(1), form="N", default=1, jobs=("train",),
+    )  # fmt: skip
+    follow: bool = option(
+        "Train on the files of the data's directories or globs, and on those that appear there while the job runs: "
+        "each once, in the order in which they come, until `elasticdl stop` ends the job with a trained model.",
+        group="Data", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
     )  # fmt: skip
     max_step: int = option(
         "Stop after this many steps (batches), even if epochs remain; 0 for no limit.",
@@ -381,6 +386,7 @@ class JobSpec(ClusterOptions):
             raise OptionError(
                 "worker_resource_request", f"gpu={gpu} is not a whole number; only workers on one machine share GPUs"
             )
+        check_following(self)
         if self.sample_weight_column and self.class_weight:
             raise OptionError("class_weight", "given together with sample_weight_column; use only one of them")
         if not self.label and (names := [name for name in self.class_weight if not name.isdecimal()]):

@@ -115,6 +115,23 @@ def without_effect(spec: JobSpec, given: Collection[Option]) -> list[OptionError
     return errors
 
 
+def check_following(spec: JobSpec) -> None:
+    """Raise OptionError if a job that follows its data has an option that does not go with that."""
+    if not spec.follow:
+        return
+    others = {
+        "num_epochs": (spec.num_epochs > 1, "uses every record once, as there are no epochs"),
+        "max_step": (spec.max_step > 0, "ends when it is stopped"),
+        "validation_split": (spec.validation_split > 0, "does not know its records in advance; use validation_data"),
+        "custom_data_reader": (bool(spec.custom_data_reader), "looks for files"),
+        "callbacks": (bool(spec.callbacks), "has no epochs, between which callbacks are called"),
+        "distribution_strategy": (spec.uses_allreduce, "trains with Local or ParameterServerStrategy"),
+    }
+    for name, (given, why) in others.items():
+        if given:
+            raise OptionError(name, f"given together with follow: a training that follows its data {why}")
+
+
 def notes_on(spec: JobSpec) -> list[str]:
     """Return what users should know of options that change nothing, but that existing commands combine."""
     notes = []

@@ -14,11 +14,11 @@ from typing import Any, assert_never
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.decisions import events
-from elasticdl_nb.runtime.master.decisions.bordering import BorderingCrew
 from elasticdl_nb.runtime.master.decisions.borders import Borders
 from elasticdl_nb.runtime.master.decisions.evaluations import steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
+from elasticdl_nb.runtime.master.decisions.planning import PlanningCrew
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
 from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
 from elasticdl_nb.runtime.master.decisions.suspects import described
@@ -33,7 +33,7 @@ SCALE_LIMIT = 60.0
 """Seconds that a worker that is no longer wanted has to finish its tasks."""
 
 
-class Coordinator(BorderingCrew):
+class Coordinator(PlanningCrew):
     """One job's decisions: `handle` takes events and adds what must be done to `actions`."""
 
     def __init__(self, spec: JobSpec) -> None:
@@ -42,7 +42,6 @@ class Coordinator(BorderingCrew):
         self._story = Story()
         self.running_since = 0.0
         self.outputs: list[str] = []
-        self.tasks_total = self.records_total = self.steps_total = 0
         self.data_is_counted = False
         self._stragglers = Stragglers()
         self._finish_added = False
@@ -83,6 +82,10 @@ class Coordinator(BorderingCrew):
                 self._recover(living, now)
             case events.DataCounted(data, validation):
                 self._cut(data, validation, now)
+            case events.DataGrew(data, last):
+                self._grow(data, last, now)
+            case events.StopAsked(reason):
+                self._stop(reason)
             case events.Exited(key, code, log_tail):
                 self._exited(key, code, log_tail, now)
             case events.Lost(key, reason, counts, log_tail):
@@ -117,10 +120,8 @@ class Coordinator(BorderingCrew):
             return
         spec = self.spec
         self.data_is_counted = True
-        marks = (spec.evaluation_steps, spec.checkpoint_steps) if spec.kind == "train" else ()
-        steps = steps_between(task_steps=spec.num_minibatches_per_task, marks=marks)
-        pieces = cut(data, steps * spec.minibatch_size)
-        if not pieces:
+        pieces = self._pieces(data)
+        if not pieces and not spec.follow:
             self._fail(pb.Failure(message="data: the files hold no records"), now)
             return
         if spec.kind == "train":
@@ -139,18 +140,10 @@ class Coordinator(BorderingCrew):
                     self.queue.add("predict", spans, index=index)
         self._advance(now)
 
-    def _plan(self, pieces: Sequence[Sequence[Span]]) -> None:
-        self.queue.plan = plan = self._plan_of(pieces)
-        self.tasks_total, self.records_total, self.steps_total = plan.totals()
-
-    def _plan_of(self, pieces: Sequence[Sequence[Span]]) -> TrainingPlan:
-        spec = self.spec
-        return TrainingPlan(pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed)
-
     @property
     def waits_for(self) -> str:
         """What the job is waiting for, to be shown to users; empty if it can continue."""
-        return ""
+        return "new files" if self.queue.waits_for_data else ""
 
     # ------------------------------------------------------------ processes say something
 
@@ -177,6 +170,7 @@ class Coordinator(BorderingCrew):
             case "want":
                 member.room = message.want.tasks
                 self.borders.exist |= message.want.callbacks
+                self._check_borders(now)
             case "progress":
                 self._progress(member, message.progress, now)
             case "task_done":
@@ -286,6 +280,7 @@ class Coordinator(BorderingCrew):
         self.step = last.step if last else 0
         self.queue.restore(saved.get("queue"))
         self._oldest_epoch = self.queue.oldest_epoch
+        self._fail_if_forgotten()
         self._everyone_may_be_hungry()
         self.evaluations.restore(saved, self.queue)
         self.borders.restore(saved.get("borders"))
@@ -455,9 +450,6 @@ class Coordinator(BorderingCrew):
             outputs=self.outputs,
             step=self.step,
             rollbacks=self.rollbacks,
-            tasks_total=self.tasks_total,
-            records_total=self.records_total,
-            steps_total=self.steps_total,
             evaluations=self.evaluations.to_message(),
             data_is_counted=self.data_is_counted,
             stragglers=self._stragglers.to_message(),
@@ -467,6 +459,7 @@ class Coordinator(BorderingCrew):
             hungry=self._hungry,
             borders=self.borders.to_message(),
         )
+        self.save_plan(state)
         self.epochs.save(state)
         self._save(state)
         return state
@@ -475,11 +468,8 @@ class Coordinator(BorderingCrew):
         """Restore a state that `to_message` of another coordinator of this job has returned."""
         super().load(state)
         self.now, self.running_since, self.outputs = state.now, state.running_since, list(state.outputs)
-        plan = self._plan_of(pieces_of(state.queue.pieces)) if state.queue.HasField("pieces") else None
-        self.queue = TaskQueue.from_message(state.queue, plan)
         self.step, self.rollbacks = state.step, state.rollbacks
-        self.tasks_total, self.records_total = state.tasks_total, state.records_total
-        self.steps_total = state.steps_total
+        self.load_plan(state)
         self.evaluations.load(state.evaluations)
         self.data_is_counted, self._finish_added = state.data_is_counted, state.finish_added
         self._stragglers = Stragglers.from_message(state.stragglers)

@@ -41,6 +41,21 @@ class DataCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class DataGrew:
+    """Files have appeared in data that the job follows; after the `last` of these events, none is looked for."""
+
+    data: tuple[FileRecords, ...]
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """A client wants a training that follows its data to end with a model; call `Coordinator.stop_problem` first."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Greeted:
     """A process said hello, perhaps not for the first time."""
 
@@ -154,5 +169,5 @@ class Ticked:
 
 Event = (
     Started | Recovered | DataCounted | Greeted | Said | Exited | Lost | Stuck | Runs | Scaled | Cancelled | Failed
-    | CheckpointBegun | CheckpointCommitted | CheckpointFailed | Noted | Ticked
+    | CheckpointBegun | CheckpointCommitted | CheckpointFailed | Noted | Ticked | DataGrew | StopAsked
 )  # fmt: skip

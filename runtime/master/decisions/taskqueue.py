@@ -46,6 +46,7 @@ class TaskQueue:
     tasks_done: Counter[str] = field(default_factory=Counter)
     tasks_retried: int = 0
     suspects: Suspects = field(default_factory=Suspects)
+    growing: bool = False
     _next_id: int = 1
     _urgent: deque[Task] = field(default_factory=deque)
     _doing: dict[int, tuple[Task, list[int]]] = field(default_factory=dict)
@@ -62,6 +63,17 @@ class TaskQueue:
         task = Task(id=self._new_id(), kind=kind, spans=tuple(spans), **details)
         self._urgent.append(task)
         return task
+
+    def grow(self, pieces: Sequence[Sequence[Span]], *, last: bool) -> None:
+        """Add pieces to the end of a plan that grows; after the `last` call, it grows no more."""
+        if self.plan is None or not self.plan.grows or not self.growing:
+            raise IllegalTransitionError("the data does not grow any more")
+        self.plan, self.growing = self.plan.grown(pieces), not last
+
+    def forget(self, before: int) -> None:
+        """Forget pieces of a plan that grows: the job never goes back to a position before this one."""
+        if self.plan is not None and self.plan.grows:
+            self.plan = self.plan.without(before)
 
     def _new_id(self) -> int:
         self._next_id += 1
@@ -111,6 +123,8 @@ class TaskQueue:
             return self._urgent[0]
         if plan is None or self.plan_is_exhausted:
             return None
+        if plan.grows:
+            return Task(id=0, kind="train", index=cursor.position) if cursor.position < plan.end else None
         order = self._order or plan.order(cursor.epoch)
         return Task(id=0, kind="train", epoch=cursor.epoch, index=order[cursor.position])
 
@@ -122,6 +136,8 @@ class TaskQueue:
 
     def _cut_from_plan(self) -> Task | None:
         plan, cursor = self.plan, self._cursor
+        if plan is not None and plan.grows:
+            return self._cut_from_growing(plan)
         if plan is None or self._stopped or not plan.pieces or cursor.epoch >= plan.num_epochs:
             return None
         if not self._order:
@@ -136,6 +152,17 @@ class TaskQueue:
         if cursor.position == len(self._order):
             cursor.epoch, cursor.position, self._order = cursor.epoch + 1, 0, []
             task = task._replace(ends_epoch=True)
+        return task
+
+    def _cut_from_growing(self, plan: TrainingPlan) -> Task | None:
+        """The next piece in the order in which they came; there are no epochs."""
+        cursor = self._cursor
+        if self._stopped or cursor.position >= plan.end:
+            return None
+        spans = tuple(plan.pieces[cursor.position - plan.forgotten])
+        task = Task(id=self._new_id(), kind="train", spans=spans, index=cursor.position)
+        cursor.steps += plan.steps(spans)
+        cursor.position += 1
         return task
 
     # ------------------------------------------------------------ taking back
@@ -246,9 +273,24 @@ class TaskQueue:
     def plan_is_exhausted(self) -> bool:
         """Whether no further training task will come from the plan."""
         plan, cursor = self.plan, self._cursor
+        if plan is not None and plan.grows:
+            return self._stopped or not (self.growing or cursor.position < plan.end)
         if plan is None or self._stopped or not plan.pieces or cursor.epoch >= plan.num_epochs:
             return True
         return bool(plan.max_step) and cursor.steps >= plan.max_step
+
+    @property
+    def waits_for_data(self) -> bool:
+        """Whether all that was found of growing data is done, and more may come."""
+        plan = self.plan
+        if plan is None or not self.growing or self._doing or self._urgent:
+            return False
+        return self._cursor.position >= plan.end
+
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether the queue has gone back to a position whose pieces were forgotten."""
+        return self.plan is not None and self._cursor.position < self.plan.forgotten
 
     @property
     def next_epoch(self) -> int:
@@ -308,7 +350,8 @@ class TaskQueue:
         self.records_done["train"], self.tasks_done["train"] = state["records_done"], state["tasks_done"]
         self._cursor = _Cursor(*state["cursor"])
         self._stopped = state.get("stopped", False)
-        self._order = self.plan.order(self._cursor.epoch) if self.plan and self._cursor.position else []
+        in_order = self.plan is None or self.plan.grows or not self._cursor.position
+        self._order = [] if in_order or self.plan is None else self.plan.order(self._cursor.epoch)
         self._doing.clear()
         self._hands.clear()
         waiting = [
@@ -342,6 +385,8 @@ class TaskQueue:
             holders=[journal.Holders(workers=workers) for _, workers in self._doing.values()],
             hands=[journal.Hand(worker=worker, tasks=tasks) for worker, tasks in self._hands.items()],
             suspects=self.suspects.to_message(),
+            growing=self.growing,
+            forgotten=self.plan.forgotten if self.plan else 0,
         )
 
     @classmethod
@@ -353,6 +398,7 @@ class TaskQueue:
             tasks_done=Counter(message.tasks_done),
             tasks_retried=message.tasks_retried,
             suspects=Suspects.from_message(message.suspects),
+            growing=message.growing,
             _next_id=message.next_id,
             _urgent=deque(tasks_of(message.urgent)),
             _cursor=_Cursor(message.epoch, message.position, message.steps),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elasticdl_nb.runtime.master.decisions.task import Span
 
@@ -20,6 +20,24 @@ class TrainingPlan:
     max_step: int = 0
     shuffle: bool = True
     seed: int = 0
+    grows: bool = False
+    forgotten: int = 0
+    """How many pieces came before the first of `pieces`, of data that grows."""
+
+    @property
+    def end(self) -> int:
+        """The number of pieces so far, those that were forgotten included."""
+        return self.forgotten + len(self.pieces)
+
+    def grown(self, pieces: Sequence[Sequence[Span]]) -> TrainingPlan:
+        """Return the plan with more pieces at its end."""
+        return replace(self, pieces=[*self.pieces, *pieces])
+
+    def without(self, before: int) -> TrainingPlan:
+        """Return the plan without the pieces before this one, counted from the very first."""
+        if before <= self.forgotten:
+            return self
+        return replace(self, pieces=self.pieces[before - self.forgotten :], forgotten=before)
 
     def order(self, epoch: int) -> list[int]:
         """Indices of the pieces, in the order in which this epoch hands them out."""
