@@ -86,7 +86,8 @@ def _check_data(spec: JobSpec) -> None:
         try:
             if not paths:
                 continue
-            reader = open_reader(paths, spec.data_reader_params, option)
+            follow = spec.follow and option == "data"
+            reader = open_reader(paths, spec.data_reader_params, option, follow=follow)
             if spec.label and isinstance(reader, TableReader):
                 reader.check_records()  # its columns are looked at later, and not all of them are used
             else:

@@ -91,6 +91,11 @@ def _expand(fs: Any, inner: str, path: str, suffixes: Sequence[str], option: str
     return sorted(name if is_local(path) else str(fs.unstrip_protocol(name)) for name in found)
 
 
+def is_glob(path: str) -> bool:
+    """Whether the path has wildcards."""
+    return bool(_GLOB.search(path))
+
+
 def _is_hidden(relative: str) -> bool:
     return any(part.startswith((".", "_")) for part in relative.split("/"))
 

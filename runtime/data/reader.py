@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from elasticdl_nb.runtime.data import files, recordio
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
+from elasticdl_nb.runtime.data.following import FollowingReader, appeared_in, check_can_grow
 from elasticdl_nb.runtime.data.listing import Listing, kept, of_paths
 from elasticdl_nb.runtime.data.tablereader import TableReader, no_such_file, parallel
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
@@ -130,21 +131,20 @@ class BytesReader:
 
 
 def open_reader(
-    paths: Sequence[str], params: Mapping[str, Any], option: str = "data", beside: Path | None = None
-) -> Reader:
+    paths: Sequence[str], params: Mapping[str, Any], option: str = "data", beside: Path | None = None, *,
+    follow: bool = False,
+) -> Reader:  # fmt: skip
     """Return the reader of these paths, globs, directories and URLs.
 
     `params` are the job's data_reader_params (see docs/data.md); `option` is the name of the option that gave the
     paths. `beside` is a job's own folder for what is known of its data: the list of files in it counts, and is made if
-    there is none. Raises OptionError if the paths or parameters are wrong; `check` looks into the files themselves.
+    there is none. With `follow`, the reader also reads the files that the master has found since. Raises OptionError if
+    the paths or parameters are wrong; `check` looks into the files themselves.
     """
+    if follow:
+        check_can_grow(paths, option)
     format = _choice("format", params.get("format"), FORMATS) if "format" in params else None
-    suffixes = () if format else tuple(SUFFIXES)
-
-    def expand() -> list[str]:
-        given = [paths] if isinstance(paths, str) else paths
-        return [file for path in given for file in files.expand(path, suffixes, option)]
-
+    expand = partial(expanded, paths, params, option)
     found = of_paths(expand()) if beside is None else kept(beside / f"{option}.json", expand)
     if not found:
         raise OptionError(option, "required; no files were given")
@@ -154,7 +154,21 @@ def open_reader(
             known = ", ".join(_PARAMS[format])
             problem = f"{name} is not a parameter of {format} files; expected {known}."
             raise OptionError("data_reader_params", problem + did_you_mean(name, _PARAMS[format]))
-    return _open(found, format, params, beside)
+    first = _open(found, format, params, beside)
+    if not follow:
+        return first
+    if params.get("typed"):
+        raise OptionError("follow", "does not go with typed CSV columns, whose types depend on all files; use Parquet")
+    if beside is None:
+        return first
+    return FollowingReader(first, found, appeared_in(beside, option), lambda one: _open(one, format, params, None))
+
+
+def expanded(paths: Sequence[str], params: Mapping[str, Any], option: str = "data") -> list[str]:
+    """Return the files that these paths, globs, directories and URLs stand for now; raise OptionError."""
+    suffixes = () if "format" in params else tuple(SUFFIXES)
+    given = [paths] if isinstance(paths, str) else paths
+    return [file for path in given for file in files.expand(path, suffixes, option)]
 
 
 def _open(listing: Listing, format: str, params: Mapping[str, Any], beside: Path | None) -> Reader:

@@ -1,20 +1,38 @@
-"""Counting the records of a job's data."""
+"""Counting the records of a job's data, and finding the files that appear in it later."""
 
 from __future__ import annotations
 
-from elasticdl_nb.runtime.data.reader import FileRecords, open_reader
+from functools import partial
+
+from elasticdl_nb.runtime.data.following import Discovery, FollowingReader, appeared_in
+from elasticdl_nb.runtime.data.reader import FileRecords, expanded, open_reader
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.master.decisions.events import DataCounted, Failed
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
+from elasticdl_nb.runtime.storage import usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 
 def count_data(folder: JobFolder) -> DataCounted | Failed:
     """Count the records of all files, which may take a long time; return the result as an event."""
     try:
-        return DataCounted(_count(folder, "data"), _count(folder, "validation_data"))
+        if not folder.spec().follow:
+            return DataCounted(_count(folder, "data"), _count(folder, "validation_data"))
+        used = set(usedfiles.before(folder))
+        data = tuple(file for file in _count(folder, "data") if file.path not in used)
+        return DataCounted(data, _count(folder, "validation_data"))
     except (ElasticDLError, OSError) as error:
         return Failed(pb.Failure(message=str(error)))
+
+
+def discovery_of(folder: JobFolder) -> Discovery:
+    """Return what looks for new files in the data that a job follows; raises DataError and OptionError."""
+    spec = folder.spec()
+    reader = open_reader(spec.data, spec.data_reader_params, "data", folder.listings, follow=True)
+    assert isinstance(reader, FollowingReader)
+    known = [*usedfiles.before(folder), *reader.first_paths]
+    expand = partial(expanded, spec.data, spec.data_reader_params)
+    return Discovery(reader, expand, known, appeared_in(folder.listings, "data"))
 
 
 def _count(folder: JobFolder, option: str) -> tuple[FileRecords, ...]:

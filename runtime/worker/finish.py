@@ -14,6 +14,7 @@ from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE, write_trained_model
 from elasticdl_nb.runtime.spec import JobSpec
+from elasticdl_nb.runtime.storage import usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.storage.publish import Publication, is_remote
 from elasticdl_nb.runtime.worker.predictor import FORMS, part_form, part_path
@@ -36,6 +37,9 @@ def finish_training(
     tag = f"-{secrets.token_hex(4)}" if is_remote(output) else ""
 
     def write(directory: Path) -> None:
+        if spec.follow:
+            directory.mkdir(parents=True, exist_ok=True)
+            usedfiles.write(folder, directory)
         notes.extend(write_trained_model(
             directory, spec=spec, loaded=loaded, zoo=os.fspath(folder.zoo), metrics=dict(metrics), step=step,
             job_name=folder.name, saved_model=spec.saved_model, layers=layers, tag=tag,

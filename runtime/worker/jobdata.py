@@ -28,7 +28,8 @@ class JobData:
         spec = self._spec
         paths: tuple[str, ...] = getattr(spec, option)
         if not self._is_custom:
-            return open_reader(paths, spec.data_reader_params, option, self._listings)
+            follow = spec.follow and option == "data"
+            return open_reader(paths, spec.data_reader_params, option, self._listings, follow=follow)
         records_per_task = spec.minibatch_size * spec.num_minibatches_per_task
         return self._loaded.open_custom_data(paths, spec.data_reader_params, records_per_task)
 
