@@ -205,5 +205,6 @@ def _difference(there: Metadata, wanted: Metadata) -> str:
         if name not in there.column_names:
             return f"it lacks the column {name!r}"
         if there.column_dtypes[name] != wanted.column_dtypes[name]:
-            return f"column {name!r} is {there.column_dtypes[name]} there, but {wanted.column_dtypes[name]} in the first files"
+            found, first = there.column_dtypes[name], wanted.column_dtypes[name]
+            return f"column {name!r} is {found} there, but {first} in the first files"
     return "its columns are not those of the first files"

@@ -15,16 +15,13 @@ from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.borders import Borders
-from elasticdl_nb.runtime.master.decisions.evaluations import steps_between
 from elasticdl_nb.runtime.master.decisions.membership import Key, Member
 from elasticdl_nb.runtime.master.decisions.messages import skips, task_message
 from elasticdl_nb.runtime.master.decisions.planning import PlanningCrew
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError, Story
 from elasticdl_nb.runtime.master.decisions.stragglers import Stragglers
 from elasticdl_nb.runtime.master.decisions.suspects import described
-from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
-from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
-from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
+from elasticdl_nb.runtime.master.decisions.task import Task
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
