@@ -126,7 +126,7 @@ FOLLOWS = {
     "Coordinator.worker_holds_model", "EvaluationSchedule.steps", "Rendezvous.min_workers", "Rate.window",
     "Member.role", "Membership.role",
     "TrainingPlan.num_epochs", "TrainingPlan.minibatch_size", "TrainingPlan.max_step", "TrainingPlan.shuffle",
-    "TrainingPlan.seed", "Saved._keep", "Member.index", "EvaluationRound.number",
+    "TrainingPlan.seed", "TrainingPlan.grows", "Saved._keep", "Member.index", "EvaluationRound.number",
 }  # fmt: skip
 """What follows from the job's options, or from where it stands."""
 

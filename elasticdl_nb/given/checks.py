@@ -38,6 +38,8 @@ def check_inputs_and_output(spec: JobSpec, *, reads_files: bool) -> JobSpec:
 
     Raises OptionError and DataError.
     """
+    if spec.follow and not reads_files:
+        raise OptionError("follow", "the model has a custom_data_reader, whose data does not consist of files")
     if reads_files:
         spec = _with_trained_reader_params(spec)
         _check_data(spec)
@@ -78,7 +80,7 @@ def _with_trained_reader_params(spec: JobSpec) -> JobSpec:
 
 
 def _check_data(spec: JobSpec) -> None:
-    from elasticdl_nb.runtime.data.reader import open_reader
+    from elasticdl_nb.runtime.data.reader import TYPES_DEPEND, open_reader
     from elasticdl_nb.runtime.data.tablereader import TableReader
 
     for option in ("data", "validation_data"):
@@ -88,6 +90,8 @@ def _check_data(spec: JobSpec) -> None:
                 continue
             follow = spec.follow and option == "data"
             reader = open_reader(paths, spec.data_reader_params, option, follow=follow)
+            if follow and spec.label and reader.form == "strings":
+                raise OptionError("follow", TYPES_DEPEND)
             if spec.label and isinstance(reader, TableReader):
                 reader.check_records()  # its columns are looked at later, and not all of them are used
             else:

@@ -60,6 +60,7 @@ def expand(path: str, suffixes: Sequence[str], option: str) -> list[str]:
     """
     path = plain(path)
     fs, inner = file_system(path, option)
+    fs.invalidate_cache()  # of what was in a directory when it was last looked at
     try:
         return _expand(fs, inner, path, suffixes, option)
     except OptionError:

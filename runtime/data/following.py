@@ -1,33 +1,36 @@
-"""Data that grows: a directory or glob in which files appear while a job trains.
+"""Data that grows: reading a directory or glob in which files appear while a job trains.
 
 The job's first files are listed once, as those of any job. Each later one gets a line in a file beside that list, after
-it was found to be complete and to have the same columns. Only the master looks and writes; workers read the lines when
-they get a task of a file that they do not know.
+`discovery` found it complete and of the same columns. Workers read the lines when they get a task of a file that they
+do not know. What the columns are is written beside, too, so that files which have been used can be deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data import files
-from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata
+from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
+from elasticdl_nb.runtime.data.files import Stamp
 from elasticdl_nb.runtime.data.listing import Listing
-from elasticdl_nb.runtime.data.tablereader import no_such_file
+from elasticdl_nb.runtime.data.tablereader import KEPT_BYTES, KeptGroups, no_such_file
 from elasticdl_nb.runtime.errors import DataError, OptionError
 
-if TYPE_CHECKING:
-    from elasticdl_nb.runtime.data.reader import Reader
-
 _MOST_OPEN = 16
-"""Later files that a process keeps open."""
+"""Files that a process keeps open."""
 
-Open = Callable[[Listing], "Reader"]
+_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
+"""Object stores, where a file appears when it is complete."""
 
 
 def appeared_in(listings: Path, option: str) -> Path:
@@ -36,14 +39,23 @@ def appeared_in(listings: Path, option: str) -> Path:
 
 
 def check_can_grow(paths: Sequence[str], option: str) -> None:
-    """Raise OptionError if no file can appear in any of these paths."""
+    """Raise OptionError if no file can appear in any of these paths, or if a file can be seen there half-written."""
+    if not any(_can_grow(path, option) for path in paths):
+        raise OptionError(
+            "follow", f"has an effect only if {option} is a directory or glob: files can appear in nothing else"
+        )
     for path in paths:
-        fs, inner = files.file_system(files.plain(path), option)
-        if files.is_glob(inner) or fs.isdir(inner):
-            return
-    raise OptionError(
-        "follow", f"has an effect only if {option} is a directory or glob: files can appear in nothing else"
-    )
+        protocol = files.plain(path).partition("://")[0]
+        if not files.is_local(files.plain(path)) and protocol not in _STORES:
+            raise OptionError(
+                "follow", f"{path}: a file on {protocol}:// can be seen before it is complete; only directories of "
+                "this machine, s3://, gs:// and abfs:// can be followed",
+            )  # fmt: skip
+
+
+def _can_grow(path: str, option: str) -> bool:
+    fs, inner = files.file_system(files.plain(path), option)
+    return files.is_glob(inner) or bool(fs.isdir(inner))
 
 
 class Appeared:
@@ -69,9 +81,8 @@ class Appeared:
             self.stamps[path] = None if stamp is None else (stamp[0], stamp[1])
             self.records.append(FileRecords(path, records))
 
-    def add(self, found: Sequence[tuple[FileRecords, files.Stamp | None]]) -> None:
+    def add(self, found: Sequence[tuple[FileRecords, Stamp | None]]) -> None:
         """Add lines, in place of what a process that died had only begun to write."""
-        self._place.parent.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps([one.path, stamp, one.records]) + "\n" for one, stamp in found)
         with open(self._place, "ab") as file:
             file.truncate(self._offset)
@@ -81,33 +92,67 @@ class Appeared:
         self.read()
 
 
-class FollowingReader:
-    """A `Reader` of the first files that also reads those that have appeared since; see reader.py for the interface."""
-
-    def __init__(self, first: Reader, listing: Listing, place: Path, open_file: Open) -> None:
-        self._first, self._listing, self._open = first, listing, open_file
-        self._appeared = Appeared(place)
-        self._lock = threading.Lock()
-        self._readers: OrderedDict[str, Reader] = OrderedDict()
-
-    @property
-    def form(self) -> Literal["bytes", "strings", "columns"]:
-        """That of the first files."""
-        return self._first.form
+class FileReader(Protocol):
+    """A `Reader` of one file, or of several, whose form is known."""
 
     @property
     def metadata(self) -> Metadata:
-        """The first files' columns, which all others have too."""
-        return self._first.metadata
+        """Its columns."""
 
-    @property
-    def first_paths(self) -> list[str]:
-        """The first files."""
-        return list(self._listing)
+    def files(self) -> list[FileRecords]:
+        """Return every file with its number of records."""
+
+    def read(self, path: str, start: int, end: int) -> Iterator[Chunk]:
+        """Read records [start, end) of a file."""
+
+
+class BytesFileReader(FileReader, Protocol):
+    """One whose records are bytes, which can be read in pieces."""
+
+    def pieces(self, path: str, start: int, end: int) -> Iterator[Callable[[], Records]]:
+        """Return calls that together read records [start, end) of a file."""
+
+
+Open = Callable[[Listing, Metadata | None, KeptGroups], FileReader]
+"""Opens files whose columns must be like these, if given, with the groups of rows that were read last."""
+
+
+class FollowingReader:
+    """A `Reader` of a job's first files and of those that have appeared since; see reader.py for the interface.
+
+    Files are opened one by one, when they are read: the others may have been deleted by then.
+    """
+
+    def __init__(
+        self, listing: Listing, listings: Path, option: str, form: Literal["bytes", "strings", "columns"],
+        open_files: Open,
+    ) -> None:  # fmt: skip
+        self.form: Literal["bytes", "strings", "columns"] = form
+        self.listing = listing
+        self._columns_in = listings / f"{option}.columns.json"
+        self._open = open_files
+        self._appeared = Appeared(appeared_in(listings, option))
+        self._kept = KeptGroups(KEPT_BYTES)
+        self._lock = threading.Lock()
+        self._readers: OrderedDict[str, FileReader] = OrderedDict()
+
+    @cached_property
+    def _first(self) -> FileReader:
+        return self._open(self.listing, None, self._kept)
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """The first files' columns, which all others have too."""
+        with contextlib.suppress(FileNotFoundError):
+            found = json.loads(self._columns_in.read_text())
+            found["column_shapes"] = {name: tuple(shape) for name, shape in found["column_shapes"].items()}
+            return Metadata(**found)
+        metadata = self._first.metadata
+        durable.write(self._columns_in, json.dumps(asdict(metadata)).encode())
+        return metadata
 
     def check(self) -> None:
-        """Check the first files."""
-        self._first.check()
+        """Do nothing: the first files were checked when there was no job yet."""
 
     def files(self) -> list[FileRecords]:
         """Return the first files; the master knows the others."""
@@ -115,96 +160,38 @@ class FollowingReader:
 
     def read(self, path: str, start: int, end: int) -> Iterator[Chunk]:
         """Read records [start, end) of a file."""
-        return (self._first if path in self._listing else self._reader_of(path)).read(path, start, end)
+        return self._reader_of(path).read(path, start, end)
 
-    def _reader_of(self, path: str) -> Reader:
+    def pieces(self, path: str, start: int, end: int) -> Iterator[Callable[[], Records]]:
+        """Return calls that together read records [start, end) of a file of bytes."""
+        reader: BytesFileReader = self._reader_of(path)  # type: ignore[assignment]
+        return reader.pieces(path, start, end)
+
+    def _reader_of(self, path: str) -> FileReader:
         with self._lock:
             if path not in self._readers:
-                if path not in self._appeared.stamps:
-                    self._appeared.read()
-                if path not in self._appeared.stamps:
-                    raise no_such_file(path)
-                self._readers[path] = self._open({path: self._appeared.stamps[path]})
+                self._readers[path] = self._opened({path: self._stamp_of(path)})
                 while len(self._readers) > _MOST_OPEN:
                     self._readers.popitem(last=False)
             self._readers.move_to_end(path)
             return self._readers[path]
 
-    # ------------------------------------------------------------ for the one who looks
+    def _stamp_of(self, path: str) -> Stamp | None:
+        for listing in (self.listing, self._appeared.stamps):
+            if path in listing:
+                return listing[path]
+        self._appeared.read()
+        if path not in self._appeared.stamps:
+            raise no_such_file(path)
+        return self._appeared.stamps[path]
 
-    def opened(self, path: str, stamp: files.Stamp | None) -> FileRecords:
+    def _opened(self, listing: Listing) -> FileReader:
+        return self._open(listing, self.metadata, self._kept)
+
+    def counted(self, path: str, stamp: Stamp | None) -> FileRecords:
         """Count the records of a new file; raise DataError if it cannot be read, or lacks the first files' columns."""
-        reader = self._open({path: stamp})
+        reader = self._opened({path: stamp})
         (found,) = reader.files()
         if found.records and reader.metadata != self.metadata:
-            raise DataError(f"{path}: {_difference(reader.metadata, self.metadata)}")
+            raise DataError(f"{path}: its columns are not those of the job's first files")
         return found
-
-
-class Discovery:
-    """Finds the files that have appeared since the job began.
-
-    `expand` lists what is there now; files in `known` are not new. A file of this machine is taken when two looks have
-    found it unchanged, so one that is still being written waits. One that cannot be used is a problem, reported once,
-    and is tried again when it has changed.
-    """
-
-    def __init__(
-        self, reader: FollowingReader, expand: Callable[[], Sequence[str]], known: Sequence[str], place: Path
-    ) -> None:
-        self._reader, self._expand, self._known = reader, expand, set(known)
-        self._appeared = Appeared(place)
-        self._appeared.read()
-        self._seen: Listing = {}
-        self._refused: Listing = {}
-        self._problems: list[str] = []
-        self._last_problem = ""
-
-    def listed_since(self, number: int) -> list[FileRecords]:
-        """Return the files that have appeared, without the first `number`."""
-        return self._appeared.records[number:]
-
-    def problems(self) -> list[str]:
-        """Return what was wrong with new files since the last call."""
-        problems, self._problems = self._problems, []
-        return problems
-
-    def look(self) -> list[FileRecords]:
-        """Look once; return the new files, which are in the list now."""
-        try:
-            paths = [path for path in self._expand() if path not in self._known and path not in self._appeared.stamps]
-            stamps = {path: files.stamp_of(path) for path in paths if files.exists(path)}
-        except (OptionError, DataError) as error:  # nothing there, for now, or a file that was deleted meanwhile
-            self._report(str(error))
-            return []
-        before, self._seen = self._seen, stamps
-        ready = [path for path, stamp in stamps.items() if stamp is None or before.get(path) == stamp]
-        found = [one for path in ready if (one := self._taken(path, stamps[path])) is not None]
-        if found:
-            self._appeared.add([(one, stamps[one.path]) for one in found])
-        return found
-
-    def _taken(self, path: str, stamp: files.Stamp | None) -> FileRecords | None:
-        if path in self._refused and self._refused[path] == stamp:
-            return None
-        try:
-            return self._reader.opened(path, stamp)
-        except (DataError, OptionError, OSError) as error:
-            self._refused[path] = stamp
-            self._report(f"a new file is not used until it changes: {error}")
-            return None
-
-    def _report(self, problem: str) -> None:
-        if problem != self._last_problem:
-            self._problems.append(problem)
-        self._last_problem = problem
-
-
-def _difference(there: Metadata, wanted: Metadata) -> str:
-    for name in wanted.column_names:
-        if name not in there.column_names:
-            return f"it lacks the column {name!r}"
-        if there.column_dtypes[name] != wanted.column_dtypes[name]:
-            found, first = there.column_dtypes[name], wanted.column_dtypes[name]
-            return f"column {name!r} is {found} there, but {first} in the first files"
-    return "its columns are not those of the first files"

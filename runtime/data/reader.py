@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol
 
 from elasticdl_nb.runtime.data import files, recordio
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
-from elasticdl_nb.runtime.data.following import FollowingReader, appeared_in, check_can_grow
+from elasticdl_nb.runtime.data.following import FollowingReader, check_can_grow
 from elasticdl_nb.runtime.data.listing import Listing, kept, of_paths
-from elasticdl_nb.runtime.data.tablereader import TableReader, no_such_file, parallel
+from elasticdl_nb.runtime.data.tablereader import KeptGroups, TableReader, no_such_file, parallel
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
 
 __all__ = ["Chunk", "FileRecords", "Metadata", "Reader", "Records", "open_reader"]
@@ -52,6 +52,9 @@ _LOADED_WITH = {
     ".h5": "pandas.read_hdf", ".hdf5": "pandas.read_hdf",
 }  # fmt: skip
 _VERIFIED_BYTES = 256 << 20
+
+TYPES_DEPEND = "CSV columns that have types cannot be followed, as the types depend on all files; use Parquet"
+"""Why some CSV files cannot be followed."""
 
 
 class Reader(Protocol):
@@ -154,14 +157,16 @@ def open_reader(
             known = ", ".join(_PARAMS[format])
             problem = f"{name} is not a parameter of {format} files; expected {known}."
             raise OptionError("data_reader_params", problem + did_you_mean(name, _PARAMS[format]))
-    first = _open(found, format, params, beside)
-    if not follow:
-        return first
-    if params.get("typed"):
-        raise OptionError("follow", "does not go with typed CSV columns, whose types depend on all files; use Parquet")
-    if beside is None:
-        return first
-    return FollowingReader(first, found, appeared_in(beside, option), lambda one: _open(one, format, params, None))
+    if follow and format == "csv" and _switch("typed", params.get("typed")):
+        raise OptionError("follow", TYPES_DEPEND)
+    if not follow or beside is None:
+        return _open(found, format, params, beside)
+    forms: dict[str, Form] = {"recordio": "bytes", "tfrecord": "bytes", "csv": "strings"}
+
+    def open_like(listing: Listing, like: Metadata | None, kept: KeptGroups) -> Reader:
+        return _open(listing, format, params, beside, like, kept)
+
+    return FollowingReader(found, beside, option, forms.get(format, "columns"), open_like)
 
 
 def expanded(paths: Sequence[str], params: Mapping[str, Any], option: str = "data") -> list[str]:
@@ -171,7 +176,10 @@ def expanded(paths: Sequence[str], params: Mapping[str, Any], option: str = "dat
     return [file for path in given for file in files.expand(path, suffixes, option)]
 
 
-def _open(listing: Listing, format: str, params: Mapping[str, Any], beside: Path | None) -> Reader:
+def _open(
+    listing: Listing, format: str, params: Mapping[str, Any], beside: Path | None, like: Metadata | None = None,
+    groups: KeptGroups | None = None,
+) -> Reader:  # fmt: skip
     if format == "recordio":
         return BytesReader(listing, recordio.Index)
     if format == "tfrecord":
@@ -180,14 +188,19 @@ def _open(listing: Listing, format: str, params: Mapping[str, Any], beside: Path
         return BytesReader(listing, tfrecord.Index)
     names = _columns(params)
     if format == "csv":
-        return _open_csv(listing, names, params, beside)
+        return _open_csv(listing, names, params, beside, like, groups)
+    names = like.column_names if like else names
     from elasticdl_nb.runtime.data import columnar
 
     opener = columnar.ParquetFile if format == "parquet" else columnar.ArrowFile
-    return TableReader("columns", [opener(path, stamp) for path, stamp in listing.items()], names)
+    table_files = [opener(path, stamp) for path, stamp in listing.items()]
+    return TableReader("columns", table_files, names, like=like, kept=groups)
 
 
-def _open_csv(listing: Listing, names: list[str] | None, params: Mapping[str, Any], beside: Path | None) -> Reader:
+def _open_csv(
+    listing: Listing, names: list[str] | None, params: Mapping[str, Any], beside: Path | None, like: Metadata | None,
+    groups: KeptGroups | None,
+) -> Reader:  # fmt: skip
     from elasticdl_nb.runtime.data import csvfiles  # brings numba, which takes a while
 
     separator = "\t" if next(iter(listing)).lower().removesuffix(".gz").endswith(".tsv") else ","
@@ -204,7 +217,7 @@ def _open_csv(listing: Listing, names: list[str] | None, params: Mapping[str, An
     csv_files = [csvfiles.CsvFile(path, dialect, stamp, beside) for path, stamp in listing.items()]
     if _switch("typed", params.get("typed")):
         return TableReader("columns", csv_files, names, prepare=lambda: csvfiles.infer_types(csv_files))
-    return TableReader("strings", csv_files, names)
+    return TableReader("strings", csv_files, like.column_names if like else names, like=like, kept=groups)
 
 
 # ------------------------------------------------------------------ formats

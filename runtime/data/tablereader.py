@@ -67,12 +67,15 @@ class TableReader:
         names: list[str] | None = None,
         *,
         prepare: Callable[[], None] | None = None,
+        like: Metadata | None = None,
+        kept: KeptGroups | None = None,
     ) -> None:
         self.form: Literal["bytes", "strings", "columns"] = form
         self._files = {file.path: file for file in files}
         self._wanted = names
         self._prepare = prepare  # must be called once before the files know their columns' types
-        self._kept = _KeptGroups(KEPT_BYTES)
+        self._like = like  # what the columns must be as, if that is known
+        self._kept = kept or KeptGroups(KEPT_BYTES)
 
     # ------------------------------------------------------------ columns
 
@@ -96,7 +99,22 @@ class TableReader:
         if self._prepare:
             self._prepare()
         schemas = [file.schema for file in self._files.values()]
-        return [self._column(name, [schema.field(name).type for schema in schemas]) for name in names]
+        columns = [self._column(name, [schema.field(name).type for schema in schemas]) for name in names]
+        return columns if self._like is None else [self._fitted(column, self._like) for column in columns]
+
+    def _fitted(self, column: Column, like: Metadata) -> Column:
+        """Return the column as it is in other files; raise DataError if its values do not fit there."""
+        dtype, shape = like.column_dtypes[column.name], like.column_shapes.get(column.name, ())
+        try:
+            fits = column.shape == shape and columntypes.common_dtype(column.dtype, dtype) == dtype
+        except TypeError:
+            fits = False
+        if not fits:
+            found, wanted = _kind(column.dtype, column.shape), _kind(dtype, shape)
+            raise DataError(
+                f"{next(iter(self._files))}: column {column.name!r} is {found}, but {wanted} in the job's first files"
+            )
+        return Column(column.name, dtype, shape)
 
     def _column(self, name: str, kinds: list[pa.DataType]) -> Column:
         files = list(self._files.values())
@@ -188,6 +206,10 @@ class TableReader:
         return pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
 
 
+def _kind(dtype: str, shape: tuple[int, ...]) -> str:
+    return f"{dtype} {list(shape)}" if shape else dtype
+
+
 def _single(array: pa.ChunkedArray) -> pa.Array:
     return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
 
@@ -203,7 +225,7 @@ def missing_column(path: str, name: str, present: Sequence[str]) -> DataError:
     return DataError(f"{path}: there is no column {name!r}.{did_you_mean(name, present)} The file has {there}")
 
 
-class _KeptGroups:
+class KeptGroups:
     """The groups read last, up to a number of bytes (but always one); a group requested twice at once is read once."""
 
     def __init__(self, budget: int) -> None:
@@ -214,6 +236,7 @@ class _KeptGroups:
         self._bytes = 0
 
     def get(self, key: tuple[str, int], load: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
+        """Return a group of a file, by the file's path and the group's number; `load` reads it."""
         with self._lock:
             future = self._groups.get(key)
             if mine := future is None:

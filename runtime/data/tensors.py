@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.chunks import Chunk, Records
+from elasticdl_nb.runtime.data.following import FollowingReader
 from elasticdl_nb.runtime.data.reader import BytesReader, Reader
 from elasticdl_nb.runtime.data.tasks import Range
 
@@ -130,7 +131,7 @@ class _Iterations:
 
     def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:
         reader = self._reader
-        if isinstance(reader, BytesReader):
+        if isinstance(reader, BytesReader) or (isinstance(reader, FollowingReader) and reader.form == "bytes"):
             return self._several_ahead(_pieces(reader, ranges))
         return self._one_ahead(chunk for path, start, end in ranges for chunk in reader.read(path, start, end))
 
@@ -150,7 +151,7 @@ class _Iterations:
             yield _arrays(self._reader.form, chunk)
 
 
-def _pieces(reader: BytesReader, ranges: Sequence[Range]) -> Iterator[Callable[[], Records]]:
+def _pieces(reader: BytesReader | FollowingReader, ranges: Sequence[Range]) -> Iterator[Callable[[], Records]]:
     try:
         for path, start, end in ranges:
             yield from reader.pieces(path, start, end)

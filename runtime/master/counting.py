@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from elasticdl_nb.runtime.data.following import Discovery, FollowingReader, appeared_in
+from elasticdl_nb.runtime.data.discovery import Discovery
+from elasticdl_nb.runtime.data.following import Appeared, FollowingReader, appeared_in
 from elasticdl_nb.runtime.data.reader import FileRecords, expanded, open_reader
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.master.decisions.events import DataCounted, Failed
@@ -18,21 +19,26 @@ def count_data(folder: JobFolder) -> DataCounted | Failed:
     try:
         if not folder.spec().follow:
             return DataCounted(_count(folder, "data"), _count(folder, "validation_data"))
-        used = set(usedfiles.before(folder))
-        data = tuple(file for file in _count(folder, "data") if file.path not in used)
-        return DataCounted(data, _count(folder, "validation_data"))
+        reader = _following(folder)
+        assert reader.metadata is not None  # written down before any file can be deleted
+        return DataCounted(tuple(usedfiles.give(folder, reader.files())), _count(folder, "validation_data"))
     except (ElasticDLError, OSError) as error:
         return Failed(pb.Failure(message=str(error)))
 
 
 def discovery_of(folder: JobFolder) -> Discovery:
     """Return what looks for new files in the data that a job follows; raises DataError and OptionError."""
+    spec, reader = folder.spec(), _following(folder)
+    known = {**usedfiles.before(folder).files, **reader.listing}
+    expand = partial(expanded, spec.data, spec.data_reader_params)
+    return Discovery(reader, expand, known, Appeared(appeared_in(folder.listings, "data")))
+
+
+def _following(folder: JobFolder) -> FollowingReader:
     spec = folder.spec()
     reader = open_reader(spec.data, spec.data_reader_params, "data", folder.listings, follow=True)
     assert isinstance(reader, FollowingReader)
-    known = [*usedfiles.before(folder), *reader.first_paths]
-    expand = partial(expanded, spec.data, spec.data_reader_params)
-    return Discovery(reader, expand, known, appeared_in(folder.listings, "data"))
+    return reader
 
 
 def _count(folder: JobFolder, option: str) -> tuple[FileRecords, ...]:

@@ -24,7 +24,7 @@ from elasticdl_nb.runtime.master.decisions.actions import (
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
 from elasticdl_nb.runtime.platform.local import WORKER_ENVS
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.storage import checkpoints
+from elasticdl_nb.runtime.storage import checkpoints, usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 _PACKAGE = "elasticdl_nb.runtime"
@@ -98,7 +98,8 @@ class Executor:
             for file in self._folder.begins_with.glob("*"):
                 shutil.copyfile(file, os.path.join(action.path, file.name))
             checkpoints.seal(Path(action.path), action.step, job)
-        final = checkpoints.commit(action.path, action.state, job)
+        state = usedfiles.with_used(self._folder, action.state) if self._spec.follow else action.state
+        final = checkpoints.commit(action.path, state, job)
         checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max, job)
         return final
 

@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.control import sizes
 from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.control.masterclient import last_status
 from elasticdl_nb.runtime.control.status import conclude
+from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.master import clients, report
 from elasticdl_nb.runtime.master.bookkeeper import Bookkeeper, defect
 from elasticdl_nb.runtime.master.counting import count_data, discovery_of
@@ -40,13 +41,16 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import RequireToken
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.storage import checkpoints, ownership, publish
+from elasticdl_nb.runtime.storage import checkpoints, ownership, publish, usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 STATUS_INTERVAL = 1.0
 
 LOOK_SECONDS = 2.0
-"""Seconds between two looks for new files."""
+"""Seconds between two looks for new files, at least."""
+
+LOOK_SHARE = 5
+"""How many times as long as a look a pause is, at least."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +104,7 @@ class Master:
         self._folder.write_master(address, self._dashboard_url)
         problem = self._claim_directory()
         if self._is_new:
-            self._books.happened(events.Started(self._initial(), problem))
+            self._books.happened(events.Started(*(await asyncio.to_thread(self._beginning, problem))))
         else:
             self._books.happened(events.Recovered(tuple(living)))
         for job in (self._watch_platform(), self._count_data(), self._tick(executor), self._follow()):
@@ -133,8 +137,19 @@ class Master:
             checkpoints.discard_unfinished(self._spec.checkpoint_dir)
         return ""
 
+    def _beginning(self, problem: str) -> tuple[tuple[str, ...], str]:
+        """Return the checkpoints that the job may begin with, the best first, and why it cannot begin, if so."""
+        try:
+            return self._initial(), problem
+        except (DataError, OSError) as error:
+            return (), problem or f"checkpoint_dir_for_init: {error}"
+
     def _initial(self) -> tuple[str, ...]:
         given = self._spec.checkpoint_dir_for_init
+        if self._spec.follow:  # no other than the one whose data is known to have been used
+            if given and not is_trained_model(given):
+                given = os.fspath(checkpoints.find(given))
+            usedfiles.remember(self._folder, given)
         if is_trained_model(given):
             return (os.fspath(checkpoint_of(given, self._folder.path / "trained", self._folder.identity)),)
         return tuple(os.fspath(path) for path in checkpoints.candidates(given)) if given else ()
@@ -235,16 +250,20 @@ class Master:
             await asyncio.sleep(STATUS_INTERVAL)
         discovery = await asyncio.to_thread(discovery_of, self._folder)
         found = discovery.listed_since(self._coordinator.files_found)  # by a master that died before it could say so
+        looks = 0  # since the job was told to stop
         while self._coordinator.queue.growing:
-            stopping = self._coordinator.stopping
+            looks += self._coordinator.stopping
+            begun = time.monotonic()
             found += await asyncio.to_thread(discovery.look)
             for problem in discovery.problems():
                 self._books.happened(events.Noted("warning", problem))
-            if found or stopping:
-                self._books.happened(events.DataGrew(tuple(found), last=stopping))
+            # A file that has just appeared is looked at twice before it is used.
+            last = looks > 1 or (looks == 1 and not discovery.waits)
+            if found or last:
+                self._books.happened(events.DataGrew(tuple(found), last=last))
             found = []
-            if not stopping:
-                await asyncio.sleep(LOOK_SECONDS)
+            if not last:
+                await asyncio.sleep(max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - begun)))
 
     async def _tick(self, executor: Executor) -> None:
         guard = Guard(self._folder, is_master=True) if self._supervised else None

@@ -374,6 +374,7 @@ class JobSpec(ClusterOptions):
             values.setdefault("distribution_strategy", strategy_asked_for(values, known_ones))
         spec = cls(kind=kind, **values)
         spec._check_together()
+        check_following(spec, known_ones)
         OptionError.raise_together(without_effect(spec, known_ones))
         return spec
 
@@ -386,7 +387,6 @@ class JobSpec(ClusterOptions):
             raise OptionError(
                 "worker_resource_request", f"gpu={gpu} is not a whole number; only workers on one machine share GPUs"
             )
-        check_following(self)
         if self.sample_weight_column and self.class_weight:
             raise OptionError("class_weight", "given together with sample_weight_column; use only one of them")
         if not self.label and (names := [name for name in self.class_weight if not name.isdecimal()]):

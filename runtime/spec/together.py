@@ -115,11 +115,13 @@ def without_effect(spec: JobSpec, given: Collection[Option]) -> list[OptionError
     return errors
 
 
-def check_following(spec: JobSpec) -> None:
+def check_following(spec: JobSpec, given: Collection[Option]) -> None:
     """Raise OptionError if a job that follows its data has an option that does not go with that."""
     if not spec.follow:
         return
+    shuffles = spec.shuffle and "shuffle" in {option.name for option in given}
     others = {
+        "shuffle": (shuffles, "uses records in the order in which they come"),
         "num_epochs": (spec.num_epochs > 1, "uses every record once, as there are no epochs"),
         "max_step": (spec.max_step > 0, "ends when it is stopped"),
         "validation_split": (spec.validation_split > 0, "does not know its records in advance; use validation_data"),
@@ -127,8 +129,8 @@ def check_following(spec: JobSpec) -> None:
         "callbacks": (bool(spec.callbacks), "has no epochs, between which callbacks are called"),
         "distribution_strategy": (spec.uses_allreduce, "trains with Local or ParameterServerStrategy"),
     }
-    for name, (given, why) in others.items():
-        if given:
+    for name, (is_wrong, why) in others.items():
+        if is_wrong:
             raise OptionError(name, f"given together with follow: a training that follows its data {why}")
 
 

@@ -1,34 +1,147 @@
-"""Which files a training that follows its data has used: written with its model, read by a job that goes on from it."""
+"""Which records a training that follows its data has used: written with its model, read by a job that goes on from it.
+
+A trained model has used all records of its files, except those that were not there yet. A checkpoint may be in the
+midst of some. Both are JSON: the files with their stamps, and, of those that were only used in part, what is left.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from elasticdl_nb.runtime import durable
+from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.data.following import Appeared, appeared_in
+from elasticdl_nb.runtime.data.listing import Listing
+from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.storage.checkpoints import QUEUE
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 NAME = "used_files.json"
-"""The list in a trained model's directory."""
+"""The list in a trained model's directory, and that in a job's folder of what was used before it."""
+
+KEY = "data"
+"""Of the same in what a checkpoint keeps of the job's state."""
+
+_GIVEN = "data.given.json"
 
 
-def before(folder: JobFolder) -> list[str]:
-    """Return the files that the model was trained on that a job begins with; remembered in the job's folder."""
-    kept = folder.listings / NAME
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        given, text = folder.spec().checkpoint_dir_for_init, "[]"
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            text = Path(given, NAME).read_text() if given else text
-        durable.write(kept, text.encode())
-    return [str(path) for path in json.loads(kept.read_text())]
+@dataclass(frozen=True)
+class Used:
+    """Files with their stamps when they were listed, and the ranges [start, end) that are left of some of them."""
+
+    files: Listing = field(default_factory=dict)
+    left: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"files": self.files, "left": self.left}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Used:
+        """Return it from what `to_json` returned."""
+        files = {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in values["files"].items()}
+        return cls(files, {path: [(a, b) for a, b in ranges] for path, ranges in values["left"].items()})
+
+    def rest(self, file: FileRecords) -> list[FileRecords]:
+        """Return what is left of a file that the job has listed, with all its records."""
+        if file.path not in self.files:
+            return [file]
+        return [FileRecords(file.path, end - start, start) for start, end in self.left.get(file.path, ())]
+
+
+def used_by(given: Sequence[FileRecords], stamps: Listing, state: Mapping[str, Any], before: Used) -> Used:
+    """Return what has been used in this state of a checkpoint.
+
+    `given` are the ranges that the job was given to train on, in the order in which tasks are cut from them; `stamps`
+    are those of all files that it has listed; `before` is what was used when it began.
+    """
+    left: dict[str, list[tuple[int, int]]] = {}
+
+    def leave(path: str, start: int, end: int) -> None:
+        if end > start:
+            left.setdefault(path, []).append((start, end))
+
+    for spans, _, _, _, _, *skips in state["queue"]["waiting"]:  # tasks that have been cut, but not done
+        skip = sum(skips)
+        for path, start, end in spans:
+            leave(path, min(start + skip, end), end)
+            skip = max(0, skip - (end - start))
+    used = {**before.files, **{path: stamps[path] for path in left}}
+    reached, passed = state["followed"]["next"], False
+    for one in given:
+        start, end = one.start, one.start + one.records
+        cut = start if passed else end
+        if not passed and reached and one.path == reached[0] and start <= reached[1] < end:
+            cut, passed = reached[1], True
+        leave(one.path, cut, end)
+        if cut > start:
+            used[one.path] = stamps[one.path]
+    return Used(used, {path: sorted(ranges) for path, ranges in left.items() if path in used})
+
+
+# ------------------------------------------------------------ of a job
+
+
+def remember(folder: JobFolder, beginning: str) -> None:
+    """Write into a job's folder what the trained model or checkpoint that it begins with has used; "" is none."""
+    folder.listings.mkdir(parents=True, exist_ok=True)
+    durable.write(folder.listings / NAME, json.dumps(_of(beginning).to_json()).encode())
+
+
+def _of(beginning: str) -> Used:
+    if beginning:
+        with contextlib.suppress(FileNotFoundError):
+            return Used.from_json(json.loads(Path(beginning, NAME).read_text()))
+        with contextlib.suppress(FileNotFoundError):
+            values = json.loads(Path(beginning, QUEUE).read_text())
+            return Used.from_json(values[KEY]) if KEY in values else Used()
+    return Used()
+
+
+def before(folder: JobFolder) -> Used:
+    """Return what `remember` has written."""
+    return Used.from_json(json.loads((folder.listings / NAME).read_text()))
+
+
+def give(folder: JobFolder, listed: Iterable[FileRecords]) -> list[FileRecords]:
+    """Return what a job is to train on, of the files that it has listed when it began; remembered in its folder.
+
+    Raises DataError if a file that was used in part is no longer what it was.
+    """
+    used, (stamps, _) = before(folder), _listed(folder)
+    given = []
+    for file in listed:
+        for rest in used.rest(file):
+            changed = file.path in used.files and stamps[file.path] != used.files[file.path]
+            if changed or rest.start + rest.records > file.records:
+                raise DataError(f"{file.path} was changed after a part of it had been used; the rest cannot be told")
+            given.append(rest)
+    durable.write(folder.listings / _GIVEN, json.dumps([[one.path, one.records, one.start] for one in given]).encode())
+    return given
+
+
+def _listed(folder: JobFolder) -> tuple[Listing, Appeared]:
+    first = json.loads((folder.listings / "data.json").read_text())
+    appeared = Appeared(appeared_in(folder.listings, "data"))
+    appeared.read()
+    return {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in first}, appeared
+
+
+def with_used(folder: JobFolder, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state that a checkpoint keeps, with what has been used by then."""
+    listing, appeared = _listed(folder)
+    given = [FileRecords(*one) for one in json.loads((folder.listings / _GIVEN).read_text())]
+    given += appeared.records[: state["followed"]["found"]]
+    return {**state, KEY: used_by(given, {**listing, **appeared.stamps}, state, before(folder)).to_json()}
 
 
 def write(folder: JobFolder, directory: Path) -> None:
-    """Write the list of all files that the job and those before it have used; to be called at the job's end."""
-    first = [path for path, _ in json.loads((folder.listings / "data.json").read_text())]
-    appeared = folder.listings / "data.appeared"
-    lines = appeared.read_text().splitlines() if appeared.exists() else []
-    used = dict.fromkeys([*before(folder), *first, *(json.loads(line)[0] for line in lines)])
-    (directory / NAME).write_text(json.dumps(list(used)))
+    """Write what the job and those before it have used; to be called at the job's end, when all of it is."""
+    listing, appeared = _listed(folder)
+    used = Used({**before(folder).files, **listing, **appeared.stamps})
+    (directory / NAME).write_text(json.dumps(used.to_json()))

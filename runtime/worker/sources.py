@@ -47,7 +47,7 @@ class Sources:
         self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
     ) -> tf.data.Dataset:
         spec = self._spec
-        shuffles = kind == pb.TRAIN and spec.shuffle
+        shuffles = kind == pb.TRAIN and spec.shuffle and not spec.follow
         return self._loaded.batches(
             chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
             shuffle_seed=spec.seed if shuffles else None,

@@ -131,6 +131,7 @@ SAMPLES = [
     events.Scaled(0), events.Cancelled(""), events.Cancelled("enough"), events.Failed(FAILURE),
     events.Failed(pb.Failure()), events.CheckpointBegun(3, "p"), events.CheckpointCommitted("p", "q"),
     events.CheckpointFailed("", "full"), events.Noted("warning", "full"), events.Ticked(),
+    events.DataGrew((FileRecords("a", 5),)), events.DataGrew((), last=True), events.StopAsked("enough"),
 ]  # fmt: skip
 
 

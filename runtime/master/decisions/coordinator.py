@@ -35,7 +35,6 @@ class Coordinator(PlanningCrew):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
-        self.now = 0.0
         self._story = Story()
         self.running_since = 0.0
         self.outputs: list[str] = []
@@ -267,6 +266,7 @@ class Coordinator(PlanningCrew):
         return {
             "queue": self.queue.snapshot(skips), "epochs": self.epochs.snapshot(), **self.evaluations.snapshot(),
             **({"borders": self.borders.snapshot()} if self.borders.exist else {}),
+            **({"followed": self._followed()} if self.spec.follow else {}),
         }  # fmt: skip
 
     def _roll_back(self) -> str:
@@ -277,7 +277,6 @@ class Coordinator(PlanningCrew):
         self.step = last.step if last else 0
         self.queue.restore(saved.get("queue"))
         self._oldest_epoch = self.queue.oldest_epoch
-        self._fail_if_forgotten()
         self._everyone_may_be_hungry()
         self.evaluations.restore(saved, self.queue)
         self.borders.restore(saved.get("borders"))
@@ -355,6 +354,8 @@ class Coordinator(PlanningCrew):
     # ------------------------------------------------------------ the job continues, and ends
 
     def _go_on(self, now: float) -> None:
+        if self._has_forgotten(now):
+            return
         self._go_on_at_border()
         was_idle = self.queue.idle
         if self.data_is_counted and was_idle and not self.evaluations:

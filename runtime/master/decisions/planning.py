@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
@@ -26,6 +27,7 @@ class PlanningCrew(BorderingCrew):
 
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
+        self.now = 0.0
         self.tasks_total = self.records_total = self.steps_total = 0
         # Of a training that follows its data: files that have appeared since it began, and whether it is to end.
         self.files_found = 0
@@ -75,11 +77,16 @@ class PlanningCrew(BorderingCrew):
         if self.spec.follow and self.saved.complete:
             self.queue.forget(min(one.state["queue"]["cursor"][1] for one in self.saved.complete))
 
-    def _fail_if_forgotten(self) -> None:
-        """The job has gone back, perhaps further than what is known of its data."""
+    def _followed(self) -> dict[str, Any]:
+        """How far the job's state is in data that it follows, as JSON values; see `storage.usedfiles`."""
+        return {"found": self.files_found, "next": self.queue.next_of_plan}
+
+    def _has_forgotten(self, now: float) -> bool:
+        """Whether the job has gone back further than what is known of its data, and therefore fails."""
         if self.queue.has_forgotten:
             text = "no checkpoint is left that can be read, and the job has forgotten which data came before the last"
-            self._fail(pb.Failure(message=text), self.now)
+            self._fail(pb.Failure(message=text), now)
+        return self.queue.has_forgotten
 
     def _check_borders(self, now: float) -> None:
         if self.spec.follow and self.borders.exist:

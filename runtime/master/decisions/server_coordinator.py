@@ -143,7 +143,7 @@ class ServedCoordinator(Coordinator):
     def _checkpoint_if_due(self, now: float) -> bool:
         if self._round or self._ending or self._finish_added or not self.servers.are_up or self.queue.idle:
             return False
-        if now < self.saved.next_at:
+        if now < self.saved.next_at or self._is_amid_tasks():
             return False
         every = self.spec.checkpoint_steps
         aged = now - self._saved_at > checkpointing.INTERVAL and self.step > self._saved_step
@@ -168,7 +168,14 @@ class ServedCoordinator(Coordinator):
             self._begin_round(now)
         return self._round is not None
 
+    def _is_amid_tasks(self) -> bool:
+        """Whether a later job could not tell what has been used: servers know of parts of tasks, it does not."""
+        return self.spec.follow and self.queue.has_retries
+
     def _all_paused(self) -> None:
+        if self._is_amid_tasks():
+            self._give_up_round()
+            return
         if self._round:
             self._round.all_paused(self.step, self._state())
             self.actions.append(BeginCheckpoint(self._round.number, self._round.step))

@@ -280,12 +280,28 @@ class TaskQueue:
         return bool(plan.max_step) and cursor.steps >= plan.max_step
 
     @property
+    def has_retries(self) -> bool:
+        """Whether a training task that was handed out before is not done yet: a part of it may be in the model."""
+        if any(task.kind == "train" and task.attempt for task in self._urgent):
+            return True
+        return any(task.kind == "train" and task.attempt > 1 for task, _ in self._doing.values())
+
+    @property
     def waits_for_data(self) -> bool:
         """Whether all that was found of growing data is done, and more may come."""
         plan = self.plan
         if plan is None or not self.growing or self._doing or self._urgent:
             return False
         return self._cursor.position >= plan.end
+
+    @property
+    def next_of_plan(self) -> list[Any] | None:
+        """Of a plan that grows: path and record at which the next piece begins; None if all were handed out."""
+        plan, position = self.plan, self._cursor.position
+        if plan is None or position >= plan.end:
+            return None
+        path, start, _ = plan.pieces[position - plan.forgotten][0]
+        return [path, start]
 
     @property
     def has_forgotten(self) -> bool:
