@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -89,13 +90,24 @@ def refused(options: dict[str, object], home: Path, **changes: object) -> str:
         ({"job_name": "a/b"}, ["job_name: "]),
         ({"compression": "float16", "distribution_strategy": "Local"}, ["compression: has an effect only with"]),
         ({"from_scratch": True}, ["from_scratch: has an effect only on a model that a notebook or script defines"]),
+        ({"follow": True}, ["follow: has an effect only if data is a directory or glob"]),
+        ({"follow": True, "data": pd.DataFrame({"a": [1.0]})}, ["follow: has an effect only if data is a directory"]),
+        ({"follow": True, "data": "*.csv", "data_reader_params": "typed=True"}, ["follow: CSV columns that have"]),
         ({"modle": "x", "num_epoch": 2}, ["modle: not an option", "num_epoch: not an option"]),
     ],
 )
-def test_mistakes_are_told_and_leave_nothing(changes, parts, options, home):
+def test_mistakes_are_told_and_leave_nothing(changes, parts, options, home, monkeypatch):
+    monkeypatch.chdir(Path(str(options["data"])).parent)
     message = refused(options, home, **changes)
     for part in parts:
         assert part in message
+
+
+def test_data_of_a_custom_reader_is_not_followed(options, home):
+    zoo = Path(str(options["model_zoo"]))
+    (zoo / "net.py").write_text(MODEL + "\n\ndef custom_data_reader(data_origin, **kwargs):\n    return None\n")
+    message = refused(options, home, follow=True, data=os.fspath(zoo.parent))
+    assert message == "follow: the model has a custom_data_reader, whose data does not consist of files"
 
 
 def test_requirements_that_are_missing_are_named(options, home):

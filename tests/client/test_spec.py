@@ -100,6 +100,20 @@ def test_data_may_be_several_paths_in_every_spelling(tmp_path):
         ({"job_name": "a/b"}, "job_name: 'a/b' is not valid"),
         ({"job_name": "-"}, "job_name: '-' is not valid"),
         ({"input_fn": "f", "dataset_fn": "g"}, "input_fn: given together with dataset_fn"),
+        *[
+            (
+                {"follow": True, option: value},
+                f"{option}: given together with follow: a training that follows its data {why}",
+            )
+            for option, value, why in (
+                ("num_epochs", 2, "uses every record once, as there are no epochs"),
+                ("max_step", 5, "ends when it is stopped"),
+                ("shuffle", True, "uses records in the order in which they come"),
+                ("custom_data_reader", "r", "looks for files"),
+                ("callbacks", "c", "has no epochs, between which callbacks are called"),
+                ("distribution_strategy", "AllreduceStrategy", "trains with Local or ParameterServerStrategy"),
+            )
+        ],
     ],
 )
 def test_mistakes_are_told_by_the_option(options, message):

@@ -1,4 +1,4 @@
-"""Data that grows while its job trains, with processes that die: each record counts once, in this job or in the next."""
+"""Data that grows while its job trains, with processes that die: each record counts once, in this job or later."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ class Growing:
 
     def grow(self, *counts, last=False):
         """Files with so many records appear."""
-        new = []
+        known = len(self.given)
         for count in counts:
-            new.append(FileRecords(f"f{len(self.given) + len(new)}", count, self.total + sum(one.records for one in new)))
-        self.given += new
-        self.happened(events.DataGrew(tuple(new), last))
+            self.given.append(FileRecords(f"f{len(self.given)}", count, self.total))
+        self.happened(events.DataGrew(tuple(self.given[known:]), last))
 
     @property
     def total(self):
@@ -50,10 +49,11 @@ class Growing:
         stamps = dict.fromkeys((one.path for one in self.given), (1, 2))
         known = self.given[: bool(self.given and self.given[0].path == "f") + state["followed"]["found"]]
         used = Used.from_json(used_by(known, stamps, state, Used()).to_json())
-        rest = [r for one in self.given for left in used.rest(one) for r in range(left.start, left.start + left.records)]
+        left = [part for one in self.given for part in used.rest(one)]
+        rest = [record for part in left for record in range(part.start, part.start + part.records)]
         assert sorted(rest + [record for _, record in trained]) == list(range(self.total))
         # And one that begins with this job's, and is stopped before it has done anything, leaves the same.
-        begun = [left for one in known for left in used.rest(one)]
+        begun = [part for one in known for part in used.rest(one)]
         nothing = {"queue": {"waiting": []}, "followed": {"next": [begun[0].path, begun[0].start] if begun else None}}
         assert used_by(begun, stamps, nothing, used).to_json() == used.to_json()
 
