@@ -23,6 +23,7 @@ _OWN = {
     signal.SIGXCPU: "a limit on processor time (ulimit -t)",
     signal.SIGXFSZ: "a limit on the size of files (ulimit -f)",
 }
+_DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system", re.IGNORECASE)
 _MEMORY = re.compile(
     r"MemoryError|bad_alloc|Cannot allocate memory|ResourceExhausted|OOM when allocating|out of memory|memory ran out|"
     r"more memory than",
@@ -47,6 +48,8 @@ def likely_cause(code: int | None, said: str) -> str:
 
     Without a code, only what was said counts.
     """
+    if _DISK.search(said):
+        return "a disk is full or cannot be written"
     if _MEMORY.search(said):
         return "memory ran out; smaller batches, or more memory, are the usual cures"
     if code is None:

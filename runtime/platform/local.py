@@ -22,11 +22,15 @@ from elasticdl_nb.runtime.platform.early import EarlyProcess
 from elasticdl_nb.runtime.platform.gpus import NONE, VISIBLE, Shares, seen_by
 from elasticdl_nb.runtime.platform.outofmemory import LOOK_SECONDS, OutOfMemory
 from elasticdl_nb.runtime.storage.locks import Process
+from elasticdl_nb.runtime.storage.pauses import may_pass
 
 TAIL_LINES = 20
 POLL_SECONDS = 0.1
 CALM_SECONDS = 3.0
 """Seconds after the last start of a process before another is made to wait."""
+
+AGAIN_SECONDS = 5.0
+"""Seconds before it is told that a process could not be started for want of room on the disk."""
 
 _NO_MEMORY = "was killed by the system because memory ran out"
 WORKER = "elasticdl_nb.runtime.worker"
@@ -67,6 +71,7 @@ class LocalPlatform:
         envs = {**envs, **self._with_gpus(instance)}
         if self._start_early(instance, command, envs):
             return
+        child = None
         try:
             with self._log_path(instance.role, instance.index).open("ab") as log:
                 child = await asyncio.create_subprocess_exec(
@@ -77,8 +82,11 @@ class LocalPlatform:
             process = Process.of(child.pid)
             process.write(self._record(instance))
         except OSError as error:
+            if child is not None:  # no other master would find it
+                _kill_session(child.pid)
+                await child.wait()
             self._free_gpus(instance)
-            self._news.put_nowait(Exited(instance, 127, str(error)))
+            self._not_started(instance, error)
             return
         self._processes[instance] = process
         self._watch(instance, process, child.wait())
@@ -94,8 +102,9 @@ class LocalPlatform:
         told = False
         if early.fits(envs):
             # The record comes first: once the process has its arguments, others must be able to find it.
-            process.write(self._record(instance))
-            told = early.tell(command[3:], self._log_path(instance.role, instance.index))
+            with contextlib.suppress(OSError):
+                process.write(self._record(instance))
+                told = early.tell(command[3:], self._log_path(instance.role, instance.index))
         if not told:
             early.dismiss()
             return False
@@ -103,6 +112,13 @@ class LocalPlatform:
         self._watch(instance, process, end)
         self._news.put_nowait(Runs(instance))
         return True
+
+    def _not_started(self, instance: InstanceId, error: OSError) -> None:
+        if not may_pass(error):
+            self._news.put_nowait(Exited(instance, 127, str(error)))
+            return
+        exited = Exited(instance, 127, reason=f"could not be started: {error}", counts=False)
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._news.put_nowait, exited)
 
     def _with_gpus(self, instance: InstanceId) -> dict[str, str]:
         if self._gpus is None:

@@ -2,13 +2,16 @@
 
 Written directly in the documented format (TFRecords of Event messages, the first of which names the version), because
 `tf.summary` needs the tensorboard package to write scalars.
+
+They are an extra: while they cannot be written, because the disk is full, say, the job goes on without them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +19,44 @@ import tensorflow as tf
 from tensorflow.core.framework.summary_pb2 import Summary
 from tensorflow.core.util.event_pb2 import Event
 
+from elasticdl_nb.runtime.storage.pauses import pause_after
+
+_FAILURES = (OSError, tf.errors.OpError)
+
 
 class EventFiles:
-    """Scalars for TensorBoard, one run per name: `train`, `validation`."""
+    """Scalars for TensorBoard, one run per name: `train`, `validation`; `note` takes (level, text) for users."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(
+        self, directory: Path, note: Callable[[str, str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._directory, self._note, self._clock = directory, note, clock
         self._writers: dict[str, Any] = {}
+        self._failures = 0
+        self._again = 0.0
 
     def scalars(self, run: str, step: int, values: Mapping[str, float]) -> None:
-        """Add values at a step."""
+        """Add values at a step; they are lost while nothing can be written."""
+        if self._failures and self._clock() < self._again:
+            return
+        try:
+            self._add(run, step, values)
+        except _FAILURES as error:
+            self._failed(error)
+        else:
+            if self._failures:
+                self._note("info", "TensorBoard's event files can be written again")
+            self._failures = 0
+
+    def _failed(self, error: Exception) -> None:
+        # The file may end in the middle of a record, where readers stop: the next try begins another.
+        self.close()
+        self._failures += 1
+        self._again = self._clock() + pause_after(self._failures)
+        if self._failures == 1:
+            self._note("warning", f"TensorBoard's event files could not be written: {error}; the job goes on without")
+
+    def _add(self, run: str, step: int, values: Mapping[str, float]) -> None:
         summary = Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
         writer = self._writer(run)
         writer.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
@@ -43,5 +74,7 @@ class EventFiles:
 
     def close(self) -> None:
         """Close the files."""
-        for writer in self._writers.values():
-            writer.close()
+        while self._writers:
+            _, writer = self._writers.popitem()
+            with contextlib.suppress(*_FAILURES):
+                writer.close()

@@ -61,7 +61,7 @@ class Worker:
             self._loaded: LoadedModel = load(self._origin.definition)
         self._data = JobData(self._spec, self._loaded, self._folder.listings)
         self._sources = Sources(self._spec, self._loaded, self._data)
-        self._events = EventFiles(self._folder.tensorboard)
+        self._events = EventFiles(self._folder.tensorboard, self._session.note)
 
     def run(self) -> None:
         """Work until there is no more to do."""

@@ -99,7 +99,8 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
 ) -> None:
     volume.hold()
     given = options(volume, image, job_name=name, num_workers=2, num_ps=1, checkpoint_steps=20, output="/data/out")
-    job = elasticdl_nb.train(**given, wait=False)
+    epochs = 20  # held, it takes longer than a slow machine needs for all that follows
+    job = elasticdl_nb.train(**given, num_epochs=epochs, wait=False)
     until(lambda: job.status().step > 2, "training has begun")
 
     def restarts(role: str) -> int:
@@ -130,7 +131,7 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
     volume.release()
     job.wait(timeout=240)
     status = job.status()
-    assert status.records_done == status.records_total == RECORDS
+    assert status.records_done == status.records_total == epochs * RECORDS
     assert any(
         "was deleted from the cluster" in event.text and event.text.startswith("worker-") for event in status.events
     )

@@ -58,10 +58,13 @@ def test_there_may_be_more_files_than_may_be_open(tmp_path: Path, format: str) -
 def test_many_small_files_are_counted_with_little_work(tmp_path: Path, format: str) -> None:
     for number in range(500):
         write_file(tmp_path / f"{number:04d}.{format}", 3)
-    begun = time.process_time()
-    counted = open_reader([str(tmp_path)], {}).files()
-    assert time.process_time() - begun < 1.0, "several times the work that it takes"
-    assert [file.records for file in counted] == [3] * 500
+    work = []
+    for _ in range(3):  # the first time there is something to import, and other threads of this process may work, too
+        begun = time.process_time()
+        counted = open_reader([str(tmp_path)], {}).files()
+        work.append(time.process_time() - begun)
+        assert [file.records for file in counted] == [3] * 500
+    assert min(work) < 1.0, "several times the work that it takes"
 
 
 @pytest.mark.parametrize("format", FORMATS)

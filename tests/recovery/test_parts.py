@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import os
 import signal
@@ -11,16 +12,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.chaos import Cut, Delay, Ledger, Scale, Signal, choose, parse_schedule, poisson
 from elasticdl_nb.runtime.chaos.blows import cut
 from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.exits import likely_cause
+from elasticdl_nb.runtime.platform import local
 from elasticdl_nb.runtime.platform.base import Exited, InstanceId, Runs
 from elasticdl_nb.runtime.platform.local import LocalPlatform
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.locks import Process, hold_lock, holder, is_locked
+from elasticdl_nb.runtime.storage.pauses import FIRST, write_at_last
 
 # ------------------------------------------------------------ chaos
 
@@ -173,3 +178,52 @@ def test_a_platform_takes_over_what_another_has_started(tmp_path):
 
     assert asyncio.run(scene()) == [Exited(one, -9), Exited(two, -9)]
     assert not list((tmp_path / "processes").iterdir())
+
+
+# ------------------------------------------------------------------ disks without room
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_process_that_cannot_be_recorded_is_not_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "AGAIN_SECONDS", 0.1)
+    instance, mark = InstanceId("worker", 0, "0"), f"sleep-{os.getpid()}"
+
+    async def scene() -> Exited | Runs:
+        platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "processes")
+        (tmp_path / "processes" / "worker-0-0").symlink_to("/dev/full")
+        await platform.start(instance, [sys.executable, "-c", "import time; time.sleep(1000)", mark], {})
+        said = await anext(platform.events())
+        await platform.close()
+        return said
+
+    said = asyncio.run(scene())
+    assert isinstance(said, Exited) and not said.counts
+    assert said.reason.startswith("could not be started: ") and "No space left on device" in said.reason
+    assert not [one for one in psutil.process_iter() if mark in _command(one)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_what_a_job_needs_is_written_as_soon_as_there_is_room():
+    notes, slept = [], []
+    left = [errno.ENOSPC, errno.EROFS]
+
+    def write() -> None:
+        if left:
+            raise OSError(left[0], os.strerror(left.pop(0)))
+
+    write_at_last(write, "it", lambda level, text: notes.append((level, text)), slept.append)
+    assert slept == [FIRST, 2 * FIRST]
+    assert notes == [
+        ("warning", "it could not be written: [Errno 28] No space left on device; the job waits until it can be"),
+        ("info", "it can be written again; the job goes on"),
+    ]
+    left.append(errno.EACCES)
+    with pytest.raises(PermissionError):
+        write_at_last(write, "it", lambda level, text: None, slept.append)
+    assert likely_cause(1, "OSError: [Errno 28] No space left on device") == "a disk is full or cannot be written"

@@ -7,9 +7,11 @@ file instead of asking its own callbacks again. Other workers have callbacks onl
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.epochs import together
+from elasticdl_nb.runtime.storage.pauses import write_at_last
 from elasticdl_nb.runtime.worker.training.callbackstate import Outcome, remembered, remove_others
 from elasticdl_nb.runtime.worker.training.epochs import read
 
@@ -178,7 +181,8 @@ class Callbacks:
             if border.number != self._number or self._hosted is None:
                 self._take_over(border)
             outcome = self._decide(border, part, step)
-            outcome.write(path)
+            # The hooks have run and must not run again: no other try of the task would do.
+            write_at_last(partial(outcome.write, path), "what callbacks have decided", self._note, time.sleep)
             remove_others(path.parent, {*border.needed, border.next})
         decision = {name: value for name, value in outcome.decision.items() if name != "left" and value is not None}
         if decision["over"]:
