@@ -208,10 +208,22 @@ def _stats(status: JobStatus) -> list[Stat]:
         stats.append(Stat("Set aside", format_count(status.tasks_set_aside), records))
     if status.checkpoint_step > 0 and status.phase != SUCCEEDED:  # then the model itself is what counts
         stats.append(Stat("Checkpoint", f"step {status.checkpoint_step:,}"))
+    if exchange := _exchange(status):
+        stats.append(exchange)
     if status.rollbacks > 0:
         stats.append(Stat("Rollbacks", format_count(status.rollbacks)))
     stats.append(Stat("Elapsed", format_duration(passed)))
     return stats
+
+
+def _exchange(status: JobStatus) -> Stat | None:
+    """Return how long a worker has exchanged gradients, on average, and how much of that it computed meanwhile."""
+    workers = [one for one in status.instances if one.exchanging > 0]
+    exchanging, hidden = (sum(getattr(one, name) for one in workers) for name in ("exchanging", "hidden"))
+    if not (workers and math.isfinite(exchanging) and math.isfinite(hidden)):
+        return None
+    share = percent(min(1.0, max(0.0, hidden / exchanging)))
+    return Stat("Exchange", format_duration(exchanging / len(workers)), f"{share} hidden behind computing")
 
 
 def _of(total: int) -> str:

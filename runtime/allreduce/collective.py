@@ -23,6 +23,8 @@ class Collective(Protocol):
 
     rank: int
     world: int
+    near: bool
+    """Whether all ranks are on this machine, so that what they exchange takes the processors that they compute with."""
 
     def allreduce(self, values: Array, *, exact: bool = False) -> None:
         """Replace a contiguous float32 or float64 [n] with the sum over all ranks, the same bits everywhere.
@@ -59,7 +61,7 @@ class Collective(Protocol):
 class Alone:
     """The collective of a single process: nothing to do."""
 
-    rank, world = 0, 1
+    rank, world, near = 0, 1, True
 
     def allreduce(self, values: Array, *, exact: bool = False) -> None:
         """See `Collective`."""

@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBro
 from elasticdl_nb.runtime.allreduce.door import Door
 from elasticdl_nb.runtime.allreduce.ring import WAIT_LIMIT, Ring
 from elasticdl_nb.runtime.allreduce.tls import Tls
-from elasticdl_nb.runtime.protocol.network import Network
+from elasticdl_nb.runtime.protocol.network import Network, is_loopback
 
 CONNECT_LIMIT = 20.0
 """Seconds that neighbours, which get their orders at the same time, may take to connect."""
@@ -75,7 +75,8 @@ class Listener:
         except RingBroken:
             right.close()
             raise
-        return Ring(rank, world, left, right, compression=compression, limit=wait_limit)
+        near = all(is_loopback(_place(address)[0]) for address in addresses)
+        return Ring(rank, world, left, right, compression=compression, limit=wait_limit, near=near)
 
     # ------------------------------------------------------------ both ends
 
@@ -83,9 +84,9 @@ class Listener:
         return hmac.new(self._key, purpose + b"".join(parts), hashlib.sha256).digest()
 
     def _dial(self, address: str, generation: int, rank: int, clock: _Clock) -> socket.socket:
-        host, _, port = address.removeprefix(_TLS).rpartition(":")
+        host, port = _place(address)
         try:
-            peer = socket.create_connection((host.strip("[]"), int(port)), timeout=max(clock.left(), 0.001))
+            peer = socket.create_connection((host, int(port)), timeout=max(clock.left(), 0.001))
         except OSError as error:
             raise RingBroken(f"{address} is unreachable: {error}") from None
         try:
@@ -164,6 +165,11 @@ class _InThread:
         with contextlib.suppress(RingBroken):
             return self.value()
         return None
+
+
+def _place(address: str) -> tuple[str, str]:
+    host, _, port = address.removeprefix(_TLS).rpartition(":")
+    return host.strip("[]"), port
 
 
 def _read(peer: socket.socket, count: int, clock: _Clock) -> bytes:

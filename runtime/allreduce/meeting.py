@@ -6,6 +6,7 @@ Those with a batch say each time what comes next. It must be the same for all of
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,6 +33,8 @@ class Meeting:
         self._busy = [rank for rank, one in enumerate(self.entries) if one.records]
         total = sum(one.records for one in self.entries)
         self._share = entry.records / total if total else 0.0
+        self.spans: list[tuple[float, float]] = []
+        """When this rank averaged values: [begin, end), in seconds of the monotonic clock."""
 
     @property
     def makes_step(self) -> bool:
@@ -43,8 +46,11 @@ class Meeting:
 
         Raises Disagreement if another rank with a batch says something else.
         """
+        began = time.monotonic()
         self._hear(_SAID.pack(what, *map(len, values)))
-        return [self._averaged(one * one.dtype.type(self._share), exact) for one in values]
+        means = [self._averaged(one * one.dtype.type(self._share), exact) for one in values]
+        self.spans.append((began, time.monotonic()))
+        return means
 
     def follow(self, last: bytes) -> list[Array]:
         """Take part without a batch until the ranks that have one average `last`; return its means."""

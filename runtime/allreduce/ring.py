@@ -32,9 +32,9 @@ class Ring:
 
     def __init__(
         self, rank: int, world: int, left: socket.socket, right: socket.socket, *, compression: str = "none",
-        limit: float = WAIT_LIMIT,
+        limit: float = WAIT_LIMIT, near: bool = True,
     ) -> None:  # fmt: skip
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.near = rank, world, near
         self._left, self._right = left, right
         self._form = form_of(compression)
         self._aborted = False

@@ -43,6 +43,7 @@ def update(
             tasks_done=member.tasks_done, records_done=member.records,
             records_per_second=member.rate.per_second(now), rows=member.rows, bytes=member.bytes,
             admitted=member.admitted, evicted=member.evicted,
+            exchanging=member.exchanging, hidden=member.hidden,
         )  # fmt: skip
     full, mark = coordinator.picture.fill(status, mark)
     return pb.JobUpdate(full=full, status=status), mark

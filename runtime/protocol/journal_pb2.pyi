@@ -343,7 +343,7 @@ class Picture(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[_master_pb2.LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[_master_pb2.Evaluation, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_master_pb2.Event, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[_master_pb2.EpochEnded, _Mapping]]] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("index", "state", "incarnation", "activity", "obstacle", "pid", "restarts", "last_heard", "acknowledged", "room", "leave_by", "tasks_done", "records_before", "records_now", "deaths_in_a_row", "kills_in_a_row", "rate", "address", "generation", "rows", "bytes", "admitted", "evicted")
+    __slots__ = ("index", "state", "incarnation", "activity", "obstacle", "pid", "restarts", "last_heard", "acknowledged", "room", "leave_by", "tasks_done", "records_before", "records_now", "deaths_in_a_row", "kills_in_a_row", "rate", "address", "generation", "rows", "bytes", "admitted", "evicted", "exchanging", "hidden")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
@@ -367,6 +367,8 @@ class Member(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     ADMITTED_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGING_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     index: int
     state: str
     incarnation: str
@@ -390,7 +392,9 @@ class Member(_message.Message):
     bytes: int
     admitted: int
     evicted: int
-    def __init__(self, index: _Optional[int] = ..., state: _Optional[str] = ..., incarnation: _Optional[str] = ..., activity: _Optional[str] = ..., obstacle: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., last_heard: _Optional[float] = ..., acknowledged: _Optional[int] = ..., room: _Optional[int] = ..., leave_by: _Optional[float] = ..., tasks_done: _Optional[int] = ..., records_before: _Optional[int] = ..., records_now: _Optional[int] = ..., deaths_in_a_row: _Optional[int] = ..., kills_in_a_row: _Optional[int] = ..., rate: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., address: _Optional[str] = ..., generation: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ...) -> None: ...
+    exchanging: float
+    hidden: float
+    def __init__(self, index: _Optional[int] = ..., state: _Optional[str] = ..., incarnation: _Optional[str] = ..., activity: _Optional[str] = ..., obstacle: _Optional[str] = ..., pid: _Optional[int] = ..., restarts: _Optional[int] = ..., last_heard: _Optional[float] = ..., acknowledged: _Optional[int] = ..., room: _Optional[int] = ..., leave_by: _Optional[float] = ..., tasks_done: _Optional[int] = ..., records_before: _Optional[int] = ..., records_now: _Optional[int] = ..., deaths_in_a_row: _Optional[int] = ..., kills_in_a_row: _Optional[int] = ..., rate: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., address: _Optional[str] = ..., generation: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ..., exchanging: _Optional[float] = ..., hidden: _Optional[float] = ...) -> None: ...
 
 class Sample(_message.Message):
     __slots__ = ("now", "total")

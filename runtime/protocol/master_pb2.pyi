@@ -325,7 +325,7 @@ class Failure(_message.Message):
     def __init__(self, message: _Optional[str] = ..., traceback: _Optional[str] = ..., transient: _Optional[bool] = ..., checkpoint: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes", "admitted", "evicted", "generation")
+    __slots__ = ("activity", "step", "records", "losses", "rows", "bytes", "admitted", "evicted", "generation", "exchanging", "hidden")
     ACTIVITY_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
@@ -335,6 +335,8 @@ class Progress(_message.Message):
     ADMITTED_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGING_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     activity: str
     step: int
     records: int
@@ -344,7 +346,9 @@ class Progress(_message.Message):
     admitted: int
     evicted: int
     generation: int
-    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ..., generation: _Optional[int] = ...) -> None: ...
+    exchanging: float
+    hidden: float
+    def __init__(self, activity: _Optional[str] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ..., generation: _Optional[int] = ..., exchanging: _Optional[float] = ..., hidden: _Optional[float] = ...) -> None: ...
 
 class CheckpointReady(_message.Message):
     __slots__ = ("step", "path", "places")
@@ -583,7 +587,7 @@ class Evaluation(_message.Message):
     def __init__(self, step: _Optional[int] = ..., time: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., records: _Optional[int] = ...) -> None: ...
 
 class Instance(_message.Message):
-    __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid", "rows", "bytes", "admitted", "evicted")
+    __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid", "rows", "bytes", "admitted", "evicted", "exchanging", "hidden")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -597,6 +601,8 @@ class Instance(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     ADMITTED_FIELD_NUMBER: _ClassVar[int]
     EVICTED_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGING_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
     role: str
     index: int
     state: str
@@ -610,7 +616,9 @@ class Instance(_message.Message):
     bytes: int
     admitted: int
     evicted: int
-    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ..., activity: _Optional[str] = ..., tasks_done: _Optional[int] = ..., records_done: _Optional[int] = ..., records_per_second: _Optional[float] = ..., restarts: _Optional[int] = ..., pid: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ...) -> None: ...
+    exchanging: float
+    hidden: float
+    def __init__(self, role: _Optional[str] = ..., index: _Optional[int] = ..., state: _Optional[str] = ..., activity: _Optional[str] = ..., tasks_done: _Optional[int] = ..., records_done: _Optional[int] = ..., records_per_second: _Optional[float] = ..., restarts: _Optional[int] = ..., pid: _Optional[int] = ..., rows: _Optional[int] = ..., bytes: _Optional[int] = ..., admitted: _Optional[int] = ..., evicted: _Optional[int] = ..., exchanging: _Optional[float] = ..., hidden: _Optional[float] = ...) -> None: ...
 
 class Event(_message.Message):
     __slots__ = ("time", "level", "source", "text", "mark")

@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.worker.failures import shortened
 from elasticdl_nb.runtime.worker.orders import RingOrders
 
 if TYPE_CHECKING:
+    from elasticdl_nb.runtime.allreduce.overlap import Exchanged
     from elasticdl_nb.runtime.parameters.store import Held
 
 HEARTBEAT = 1.0
@@ -44,8 +45,9 @@ class WorkerSession:
         self._generation = 0
         self._records = 0
         self._losses: list[pb.LossPoint] = []
-        self.holding: Callable[[], Held] | None = None
-        """Says how much the tables of this process hold, if it has any; called by the thread that reports."""
+        self.holding: Callable[[], Held | Exchanged] | None = None
+        """Says how much the tables of this process hold, or how long it took to exchange gradients with others, if it
+        has or does either; called by the thread that reports."""
         self._changed = threading.Event()
         self._leaving = False
         self._state = threading.Condition()

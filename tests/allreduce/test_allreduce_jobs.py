@@ -191,6 +191,8 @@ def test_the_same_seed_and_workers_give_the_same_losses(start: Callable[..., Job
         job = start(num_workers=2, min_workers=2, num_epochs=1)
         status = check_end(job, RECORDS)
         assert status.step == RECORDS // 40 and status.evaluations[-1].step == status.step
+        workers = [one for one in status.instances if one.role == "worker"]
+        assert len(workers) == 2 and all(0 <= one.hidden <= one.exchanging > 0 for one in workers)
         curves.append([(point.step, point.loss) for point in status.losses])
     assert curves[0] == curves[1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ import tensorflow as tf
 from rings import TOKEN, at_once
 
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.allreduce.ring import Ring
 from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.runtime.protocol import epochs
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.orders import RingOrders
+from elasticdl_nb.runtime.worker.training import ring_step
+from elasticdl_nb.runtime.worker.training.exchange import Exchange
 from elasticdl_nb.runtime.worker.training.ring import AllreduceTrainer
 
 MODEL = """
@@ -202,6 +207,47 @@ def test_two_workers_learn_what_one_learns_from_their_batches_together(together:
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-5)
     np.testing.assert_allclose(two.sessions[0].losses, alone.sessions[0].losses, rtol=1e-4)
     assert two.trainers[0].step == two.trainers[1].step == 6 and not two.sessions[1].losses
+
+
+def test_weights_are_the_same_bits_whenever_gradients_are_exchanged(
+    together: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_step, "limit_of", lambda total: 1)  # a bucket for each variable
+    allreduce, told, calls = Ring.allreduce, threading.Lock(), itertools.count(1)
+
+    def trained(*, breaks: bool) -> tuple[AllreduceTrainer, AllreduceTrainer]:
+        """Two that have trained; perhaps their ring broke in the middle of a step."""
+        two = together(2)
+        assert len(two.trainers[0]._together.buckets) == 5
+        halted: list[int] = []
+
+        def send(**body: Any) -> None:
+            with told:
+                halted.append(body["halted"].generation)
+                if halted.count(1) == 2:
+                    two.form_ring(0, 1)
+
+        def breaking(self: Ring, values: Any, *, exact: bool = False) -> None:
+            if self.rank == 1 and next(calls) == 7:  # the second bucket of the second step
+                self.abort()
+            allreduce(self, values, exact=exact)
+
+        for session in two.sessions:
+            monkeypatch.setattr(session, "send", send)
+        monkeypatch.setattr(Ring, "allreduce", breaking if breaks else allreduce)
+        two.form_ring(0, 1)
+        two.train({n: [points(5 + n, 10 * n + step) for step in range(6)] for n in range(2)})
+        assert halted.count(1) == 2 * breaks and two.trainers[0].step == 6
+        for trainer in two.trainers:
+            exchanging, hidden = trainer._session.holding()
+            assert 0 <= hidden <= exchanging and exchanging > 0
+        return two.trainers[0], two.trainers[1]
+
+    monkeypatch.setattr(Exchange, "overlaps", True)
+    found = [*trained(breaks=False), *trained(breaks=True)]
+    monkeypatch.setattr(Exchange, "overlaps", None)
+    monkeypatch.setattr(ring_step, "hurry", lambda loss, pushes: False)
+    assert alike(*found, *trained(breaks=False))
 
 
 def test_metrics_of_training_are_those_of_one_worker(together: Any) -> None:

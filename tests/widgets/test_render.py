@@ -57,6 +57,16 @@ def test_a_running_job_shows_its_numbers() -> None:
     assert "1:04 worker-2 ▲ warning : killed by signal 9" in text
 
 
+def test_workers_that_exchange_gradients_show_how_much_of_it_is_hidden() -> None:
+    status = running()
+    assert "hidden behind computing" not in text_of(render_live(status))
+    for one, hidden in zip(status.instances[-3:], (6.0, 2.5, float("nan")), strict=True):
+        one.exchanging, one.hidden = 10.0, hidden
+    assert "hidden behind computing" not in text_of(render_live(status))
+    status.instances[-1].hidden = 0.0
+    assert "10s 28% hidden behind computing" in text_of(render_live(status))
+
+
 def test_a_starting_job_shows_no_empty_charts() -> None:
     parts = render_parts(starting())
     assert [name for name, html in parts.items() if html] == ["head", "instances"]

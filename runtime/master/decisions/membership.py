@@ -93,11 +93,13 @@ class Member:
     # Servers: the address for workers, the generation of the contents.
     address: str = ""
     generation: int = 0
-    # What a process holds: see `Progress`.
+    # What a process holds, and how it exchanges gradients: see `Progress`.
     rows: int = 0
     bytes: int = 0
     admitted: int = 0
     evicted: int = 0
+    exchanging: float = 0.0
+    hidden: float = 0.0
 
     @property
     def name(self) -> str:
@@ -125,9 +127,10 @@ class Member:
         return self.is_live and not self.leave_by
 
     def holds(self, progress: pb.Progress) -> None:
-        """It says how much it holds."""
+        """It says how much it holds, and how long its exchanges took."""
         self.rows, self.bytes = progress.rows, progress.bytes
         self.admitted, self.evicted = progress.admitted, progress.evicted
+        self.exchanging, self.hidden = progress.exchanging, progress.hidden
 
     def to_message(self) -> journal.Member:
         """Return everything but the role, which is the group's, in the journal's form."""

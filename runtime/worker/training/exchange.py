@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from elasticdl_nb.runtime.allreduce.collective import Array, Collective, RingBroken
+from elasticdl_nb.runtime.allreduce.overlap import Exchanged
 from elasticdl_nb.runtime.allreduce.places import Entry
 
 
@@ -29,13 +31,19 @@ class Exchange:
 
     For each step, call `begin`, then `push` every bucket if the rank brings any records, then `result`; the averages
     are in `averages` until the next `begin`. After a step that broke, call `begin` again without a push: what was
-    pushed is kept.
+    pushed is kept. Between machines, a bucket is on its way while the next ones are computed; on one, that would
+    take the processors from computing. `overlaps` decides otherwise. The values are the same either way, and
+    `exchanged` says how much time it has hidden.
     """
+
+    overlaps: bool | None = None
 
     def __init__(self, buckets: Sequence[Bucket]) -> None:
         self.buckets = list(buckets)
         self.averages: list[Array] = [np.empty(bucket.length, bucket.dtype) for bucket in buckets]
         self._pushed: list[Array | None] = [None] * len(buckets)
+        self.exchanged = Exchanged()
+        self._spans: list[tuple[float, float]] = []
         self._changed = threading.Condition()
         self._cancelled = False
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="exchange")
@@ -63,19 +71,29 @@ class Exchange:
     def result(self) -> list[Entry]:
         """Wait for the end of the step; return what every rank has brought. Raises RingBroken."""
         assert self._running is not None
-        return self._running.result()
+        computed = time.monotonic()
+        entries = self._running.result()
+        if self._pushed[-1] is not None:  # who computes nothing has nothing to hide the exchange behind
+            self.exchanged = self.exchanged.with_step(self._spans, computed)
+        return entries
 
     def _run(self, collective: Collective, entry: Entry) -> list[Entry]:
         entries = [Entry.unpack(data) for data in collective.gather(entry.pack())]
         total = sum(one.records for one in entries)
+        self._spans = []
         if not total or entries[0].stops or entries[0].gives:
             return entries
+        if entry.records and not (not collective.near if self.overlaps is None else self.overlaps):
+            self._wait_for(len(self.buckets) - 1)
         for number, (bucket, average) in enumerate(zip(self.buckets, self.averages, strict=True)):
-            if entry.records:
-                np.multiply(self._wait_for(number), average.dtype.type(entry.records / total), out=average)
-            else:
+            values = self._wait_for(number) if entry.records else None
+            began = time.monotonic()
+            if values is None:
                 average.fill(0)
+            else:
+                np.multiply(values, average.dtype.type(entry.records / total), out=average)
             collective.allreduce(average, exact=bucket.exact)
+            self._spans.append((began, time.monotonic()))
         return entries
 
     def _wait_for(self, number: int) -> Array:

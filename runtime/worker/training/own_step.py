@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.allreduce.collective import Alone, Array, Collective, RingBroken
 from elasticdl_nb.runtime.allreduce.meeting import KINDS, Disagreement, Meeting
+from elasticdl_nb.runtime.allreduce.overlap import Exchanged
 from elasticdl_nb.runtime.allreduce.places import Entry
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.compiling import Optimizers, held_by
@@ -47,6 +48,8 @@ class OwnStep:
         self._failed: Exception | None = None
         self._loss: Any = 0.0
         self._begun: tuple[Collective, Entry] = (Alone(), Entry())
+        self.exchanged = Exchanged()
+        """How long exchanges took; the step goes on only when it has their results, so none of it is hidden."""
         self._graph = as_graph(tf.autograph.experimental.do_not_convert(self._step), element_spec)
         if not getattr(self._graph, "input_signature", None):
             raise ModelError(
@@ -167,6 +170,7 @@ class OwnStep:
                         "let it depend on what is the same in all workers, such as optimizer.iterations"
                     ) from None
                 raise
+            self.exchanged = self.exchanged.with_step(meeting.spans, computed=0.0)
         self._entries = meeting.entries
         return logs
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from elasticdl_nb.runtime.allreduce.collective import Alone, Collective, RingBroken
 from elasticdl_nb.runtime.allreduce.connect import Listener
+from elasticdl_nb.runtime.allreduce.overlap import Exchanged
 from elasticdl_nb.runtime.allreduce.places import NOWHERE, Entry, Place
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.loading.compiling import Optimizers, rate_is_set
@@ -77,6 +78,7 @@ class AllreduceTrainer(WholeModelTrainer):
         self._here, self._earlier = NOWHERE, NOWHERE
         self._unsafe: list[Callable[[], None]] = []
         self._orders.on_regroup = self._leave_if_told
+        session.holding = lambda: self._step_of_all.exchanged if self._step_of_all else Exchanged()
 
     def _check(self) -> None:
         super()._check()

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from elasticdl_nb.runtime.allreduce.buckets import groups
+from elasticdl_nb.runtime.allreduce.buckets import groups, limit_of
 from elasticdl_nb.runtime.allreduce.collective import Collective
+from elasticdl_nb.runtime.allreduce.overlap import Exchanged
 from elasticdl_nb.runtime.allreduce.places import Entry
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
 from elasticdl_nb.runtime.worker.batches import as_graph
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.exchange import Bucket, Exchange
+from elasticdl_nb.runtime.worker.training.hurrying import hurry
 
 
 class RingStep:
@@ -71,6 +73,11 @@ class RingStep:
         logs: Logs = self._compute_graph(*batch)
         return logs
 
+    @property
+    def exchanged(self) -> Exchanged:
+        """How long exchanges took so far, and how much of that was hidden behind computing."""
+        return self._exchange.exchanged
+
     def cancel(self) -> None:
         """`compute` has failed: the exchange waits for nothing."""
         self._exchange.cancel()
@@ -91,7 +98,7 @@ class RingStep:
         sizes = [
             _length(self._variables[place]) * np.dtype(kind).itemsize for place, kind in zip(places, kinds, strict=True)
         ]
-        self._groups = [[places[one] for one in group] for group in groups(sizes, kinds)]
+        self._groups = [[places[one] for one in group] for group in groups(sizes, kinds, limit_of(sum(sizes)))]
 
     @property
     def buckets(self) -> list[Bucket]:
@@ -112,10 +119,12 @@ class RingStep:
         gradients = tape.gradient(scaled, self._variables)
         if not self._groups:
             self._group([place for place, gradient in enumerate(gradients) if gradient is not None])
+        pushes = []
         for number, group in enumerate(self._groups):
             members = [_dense(gradients[place], self._variables[place]) for place in group]
             flat = _flat(members, _wire_dtype(self._variables[group[0]]))
-            tf.numpy_function(partial(self._push, number), [flat], [], name="push")
+            pushes.append(tf.numpy_function(partial(self._push, number), [flat], [], name="push"))
+        hurry(scaled, pushes)
         logs = self._loaded.training_logs(batch, outputs, loss)
         after = [tf.identity(one.value) for one in restored]
         # Divided by the records, because what travels becomes a mean over them.
