@@ -7,6 +7,7 @@ compared.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ _KERAS = (
     ("epsilon", "set_epsilon", 1e-7),
     ("image_data_format", "set_image_data_format", "channels_last"),
 )
+# Groups of pandas' options that say how things look.
+_SHOWN = ("display", "plotting", "styler")
 _NUMBERS = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}
 
 
@@ -107,6 +110,16 @@ def _sklearn(sklearn: Any) -> Iterator[str]:
         yield f"set_config({', '.join(f'{key}={quoted(value)}' for key, value in changed.items())})"
 
 
+def _pandas(pandas: Any) -> Iterator[str]:
+    for name, option in sorted(sys.modules["pandas._config.config"]._registered_options.items()):
+        if name.partition(".")[0] in _SHOWN:
+            continue
+        with warnings.catch_warnings(action="ignore"):  # some options are only read here
+            value = pandas.get_option(name)
+        if value != option.defval:
+            yield f"set_option({quoted(name)}, {quoted(value)})"
+
+
 # By module: an attribute that it has once it is loaded completely, and what reads its settings.
 _READERS: dict[str, tuple[str, Callable[[Any], Iterator[str]]]] = {
     "keras": ("config", _keras),
@@ -114,6 +127,9 @@ _READERS: dict[str, tuple[str, Callable[[Any], Iterator[str]]]] = {
     "numpy": ("geterr", _numpy),
     "decimal": ("getcontext", _decimal),
     "sklearn": ("set_config", _sklearn),
+    "pandas": ("set_option", _pandas),
 }
-SETTABLE = {"keras": "keras", "tensorflow": "tf", "numpy": "np", "decimal": "decimal", "sklearn": "sklearn"}
+SETTABLE = {
+    "keras": "keras", "tensorflow": "tf", "numpy": "np", "decimal": "decimal", "sklearn": "sklearn", "pandas": "pd"
+}  # fmt: skip
 """The modules that have settings, each with its usual name."""
