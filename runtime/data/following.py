@@ -23,11 +23,14 @@ from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
 from elasticdl_nb.runtime.data.files import Stamp
 from elasticdl_nb.runtime.data.listing import Listing
-from elasticdl_nb.runtime.data.tablereader import KEPT_BYTES, KeptGroups, no_such_file
+from elasticdl_nb.runtime.data.tablereader import KeptGroups, no_such_file
 from elasticdl_nb.runtime.errors import DataError, OptionError
 
 _MOST_OPEN = 16
 """Files that a process keeps open."""
+
+_KEPT_BYTES = 64 << 20
+"""Of the groups of rows that were read last; files are read once, one after another."""
 
 _STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")
 """Object stores, where a file appears when it is complete."""
@@ -132,7 +135,7 @@ class FollowingReader:
         self._columns_in = listings / f"{option}.columns.json"
         self._open = open_files
         self._appeared = Appeared(appeared_in(listings, option))
-        self._kept = KeptGroups(KEPT_BYTES)
+        self._kept = KeptGroups(_KEPT_BYTES)
         self._lock = threading.Lock()
         self._readers: OrderedDict[str, FileReader] = OrderedDict()
 
