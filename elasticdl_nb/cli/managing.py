@@ -164,6 +164,8 @@ def _follow(job: Job, role: str | None, index: int | None, sizes: dict[Path, int
         paths = job.log_paths(role, index)
         for path in paths:
             with open(path, "rb") as file:
+                if file.seek(0, os.SEEK_END) < sizes.get(path, 0):  # its beginning was dropped, because it was too long
+                    sizes[path] = file.tell()
                 file.seek(sizes.get(path, 0))
                 added = file.read()
             complete = added[: added.rfind(b"\n") + 1] if alive else added

@@ -41,7 +41,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.auth import RequireToken
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.storage import checkpoints, ownership, publish, usedfiles
+from elasticdl_nb.runtime.storage import checkpoints, longlogs, ownership, publish, usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 STATUS_INTERVAL = 1.0
@@ -262,6 +262,8 @@ class Master:
             if found or last:
                 self._books.happened(events.DataGrew(tuple(found), last=last))
             found = []
+            for path in self._folder.logs.glob("*.log"):
+                longlogs.cut(path)
             if not last:
                 await asyncio.sleep(max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - begun)))
 
