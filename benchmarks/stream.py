@@ -2,10 +2,10 @@
 
     python benchmarks/stream.py [--records 6000000] [--per_file 100000] [--strategy Local|ParameterServerStrategy]
 
-Files of records are put into a directory while a job follows it, and deleted when they have been used. From time to time
-a line tells the job's records so far, records per second since the line before, resident memory (MiB) of each of its
-processes, and the size (KiB) of each part of its folder. The last lines give the growth of each per million records over
-the second half. An ordinary job then trains on the same number of records in as many files.
+Files of records are put into a directory while a job follows it, and deleted when they have been used. From time to
+time a line tells the job's records so far, records per second since the line before, resident memory (MiB) of each of
+its processes, and the size (KiB) of each part of its folder. The last lines give the growth of each per million records
+over the second half. An ordinary job then trains on the same number of records in as many files.
 """
 
 from __future__ import annotations

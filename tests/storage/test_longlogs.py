@@ -12,7 +12,13 @@ from elasticdl_nb.runtime.storage import longlogs
 
 def test_a_long_log_keeps_its_last_lines_and_goes_on(tmp_path: Path) -> None:
     log = tmp_path / "worker-0.log"
-    code = "import sys\nfor line in sys.stdin:\n    for n in range(int(line)): print(f'line {n:06d}')\n    print('said', flush=True)\n"
+    code = """
+import sys
+for line in sys.stdin:
+    for n in range(int(line)):
+        print(f"line {n:06d}")
+    print("said", flush=True)
+"""
     with (
         log.open("ab") as file,
         subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=file) as writer,
