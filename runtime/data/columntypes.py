@@ -17,6 +17,7 @@ lists, all of one length k              the inner dtype, [k] per record (lists o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Column:
     dtype: str
     shape: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def arrow_type(self) -> pa.DataType:
         """Type of the arrays that `normalise` returns; text may come as binary."""
         kind = pa.string() if self.dtype == STRING else pa.from_numpy_dtype(np.dtype(self.dtype))
@@ -117,6 +118,8 @@ def normalise(array: pa.Array, column: Column) -> pa.Array:
         target = pa.binary() if _is_binary(array.type) else pa.string()
         array = array.cast(target) if array.type != target else array
         return array.fill_null("" if target == pa.string() else b"") if array.null_count else array
+    if array.type == column.arrow_type and not array.null_count:
+        return array
     array = _as_number(array).cast(column.arrow_type, safe=False)
     if array.null_count == 0:
         return array

@@ -31,6 +31,8 @@ from elasticdl_nb.runtime.errors import DataError
 
 GROUP_ROWS = 4096
 _BLOCK = 4 << 20
+_PARSED_BYTES = 128 << 20
+"""How much of what was parsed to find the types is kept until it is read."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -140,6 +142,7 @@ class CsvFile:
         self._stamp, self._beside = stamp, beside
         self.types: dict[str, pa.DataType] | None = None
         self.nulls: frozenset[str] = frozenset()
+        self._parsed: dict[int, pa.Table] = {}
 
     # ------------------------------------------------------------ layout
 
@@ -226,8 +229,12 @@ class CsvFile:
         return name in self.nulls
 
     def load(self, group: int, names: list[str]) -> pa.Table:
-        """Parse these columns of one group."""
-        return self._parse(group, names, {name: (self.types or {}).get(name, pa.string()) for name in names})
+        """Parse these columns of one group, unless it was parsed with these types when they were found."""
+        types = {name: (self.types or {}).get(name, pa.string()) for name in names}
+        known = self._parsed.pop(group, None)
+        if known is not None and all(known.schema.field(name).type == types[name] for name in names):
+            return known.select(names)
+        return self._parse(group, names, types)
 
     def _parse(self, group: int, names: list[str], types: dict[str, pa.DataType] | None) -> pa.Table:
         header, present = self._layout
@@ -268,30 +275,53 @@ class CsvFile:
 
     # ------------------------------------------------------------ types
 
-    def infer(self) -> tuple[dict[str, pa.DataType], frozenset[str]]:
-        """Parse the whole file; return the type that fits each column, and which columns have missing values."""
-        types: dict[str, pa.DataType] = {}
-        nulls: set[str] = set()
+    def infer(self, group: int, room: _Room) -> tuple[dict[str, pa.DataType], frozenset[str]]:
+        """Parse a group; return the type that fits each column there, and which columns have missing values.
+
+        What was parsed is kept for `load` while there is room.
+        """
+        start, end = self.groups()[group]
+        if start == end:  # nothing but the header
+            return {}, frozenset()
         names = list(self.dialect.columns) or list(dict.fromkeys(self._layout[1]))
-        for group, (start, end) in enumerate(self.groups()):
-            if start == end:  # nothing but the header
-                continue
-            for name, column in zip(names, self._parse(group, names, None).columns, strict=True):
-                types[name] = common_type(types.get(name, pa.null()), column.type)
-                if column.null_count:
-                    nulls.add(name)
-        return types, frozenset(nulls)
+        table = self._parse(group, names, None)
+        if room.has(table.nbytes):
+            self._parsed[group] = table
+        columns = dict(zip(names, table.columns, strict=True))
+        nulls = frozenset(name for name, column in columns.items() if column.null_count)
+        return {name: column.type for name, column in columns.items()}, nulls
+
+
+class _Room:
+    """So many bytes to share among threads."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._left, self._lock = nbytes, threading.Lock()
+
+    def has(self, nbytes: int) -> bool:
+        """Whether there is room for so many; they are taken then."""
+        with self._lock:
+            fits = nbytes <= self._left
+            self._left -= nbytes if fits else 0
+            return fits
 
 
 def infer_types(csv_files: Sequence[CsvFile]) -> None:
     """Give all files the types that fit the values of every one of them."""
-    found = parallel(lambda file: file.infer(), csv_files)
+    counts = [len(groups) for groups in parallel(lambda file: file.groups(), csv_files)]
+    pieces = [(file, group) for file, count in zip(csv_files, counts, strict=True) for group in range(count)]
+    room = _Room(_PARSED_BYTES)
+    # Parsing needs processors, and files may keep their readers waiting.
+    threads = max(os.cpu_count() or 1, min(16, len(csv_files)))
+    found = parallel(lambda one: one[0].infer(one[1], room), pieces, threads)
     types: dict[str, pa.DataType] = {}
-    for file_types, _ in found:
-        for name, kind in file_types.items():
+    nulls: dict[str, set[str]] = {file.path: set() for file in csv_files}
+    for (file, _), (kinds, missing) in zip(pieces, found, strict=True):
+        nulls[file.path] |= missing
+        for name, kind in kinds.items():
             types[name] = common_type(types.get(name, pa.null()), kind)
-    for file, (_, nulls) in zip(csv_files, found, strict=True):
-        file.types, file.nulls = types, nulls
+    for file in csv_files:
+        file.types, file.nulls = types, frozenset(nulls[file.path])
 
 
 def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:

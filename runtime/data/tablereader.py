@@ -49,11 +49,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def parallel(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def parallel(function: Callable[[T], R], items: Sequence[T], most: int = 16) -> list[R]:
     """Apply a function that waits for files to all items, in threads; raise the first error, in the order of items."""
     if len(items) < 2:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(min(16, len(items)), "files") as pool:
+    with ThreadPoolExecutor(min(most, len(items)), "files") as pool:
         return list(pool.map(function, items))
 
 

@@ -185,3 +185,53 @@ def test_typed_columns_can_be_chosen(tmp_path):
     reader = open_reader([path], {"typed": True, "columns": ["z", "x"]})
     assert reader.metadata.column_names == ["z", "x"]
     assert rows(path, typed=True, columns=["z", "x"]) == [("a", 1)]
+
+
+KINDS = {
+    "wide": [str(2**62 + 1), "-9007199254740993", "0"],
+    "mixed": ["1", "2.5", "-3"],
+    "late": ["7", "8", "text at last"],
+    "gaps": ["1", "", "3"],
+    "floats": ["1e300", "nan", "-0.0"],
+    "flags": ["true", "false", "true"],
+    "dates": ["2026-11-29", "1969-12-31", "2000-02-29"],
+    "times": ["2026-11-29 11:00:00", "2026-11-29", "1970-01-01T00:00:01"],
+    "quoted": ['"a, b"', '"two\nlines"', '"she said ""no"""'],
+    "empty": ["", "", ""],
+    "accents": ["é", " padded ", "NULL"],
+}
+
+
+@pytest.mark.parametrize("kept", [0, 2_000_000, 1 << 40])
+def test_what_was_parsed_to_find_types_is_what_would_be_parsed_with_them(tmp_path, monkeypatch, kept):
+    """Groups in which a column seems to be of another type are parsed again, as are those that there is no room for."""
+    count = csvfiles.GROUP_ROWS + 5
+    paths = []
+    for name, values in (("a", 0), ("b", 1), ("c", None)):
+        rows = []
+        for n in range(count):
+            place = (n if n > count - 10 else n % 2) % 3 if values is None else values
+            rows.append(",".join(column[place] for column in KINDS.values()))
+        paths.append(write(tmp_path / f"{name}.csv", "\n".join([",".join(KINDS), *rows]) + "\n"))
+    monkeypatch.setattr(csvfiles, "_PARSED_BYTES", kept)
+
+    def read(reader):
+        return [batch for file in reader.files() for batch in reader.read(file.path, 0, file.records)]
+
+    reader = open_reader(paths, {"typed": True})
+    assert reader.metadata.column_dtypes == {
+        "wide": "int64", "mixed": "float64", "late": "string", "gaps": "float64", "floats": "float64",
+        "flags": "bool", "dates": "int64", "times": "int64", "quoted": "string", "empty": "float64", "accents": "string",
+    }  # fmt: skip
+    found = read(reader)
+    parsed = [group for file in reader._files.values() for group in file._parsed]
+    assert not parsed, "nothing is kept twice"
+    for file in reader._files.values():
+        file._parsed.clear()
+    reader._kept = type(reader._kept)(1)
+    again = read(reader)  # parsed with the types
+    assert [batch.schema for batch in found] == [batch.schema for batch in again]
+    for one, other in zip(found, again, strict=True):
+        for name in one.schema.names:
+            a, b = one.column(name).to_numpy(zero_copy_only=False), other.column(name).to_numpy(zero_copy_only=False)
+            assert a.tobytes() == b.tobytes() if a.dtype != object else a.tolist() == b.tolist()
