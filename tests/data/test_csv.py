@@ -221,7 +221,8 @@ def test_what_was_parsed_to_find_types_is_what_would_be_parsed_with_them(tmp_pat
     reader = open_reader(paths, {"typed": True})
     assert reader.metadata.column_dtypes == {
         "wide": "int64", "mixed": "float64", "late": "string", "gaps": "float64", "floats": "float64",
-        "flags": "bool", "dates": "int64", "times": "int64", "quoted": "string", "empty": "float64", "accents": "string",
+        "flags": "bool", "dates": "int64", "times": "int64", "quoted": "string", "empty": "float64",
+        "accents": "string",
     }  # fmt: skip
     found = read(reader)
     parsed = [group for file in reader._files.values() for group in file._parsed]
