@@ -41,6 +41,9 @@ _MODEL_NAMES = ("model", "custom_model")
 TABLE_INPUT = "table_columns.input_fn"
 """The input function that a zoo gets for a job with a label; its loss and optimizer follow from that, if need be."""
 
+SQL_MODEL = "sql_model"
+"""The module of a zoo that has a model of SQL, from which `rows` come: see `sql.zoo.rows`."""
+
 STEPS = (
     "train_step", "test_step", "predict_step", "compute_loss", "compute_metrics", "make_train_function",
     "make_test_function", "make_predict_function", "metrics", "reset_metrics", "get_metrics_result",

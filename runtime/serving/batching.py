@@ -38,9 +38,9 @@ class _Waiting:
     result: asyncio.Future[Outputs]
 
     @property
-    def form(self) -> tuple[tuple[int, ...], ...]:
+    def form(self) -> tuple[tuple[np.dtype[Any], tuple[int, ...]], ...]:
         """What requests must share to be computed together."""
-        return tuple(value.shape[1:] for value in self.inputs.values())
+        return tuple((value.dtype, value.shape[1:]) for value in self.inputs.values())
 
 
 class Batcher:

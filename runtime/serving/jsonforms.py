@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import did_you_mean
+from elasticdl_nb.runtime.serving.columns import MOMENTS, WHOLE, wanted
 from elasticdl_nb.runtime.serving.form import Form, Values, check_names
 from elasticdl_nb.runtime.serving.problems import invalid
 
@@ -51,7 +52,7 @@ class Request:
                 raise invalid(f"'inputs' must be an object with {', '.join(forms)}")
             given = dict.fromkeys(forms, given)
         check_names(given, forms)
-        return dict(given)
+        return {name: given[name] for name in forms}
 
     def _of_rows(self, forms: Mapping[str, Form]) -> Mapping[str, Any]:
         rows = self._content
@@ -70,6 +71,30 @@ class Request:
 
 
 def _array(name: str, values: Any, form: Form) -> NDArray[Any]:
+    if form.column and isinstance(values, list) and None in values:
+        return _with_missing(name, values, form)
+    if form.column in MOMENTS and isinstance(values, list) and not all(isinstance(one, str) for one in values):
+        raise invalid(f"the input {name!r} must have {wanted(form.column)}, as text")
+    return _complete(name, values, form)
+
+
+def _with_missing(name: str, values: list[Any], form: Form) -> NDArray[Any]:
+    """Return a column in which values are missing, as readers of data do: NaN, and "" among texts."""
+    present = np.array([value is not None for value in values])
+    known = _array(name, [value for value in values if value is not None], form)
+    if not known.size:
+        known = known.reshape(-1).astype(form.numpy)
+    column: NDArray[Any]
+    column = np.full(len(values), b"", object) if form.dtype == "string" else np.full(len(values), np.nan)
+    if form.column in WHOLE and np.any(known.astype(np.float64).astype(known.dtype) != known):
+        raise invalid(
+            f"the input {name!r} has whole numbers beyond 2**53; send records in which numbers are missing apart"
+        )
+    column[present] = known
+    return column
+
+
+def _complete(name: str, values: Any, form: Form) -> NDArray[Any]:
     wanted = form.numpy
     try:
         if form.dtype == "string":

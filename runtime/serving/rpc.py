@@ -99,7 +99,7 @@ class RpcServer:
         version = self._version(request.model_spec)
         self._answers.check_signature(request.model_spec.signature_name)
         check_names(request.inputs, version.model.inputs)
-        inputs = tensors.arrays(request.inputs, self._largest)
+        inputs = tensors.arrays({name: request.inputs[name] for name in version.model.inputs}, self._largest)
         outputs = await self._answers.predict(version, inputs, context.time_remaining(), list(request.output_filter))
         return pb.PredictResponse(outputs=tensors.messages(outputs), model_spec=self._spec(version))
 

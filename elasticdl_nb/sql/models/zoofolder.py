@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, name_objects
+from elasticdl_nb.runtime.model.contract import SQL_MODEL
 from elasticdl_nb.runtime.model.reading.modelcheck import built_in_zoo
 from elasticdl_nb.sql.models.finding import Model
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.record.recordjson import RECORD_FILE, record_text
 
-MODULE = "sql_model"
+MODULE = SQL_MODEL
 _GENERATED = f'''"""The model of a SQL statement, made from its record in {RECORD_FILE}, beside this file."""
 
 from pathlib import Path

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from elasticdl_nb.sql.features.matching import needed_columns
 from elasticdl_nb.sql.language.statements import Predict
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
-from elasticdl_nb.sql.models.outputs import decoder, read_outputs
+from elasticdl_nb.sql.models.outputs import read_outputs
 from elasticdl_nb.sql.models.store import StoredModel
+from elasticdl_nb.sql.record.meaning import decoder
 from elasticdl_nb.sql.verbs.context import Context
 from elasticdl_nb.sql.writing.targets import Target, find_target
 from elasticdl_nb.sql.writing.workplace import Workplace

@@ -11,7 +11,7 @@ from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import parse
 from elasticdl_nb.sql.language.statements import Name, Position, Predict, Train
-from elasticdl_nb.sql.models.outputs import value_kind
+from elasticdl_nb.sql.record.meaning import value_kind
 from elasticdl_nb.sql.record.modelrecord import ModelRecord
 from elasticdl_nb.sql.writing import keyedquery
 from elasticdl_nb.tables.kinds import NUMBERS

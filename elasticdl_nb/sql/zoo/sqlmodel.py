@@ -21,6 +21,7 @@ from elasticdl_nb.runtime.model.saving.weights import load_weights
 from elasticdl_nb.sql.record.modelrecord import OWN_STEPS
 from elasticdl_nb.sql.record.recordjson import read_record
 from elasticdl_nb.sql.zoo.fittedmetrics import make_metric
+from elasticdl_nb.sql.zoo.rows import Rows
 from elasticdl_nb.sql.zoo.tableinput import TableInput
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
 
@@ -36,6 +37,11 @@ class SqlModel:
         self._model = None
         self._whole = None
         self._initial = self.record.initial
+
+    @property
+    def rows(self):
+        """What takes rows of the query for this model, for a server of predictions."""
+        return Rows(self.record, self._input)
 
     def custom_model(self, **params):
         """Return the model, constructed with the statement's attributes."""

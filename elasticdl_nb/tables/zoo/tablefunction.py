@@ -68,6 +68,11 @@ class BoundTable:
         self._check_columns(columns, [self.record.label.column])
         return features, self._values.label(columns, self.record.label, self.form)
 
+    @property
+    def columns(self):
+        """The kinds of the columns that the model reads, by name."""
+        return {name: self.record.kinds[name] for name in dict.fromkeys(self._names())}
+
     def features(self, columns):
         """Return what the model takes, for columns [n]; raises ModelError for one that is missing."""
         self._check_columns(columns, self._names())

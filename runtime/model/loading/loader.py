@@ -24,6 +24,7 @@ from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.contract import (
     CLASS_NAMES,
     MODULE_NAMES,
+    SQL_MODEL,
     TABLE_INPUT,
     ModelDefinition,
 )
@@ -351,6 +352,18 @@ class LoadedModel:
     def table(self) -> Any:
         """What becomes of a table's columns for this model (`tables.zoo.tablefunction.BoundTable`), or None."""
         return self._table
+
+    @property
+    def rows(self) -> Any:
+        """What takes rows of a table for this model, or None: `table`, or what SQL has (`sql.zoo.rows.Rows`).
+
+        It has `columns`, `features`, `predictions` and `decoded`, as the table has.
+        """
+        if self._table is not None:
+            return self._table
+        if self.definition.model_def.partition(".")[0] != SQL_MODEL:
+            return None
+        return getattr(getattr(self._input()[0], "__self__", None), "rows", None)
 
     # ------------------------------------------------------------ what it keeps beside weights
 

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from elasticdl_nb.sql.models.outputs import Outputs, chosen
+from elasticdl_nb.sql.models.outputs import Outputs
+from elasticdl_nb.sql.record.meaning import chosen
 from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.sql.verbs.explainers.explainer import Explainer, Importances
 

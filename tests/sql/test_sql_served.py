@@ -1,0 +1,57 @@
+"""Models of SQL whose tables are files: predicted with, explained, continued, and served as they predict."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import elasticdl_nb
+from elasticdl_nb.runtime.model.saving.trained import read_trained_model
+from elasticdl_nb.sql.session import Session
+
+COLUMNS = "age, size, born, EMBEDDING(CATEGORY_ID(id, 200), 4, 'sum', min_count=2), INDICATOR(CATEGORY_HASH(city, 10))"
+SELECT = "SELECT id, age, size, city, born, price FROM people"
+WITH = "WITH hidden_units=[8], train.epoch=3, train.batch_size=20, train.table_files_mb=0"
+
+
+def ask(url: str, body: Any) -> Any:
+    try:
+        with urllib.request.urlopen(f"{url}:predict", json.dumps(body).encode(), timeout=60) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        return json.loads(error.read())["error"]
+
+
+def test_models_with_files_are_predicted_with_explained_continued_and_served(tmp_path: Path) -> None:
+    with Session(str(tmp_path / "data.duckdb"), str(tmp_path / "models")) as session:
+        session.run(
+            "CREATE TABLE people AS SELECT i AS id, CASE WHEN i % 9 = 0 THEN NULL ELSE 18 + i * 7 % 60 END AS age, "
+            "sin(i) AS size, CASE WHEN i % 5 = 0 THEN NULL ELSE ['a', 'b', 'c'][1 + i % 3] END AS city, "
+            "CASE WHEN i % 7 = 0 THEN NULL ELSE DATE '2001-01-01' + i::INT END AS born, "
+            "i * 2.5 AS price FROM range(100) r(i)"
+        )
+        results = session.run(
+            f"{SELECT} TO TRAIN DNNRegressor {WITH} COLUMN {COLUMNS} LABEL price INTO prices;"
+            f"{SELECT} TO TRAIN DNNRegressor {WITH}, optimizer.learning_rate=1e-12 LABEL price "
+            "USING prices INTO again;"
+            f"{SELECT} TO PREDICT found.price USING prices; {SELECT} TO PREDICT same.price USING again;"
+            f"{SELECT} TO EXPLAIN prices WITH rows=20, steps=2 USING integrated_gradients"
+        )
+        trained = [Path(session.store.path, one) for one in ("prices", "again")]
+        for path in trained:
+            assert read_trained_model(path)[1].tables
+        rows = session.engine.rows("SELECT id, age, size, city, born::VARCHAR FROM people ORDER BY id")
+        prices = dict(session.engine.rows("SELECT id, price FROM found"))
+        assert dict(session.engine.rows("SELECT id, price FROM same")) == pytest.approx(prices, rel=1e-5)
+        assert set(results[-1].df()["feature"]) == {"id", "age", "size", "city", "born"}
+    records = [dict(zip(("id", "age", "size", "city", "born"), row, strict=True)) for row in rows]
+    with elasticdl_nb.serve(trained[0]) as server:
+        answer = ask(server.url, {"instances": [{**record, "more": 1} for record in records]})
+        assert answer["predictions"] == pytest.approx([prices[record["id"]] for record in records], rel=1e-5)
+        wrong = ask(server.url, {"instances": [{**records[1], "born": 3}]})
+        assert wrong.startswith("the input 'born' must have a date")
