@@ -6,7 +6,8 @@ For each configuration and seed, one job is hit so many times: workers, paramete
 supervisor are killed, or stopped and continued later, sometimes two of them at once. The instants include the first
 seconds of the job, checkpoints being written, and the result being written. Then these must hold: the job has
 succeeded; each record was used exactly `num_epochs` times, according to the trained model's own rows (a prediction has
-each record exactly once, in order); no process of the job is left two seconds after its end; and the disk has nothing
+each record exactly once, in order; a table with bounds holds the rows and counters of a job that nothing hits); no
+process of the job is left two seconds after its end; and the disk has nothing
 but the result. A line per job says so, or what is wrong.
 """
 
@@ -33,6 +34,8 @@ import pyarrow.parquet as pq
 import elasticdl_nb
 from elasticdl_nb.job import Job, launch
 from elasticdl_nb.runtime import chaos
+from elasticdl_nb.runtime.model.saving.trained import read_trained_model
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.storage.locks import Process
@@ -50,6 +53,18 @@ JOBS: dict[str, dict[str, Any]] = {
     "PS 3 sync": {**SERVED, "num_ps": 3, "use_async": False, "grads_to_wait": 1},
     # A mean's size differs, so the optimizer is one that adds one whatever the size of the gradient.
     "PS 2 means": {**SERVED, "num_ps": 2, "use_async": False, "grads_to_wait": 2, "optimizer": "signs"},
+    # With one worker, steps have an order, on which it depends what enters the table and what leaves it.
+    "PS 2 bounded": {
+        **SERVED,
+        "num_ps": 2,
+        "num_workers": 1,
+        "use_async": False,
+        "grads_to_wait": 1,
+        "shuffle": False,
+        "embedding_options": "uses: min_count=2, ttl=60, max_rows=120",
+        "table_files_mb": 0,
+        "checkpoint_dir": "kept",
+    },
     "PS 1 validated": {**SERVED, "num_ps": 1, "validation_data": "data.parquet", "evaluation_steps": 60},
     "all-reduce": {
         "distribution_strategy": "AllreduceStrategy",
@@ -88,6 +103,7 @@ class Loop:
         self._result = Result()
         self._begun = time.monotonic()
         self._timers: list[threading.Timer] = []
+        self._bounded = "embedding_options" in self._options
         self._hold, self._numbers = folder / "hold", folder.parent / "numbers"
 
     def run(self) -> Result:
@@ -127,7 +143,9 @@ class Loop:
             "envs": {"TEST_SLOW": f"{self._slowness():.3f}", "TEST_HOLD": os.fspath(self._hold)},
         }  # fmt: skip
         if self._kind == "train":
-            written = counting.write(self._folder, RECORDS)
+            written = counting.write(self._folder, RECORDS, skewed=self._bounded)
+            if self._bounded:
+                self._options["checkpoint_dir"] = self._folder / self._options["checkpoint_dir"]
             if "validation_data" in self._options:
                 self._options["validation_data"] = self._folder / self._options["validation_data"]
                 written["eval_metrics_fn"] = "counted"
@@ -147,6 +165,8 @@ class Loop:
         return 1.3 * self._blows * self._mean / steps
 
     def _counts(self) -> list[str]:
+        if self._bounded:
+            return self._bounds()
         if self._kind == "train":
             uses = Counter(counting.uses(self._folder).tolist())
             return [] if uses == {EPOCHS: RECORDS} else [f"uses of records: {dict(uses)}"]
@@ -157,6 +177,27 @@ class Loop:
             if np.array_equal(numbers, np.arange(RECORDS))
             else [f"predictions are not those of the {RECORDS} records"]
         )
+
+    def _bounds(self) -> list[str]:
+        """How a table with bounds differs from that of the same job without blows, and the trained model from it."""
+        held = counting.held(self._folder / "kept")
+        alone = self._folder.parent / "alone"
+        options = {**self._options, "checkpoint_dir": alone / "kept"}
+        with _home(alone / "home"):
+            elasticdl_nb.train(
+                **counting.write(alone, RECORDS, skewed=True), **options, minibatch_size=BATCH,
+                num_minibatches_per_task=4, num_epochs=EPOCHS, wait=True, progress=False,
+            )  # fmt: skip
+        expected = counting.held(alone / "kept")
+        wrong = [f"{name}: {_differing(held[name], expected[name])}" for name in held if held[name] != expected[name]]
+        definition = read_trained_model(self._folder / "out")[1]
+        tables = MappedTables(definition.tables, definition.tables_digest)
+        (name,) = tables
+        written = {
+            key: value for ids, rows in tables.export(name)
+            for key, value in zip(ids.tolist(), rows[:, 0].tolist(), strict=True)
+        }  # fmt: skip
+        return wrong if written == held["rows"] else [*wrong, "the trained model has other rows than the checkpoint"]
 
     def _evaluations(self, status: pb.JobStatus) -> list[str]:
         """What is wrong with the evaluations: each has every record once, and the last is of the trained model."""
@@ -218,6 +259,24 @@ class Loop:
         deadline = time.monotonic() + seconds
         while not condition() and time.monotonic() < deadline:
             time.sleep(0.005)
+
+
+def _differing(found: Any, expected: Any) -> str:
+    if not isinstance(found, dict):
+        return f"{found} instead of {expected}"
+    both = found.keys() | expected.keys()
+    return f"{sum(found.get(key) != expected.get(key) for key in both)} of {len(both)} ids differ"
+
+
+@contextlib.contextmanager
+def _home(folder: Path) -> Iterator[None]:
+    """Let a job that nobody hits have its folder elsewhere."""
+    before = os.environ["ELASTICDL_HOME"]
+    os.environ["ELASTICDL_HOME"] = os.fspath(folder)
+    try:
+        yield
+    finally:
+        os.environ["ELASTICDL_HOME"] = before
 
 
 def phase(folder: JobFolder) -> int:

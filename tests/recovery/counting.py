@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
 
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, load
+
 MODEL = """
 import os
 import time
@@ -94,11 +96,15 @@ def callbacks():
 """
 
 
-def write(folder: Path, records: int) -> dict[str, object]:
-    """Write the model and its data; return the options of a job that trains it."""
+def write(folder: Path, records: int, *, skewed: bool = False) -> dict[str, object]:
+    """Write the model and its data; return the options of a job that trains it.
+
+    Each record has its own number, or one of a few hundred, some of them often, where they are to be `skewed`.
+    """
     (folder / "zoo").mkdir(parents=True)
     (folder / "zoo" / "counting.py").write_text(MODEL.format(records=records))
-    pq.write_table(pa.table({"number": np.arange(records)}), folder / "data.parquet", row_group_size=1000)
+    numbers = np.random.default_rng(0).zipf(1.3, records) % records if skewed else np.arange(records)
+    pq.write_table(pa.table({"number": numbers}), folder / "data.parquet", row_group_size=1000)
     return {
         "model_zoo": folder / "zoo", "model_def": "counting.custom_model", "data": folder / "data.parquet",
         "output": folder / "out", "saved_model": False,
@@ -110,3 +116,24 @@ def uses(folder: Path) -> np.ndarray:
     arrays = safetensors.numpy.load_file(folder / "out" / "parameters.safetensors")
     (rows,) = (array for name, array in arrays.items() if "uses" in name or array.ndim == 2)
     return rows[:, 0]
+
+
+def held(checkpoints: Path) -> dict[str, object]:
+    """What the newest checkpoint of servers holds of the bounded table `uses`, but for the order of its rows."""
+    newest = max(checkpoints.glob("step-*"), key=lambda path: int(path.name.partition("-")[2]))
+    rows: dict[int, float] = {}
+    used: dict[int, int] = {}
+    counted: dict[int, int] = {}
+    found = {"admitted": 0, "evicted": 0}
+    for file in checkpoint_files(newest):
+        for frame in load(file):
+            match frame.meta["kind"]:
+                case "rows":
+                    rows |= dict(zip(frame.arrays[0].tolist(), frame.arrays[1][:, 0].tolist(), strict=True))
+                case "uses":
+                    used |= dict(zip(frame.arrays[0].tolist(), frame.arrays[1].tolist(), strict=True))
+                case "counters":
+                    counted |= dict(zip(frame.arrays[0].tolist(), frame.arrays[1].tolist(), strict=True))
+                case "bounds":
+                    found = {name: number + int(frame.meta[name]) for name, number in found.items()}
+    return {"step": newest.name, "rows": rows, "used": used, "counted": counted, **found}

@@ -6,14 +6,21 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from crashes import kills, power_losses
 
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data import files, recordio
+from elasticdl_nb.runtime.parameters.mapped.form import Described, stem, write_description
+from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
+from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
+from elasticdl_nb.runtime.parameters.store import ParameterStore
+from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.publish import RECORD, Publication, clean
 
+SGD = optimizer_from_config({"class_name": "SGD", "config": {"learning_rate": 0.1, "momentum": 0.0, "nesterov": False}})
 OLD, NEW = b"old " * 3000, b"new " * 5000
 
 
@@ -210,11 +217,44 @@ def check_publication(root: Path, done: bool) -> None:
     assert content == NEW or not publication(root).is_done
 
 
+def table_files(root: Path, value: float) -> None:
+    """Publish a folder with a table's files, of which two servers write a part each."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        parts = []
+        for server in range(2):
+            store, ids = ParameterStore(SGD, server=server, servers=2), np.arange(server, 300, 2)
+            store.add_table(TableSpec("rows", 4))
+            store.tables["rows"].restore(RowBlock(ids, np.full((ids.size, 4), value, np.float32), ()))
+            parts += [part for part in store.write("rows", folder / stem(0), "float32") if part is not None]
+        described = Described(TableSpec("rows", 4), "float32", tuple(parts))
+        (folder / "digest").write_text(write_description(folder, [described]))
+
+    publication(root).publish(write)
+
+
+def tables_before(root: Path) -> None:
+    prepared(None)(root)
+    table_files(root, 1.0)
+    (root / "job" / RECORD).unlink()
+
+
+def check_tables(root: Path, done: bool) -> None:
+    folder = root / "out" / "result"
+    tables = MappedTables(folder, (folder / "digest").read_text())
+    tables.verify()
+    (value,) = set(tables.lookup("rows", np.arange(300)).ravel().tolist())
+    assert value in ([2.0] if done else [1.0, 2.0])
+    assert value == 2.0 or not publication(root).is_done
+
+
 USERS = {
     "checkpoint": (earlier_checkpoints, commit, check_checkpoints),
     "converted data": (converted_before, convert, check_data),
     "a file of records": (exported_before, export, check_export),
     "a job's result": (prepared(True), publish, check_publication),
+    "a table's files": (tables_before, lambda root: table_files(root, 2.0), check_tables),
 }
 
 

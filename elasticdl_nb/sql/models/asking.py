@@ -78,6 +78,8 @@ def with_record(model: StoredModel, record: ModelRecord, folder: str) -> StoredM
     shutil.copytree(definition.zoo, zoo)
     write_record(zoo, record)
     os.symlink(os.path.abspath(definition.weights), made / message.params_filename)
+    if message.tables:
+        os.symlink(os.path.abspath(definition.tables), made / message.tables)
     if message.state:
         # Without the blueprint: the record may ask for another model around the one that was trained.
         leave_out = shutil.ignore_patterns(BLUEPRINT)
