@@ -34,8 +34,8 @@ OWN_FRAME = 64 << 10
 PIECE = 60 << 10
 """Bytes of a piece, where frames are cut: a stranger's frames must be small."""
 
-_CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8")}
-_NAMES: dict[np.dtype[Any], str] = {np.dtype(np.float32): "f", np.dtype(np.int64): "i"}
+_CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8"), "n": np.dtype("<i4")}
+_NAMES: dict[np.dtype[Any], str] = {dtype.newbyteorder("="): code for code, dtype in _CODES.items()}
 _MAX_DIMENSIONS = 8
 _FIRST_ARRAYS = 2  # the frames before the arrays: header and body
 
@@ -112,7 +112,10 @@ def frame_key(token: str) -> bytes:
 
 
 def encode(message: Message, key: bytes) -> list[Buffer]:
-    """Return the frames of a message; arrays are float32 or int64, and large ones must not change until it is sent."""
+    """Return the frames of a message; arrays are float32, int64 or int32.
+
+    Large ones must not change until it is sent.
+    """
     forms, small, large = [], [], []
     for array in message.arrays:
         code = _NAMES[array.dtype]

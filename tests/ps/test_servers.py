@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
+from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps import requests, security
 from elasticdl_nb.runtime.ps.client import ParameterClient
@@ -28,6 +29,7 @@ from elasticdl_nb.runtime.ps.security import connect
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.transport import Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message, encode, frame_key
+from elasticdl_nb.runtime.spec.bounds import Bounds
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +84,24 @@ def test_servers_do_what_tables_in_this_process_do(count):
     assert version == expected_version
     for mine, theirs in zip(seen, expected, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_servers_count_ids_as_tables_in_this_process_do(count):
+    tables = [TableSpec("v", 2, bounds=Bounds(min_count=3))]
+
+    def rows(source):
+        source.initialize(SGD, DENSE, tables)
+        for ids, seen in (([1, 2, 3, 4], [1, 2, 3, 4]), ([1, 2, 6], [1, 1, 1]), ([1], [1])):
+            counts = {"v": np.array(seen, np.int32)}
+            source.step(StepRequest(Push({}, {"v": (np.array(ids), ones(len(ids), 2))}, 0, counts=counts)))
+        blocks = list(source.export("v"))
+        return {key: row.tolist() for ids, block in blocks for key, row in zip(ids.tolist(), block, strict=True)}
+
+    with running(count) as servers, client_of(servers, initialize=False) as client:
+        found = rows(client)
+    assert found == rows(InProcessServers())
+    assert sorted(found) == [1, 2, 3, 4]
 
 
 def test_the_first_workers_initial_values_count():
