@@ -1,10 +1,12 @@
 """A table of several times a memory limit: trained on two servers, written, predicted with, loaded and served.
 
-    python benchmarks/huge_model.py [--limit_mb 1024] [--times 4] [--dim 64]
+    python benchmarks/huge_model.py [--limit_mb 1024] [--times 4] [--dim 64] [--batch 32]
 
 Each line is a phase: seconds, and for each kind of process the largest peak of its memory, in MiB. `private` is what
 only the process has (RssAnon), and `resident` (VmHWM) also counts pages of files that it has mapped, which the
-system can take back. Of servers, the bytes of their own rows are subtracted. With `--rlimit_mb`, RLIMIT_DATA
+system can take back. A record has 512 ids, so a batch of 32 has 4 MiB of rows, of which a worker holds many copies:
+rows that come, gradients, and freed ones that are kept for the next. Of servers, the bytes of their own rows are
+subtracted. With `--rlimit_mb`, RLIMIT_DATA
 holds every process after training to so much private memory, reserved or used; TensorFlow reserves more than it uses.
 """
 
@@ -111,6 +113,7 @@ def main() -> None:
     parser.add_argument("--rlimit_mb", type=int, default=0)
     parser.add_argument("--times", type=float, default=4)
     parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--load", default="")
     given = parser.parse_args()
     if given.load:
@@ -140,15 +143,18 @@ def run(folder: Path, rows: int, given: argparse.Namespace) -> None:
     with phase("train and write", own):
         elasticdl_nb.train(
             model_zoo=str(folder / "zoo"), model_def="huge", params=f"dim={given.dim}", output=model, num_ps=2,
-            num_workers=1, distribution_strategy="ParameterServerStrategy", minibatch_size=64,
-            num_minibatches_per_task=32, table_files_mb=64, saved_model=False, **common,
+            num_workers=1, distribution_strategy="ParameterServerStrategy",
+            minibatch_size=given.batch, num_minibatches_per_task=32, table_files_mb=64, saved_model=False, **common,
         )  # fmt: skip
     size = sum(file.stat().st_size for file in (folder / "model").rglob("*") if file.is_file())
     print(f"the trained model has {size / 2**20:.0f} MiB", flush=True)
     if given.rlimit_mb:  # for all that is started from here on
         resource.setrlimit(resource.RLIMIT_DATA, (given.rlimit_mb << 20, given.rlimit_mb << 20))
+    common["minibatch_size"] = given.batch
+    with phase("evaluate every record"):
+        elasticdl_nb.evaluate(trained_model=model, **common)
     with phase("predict every record"):
-        elasticdl_nb.predict(trained_model=model, output=str(folder / "out.parquet"), minibatch_size=64, **common)
+        elasticdl_nb.predict(trained_model=model, output=str(folder / "out.parquet"), **common)
     assert pq.read_table(folder / "out.parquet").num_rows == rows // 512
     with phase("load in a process"):
         subprocess.run([sys.executable, __file__, "--load", model], check=True)

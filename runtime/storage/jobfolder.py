@@ -233,7 +233,12 @@ class JobFolder:
         return None
 
     def write_master(self, address: str, dashboard: str = "") -> None:
-        """Record for clients where the master listens, and the URL of its dashboard."""
+        """Record for clients where the master listens, and the URL of its dashboard.
+
+        One that was killed while it did so has left a file.
+        """
+        for left in self.path.glob(".master.json.*"):
+            left.unlink(missing_ok=True)
         values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
         durable.write(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
 

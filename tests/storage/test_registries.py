@@ -78,3 +78,20 @@ def test_a_session_that_is_killed_while_it_drops_a_model_leaves_it_whole_or_not_
         assert not list((root / "models").iterdir()), number
         count += 1
     assert count > 5
+
+
+def test_the_next_master_removes_what_one_left_that_was_killed_while_it_told_its_address() -> None:
+    count = 0
+
+    def say(root: Path) -> None:
+        use(root)
+        next(iter(JobFolder.all())).write_master("127.0.0.1:1")
+
+    for _, root in kills(an_old_job, say):
+        count += 1
+        use(root)
+        (folder,) = JobFolder.all()
+        folder.write_master("127.0.0.1:2")
+        assert folder.master() is not None
+        assert [path.name for path in folder.path.iterdir() if path.name.startswith(".master")] == []
+    assert count > 1

@@ -16,7 +16,7 @@ class AttributionModel(FeatureModel):
     """Returns, instead of the model's output or its greatest output, the part of each of `columns` [n, columns]."""
 
     def __init__(self, model, features, scale, columns, steps):
-        super().__init__(model, features, scale)
+        super().__init__(model, features, scale, name="feature_model")  # which names the tables of its embeddings
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         self.way = [((node + 1) / 2, weight / 2) for node, weight in zip(nodes, weights, strict=True)]
         self.shares = [_shares(listed, columns) for listed in features.values()]

@@ -73,8 +73,8 @@ class FeatureModel(keras.Model):
     `scale` is the label's mean and deviation if the model predicts a number, so the model need not learn them.
     """
 
-    def __init__(self, model, features, scale):
-        super().__init__()
+    def __init__(self, model, features, scale, **named):
+        super().__init__(**named)
         self.scale = scale
         places = Places(features)
         self.targets = list(features)
