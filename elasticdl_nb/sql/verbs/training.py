@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.job.naming import make_name
 from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.storage.publish import is_remote
 from elasticdl_nb.sql.features.choosing import choose_inputs
 from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of, with_bounds
 from elasticdl_nb.sql.features.label import about_label
@@ -43,7 +44,8 @@ class Training:
     `rows` is what the statement selects, and `validation` what validation.select does. `query` returns what the job
     reads of `rows`: the columns in `columns`, in rows that have a `label` (empty if the model reads its own). `data`
     and `validation_data` are these parts of the rows, which were evaluated once. `output` is where the trained model
-    will be.
+    will be. `tables_from` is the trained model that this one continues from if its tables are files, which the job
+    reads; the model takes its other weights itself.
     """
 
     model: Model
@@ -58,6 +60,7 @@ class Training:
     output: str
     into: str
     messages: tuple[str, ...] = ()
+    tables_from: str = ""
 
     def options(self) -> dict[str, Any]:
         """Return the job's options, except its data and its zoo."""
@@ -68,6 +71,8 @@ class Training:
         else:
             given["model_def"] = f"{MODULE}.custom_model"
         given |= metrics_option(self.record.metrics)
+        if self.tables_from:
+            given["checkpoint_dir_for_init"] = self.tables_from
         return {**given, "overwrite": True, "job_name": make_name("train", self.into), **self.record.job}
 
 
@@ -107,7 +112,20 @@ def prepare(statement: Train, context: Context) -> Training:
     return Training(
         model, record, rows, validation, tuple(columns), label, _read(rows, kept[0], columns, label).query, read[0],
         read[1] if validation is not None else None, output, statement.into.text, tuple(said),
+        _tables_from(statement, attributes, context),
     )  # fmt: skip
+
+
+def _tables_from(statement: Train, attributes: Attributes, context: Context) -> str:
+    """Return the path of the trained model that this one continues from if its tables are files, or ""."""
+    if (name := statement.warm_start) is None or not (former := context.store.find(name)).message.tables:
+        return ""
+    if is_remote(former.path):
+        raise SqlError(f"{name} keeps its tables in files: continue it in a store on this machine", name.position)
+    if "checkpoint_dir_for_init" in attributes.job:
+        place = place_of(statement, "checkpoint_dir_for_init") or name.position
+        raise SqlError(f"a model that continues from {name} begins with its weights, not with a checkpoint", place)
+    return former.path
 
 
 def _read(rows: Selection, first: Selection, columns: list[str], label: str) -> Selection:
