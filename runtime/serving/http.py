@@ -109,9 +109,12 @@ class HttpServer:
             self._strangers.pop(oldest).transport.abort()
         self._connections[task] = self._strangers[task] = writer
         try:
-            with contextlib.suppress(OSError, TimeoutError, ssl.SSLError, asyncio.CancelledError):
-                stream = Stream(reader, writer) if self._tls is None else TlsStream(reader, writer, self._tls)
-                await self._converse(task, stream)
+            stream = Stream(reader, writer) if self._tls is None else TlsStream(reader, writer, self._tls)
+            await self._converse(task, stream)
+        except TimeoutError:  # what it has not read is dropped
+            writer.transport.abort()
+        except (OSError, asyncio.CancelledError):  # the client has gone, or the server ends
+            pass
         except Exception:  # a defect that one connection reveals must not end the server
             logger.exception("a connection failed")
         finally:
@@ -135,7 +138,9 @@ class HttpServer:
                 headers = self._admitted(request)
                 self._strangers.pop(task, None)
                 body = await self._body(connection, stream, headers)
-                await _send(connection, stream, *await self._answer(request, body), bare=request.method == b"HEAD")
+                told = await self._answer(request, body)
+                async with asyncio.timeout(BODY_SECONDS):  # the client may never read it
+                    await _send(connection, stream, *told, bare=request.method == b"HEAD")
                 self._busy.discard(task)
                 if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
                     return

@@ -21,7 +21,7 @@ IDLE_SECONDS = 75.0
 """How long a connection may stay without a request."""
 
 BODY_SECONDS = 60.0
-"""How long a request may take to arrive."""
+"""How long a request may take to arrive, and its answer to be read."""
 
 LINGERING_SECONDS = 2.0
 LINGERING_BYTES = 64 << 20
