@@ -93,11 +93,11 @@ def test_what_strangers_send_is_not_held(server: tuple[psutil.Process, int]) -> 
 def test_silent_strangers_are_cut_off(server: tuple[psutil.Process, int], said: bytes) -> None:
     _, port = server
     begun = time.monotonic()
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger, contextlib.suppress(ConnectionError):
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stranger, contextlib.suppress(ConnectionError):
         stranger.sendall(said)
         while stranger.recv(4096):
             pass
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 20
 
 
 def test_many_silent_strangers_keep_nobody_out(server: tuple[psutil.Process, int]) -> None:
