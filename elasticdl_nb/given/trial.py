@@ -24,6 +24,7 @@ _HINTS = re.compile(
     r"compute_loss|add_loss|matmul|transpose|einsum|train_step|make_train_function|constraint|max_norm|non_neg|use_ema|gradient_accumulation|float16|dtype_policy"
     r"|LossScale|loss_scale|reduction|run_eagerly|synchronized|apply_gradients"
     r"|def apply\b|scale_loss|finalize_variable_values|exclude_from_weight_decay|load_model|from_config"
+    r"|(?i:adafactor|muon|schedule_?free)|MultiOptimizer|\bOptimizer\)"
     r"|clipnorm|SpectralNormalization|\.assign|restore_best_weights|ModelCheckpoint|OrbaxCheckpoint|SwapEMAWeights"
 )
 _HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
@@ -45,6 +46,7 @@ def needs_trial(spec: JobSpec, zoo: Path) -> bool:
     if _HINTS in hints and any("keras.src." in value for value in values):
         return True
     texts = [file.read_text(errors="replace") for file in sorted(zoo.rglob("*.py"))] + values
+    texts += [spec.optimizer, spec.loss, spec.callbacks, json.dumps(spec.params, default=str)]
     return any(hint.search(text) for text in texts for hint in hints)
 
 

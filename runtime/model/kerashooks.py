@@ -82,6 +82,11 @@ ROWS: tuple[Row, ...] = (
     _row("Optimizer", "exclude_from_weight_decay", "works, ordinary, refused, works"),
     _row("Optimizer", "from_config get_config load_own_variables save_own_variables set_weights stateless_apply", "-",
          _CALLED),
+    _row("optimizers", "SGD Adam AdamW Adamax Nadam Adagrad RMSprop Adadelta Lion Ftrl Lamb", "works"),
+    _row("optimizers", "Adafactor Muon ScheduleFreeAdamW MultiOptimizer OptimizerMap LossScaleOptimizer",
+         "works, ordinary, refused, works", "servers know single weights only, and one way to update them"),
+    _row("optimizers", "Optimizer", "works", "classes of your own; refused on servers if their state does not belong "
+         "to single weights"),
     # ------------------------------------------------------------ losses, metrics
     _row("Loss", "call dtype", "works"),
     _row("Loss", "from_config get_config", "-", _CALLED),

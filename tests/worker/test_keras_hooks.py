@@ -15,6 +15,7 @@ import keras
 import pytest
 from fitting import Here
 
+from elasticdl_nb.given.trial import needs_trial
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.kerashooks import ROWS, Row, rows_of, table
 from elasticdl_nb.runtime.model.loading.compiling import check_test_function
@@ -52,6 +53,7 @@ INSTALLED = {
     "Metric": public(keras.metrics.Metric),
     "Callback": public(keras.callbacks.Callback),
     "callbacks": {name for name in public(keras.callbacks) if inspect.isclass(getattr(keras.callbacks, name))},
+    "optimizers": {name for name in public(keras.optimizers) if inspect.isclass(getattr(keras.optimizers, name))},
     "compile()": arguments(keras.Model.compile),
     "fit()": arguments(keras.Model.fit),
     "Layer()": arguments(keras.layers.Layer.__init__),
@@ -126,6 +128,13 @@ def optimizer():
     ("Optimizer()", "use_ema"): OPTIMIZER.format("use_ema=True"),
     ("Optimizer()", "gradient_accumulation_steps"): OPTIMIZER.format("gradient_accumulation_steps=2"),
     ("Optimizer()", "loss_scale_factor"): OPTIMIZER.format("loss_scale_factor=2.0"),
+    **{("optimizers", name): f"def optimizer(): return keras.optimizers.{name}(0.05)\n"
+       for name in ("Adafactor", "Muon", "ScheduleFreeAdamW") if hasattr(keras.optimizers, name)},
+    ("optimizers", "MultiOptimizer"): """
+def optimizer():
+    made = keras.optimizers
+    return made.MultiOptimizer(made.OptimizerMap(made.SGD(0.05), {"o/.*": made.Adam(0.01)}))
+""",
     ("LossScaleOptimizer()", "inner_optimizer"):
         "def optimizer(): return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05))\n",
     ("add_weight()", "constraint"): "def custom_model(): return mlp(kernel_constraint='non_neg')\n",
@@ -208,6 +217,16 @@ def test_what_the_table_says_is_refused_is_refused(tmp_path: Path, key: tuple[st
         "local": row.local == "refused", "tables": row.tables == "ordinary", "servers": row.servers == "refused",
         "ring": row.ring == "refused",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("key", EXAMPLES, ids=".".join)
+def test_what_a_strategy_refuses_is_looked_at_before_the_job_starts(tmp_path: Path, key: tuple[str, str]) -> None:
+    owner, name = key
+    row = next(row for row in rows_of(owner) if name in row.names)
+    fitting.write(tmp_path, "loss = 'mse'\n" + textwrap.dedent(EXAMPLES[key]))
+    for verdict, strategy in ((row.servers, "ParameterServerStrategy"), (row.ring, "AllreduceStrategy")):
+        if verdict == "refused":
+            assert needs_trial(JobSpec(kind="train", num_workers=2, distribution_strategy=strategy), tmp_path)
 
 
 def test_norms_of_a_mean_need_a_single_server(tmp_path: Path) -> None:
