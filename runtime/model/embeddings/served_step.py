@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers
+from elasticdl_nb.runtime.model.flat import FlatGraph
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 
 
@@ -76,8 +77,7 @@ class ServedStep:
         """Return, for each group, the ids of all its calls, int64 [n], and how many each call has, int32 [calls]."""
         if not self.groups:
             return []
-        flat = tf.nest.flatten(features, expand_composites=True)
-        return self._find_ids(*flat)  # type: ignore[no-any-return]
+        return self._find_ids(tf.nest.flatten(features, expand_composites=True))  # type: ignore[no-any-return]
 
     def _ids_graph(self) -> Any:
         """Trace a forward step and keep what leads to ids; layers whose ids come too late become ordinary ones."""
@@ -104,7 +104,7 @@ class ServedStep:
         pruned = wrapped.prune(wrapped.inputs[: len(specs)], fetches)
         self.ids_are_fixed = not any(_may_change(op) for op in pruned.graph.get_operations())
         # Such a function, when called itself, first tries its arguments as another signature, which costs milliseconds.
-        return tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False)
+        return FlatGraph(tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False))
 
     def _forward_with(self, trace: _IdsTrace) -> Callable[..., tf.Tensor]:
         def forward(*flat: tf.Tensor) -> tf.Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-Flat = Sequence[tf.Tensor]
+from elasticdl_nb.runtime.model.flat import Flat, FlatGraph
+
 Values = Mapping[int, tuple[tf.Variable, tf.Tensor]]
 """Variables and values, by the identity of the variable's handle."""
 
@@ -19,35 +20,32 @@ def is_plain(element_spec: Any) -> bool:
 
 
 class StepGraph:
-    """The graph of `step(*parts of a batch)`, for batches of the form `element_spec`; called with a batch's tensors.
-
-    Calling the traced function with flat tensors takes TensorFlow half as long as finding out which trace fits.
-    """
+    """The graph of `step(*parts of a batch)`, for batches of the form `element_spec`; called with a batch's tensors."""
 
     def __init__(self, step: Callable[..., Any], element_spec: Any, *, jit: bool = False) -> None:
         def of_tensors(*flat: tf.Tensor) -> Any:
             return step(*tf.nest.pack_sequence_as(element_spec, flat))
 
-        graph = tf.function(of_tensors, input_signature=tf.nest.flatten(element_spec), jit_compile=jit or None)
-        self._traced = graph.get_concrete_function()
-        self._captured = [*self._traced.captured_inputs]
+        self._graph = FlatGraph(
+            tf.function(of_tensors, input_signature=tf.nest.flatten(element_spec), jit_compile=jit or None)
+        )
 
     def __call__(self, flat: Flat) -> Any:
         """Make the step with these tensors, which have the form."""
-        return self._traced._call_flat([*flat], self._captured)
+        return self._graph(flat)
 
     @property
     def variables(self) -> Values:
         """All variables of the step, with their present values."""
-        return {id(one.handle): (one, one.read_value()) for one in self._traced.graph.variables}
+        return {id(one.handle): (one, one.read_value()) for one in self._graph.traced.graph.variables}
 
     def with_copies(self, flat: Flat, values: Values) -> Any:
         """Make the step with copies of its variables that have these values; it changes nothing else."""
         copies = {key: tf.Variable(value, shape=one.shape, dtype=one.dtype) for key, (one, value) in values.items()}
-        captured = [copies[id(one)].handle if id(one) in copies else one for one in self._captured]
-        return self._traced._call_flat([*flat], captured)
+        captured = [copies[id(one)].handle if id(one) in copies else one for one in self._graph.captured]
+        return self._graph.traced._call_flat([*flat], captured)
 
     def operations(self) -> tuple[set[str], set[str]]:
         """Return the types of the graph's operations, and of those inside the functions that it calls."""
-        whole = self._traced.graph.as_graph_def()
+        whole = self._graph.traced.graph.as_graph_def()
         return {one.op for one in whole.node}, {node.op for one in whole.library.function for node in one.node_def}

@@ -1,7 +1,8 @@
-"""The next batch is prepared in another thread while the step with this one is computed."""
+"""The next batches are prepared in another thread while the step with this one is computed."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
@@ -10,15 +11,15 @@ T = TypeVar("T")
 
 
 class LookingAhead(Generic[T]):
-    """Prepares batches by `prepare`; `beside` says whether in another thread, before the step before is made.
+    """Prepares batches by `prepare`; `beside` says whether in another thread, so many of them `ahead` of their turn.
 
     What goes wrong with a batch, or while it is read, is raised when its turn has come.
     """
 
-    def __init__(self, prepare: Callable[[Any], T], *, beside: bool = True) -> None:
-        self._prepare, self._beside = prepare, beside
+    def __init__(self, prepare: Callable[[Any], T], *, ahead: int = 1, beside: bool = True) -> None:
+        self._prepare, self._many, self._beside = prepare, ahead, beside
         self._pool: ThreadPoolExecutor | None = None
-        self._now: tuple[Any, Future[T]] | None = None
+        self._known: deque[tuple[Any, Future[T]]] = deque()
 
     def over(self, batches: Iterator[Any]) -> Iterator[Any]:
         """Yield the batches; `prepared` has the result for the one yielded last."""
@@ -26,28 +27,35 @@ class LookingAhead(Generic[T]):
             yield from batches
             return
         self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="ahead")
-        following = self._next(batches)
+        known = self._known = deque()  # an earlier iteration that was given up may still be closed
+        is_over, error = False, None
         try:
-            while following is not None:
-                if isinstance(following, Exception):
-                    raise following
-                self._now, following = following, self._next(batches)
-                yield self._now[0]
+            while True:
+                while not is_over and len(known) <= self._many:
+                    try:
+                        batch = next(batches)
+                    except StopIteration:
+                        is_over = True
+                    except Exception as reason:  # belongs to the turn of the batch that could not be read
+                        is_over, error = True, reason
+                    else:
+                        known.append((batch, self._pool.submit(self._prepare, batch)))
+                if not known:
+                    break
+                yield known[0][0]
+                known.popleft()
         finally:
-            self._now = None
-
-    def _next(self, batches: Iterator[Any]) -> tuple[Any, Future[T]] | Exception | None:
-        assert self._pool is not None
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return None
-        except Exception as error:  # belongs to the turn of the batch that could not be read
-            return error
-        return batch, self._pool.submit(self._prepare, batch)
+            known.clear()
+        if error is not None:
+            raise error
 
     def prepared(self, batch: Any) -> T:
-        """Return the result for a batch."""
-        if self._now is None:
-            return self._prepare(batch)
-        return self._now[1].result()
+        """Return the result for a batch: the one yielded last, or one outside of an iteration."""
+        return self._known[0][1].result() if self._known else self._prepare(batch)
+
+    def following(self, number: int) -> T | None:
+        """Return the result for the batch so many after the one yielded last; None if there is none yet."""
+        if number >= len(self._known):
+            return None
+        future = self._known[number][1]
+        return future.result() if future.exception() is None else None

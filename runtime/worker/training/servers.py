@@ -7,7 +7,6 @@ back the rows of the one after. Synchronous: every step waits for its answer, an
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
+from elasticdl_nb.runtime.model.flat import FlatGraph
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.model.saving.weights import variable_names
@@ -34,13 +34,13 @@ from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.jit.asked import measured
 from elasticdl_nb.runtime.worker.orders import TaskVoid
 from elasticdl_nb.runtime.worker.session import WorkerSession
+from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_servers, note_on_embeddings, takes_means
 from elasticdl_nb.runtime.worker.training.rows import BatchRows
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
-from elasticdl_nb.runtime.worker.unsuitable import explained
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class ServerTrainer(Trainer):
         # What a job begins with that goes back to its beginning: the variables are trained from here on.
         self._initial = {name: _numpy(variable) for name, variable in (self._trainable | self._others).items()}
         self._servers: ParameterServers | None = None
-        self._ahead: deque[_Batch] = deque()
+        self._ahead = LookingAhead(self._rows_of, ahead=2, beside=self._served.ids_are_fixed)
         self._under_way: Future[StepResult] | None = None
         self._rows: dict[str, Array] = {}
         self._since_pull = 0
@@ -152,7 +152,6 @@ class ServerTrainer(Trainer):
         self._install(np.concatenate(flat), np.int64(version))
 
     def _forget(self) -> None:
-        self._ahead.clear()
         self._under_way, self._rows, self._since_pull = None, {}, 0
 
     # ------------------------------------------------------------ steps
@@ -171,7 +170,7 @@ class ServerTrainer(Trainer):
         self._task, self._read = task, done or 0
         if done is None:  # all records: by a worker that died before it could report it
             return sum(batch_size(batch[0]) for batch in batches)
-        records = done + super().train(task, self._looking_ahead(slices(batches, done, lambda size: size)))
+        records = done + super().train(task, self._ahead.over(slices(batches, done, lambda size: size)))
         if self._under_way is not None:
             self._take(self._under_way.result())
         self.servers.flush()
@@ -180,35 +179,23 @@ class ServerTrainer(Trainer):
             self.servers.assign({name: _numpy(variable) for name, variable in self._others.items()})
         return records
 
-    def _looking_ahead(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Yield the batches; `_ahead` holds the yielded one and the two after it."""
-        while True:
-            while len(self._ahead) < 3 and (batch := next(batches, None)) is not None:
-                self._ahead.append(self._prepared(batch))
-            if not self._ahead:
-                return
-            yield self._ahead[0].parts
-            self._ahead.popleft()
-
-    def _prepared(self, batch: Any) -> _Batch:
-        start, self._read = self._read, self._read + batch_size(batch[0])
-        part = TaskPart(self._task.epoch, self._task.index, start, self._read)
-        with explained(self._loaded, batch):
-            rows = BatchRows(self._served.groups, self._served.ids(batch[0]))
-        return _Batch(batch, rows, part)
+    def _rows_of(self, batch: Any) -> BatchRows:
+        return BatchRows(self._served.groups, self._served.ids(batch[0]))
 
     def _make_step(self, batch: Any) -> Logs:
         if self._is_new and takes_means(self._spec) and (note := check_even(self._loaded, batch)):
             self._session.note("info", note)
         self._is_new = False
-        logs = self._apply_batch()
-        self._used(batch_size(batch[0]), logs["loss"])
+        start, self._read = self._read, self._read + batch_size(batch[0])
+        part = TaskPart(self._task.epoch, self._task.index, start, self._read)
+        logs = self._apply_batch(_Batch(batch, self._ahead.prepared(batch), part))
+        self._used(part.stop - part.start, logs["loss"])
         return logs
 
-    def _asynchronous_step(self) -> Logs:
-        batch = self._ahead[0]
-        if self._under_way is None:  # the first of a task
+    def _asynchronous_step(self, batch: _Batch) -> Logs:
+        if batch.rows.ids and not self._rows:  # the first of a task, or ids that depend on the step before
             self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
+        if self._under_way is None:
             self._under_way = self.servers.fetch(self._ids_ahead(1), pull=False)
         logs, gradients = self._compute(batch)
         self._take(self._under_way.result())
@@ -218,8 +205,7 @@ class ServerTrainer(Trainer):
         )
         return logs
 
-    def _synchronous_step(self) -> Logs:
-        batch = self._ahead[0]
+    def _synchronous_step(self, batch: _Batch) -> Logs:
         if not self._rows:
             self._take(self.servers.fetch(batch.rows.ids).result())
         while True:
@@ -234,7 +220,8 @@ class ServerTrainer(Trainer):
             self._take(self.servers.fetch(batch.rows.ids).result())
 
     def _ids_ahead(self, number: int) -> dict[str, Any]:
-        return self._ahead[number].rows.ids if number < len(self._ahead) else {}
+        rows = self._ahead.following(number)
+        return {} if rows is None else rows.ids
 
     def _take(self, result: StepResult) -> None:
         """Make the next step with these values; without a pull, the dense values remain those of an earlier version."""
@@ -344,4 +331,5 @@ def _installer(variables: list[Any], iterations: Any) -> Callable[[Array, np.int
             variable.assign(tf.cast(tf.reshape(part, shape), variable.dtype))
 
     signature = [tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([], tf.int64)]
-    return tf.function(install, input_signature=signature, autograph=False)  # type: ignore[no-any-return]
+    graph = FlatGraph(tf.function(install, input_signature=signature, autograph=False))
+    return lambda values, version: graph([tf.convert_to_tensor(values), tf.convert_to_tensor(version)])
