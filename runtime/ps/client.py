@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
 from elasticdl_nb.runtime.ps.limits import UNANNOUNCED, ModelSize
-from elasticdl_nb.runtime.ps.transport import Transport
+from elasticdl_nb.runtime.ps.transport import Awaited, Transport
 from elasticdl_nb.runtime.ps.wire import Kind, Message
 
 TIMEOUT = 60.0
@@ -196,14 +196,14 @@ class ParameterClient:
             return StepResult(meta["accepted"], self._version(answers), dense, wanted.join(answers), meta["reason"])
 
         if push is None or not self._leader_first:
-            return _gathered([ask(server, push) for server, push in enumerate(pushes)], result)
+            return _gathered(self._awaited(), [ask(server, push) for server, push in enumerate(pushes)], result)
 
         def follow(first: Message) -> Future[StepResult]:
             accepted = first.meta["accepted"]
             asked = [ask(server, pushes[server] if accepted else None) for server in range(1, self._servers)]
-            return _gathered(asked, lambda answers: result([first, *answers]))
+            return _gathered(self._awaited(), asked, lambda answers: result([first, *answers]))
 
-        return _then(ask(0, pushes[0]), follow)
+        return _then(self._awaited(), ask(0, pushes[0]), follow)
 
     def _split(self, push: Push) -> list[Push]:
         """Return each server's part of a push, with this sender and the server's own version."""
@@ -257,9 +257,12 @@ class ParameterClient:
     def _ask(self, server: int, kind: Kind, content: requests.Content, timeout: float = 0.0) -> Future[Message]:
         return self._transport.request(server, kind, content, timeout or self._timeout)
 
+    def _awaited(self) -> Awaited[Any]:
+        return Awaited(self._transport.receive)
+
     def _ask_all(self, kind: Kind, contents: Sequence[requests.Content], timeout: float = 0.0) -> list[Message]:
         asked = [self._ask(server, kind, content, timeout) for server, content in enumerate(contents)]
-        return _gathered(asked, list).result()
+        return _gathered(self._awaited(), asked, list).result()
 
 
 class _Wanted:
@@ -294,9 +297,8 @@ def _places(ids: Ids, servers: int) -> Places:
     return split_ids(ids, servers) if servers > 1 else [ids]
 
 
-def _gathered(asked: Sequence[Future[Message]], combine: Callable[[list[Message]], T]) -> Future[T]:
-    """Return the result of `combine` on all answers; fails as soon as one of them does."""
-    combined: Future[T] = Future()
+def _gathered(combined: Future[T], asked: Sequence[Future[Message]], combine: Callable[[list[Message]], T]) -> Future[T]:
+    """Return `combined`, with the result of `combine` on all answers; fails as soon as one of them does."""
     left = itertools.count(len(asked) - 1, -1)
     lock = threading.Lock()
 
@@ -316,9 +318,8 @@ def _gathered(asked: Sequence[Future[Message]], combine: Callable[[list[Message]
     return combined
 
 
-def _then(asked: Future[Message], follow: Callable[[Message], Future[T]]) -> Future[T]:
-    """Return the result of a second request that is made once the first answer is there."""
-    combined: Future[T] = Future()
+def _then(combined: Future[T], asked: Future[Message], follow: Callable[[Message], Future[T]]) -> Future[T]:
+    """Return `combined`, with the result of a second request that is made once the first answer is there."""
 
     def pass_on(future: Future[T]) -> None:
         _resolve(combined, future.result)

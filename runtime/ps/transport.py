@@ -1,8 +1,12 @@
-"""Requests to parameter servers and their answers: callers send and get futures, and one thread receives.
+"""Requests to parameter servers and their answers: callers send and get futures; who waits for one, receives.
 
-Every socket has a lock, because only one thread at a time may use a ZeroMQ socket. The thread waits on the sockets'
-file descriptors without holding the locks. A descriptor signals only changes, so code that has used a socket must check
-whether there is something to receive.
+An answer that another thread receives costs a small step of training a tenth of its time. So there is a turn, and the
+thread that has it receives for all: the first of those that wait, or else a thread of this module, which also looks
+after connections that nobody waits for.
+
+Every socket has a lock, because only one thread at a time may use a ZeroMQ socket. Whoever has the turn waits on the
+sockets' file descriptors without holding the locks. A descriptor signals only changes, so code that has used a socket
+must make the one who waits check whether there is something to receive.
 """
 
 from __future__ import annotations
@@ -13,9 +17,10 @@ import os
 import select
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -52,6 +57,8 @@ _EVENTS = sum(_ENDS)
 _LOOK = 0.25
 """Seconds between two checks of the deadlines."""
 
+T = TypeVar("T")
+
 _ERRORS = {"data": DataError, "model": ModelError, LOST: ServersLost}
 
 
@@ -80,6 +87,49 @@ class _Request:
     future: Future[Message]
 
 
+class Awaited(Future[T]):
+    """A future that depends on answers: `receive` receives them until a future is done, or for so many seconds."""
+
+    def __init__(self, receive: Callable[[Future[Any], float | None], None]) -> None:
+        super().__init__()
+        self._receive = receive
+
+    def result(self, timeout: float | None = None) -> T:
+        """See `Future.result`."""
+        if not self.done():
+            self._receive(self, timeout)
+        return super().result(0 if timeout is not None else None)
+
+
+class _Signal:
+    """Wakes a thread that polls `read`."""
+
+    def __init__(self) -> None:
+        self.read, self._write = os.pipe()
+        os.set_blocking(self.read, False)
+        os.set_blocking(self._write, False)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def send(self) -> None:
+        """Wake it, or let its next poll return at once."""
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if not self._closed:  # the number may be another file's by now
+                os.write(self._write, b"\0")
+
+    def clear(self) -> None:
+        """Forget what was sent so far."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.read, 4096)
+
+    def close(self) -> None:
+        """Give the files back; nobody polls any longer."""
+        with self._lock:
+            self._closed = True
+            os.close(self.read)
+            os.close(self._write)
+
+
 class Transport:
     """Connections to the servers at `addresses` (see `security`), all of one generation of a job.
 
@@ -96,9 +146,16 @@ class Transport:
         self._key = frame_key(token)
         self._numbers = itertools.count(1)
         self._closed = False
-        self._wake_read, self._wake_write = os.pipe()
+        self._turn = threading.Lock()
+        self._waited_for: set[Future[Any]] = set()
+        self._to_thread, self._to_turn = _Signal(), _Signal()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._servers = [self._connect(number, address, token) for number, address in enumerate(addresses)]
+        self._poll = select.poll()
+        self._poll.register(self._to_turn.read, select.POLLIN)
+        for one in self._servers:
+            self._poll.register(int(one.socket.fd), select.POLLIN)
+            self._poll.register(int(one.monitor.fd), select.POLLIN)
         self._thread = threading.Thread(target=self._run, name="parameter-servers", daemon=True)
         self._thread.start()
 
@@ -126,7 +183,7 @@ class Transport:
         """
         number = next(self._numbers)
         frames = encode(Message(kind, self._generation, number, *content), self._key)
-        future: Future[Message] = Future()
+        future: Future[Message] = Awaited(self.receive)
         to = self._servers[server]
         sizes = [len(frame) for frame in frames]
         if not self._limits[server].allow(sizes):
@@ -145,40 +202,77 @@ class Transport:
                 to.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
             except zmq.ZMQError as error:
                 to.lost = str(error)
-            answers = self._received(to)
-        self._resolve(to, answers)
         if to.lost:
             self._fail(to)
+        if self._turn.locked():
+            self._to_turn.send()
         return future
 
     def close(self) -> None:
         """Close the connections; pending requests fail."""
         if not self._closed:
             self._closed = True
-            with contextlib.suppress(OSError):
-                os.write(self._wake_write, b"\0")
+            self._to_turn.send()
+            self._to_thread.send()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=5.0)
 
     # ------------------------------------------------------------ receiving
 
+    def receive(self, future: Future[Any], timeout: float | None = None) -> None:
+        """Wait until a future is done, and receive meanwhile, unless another thread does."""
+        self._waited_for.add(future)  # before the attempt: whoever has the turn looks here after giving it up
+        try:
+            if self._turn.acquire(blocking=False):
+                try:
+                    self._receive_until(future.done, timeout)
+                finally:
+                    self._turn.release()
+            else:
+                wait([future], timeout)
+        finally:
+            self._waited_for.discard(future)
+        if not self._nobody_waits():
+            self._to_thread.send()
+
+    def _nobody_waits(self) -> bool:
+        return all(future.done() for future in [*self._waited_for])
+
+    def _receive_until(self, done: Callable[[], bool], timeout: float | None = None) -> None:
+        """Receive; only for the thread that has the turn."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._closed:
+            for server in self._servers:
+                with server.lock:
+                    answers = self._received(server)
+                self._resolve(server, answers)
+                self._watch(server)
+                self._check_deadlines(server)
+            left = _LOOK if end is None else min(_LOOK, end - time.monotonic())
+            if done() or left < 0:
+                return
+            self._poll.poll(left * 1000)
+            self._to_turn.clear()
+
     def _run(self) -> None:
         poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
-        for server in self._servers:
-            poll.register(int(server.socket.fd), select.POLLIN)
-            poll.register(int(server.monitor.fd), select.POLLIN)
+        poll.register(self._to_thread.read, select.POLLIN)
         try:
             while not self._closed:
-                for server in self._servers:
-                    with server.lock:
-                        answers = self._received(server)
-                    self._resolve(server, answers)
-                    self._watch(server)
-                    self._check_deadlines(server)
+                while self._turn.acquire(blocking=False):
+                    try:
+                        self._receive_until(self._nobody_waits)
+                    finally:
+                        self._turn.release()
+                    if self._closed or self._nobody_waits():
+                        break
                 poll.poll(_LOOK * 1000)
+                self._to_thread.clear()
         finally:
-            self._wind_up()
+            self._closed = True
+            self._to_turn.send()
+            with self._turn:
+                self._wind_up()
 
     def _received(self, server: _Server) -> list[tuple[_Request, Message]]:
         """Return the answers that have arrived; the caller must hold the server's lock."""
@@ -230,7 +324,6 @@ class Transport:
             request.future.set_exception(server.error(server.lost))
 
     def _wind_up(self) -> None:
-        self._closed = True
         for server in self._servers:
             server.lost = server.lost or "the connection was closed"
             self._fail(server)
@@ -239,8 +332,8 @@ class Transport:
                 server.monitor.close()
                 server.socket.close()
         self._context.term()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._to_turn.close()
+        self._to_thread.close()
 
 
 def _readable(socket: zmq.Socket[bytes]) -> bool:
