@@ -131,6 +131,38 @@ def test_many_threads_share_a_client():
         assert client.pull()[0]["b"].tolist() == [-20] * 3
 
 
+def test_whoever_waits_receives_for_all_and_another_goes_on():
+    with running(2) as servers, client_of(servers) as client:
+        goes_on = [threading.Event() for _ in servers]
+        for server, event in zip(servers, goes_on, strict=True):
+            server.post(event.wait)
+        transport = client._transport
+        asked = [transport.request(number, Kind.STATUS, ({}, []), 60.0) for number in (0, 0, 1)]
+        waiting = [threading.Thread(target=future.result) for future in asked]
+        for number, thread in enumerate(waiting):  # the first has the turn, and the others wait for what it receives
+            thread.start()
+            while len(transport._waited_for) <= number:
+                time.sleep(0.01)
+        goes_on[0].set()
+        for thread in waiting[:2]:
+            thread.join()
+        assert not asked[2].done()
+        goes_on[1].set()
+        waiting[2].join()
+        assert asked[2].result(timeout=0).meta["declared"]
+
+
+def test_an_answer_that_takes_longer_than_one_waits_comes_later():
+    with running(1) as servers, client_of(servers) as client:
+        goes_on = threading.Event()
+        servers[0].post(goes_on.wait)
+        asked = client.fetch({}, pull=False)
+        with pytest.raises(TimeoutError):
+            asked.result(timeout=0.01)
+        goes_on.set()
+        assert asked.result().version == 0
+
+
 def test_mistakes_come_back_as_the_errors_they_are():
     with running(2) as servers, client_of(servers) as client:
         with pytest.raises(DataError, match="no embedding named v was declared"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,16 @@ from test_trainers import Notes, ignore, spec, with_optimizer
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.parameters.api import Push, StepRequest
+from elasticdl_nb.runtime.parameters.generations import StoreService
+from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
+from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.spreading import SMALLEST, spread
 from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.rows import BatchRows, StepMemory
+from elasticdl_nb.runtime.worker.training.servers import ServerTrainer
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer
 
 RULES = [
@@ -50,16 +56,38 @@ class Plainly(TableTrainer):
         return logs
 
 
-def curve(zoo: Path, kind: type[TableTrainer], name: str, rule: dict[str, Any]) -> tuple[list[float], list[np.ndarray]]:
+@contextlib.contextmanager
+def a_server() -> Iterator[ParameterClient]:
+    """A synchronous server behind a socket."""
+    server = ParameterServer(StoreService(UpdatePolicy(grads_to_wait=1)), "t" * 64)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    client = ParameterClient([server.address], "t" * 64, source="a worker", synchronous=True)
+    try:
+        yield client
+    finally:
+        client.close()
+        server.stop()
+        thread.join()
+
+
+def curve(
+    zoo: Path, kind: type[Trainer], name: str, rule: dict[str, Any], jit: str = "auto", beside: bool = True
+) -> tuple[list[float], list[np.ndarray]]:
     """Train on batches of several sizes; return the losses and the trained weights."""
     layers = ServedLayers(threshold=1, seed=3)
     model = loaded(zoo, name, layers)
     with_optimizer(model, rule)
     losses: list[float] = []
-    trainer = kind(spec(log_loss_steps=1), model, Notes(), FORM, lambda _, loss: losses.append(loss), layers)  # type: ignore[arg-type]
-    trainer.train(Task(), batches(12))
-    trainer.train(Task(), (tf.nest.map_structure(lambda one: one[:5], batch) for batch in batches(2)))
-    trainer.finish()
+    options = spec(log_loss_steps=1, jit_compile=jit, use_async=False)
+    trainer = kind(options, model, Notes(), FORM, lambda _, loss: losses.append(loss), layers)  # type: ignore[arg-type,call-arg]
+    trainer._ahead._beside = beside and trainer._ahead._beside  # type: ignore[attr-defined]
+    with a_server() if isinstance(trainer, ServerTrainer) else contextlib.nullcontext() as server:
+        if server is not None:
+            trainer.connect(server, 0)  # type: ignore[attr-defined]
+        trainer.train(Task(), batches(12))
+        trainer.train(Task(index=1), (tf.nest.map_structure(lambda one: one[:5], batch) for batch in batches(2)))
+        trainer.finish()
     return losses, [variable.numpy() for variable in trainer.model.weights]
 
 
@@ -73,6 +101,17 @@ def test_the_loss_curve_is_that_of_one_batch_after_the_other(
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5)
     for mine, theirs in zip(weights, left, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+
+
+def test_neither_compiled_steps_nor_looking_ahead_nor_a_server_changes_the_loss_curve(embedded_zoo: Path) -> None:
+    expected, left = curve(embedded_zoo, Plainly, "functional", RULES[0], "false")
+    for kind in (TableTrainer, ServerTrainer):
+        for jit, beside in (("true", True), ("true", False), ("false", True), ("false", False)):
+            losses, weights = curve(embedded_zoo, kind, "functional", RULES[0], jit, beside)
+            assert len(losses) == 14
+            np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5, err_msg=f"{kind} {jit} {beside}")
+            for mine, theirs in zip(weights, left, strict=True):
+                np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5, err_msg=f"{kind} {jit} {beside}")
 
 
 def test_a_bad_batch_ends_training_at_its_turn(embedded_zoo: Path) -> None:
@@ -106,6 +145,18 @@ def test_batches_are_prepared_before_their_turn_and_in_another_thread() -> None:
     assert results == [0, 10, 20]
     assert threading.get_ident() not in {thread for _, thread in prepared}
     assert ahead.prepared(7) == 70, "outside of a task"
+
+
+def test_the_results_of_the_batches_that_follow_are_known_unless_they_cannot_be_prepared() -> None:
+    ahead = LookingAhead(lambda batch: 10 // batch, ahead=2)
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        for batch in ahead.over(iter([1, 2, 0, 5, 10])):
+            seen.append((ahead.prepared(batch), ahead.following(1), ahead.following(2), ahead.following(3)))
+    assert seen == [(10, 5, None, None), (5, None, 2, None)]
+    rest = [ahead.following(1) for _ in ahead.over(iter([5, 10]))]
+    assert rest == [1, None]
+    assert ahead.following(0) is None, "outside of a task"
 
 
 def test_what_goes_wrong_in_reading_is_raised_after_the_batches_before() -> None:
