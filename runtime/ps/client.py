@@ -262,7 +262,8 @@ class ParameterClient:
 
     def _ask_all(self, kind: Kind, contents: Sequence[requests.Content], timeout: float = 0.0) -> list[Message]:
         asked = [self._ask(server, kind, content, timeout) for server, content in enumerate(contents)]
-        return _gathered(self._awaited(), asked, list).result()
+        whole: Awaited[list[Message]] = self._awaited()
+        return _gathered(whole, asked, list).result()
 
 
 class _Wanted:
@@ -297,41 +298,41 @@ def _places(ids: Ids, servers: int) -> Places:
     return split_ids(ids, servers) if servers > 1 else [ids]
 
 
-def _gathered(combined: Future[T], asked: Sequence[Future[Message]], combine: Callable[[list[Message]], T]) -> Future[T]:
-    """Return `combined`, with the result of `combine` on all answers; fails as soon as one of them does."""
+def _gathered(into: Future[T], asked: Sequence[Future[Message]], combine: Callable[[list[Message]], T]) -> Future[T]:
+    """Return `into`, with the result of `combine` on all answers; fails as soon as one of them does."""
     left = itertools.count(len(asked) - 1, -1)
     lock = threading.Lock()
 
     def done(future: Future[Message]) -> None:
         with lock:
             last = next(left) == 0
-            if combined.done():
+            if into.done():
                 return
             error = future.exception()
             if error is not None:
-                combined.set_exception(error)
+                into.set_exception(error)
             elif last:
-                _resolve(combined, lambda: combine([future.result() for future in asked]))
+                _resolve(into, lambda: combine([future.result() for future in asked]))
 
     for future in asked:
         future.add_done_callback(done)
-    return combined
+    return into
 
 
-def _then(combined: Future[T], asked: Future[Message], follow: Callable[[Message], Future[T]]) -> Future[T]:
-    """Return `combined`, with the result of a second request that is made once the first answer is there."""
+def _then(into: Future[T], asked: Future[Message], follow: Callable[[Message], Future[T]]) -> Future[T]:
+    """Return `into`, with the result of a second request that is made once the first answer is there."""
 
     def pass_on(future: Future[T]) -> None:
-        _resolve(combined, future.result)
+        _resolve(into, future.result)
 
     def done(future: Future[Message]) -> None:
         try:
             follow(future.result()).add_done_callback(pass_on)
         except Exception as error:  # belongs to whoever waits for the future
-            combined.set_exception(error)
+            into.set_exception(error)
 
     asked.add_done_callback(done)
-    return combined
+    return into
 
 
 def _resolve(future: Future[T], make: Callable[[], T]) -> None:

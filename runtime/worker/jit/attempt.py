@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from elasticdl_nb.runtime.model.flat import Flat
 from elasticdl_nb.runtime.worker.jit.fitness import Unfit, check_operations, indices_are_in_range
-from elasticdl_nb.runtime.worker.jit.graphs import Flat, StepGraph
+from elasticdl_nb.runtime.worker.jit.graphs import StepGraph
 
 _MOST_COPIED = 1 << 30
 """Bytes of variables that may be copied."""

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from elasticdl_nb.runtime.model.flat import Flat
 from elasticdl_nb.runtime.worker.jit.attempt import Compiled, loss_of
 from elasticdl_nb.runtime.worker.jit.fitness import Unfit
-from elasticdl_nb.runtime.worker.jit.graphs import Flat, StepGraph
+from elasticdl_nb.runtime.worker.jit.graphs import StepGraph
 from elasticdl_nb.runtime.worker.jit.trial import Stage, Trial, Way
 
 MOST_FORMS = 4
