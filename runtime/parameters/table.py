@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -24,6 +25,9 @@ ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")
 
 # Approximate bytes of weights and slots in one exported block.
 EXPORT_BYTES = 4 << 20
+
+# A table remembers the rows of so many lookups, and of so many ids: gradients come a few lookups later.
+_LOOKUPS, _IDS = 32, 1 << 20
 
 Spread = Callable[[Callable[[int, int], None], int], None]
 """Calls a function with ranges (start, stop) that cover so many rows, one after the other or in several threads."""
@@ -89,6 +93,7 @@ class EmbeddingTable:
         self._weights = GrowableArray((spec.dim,), np.float32)
         self._slots = tuple(GrowableArray((spec.dim,), np.float32, slot.initial) for slot in rule.slots)
         self._frozen: weakref.WeakSet[FrozenRows] = weakref.WeakSet()
+        self._looked_up: deque[tuple[Ids, Rows]] = deque(maxlen=_LOOKUPS)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -106,7 +111,9 @@ class EmbeddingTable:
         ids = self.checked_ids(ids)
         if create:
             out = np.empty((ids.size, self.spec.dim), np.float32)
-            self._kernels.gather(self._weights.data, self._rows(ids), out)
+            rows = self._rows(ids)
+            self._kernels.gather(self._weights.data, rows, out)
+            self._remember(ids, rows)
             return out
         return self._read(ids, self._index)
 
@@ -143,7 +150,23 @@ class EmbeddingTable:
         """
         ids, gradients = self.summed(self.checked_ids(ids), self.checked_gradients(ids, gradients))
         if ids.size:
-            self.apply_at(self._rows(ids), gradients, learning_rate, step)
+            self.apply_at(self._rows_again(ids), gradients, learning_rate, step)
+
+    def _remember(self, ids: Ids, rows: Rows) -> None:
+        self._looked_up.append((ids.copy() if ids.flags.writeable else ids, rows))
+        while sum(known.size for known, _ in self._looked_up) > _IDS:
+            self._looked_up.popleft()
+
+    def _rows_again(self, ids: Ids) -> Rows:
+        """Return the rows of `ids` as a lookup not long ago found them, which takes less than to find them again.
+
+        An id keeps its row, so that a remembered one is right.
+        """
+        for number, (known, rows) in enumerate(self._looked_up):
+            if np.array_equal(known, ids):
+                del self._looked_up[number]
+                return rows
+        return self._rows(ids)
 
     # ------------------------------------------------------------ by rows
 

@@ -108,6 +108,22 @@ def test_two_lookups_of_a_new_id_agree_and_so_do_two_servers():
     np.testing.assert_array_equal(rows[0], rows[2])
 
 
+def test_gradients_find_the_rows_of_earlier_lookups():
+    table, expected = new_table(), new_table()
+    ids = np.array([5, 3, 9])
+    for given in (ids, np.array([3, 5, 9]), np.array([7])):
+        table.lookup(given)
+    ids[:] = 3, 9, 5  # what was looked up is remembered as it was then
+    for number, given in enumerate(([5, 3, 9], [3, 9, 5], [3, 5, 9], [7, 7], [5, 3, 9], [7])):
+        gradients = np.arange(3 * len(given), dtype=np.float32).reshape(-1, 3) + number
+        for one in (table, expected):
+            one.apply(np.array(given), gradients, 0.5, number + 1)
+    assert content(table.export()) == content(expected.export())
+    for _ in range(100):
+        table.lookup(np.arange(1 << 16))
+    assert len(table._looked_up) == 16, "they take little memory"
+
+
 def test_slots_start_at_the_optimizers_own_value():
     table = new_table()
     table.lookup(np.arange(10))
