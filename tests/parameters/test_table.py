@@ -111,8 +111,8 @@ def test_two_lookups_of_a_new_id_agree_and_so_do_two_servers():
 def test_gradients_find_the_rows_of_earlier_lookups():
     table, expected = new_table(), new_table()
     ids = np.array([5, 3, 9])
-    for given in (ids, np.array([3, 5, 9]), np.array([7])):
-        table.lookup(given)
+    for asked in (ids, np.array([3, 5, 9]), np.array([7])):
+        table.lookup(asked)
     ids[:] = 3, 9, 5  # what was looked up is remembered as it was then
     for number, given in enumerate(([5, 3, 9], [3, 9, 5], [3, 5, 9], [7, 7], [5, 3, 9], [7])):
         gradients = np.arange(3 * len(given), dtype=np.float32).reshape(-1, 3) + number
