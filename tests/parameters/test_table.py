@@ -114,10 +114,10 @@ def test_gradients_find_the_rows_of_earlier_lookups():
     for asked in (ids, np.array([3, 5, 9]), np.array([7])):
         table.lookup(asked)
     ids[:] = 3, 9, 5  # what was looked up is remembered as it was then
-    for number, given in enumerate(([5, 3, 9], [3, 9, 5], [3, 5, 9], [7, 7], [5, 3, 9], [7])):
-        gradients = np.arange(3 * len(given), dtype=np.float32).reshape(-1, 3) + number
+    for number, pushed in enumerate(([5, 3, 9], [3, 9, 5], [3, 5, 9], [7, 7], [5, 3, 9], [7])):
+        gradients = np.arange(3 * len(pushed), dtype=np.float32).reshape(-1, 3) + number
         for one in (table, expected):
-            one.apply(np.array(given), gradients, 0.5, number + 1)
+            one.apply(np.array(pushed), gradients, 0.5, number + 1)
     assert content(table.export()) == content(expected.export())
     for _ in range(100):
         table.lookup(np.arange(1 << 16))
