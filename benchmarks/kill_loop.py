@@ -4,11 +4,11 @@
 
 For each configuration and seed, one job is hit so many times: workers, parameter servers, the master and its
 supervisor are killed, or stopped and continued later, sometimes two of them at once. The instants include the first
-seconds of the job, checkpoints being written, and the result being written. Then these must hold: the job has
-succeeded; each record was used exactly `num_epochs` times, according to the trained model's own rows (a prediction has
-each record exactly once, in order; a table with bounds holds the rows and counters of a job that nothing hits); no
-process of the job is left two seconds after its end; and the disk has nothing
-but the result. A line per job says so, or what is wrong.
+seconds of the job, checkpoints being written, and the result being written. A job that follows its data gets files
+meanwhile, and is told to stop before its result is written. Then these must hold: the job has succeeded; each record
+was used exactly `num_epochs` times, according to the trained model's own rows (a prediction has each record exactly
+once, in order; a table with bounds holds the rows and counters of a job that nothing hits); no process of the job is
+left two seconds after its end; and the disk has nothing but the result. A line per job says so, or what is wrong.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import elasticdl_nb
 from elasticdl_nb.job import Job, launch
 from elasticdl_nb.runtime import chaos
+from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -72,10 +74,14 @@ JOBS: dict[str, dict[str, Any]] = {
         "checkpoint_steps": 25,
         "optimizer": "signs",
     },
+    "Local followed": {"checkpoint_steps": 25, "follow": True},
+    "PS 2 followed": {**SERVED, "num_ps": 2, "follow": True},
     "predict file": {"kind": "predict", "num_workers": 2, "output": "out.parquet"},
     "predict folder": {"kind": "predict", "num_workers": 2, "output": "out", "output_format": "parquet"},
 }
 RECORDS, EPOCHS, BATCH = 4000, 3, 32
+FILES = 40
+"""In which a job that follows its data gets the records."""
 AFTERWARDS = 400.0
 """Seconds that a job may take after the last blow."""
 
@@ -105,6 +111,9 @@ class Loop:
         self._timers: list[threading.Timer] = []
         self._bounded = "embedding_options" in self._options
         self._hold, self._numbers = folder / "hold", folder.parent / "numbers"
+        self._follows = self._options.get("follow", False)
+        self._epochs = 1 if self._follows else EPOCHS
+        self._files = 0
 
     def run(self) -> Result:
         """Run the job to its end, and look at what is left."""
@@ -149,7 +158,11 @@ class Loop:
             if "validation_data" in self._options:
                 self._options["validation_data"] = self._folder / self._options["validation_data"]
                 written["eval_metrics_fn"] = "counted"
-            return elasticdl_nb.train(**written, **self._options, **common, num_epochs=EPOCHS)
+            if self._follows:
+                (self._folder / "stream").mkdir()
+                self._grow()
+                written["data"] = self._folder / "stream"
+            return elasticdl_nb.train(**written, **self._options, **common, num_epochs=self._epochs)
         self._output = self._folder / self._options.pop("output")
         if self._random.random() < 0.5:  # something to be replaced
             self._output.mkdir() if self._output.suffix == "" else self._output.write_bytes(b"old")
@@ -161,15 +174,36 @@ class Loop:
 
     def _slowness(self) -> float:
         """Seconds for each step with which the job lasts longer than the blows."""
-        steps = RECORDS * (EPOCHS if self._kind == "train" else 1) / BATCH / self._options.get("num_workers", 1)
+        steps = RECORDS * (self._epochs if self._kind == "train" else 1) / BATCH / self._options.get("num_workers", 1)
         return 1.3 * self._blows * self._mean / steps
+
+    def _grow(self) -> None:
+        """Put the next file of records where the job looks."""
+        if self._files < FILES:
+            each, stream = RECORDS // FILES, self._folder / "stream"
+            table = pa.table({"number": np.arange(self._files * each, (self._files + 1) * each)})
+            pq.write_table(table, stream / "_aside")
+            os.rename(stream / "_aside", stream / f"part-{self._files:03d}.parquet")
+            self._files += 1
+
+    def _stop(self, folder: JobFolder) -> None:
+        """Put the last files there, and stop the job, whose master may be dead now."""
+        while self._files < FILES:
+            self._grow()
+        self._until(lambda: folder.is_over() or self._is_stopped(), 120)
+
+    def _is_stopped(self) -> bool:
+        with contextlib.suppress(ElasticDLError):
+            elasticdl_nb.attach("hit").stop()
+            return True
+        return False
 
     def _counts(self) -> list[str]:
         if self._bounded:
             return self._bounds()
         if self._kind == "train":
             uses = Counter(counting.uses(self._folder).tolist())
-            return [] if uses == {EPOCHS: RECORDS} else [f"uses of records: {dict(uses)}"]
+            return [] if uses == {self._epochs: RECORDS} else [f"uses of records: {dict(uses)}"]
         files = sorted(self._output.glob("*.parquet")) if self._output.is_dir() else [self._output]
         numbers = np.concatenate([pq.read_table(file)["prediction"].to_numpy() for file in files])
         return (
@@ -221,6 +255,8 @@ class Loop:
                 time.sleep(self._random.uniform(0, 3))
             elif number == self._blows - last:
                 self._hold.unlink()
+                if self._follows:
+                    self._stop(folder)
                 self._until(lambda: phase(folder) == pb.FINISHING or folder.is_over(), 120)
             elif number > self._blows - last:
                 time.sleep(self._random.expovariate(2 / self._mean))
@@ -229,6 +265,8 @@ class Loop:
                 time.sleep(self._random.uniform(0, 0.05))
             else:
                 time.sleep(self._random.expovariate(1 / self._mean))
+            for _ in range(-(-FILES // self._blows) if self._follows and self._random.random() < 0.8 else 0):
+                self._grow()
             for _ in range(2 if self._random.random() < 0.2 else 1):
                 self._blow(folder)
         self._hold.unlink(missing_ok=True)

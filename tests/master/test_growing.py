@@ -173,6 +173,14 @@ def test_a_job_that_follows_nothing_cannot_be_stopped():
     assert "only a training with follow" in play.job.stop_problem()
 
 
+def test_a_callback_that_stops_the_training_does_not_leave_files_unused_in_silence():
+    play = GrowingPlay(records=4)
+    play.join(W0)
+    play.say(W0, stop_training=pb.StopTraining(reason="a callback has stopped it"))
+    assert play.job.phase == pb.FAILED
+    assert play.job.failure.message.startswith("follow: a callback has stopped it; a training that follows its data")
+
+
 def test_a_model_with_callbacks_is_refused_before_the_first_task():
     play = GrowingPlay(records=4, callbacks=True)
     play.join(W0)

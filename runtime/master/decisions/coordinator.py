@@ -183,6 +183,8 @@ class Coordinator(PlanningCrew):
                 self._commit(ready.path, ready.step, self._state(skips(ready.places)), sealed=True)
             case "checkpoint_failed":
                 self._worker_cannot_write(member, message.checkpoint_failed.problem, now)
+            case "stop_training" if self.spec.follow:
+                self._fail_instead_of_stopping(message.stop_training.reason, now)
             case "stop_training" if not self.queue.is_stopped:
                 self._note("info", f"training stops: {message.stop_training.reason}", member)
                 self.queue.stop_training()

@@ -93,6 +93,11 @@ class PlanningCrew(BorderingCrew):
             text = "follow: the model has callbacks, which are called between epochs; this training has no epochs"
             self._fail(pb.Failure(message=text), now)
 
+    def _fail_instead_of_stopping(self, reason: str, now: float) -> None:
+        """A callback wants the training to stop, which would leave files that were found, but not used."""
+        text = f"follow: {reason}; a training that follows its data ends only by `elasticdl stop`, or job.stop()"
+        self._fail(pb.Failure(message=text), now)
+
     # ------------------------------------------------------------ it is to end
 
     def stop_problem(self) -> str:
