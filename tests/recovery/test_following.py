@@ -22,6 +22,7 @@ from elasticdl_nb.job import Job, launch
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.control.status import is_over
 from elasticdl_nb.runtime.errors import JobError
+from elasticdl_nb.runtime.storage.checkpoints import QUEUE, completed
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
 pytestmark = pytest.mark.timeout(600)
@@ -87,12 +88,15 @@ def test_each_record_counts_once_whatever_dies_and_a_later_job_goes_on(
             job.stop()
         (stream.folder / "other.parquet").unlink()
         stream.grow()
-        later = elasticdl_nb.train(**options, checkpoint_dir_for_init=tmp_path / "checkpoints")
+        checkpoints = tmp_path / "checkpoints"
+        later = elasticdl_nb.train(**options, checkpoint_dir_for_init=checkpoints, checkpoint_dir=checkpoints)
         stream.grow()
         assert managing.run_stop([later.name]) == 0 and "succeeded" in capsys.readouterr().out
         assert Counter(counting.uses(tmp_path)) == {1: stream.written, 0: RECORDS - stream.written}
         used = json.loads((tmp_path / "out" / "used_files.json").read_text())
         assert len(used["files"]) == stream.written // PER_FILE and not used["left"]
+        last = json.loads((completed(checkpoints)[-1] / QUEUE).read_text())
+        assert last["data"] == used, "what goes on from the last checkpoint goes on from the model"
     finally:
         for folder in JobFolder.all():
             launch.kill(folder)
