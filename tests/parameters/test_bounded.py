@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.parameters.bounded import BoundedTable
@@ -126,6 +126,7 @@ BOUNDS = st.builds(
 
 @BOTH
 @given(BOUNDS, ACTIONS, st.integers(1, 40))
+@example(Bounds(ttl_seconds=2.0), [("apply", []), ("apply", [(0, 1)] * 3), ("apply", [])], 1)  # two steps at once
 @settings(max_examples=80, deadline=None)
 def test_a_table_does_what_a_dictionary_would(use, bounds, actions, least):
     """`least` rows are looked for at a time, so that queues of all lengths are met."""

@@ -79,6 +79,49 @@ class Recency:
         return True
 
 
+class Departures:
+    """The ids whose rows have left, by step, as far back as they are fewer than the rows that stay (or than 1024).
+
+    Nothing is noted before the first `begin`.
+    """
+
+    def __init__(self) -> None:
+        self._since: int | None = None
+        self._steps: list[int] = []
+        self._ids: list[Ids] = []
+        self._count = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return 8 * self._count
+
+    def begin(self, step: int) -> None:
+        """Note what leaves after this step."""
+        if self._since is None:
+            self._since = step
+
+    def note(self, step: int, ids: Ids, most: int) -> None:
+        """Ids leave in this step; the earliest are forgotten where there are too many."""
+        if self._since is None:
+            return
+        self._steps.append(step)
+        self._ids.append(ids.copy())
+        self._count += ids.size
+        while self._count > max(_LEAST, most):
+            self._since = self._steps.pop(0)
+            self._count -= self._ids.pop(0).size
+
+    def known_since(self, step: int) -> bool:
+        """Whether all that have left after this step are known."""
+        return self._since is not None and self._since <= step
+
+    def since(self, step: int) -> Ids:
+        """Return the ids that have left after this step, int64."""
+        first = int(np.searchsorted(self._steps, step, side="right"))
+        return np.concatenate([np.empty(0, np.int64), *self._ids[first:]])
+
+
 class StepTimes:
     """The times of steps, as few as it takes to tell which steps are `lifetime` seconds old, within 1/256 of that."""
 
@@ -89,7 +132,9 @@ class StepTimes:
 
     def note(self, step: int, now: float) -> None:
         """Note that a step is made at this time, in seconds."""
-        if not self.times or now - self.times[-1] >= self._lifetime / 256:
+        if len(self.times) > 1 and now - self.times[-2] < self._lifetime / 256:
+            self.times[-1], self.steps[-1] = now, step  # the one before counts as made now
+        else:
             self.times.append(now)
             self.steps.append(step)
 
