@@ -17,8 +17,8 @@ from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
 from elasticdl_nb.runtime.parameters.rows.counters import CountBlock, Counters
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, deduplicate
-from elasticdl_nb.runtime.parameters.rows.recency import FREE, Recency, StepTimes
-from elasticdl_nb.runtime.parameters.table import ALIGNED, EXPORT_BYTES, EmbeddingTable, RowBlock, TableSpec
+from elasticdl_nb.runtime.parameters.rows.recency import FREE, Departures, Recency, StepTimes
+from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
 from elasticdl_nb.runtime.spec.bounds import Bounds
 
 
@@ -47,6 +47,8 @@ class BoundedTable(EmbeddingTable):
         self._counters = Counters(self._bounds.min_count, self._bounds.counted(servers), use)
         self.times = StepTimes(self._bounds.ttl_seconds)
         self.admitted = self.evicted = 0
+        self._step = 0
+        self._left = Departures()
 
     def __len__(self) -> int:
         return len(self._reused)
@@ -55,7 +57,12 @@ class BoundedTable(EmbeddingTable):
     def nbytes(self) -> int:
         """Bytes of rows, slots, index, last uses and counters."""
         arrays = (self._recency.last, self._weights, *self._slots)
-        return self._reused.nbytes + self._counters.nbytes + sum(array.nbytes for array in arrays)
+        return self._reused.nbytes + self._counters.nbytes + sum(array.nbytes for array in arrays) + self._left.nbytes
+
+    @property
+    def row_bytes(self) -> int:
+        """See `EmbeddingTable.row_bytes`; the last use comes with its id."""
+        return super().row_bytes + 16
 
     def lookup(self, ids: Ids, *, create: bool = True) -> Array:
         """See `EmbeddingTable.lookup`; no row is ever created."""
@@ -86,6 +93,7 @@ class BoundedTable(EmbeddingTable):
         counts = np.ones(ids.size, np.int32) if counts is None else counts
         counts = summed_counts(ids, counts, self._kernels)
         ids, gradients = self.summed(ids, gradients)
+        self._step = step
         self._let_leave(step, now)
         rows = self._reused.find(ids)
         known = rows[rows >= 0]
@@ -150,14 +158,29 @@ class BoundedTable(EmbeddingTable):
         recency, index = self._recency, self._reused
         while most > 0 and (rows := recency.next(index.known.data, len(self), until, most)).size:
             self._before_write(rows)
+            self._left.note(self._step, index.known.data[rows], len(self))
             recency.leave(rows)
             index.remove(rows)
             self.evicted += rows.size
             most -= rows.size
 
-    def _before_write(self, rows: Rows) -> None:
-        for frozen in self._frozen:
-            frozen.before_write(rows)
+    # A row's last use is when it last changed.
+
+    def mark(self) -> int:
+        """See `EmbeddingTable.mark`."""
+        self._left.begin(self._step)
+        return self._step
+
+    def changed(self, mark: int) -> Rows | None:
+        """See `EmbeddingTable.changed`."""
+        if not self._left.known_since(mark):
+            return None
+        last = self._recency.last.view
+        return np.flatnonzero((last > mark) & (last != FREE)).astype(np.int32)
+
+    def removed(self, mark: int) -> Ids:
+        """See `EmbeddingTable.removed`."""
+        return self._left.since(mark)
 
     def ids(self) -> Ids:
         """Return the ids of all rows, int64 [rows]; a copy."""
@@ -166,12 +189,9 @@ class BoundedTable(EmbeddingTable):
 
     # ------------------------------------------------------------ checkpoints
 
-    def export(self) -> Iterator[RowBlock]:
+    def export(self, only: Rows | None = None) -> Iterator[RowBlock]:
         """See `EmbeddingTable.export`."""
-        arrays = (self._reused.known, self._recency.last, self._weights, *self._slots)
-        frozen = FrozenRows(arrays, max(1, EXPORT_BYTES // (4 * self.spec.dim * len(arrays))))
-        self._frozen.add(frozen)
-        return self._export(frozen)
+        return self._export(self._freeze((self._reused.known, self._recency.last, self._weights, *self._slots), only))
 
     def _export(self, frozen: FrozenRows) -> Iterator[RowBlock]:
         for _, arrays in frozen.blocks():
@@ -207,7 +227,7 @@ class BoundedTable(EmbeddingTable):
     def settle(self, step: int) -> None:
         """End a restoration to this step: rows whose last use is not known count as used then, and too many leave."""
         last = self._recency.last.view
-        last[last == 0] = step
+        last[last == 0] = self._step = step
         self._recency.forget()
         if self._most and len(self) > self._most:
             self._evict(step, len(self) - self._most)

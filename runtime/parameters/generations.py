@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from elasticdl_nb.runtime.compiled import give_back_compiler
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
+from elasticdl_nb.runtime.parameters.checkpoints.deltas import NO_DELTAS, Capture, Chains, Deltas
 from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, is_of_trained_model, read_checkpoint
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer, keras_optimizer
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer, has_compiled_rule, optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import Slice
@@ -29,7 +29,8 @@ class StoreService:
     """A `ParameterStore` that is created once a worker has declared the model.
 
     `make_optimizer` returns the user's own optimizer object, for optimizers without a compiled rule. The file
-    `remembered` tells the servers that come later which optimizer the job has. Calls come from one thread.
+    `remembered` tells the servers that come later which optimizer the job has. `deltas` says what its checkpoints may
+    build on. Calls come from one thread.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class StoreService:
         servers: int = 1,
         make_optimizer: MakeOptimizer = keras_optimizer,
         remembered: Path | None = None,
+        deltas: Deltas = NO_DELTAS,
     ) -> None:
         self.server = server
         self.servers = servers
@@ -52,6 +54,8 @@ class StoreService:
         self._keep_version = True
         self._restored = False
         self._store: ParameterStore | None = None
+        self._deltas = deltas
+        self._chains = Chains(deltas, server, servers)
 
     @property
     def store(self) -> ParameterStore:
@@ -83,6 +87,7 @@ class StoreService:
         then holds no model.
         """
         self._store = None
+        self._chains = Chains(self._deltas, self.server, self.servers)  # what was written is of another history
         self._restored = False
         self.generation = generation
         self._checkpoint = os.fspath(checkpoint)
@@ -107,9 +112,9 @@ class StoreService:
             self.store.add_table(spec)
         return self.store
 
-    def snapshot(self) -> Iterator[Frame]:
-        """Return the state as of this call; see `ParameterStore.snapshot`."""
-        return self.store.snapshot()
+    def capture(self, folder: Path) -> Capture:
+        """Return the state as of this call, to be written into the folder of a checkpoint; see `Chains.capture`."""
+        return self._chains.capture(self.store, folder)
 
     def _start(self, config: dict[str, Any], declared: Declared) -> None:
         optimizer = self._optimizer(config)

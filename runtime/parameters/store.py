@@ -5,16 +5,16 @@ Pure: events go in, results come out; the caller owns sockets, clocks and files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
 from elasticdl_nb.runtime.parameters.api import Push
-from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Dense, Ids, Rows
+from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, Rows
 from elasticdl_nb.runtime.parameters.bounded import BoundedTable, new_table, summed_counts
 from elasticdl_nb.runtime.parameters.checkpoints.boundedframes import bounded_frames, restore_bounded
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
@@ -22,6 +22,7 @@ from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.effects import Effects, EpochPositions, Verdict
 from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.mapped.writing import write_part
+from elasticdl_nb.runtime.parameters.means import mean_of
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, Spread, TableSpec, at_once
@@ -56,6 +57,17 @@ class PushResult:
     version: int
     reason: str = ""
     gap: bool = False
+
+
+Marks = Mapping[str, int]
+"""An instant, as a mark of each table."""
+
+
+class Change(NamedTuple):
+    """What has changed in a table: rows, int32 in ascending order, and ids, int64, whose rows have left."""
+
+    rows: Rows
+    removed: Ids
 
 
 class Held(NamedTuple):
@@ -231,7 +243,7 @@ class ParameterStore:
     def flush(self) -> int:
         """Apply the mean of the waiting pushes, however few they are; return the version."""
         if self._waiting:
-            mean = _mean(self._waiting, self.optimizer.rule.size)
+            mean = mean_of(self._waiting, self.optimizer.rule.size)
             self._waiting = []
             self._apply(self._clipped(mean), 1.0)
         return self.version
@@ -284,11 +296,33 @@ class ParameterStore:
 
     # ------------------------------------------------------------ checkpoints
 
-    def snapshot(self) -> Iterator[Frame]:
+    def mark(self) -> Marks:
+        """Return a mark of this instant, for `changed`."""
+        return {name: table.mark() for name, table in self.tables.items()}
+
+    def changed(self, marks: Marks) -> dict[str, Change] | None:
+        """Return what has changed in each table since these marks were made; None if that is not known.
+
+        Waiting pushes are applied first. A table that was declared since then is left out: all of it is new.
+        """
+        self.flush()
+        changes = {}
+        for name in marks:
+            table = self.tables[name]
+            rows = table.changed(marks[name])
+            if rows is None:
+                return None
+            changes[name] = Change(rows, table.removed(marks[name]))
+        return changes
+
+    def snapshot(
+        self, changes: Mapping[str, Change] | None = None, link: Mapping[str, Any] | None = None
+    ) -> Iterator[Frame]:
         """Return the whole state as of this call, in frames for `snapshot.save`.
 
         Waiting pushes are applied first. The frames may be taken one by one between other calls; changes made in
-        between do not show in them.
+        between do not show in them. With `changes`, which must be as of this call, tables have only these rows. `link`
+        is added to the state: see `chain`.
         """
         self.flush()
         state = {
@@ -299,6 +333,7 @@ class ParameterStore:
             "earlier_steps": self.earlier_steps,
             "optimizer": self.optimizer.name,
             "slots": [slot.name for slot in self.optimizer.rule.slots],
+            **(link or {}),
         }
         frames: list[Frame] = [Frame(state)]
         for kept in self.effects.export():
@@ -308,10 +343,14 @@ class ParameterStore:
             arrays = [dense.weights[0].copy(), *(slot[0].copy() for slot in dense.slots or ())]
             frames.append(Frame({"kind": "dense", "key": key}, arrays))
         exports = []
-        for table in self.tables.values():
-            first = Frame({"kind": "table", "spec": table.spec.to_json()})
-            more = bounded_frames(table, self.server) if isinstance(table, BoundedTable) else []
-            exports.append((table.spec.name, [first, *more], table.export()))
+        for name, table in self.tables.items():
+            of_table = [Frame({"kind": "table", "spec": table.spec.to_json()})]
+            if isinstance(table, BoundedTable):
+                of_table += bounded_frames(table, self.server)
+            change = (changes or {}).get(name)
+            if change is not None and change.removed.size:
+                of_table.append(Frame({"kind": "removed", "table": name}, [change.removed]))
+            exports.append((name, of_table, table.export(None if change is None else change.rows)))
         return _frames(frames, exports)
 
     def restore(self, files: Iterable[Iterable[Frame]]) -> None:
@@ -412,42 +451,6 @@ def warm_up(optimizer: ServerOptimizer) -> None:
         table = store.tables["warm"]
         table.restore(RowBlock(ids[1:], values[1:], tuple(values[1:] for _ in optimizer.rule.slots)))
     store.lookup("warm", np.arange(1000))  # enough for the index to grow
-
-
-def _mean(pushes: list[Push], size: Callable[[Array], Array] | None) -> Push:
-    """Return the mean over the pushes' records, with zero for a gradient that a push lacks, at the latest rate given.
-
-    A push that does not say of which records it is counts as one of a single record.
-    """
-    if len(pushes) == 1:
-        return pushes[0]
-    records = [push.part.stop - push.part.start if push.part else 1 for push in pushes]
-    dense: dict[str, Array] = {}
-    sizes: dict[str, Array] = {}
-    rows: dict[str, list[tuple[Ids, Array]]] = {}
-    counts: dict[str, list[Counts]] = {}
-    for push, count in zip(pushes, records, strict=True):
-        share = np.array(count / sum(records), np.float32)
-        for key, value in push.dense.items():
-            dense[key] = dense[key] + value * share if key in dense else value * share
-        if size is not None:
-            for key, value in push.sizes.items():
-                sizes[key] = sizes.get(key, np.zeros_like(value)) + value * size(share)
-        for name, (ids, values) in push.rows.items():
-            rows.setdefault(name, []).append((ids, values * share))
-            if name in push.counts:
-                counts.setdefault(name, []).append(push.counts[name])
-    rates = [push.learning_rate for push in pushes if push.learning_rate is not None]
-    return Push(
-        dense,
-        {
-            name: (np.concatenate([ids for ids, _ in pairs]), np.concatenate([values for _, values in pairs]))
-            for name, pairs in rows.items()
-        },
-        learning_rate=rates[-1] if rates else None,
-        sizes=sizes,
-        counts={name: np.concatenate(parts) for name, parts in counts.items()},
-    )
 
 
 def _frames(first: list[Frame], exports: list[tuple[str, list[Frame], Iterator[RowBlock]]]) -> Iterator[Frame]:

@@ -94,6 +94,8 @@ class EmbeddingTable:
         self._slots = tuple(GrowableArray((spec.dim,), np.float32, slot.initial) for slot in rule.slots)
         self._frozen: weakref.WeakSet[FrozenRows] = weakref.WeakSet()
         self._looked_up: deque[tuple[Ids, Rows]] = deque(maxlen=_LOOKUPS)
+        self._changed_at = GrowableArray((), np.int32)
+        self._marks = 0  # as long as there are none, nothing is noted
 
     def __len__(self) -> int:
         return len(self._index)
@@ -101,7 +103,12 @@ class EmbeddingTable:
     @property
     def nbytes(self) -> int:
         """Bytes of rows, slots and index."""
-        return self._index.nbytes + sum(array.nbytes for array in (self._weights, *self._slots))
+        return self._index.nbytes + sum(array.nbytes for array in (self._changed_at, self._weights, *self._slots))
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row in a checkpoint: its id, its values, and what the optimizer keeps."""
+        return 8 + 4 * self.spec.dim * (1 + len(self._slots))
 
     def lookup(self, ids: Ids, *, create: bool = True) -> Array:
         """Return the rows of `ids`, int64 [n], as float32 [n, dim].
@@ -182,8 +189,7 @@ class EmbeddingTable:
         self, rows: Rows, gradients: Array, learning_rate: np.float32 | float, step: int, spread: Spread = at_once
     ) -> None:
         """Update rows, all distinct, by `gradients`, float32 [n, dim]; `step` counts from 1."""
-        for frozen in self._frozen:
-            frozen.before_write(rows)
+        self._before_write(rows)
         weights, slots, rate = self._weights.data, [slot.data for slot in self._slots], np.float32(learning_rate)
 
         def apply(start: int, stop: int) -> None:
@@ -224,27 +230,50 @@ class EmbeddingTable:
         """Return the ids of all rows, int64 [rows], in the order of their creation; a copy."""
         return self._index.ids.copy()
 
-    def export(self) -> Iterator[RowBlock]:
-        """Return all rows as of this call, block by block, in the order of their creation.
+    def export(self, only: Rows | None = None) -> Iterator[RowBlock]:
+        """Return all rows as of this call, block by block, in the order of their creation; or `only` these, int32.
 
         Blocks are copies; updates applied between two of them do not show.
         """
-        arrays = (self._weights, *self._slots)
-        block = max(1, EXPORT_BYTES // (4 * self.spec.dim * len(arrays)))
-        frozen = FrozenRows(arrays, block)
+        return self._export(self._freeze((self._weights, *self._slots), only))
+
+    def _freeze(self, arrays: Sequence[GrowableArray], only: Rows | None) -> FrozenRows:
+        frozen = FrozenRows(arrays, max(1, EXPORT_BYTES // (4 * self.spec.dim * len(arrays))), only)
         self._frozen.add(frozen)
-        return self._export(frozen)
+        return frozen
 
     def _export(self, frozen: FrozenRows) -> Iterator[RowBlock]:
-        for start, (weights, *slots) in frozen.blocks():
-            yield RowBlock(self._index.ids[start : start + len(weights)].copy(), weights, tuple(slots))
+        for rows, (weights, *slots) in frozen.blocks():
+            yield RowBlock(self._index.ids[rows].copy(), weights, tuple(slots))
+
+    # ------------------------------------------------------------ changes
+
+    def mark(self) -> int:
+        """Return a mark of this instant, for `changed`."""
+        self._marks += 1
+        self._changed_at.grow(len(self))
+        return self._marks
+
+    def changed(self, mark: int) -> Rows | None:
+        """Return the rows that have changed since a mark, int32 in ascending order; None if that is not known."""
+        return np.flatnonzero(self._changed_at.view >= mark).astype(np.int32)
+
+    def removed(self, mark: int) -> Ids:
+        """Return the ids whose rows have left since a mark, int64; some may have come back."""
+        return np.empty(0, np.int64)
+
+    def _before_write(self, rows: Rows) -> None:
+        """Rows, all distinct, are about to change."""
+        for frozen in self._frozen:
+            frozen.before_write(rows)
+        if self._marks:
+            self._changed_at.data[rows] = self._marks
 
     def restore(self, block: RowBlock) -> None:
         """Set rows to exported values, creating those that are absent; raises DataError if the shapes do not fit."""
         values = self._checked_block(block)
         rows = self._rows(self.checked_ids(block.ids), initialize=False)
-        for frozen in self._frozen:
-            frozen.before_write(rows)
+        self._before_write(rows)
         for array, value in zip((self._weights, *self._slots), values, strict=True):
             self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
 
@@ -266,6 +295,9 @@ class EmbeddingTable:
         if after > before:
             for array in (self._weights, *self._slots):
                 array.grow(after)
+            if self._marks:
+                self._changed_at.grow(after)
+                self._changed_at.data[before:after] = self._marks
             if initialize:
                 self._initial(self._index.ids[before:after], self._weights.data[before:after])
         return rows

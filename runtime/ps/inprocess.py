@@ -14,7 +14,8 @@ from typing import Any
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.parameters.api import StepRequest, StepResult
 from elasticdl_nb.runtime.parameters.arrays import Array, Dense, Ids, Rows
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save
+from elasticdl_nb.runtime.parameters.checkpoints.deltas import NO_DELTAS, Deltas
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import save
 from elasticdl_nb.runtime.parameters.generations import MakeOptimizer, StoreService
 from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.optimizers.generic import keras_optimizer
@@ -22,13 +23,22 @@ from elasticdl_nb.runtime.parameters.partition import DensePartition
 from elasticdl_nb.runtime.parameters.store import Held, PushResult, UpdatePolicy
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.spreading import spread
+from elasticdl_nb.runtime.spec import JobSpec
+
+
+def deltas_of(spec: JobSpec) -> Deltas:
+    """Return what the checkpoints of a job's tables may build on."""
+    return Deltas(spec.checkpoint_deltas, spec.checkpoint_delta_mb << 20)
 
 
 class InProcessServers:
     """One server as an object; see `ParameterServers`. Steps are carried out at once, `step_async` included."""
 
-    def __init__(self, policy: UpdatePolicy | None = None, make_optimizer: MakeOptimizer = keras_optimizer) -> None:
-        self._service = StoreService(policy, make_optimizer=make_optimizer)
+    def __init__(
+        self, policy: UpdatePolicy | None = None, make_optimizer: MakeOptimizer = keras_optimizer,
+        deltas: Deltas = NO_DELTAS,
+    ) -> None:  # fmt: skip
+        self._service = StoreService(policy, make_optimizer=make_optimizer, deltas=deltas)
         self._partition = DensePartition({}, 1)
         self._lock = threading.Lock()
 
@@ -154,7 +164,9 @@ class InProcessServers:
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write the servers' part of a checkpoint into a folder; raises OSError and then leaves nothing behind."""
         with self._lock:
-            save(Path(directory) / file_name(0, 1), self._service.snapshot())
+            captured = self._service.capture(Path(directory))
+            save(captured.path, captured.frames)
+            captured.written()
 
     def restore(self, directory: str | os.PathLike[str], *, keep_version: bool = True) -> int:
         """Continue from a checkpoint's part of any number of servers, once the model is declared (again).

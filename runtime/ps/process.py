@@ -13,12 +13,13 @@ from typing import Any
 from elasticdl_nb.runtime.control.masterstream import MasterStream
 from elasticdl_nb.runtime.errors import DamagedCheckpoint, ElasticDLError
 from elasticdl_nb.runtime.imports import only_what_computes
+from elasticdl_nb.runtime.parameters.checkpoints.chain import own_names
 from elasticdl_nb.runtime.parameters.checkpoints.local import is_local
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.network import Network
+from elasticdl_nb.runtime.ps.inprocess import deltas_of
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.writer import write_in_background
 from elasticdl_nb.runtime.spec import JobSpec
@@ -47,10 +48,10 @@ def users_optimizer(folder: JobFolder, _config: Mapping[str, Any]) -> Any:
 
 def intact(path: Path, server: int, servers: int) -> Path:
     """Return the path of a checkpoint; raise DamagedCheckpoint if a part that this server needs is not intact."""
-    mine = file_name(server, servers)
-    if is_local(path) or not (path / mine).exists():
+    mine = own_names(path, server, servers) if path.is_dir() else []
+    if is_local(path) or not mine:
         return checkpoints.find(path)
-    checkpoints.verify(path, contents_of=(mine,))
+    checkpoints.verify(path, contents_of=mine)
     return path
 
 
@@ -61,7 +62,7 @@ class ServerProcess:
         spec = folder.spec()
         self._service = StoreService(
             policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder),
-            remembered=folder.optimizer,
+            remembered=folder.optimizer, deltas=deltas_of(spec),
         )  # fmt: skip
         self._server = ParameterServer(
             self._service, folder.token(), Network.of(), folder=folder.temporary(), records=spec.minibatch_size
@@ -132,8 +133,8 @@ class ServerProcess:
         try:
             if command.generation != self._service.generation:
                 raise ElasticDLError(f"generation {self._service.generation} is current, not {command.generation}")
-            frames = self._service.snapshot()
-        except ElasticDLError as error:
+            captured = self._service.capture(Path(command.path))
+        except (ElasticDLError, OSError) as error:
             written.failure.CopyFrom(_failure(error))
             self._stream.send(snapshot_written=written)
             return
@@ -142,12 +143,13 @@ class ServerProcess:
             if error is not None:
                 logger.error("cannot write a checkpoint into %s: %s", command.path, error)
                 written.failure.CopyFrom(_failure(error))
+            else:
+                captured.written()
             self._stream.send(snapshot_written=written)
 
-        captured = pb.SnapshotCaptured(number=command.number, step=self._service.store.version)
-        self._stream.send(snapshot_captured=captured)
-        target = Path(command.path) / file_name(self._service.server, self._service.servers)
-        self._server.run_between(write_in_background(target, frames, done))
+        step = self._service.store.version
+        self._stream.send(snapshot_captured=pb.SnapshotCaptured(number=command.number, step=step))
+        self._server.run_between(write_in_background(captured.path, captured.frames, done))
 
 
 def _failure(error: Exception) -> pb.Failure:

@@ -243,6 +243,15 @@ class JobSpec(ClusterOptions):
         "Steps between checkpoints; 0 for one about every 30 seconds.",
         group="Checkpoints", parse=forms.whole(0), form="N", default=0, jobs=("train",),
     )  # fmt: skip
+    checkpoint_deltas: int = option(
+        "How many checkpoints in a row may hold only what has changed since the one before, as far as embeddings in "
+        "tables are concerned; 0 for none.",
+        group="Checkpoints", parse=forms.whole(0), form="N", default=10, jobs=("train",),
+    )  # fmt: skip
+    checkpoint_delta_mb: int = option(
+        "Size in megabytes of a server's (or a Local job's) tables from which there are such checkpoints.",
+        group="Checkpoints", parse=forms.whole(0), form="N", default=64, jobs=("train",),
+    )  # fmt: skip
     checkpoint_dir: str = option(
         "Where to write checkpoints; by default in the job's folder.",
         group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),

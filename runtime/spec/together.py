@@ -70,6 +70,8 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "lr_staleness_modulation": ASYNCHRONOUS,
     "output_format": DIRECTORY,
     "embedding_options": TABLES,
+    "checkpoint_deltas": TABLES,
+    "checkpoint_delta_mb": TABLES,
     "overwrite": OUTPUT,
     "jit_compile": NO_RING,
     "worker_resource_request": GPUS,

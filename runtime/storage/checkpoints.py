@@ -97,9 +97,15 @@ def begin(directory: str | os.PathLike[str], step: int, job: str) -> Path:
 def seal(path: Path, step: int, job: str) -> None:
     """Write the manifest of a checkpoint of this job whose files are complete. Raises OSError.
 
-    Folders in it look after themselves.
+    Folders in it look after themselves. Files that it shares with an earlier checkpoint of this job are not read again:
+    they must be as they were when that was sealed.
     """
-    files = {file.name: _described(file) for file in path.iterdir() if file.is_file()}
+    own = [file for file in path.iterdir() if file.is_file()]
+    shared = [file for file in own if file.stat().st_nlink > 1]
+    known = _shared(path.parent, job) if shared else {}
+    if strange := [file for file in shared if _inode(file) not in known]:
+        raise OSError(errno.EIO, "shared with a checkpoint that is damaged or gone", os.fspath(strange[0]))
+    files = {file.name: known[_inode(file)] if file in shared else _described(file) for file in own}
     Manifest(step, files, job, time.time()).write(path)
 
 
@@ -137,6 +143,30 @@ def has(directory: str | os.PathLike[str], step: int, job: str) -> bool:
 
 def _finished(unfinished: Path, job: str) -> Path | None:
     return next((name for name in _final_names(unfinished, job) if _job_of(name) == job), None)
+
+
+def whereabouts(unfinished: Path) -> Iterator[Path]:
+    """Yield where the checkpoint that was begun at this path may be: there, or under one of its final names."""
+    yield unfinished
+    plain = unfinished.name[1:].partition(".")[0]
+    yield from sorted(unfinished.parent.glob(f"{plain}*"))
+
+
+def _shared(directory: Path, job: str) -> dict[tuple[int, int], list[int]]:
+    """Size and CRC-32 of files of a job's checkpoints that have several names, sealed ones included, by inode."""
+    found = {}
+    for path in directory.iterdir():
+        with contextlib.suppress(DataError, OSError):
+            if path.name.lstrip(".").startswith(_PREFIX) and (manifest := Manifest.read(path)).job == job:
+                for name, described in manifest.files.items():
+                    if (path / name).stat().st_nlink > 1:
+                        found[_inode(path / name)] = described
+    return found
+
+
+def _inode(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def prune(directory: str | os.PathLike[str], keep: int, job: str) -> None:

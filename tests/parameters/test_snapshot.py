@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.checkpoints import snapshot
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import (
     Frame,
-    checkpoint_files,
     file_name,
     load,
     save,
@@ -111,7 +111,7 @@ def test_saving_step_by_step_can_be_abandoned(tmp_path):
 def test_the_files_of_a_checkpoint_are_found_in_order(tmp_path):
     for server in (2, 0, 1):
         save(tmp_path / file_name(server, 3), [])
-    assert [path.name for path in checkpoint_files(tmp_path)] == [file_name(i, 3) for i in range(3)]
+    assert [path.name for (path,) in checkpoint_files(tmp_path)] == [file_name(i, 3) for i in range(3)]
     (tmp_path / file_name(1, 3)).unlink()
     with pytest.raises(DataError, match=r"server-1-of-3\.ps missing"):
         checkpoint_files(tmp_path)

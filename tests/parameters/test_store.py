@@ -9,8 +9,9 @@ from elasticdl_nb.runtime.compiled import ENABLED
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters import partition
 from elasticdl_nb.runtime.parameters.api import Push
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, read
 from elasticdl_nb.runtime.parameters.checkpoints.local import read_checkpoint
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, file_name, load, save, save_stepwise
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import file_name, save, save_stepwise
 from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.optimizers import updates
@@ -378,7 +379,7 @@ def test_another_optimizers_checkpoint_is_refused(tmp_path):
     with pytest.raises(
         DataError, match=r"written with the optimizer Adam, which keeps momentum, velocity .* keeps nothing"
     ):
-        new_store(SGD).restore(load(path) for path in checkpoint_files(tmp_path))
+        new_store(SGD).restore(read(files) for files in checkpoint_files(tmp_path))
 
 
 def test_a_checkpoint_without_all_servers_is_refused(tmp_path):
@@ -386,7 +387,7 @@ def test_a_checkpoint_without_all_servers_is_refused(tmp_path):
     fleet.initialize({name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()})
     fleet.save(tmp_path)
     with pytest.raises(DataError, match=r"of 3 parameter servers was read from the files of servers \[0, 1\]"):
-        new_store(ADAM).restore(load(path) for path in checkpoint_files(tmp_path)[:2])
+        new_store(ADAM).restore(read(files) for files in checkpoint_files(tmp_path)[:2])
 
 
 def test_the_records_of_a_task_have_their_effect_once() -> None:
@@ -424,7 +425,7 @@ def test_a_server_that_knows_the_jobs_optimizer_serves_a_checkpoint_before_any_w
     first.warm_up()  # there is nothing to know yet
     store = first.initialize(config, {"w@0:2/2": np.ones(2, np.float32)}, [])
     folder.mkdir()
-    save(folder / file_name(0, 1), first.snapshot())
+    save(folder / file_name(0, 1), store.snapshot())
     seal(folder, store.version, "job")
     other = StoreService(remembered=remembered)
     other.warm_up()

@@ -33,7 +33,7 @@ def write(directory: Path, step: int) -> Path:
         store = service.initialize(SGD, PARTS[server], [TABLE])
         ids = IDS[server == IDS % SERVERS]
         store.push(Push({}, {"t": (ids, np.repeat(ids[:, None], 2, axis=1).astype(np.float32))}))
-        save(path / file_name(server, SERVERS), service.snapshot())
+        save(path / file_name(server, SERVERS), service.store.snapshot())
     checkpoints.seal(path, step, "job")
     return Path(checkpoints.commit(path, {"cursor": step}, "job"))
 

@@ -1,6 +1,6 @@
 """Crashes on purpose: a process killed before each of its file system operations, and power failures.
 
-Both watch the same operations: files and folders made, renamed, exchanged, removed, flushed. Python's own audit events
+Both watch the same operations: files and folders made, linked, renamed, exchanged, removed, flushed. Python's own audit events
 report most of them; `os.fsync` and the exchange of two names are wrapped. Everything happens in forked processes.
 """
 
@@ -45,8 +45,8 @@ def _watch(root: Path, see: Callable[[Operation], None]) -> None:
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[0], (str, bytes)) and arguments[2] & (os.O_CREAT | os.O_TRUNC):
             tell("create", arguments[0])
-        elif event == "os.rename":
-            tell("rename", arguments[0], arguments[1])
+        elif event in ("os.rename", "os.link"):
+            tell(event.removeprefix("os."), arguments[0], arguments[1])
         elif event in ("os.remove", "os.rmdir", "os.mkdir"):
             # rmtree removes by name within an open folder
             folder = arguments[-1]
@@ -157,6 +157,8 @@ class _Disk:
                 folder.pop(last, None)
             case "rename":
                 others[0][0][others[0][1]] = folder.pop(last)
+            case "link":
+                others[0][0][others[0][1]] = folder[last]
             case "exchange":
                 there, other = others[0]
                 folder[last], there[other] = there[other], folder[last]

@@ -12,7 +12,8 @@ import safetensors
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, checkpoint_files, load
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, read
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, load
 from elasticdl_nb.runtime.parameters.mapped.reading import MappedPart, MappedTables
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.storage.checkpoints import verify
@@ -41,13 +42,13 @@ def checkpoint_version(directory: Path) -> int:
     """Return the version of a checkpoint of either kind; raises DataError if it is not a checkpoint."""
     if is_local(directory):
         return verify(directory)
-    return max(_version(path) for path in checkpoint_files(directory))
+    return max(_version(files[-1]) for files in checkpoint_files(directory))
 
 
 def read_checkpoint(
     directory: Path, slots: Sequence[str], server: int, servers: int, *, all_files: bool = False
 ) -> list[Iterator[Frame]]:
-    """Return the frames of every server's file of a checkpoint of either kind, for one of `servers` servers.
+    """Return the frames of every server's part of a checkpoint of either kind, for one of `servers` servers.
 
     With `all_files`, they are complete even where the server does not need them. `slots` names what the optimizer keeps
     for every weight. Raises DataError if it is not a checkpoint.
@@ -56,9 +57,9 @@ def read_checkpoint(
         return [_frames(directory, slots), *_of_tables(directory, server, servers)]
     files = checkpoint_files(directory)
     if all_files or len(files) != servers:
-        return [load(path) for path in files]
-    # Its own file has all that a server needs except the state of the others.
-    return [load(path) if number == server else islice(load(path), 1) for number, path in enumerate(files)]
+        return [read(one) for one in files]
+    # Its own files have all that a server needs except the state of the others.
+    return [read(one) if number == server else islice(load(one[-1]), 1) for number, one in enumerate(files)]
 
 
 def state_name(variable: str, slot: str) -> str:
@@ -71,8 +72,8 @@ def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
     of_optimizer = {} if is_of_trained_model(directory) else _arrays(directory / OPTIMIZER)
     kept = {name.partition("/")[2]: array for name, array in of_optimizer.items()}
     own: dict[str, Any] = {"optimizer": "", "slots": list(slots)}
-    for path in tables:
-        own = next(load(path)).meta
+    for files in tables:
+        own = next(load(files[-1])).meta
     step = checkpoint_version(directory)
     yield Frame(
         {**own, "kind": "state", "server": 0, "servers": 1, "version": step, "earlier_steps": _steps(kept) - step}
@@ -88,8 +89,8 @@ def _frames(directory: Path, slots: Sequence[str]) -> Iterator[Frame]:
             trained = [state.reshape(-1) for state in states if state is not None and state.shape == weights.shape]
             arrays = [weights.reshape(-1), *(trained if len(trained) == len(slots) else [])]
             yield Frame({"kind": "dense", "key": Slice(name, 0, weights.size, weights.size).key}, arrays)
-    for path in tables:
-        yield from (frame for frame in load(path) if frame.meta["kind"] not in _OF_SERVERS)
+    for files in tables:
+        yield from (frame for frame in read(files) if frame.meta["kind"] not in _OF_SERVERS)
 
 
 def tables_of(directory: Path) -> MappedTables | None:

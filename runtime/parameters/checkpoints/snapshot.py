@@ -1,4 +1,4 @@
-"""The checkpoint file of one parameter server.
+"""A checkpoint file of one parameter server.
 
 A file is the line `ELASTICDL PS 1`, then frames, each of: the length of its header as uint32, the header (JSON, with
 the dtype and shape of each array), the arrays' bytes (little-endian), and the CRC-32 of header and arrays as uint32.
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from elasticdl_nb.runtime.errors import DamagedCheckpoint
 
 MAGIC = b"ELASTICDL PS 1\n"
-FILE = re.compile(r"server-(\d+)-of-(\d+)\.ps")
+FILE = re.compile(r"server-(\d+)-of-(\d+)(?:\.base|\.delta-\d+)?\.ps")
+"""The name of a server's file; see `chain`."""
+
 _LENGTH = struct.Struct("<I")
 _LONGEST_HEADER = 64 << 20
 
@@ -160,24 +162,3 @@ def _damaged(name: str, file: BinaryIO) -> DamagedCheckpoint:
 
 def _unusable(problem: str, file: str) -> DamagedCheckpoint:
     return DamagedCheckpoint(problem, os.path.dirname(file))
-
-
-def checkpoint_files(directory: str | os.PathLike[str]) -> list[Path]:
-    """Return the servers' files of a checkpoint in order; raises DamagedCheckpoint if not all are there."""
-    found = {}
-    totals = set()
-    for path in Path(directory).iterdir() if Path(directory).is_dir() else ():
-        if match := FILE.fullmatch(path.name):
-            found[int(match[1])] = path
-            totals.add(int(match[2]))
-    if not found:
-        raise DamagedCheckpoint(f"{os.fspath(directory)} holds no checkpoint of parameter servers", directory)
-    total = max(totals)
-    if len(totals) > 1 or sorted(found) != list(range(total)):
-        missing = [file_name(i, total) for i in range(total) if i not in found]
-        raise DamagedCheckpoint(
-            f"{os.fspath(directory)} is not one complete checkpoint: "
-            + (f"{', '.join(missing)} missing" if missing else "files of different numbers of servers"),
-            directory,
-        )
-    return [found[i] for i in range(total)]

@@ -11,10 +11,11 @@ import numpy as np
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.saving.weights import variable_names
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, read
 from elasticdl_nb.runtime.parameters.checkpoints.converting import MATRIX
 from elasticdl_nb.runtime.parameters.checkpoints.local import state_name
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, load
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import load
 from elasticdl_nb.runtime.parameters.partition import Slice
 
 
@@ -27,11 +28,11 @@ def load_from_servers(
     DataError if it cannot be used.
     """
     files = checkpoint_files(path)
-    slots = next(load(files[0])).meta["slots"]
+    slots = next(load(files[0][-1])).meta["slots"]
     targets = dict(zip(variable_names(model.weights), model.weights, strict=True))
     found: set[str] = set()
     states = {str(state.path).partition("/")[2]: state for state in optimizer.variables}
-    for frame in repartition(map(load, files), 0, 1, slots):
+    for frame in repartition(map(read, files), 0, 1, slots):
         match frame.meta["kind"]:
             case "dense":
                 name = Slice.parse(frame.meta["key"]).name

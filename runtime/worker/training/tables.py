@@ -24,7 +24,7 @@ from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer
 from elasticdl_nb.runtime.parameters.optimizers.rules import check_supported, has_compiled_rule
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
-from elasticdl_nb.runtime.ps.inprocess import InProcessServers
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers, deltas_of
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.jit.asked import measured
 from elasticdl_nb.runtime.worker.session import WorkerSession
@@ -90,7 +90,7 @@ class TableTrainer(LocalTrainer):
         self._memory = StepMemory()
         self._declaration: _Declaration = (config, {}, layers.specs())
         self._within_bounds = any(spec.bounds is not None for spec in layers.specs())
-        self._rows = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer())
+        self._rows = InProcessServers(make_optimizer=lambda _: loaded.make_optimizer(), deltas=deltas_of(spec))
         self._rows.initialize(*self._declaration)
         layers.source = self._rows
         session.holding = self._rows.held

@@ -13,9 +13,10 @@ import safetensors
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.model.saving.weights import load_optimizer, load_weights, variable_names
+from elasticdl_nb.runtime.parameters.checkpoints.chain import Files, checkpoint_files, read
 from elasticdl_nb.runtime.parameters.checkpoints.converting import MATRIX
 from elasticdl_nb.runtime.parameters.checkpoints.local import TRAINED, is_of_trained_model, state_name, tables_of
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, checkpoint_files, load
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, load
 from elasticdl_nb.runtime.parameters.mapped.reading import MappedTable
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.worker.training.servercheckpoint import assign_rows
@@ -96,9 +97,9 @@ def _assign(path: Path, name: str, targets: dict[str, Any]) -> None:
 
 
 def _assign_tables(path: Path, names: dict[str, Any], states: dict[str, Any]) -> None:
-    for file in _files(path):
+    for files in _files(path):
         slots: Sequence[str] = ()
-        for frame in load(file):
+        for frame in read(files):
             slots = frame.meta["slots"] if frame.meta["kind"] == "state" else slots
             if frame.meta["kind"] == "rows" and (name := f"{frame.meta['table']}{MATRIX}") in names:
                 assign_rows(path, name, frame.arrays, [names[name], *(states.get(state_name(name, s)) for s in slots)])
@@ -122,11 +123,13 @@ def _holds(variable: Any, table: MappedTable) -> bool:
 
 
 def _tables_in(path: Path) -> set[str]:
-    frames: list[Frame] = [frame for file in _files(path) for frame in load(file) if frame.meta["kind"] == "table"]
+    frames: list[Frame] = [
+        frame for files in _files(path) for frame in load(files[-1]) if frame.meta["kind"] == "table"
+    ]
     return {frame.meta["spec"]["name"] for frame in frames}
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path) -> list[Files]:
     return checkpoint_files(path) if any(FILE.fullmatch(one.name) for one in path.iterdir()) else []
 
 

@@ -1,0 +1,392 @@
+"""Checkpoints that hold what has changed: whatever is killed, damaged or removed, what is loaded is what was saved."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elasticdl_nb.runtime.errors import DamagedCheckpoint
+from elasticdl_nb.runtime.parameters.api import Push
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, names, read
+from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
+from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
+from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import save
+from elasticdl_nb.runtime.parameters.effects import TaskPart
+from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
+from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
+from elasticdl_nb.runtime.parameters.store import ParameterStore
+from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.storage import checkpoints
+
+sys.path.append(os.fspath(Path(__file__).parents[1] / "storage"))
+
+from crashes import kills, power_losses
+
+ADAGRAD = {"learning_rate": 0.1, "initial_accumulator_value": 0.1, "epsilon": 1e-7}
+SPECS = [TableSpec("bounded", 2, bounds=Bounds(min_count=2, ttl_steps=9, max_rows=90)), TableSpec("plain", 3)]
+LATER = TableSpec("later", 1)
+MOST = 3
+
+
+class Server:
+    """One server: its store, and what it has written."""
+
+    def __init__(self, place: int, of: int, most: int = MOST) -> None:
+        optimizer = optimizer_from_config({"class_name": "Adagrad", "config": ADAGRAD})
+        self.place, self.of = place, of
+        self.keys = [piece.key for name in "uvw" for owner, piece in slices_of(name, 2, of) if owner == place]
+        self.store = ParameterStore(optimizer, server=place, servers=of)
+        self.chains = Chains(Deltas(most), place, of)
+
+    def declare(self) -> None:
+        self.store.initialize({key: np.ones(2, np.float32) for key in self.keys})
+        for spec in SPECS:
+            self.store.add_table(spec)
+
+    def push(self, number: int, ids: list[int]) -> None:
+        every = np.array(ids, np.int64)
+        every = every[owners(every, self.of) == self.place]
+        rng = np.random.default_rng(number)
+        rows = {spec.name: (every, rng.normal(size=(every.size, spec.dim)).astype(np.float32)) for spec in SPECS}
+        if LATER.name in self.store.tables:
+            rows[LATER.name] = (every, np.ones((every.size, 1), np.float32))
+        dense = {key: np.full(2, number, np.float32) for key in self.keys}
+        counts = {name: np.ones(every.size, np.int32) for name in rows}
+        part = TaskPart(0, number, 0, 1)
+        assert self.store.push(Push(dense, rows, number, learning_rate=0.1, part=part, counts=counts)).accepted
+
+
+def content(*stores: ParameterStore) -> dict[str, object]:
+    """Everything that stores hold, in a form that does not depend on their number or on the order of rows."""
+    found: dict[str, object] = {"versions": {store.version for store in stores}}
+    for store in stores:
+        effects = [store.effects.position(0, index) for index in range(40)]
+        found[f"effects {store.server} of {store.servers}"] = effects
+        for key, value in store.pull().items():
+            slots = store._dense[key].slots
+            found[f"dense {key}"] = (value.tobytes(), slots and slots[0].tobytes())
+        for name, table in store.tables.items():
+            for block in table.export():
+                for i, one in enumerate(block.ids.tolist()):
+                    assert f"{name} {one}" not in found
+                    use = None if block.uses is None else int(block.uses[i])
+                    found[f"{name} {one}"] = (block.weights[i].tobytes(), block.slots[0][i].tobytes(), use)
+        for counted in store.tables["bounded"].counters():
+            for one, count in zip(counted.ids.tolist(), counted.counts.tolist(), strict=True):
+                found.update({f"count {one}": count} if count else {})
+    held = [store.held() for store in stores]
+    found["came and went"] = [sum(one.admitted for one in held), sum(one.evicted for one in held)]
+    return found
+
+
+class Job:
+    """Servers that make checkpoints of a job, and the contents of those that were completed, by name."""
+
+    def __init__(self, directory: Path, servers: int) -> None:
+        self.directory, self.saved = directory, {}
+        self.number = 0
+        self.servers = [Server(place, servers) for place in range(servers)]
+        for server in self.servers:
+            server.declare()
+        # Enough rows that a few of them are little.
+        self.push(list(range(120)) * 2)
+
+    def push(self, ids: list[int]) -> None:
+        for server in self.servers:
+            server.push(self.number, ids)
+        self.number += 1
+
+    def save(self, *, meanwhile: list[int] = (), fails: str = "", keep: int = 3) -> None:  # type: ignore[assignment]
+        folder = checkpoints.begin(self.directory, self.number, "job")
+        captured = [server.chains.capture(server.store, folder) for server in self.servers]
+        expected = content(*(server.store for server in self.servers)), self.number
+        if meanwhile:  # servers go on while they write
+            self.push(meanwhile)
+        for number, one in enumerate(captured):
+            if fails == "writing" and number == len(captured) - 1:
+                break
+            save(one.path, one.frames)
+            one.written()
+        if fails:
+            checkpoints.discard(folder)
+            return
+        checkpoints.seal(folder, expected[1], "job")
+        self.saved[Path(checkpoints.commit(folder, {}, "job")).name] = expected
+        checkpoints.prune(self.directory, keep, "job")
+
+    def damage(self, rng: np.random.Generator) -> None:
+        """Change a byte of a file of the newest checkpoint, cut it off or remove it."""
+        newest = checkpoints.completed(self.directory)[-1]
+        file = newest / rng.choice(sorted(path.name for path in newest.iterdir()))
+        match rng.integers(3):
+            case 0:
+                with file.open("r+b") as opened:
+                    opened.seek(place := int(rng.integers(file.stat().st_size)))
+                    (byte,) = opened.read(1)
+                    opened.seek(place)
+                    opened.write(bytes([byte ^ 0x5A]))
+            case 1:
+                os.truncate(file, file.stat().st_size - 1)
+            case _:
+                file.unlink()
+
+    def go_back(self, servers: int) -> bool:
+        """Every server dies; so many others go back to the newest checkpoint. Return whether there is one."""
+        try:
+            path = checkpoints.find(self.directory)
+        except DamagedCheckpoint:
+            return False
+        for damaged in checkpoints.completed(self.directory)[::-1]:
+            if damaged == path:
+                break
+            checkpoints.set_aside(damaged)
+        expected, self.number = self.saved[path.name]
+        self.servers = [Server(place, servers) for place in range(servers)]
+        for server in self.servers:
+            server.store.restore(read_checkpoint(path, ["accumulator"], server.place, servers))
+        same(content(*(server.store for server in self.servers)), expected, servers)
+        return True
+
+
+def same(found: dict[str, object], expected: dict[str, object], servers: int) -> None:
+    """With another number of servers, a share of `max_rows` may be too small for what it gets."""
+    if f"effects 0 of {servers}" not in expected:  # the progress of tasks is specific to each server
+        found, expected = ({k: v for k, v in one.items() if "effects" not in k} for one in (found, expected))
+    if found != expected:
+        lost = set(expected) - set(found)
+        assert all(name.startswith("bounded ") for name in lost)
+        assert found["came and went"][1] == expected["came and went"][1] + len(lost)
+        assert {**expected, **found, "came and went": 0} == {**expected, "came and went": 0}
+        assert servers > 1
+
+
+IDS = st.lists(st.one_of(st.integers(0, 130), st.integers(-5, 400)), min_size=1, max_size=6)
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["push", "push", "look", "save", "save", "save meanwhile"]), IDS),
+        st.tuples(st.sampled_from(["fails writing", "fails later", "damage", "declare"]), st.just([])),
+        st.tuples(st.just("go back"), st.lists(st.integers(1, 3), min_size=1, max_size=1)),
+    ),
+    min_size=4, max_size=30,
+)  # fmt: skip
+
+
+@given(st.integers(1, 3), ACTIONS, st.integers(0, 4), st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_what_is_loaded_is_what_was_saved_whatever_happens(tmp_path_factory, servers, actions, keep, seed):
+    directory = tmp_path_factory.mktemp("checkpoints")
+    job, rng = Job(directory, servers), np.random.default_rng(seed)
+    job.save(keep=keep)
+    for action, values in [*actions, ("save", []), ("go back", [servers])]:
+        match action:
+            case "push":
+                job.push(values)
+            case "look":
+                for server in job.servers:
+                    mine = np.array(values)[owners(np.array(values), server.of) == server.place]
+                    server.store.lookup("plain", mine)
+                    server.store.lookup("bounded", mine)
+            case "declare":
+                for server in job.servers:
+                    server.store.add_table(LATER)
+            case "save" | "save meanwhile":
+                job.save(meanwhile=values if action != "save" else [], keep=keep)
+            case "fails writing" | "fails later":
+                job.save(fails=action.removeprefix("fails "), keep=keep)
+            case "damage" if checkpoints.completed(directory):
+                job.damage(rng)
+            case "go back":
+                if not job.go_back(values[0]):
+                    shutil.rmtree(directory)  # the user begins again
+                    directory.mkdir()
+                    job = Job(directory, servers)
+    assert keep == 0 or len(checkpoints.completed(directory)) <= keep
+
+
+def kinds(path: Path) -> list[str]:
+    return sorted(file.name for file in path.iterdir() if file.suffix == ".ps")
+
+
+def test_a_chain_has_an_end_and_each_of_its_folders_stands_alone(tmp_path):
+    job = Job(tmp_path / "c", 1)
+    lengths = []
+    for number in range(10):
+        job.save(keep=0)
+        lengths.append(len(kinds(checkpoints.completed(tmp_path / "c")[-1])))
+        job.push([number, number + 1])
+    assert lengths == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    for path in checkpoints.completed(tmp_path / "c"):
+        alone = tmp_path / "elsewhere" / path.name
+        shutil.copytree(path, alone)
+        assert checkpoints.verify(alone) == checkpoint_version(alone) == job.saved[path.name][1]
+    shutil.rmtree(tmp_path / "c")
+    job.directory = tmp_path / "elsewhere"
+    assert job.go_back(2)
+
+
+def test_a_delta_is_small_and_a_large_change_is_written_whole(tmp_path):
+    job = Job(tmp_path, 1)
+    job.push([*range(130, 3000)])
+    job.save()
+    job.push([5, 6])
+    job.save()
+    whole, delta = ((checkpoints.completed(tmp_path)[-1] / name).stat().st_size for name in names(0, 1, 2))
+    assert delta < whole / 3  # most of which are counters, which are written in full
+    job.push([*range(2000)])
+    job.save()
+    assert kinds(checkpoints.completed(tmp_path)[-1]) == names(0, 1, 1)
+
+
+@pytest.mark.parametrize("deltas", [Deltas(0), Deltas(3, 1 << 20)])
+def test_without_deltas_nothing_is_noted_and_files_are_whole(tmp_path, deltas):
+    job = Job(tmp_path, 1)
+    job.servers[0].chains = Chains(deltas)
+    before = job.servers[0].store.nbytes
+    for _ in range(3):
+        job.save()
+        assert kinds(checkpoints.completed(tmp_path)[-1]) == names(0, 1, 1)
+    assert job.servers[0].store.nbytes == before
+
+
+def test_where_files_cannot_have_two_names_they_are_whole(tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError("not on this file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    job = Job(tmp_path, 2)
+    for number in range(3):
+        job.push([number])
+        job.save()
+        assert kinds(checkpoints.completed(tmp_path)[-1]) == [*names(0, 2, 1), *names(1, 2, 1)]
+    assert job.go_back(1)
+
+
+def test_a_file_of_the_same_name_from_before_is_not_built_on(tmp_path):
+    """The job went back beyond a checkpoint, came to the same step again, and then could not complete that one."""
+    job = Job(tmp_path, 1)
+    job.save()
+    old = checkpoints.completed(tmp_path)[-1]
+    job.servers[0] = Server(0, 1)
+    job.servers[0].declare()
+    job.number = 0
+    job.push([*range(300)])
+    job.save(fails="later")
+    assert old.exists() and old.name.endswith(f"{job.number:09d}")
+    job.push([1])
+    job.save()
+    assert kinds(checkpoints.completed(tmp_path)[-1]) == names(0, 1, 1)
+    assert job.go_back(1)
+
+
+def test_a_shared_file_keeps_the_checksum_that_it_was_written_with(tmp_path):
+    """Otherwise a base that is damaged on the disk would be described as it is, and count as intact."""
+    job = Job(tmp_path, 1)
+    job.save()
+    base = checkpoints.completed(tmp_path)[-1] / names(0, 1, 1)[0]
+    content = bytearray(base.read_bytes())
+    content[-1] ^= 1
+    base.write_bytes(content)
+    job.push([1])
+    job.save()
+    with pytest.raises(DamagedCheckpoint, match=r"base\.ps: damaged \(its checksum does not match\)"):
+        checkpoints.verify(checkpoints.completed(tmp_path)[-1])
+
+
+def test_files_of_two_chains_are_not_mixed(tmp_path):
+    folders = []
+    for name in "ab":
+        job = Job(tmp_path / name, 1)
+        for number in range(3):
+            job.save()
+            job.push([number])
+        folders.append(checkpoints.completed(tmp_path / name)[-1])
+    base, first, _ = names(0, 1, 3)
+    for name in (base, first):
+        mixed = tmp_path / f"mixed-{name}"
+        shutil.copytree(folders[0], mixed)
+        shutil.copy(folders[1] / name, mixed / name)
+        (files,) = checkpoint_files(mixed)
+        with pytest.raises(DamagedCheckpoint, match=r"is not the file that the next one builds on"):
+            list(read(files))
+    shutil.copytree(folders[0], tmp_path / "gap")
+    (tmp_path / "gap" / first).unlink()
+    with pytest.raises(DamagedCheckpoint, match=r"server-0-of-1\.delta-1\.ps missing"):
+        checkpoint_files(tmp_path / "gap")
+    shutil.copy(folders[0] / first, tmp_path / "gap" / base)
+    os.rename(tmp_path / "gap" / names(0, 1, 3)[2], tmp_path / "gap" / first)
+    (files,) = checkpoint_files(tmp_path / "gap")
+    with pytest.raises(DamagedCheckpoint, match="builds on a file that is missing"):
+        list(read(files))
+
+
+def test_another_job_begins_with_a_chain(tmp_path):
+    """A bounded table becomes a variable there, so ids that left have their initial values."""
+    job = Job(tmp_path, 2)
+    for number in range(MOST):
+        job.save()
+        job.push([number, 500 + number, 500 + number])
+    path = checkpoints.completed(tmp_path)[-1]
+    assert kinds(path)
+    key = Slice("bounded/embeddings", 0, 1200, 1200).key
+    declared = Declared([SPECS[1]], {key: np.full(1200, 7, np.float32)})
+    files = read_checkpoint(path, ["accumulator"], 0, 1, all_files=True)
+    other = Server(0, 1)
+    other.store.restore(Conversion(declared, [0.1]).files(files))
+    expected, _ = job.saved[path.name]
+    matrix = other.store.pull()[key].reshape(-1, 2)
+    for one in range(600):
+        kept = expected.get(f"bounded {one}")
+        assert matrix[one].tobytes() == (kept[0] if kept else np.full(2, 7, np.float32).tobytes())
+
+
+# ------------------------------------------------------------ killed at any instant
+
+
+def write_chain(root: Path) -> None:
+    job = Job(root / "c", 1)
+    for number in range(3):
+        job.save(keep=2)
+        job.push([number, number])
+
+
+def expected_contents() -> dict[int, dict[str, object]]:
+    job, found = Job(Path("unused"), 1), {}
+    for number in range(3):
+        found[job.number] = content(job.servers[0].store)
+        job.push([number, number])
+    return found
+
+
+def check_chain(root: Path, expected: dict[int, dict[str, object]], done: bool) -> int:
+    """Check that every completed checkpoint loads as it was saved; return how many there are."""
+    completed = checkpoints.completed(root / "c") if (root / "c").exists() else []
+    for path in completed:
+        server = Server(0, 1)
+        server.store.restore(read_checkpoint(checkpoints.find(path), ["accumulator"], 0, 1))
+        assert content(server.store) == expected[checkpoints.Manifest.read(path).step]
+    assert not done or checkpoints.Manifest.read(completed[-1]).step == max(expected)
+    return len(completed)
+
+
+def test_killed_at_any_operation_what_is_complete_is_exact():
+    expected, found = expected_contents(), set()
+    for _, root in kills(lambda _: None, write_chain):
+        found.add(check_chain(root, expected, False))
+        checkpoints.discard_unfinished(root / "c")
+        assert not (root / "c").exists() or not list((root / "c").glob(".step-*"))
+    assert found == {0, 1, 2, 3}
+
+
+def test_after_a_loss_of_power_what_is_complete_is_exact():
+    expected = expected_contents()
+    found = {check_chain(root, expected, done) for _, done, root in power_losses(lambda _: None, write_chain)}
+    assert found == {0, 1, 2, 3}
