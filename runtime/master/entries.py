@@ -52,8 +52,9 @@ def to_entry(event: events.Event, now: float, date: float) -> journal.Entry:
             entry.failed.CopyFrom(journal.Failed(failure=failure))
         case events.CheckpointBegun(number, path):
             entry.checkpoint_begun.CopyFrom(journal.CheckpointBegun(number=number, path=path))
-        case events.CheckpointCommitted(path, final):
-            entry.checkpoint_committed.CopyFrom(journal.CheckpointCommitted(path=path, final=final))
+        case events.CheckpointCommitted(path, final, kept):
+            committed = journal.CheckpointCommitted(path=path, final=final, kept=kept)
+            entry.checkpoint_committed.CopyFrom(committed)
         case events.CheckpointFailed(path, problem):
             entry.checkpoint_failed.CopyFrom(journal.CheckpointFailed(path=path, problem=problem))
         case events.Noted(level, text):
@@ -100,7 +101,8 @@ def from_entry(entry: journal.Entry) -> events.Event:
         case "checkpoint_begun":
             return events.CheckpointBegun(entry.checkpoint_begun.number, entry.checkpoint_begun.path)
         case "checkpoint_committed":
-            return events.CheckpointCommitted(entry.checkpoint_committed.path, entry.checkpoint_committed.final)
+            committed = entry.checkpoint_committed
+            return events.CheckpointCommitted(committed.path, committed.final, tuple(committed.kept))
         case "checkpoint_failed":
             return events.CheckpointFailed(entry.checkpoint_failed.path, entry.checkpoint_failed.problem)
         case "noted":

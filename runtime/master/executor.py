@@ -85,14 +85,14 @@ class Executor:
 
     async def _commit(self, action: CommitCheckpoint) -> None:
         try:
-            final = await asyncio.to_thread(self._complete, action)
+            final, kept = await asyncio.to_thread(self._complete, action)
         except (OSError, DataError) as error:
             checkpoints.discard(action.path)
             self._happened(events.CheckpointFailed(action.path, str(error)))
         else:
-            self._happened(events.CheckpointCommitted(action.path, final))
+            self._happened(events.CheckpointCommitted(action.path, final, kept))
 
-    def _complete(self, action: CommitCheckpoint) -> str:
+    def _complete(self, action: CommitCheckpoint) -> tuple[str, tuple[str, ...]]:
         job = self._folder.identity
         if not action.sealed and os.path.exists(action.path):
             for file in self._folder.begins_with.glob("*"):
@@ -100,8 +100,8 @@ class Executor:
             checkpoints.seal(Path(action.path), action.step, job)
         state = usedfiles.with_used(self._folder, action.state) if self._spec.follow else action.state
         final = checkpoints.commit(action.path, state, job)
-        checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max, job)
-        return final
+        kept = checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max, job)
+        return final, tuple(os.fspath(path) for path in kept)
 
 
 def checkpoint_directory(folder: JobFolder, spec: JobSpec) -> str:

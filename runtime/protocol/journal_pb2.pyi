@@ -190,12 +190,14 @@ class CheckpointBegun(_message.Message):
     def __init__(self, number: _Optional[int] = ..., path: _Optional[str] = ...) -> None: ...
 
 class CheckpointCommitted(_message.Message):
-    __slots__ = ("path", "final")
+    __slots__ = ("path", "final", "kept")
     PATH_FIELD_NUMBER: _ClassVar[int]
     FINAL_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     path: str
     final: str
-    def __init__(self, path: _Optional[str] = ..., final: _Optional[str] = ...) -> None: ...
+    kept: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, path: _Optional[str] = ..., final: _Optional[str] = ..., kept: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CheckpointFailed(_message.Message):
     __slots__ = ("path", "problem")

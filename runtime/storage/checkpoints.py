@@ -169,11 +169,29 @@ def _inode(file: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def prune(directory: str | os.PathLike[str], keep: int, job: str) -> None:
-    """Remove all but the newest `keep` checkpoints of this job; 0 keeps all."""
+def prune(directory: str | os.PathLike[str], keep: int, job: str) -> list[Path]:
+    """Remove all but the newest `keep` checkpoints of this job, and return the others; 0 keeps all, and returns none.
+
+    Where these would all share files with the newest, and one before them does not, that one takes the place of the
+    oldest of them: so damage to one file on the disk leaves a checkpoint to go back to.
+    """
     own = [path for path in completed(directory) if _job_of(path) == job]
-    for path in own[: max(0, len(own) - keep)] if keep else []:
-        discard(path)
+    if not keep or len(own) <= keep:
+        return own if keep else []
+    kept = own[-keep:]
+    alone = [path for path in own if not _inodes(path) & _inodes(own[-1])]
+    if keep > 1 and alone and alone[-1] not in kept:
+        kept = [alone[-1], *kept[1:]]
+    for path in own:
+        if path not in kept:
+            discard(path)
+    return kept
+
+
+def _inodes(path: Path) -> set[tuple[int, int]]:
+    with contextlib.suppress(OSError):
+        return {_inode(file) for file in path.iterdir() if file.is_file()}
+    return set()
 
 
 def discard(path: str | os.PathLike[str]) -> None:

@@ -129,7 +129,7 @@ SAMPLES = [
     events.Exited(W1, 0, "last\nwords"),
     events.Lost(W1, "was evicted", False, "…"), events.Lost(W1, "out of memory", True), events.Scaled(7),
     events.Scaled(0), events.Cancelled(""), events.Cancelled("enough"), events.Failed(FAILURE),
-    events.Failed(pb.Failure()), events.CheckpointBegun(3, "p"), events.CheckpointCommitted("p", "q"),
+    events.Failed(pb.Failure()), events.CheckpointBegun(3, "p"), events.CheckpointCommitted("p", "q", ("o",)),
     events.CheckpointFailed("", "full"), events.Noted("warning", "full"), events.Ticked(),
     events.DataGrew((FileRecords("a", 5),)), events.DataGrew((), last=True), events.StopAsked("enough"),
 ]  # fmt: skip

@@ -301,6 +301,18 @@ def test_a_shared_file_keeps_the_checksum_that_it_was_written_with(tmp_path):
         checkpoints.verify(checkpoints.completed(tmp_path)[-1])
 
 
+def test_damage_to_a_shared_file_leaves_a_checkpoint_of_the_chain_before(tmp_path):
+    job = Job(tmp_path, 1)
+    for number in range(2 * MOST + 1):
+        job.save()
+        job.push([number])
+    newest = checkpoints.completed(tmp_path)[-1]
+    assert len(kinds(newest)) == MOST
+    (newest / names(0, 1, MOST)[0]).write_bytes(b"")
+    assert job.go_back(1)
+    assert job.number == MOST + 1, "the last one of the chain before"
+
+
 def test_files_of_two_chains_are_not_mixed(tmp_path):
     folders = []
     for name in "ab":

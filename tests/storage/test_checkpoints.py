@@ -120,6 +120,23 @@ def test_pruning_removes_only_the_job_s_own_checkpoints(tmp_path: Path) -> None:
     assert len(checkpoints.completed(tmp_path)) == 4
 
 
+def test_one_that_shares_no_file_with_the_newest_is_kept(tmp_path: Path) -> None:
+    base, kept = None, []
+    for step in range(1, 9):
+        made = checkpoints.begin(tmp_path, step, "job")
+        if step in (1, 4):  # whole; the others share its file
+            (made / "base").write_bytes(b"base")
+        else:
+            os.link(Path(base or "") / "base", made / "base")
+        checkpoints.seal(made, step, "job")
+        base = checkpoints.commit(made, {}, "job")
+        kept.append([int(path.name[-1]) for path in checkpoints.prune(tmp_path, 3, "job")])
+        assert kept[-1] == [int(path.name[-1]) for path in checkpoints.completed(tmp_path)]
+    assert kept == [[1], [1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [3, 5, 6], [3, 6, 7], [3, 7, 8]]
+    checkpoints.prune(tmp_path, 1, "job")
+    assert [path.name for path in checkpoints.completed(tmp_path)] == ["step-000000008"]
+
+
 def test_a_checkpoint_does_not_replace_that_of_another_job(tmp_path: Path) -> None:
     first = write(tmp_path, 10, "earlier", b"earlier")
     for content in (b"later", b"later still"):  # the job may have gone back in between

@@ -98,8 +98,8 @@ class Coordinator(PlanningCrew):
                 self._fail(failure, now)
             case events.CheckpointBegun(number, path):
                 self._checkpoint_begun(number, path)
-            case events.CheckpointCommitted(path, final):
-                self._checkpoint_committed(path, final, now)
+            case events.CheckpointCommitted(path, final, kept):
+                self._checkpoint_committed(path, final, kept, now)
             case events.CheckpointFailed(path, problem):
                 self._checkpoint_failed(path, problem, now)
             case events.Noted(level, text):

@@ -140,10 +140,14 @@ class CheckpointBegun:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointCommitted:
-    """The checkpoint that was written at `path` is complete, and is at `final` now."""
+    """The checkpoint that was written at `path` is complete, and is at `final` now.
+
+    `kept` are the job's checkpoints that exist then; empty if all do.
+    """
 
     path: str
     final: str
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

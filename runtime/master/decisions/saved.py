@@ -5,6 +5,7 @@ A plain object.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint
@@ -63,10 +64,14 @@ class Saved:
         """What is being completed."""
         return list(self._on_the_way.values())
 
-    def committed(self, path: str, final: str) -> bool:
-        """The checkpoint at `path` is complete; return whether it counts, because the job has not gone back since."""
+    def committed(self, path: str, final: str, kept: Collection[str] = ()) -> bool:
+        """The checkpoint at `path` is complete; return whether it counts, because the job has not gone back since.
+
+        `kept` are those that exist up to now, if that is known: the others have made room for it.
+        """
         commit = self._on_the_way.pop(path, None)
         if commit is not None:
+            self.complete = [one for one in self.complete if not kept or one.path in kept or one.step > commit.step]
             self.complete.append(CommitCheckpoint(final, commit.step, commit.state, sealed=True))
             self.complete.sort(key=lambda one: one.step)  # two may be on their way at the same time
             del self.complete[: -self._keep]

@@ -5,6 +5,7 @@ A plain object, between `Crew` and `Coordinator`.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from elasticdl_nb.runtime.master.decisions.actions import DiscardCheckpoint, SetCheckpointAside
@@ -30,8 +31,8 @@ class SavingCrew(Crew):
     def _checkpoint_begun(self, number: int, path: str) -> None:
         raise IllegalTransitionError(f"no one has asked for the folder of a checkpoint at {path}")
 
-    def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
-        if not self.saved.committed(path, final):
+    def _checkpoint_committed(self, path: str, final: str, kept: Collection[str], now: float) -> None:
+        if not self.saved.committed(path, final, kept):
             # The job has gone back since then: what comes next has a different history.
             self.actions.append(DiscardCheckpoint(final))
         elif self.saved.written_again():

@@ -204,7 +204,7 @@ class ServedCoordinator(Coordinator):
         elif round.written(server.index):
             self._commit(round.path, round.step, round.state, sealed=False, number=round.number)
 
-    def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
+    def _checkpoint_committed(self, path: str, final: str, kept: Collection[str], now: float) -> None:
         """See `Coordinator`."""
         if self._round is None or self._round.path != path:
             # A server has died since then: what comes next has a different history.
@@ -212,7 +212,7 @@ class ServedCoordinator(Coordinator):
             self.actions.append(DiscardCheckpoint(final))
             return
         self._round, self._saved_at = None, now
-        super()._checkpoint_committed(path, final, now)
+        super()._checkpoint_committed(path, final, kept, now)
         self._advance(now)  # perhaps the job has waited for its last checkpoint
 
     def _checkpoint_failed(self, path: str, problem: str, now: float) -> None:

@@ -1,0 +1,137 @@
+"""Checkpoints that hold what has changed: bytes and seconds beside whole ones, and how long a step waits for each.
+
+    python benchmarks/deltas.py [--rows 10000000] [--dim 16] [--changed 0.01] [--deltas 5] [--directory DIR]
+
+A table with Adam's two slots, as one parameter server (or a Local job) holds it. For each checkpoint, the given share
+of its rows is changed. `waits` is how long training stops: a Local job until everything is written, a server until it
+has captured what it holds; it writes while it serves. `seconds` is until the checkpoint is complete on the disk:
+captured, written, flushed, sealed and renamed. Each delta is loaded again at the end, and compared with the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from elasticdl_nb.runtime.parameters.api import Push
+from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
+from elasticdl_nb.runtime.parameters.checkpoints.local import read_checkpoint
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import save
+from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
+from elasticdl_nb.runtime.parameters.store import ParameterStore
+from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.storage import checkpoints
+
+ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False}
+BATCH = 100_000
+
+
+def new_store(dim: int) -> ParameterStore:
+    """Return a store with an empty table."""
+    store = ParameterStore(optimizer_from_config({"class_name": "Adam", "config": ADAM}))
+    store.add_table(TableSpec("t", dim))
+    return store
+
+
+def change(store: ParameterStore, ids: np.ndarray, dim: int) -> float:
+    """Update these rows; return the processor seconds that it took."""
+    gradients = np.random.default_rng(0).normal(size=(min(BATCH, len(ids)), dim)).astype(np.float32)
+    begun = time.process_time()
+    for start in range(0, len(ids), BATCH):
+        part = ids[start : start + BATCH]
+        store.push(Push({}, {"t": (part, gradients[: len(part)])}, learning_rate=0.001))
+    return time.process_time() - begun
+
+
+def cost_of_noting(store: ParameterStore, ids: np.ndarray, dim: int) -> float:
+    """Update rows without and with noting that they change, in turn; return the ratio of processor seconds."""
+    table, seconds = store.tables["t"], [0.0, 0.0]
+    marks = table._marks
+    for part in np.array_split(ids, 4):
+        for notes in (False, True):
+            table._marks = marks if notes else 0
+            seconds[notes] += change(store, part, dim)
+    return seconds[True] / seconds[False]
+
+
+def checkpoint(store: ParameterStore, chains: Chains, directory: Path) -> tuple[float, float, float, int]:
+    """Make a checkpoint; return seconds until captured, until written and until complete, and the bytes written."""
+    begun = time.perf_counter()
+    folder = checkpoints.begin(directory, store.version, "job")
+    capture = chains.capture(store, folder)
+    captured = time.perf_counter() - begun
+    size = save(capture.path, capture.frames)
+    capture.written()
+    checkpoints.seal(folder, store.version, "job")
+    written = time.perf_counter() - begun
+    checkpoints.commit(folder, {}, "job")
+    return captured, written, time.perf_counter() - begun, size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--dim", type=int, default=16)
+    parser.add_argument("--changed", type=float, default=0.01)
+    parser.add_argument("--deltas", type=int, default=5)
+    parser.add_argument("--directory", help="where to write; by default a temporary folder")
+    given = parser.parse_args()
+    rng = np.random.default_rng(1)
+    store = new_store(given.dim)
+    change(store, np.arange(given.rows), given.dim)
+    few = [rng.choice(given.rows, int(given.rows * given.changed), replace=False) for _ in range(given.deltas)]
+    print(f"{given.rows:,} rows of {given.dim} with two slots, {store.nbytes / 2**20:,.0f} MiB", flush=True)
+    print(f"{'':<10}{'MiB':>9}{'seconds':>9}{'a Local step waits':>20}{'a server waits':>16}", flush=True)
+    with tempfile.TemporaryDirectory(dir=given.directory) as name:
+        directory, chains = Path(name), Chains(Deltas(given.deltas, 1))
+        whole = checkpoint(store, chains, directory)
+        show("whole", whole)
+        ratios, found = [], []
+        for ids in few:
+            ratios.append(cost_of_noting(store, ids, given.dim))
+            found.append(checkpoint(store, chains, directory))
+            show("delta", found[-1])
+        for place, of in ((3, "bytes"), (2, "time"), (1, "waiting of a Local job")):
+            share = statistics.median(one[place] for one in found) / whole[place]
+            print(f"a delta takes {share:.1%} of the {of}")
+        print(f"an update that notes what it changes takes {statistics.median(ratios):.2f} times as long")
+        kept = checkpoints.completed(directory)
+        for path in (kept[0], kept[-1]):
+            begun = time.perf_counter()
+            checkpoints.verify(path)
+            loaded = new_store(given.dim)
+            loaded.restore(read_checkpoint(path, ["momentum", "velocity"], 0, 1))
+            seconds = time.perf_counter() - begun
+            print(f"loading a whole file{' and its deltas' if path != kept[0] else ''}: {seconds:.1f} s")
+            if path == kept[-1]:
+                compare(store, loaded, few)
+            del loaded
+    print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def show(what: str, one: tuple[float, float, float, int]) -> None:
+    """Print one checkpoint."""
+    captured, written, complete, size = one
+    print(f"{what:<10}{size / 2**20:>9,.1f}{complete:>9.3f}{written:>20.3f}{captured:>16.3f}", flush=True)
+
+
+def compare(store: ParameterStore, loaded: ParameterStore, few: list[np.ndarray]) -> None:
+    """Raise an error unless both have the same rows."""
+    if store.version != loaded.version or len(store.tables["t"]) != len(loaded.tables["t"]):
+        raise SystemExit("what was loaded is not what was saved")
+    for ids in (*few, np.arange(0, len(store.tables["t"]), 97)):
+        mine, theirs = (one.locate({"t": ids})["t"] for one in (store, loaded))
+        tables = (store.tables["t"], loaded.tables["t"])
+        for array, other in zip(*((table._weights, *table._slots) for table in tables), strict=True):
+            if not np.array_equal(array.data[mine], other.data[theirs]):
+                raise SystemExit("what was loaded is not what was saved")
+
+
+if __name__ == "__main__":
+    main()
