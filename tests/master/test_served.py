@@ -512,6 +512,18 @@ def disturb(scene, times, choose):
             scene.happened(events.Ticked())
 
 
+def test_a_master_that_dies_while_the_last_checkpoint_is_written_has_another_one_made():
+    scene = Scene(records=8, checkpoint_dir="d")
+    while not any(server.writing for server in scene.servers()) or scene.job._round.stops_work:
+        for process in list(scene.processes.values()):
+            if not (isinstance(process, Server) and process.writing and not process.unacknowledged):
+                scene.step(process)
+    assert scene.job.queue.records_done["train"] == 8
+    scene.master_dies()
+    scene.run()
+    assert scene.job.saved.newest.step == scene.job.step
+
+
 def test_every_attribute_is_kept_for_another_master():
     keeping = Keeping()
     for seed in range(3):

@@ -1,7 +1,7 @@
 """Crashes on purpose: a process killed before each of its file system operations, and power failures.
 
 Both watch the same operations: files and folders made, linked, renamed, exchanged, removed, flushed. Python's own audit
-events report most of them; `os.fsync` and the exchange of two names are wrapped. Everything happens in forked processes.
+events report most of them; `os.fsync` and the exchange of two names are wrapped. All of it happens in forked processes.
 """
 
 from __future__ import annotations

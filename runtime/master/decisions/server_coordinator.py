@@ -263,6 +263,7 @@ class ServedCoordinator(Coordinator):
         # Messages from its members and to them may be lost.
         if self._round and self._round.stage != "committing":
             self._give_up_round()
+            self._saved_step = self.saved.newest.step if self.saved.newest else 0
         super()._recover(living, now)
 
     # ------------------------------------------------------------ the journal
