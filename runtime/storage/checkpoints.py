@@ -103,9 +103,10 @@ def seal(path: Path, step: int, job: str) -> None:
     own = [file for file in path.iterdir() if file.is_file()]
     shared = [file for file in own if file.stat().st_nlink > 1]
     known = _shared(path.parent, job) if shared else {}
-    if strange := [file for file in shared if _inode(file) not in known]:
+    files = {file.name: (file in shared and known.get(_inode(file))) or _described(file) for file in own}
+    # Some file systems number files anew each time.
+    if strange := [file for file in shared if files[file.name] not in known.values()]:
         raise OSError(errno.EIO, "shared with a checkpoint that is damaged or gone", os.fspath(strange[0]))
-    files = {file.name: known[_inode(file)] if file in shared else _described(file) for file in own}
     Manifest(step, files, job, time.time()).write(path)
 
 

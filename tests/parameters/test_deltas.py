@@ -287,6 +287,17 @@ def test_a_file_of_the_same_name_from_before_is_not_built_on(tmp_path):
     assert job.go_back(1)
 
 
+def test_a_file_with_which_checkpoints_fail_is_not_built_on_for_ever(tmp_path):
+    job = Job(tmp_path, 1)
+    job.save()
+    written = []
+    for _ in range(3):
+        folder = checkpoints.begin(tmp_path, job.number, "job")
+        written.append(job.servers[0].chains.capture(job.servers[0].store, folder).path.name)
+        checkpoints.discard(folder)
+    assert written == [names(0, 1, 2)[1], names(0, 1, 2)[1], names(0, 1, 1)[0]]
+
+
 def test_a_shared_file_keeps_the_checksum_that_it_was_written_with(tmp_path):
     """Otherwise a base that is damaged on the disk would be described as it is, and count as intact."""
     job = Job(tmp_path, 1)

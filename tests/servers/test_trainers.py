@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.model.embeddings.asking import attend
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of
 from elasticdl_nb.runtime.model.saving.trained import write_trained_model
+from elasticdl_nb.runtime.parameters.checkpoints import deltas
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
 from elasticdl_nb.runtime.protocol.master_pb2 import Border, Task
 from elasticdl_nb.runtime.ps.inprocess import InProcessServers
@@ -81,7 +82,7 @@ def table_trainer(zoo: Path, name: str, config: dict[str, Any] = OPTIMIZERS[0]) 
     layers = ServedLayers(threshold=1, seed=3)
     model = loaded(zoo, name, layers)
     with_optimizer(model, config)
-    return TableTrainer(spec(), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+    return TableTrainer(spec(checkpoint_delta_mb=0), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
 
 
 def server_trainer(zoo: Path, name: str, servers: Any, **options: Any) -> ServerTrainer:
@@ -400,7 +401,7 @@ def a_trainer(zoo: Path, kind: str, start: Path | None = None) -> tuple[Any, Any
     """A trainer of the same model in one of three strategies, perhaps from a checkpoint, and its servers."""
     config = OPTIMIZERS[2]
     if kind == "servers":
-        servers = InProcessServers(UpdatePolicy(grads_to_wait=1))
+        servers = InProcessServers(UpdatePolicy(grads_to_wait=1), deltas=deltas.Deltas(3))
         if start is not None:
             servers.restore(start, keep_version=False)
         return server_trainer(zoo, "functional", servers, optimizer=config, use_async=False), servers
@@ -420,15 +421,23 @@ def saved(trainer: Any, servers: Any, folder: Path) -> Path:
     return path
 
 
-def test_a_checkpoint_of_any_strategy_goes_on_in_any(embedded_zoo: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_any_strategy_goes_on_in_any(
+    embedded_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are tables, the checkpoint is one of what has changed."""
+    monkeypatch.setattr(deltas, "SHARE", 9.0)
     whole, _ = a_trainer(embedded_zoo, "tables")
     whole.train(a_task(), batches(3))
     whole.train(a_task(), batches(3, seed=2))
     expected = weights(whole)
     for one in KINDS:
         trainer, servers = a_trainer(embedded_zoo, one)
-        trainer.train(a_task(), batches(3))
+        first, second, third = batches(3)
+        trainer.train(a_task(), iter([first, second]))
+        saved(trainer, servers, tmp_path)
+        trainer.train(a_task(), iter([third]))
         checkpoint = saved(trainer, servers, tmp_path)
+        assert (checkpoint / "server-0-of-1.delta-1.ps").exists() == (one != "ordinary")
         for other in KINDS:
             going_on, _ = a_trainer(embedded_zoo, other, checkpoint)
             going_on.train(a_task(), batches(3, seed=2))

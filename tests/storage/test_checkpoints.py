@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import time
@@ -118,6 +119,25 @@ def test_pruning_removes_only_the_job_s_own_checkpoints(tmp_path: Path) -> None:
     assert checkpoints.find(tmp_path).name == "step-000000030", "the newest, rather than that of the highest step"
     checkpoints.prune(tmp_path, 0, "later")
     assert len(checkpoints.completed(tmp_path)) == 4
+
+
+def test_shared_files_are_known_by_their_contents_where_inodes_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr(checkpoints, "_inode", lambda _: (1, next(numbers)))
+    first = write(tmp_path, 1)
+    for content in (b"", b"x"):
+        made = checkpoints.begin(tmp_path, 2, "job")
+        with (first / "model.bin").open("ab") as file:
+            file.write(content)
+        os.link(first / "model.bin", made / "base")
+        if content:
+            with pytest.raises(OSError, match="shared with a checkpoint that is damaged or gone"):
+                checkpoints.seal(made, 2, "job")
+        else:
+            checkpoints.seal(made, 2, "job")
+            assert checkpoints.Manifest.read(made).files["base"] == checkpoints.Manifest.read(first).files["model.bin"]
 
 
 def test_one_that_shares_no_file_with_the_newest_is_kept(tmp_path: Path) -> None:

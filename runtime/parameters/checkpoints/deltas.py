@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,13 @@ from elasticdl_nb.runtime.storage.checkpoints import verify, whereabouts
 
 _REMEMBERED = 2
 """Files on which the next may build: if the latest was part of a checkpoint that failed, it is the one before."""
+
+
+_TRIES = 2
+"""Deltas that build on the same file, because checkpoints failed, before everything is written."""
+
+SHARE = 0.5
+"""A chain ends when its deltas add up to more than this share of the rows."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +68,26 @@ class Chains:
     def __init__(self, deltas: Deltas, server: int = 0, servers: int = 1) -> None:
         self._deltas, self._place = deltas, (server, servers)
         self._written: deque[_Written] = deque(maxlen=_REMEMBERED)
+        self._tries: Counter[str] = Counter()
 
     def capture(self, store: ParameterStore, folder: Path) -> Capture:
         """Capture a store's state, to be written into the folder of a checkpoint. Raises OSError."""
         whole = sum(len(table) * table.row_bytes for table in store.tables.values())
         grows = self._deltas.most > 0 and whole >= max(1, self._deltas.from_bytes)
-        for before in reversed(self._written) if grows else ():
+        for before in self._bases() if grows else ():
             if len(before.ids) > self._deltas.most or (changes := store.changed(before.marks)) is None:
                 break
             size = before.size + _bytes(store, changes)
-            if 2 * size > whole:
+            if size > SHARE * whole:
                 break
             if self._linked(before, folder):
+                self._tries[before.ids[-1]] += 1
                 return self._captured(store, folder, changes, before.ids, size)
         return self._captured(store, folder, None, (), 0, follow=grows)
+
+    def _bases(self) -> list[_Written]:
+        """What the next file may build on, the latest first; another thread may add to what was written."""
+        return [one for one in tuple(self._written)[::-1] if self._tries[one.ids[-1]] < _TRIES]
 
     def _captured(
         self, store: ParameterStore, folder: Path, changes: dict[str, Change] | None, earlier: tuple[str, ...],
