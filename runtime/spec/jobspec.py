@@ -246,7 +246,7 @@ class JobSpec(ClusterOptions):
     checkpoint_deltas: int = option(
         "How many checkpoints in a row may hold only what has changed since the one before, as far as embeddings in "
         "tables are concerned; 0 for none.",
-        group="Checkpoints", parse=forms.whole(0), form="N", default=10, jobs=("train",),
+        group="Checkpoints", parse=forms.whole(0), form="N", default=30, jobs=("train",),
     )  # fmt: skip
     checkpoint_delta_mb: int = option(
         "Size in megabytes of a server's (or a Local job's) tables from which there are such checkpoints.",

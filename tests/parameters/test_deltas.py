@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import DamagedCheckpoint
+from elasticdl_nb.runtime.parameters import table
 from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, names, read
 from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
 from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
 from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import save
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame, save
 from elasticdl_nb.runtime.parameters.effects import TaskPart
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
@@ -74,8 +76,8 @@ def content(*stores: ParameterStore) -> dict[str, object]:
         for key, value in store.pull().items():
             slots = store._dense[key].slots
             found[f"dense {key}"] = (value.tobytes(), slots and slots[0].tobytes())
-        for name, table in store.tables.items():
-            for block in table.export():
+        for name, held_here in store.tables.items():
+            for block in held_here.export():
                 for i, one in enumerate(block.ids.tolist()):
                     assert f"{name} {one}" not in found
                     use = None if block.uses is None else int(block.uses[i])
@@ -114,7 +116,7 @@ class Job:
         for number, one in enumerate(captured):
             if fails == "writing" and number == len(captured) - 1:
                 break
-            save(one.path, one.frames)
+            save(one.path, self.interrupted(one.frames, meanwhile))
             one.written()
         if fails:
             checkpoints.discard(folder)
@@ -122,6 +124,13 @@ class Job:
         checkpoints.seal(folder, expected[1], "job")
         self.saved[Path(checkpoints.commit(folder, {}, "job")).name] = expected
         checkpoints.prune(self.directory, keep, "job")
+
+    def interrupted(self, frames: Iterator[Frame], ids: list[int]) -> Iterator[Frame]:
+        """Push between some of the frames."""
+        for number, frame in enumerate(frames):
+            if ids and number in (4, 9, 15):
+                self.push([one + number for one in ids])
+            yield frame
 
     def damage(self, rng: np.random.Generator) -> None:
         """Change a byte of a file of the newest checkpoint, cut it off or remove it."""
@@ -183,7 +192,17 @@ ACTIONS = st.lists(
 @given(st.integers(1, 3), ACTIONS, st.integers(0, 4), st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_what_is_loaded_is_what_was_saved_whatever_happens(tmp_path_factory, servers, actions, keep, seed):
-    directory = tmp_path_factory.mktemp("checkpoints")
+    """Rows are written in blocks of a few, between which servers go on."""
+    before, table.EXPORT_BYTES = table.EXPORT_BYTES, 500
+    try:
+        _whatever_happens(tmp_path_factory.mktemp("checkpoints"), servers, actions, keep, seed)
+    finally:
+        table.EXPORT_BYTES = before
+
+
+def _whatever_happens(
+    directory: Path, servers: int, actions: list[tuple[str, list[int]]], keep: int, seed: int
+) -> None:
     job, rng = Job(directory, servers), np.random.default_rng(seed)
     job.save(keep=keep)
     for action, values in [*actions, ("save", []), ("go back", [servers])]:
