@@ -115,7 +115,7 @@ class BoundedTable(EmbeddingTable):
             seconds = self.times.before(now)
             self.times.note(step, now)
         if oldest := bounds.oldest(step, seconds):
-            self._evict(oldest, len(self))
+            self._evict(oldest, len(self), step - 1)
 
     def _let_in(self, ids: Ids, counts: Counts, rows: Rows, step: int) -> None:
         """Give rows to ids that have none and were seen often enough, in `rows`."""
@@ -125,7 +125,7 @@ class BoundedTable(EmbeddingTable):
         if self._most:
             over = len(self) + absent.size - self._most
             if over > 0:
-                self._evict(step - 1, over)
+                self._evict(step - 1, over, step - 1)
                 absent = absent[: self._most - len(self)]
         if not absent.size:
             return
@@ -153,10 +153,13 @@ class BoundedTable(EmbeddingTable):
                 slot.data[again] = slot.fill
         return rows
 
-    def _evict(self, until: int, most: int) -> None:
-        """Let up to `most` rows leave that were last used at this step or before, those unused longest first."""
+    def _evict(self, until: int, most: int, over: int) -> None:
+        """Let up to `most` rows leave that were last used at this step or before, those unused longest first.
+
+        `over` is the last step that is over.
+        """
         recency, index = self._recency, self._reused
-        while most > 0 and (rows := recency.next(index.known.data, len(self), until, most)).size:
+        while most > 0 and (rows := recency.next(index.known.data, len(self), until, most, over)).size:
             self._before_write(rows)
             self._left.note(self._step, index.known.data[rows], len(self))
             recency.leave(rows)
@@ -230,7 +233,7 @@ class BoundedTable(EmbeddingTable):
         last[last == 0] = self._step = step
         self._recency.forget()
         if self._most and len(self) > self._most:
-            self._evict(step, len(self) - self._most)
+            self._evict(step, len(self) - self._most, step)
 
 
 def summed_counts(ids: Ids, counts: Counts, use: ModuleType = KERNELS) -> Counts:

@@ -104,7 +104,7 @@ def seal(path: Path, step: int, job: str) -> None:
     shared = [file for file in own if file.stat().st_nlink > 1]
     known = _shared(path.parent, job) if shared else {}
     files = {file.name: (file in shared and known.get(_inode(file))) or _described(file) for file in own}
-    # Some file systems number files anew each time.
+    # Some file systems give files another number each time.
     if strange := [file for file in shared if files[file.name] not in known.values()]:
         raise OSError(errno.EIO, "shared with a checkpoint that is damaged or gone", os.fspath(strange[0]))
     Manifest(step, files, job, time.time()).write(path)

@@ -126,7 +126,7 @@ WITHOUT_EFFECT = {
     "lr_staleness_modulation": True, "num_ps": 2, "min_workers": 2, "fixed_global_batch": True,
     "compression": "float16", "overwrite": True, "job_directory": "/d", "volume": "claim_name=c,mount_path=/d",
     "image_pull_policy": "Never", "validation_split": 0.5,
-    "embedding_options": "a: ttl=5", "jit_compile": "true",
+    "embedding_options": "a: ttl=5", "jit_compile": "true", "checkpoint_deltas": 5, "checkpoint_delta_mb": 5,
     "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
 }  # fmt: skip
 
@@ -139,9 +139,10 @@ def value_for(option: Option) -> object:
 def test_every_option_that_needs_another_is_refused_without_it():
     tried = [option for option in options("train") if need_of(option)]
     assert {option.group for option in tried} >= {"Parameter servers", "All-reduce", "Kubernetes", "Image"}
+    not_with_a_ring = ("embedding_options", "jit_compile", "checkpoint_deltas", "checkpoint_delta_mb")
     for option in tried:
         with pytest.raises(OptionError, match=rf"^{option.name}: has an effect only with "):
-            strategy = "AllreduceStrategy" if option.name in ("embedding_options", "jit_compile") else "Local"
+            strategy = "AllreduceStrategy" if option.name in not_with_a_ring else "Local"
             train(distribution_strategy=strategy, **{option.name: value_for(option)})
 
 

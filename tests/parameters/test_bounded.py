@@ -124,9 +124,17 @@ BOUNDS = st.builds(
 )
 
 
+ROWS_OF_ONE_STEP = [
+    ("apply", [(1, 1), (-1, 1)]),
+    ("apply", [(0, 1), (1, 1), (2, 1), (-2, 1), (3, 1)]),
+    ("apply", [(-1, 1)]),
+]
+
+
 @BOTH
 @given(BOUNDS, ACTIONS, st.integers(1, 40))
 @example(Bounds(ttl_seconds=2.0), [("apply", []), ("apply", [(0, 1)] * 3), ("apply", [])], 1)  # two steps at once
+@example(Bounds(max_rows=5), ROWS_OF_ONE_STEP, 2)  # one leaves that was already there, one is new
 @settings(max_examples=80, deadline=None)
 def test_a_table_does_what_a_dictionary_would(use, bounds, actions, least):
     """`least` rows are looked for at a time, so that queues of all lengths are met."""

@@ -45,14 +45,14 @@ class Recency:
         """Note that rows are free now."""
         self.last.data[rows] = FREE
 
-    def next(self, ids: Ids, used: int, until: int, most: int) -> Rows:
+    def next(self, ids: Ids, used: int, until: int, most: int, over: int) -> Rows:
         """Return rows, int32, whose last use was at step `until` or before, those unused longest first.
 
         At most `most`, and at least one if there is any: call it again for more. The caller must let them `leave`.
-        `ids` are those of the rows, of which `used` are not free.
+        `ids` are those of the rows, of which `used` are not free. No row will be used at step `over` or before.
         """
         while True:
-            if self._position == len(self._rows) and (self._known_until >= until or not self._look(ids, used)):
+            if self._position == len(self._rows) and (self._known_until >= until or not self._look(ids, used, over)):
                 return _NO_ROWS
             end = int(np.searchsorted(self._steps, until, side="right"))
             if end <= self._position:
@@ -64,19 +64,20 @@ class Recency:
             if places.size:
                 return rows[places]
 
-    def _look(self, ids: Ids, used: int) -> bool:
+    def _look(self, ids: Ids, used: int, over: int) -> bool:
         """Fill the queue; return whether there are rows."""
         if not used:
             return False
         last = self.last.view
         wanted = min(used, max(_LEAST, used // _SHARE))
-        threshold = np.partition(last, wanted - 1)[wanted - 1]
+        # More rows may be used at a step that is not over.
+        threshold = min(int(np.partition(last, wanted - 1)[wanted - 1]), over)
         rows = np.flatnonzero(last <= threshold)
         order = np.lexsort((mix(ids[rows]), last[rows]))
         self._rows = rows[order].astype(np.int32)
         self._steps = last[self._rows]
-        self._position, self._known_until = 0, int(threshold)
-        return True
+        self._position, self._known_until = 0, threshold
+        return rows.size > 0
 
 
 class Departures:
