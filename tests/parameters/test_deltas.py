@@ -190,7 +190,7 @@ ACTIONS = st.lists(
 
 
 @given(st.integers(1, 3), ACTIONS, st.integers(0, 4), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_loaded_is_what_was_saved_whatever_happens(tmp_path_factory, servers, actions, keep, seed):
     """Rows are written in blocks of a few, between which servers go on."""
     before, table.EXPORT_BYTES = table.EXPORT_BYTES, 500
