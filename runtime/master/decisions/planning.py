@@ -6,7 +6,7 @@ they are used in the order in which they come, once each. Tasks before the oldes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,9 +71,9 @@ class PlanningCrew(BorderingCrew):
         self._everyone_may_be_hungry()
         self._advance(now)
 
-    def _checkpoint_committed(self, path: str, final: str, now: float) -> None:
+    def _checkpoint_committed(self, path: str, final: str, kept: Collection[str], now: float) -> None:
         """Also forget the tasks that were done by the oldest checkpoint that the job can go back to."""
-        super()._checkpoint_committed(path, final, now)
+        super()._checkpoint_committed(path, final, kept, now)
         if self.spec.follow and self.saved.complete:
             self.queue.forget(min(one.state["queue"]["cursor"][1] for one in self.saved.complete))
 
