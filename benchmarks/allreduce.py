@@ -1,11 +1,14 @@
 """Milliseconds for the sum of an array over several processes: ours, torch's gloo, TensorFlow's collectives.
 
-    python benchmarks/allreduce.py [--megabytes 4 100] [--processes 2 3 4] [--repeats 3]
+    python benchmarks/allreduce.py [--megabytes 4 25 100] [--tensors 300] [--processes 2 4 8] [--repeats 3]
         [--torch-python /path/to/python]
 
 Gloo needs torch, in this Python or in the one that `--torch-python` names; it is left out if there is none. Each figure
 is the best of several repeats, which take turns, and each repeat is the median of several rounds, which all processes
 begin together. Ratios are relative to ours.
+
+With `--tensors`, also so many tensors of 1 to 100 KB: copied into buckets as workers do, added up and copied back, and
+the same with gloo and a single bucket; then tensor by tensor, which gloo may do all at once. 0 leaves this out.
 """
 
 from __future__ import annotations
@@ -19,11 +22,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 ROUNDS = {4: 30, 25: 10, 100: 5}
+FEW, MOST = 1_000 // 4, 100_000 // 4
+"""Number of values in small tensors."""
 GLOO = """
 import json, sys, time
 import torch, torch.distributed as dist
@@ -38,6 +44,35 @@ for _ in range(rounds + 2):
     dist.all_reduce(values)
     times.append(time.perf_counter() - began)
     assert values[0] == world
+if rank == 0:
+    print(json.dumps(sorted(times[2:])[rounds // 2]))
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+SMALL = """
+import json, sys, time
+import torch, torch.distributed as dist
+rank, world, port, rounds, together = map(int, sys.argv[1:6])
+torch.set_num_threads(1)
+dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+tensors, times = [torch.ones(int(one)) for one in sys.argv[6:]], []
+for _ in range(rounds + 2):
+    for tensor in tensors:
+        tensor.fill_(1.0)
+    dist.barrier()
+    began = time.perf_counter()
+    if together:
+        flat = torch.cat(tensors)
+        dist.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([len(one) for one in tensors])):
+            tensor.copy_(part)
+    else:
+        for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            work.wait()
+    times.append(time.perf_counter() - began)
+    assert all(tensor[0] == world for tensor in tensors)
 if rank == 0:
     print(json.dumps(sorted(times[2:])[rounds // 2]))
 dist.barrier()
@@ -60,7 +95,50 @@ def median(call: Callable[[], None], prepare: Callable[[], None], rounds: int) -
     return sorted(times[2:])[rounds // 2]
 
 
+def lengths_of(count: int) -> list[int]:
+    """Return the numbers of values of so many small tensors, always the same ones."""
+    return [int(one) for one in np.random.default_rng(0).integers(FEW, MOST, count)]
+
+
 # ------------------------------------------------------------------ ours
+
+
+def small_process(rank: int, world: int, lengths: list[int], rounds: int, together: bool, ends: Any) -> None:
+    from elasticdl_nb.runtime.allreduce.buckets import groups, limit_of
+    from elasticdl_nb.runtime.allreduce.connect import Listener
+    from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
+
+    keep_freed_buffers()
+    listener = Listener("benchmark")
+    ends.send(listener.address)
+    collective = listener.connect(1, rank, ends.recv())
+    tensors = [np.ones(length, np.float32) for length in lengths]
+    sizes = [tensor.nbytes for tensor in tensors]
+    buckets = groups(sizes, ["float32"] * len(sizes), limit_of(sum(sizes)))
+
+    def add() -> None:
+        if not together:
+            for tensor in tensors:
+                collective.allreduce(tensor)
+            return
+        for bucket in buckets:
+            flat = np.concatenate([tensors[place] for place in bucket])
+            collective.allreduce(flat)
+            start = 0
+            for place in bucket:
+                tensors[place][:] = flat[start : start + lengths[place]]
+                start += lengths[place]
+
+    def prepare() -> None:
+        for tensor in tensors:
+            tensor.fill(1)
+        collective.barrier()
+
+    seconds = median(add, prepare, rounds)
+    assert all(tensor[0] == tensor[-1] == world for tensor in tensors)
+    collective.barrier()
+    ends.send(seconds)
+    collective.close()
 
 
 def ring_process(rank: int, world: int, length: int, rounds: int, compression: str, ends: Any) -> None:
@@ -85,12 +163,13 @@ def ring_process(rank: int, world: int, length: int, rounds: int, compression: s
 
 
 def ours(world: int, length: int, rounds: int, compression: str = "none") -> float:
+    return in_ring(ring_process, world, length, rounds, compression)
+
+
+def in_ring(work: Callable[..., None], world: int, *given: Any) -> float:
     context = multiprocessing.get_context("spawn")
     pipes = [context.Pipe() for _ in range(world)]
-    processes = [
-        context.Process(target=ring_process, args=(rank, world, length, rounds, compression, pipes[rank][1]))
-        for rank in range(world)
-    ]
+    processes = [context.Process(target=work, args=(rank, world, *given, pipes[rank][1])) for rank in range(world)]
     for process in processes:
         process.start()
     addresses = [pipe[0].recv() for pipe in pipes]
@@ -106,10 +185,15 @@ def ours(world: int, length: int, rounds: int, compression: str = "none") -> flo
 
 
 def gloo(python: str, world: int, length: int, rounds: int) -> float:
-    port = free_port()
-    arguments = [str(one) for one in (world, port, length, rounds, 1)]
+    return in_torch(python, GLOO, world, [length, rounds, 1])
+
+
+def in_torch(python: str, program: str, world: int, given: list[int]) -> float:
+    arguments = [str(one) for one in (world, free_port(), *given)]
     processes = [
-        subprocess.Popen([python, "-c", GLOO, str(rank), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [python, "-c", program, str(rank), *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
         for rank in range(world)
     ]
     outputs = [process.communicate(timeout=600)[0] for process in processes]
@@ -162,8 +246,9 @@ def tensorflow(world: int, length: int, rounds: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, nargs="+", default=[4, 100])
-    parser.add_argument("--processes", type=int, nargs="+", default=[2, 3, 4])
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[4, 25, 100])
+    parser.add_argument("--tensors", type=int, default=300)
+    parser.add_argument("--processes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--repeats", type=int, default=3)
     here = sys.executable if importlib.util.find_spec("torch") else ""
     parser.add_argument("--torch-python", "--gloo-python", default=here, help="a Python that has torch")
@@ -178,12 +263,24 @@ def main() -> None:
                 ways["gloo"] = lambda w=world, n=length, r=rounds: gloo(given.torch_python, w, n, r)
             if not given.no_tensorflow:
                 ways["TensorFlow"] = lambda w=world, n=length, r=rounds: tensorflow(w, n, r)
-            turns = [{name: way() for name, way in ways.items()} for _ in range(given.repeats)]
-            best = {name: min(turn[name] for turn in turns) for name in ways}
-            line = f"{world} processes, {size:3} MB:"
-            for name, seconds in best.items():
-                line += f"   {name} {seconds * 1e3:8.2f} ms ({seconds / best['ours']:.2f}x)"
-            print(line, flush=True)
+            compare(f"{world} processes, {size:3} MB", ways, given.repeats)
+        for together in (True, False) if given.tensors else ():
+            lengths, rounds = lengths_of(given.tensors), 10
+            ways = {"ours": partial(in_ring, small_process, world, lengths, rounds, together)}
+            if given.torch_python:
+                ways["gloo"] = partial(in_torch, given.torch_python, SMALL, world, [rounds, int(together), *lengths])
+            how = "in buckets" if together else "one by one"
+            compare(f"{world} processes, {given.tensors} tensors {how}", ways, given.repeats)
+
+
+def compare(what: str, ways: dict[str, Callable[[], float]], repeats: int) -> None:
+    """Let all ways take turns, and print the best of each."""
+    turns = [{name: way() for name, way in ways.items()} for _ in range(repeats)]
+    best = {name: min(turn[name] for turn in turns) for name in ways}
+    line = f"{what}:"
+    for name, seconds in best.items():
+        line += f"   {name} {seconds * 1e3:8.2f} ms ({seconds / best['ours']:.2f}x)"
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@
 
 Images have the shape of CIFAR-10's. Every worker is bound to one core and TensorFlow to one thread, so that the second
 worker adds a second core, as a second machine would. Rates are measured from the first tenth of the steps to the end.
-Each number of workers gets a turn in every round, and its best rate counts, as others may be using the cores.
+Each number of workers gets a turn in every round, and its best rate counts, as others may be using the cores. Also
+printed: how long the workers exchanged gradients, and how much of that was hidden behind computing (on one machine,
+workers exchange gradients after computing; see overlap.py).
 """
 
 from __future__ import annotations
@@ -111,6 +113,12 @@ def records_per_second(folder: Path, model: str, workers: int, steps: int) -> fl
         job.wait()
         points = list(job.status().losses)
         first = next(point for point in points if point.step >= max(2, steps // 10))
+        if exchanging := sum(one.exchanging for one in job.status().instances):
+            hidden = sum(one.hidden for one in job.status().instances)
+            print(
+                f"{model:<10} {workers} workers exchanged for {exchanging / workers:.2f} s each, "
+                f"{hidden / exchanging:.0%} of it hidden", flush=True,
+            )  # fmt: skip
         return (points[-1].step - first.step) * BATCH * workers / (points[-1].time - first.time)
     finally:
         if not job.status().finished_at:

@@ -179,13 +179,13 @@ def worker_commands(workers: int, count: int, batch: int, addresses: list[str], 
     return [[sys.executable, __file__, "--worker", str(number), *share] for number in range(workers)]
 
 
-def torch_command(python: str, batch: int, dim: int, optimizer: str, count: int) -> list[str]:
+def torch_command(python: str, batch: int, dim: int, optimizer: str, count: int, device: str) -> list[str]:
     """The command of the PyTorch side; empty where torch is not installed."""
     installed = subprocess.run([python, "-c", "import torch"], stderr=subprocess.DEVNULL, check=False)
     if installed.returncode:
         return []
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deepfm_torch.py")
-    values = {"--batch": batch, "--dim": dim, "--optimizer": optimizer, "--count": count}
+    values = {"--batch": batch, "--dim": dim, "--optimizer": optimizer, "--count": count, "--device": device}
     return [python, script, *(str(part) for option in values.items() for part in option)]
 
 
@@ -207,7 +207,9 @@ def measure(batch: int, dim: int, optimizer: str, options: argparse.Namespace) -
     try:
         if "fit" in in_turn:
             ways["model.fit"] = with_fit(dim, optimizer)
-        if "torch" in in_turn and (command := torch_command(options.torch_python, batch, dim, optimizer, count)):
+        if "torch" in in_turn and (
+            command := torch_command(options.torch_python, batch, dim, optimizer, count, options.device)
+        ):
             started, ways["PyTorch"], version = with_processes([command], greeting=True)
             processes += started
             print(f"PyTorch {version}")
@@ -253,6 +255,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
     parser.add_argument("--mode", choices=["asynchronous", "synchronous"], default="asynchronous")
     parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has torch")
+    parser.add_argument("--device", default="cpu", help="where PyTorch computes")
     parser.add_argument("--jit_compile", choices=["auto", "true", "false"], default="true")
     parser.add_argument("--ways", nargs="+", choices=["fit", "torch", "servers"], default=["fit", "torch", "servers"])
     parser.add_argument("--worker", type=int, nargs=3, help=argparse.SUPPRESS)

@@ -99,6 +99,8 @@ def trainer(dim: int, optimizer: str, form: str, compiled: bool) -> Callable[[li
             loss.backward()
             for one in optimizers:
                 one.step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # which otherwise computes on after this has returned
 
     return train
 
@@ -139,8 +141,10 @@ def main() -> None:
     parser.add_argument("--dim", type=int, required=True)
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--optimizer", choices=["adam", "sgd"], required=True)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_default_device(options.device)
     batches = make_batches(options.count, options.batch)
     name, train = fastest(options, batches)
     print(f"{torch.__version__} ({name})", flush=True)

@@ -205,4 +205,5 @@ def main() -> None:
     print(f"geometric mean of {len(ratios)} ratios: {statistics.geometric_mean(ratios):.2f}")
 
 
-main()
+if __name__ == "__main__":
+    main()
