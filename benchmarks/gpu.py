@@ -83,7 +83,7 @@ def main() -> None:
         seconds=given.seconds, mode="asynchronous", jit_compile="true", ways=["fit", "torch"],
         torch_python=given.torch_python, device="cpu" if tiny else "cuda",
     )  # fmt: skip
-    for batch in (64,) if tiny else (512, 4096, 16384):
+    for batch in (1024,) if tiny else (512, 4096, 16384):
         deepfm_ps.measure(batch, 16, "adam", options)
 
 
