@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
 
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import checkpoint_files, load
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, read
 
 MODEL = """
 import os
@@ -125,8 +125,8 @@ def held(checkpoints: Path) -> dict[str, object]:
     used: dict[int, int] = {}
     counted: dict[int, int] = {}
     found = {"admitted": 0, "evicted": 0}
-    for file in checkpoint_files(newest):
-        for frame in load(file):
+    for files in checkpoint_files(newest):
+        for frame in read(files):
             match frame.meta["kind"]:
                 case "rows":
                     rows |= dict(zip(frame.arrays[0].tolist(), frame.arrays[1][:, 0].tolist(), strict=True))
