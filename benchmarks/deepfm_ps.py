@@ -23,9 +23,12 @@ from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import numpy as np
-import tensorflow as tf
+from elasticdl_nb.runtime.imports import only_what_computes
+
+with only_what_computes():  # as workers do, or collections of garbage take up to a quarter of a second each
+    import keras
+    import numpy as np
+    import tensorflow as tf
 
 import elasticdl_nb.model_zoo
 from elasticdl_nb.runtime.model.contract import ModelDefinition
