@@ -27,6 +27,9 @@ SMALL = 32 << 10
 """Number of bytes that surely fit into a socket's buffer, so that sending them needs no thread."""
 
 
+_LOOK_SECONDS = 0.25
+
+
 class Ring:
     """See `collective.Collective`; `left` and `right` are connected sockets, encrypted or not, which it owns."""
 
@@ -203,7 +206,9 @@ class _Sender:
         """Wait until everything is sent; raises OSError if that fails."""
         done = threading.Event()
         self._queue.put(done)
-        done.wait()
+        while not done.wait(_LOOK_SECONDS):
+            if not self._thread.is_alive():  # closed before it got to this
+                raise OSError("the ring was closed")
         if self._error is not None:
             raise self._error
 

@@ -160,7 +160,7 @@ class EmbeddingTable:
             self.apply_at(self._rows_again(ids), gradients, learning_rate, step)
 
     def _remember(self, ids: Ids, rows: Rows) -> None:
-        self._looked_up.append((ids.copy() if ids.flags.writeable else ids, rows))
+        self._looked_up.append((ids.copy(), rows))  # a view would keep the whole message that it came in
         while sum(known.size for known, _ in self._looked_up) > _IDS:
             self._looked_up.popleft()
 
@@ -170,7 +170,7 @@ class EmbeddingTable:
         An id keeps its row, so that a remembered one is right.
         """
         for number, (known, rows) in enumerate(self._looked_up):
-            if np.array_equal(known, ids):
+            if known.size == ids.size and known[0] == ids[0] and np.array_equal(known, ids):
                 del self._looked_up[number]
                 return rows
         return self._rows(ids)

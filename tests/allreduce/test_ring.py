@@ -152,6 +152,15 @@ def refused(listener: Listener, generation: int, addresses: list[str], rank: int
     listener.close()
 
 
+def test_who_waits_for_a_sender_that_is_closed_is_told() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = ring_module._Sender(ours)
+        sender.close()
+        with pytest.raises(OSError, match="closed"):
+            sender.drain()
+
+
 def test_strangers_older_generations_and_idlers_are_turned_away(network: Network) -> None:
     a, b, stranger = (Listener(token, network) for token in (TOKEN, TOKEN, "another secret"))
     addresses = [a.address, b.address]

@@ -89,9 +89,9 @@ class Workers:
 
     @staticmethod
     def _in_step(together: threading.Barrier, step: Any) -> Any:
-        def apply() -> Any:
+        def apply(batch: Any) -> Any:
             together.wait(60)
-            return step()
+            return step(batch)
 
         return apply
 

@@ -119,6 +119,10 @@ def test_gradients_find_the_rows_of_earlier_lookups():
         for one in (table, expected):
             one.apply(np.array(pushed), gradients, 0.5, number + 1)
     assert content(table.export()) == content(expected.export())
+    received = np.zeros(1000, np.int64)[:3]
+    received.flags.writeable = False
+    table.lookup(received)
+    assert table._looked_up[-1][0].base is None, "the rest of a message is not kept"
     for _ in range(100):
         table.lookup(np.arange(1 << 16))
     assert len(table._looked_up) == 16, "they take little memory"

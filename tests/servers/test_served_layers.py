@@ -65,6 +65,27 @@ def test_a_sequential_model_is_served(embedded_zoo: Path) -> None:
     assert [group.dim for group in step.groups] == [8]
 
 
+def test_ids_of_a_vocabulary_that_grows_are_found_at_their_turn(embedded_zoo: Path, tmp_path: Path) -> None:
+    (tmp_path / "embedded.py").write_text((embedded_zoo / "embedded.py").read_text() + """
+class Growing(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.words = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, 0)
+        self.rows, self.out = keras.layers.Embedding(100_000, 8), keras.layers.Dense(1)
+
+    def call(self, features, training=False):
+        ids = tf.ensure_shape(tf.cast(features["ids"], tf.int64), [None, 3])
+        if training:
+            self.words.insert(ids, ids)
+        return self.out(keras.ops.mean(self.rows(tf.ensure_shape(self.words.lookup(ids), [None, 3])), axis=1))
+""")  # fmt: skip
+    layers = ServedLayers(threshold=1)
+    step = step_of(loaded(tmp_path, "Growing", layers), layers)
+    assert step.groups and not step.ids_are_fixed
+    layers = ServedLayers(threshold=1)
+    assert step_of(loaded(embedded_zoo, NAMES[0], layers), layers).ids_are_fixed
+
+
 def test_layers_below_the_threshold_and_unfit_ones_stay_ordinary() -> None:
     layers = ServedLayers(threshold=4 * 100 * 8)
     regularizer, constraint = keras.regularizers.L2(0.1), keras.constraints.NonNeg()

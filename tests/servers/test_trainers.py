@@ -298,6 +298,25 @@ def test_a_job_that_goes_back_to_its_beginning_begins_with_untrained_values(embe
         np.testing.assert_array_equal(variable.numpy(), before)
 
 
+def test_gradients_say_from_which_version_they_were_computed(embedded_zoo: Path) -> None:
+    servers, pushed = InProcessServers(), []
+    trainer = server_trainer(embedded_zoo, "Subclassed", servers)
+    compute, step = trainer._compute, servers.step_async
+
+    def computed(batch: Any) -> Any:
+        pushed.append(trainer.step)
+        return compute(batch)
+
+    def stepped(request: Any) -> Any:
+        if request.push is not None:
+            assert request.push.version == pushed[-1]
+        return step(request)
+
+    trainer._compute, servers.step_async = computed, stepped  # type: ignore[method-assign]
+    trainer.train(a_task(), batches(5))
+    assert pushed == [0, 0, 1, 2, 3]
+
+
 def test_a_task_from_before_the_job_went_back_has_no_effect_and_a_task_in_two_hands_has_one(embedded_zoo: Path) -> None:
     servers = InProcessServers()
     trainer = server_trainer(embedded_zoo, "Subclassed", servers)

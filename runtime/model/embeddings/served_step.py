@@ -102,7 +102,9 @@ class ServedStep:
         if not fetches:
             return None
         pruned = wrapped.prune(wrapped.inputs[: len(specs)], fetches)
-        self.ids_are_fixed = not any(_may_change(op) for op in pruned.graph.get_operations())
+        self.ids_are_fixed = not any(_may_change(op) for op in pruned.graph.get_operations()) and not any(
+            op.type.startswith(_TABLE_CHANGES) for op in wrapped.graph.get_operations()
+        )
         # Such a function, when called itself, first tries its arguments as another signature, which costs milliseconds.
         return FlatGraph(tf.function(lambda *flat: pruned(*flat), input_signature=specs, autograph=False))
 
@@ -196,6 +198,10 @@ def _depends(tensor: tf.Tensor, sources: set[Any]) -> bool:
             seen.add(current.op.name)
             waiting.extend(current.op.inputs)
     return False
+
+
+_TABLE_CHANGES = ("LookupTableInsert", "LookupTableRemove", "LookupTableImport")
+"""What makes a vocabulary one that grows while the model is called."""
 
 
 def _may_change(op: Any) -> bool:

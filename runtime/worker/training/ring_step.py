@@ -133,8 +133,10 @@ class RingStep:
             tf.cast(now - then, "float32") / tf.cast(records, "float32")
             for now, then in list(zip(after, before, strict=True))[len(self._statistics) :]
         ]
-        flat = _flat([loss, *after[: len(self._statistics)], *added], "float32")
-        tf.numpy_function(partial(self._push, len(self._groups)), [flat], [], name="push")
+        # Others make the step once they have the last bucket: whatever may fail here comes before.
+        with tf.control_dependencies([one for one in tf.nest.flatten(logs) if tf.is_tensor(one)]):
+            flat = _flat([loss, *after[: len(self._statistics)], *added], "float32")
+            tf.numpy_function(partial(self._push, len(self._groups)), [flat], [], name="push")
         for variable, value in zip(restored, before, strict=True):
             variable.assign(value)
         return logs

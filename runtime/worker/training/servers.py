@@ -197,11 +197,12 @@ class ServerTrainer(Trainer):
             self._take(self.servers.fetch(batch.rows.ids, pull=False).result())
         if self._under_way is None:
             self._under_way = self.servers.fetch(self._ids_ahead(1), pull=False)
+        version = self.step
         logs, gradients = self._compute(batch)
         self._take(self._under_way.result())
         self._since_pull = (self._since_pull + 1) % self._spec.get_model_steps
         self._under_way = self.servers.step_async(
-            StepRequest(self._push(batch, gradients), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
+            StepRequest(self._push(batch, gradients, version), lookup=self._ids_ahead(2), pull=self._since_pull == 0)
         )
         return logs
 
@@ -211,7 +212,7 @@ class ServerTrainer(Trainer):
         while True:
             measured = self._loaded.kept_metrics() if self._loaded.measures else []
             logs, gradients = self._compute(batch)
-            result = self.servers.step(StepRequest(self._push(batch, gradients), lookup=self._ids_ahead(1)))
+            result = self.servers.step(StepRequest(self._push(batch, gradients, self.step), lookup=self._ids_ahead(1)))
             if result.accepted:
                 self._take(result)
                 return logs
@@ -243,11 +244,11 @@ class ServerTrainer(Trainer):
         names = list(self._trainable)
         return {names[place]: np.asarray(value, np.float32) for place, value in values.items()}
 
-    def _push(self, batch: _Batch, gradients: _Gradients) -> Push:
-        """A batch's gradients as they are sent now, with the model's version."""
+    def _push(self, batch: _Batch, gradients: _Gradients, version: int) -> Push:
+        """A batch's gradients as they are sent now, with the version of the model that they were computed from."""
         rate = float(self.optimizer.learning_rate) if self._sends_rate else None
         return Push(
-            gradients.dense, gradients.rows, self.step, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch,
+            gradients.dense, gradients.rows, version, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch,
             sizes=gradients.sizes, counts=batch.rows.counts(),
         )  # fmt: skip
 
