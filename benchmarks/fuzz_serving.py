@@ -332,6 +332,7 @@ def bad_requests() -> Iterator[tuple[str, bytes, set[int]]]:
     yield "many headers", message(BODY, *(b"X%d: a" % number for number in range(3000))), {431}
     yield "a header without a colon", message(BODY, b"nonsense"), {400}
     yield "two lengths", message(BODY, b"Content-Length: 3", b"Content-Length: 4"), {400}
+    yield "a length and chunks", message(BODY, b"Content-Length: 3", b"Transfer-Encoding: chunked"), {400}
     yield "a negative length", message(BODY, b"Content-Length: -1"), {400}
     yield "no number as length", message(BODY, b"Content-Length: 0x10"), {400}
     yield "an enormous length", message(BODY, b"Content-Length: " + b"9" * 19), {413}

@@ -28,6 +28,7 @@ WHOLE = ("integer", "boolean")
 """Kinds whose type has no word for a missing value: they come as float64 then."""
 
 MOST_EXACT = 2.0**53
+"""From here on a float64 may stand for several whole numbers."""
 
 _DURATION = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(\.\d{1,9})?S)?)?")
 
@@ -44,6 +45,13 @@ def _date(text: str) -> datetime.datetime:
     return moment.replace(tzinfo=datetime.UTC)
 
 
+def _time(text: str) -> datetime.time:
+    moment = datetime.time.fromisoformat(text)
+    if moment.tzinfo:
+        raise ValueError(text)
+    return moment
+
+
 def _duration(text: str) -> datetime.timedelta:
     found = _DURATION.fullmatch(text)
     if found is None or not any(found.groups()[1:]):
@@ -56,7 +64,7 @@ def _duration(text: str) -> datetime.timedelta:
 _READERS: dict[str, tuple[Callable[[str], Any], pa.DataType, str]] = {
     "date": (_date, pa.timestamp("us", "UTC"), "a date such as 2024-01-31"),
     "timestamp": (_timestamp, pa.timestamp("us", "UTC"), "a moment such as 2024-01-31T12:00:00, in UTC or with +01:00"),
-    "time": (datetime.time.fromisoformat, pa.time64("us"), "a time of day such as 12:00:00"),
+    "time": (_time, pa.time64("us"), "a time of day such as 12:00:00, without a zone"),
     "duration": (_duration, pa.duration("us"), "a duration such as P1DT12H30M0.5S"),
 }
 MOMENTS = tuple(_READERS)
@@ -108,8 +116,8 @@ def with_missing(columns: dict[str, NDArray[Any]], kinds: dict[str, str]) -> dic
         return columns
     floats = {name: columns[name].astype(np.float64) for name in whole}
     for name, values in floats.items():
-        if (np.abs(values) > MOST_EXACT).any():
+        if (np.abs(values) >= MOST_EXACT).any():
             raise invalid(
-                f"the input {name!r} has whole numbers beyond 2**53; send records in which numbers are missing apart"
+                f"the input {name!r} has whole numbers from 2**53 on; send records in which numbers are missing apart"
             )
     return columns | floats

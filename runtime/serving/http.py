@@ -121,6 +121,8 @@ class HttpServer:
             for known in (self._connections, self._strangers):
                 known.pop(task, None)
             self._busy.discard(task)
+            if writer.transport.get_write_buffer_size():  # close() would wait for a client that may never read it
+                writer.transport.abort()
             writer.close()
 
     async def _converse(self, task: asyncio.Task[None], stream: Stream) -> None:
@@ -152,7 +154,8 @@ class HttpServer:
             else:
                 status, text = error.error_status_hint, f"Malformed request: {error}"
             with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun
-                await _send(connection, stream, status, _error(text), close=True)
+                async with asyncio.timeout(BODY_SECONDS):
+                    await _send(connection, stream, status, _error(text), close=True)
                 await stream.linger()
 
     def _admitted(self, request: h11.Request) -> dict[str, str]:
@@ -162,6 +165,8 @@ class HttpServer:
         if len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers) > HEAD_BYTES:
             raise _Unread(431, f"the head of the request has more than {HEAD_BYTES} bytes")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+        if "content-length" in headers and "transfer-encoding" in headers:  # proxies may believe the other one
+            raise _Unread(400, "a request has either Content-Length or Transfer-Encoding")
         status, reason = self._access.admits(headers)
         if status:
             raise _Unread(status, reason)
@@ -173,12 +178,12 @@ class HttpServer:
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > self._largest:
             raise too_large
-        if connection.they_are_waiting_for_100_continue:
-            await stream.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
         parts: list[bytes] = []
         size = 0
         try:
             async with asyncio.timeout(BODY_SECONDS):
+                if connection.they_are_waiting_for_100_continue:
+                    await stream.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
                 while isinstance(event := await _next(connection, stream), h11.Data):
                     size += len(event.data)
                     if size > self._largest:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.runtime.serving.columns import MOMENTS, WHOLE, wanted
+from elasticdl_nb.runtime.serving.columns import MOMENTS, wanted
 from elasticdl_nb.runtime.serving.form import Form, Values, check_names
 from elasticdl_nb.runtime.serving.problems import invalid
 
@@ -82,14 +82,10 @@ def _with_missing(name: str, values: list[Any], form: Form) -> NDArray[Any]:
     """Return a column in which values are missing, as readers of data do: NaN, and "" among texts."""
     present = np.array([value is not None for value in values])
     known = _array(name, [value for value in values if value is not None], form)
-    if not known.size:
-        known = known.reshape(-1).astype(form.numpy)
+    if known.ndim != 1:
+        raise invalid(f"the input {name!r} must be {form}; it has lists")
     column: NDArray[Any]
     column = np.full(len(values), b"", object) if form.dtype == "string" else np.full(len(values), np.nan)
-    if form.column in WHOLE and np.any(known.astype(np.float64).astype(known.dtype) != known):
-        raise invalid(
-            f"the input {name!r} has whole numbers beyond 2**53; send records in which numbers are missing apart"
-        )
     column[present] = known
     return column
 
@@ -99,11 +95,19 @@ def _complete(name: str, values: Any, form: Form) -> NDArray[Any]:
     try:
         if form.dtype == "string":
             return _texts(values)
+        # As objects first: as an array of texts, each would have the length of the longest.
+        leaves = set(map(type, np.array(values, object).flat))
+        if list in leaves:
+            raise ValueError("ragged")
+        if leaves - {int, float, bool} or (bool in leaves and len(leaves) > 1):
+            raise invalid(f"the input {name!r} must be {form}; it has values of another type")
         found = np.asarray(values)
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise invalid(
             f"the input {name!r} must be {form}: its lists differ in length or in depth, or in what they hold"
         ) from None
+    if form.column == "integer" and found.dtype.kind == "f" and found.size:
+        return found.astype(np.float64)  # as in gRPC: pandas has whole numbers as floats where some are missing
     accepted = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}.get(wanted.kind, "")
     if wanted.name == "bfloat16":
         accepted = "iuf"

@@ -23,6 +23,7 @@ class Stream:
         self._reader, self._writer = reader, writer
         # What a socket's transport reads at a time; it has no method for that.
         setattr(writer.transport, "max_size", READ_BYTES)  # noqa: B010
+        writer.transport.set_write_buffer_limits(high=0)  # `drain` waits until the client has taken everything
 
     async def begin(self) -> None:
         """Agree on keys, where there are any."""

@@ -5,7 +5,7 @@ Importing this module loads TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,13 @@ def arrays(inputs: Mapping[str, bytes], largest: int) -> dict[str, NDArray[Any]]
     """
     found: dict[str, NDArray[Any]] = {}
     for name, content in inputs.items():
-        found[name] = _array(name, content, largest)
-        largest -= found[name].nbytes
+        found[name], nbytes = _array(name, content, largest)
+        largest -= nbytes
     return found
 
 
-def _array(name: str, content: bytes, largest: int) -> NDArray[Any]:
+def _array(name: str, content: bytes, largest: int) -> tuple[NDArray[Any], int]:
+    """Return an array, and its bytes. A text that is repeated counts each time: TensorFlow copies it as often."""
     try:
         proto = tensor_pb2.TensorProto.FromString(content)
         dtype = tf.as_dtype(proto.dtype)
@@ -40,19 +41,31 @@ def _array(name: str, content: bytes, largest: int) -> NDArray[Any]:
             size *= one
             if one < 0 or size * (8 if dtype == tf.string else max(1, dtype.size)) > largest:
                 raise invalid(f"the input {name!r} has the shape {sizes}, which is more than {largest} bytes")
+        if (texts_bytes := _bytes_of_texts(proto.string_val, size) if dtype == tf.string else 0) > largest:
+            raise invalid(f"the input {name!r} has texts of more than {largest} bytes")
         array: NDArray[Any] = tf.make_ndarray(proto)
     except (DecodeError, TypeError, ValueError, OverflowError, MemoryError) as error:
         raise invalid(f"the input {name!r} is not a valid tensor: {error}") from None
     if array.dtype == object:
         texts = np.empty(array.shape, object)
         texts[...] = array
-        return texts
-    return array
+        return texts, texts_bytes
+    return array, array.nbytes
+
+
+def _bytes_of_texts(texts: Sequence[bytes], size: int) -> int:
+    """Return the bytes of a tensor of texts, of which the last is repeated up to its size."""
+    return 8 * size + sum(map(len, texts)) + max(0, size - len(texts)) * len(texts[-1] if texts else b"")
 
 
 def messages(outputs: Values) -> dict[str, bytes]:
     """Return arrays as tensors."""
-    return {name: tf.make_tensor_proto(value).SerializeToString() for name, value in outputs.items()}
+    return {name: tf.make_tensor_proto(_without_none(value)).SerializeToString() for name, value in outputs.items()}
+
+
+def _without_none(value: NDArray[Any]) -> NDArray[Any]:
+    """Return texts with an empty one where there is none, as clients send them."""
+    return np.where(np.equal(value, np.array(None)), "", value) if value.dtype == object else value
 
 
 def signature(inputs: Mapping[str, Form], outputs: Mapping[str, Form]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ def test_rows_and_columns_become_arrays() -> None:
         ({"instances": [{**ROW, "x": None}]}, "another type"),
         ({"instances": [{**ROW, "x": True}]}, "another type"),
         ({"instances": [{**ROW, "yes": 1}]}, "another type"),
+        ({"inputs": {**COLUMNS, "x": [1.5, True]}}, "'x' must be .* another type"),
+        ({"inputs": {**COLUMNS, "id": [[1, True], [2, 3]]}}, "'id' must be .* another type"),
+        ({"inputs": {**COLUMNS, "x": [[1], 2]}}, "differ in length"),
         ({"instances": [{**ROW, "word": 1}]}, "must be string"),
         ({"instances": [{**ROW, "word": {"b64": "?"}}]}, "not base64"),
         ({"inputs": {**COLUMNS, "x": [1]}}, "equally many"),
@@ -110,6 +114,7 @@ def test_rows_of_a_table_come_as_readers_of_data_make_them() -> None:
         "count": 3.0, "yes": 1.0, "size": 2.0, "day": 86400.0, "at": 10.0, "hour": 60.0, "span": -93784.5
     }  # fmt: skip
     assert all(np.isnan(second) for _, second in missing.values())
+    assert as_models_get_them({**FULL, "count": 31.0})["count"] == [31.0]  # so pandas writes a column with gaps
     nothing = as_models_get_them(dict.fromkeys(FULL))
     assert nothing.pop("word") == [b""]
     assert np.isnan(list(nothing.values())).all()
@@ -122,10 +127,13 @@ def test_rows_of_a_table_come_as_readers_of_data_make_them() -> None:
         ({"at": "yesterday"}, "'at' must have a moment such as .*, not 'yesterday'"),
         ({"day": "2024-01-01T05:00:00"}, "'day' must have a date such as 2024-01-31, not"),
         ({"hour": "25:00"}, "'hour' must have a time of day"),
+        ({"hour": "12:00:00+01:00"}, "'hour' must have a time of day .*, without a zone"),
         ({"span": "P"}, "'span' must have a duration"),
         ({"span": "P999999999DT99999999999999H"}, "'span' must have|outside of the range"),
-        ({"count": 1.5}, "another type"),
-        ({"count": 2**60, "yes": None}, r"'count' has whole numbers beyond 2\*\*53"),
+        ({"count": 1.5}, "'count' must have whole numbers"),
+        ({"count": "3"}, "another type"),
+        ({"count": True}, "another type"),
+        ({"count": 2**53 + 1, "yes": None}, r"'count' has whole numbers from 2\*\*53 on"),
         ({"yes": 1}, "another type"),
         ({"word": 3}, "must be string"),
         ({"size": "1"}, "another type"),
@@ -136,6 +144,23 @@ def test_rows_of_a_table_with_other_values_are_refused(changed: dict[str, Any], 
         as_models_get_them({**FULL, **changed})
     with pytest.raises(Refused, match="'count' is missing"):
         as_models_get_them({name: value for name, value in FULL.items() if name != "count"})
+
+
+def test_lists_among_missing_values_are_refused() -> None:
+    for name, values in (("count", [[1, 2], None]), ("count", [[], None]), ("word", [["a"], None])):
+        with pytest.raises(Refused, match=f"'{name}' must be .* it has lists"):
+            read({"inputs": {name: values}}, {name: TABLE[name]})
+
+
+def test_a_long_text_among_numbers_takes_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        body = json.dumps({"inputs": {"x": ["x" * 100_000, *["a"] * 1500]}}).encode()
+        with pytest.raises(Refused, match="another type"):
+            read(body, {"x": FORMS["x"]})
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(body)  # as an array of texts, it takes 600 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_tensors_of_whole_numbers_may_be_floats_where_some_are_missing() -> None:
@@ -172,6 +197,16 @@ def test_tensors_are_limited_by_what_they_stand_for() -> None:
     for one in (bomb, negative, short):
         with pytest.raises(Refused, match="'x'"):
             tensors.arrays({"x": one.SerializeToString()}, 1 << 20)
+    texts = tf.make_tensor_proto([b"x" * 1000])
+    texts.tensor_shape.CopyFrom(tf.TensorShape([600]).as_proto())
+    repeated = texts.SerializeToString()
+    assert tensors.arrays({"x": repeated}, 1 << 20)["x"].tolist() == [b"x" * 1000] * 600
+    texts.tensor_shape.dim[0].size = 1100
+    for inputs in ({"x": repeated, "y": repeated}, {"y": texts.SerializeToString()}):
+        with pytest.raises(Refused, match="'y' has texts of more than"):
+            tensors.arrays(inputs, 1 << 20)
+    some = tensors.messages({"x": np.array(["a", None], object)})
+    assert tensors.arrays(some, 1 << 20)["x"].tolist() == [b"a", b""]
     random = np.random.default_rng(0)
     good = tensors.messages(values)["x"]
     for _ in range(300):

@@ -210,6 +210,8 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
         ("DNNRegressor COLUMN EMBEDDING(role, 5, min_cont=2) INTO m", "min_cont", "Did you mean 'min_count'"),
         ("DNNRegressor COLUMN EMBEDDING(role, 5, ttl=2, ttl=3) INTO m", "ttl=3", "ttl is given twice"),
         ("DNNRegressor COLUMN EMBEDDING(role, 5, ttl='soon') INTO m", "'soon'", "use a number of steps"),
+        ("DNNClassifier COLUMN CATEGORY_HASH(pay, 8) LABEL role INTO m", "CATEGORY_HASH",
+         "'pay' is float, which has no certain text"),
         ("DNNRegressor COLUMN CATEGORY_HASH(role, ttl=2) INTO m", "=2", "expected ','"),
         ("DNNRegressor WITH train.embedding.ttl=soon INTO m", "soon", "ttl='soon'; use a number of steps"),
         ("DNNRegressor WITH train.embedding.rows=5 INTO m", "train.", "embeddings have no 'rows'. Did you mean"),

@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.sql.features.finishing import finish
 from elasticdl_nb.sql.features.statistics import Statistics
 from elasticdl_nb.sql.record.modelrecord import Label
+from elasticdl_nb.sql.zoo.rows import Rows
 from elasticdl_nb.sql.zoo.sqlmodel import SqlModel, with_arguments
 from elasticdl_nb.sql.zoo.tableinput import TableInput
 from elasticdl_nb.sql.zoo.tablelayers import FeatureModel
@@ -77,6 +78,13 @@ def test_a_vocabulary_tells_missing_unseen_and_known_values_apart() -> None:
     assert ids(Source("vocabulary", "c", terms=("1", "0")), [True, False], "boolean") == [2, 3]
 
 
+def test_texts_of_dates_are_the_same_where_some_are_missing() -> None:
+    source = Source("hash", "c", buckets=100_000)
+    for kind in ("date", "timestamp"):
+        known = ids(source, [1706659200, -86400], kind)
+        assert ids(source, [1706659200.0, float("nan"), -86400.0], kind) == [known[0], 100_000, known[1]]
+
+
 def test_ids_that_cannot_be_count_as_missing() -> None:
     assert ids(Source("identity", "c", buckets=5), [0, 4, 5, -1], "integer") == [0, 4, 5, 5]
     assert ids(Source("identity", "c", buckets=5), ["3", "", "9"]) == [3, 5, 5]
@@ -115,6 +123,17 @@ def test_several_ids_a_row_and_their_weights() -> None:
     assert outputs[0].tolist() == [0, 0.5, 0, 2.0, 0, 0, 0, 0, 0, 0]
     assert outputs[1].tolist() == [0, 1.0, 0, 0, 0, 0, 0, 0, 0, 0]
     assert outputs[2].sum() == 0
+
+
+def test_a_server_refuses_classes_that_the_label_does_not_have() -> None:
+    def decoded(*classes: Any) -> Any:
+        record = SimpleNamespace(kinds={}, columns=list, label=Label("y", "x", "", classes))
+        return Rows(record, None).decoded({"prediction": np.eye(3)[[2, 0]]})["prediction"].tolist()
+
+    assert decoded(4, 5, 6) == [6, 4]
+    assert decoded("a", "b") == [None, "a"]
+    with pytest.raises(ModelError, match="more outputs than its label has classes"):
+        decoded(4, 5)
 
 
 def test_labels_become_numbers_of_classes() -> None:

@@ -178,9 +178,17 @@ class _Reader:
         sizes, words, _ = self._sorted(function, function.arguments[1:])
         if isinstance(inner, Function):
             source = self.source(inner)
-            return replace(source, ids="hash", buckets=sizes[0] if sizes else source.buckets)
-        column = self.column(inner, function.position)
-        return Source("hash", column, self._buckets(function, sizes), delimiter=(words or [""])[0])
+            source = replace(source, ids="hash", buckets=sizes[0] if sizes else source.buckets)
+        else:
+            column = self.column(inner, function.position)
+            source = Source("hash", column, self._buckets(function, sizes), delimiter=(words or [""])[0])
+        if self.kinds.get(source.column) == "float":  # its text depends on its width, which a server may not have
+            raise SqlError(
+                f"column {source.column!r} is float, which has no certain text to hash; put BUCKET around it alone, "
+                "or CAST it in the query to a whole number or a text",
+                function.position,
+            )
+        return source
 
     def _weighted(self, function: Function) -> Source:
         inner = self._first(function)

@@ -100,7 +100,8 @@ class ColumnValues:
         """Return the column as texts, "" where the value is missing."""
         if column.dtype == tf.string:
             return column
-        if column.dtype.is_floating and self.kinds.get(name) in ("integer", "boolean"):
+        # Columns of these kinds are floats only where values are missing; a value's text must be the same there.
+        if column.dtype.is_floating and self.kinds.get(name) in ("integer", "boolean", "date", "timestamp"):
             known = tf.math.is_finite(column)
             whole = tf.cast(tf.where(known, column, tf.zeros_like(column)), tf.int64)
             return tf.where(known, tf.strings.as_string(whole), "")
