@@ -25,7 +25,7 @@ def _open(path: str, stamp: files.Stamp | None) -> Any:
         fs, inner = files.file_system(path)
         return pa.PythonFile(fs.open(inner, "rb"), mode="r")
     except OSError as error:
-        raise DataError(f"{path}: could not be read: {error}") from None
+        raise DataError(f"{path}: could not be read: {error}") from error
 
 
 def _spans(lengths: list[int]) -> list[tuple[int, int]]:

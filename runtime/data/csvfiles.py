@@ -14,6 +14,7 @@ import shutil
 import tempfile
 import threading
 import weakref
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -157,8 +158,10 @@ class CsvFile:
         try:
             with gzip.open(_SourceFile(source)) as packed, open(number, "wb") as target:
                 shutil.copyfileobj(packed, target, 1 << 20)
-        except (OSError, EOFError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{self.path}: damaged gzip data: {error}") from None
+        except OSError as error:  # a full disk, say
+            raise DataError(f"{self.path}: could not be unpacked: {error}") from error
         return files.Source(self.path, at=unpacked)
 
     @cached_property

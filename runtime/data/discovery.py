@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.files import Stamp
 from elasticdl_nb.runtime.data.following import Appeared, FollowingReader
 from elasticdl_nb.runtime.data.listing import Listing
-from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.runtime.errors import DataError, ElasticDLError
+
+logger = logging.getLogger(__name__)
+
+
+class _Refused(NamedTuple):
+    """A file that could not be used: how often in a row, with this stamp, and when to try it again."""
+
+    stamp: Stamp | None
+    failures: int
+    again: float
 
 
 class Discovery:
     """Finds the files that have appeared since the job began.
 
-    `expand` lists what is there now; files in `known` are not new. A file of this machine is taken when two looks have
-    found it unchanged, so one that is still being written waits, and so does one without records. One that cannot be
-    used, and one that has changed since it was listed, is a problem, which is reported once.
+    `expand` lists what one of `paths` stands for now; files in `known` are not new. A file of this machine is taken
+    when two looks have found it unchanged, so one that is still being written waits, and so does one without records.
+    One that cannot be used, and one that has changed since it was listed, is a problem, which is reported once. If the
+    reason may pass, the file is tried again after `pause` seconds, given the number of failures; `clock` is in seconds.
     """
 
     def __init__(
-        self, reader: FollowingReader, expand: Callable[[], Sequence[str]], known: Mapping[str, Stamp | None],
-        appeared: Appeared,
+        self, reader: FollowingReader, paths: Sequence[str], expand: Callable[[str], Sequence[str]],
+        known: Mapping[str, Stamp | None], appeared: Appeared, pause: Callable[[int], float],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._reader, self._expand, self._known = reader, expand, known
+        self._reader, self._paths, self._expand, self._known = reader, paths, expand, known
+        self._pause, self._clock = pause, clock
         self._appeared = appeared
         self._appeared.read()
         self._seen: Listing = {}
-        self._refused: Listing = {}
+        self._refused: dict[str, _Refused] = {}
         self._changed: Listing = {}
         self._problems: list[str] = []
-        self._last_problem = ""
+        self._told: dict[str, str] = {}
         self.waits = False
         """Whether the last look has found a file that may still be being written."""
 
@@ -44,19 +61,27 @@ class Discovery:
         problems, self._problems = self._problems, []
         return problems
 
-    def look(self) -> list[FileRecords]:
-        """Look once; return the new files, which are in the list now."""
-        try:
-            stamps = self._stamps(self._expand())
-        except OptionError as error:  # nothing there, for now, or a store that does not answer
-            self._report(str(error))
-            return []
+    def look(self, *, hurry: bool = False) -> list[FileRecords]:
+        """Look once; return the new files, which are in the list now. In a `hurry`, try all that is there."""
+        stamps = self._stamps(self._listed())
         before, self._seen = self._seen, stamps
         ready = [path for path, stamp in stamps.items() if stamp is None or before.get(path) == stamp]
         self.waits = len(ready) < len(stamps)
-        found = [one for path in ready if (one := self._taken(path, stamps[path])) is not None]
+        found = [one for path in ready if (one := self._taken(path, stamps[path], hurry)) is not None]
         if found:
             self._appeared.add([(one, stamps[one.path]) for one in found])
+        return found
+
+    def _listed(self) -> list[str]:
+        """Return the files that are there now; of a path that cannot be listed, report why."""
+        found: list[str] = []
+        for path in self._paths:
+            try:
+                found += self._expand(path)
+            except Exception as error:  # nothing there, for now, or a store that does not answer, in whatever way
+                self._report(path, error)
+            else:
+                self._told.pop(path, None)
         return found
 
     def _stamps(self, paths: Sequence[str]) -> Listing:
@@ -78,18 +103,29 @@ class Discovery:
                 )
         return new
 
-    def _taken(self, path: str, stamp: Stamp | None) -> FileRecords | None:
-        if path in self._refused and self._refused[path] == stamp:
+    def _taken(self, path: str, stamp: Stamp | None, hurry: bool) -> FileRecords | None:
+        refused = self._refused.get(path)
+        failures = refused.failures if refused and refused.stamp == stamp else 0
+        if refused and failures and not hurry and self._clock() < refused.again:
             return None
         try:
             found = self._reader.counted(path, stamp)
-        except (DataError, OptionError, OSError) as error:
-            self._refused[path] = stamp
-            self._report(f"a new file is not used unless it changes: {error}")
+        except Exception as error:  # damage surfaces as whatever the format's library raises
+            passes = stamp is None or isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+            again = self._clock() + self._pause(failures + 1) if passes else math.inf
+            self._refused[path] = _Refused(stamp, failures + 1, again)
+            self._report(path, error, f"a new file is not used {'yet' if passes else 'unless it changes'}: ")
             return None
+        self._refused.pop(path, None)
+        self._told.pop(path, None)
         return found if found.records else None
 
-    def _report(self, problem: str) -> None:
-        if problem != self._last_problem:
+    def _report(self, path: str, error: Exception, what: str = "") -> None:
+        """Report a problem, unless it is the last that was reported of this path."""
+        expected = isinstance(error, ElasticDLError)
+        problem = what + (str(error) if expected else f"{path}: {type(error).__name__}: {error}")
+        if self._told.get(path) != problem:
+            self._told[path] = problem
             self._problems.append(problem)
-        self._last_problem = problem
+            if not expected:
+                logger.warning("%s", problem, exc_info=error)

@@ -12,6 +12,7 @@ from elasticdl_nb.runtime.master.decisions.events import DataCounted, Failed
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.storage import usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.pauses import pause_after
 
 
 def count_data(folder: JobFolder) -> DataCounted | Failed:
@@ -30,8 +31,9 @@ def discovery_of(folder: JobFolder) -> Discovery:
     """Return what looks for new files in the data that a job follows; raises DataError and OptionError."""
     spec, reader = folder.spec(), _following(folder)
     known = {**usedfiles.before(folder).files, **reader.listing}
-    expand = partial(expanded, spec.data, spec.data_reader_params)
-    return Discovery(reader, expand, known, Appeared(appeared_in(folder.listings, "data")))
+    appeared = Appeared(appeared_in(folder.listings, "data"))
+    expand = partial(expanded, params=spec.data_reader_params)
+    return Discovery(reader, spec.data, expand, known, appeared, pause_after)
 
 
 def _following(folder: JobFolder) -> FollowingReader:

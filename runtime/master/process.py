@@ -254,7 +254,7 @@ class Master:
         while self._coordinator.queue.growing:
             looks += self._coordinator.stopping
             begun = time.monotonic()
-            found += await asyncio.to_thread(discovery.look)
+            found += await asyncio.to_thread(discovery.look, hurry=looks == 1)
             for problem in discovery.problems():
                 self._books.happened(events.Noted("warning", problem))
             # A file that has just appeared is looked at twice before it is used.

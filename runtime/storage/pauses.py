@@ -1,4 +1,4 @@
-"""When to try again what could not be written: soon at first, then ever more rarely. No clock in here."""
+"""When to try again what could not be written, or read: soon at first, then ever more rarely. No clock in here."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
 import os
 from functools import partial
@@ -20,29 +22,32 @@ from elasticdl_nb.runtime.data.discovery import Discovery
 from elasticdl_nb.runtime.data.following import Appeared, FollowingReader, appeared_in
 from elasticdl_nb.runtime.data.reader import expanded, open_reader
 from elasticdl_nb.runtime.errors import DataError, OptionError
+from elasticdl_nb.runtime.storage.pauses import FIRST, LONGEST, pause_after
 
 
 class Followed:
     """A folder that gains files, and the master's view of it."""
 
-    def __init__(self, folder: str, listings: Path, params: dict[str, object] | None = None) -> None:
-        self.folder, self.listings, self.params = folder, listings, params or {}
+    def __init__(self, folder: str, listings: Path, params: dict[str, object] | None = None, *others: str) -> None:
+        self.paths, self.listings, self.params, self.now = [folder, *others], listings, params or {}, 0.0
         self.reader = self.opened()
         assert self.reader.metadata is not None
         self.master = self.discovery()
 
     def opened(self) -> FollowingReader:
         """What another process has."""
-        reader = open_reader([self.folder], self.params, "data", self.listings, follow=True)
+        reader = open_reader(self.paths, self.params, "data", self.listings, follow=True)
         assert isinstance(reader, FollowingReader)
         return reader
 
     def discovery(self) -> Discovery:
-        expand = partial(expanded, [self.folder], self.params)
-        return Discovery(self.reader, expand, self.reader.listing, Appeared(appeared_in(self.listings, "data")))
+        expand, appeared = partial(expanded, params=self.params), Appeared(appeared_in(self.listings, "data"))
+        return Discovery(
+            self.reader, self.paths, expand, self.reader.listing, appeared, pause_after, lambda: self.now
+        )  # fmt: skip
 
-    def found(self, looks: int = 2) -> list[tuple[str, int]]:
-        files = [one for _ in range(looks) for one in self.master.look()]
+    def found(self, looks: int = 2, *, hurry: bool = False) -> list[tuple[str, int]]:
+        files = [one for _ in range(looks) for one in self.master.look(hurry=hurry)]
         return [(os.path.basename(one.path), one.records) for one in files]
 
 
@@ -144,6 +149,105 @@ def test_files_that_were_used_may_be_deleted(followed: Followed, folder: Path) -
     assert followed.found() == []
     (problem,) = followed.master.problems()
     assert "contains no data files" in problem
+
+
+def test_a_path_with_nothing_in_it_does_not_keep_the_files_of_others_from_being_found(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "1.parquet", x=[1])
+    single = write(tmp_path / "single.parquet", x=[1])
+    paths = [os.fspath(tmp_path / name) for name in ("a", "b", "single.parquet")]
+    followed = Followed(paths[0], tmp_path / "listings", None, *paths[1:])
+    (tmp_path / "a" / "1.parquet").unlink()
+    single.unlink()
+    write(tmp_path / "b" / "2.parquet", x=[1, 2])
+    assert followed.found(4) == [("2.parquet", 2)]
+    empty, gone = followed.master.problems()
+    assert f"{paths[0]} contains no data files" in empty and f"there is no file {paths[2]}" in gone
+    write(tmp_path / "a" / "2.parquet", x=[1])
+    assert followed.found() == [("2.parquet", 1)] and followed.master.problems() == []
+
+
+def test_two_files_that_cannot_be_used_are_each_told_once(followed: Followed, folder: Path) -> None:
+    for name in "bc":
+        write(folder / f"{name}.parquet", x=[3])
+    assert followed.found(4) == [] and len(followed.master.problems()) == 2
+    for name in "bc":
+        write(folder / f"{name}.parquet", x=[3, 4])
+    assert followed.found(4) == [] and followed.master.problems() == [], "it is what has been told already"
+
+
+def test_a_file_that_may_be_read_later_is_tried_again_more_and_more_rarely(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed, tries = Followed(os.fspath(folder), tmp_path / "listings"), 0
+
+    def fails(self: FollowingReader, path: str, stamp: object) -> FileRecords:
+        nonlocal tries
+        tries += 1
+        raise DataError(f"{path}: could not be read") from OSError(errno.EIO, "Input/output error")
+
+    write(folder / "b.parquet", x=[3], y=[1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(FollowingReader, "counted", fails)
+        assert followed.found(4) == [] and tries == 1
+        followed.now += FIRST
+        assert followed.found(4) == [] and tries == 2
+        followed.now += FIRST
+        assert followed.found(4) == [] and tries == 2
+    (told,) = followed.master.problems()
+    assert "not used yet" in told and "b.parquet" in told
+    assert followed.found(1) == [] and followed.found(1, hurry=True) == [("b.parquet", 1)], "the job is to end"
+
+
+def test_in_an_object_store_a_file_is_tried_again_as_nothing_says_whether_it_has_changed(tmp_path: Path) -> None:
+    def put(name: str, **columns: object) -> None:
+        with fsspec.open(f"memory://tried/{name}.parquet", "wb") as file:
+            pq.write_table(pa.table(columns), file)
+
+    try:
+        put("a", x=[1])
+        followed = Followed("memory://tried", tmp_path)
+        put("b", y=[1])
+        assert followed.found(3) == [] and len(followed.master.problems()) == 1
+        put("b", x=[1, 2])
+        assert followed.found(3) == [], "not at every look"
+        followed.now += LONGEST
+        assert followed.found(1) == [("b.parquet", 2)] and followed.master.problems() == []
+    finally:
+        fsspec.filesystem("memory").rm("/tried", recursive=True)
+
+
+def test_no_damage_and_no_error_of_a_library_ends_the_search(
+    followed: Followed, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class BotoCoreError(Exception):
+        """As libraries of object stores have."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise BotoCoreError("could not connect")
+
+    write(folder / "b.parquet", x=[3], y=[1.0])
+    with monkeypatch.context() as patch:
+        patch.setattr("elasticdl_nb.runtime.data.files.expand", fails)
+        assert followed.found() == []
+        patch.undo()
+        patch.setattr(FollowingReader, "counted", fails)
+        assert followed.found() == []
+    listing, file = followed.master.problems()
+    assert listing == f"{folder}: BotoCoreError: could not connect"
+    assert file == f"a new file is not used unless it changes: {folder / 'b.parquet'}: BotoCoreError: could not connect"
+    assert caplog.text.count("Traceback") == 2
+
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    rows = gzip.compress(b"x\n" + b"".join(b"%d\n" % (n * n) for n in range(400)), mtime=0)
+    (packed / "a.csv.gz").write_bytes(rows)
+    others = Followed(os.fspath(packed), tmp_path / "others")
+    (packed / "b.csv.gz").write_bytes(rows[:20] + bytes(byte ^ 255 for byte in rows[20:60]) + rows[60:])
+    assert others.found() == []
+    (told,) = others.master.problems()
+    assert "b.csv.gz: damaged gzip data" in told
 
 
 def test_a_master_that_died_has_listed_what_it_found(followed: Followed, folder: Path) -> None:
