@@ -12,11 +12,13 @@ from crashes import kills, power_losses
 
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data import files, recordio
+from elasticdl_nb.runtime.model.saving.beginning import MESSAGE, checkpoint_of
 from elasticdl_nb.runtime.parameters.mapped.form import Described, stem, write_description
 from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.store import ParameterStore
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
+from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.publish import RECORD, Publication, clean
 
@@ -249,7 +251,41 @@ def check_tables(root: Path, done: bool) -> None:
     assert value == 2.0 or not publication(root).is_done
 
 
+def begun(root: Path) -> None:
+    """Servers have written a checkpoint; it remains to complete it."""
+    earlier_checkpoints(root)
+    made = root / "c" / ".step-000000009.a"
+    made.mkdir()
+    fill(made / "model.bin", NEW, False)
+
+
+def complete(root: Path) -> None:
+    """As masters do, one after another: the journal tells the next that it has to be done."""
+    made = root / "c" / ".step-000000009.a"
+    if made.exists():
+        checkpoints.seal(made, 9, "job")
+    checkpoints.commit(made, {"tasks": 3}, "job")
+
+
+def trained_model(root: Path) -> None:
+    (root / "model").mkdir()
+    (root / "model" / "params").write_bytes(NEW)
+    message = pb.TrainedModel(params_filename="params")
+    (root / "model" / MESSAGE).write_bytes(message.SerializeToString())
+
+
+def begin_with_model(root: Path) -> None:
+    checkpoint_of(str(root / "model"), root / "trained", "job")
+
+
+def check_beginning(root: Path, done: bool) -> None:
+    if done or (root / "trained").exists():
+        assert checkpoints.verify(root / "trained") == 0
+
+
 USERS = {
+    "a checkpoint's completion": (begun, complete, check_checkpoints),
+    "a trained model as a checkpoint": (trained_model, begin_with_model, check_beginning),
     "checkpoint": (earlier_checkpoints, commit, check_checkpoints),
     "converted data": (converted_before, convert, check_data),
     "a file of records": (exported_before, export, check_export),
@@ -263,6 +299,14 @@ def test_killed_at_any_operation_each_user_has_the_old_or_the_new(user: str) -> 
     prepare, work, check = USERS[user]
     numbers = [number for number, root in kills(prepare, work) if check(root, False) is None]
     assert len(numbers) > 3
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_killed_at_any_operation_another_process_finishes_the_work(user: str) -> None:
+    prepare, work, check = USERS[user]
+    for _, root in kills(prepare, work):
+        work(root)
+        check(root, True)
 
 
 @pytest.mark.parametrize("user", USERS)
