@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.master.decisions.actions import (
     Deed,
     DiscardCheckpoint,
     Kill,
+    PruneCheckpoints,
     SetCheckpointAside,
     Start,
 )
@@ -58,6 +59,8 @@ class Executor:
                 self._spawn(self._commit(deed))
             case DiscardCheckpoint(path):
                 self._spawn(asyncio.to_thread(checkpoints.discard, path))
+            case PruneCheckpoints(newest):
+                self._spawn(asyncio.to_thread(checkpoints.prune, newest, *self._keeping))
             case SetCheckpointAside(path):
                 self._spawn(asyncio.to_thread(checkpoints.set_aside, path))
             case _:
@@ -100,8 +103,11 @@ class Executor:
             checkpoints.seal(Path(action.path), action.step, job)
         state = usedfiles.with_used(self._folder, action.state) if self._spec.follow else action.state
         final = checkpoints.commit(action.path, state, job)
-        kept = checkpoints.prune(os.path.dirname(final), self._spec.keep_checkpoint_max, job)
-        return final, tuple(os.fspath(path) for path in kept)
+        return final, tuple(os.fspath(path) for path in checkpoints.to_keep(final, *self._keeping))
+
+    @property
+    def _keeping(self) -> tuple[int, str]:
+        return self._spec.keep_checkpoint_max, self._folder.identity
 
 
 def checkpoint_directory(folder: JobFolder, spec: JobSpec) -> str:

@@ -173,23 +173,38 @@ def _inode(file: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def prune(directory: str | os.PathLike[str], keep: int, job: str) -> list[Path]:
-    """Remove all but the newest `keep` checkpoints of this job, and return the others; 0 keeps all, and returns none.
+def prune(newest: str | os.PathLike[str], keep: int, job: str) -> None:
+    """Remove this job's checkpoints up to its `newest` that counts, except those that `to_keep` names.
 
-    Where these would all share files with the newest, and one before them does not, that one takes the place of the
-    oldest of them: so damage to one file on the disk leaves a checkpoint to go back to.
+    What cannot be removed stays.
     """
-    own = [path for path in completed(directory) if _job_of(path) == job]
+    with contextlib.suppress(OSError):
+        kept = to_keep(newest, keep, job)
+        for path in _up_to(newest, job) if keep else ():
+            if path not in kept:
+                discard(path)
+
+
+def to_keep(newest: str | os.PathLike[str], keep: int, job: str) -> list[Path]:
+    """Return the last `keep` of this job's checkpoints up to the `newest`, oldest first; 0 keeps all, and names none.
+
+    Where these all share files with the newest, and one before them does not, that one takes the place of the oldest of
+    them: so damage to one file on the disk leaves a checkpoint to go back to.
+    """
+    own = _up_to(newest, job)
     if not keep or len(own) <= keep:
         return own if keep else []
     kept = own[-keep:]
     alone = [path for path in own if not _inodes(path) & _inodes(own[-1])]
     if keep > 1 and alone and alone[-1] not in kept:
         kept = [alone[-1], *kept[1:]]
-    for path in own:
-        if path not in kept:
-            discard(path)
     return kept
+
+
+def _up_to(newest: str | os.PathLike[str], job: str) -> list[Path]:
+    """A job's complete checkpoints up to this one, oldest first."""
+    own = [path for path in completed(os.path.dirname(newest)) if _job_of(path) == job]
+    return own[: own.index(Path(newest)) + 1] if Path(newest) in own else []
 
 
 def _inodes(path: Path) -> set[tuple[int, int]]:
@@ -240,8 +255,9 @@ def completed(directory: str | os.PathLike[str]) -> list[Path]:
     """
     found: list[tuple[Path, Manifest]] = []
     for path in Path(directory).glob(f"{_PREFIX}*"):
-        if (path / MANIFEST).exists():
-            found.append((path, _manifest_or_name(path)))
+        with contextlib.suppress(FileNotFoundError):  # being removed
+            if (path / MANIFEST).exists():
+                found.append((path, _manifest_or_name(path)))
     latest: dict[str, float] = {}
     for _, manifest in found:
         latest[manifest.job] = max(manifest.date, latest.get(manifest.job, 0.0))

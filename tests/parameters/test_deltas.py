@@ -122,8 +122,9 @@ class Job:
             checkpoints.discard(folder)
             return
         checkpoints.seal(folder, expected[1], "job")
-        self.saved[Path(checkpoints.commit(folder, {}, "job")).name] = expected
-        checkpoints.prune(self.directory, keep, "job")
+        final = Path(checkpoints.commit(folder, {}, "job"))
+        self.saved[final.name] = expected
+        checkpoints.prune(final, keep, "job")
 
     def interrupted(self, frames: Iterator[Frame], ids: list[int]) -> Iterator[Frame]:
         """Push between some of the frames."""

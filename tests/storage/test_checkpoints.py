@@ -112,12 +112,11 @@ def test_pruning_removes_only_the_job_s_own_checkpoints(tmp_path: Path) -> None:
     for step in (1000, 2000):
         write(tmp_path, step, "earlier")
     for step in (10, 20, 30):
-        write(tmp_path, step, "later")
-        checkpoints.prune(tmp_path, 2, "later")
+        checkpoints.prune(write(tmp_path, step, "later"), 2, "later")
     names = [path.name for path in checkpoints.completed(tmp_path)]
     assert names == ["step-000001000", "step-000002000", "step-000000020", "step-000000030"]
     assert checkpoints.find(tmp_path).name == "step-000000030", "the newest, rather than that of the highest step"
-    checkpoints.prune(tmp_path, 0, "later")
+    checkpoints.prune(tmp_path / "step-000000030", 0, "later")
     assert len(checkpoints.completed(tmp_path)) == 4
 
 
@@ -150,10 +149,14 @@ def test_one_that_shares_no_file_with_the_newest_is_kept(tmp_path: Path) -> None
             os.link(Path(base or "") / "base", made / "base")
         checkpoints.seal(made, step, "job")
         base = checkpoints.commit(made, {}, "job")
-        kept.append([int(path.name[-1]) for path in checkpoints.prune(tmp_path, 3, "job")])
+        kept.append([int(path.name[-1]) for path in checkpoints.to_keep(base, 3, "job")])
+        checkpoints.prune(base, 3, "job")
         assert kept[-1] == [int(path.name[-1]) for path in checkpoints.completed(tmp_path)]
     assert kept == [[1], [1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5], [3, 5, 6], [3, 6, 7], [3, 7, 8]]
-    checkpoints.prune(tmp_path, 1, "job")
+    checkpoints.prune(tmp_path / "step-000000007", 1, "job")
+    names = [path.name for path in checkpoints.completed(tmp_path)]
+    assert names == ["step-000000007", "step-000000008"], "one that does not count yet takes nobody's place"
+    checkpoints.prune(base, 1, "job")
     assert [path.name for path in checkpoints.completed(tmp_path)] == ["step-000000008"]
 
 

@@ -158,8 +158,7 @@ def commit(root: Path) -> None:
     made = checkpoints.begin(root / "c", 7, "job")
     fill(made / "model.bin", NEW, False)
     checkpoints.seal(made, 7, "job")
-    checkpoints.commit(made, {"tasks": 3}, "job")
-    checkpoints.prune(root / "c", 1, "job")
+    checkpoints.prune(checkpoints.commit(made, {"tasks": 3}, "job"), 1, "job")
 
 
 def earlier_checkpoints(root: Path) -> None:

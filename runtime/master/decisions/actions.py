@@ -74,13 +74,20 @@ class DiscardCheckpoint:
 
 
 @dataclass(frozen=True)
+class PruneCheckpoints:
+    """Remove the checkpoints for which there is no room beside this one, which counts now."""
+
+    newest: str
+
+
+@dataclass(frozen=True)
 class SetCheckpointAside:
     """Give a checkpoint that is damaged another name."""
 
     path: str
 
 
-Deed = Start | Kill | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint | SetCheckpointAside
+Deed = Start | Kill | BeginCheckpoint | CommitCheckpoint | DiscardCheckpoint | PruneCheckpoints | SetCheckpointAside
 """What the master does itself."""
 
 Action = Send | Deed

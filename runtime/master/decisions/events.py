@@ -142,7 +142,7 @@ class CheckpointBegun:
 class CheckpointCommitted:
     """The checkpoint that was written at `path` is complete, and is at `final` now.
 
-    `kept` are the job's checkpoints that exist then; empty if all do.
+    `kept` are the job's checkpoints that stay once it counts; empty if all do.
     """
 
     path: str

@@ -67,7 +67,7 @@ class Saved:
     def committed(self, path: str, final: str, kept: Collection[str] = ()) -> bool:
         """The checkpoint at `path` is complete; return whether it counts, because the job has not gone back since.
 
-        `kept` are those that exist up to now, if that is known: the others have made room for it.
+        `kept` are those up to it that stay, if that is known: the others make room for it.
         """
         commit = self._on_the_way.pop(path, None)
         if commit is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from elasticdl_nb.runtime.master.decisions.actions import DiscardCheckpoint, SetCheckpointAside
+from elasticdl_nb.runtime.master.decisions.actions import DiscardCheckpoint, PruneCheckpoints, SetCheckpointAside
 from elasticdl_nb.runtime.master.decisions.crew import Crew
 from elasticdl_nb.runtime.master.decisions.membership import Member
 from elasticdl_nb.runtime.master.decisions.saved import Saved
@@ -35,7 +35,10 @@ class SavingCrew(Crew):
         if not self.saved.committed(path, final, kept):
             # The job has gone back since then: what comes next has a different history.
             self.actions.append(DiscardCheckpoint(final))
-        elif self.saved.written_again():
+            return
+        # Only now, so that the job always has one to go back to.
+        self.actions.append(PruneCheckpoints(final))
+        if self.saved.written_again():
             self._note("info", "checkpoints can be written again")
 
     def _checkpoint_failed(self, path: str, problem: str, now: float) -> None:
