@@ -30,7 +30,7 @@ def count_data(folder: JobFolder) -> DataCounted | Failed:
 def discovery_of(folder: JobFolder) -> Discovery:
     """Return what looks for new files in the data that a job follows; raises DataError and OptionError."""
     spec, reader = folder.spec(), _following(folder)
-    known = {**usedfiles.before(folder).files, **reader.listing}
+    known = {**reader.listing, **usedfiles.before(folder).files}  # the older stamps, so that changes since are told
     appeared = Appeared(appeared_in(folder.listings, "data"))
     expand = partial(expanded, params=spec.data_reader_params)
     return Discovery(reader, spec.data, expand, known, appeared, pause_after)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ class Used:
             return [file]
         return [FileRecords(file.path, end - start, start) for start, end in self.left.get(file.path, ())]
 
+    def left_of_others(self, listed: Collection[str]) -> dict[str, list[tuple[int, int]]]:
+        """Return what is left of files that a job has not listed, for one that will."""
+        return {path: [*ranges] for path, ranges in self.left.items() if path not in listed}
+
 
 def used_by(given: Sequence[FileRecords], stamps: Listing, state: Mapping[str, Any], before: Used) -> Used:
     """Return what has been used in this state of a checkpoint.
@@ -60,7 +64,7 @@ def used_by(given: Sequence[FileRecords], stamps: Listing, state: Mapping[str, A
     `given` are the ranges that the job was given to train on, in the order in which tasks are cut from them; `stamps`
     are those of all files that it has listed; `before` is what was used when it began.
     """
-    left: dict[str, list[tuple[int, int]]] = {}
+    left = before.left_of_others(stamps)
 
     def leave(path: str, start: int, end: int) -> None:
         if end > start:
@@ -71,7 +75,7 @@ def used_by(given: Sequence[FileRecords], stamps: Listing, state: Mapping[str, A
         for path, start, end in spans:
             leave(path, min(start + skip, end), end)
             skip = max(0, skip - (end - start))
-    used = {**before.files, **{path: stamps[path] for path in left}}
+    used = {**before.files, **{path: stamps[path] for path in left if path in stamps}}
     reached, passed = state["followed"]["next"], False
     for one in given:
         start, end = one.start, one.start + one.records
@@ -143,5 +147,6 @@ def with_used(folder: JobFolder, state: Mapping[str, Any]) -> dict[str, Any]:
 def write(folder: JobFolder, directory: Path) -> None:
     """Write what the job and those before it have used; to be called at the job's end, when all of it is."""
     listing, appeared = _listed(folder)
-    used = Used({**before(folder).files, **listing, **appeared.stamps})
+    earlier, stamps = before(folder), {**listing, **appeared.stamps}
+    used = Used({**earlier.files, **stamps}, earlier.left_of_others(stamps))
     (directory / NAME).write_text(json.dumps(used.to_json()))
