@@ -68,8 +68,14 @@ class Discovery:
         ready = [path for path, stamp in stamps.items() if stamp is None or before.get(path) == stamp]
         self.waits = len(ready) < len(stamps)
         found = [one for path in ready if (one := self._taken(path, stamps[path], hurry)) is not None]
-        if found:
+        if not found:
+            return []
+        try:
             self._appeared.add([(one, stamps[one.path]) for one in found])
+        except OSError as error:  # a full disk, say: they are still new at the next look
+            self._report("", error, "new files could not be listed, and are used once they can be: ")
+            return []
+        self._told.pop("", None)
         return found
 
     def _listed(self) -> list[str]:

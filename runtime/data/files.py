@@ -7,6 +7,7 @@ fsspec, which takes its settings from the environment (`AWS_ENDPOINT_URL`, `FSSP
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 import re
 import threading
@@ -23,6 +24,7 @@ _PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _GLOB = re.compile(r"[*?\[]")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 _READ_AHEAD = 4 << 20
+_HIDDEN = (".", "_")
 
 
 def is_local(path: str) -> bool:
@@ -56,7 +58,8 @@ def expand(path: str, suffixes: Sequence[str], option: str) -> list[str]:
     """Return the files that a path, glob or directory stands for, sorted.
 
     A directory stands for the files below it whose names end with one of `suffixes` (all files, if there are none),
-    except hidden files and those whose names begin with an underscore. Raises OptionError if there are none.
+    except hidden files and those whose names begin with an underscore. So does a glob, unless it has that `.` or `_`
+    itself. Raises OptionError if there are none.
     """
     path = plain(path)
     fs, inner = file_system(path, option)
@@ -84,9 +87,11 @@ def _expand(fs: Any, inner: str, path: str, suffixes: Sequence[str], option: str
         if not found:
             raise OptionError(option, f"the directory {path} contains no data files ({', '.join(suffixes)})")
     elif _GLOB.search(inner):
-        found = [name for name, info in fs.glob(inner, detail=True).items() if info["type"] == "file"]
+        matched = [name for name, info in fs.glob(inner, detail=True).items() if info["type"] == "file"]
+        found = [name for name in matched if not _is_hidden(name, inner)]
         if not found:
-            raise OptionError(option, f"no file matches {path}")
+            hidden = " but hidden ones, whose names begin with . or _" if matched else ""
+            raise OptionError(option, f"no file matches {path}{hidden}")
     else:
         raise OptionError(option, f"there is no file {path}{_near(fs, inner)}")
     return sorted(name if is_local(path) else str(fs.unstrip_protocol(name)) for name in found)
@@ -97,8 +102,11 @@ def is_glob(path: str) -> bool:
     return bool(_GLOB.search(path))
 
 
-def _is_hidden(relative: str) -> bool:
-    return any(part.startswith((".", "_")) for part in relative.split("/"))
+def _is_hidden(path: str, asked: str = "") -> bool:
+    """Whether a part of the path begins with `.` or `_`, other than those of which a part of the glob `asked` does."""
+    meant = [part for part in asked.split("/") if part.startswith(_HIDDEN)]
+    hidden = [part for part in path.split("/") if part.startswith(_HIDDEN)]
+    return any(not any(fnmatch.fnmatchcase(part, one) for one in meant) for part in hidden)
 
 
 def _near(fs: Any, inner: str) -> str:

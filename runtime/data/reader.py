@@ -144,7 +144,7 @@ def open_reader(
     there is none. With `follow`, the reader also reads the files that the master has found since. Raises OptionError if
     the paths or parameters are wrong; `check` looks into the files themselves.
     """
-    if follow:
+    if follow and (beside is None or not (beside / f"{option}.json").exists()):  # later all may have been deleted
         check_can_grow(paths, option)
     format = _choice("format", params.get("format"), FORMATS) if "format" in params else None
     expand = partial(expanded, paths, params, option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -263,7 +264,8 @@ class Master:
                 self._books.happened(events.DataGrew(tuple(found), last=last))
             found = []
             for path in self._folder.logs.glob("*.log"):
-                longlogs.cut(path)
+                with contextlib.suppress(OSError):  # a full disk, say
+                    longlogs.cut(path)
             if not last:
                 await asyncio.sleep(max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - begun)))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import json
 import os
+import resource
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +52,17 @@ class Followed:
     def found(self, looks: int = 2, *, hurry: bool = False) -> list[tuple[str, int]]:
         files = [one for _ in range(looks) for one in self.master.look(hurry=hurry)]
         return [(os.path.basename(one.path), one.records) for one in files]
+
+
+@contextlib.contextmanager
+def full_disk(most: int) -> Iterator[None]:
+    """No file of this process grows beyond `most` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write(path: Path, **columns: object) -> Path:
@@ -248,6 +262,41 @@ def test_no_damage_and_no_error_of_a_library_ends_the_search(
     assert others.found() == []
     (told,) = others.master.problems()
     assert "b.csv.gz: damaged gzip data" in told
+
+
+def test_files_that_cannot_be_listed_as_the_disk_is_full_are_found_later(followed: Followed, folder: Path) -> None:
+    write(folder / "b.parquet", x=[3], y=[1.0])
+    followed.found()
+    for name in "cd":
+        write(folder / f"{name}.parquet", x=[3], y=[1.0])
+    place = appeared_in(followed.listings, "data")
+    followed.found(1)
+    with full_disk(place.stat().st_size + 10):
+        assert followed.found() == []
+    (problem,) = followed.master.problems()
+    assert problem.startswith("new files could not be listed, and are used once they can be: ")
+    assert followed.found() == [("c.parquet", 1), ("d.parquet", 1)] and followed.master.problems() == []
+    assert [json.loads(line)[0][-9:] for line in place.read_text().splitlines()] == [f"{n}.parquet" for n in "bcd"]
+
+
+def test_a_job_goes_on_when_all_its_used_objects_were_deleted(tmp_path: Path) -> None:
+    with fsspec.open("memory://deleted/a.parquet", "wb") as file:
+        pq.write_table(pa.table({"x": [1]}), file)
+    followed = Followed("memory://deleted", tmp_path)
+    fsspec.filesystem("memory").rm("/deleted", recursive=True)
+    assert followed.opened().metadata.column_names == ["x"], "as a worker or master that starts again"
+    with pytest.raises(OptionError, match="has an effect only if data is a directory or glob"):
+        Followed("memory://deleted", tmp_path / "another")
+
+
+def test_a_file_that_is_hidden_until_it_is_complete_is_used_once(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", x=[1])
+    followed = Followed(f"{tmp_path}/*.parquet", tmp_path / "listings")
+    for name in ("_b.parquet", ".c.parquet"):
+        write(tmp_path / name, x=[1])
+    assert followed.found(3) == []
+    (tmp_path / "_b.parquet").rename(tmp_path / "b.parquet")
+    assert followed.found(3) == [("b.parquet", 1)]
 
 
 def test_a_master_that_died_has_listed_what_it_found(followed: Followed, folder: Path) -> None:

@@ -34,6 +34,24 @@ def test_of_a_directory_all_data_files_are_read_but_hidden_ones(folder):
     assert paths == ["a.recordio", "b.recordio", "c.rec", "deep/d.recordio"]
 
 
+def test_a_glob_matches_hidden_files_only_if_it_says_so(folder):
+    for name in ("_t.recordio", ".t.recordio", "_d/a.recordio", "e/_d/a.recordio", "e/b.recordio"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        recordio.write_file(str(folder / name), [b"x"])
+    for glob, found in {
+        "*.recordio": ["a.recordio", "b.recordio"],
+        "**/*.recordio": ["a.recordio", "b.recordio", "e/b.recordio"],
+        "_*.recordio": ["_t.recordio"],
+        ".[a-z].recordio": [".t.recordio"],
+        "_d/*.recordio": ["_d/a.recordio"],
+        "*/_d/*": ["e/_d/a.recordio"],
+    }.items():
+        files = open_reader([f"{folder}/{glob}"], {}).files()
+        assert [file.path.removeprefix(f"{folder}/") for file in files] == found, glob
+    with pytest.raises(OptionError, match=r"no file matches .*t\.recordio but hidden ones, whose names begin with"):
+        open_reader([f"{folder}/?t.recordio"], {})
+
+
 def test_relative_paths_and_file_urls_become_absolute(folder, monkeypatch):
     monkeypatch.chdir(folder)
     for path in ("a.recordio", "*a.recordio", f"file://{folder}/a.recordio", f"file://{folder}/*a.recordio"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from elasticdl_nb.runtime.storage import longlogs
 
@@ -48,3 +51,17 @@ for line in sys.stdin:
         assert log.read_text().splitlines()[-3:] == ["said", "line 000000", "said"] and b"\0" not in log.read_bytes()
         writer.stdin.close()
     longlogs.cut(tmp_path / "none.log")
+
+
+def test_a_log_that_cannot_be_cut_loses_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "worker-0.log"
+    log.write_text("".join(f"line {n:06d}\n" for n in range(1000)))
+    before = log.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))  # no file of this process can be written
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            longlogs.cut(log, most=1000, keep=600)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert log.read_bytes() == before
