@@ -84,7 +84,7 @@ class Discovery:
         for path in self._paths:
             try:
                 found += self._expand(path)
-            except Exception as error:  # nothing there, for now, or a store that does not answer, in whatever way
+            except Exception as error:  # nothing there, for now, or a store that does not answer
                 self._report(path, error)
             else:
                 self._told.pop(path, None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data import files, recordio
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
 from elasticdl_nb.runtime.data.following import FollowingReader, check_can_grow
@@ -151,6 +153,8 @@ def open_reader(
     found = of_paths(expand()) if beside is None else kept(beside / f"{option}.json", expand)
     if not found:
         raise OptionError(option, "required; no files were given")
+    if not format and follow and beside is not None:
+        format = _kept_format(beside / f"{option}.format", list(found), option)
     format = format or _format_of_all(list(found), option)
     for name in params:
         if name not in _PARAMS[format]:
@@ -240,6 +244,15 @@ def _format_of_all(paths: list[str], option: str) -> str:
         (one, first), (other, second) = list(formats.items())[:2]
         raise OptionError(option, f"files of different formats: {first} is {one}, {second} is {other}; use one format")
     return next(iter(formats))
+
+
+def _kept_format(place: Path, paths: list[str], option: str) -> str:
+    """Return the format in the file `place`, which is written if there is none: later the files may be deleted."""
+    with contextlib.suppress(FileNotFoundError):
+        return place.read_text()
+    format = _format_of_all(paths, option)
+    durable.write(place, format.encode())
+    return format
 
 
 def _unknown(path: str) -> str:

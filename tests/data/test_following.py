@@ -279,6 +279,14 @@ def test_files_that_cannot_be_listed_as_the_disk_is_full_are_found_later(followe
     assert [json.loads(line)[0][-9:] for line in place.read_text().splitlines()] == [f"{n}.parquet" for n in "bcd"]
 
 
+def test_a_job_goes_on_when_the_files_whose_content_showed_their_format_were_deleted(tmp_path: Path) -> None:
+    first = write(tmp_path / "part-1", x=[1])
+    followed = Followed(f"{tmp_path}/part-*", tmp_path / "listings")
+    first.unlink()
+    second = write(tmp_path / "part-2", x=[2])
+    assert followed.found() == [("part-2", 1)] and values(followed.opened(), second, 1) == [{"x": 2}]
+
+
 def test_a_job_goes_on_when_all_its_used_objects_were_deleted(tmp_path: Path) -> None:
     with fsspec.open("memory://deleted/a.parquet", "wb") as file:
         pq.write_table(pa.table({"x": [1]}), file)
