@@ -24,6 +24,7 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from elasticdl_nb.runtime.data import bytescan, files
@@ -236,6 +237,7 @@ class CsvFile:
         types = {name: (self.types or {}).get(name, pa.string()) for name in names}
         known = self._parsed.pop(group, None)
         if known is not None and all(known.schema.field(name).type == types[name] for name in names):
+            files.check_unchanged(self.path, self._stamp)
             return known.select(names)
         return self._parse(group, names, types)
 
@@ -292,7 +294,16 @@ class CsvFile:
             self._parsed[group] = table
         columns = dict(zip(names, table.columns, strict=True))
         nulls = frozenset(name for name, column in columns.items() if column.null_count)
-        return {name: column.type for name, column in columns.items()}, nulls
+        return {name: self._type(group, name, column) for name, column in columns.items()}, nulls
+
+    def _type(self, group: int, name: str, column: pa.ChunkedArray) -> pa.DataType:
+        """Return the type of a column that was parsed: uint64 for whole numbers that became floats."""
+        if column.type != pa.float64() or not pc.any(pc.greater_equal(pc.abs(column), 2.0**63)).as_py():
+            return column.type
+        texts = self._parse(group, [name], {name: pa.string()}).column(name)
+        known = texts.filter(pc.match_substring_regex(texts, r"\d"))
+        are_whole = pc.all(pc.match_substring_regex(known, r"^\s*[+-]?\d+\s*$")).as_py()
+        return pa.uint64() if are_whole else column.type
 
 
 class _Room:
@@ -310,7 +321,10 @@ class _Room:
 
 
 def infer_types(csv_files: Sequence[CsvFile]) -> None:
-    """Give all files the types that fit the values of every one of them."""
+    """Give all files the types that fit the values of every one of them.
+
+    Raises DataError for a column of whole numbers that no int64 holds: as floats they lose digits.
+    """
     counts = [len(groups) for groups in parallel(lambda file: file.groups(), csv_files)]
     pieces = [(file, group) for file, count in zip(csv_files, counts, strict=True) for group in range(count)]
     room = _Room(_PARSED_BYTES)
@@ -318,11 +332,21 @@ def infer_types(csv_files: Sequence[CsvFile]) -> None:
     threads = max(os.cpu_count() or 1, min(16, len(csv_files)))
     found = parallel(lambda one: one[0].infer(one[1], room), pieces, threads)
     types: dict[str, pa.DataType] = {}
+    large: dict[str, str] = {}
     nulls: dict[str, set[str]] = {file.path: set() for file in csv_files}
     for (file, _), (kinds, missing) in zip(pieces, found, strict=True):
         nulls[file.path] |= missing
         for name, kind in kinds.items():
             types[name] = common_type(types.get(name, pa.null()), kind)
+            if kind == pa.uint64():
+                large.setdefault(name, file.path)
+    for name, path in large.items():
+        if types[name] == pa.uint64():
+            raise DataError(
+                f"{path}: column {name!r} has whole numbers of 2**63 or more, which lose digits as numbers. If they "
+                "name something, write a letter before each, so that they are texts, or read without typed=True, where "
+                "all columns are; or leave it out with columns"
+            )
     for file in csv_files:
         file.types, file.nulls = types, frozenset(nulls[file.path])
 
@@ -334,8 +358,8 @@ def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
     if pa.types.is_null(first):
         return second
     kinds = {first, second}
-    if kinds == {pa.int64(), pa.float64()}:
-        return pa.float64()
+    if kinds <= {pa.int64(), pa.uint64(), pa.float64()}:
+        return pa.float64() if pa.float64() in kinds else pa.uint64()
     if all(pa.types.is_date(kind) or pa.types.is_timestamp(kind) for kind in kinds):
         return pa.timestamp("ns")
     return pa.string()

@@ -42,6 +42,13 @@ def file_system(path: str, option: str = "data") -> tuple[Any, str]:
         hint = f'pip install "elasticdl_nb[{extra}]"' if extra else f"install the fsspec package for {protocol}://"
         raise OptionError(option, f"{path}: support for {protocol}:// is not installed; {hint}") from None
     except ValueError as error:
+        known = fsspec.available_protocols()
+        if unknown := [one for one in protocol.split("::") if one not in known]:
+            raise OptionError(
+                option,
+                f"{path}: nothing is known of {unknown[0]}://. Files are read on this machine and at s3://, gs://, "
+                f"abfs://, hdfs://, http(s):// and the like.{did_you_mean(unknown[0], known)}",
+            ) from None
         raise OptionError(option, f"{path}: {error}") from None
 
 

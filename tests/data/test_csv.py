@@ -236,3 +236,24 @@ def test_what_was_parsed_to_find_types_is_what_would_be_parsed_with_them(tmp_pat
         for name in one.schema.names:
             a, b = one.column(name).to_numpy(zero_copy_only=False), other.column(name).to_numpy(zero_copy_only=False)
             assert a.tobytes() == b.tobytes() if a.dtype != object else a.tolist() == b.tolist()
+
+
+def test_whole_numbers_that_would_lose_digits_are_refused_unless_the_column_is_of_another_type(tmp_path):
+    large = "18446744073709551615"
+    first = write(tmp_path / "a.csv", f"id,f,s\n{large},1e300,{large}\n1,2,\n")
+    second = write(tmp_path / "b.csv", "id,f,s\n7,2.5,x\n")
+    with pytest.raises(DataError, match=r"a\.csv: column 'id' has whole numbers of 2\*\*63 or more, which lose digits"):
+        assert open_reader([first, second], {"typed": True}).metadata
+    assert rows(first, typed=True, columns=["f"]) == [(1e300,), (2.0,)]
+    reader = open_reader([first, second], {"typed": True, "columns": ["f", "s"]})
+    assert reader.metadata.column_dtypes == {"f": "float64", "s": "string"}
+    assert next(reader.read(first, 0, 2)).to_pylist() == [{"f": 1e300, "s": large}, {"f": 2.0, "s": ""}]
+
+
+def test_a_typed_file_that_was_changed_after_it_was_parsed_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", "x\n1\n2\n")
+    reader = open_reader([path], {"typed": True})
+    assert reader.metadata.column_dtypes == {"x": "int64"}
+    write(tmp_path / "a.csv", "x\n1\n2\n3\n")
+    with pytest.raises(DataError, match="was changed after the job had listed its files"):
+        list(reader.read(path, 0, 2))

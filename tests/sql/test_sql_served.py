@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.numpy
 
 import elasticdl_nb
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
@@ -17,7 +18,10 @@ from elasticdl_nb.sql.session import Session
 
 COLUMNS = "age, size, born, EMBEDDING(CATEGORY_ID(id, 200), 4, 'sum', min_count=2), INDICATOR(CATEGORY_HASH(city, 10))"
 SELECT = "SELECT id, age, size, city, born, price FROM people"
-WITH = "WITH hidden_units=[8], train.epoch=3, train.batch_size=20, train.table_files_mb=0"
+SOME = "WITH hidden_units=[8], train.epoch=3, train.batch_size=20"
+WITH = f"{SOME}, train.table_files_mb=0"
+STAY = "optimizer.learning_rate=1e-12"
+SERVERS = "train.num_ps=1, train.distribution_strategy=ParameterServerStrategy"
 
 
 def ask(url: str, body: Any) -> Any:
@@ -29,8 +33,13 @@ def ask(url: str, body: Any) -> Any:
 
 
 def rows_of(path: Path) -> dict[int, float]:
-    """The first value of each row in the files of a trained model's only table."""
-    tables = MappedTables(read_trained_model(path)[1].tables)
+    """The first value of each row of a trained model's only embedding, in files or among its weights."""
+    definition = read_trained_model(path)[1]
+    if not definition.tables:
+        weights = safetensors.numpy.load_file(definition.weights)
+        (matrix,) = (rows for name, rows in weights.items() if name.endswith("/embeddings"))
+        return dict(enumerate(matrix[:, 0].tolist()))
+    tables = MappedTables(definition.tables)
     (name,) = tables
     return {
         key: value for ids, rows in tables.export(name)
@@ -48,8 +57,9 @@ def test_models_with_files_are_predicted_with_explained_continued_and_served(tmp
         )
         results = session.run(
             f"{SELECT} TO TRAIN DNNRegressor {WITH} COLUMN {COLUMNS} LABEL price INTO prices;"
-            f"{SELECT} TO TRAIN DNNRegressor {WITH}, optimizer.learning_rate=1e-12 LABEL price "
-            "USING prices INTO again;"
+            f"{SELECT} TO TRAIN DNNRegressor {WITH}, {STAY} LABEL price USING prices INTO again;"
+            f"{SELECT} TO TRAIN DNNRegressor {SOME}, {STAY} LABEL price USING prices INTO whole;"
+            f"{SELECT} TO TRAIN DNNRegressor {SOME}, {STAY}, {SERVERS} LABEL price USING whole INTO served;"
             f"{SELECT} TO PREDICT found.price USING again;"
             f"{SELECT} TO EXPLAIN again WITH rows=20, steps=2 USING integrated_gradients"
         )
@@ -57,6 +67,10 @@ def test_models_with_files_are_predicted_with_explained_continued_and_served(tmp
         first, second = map(rows_of, trained)
         assert len(first) == 100
         assert second == pytest.approx(first, abs=1e-6)
+        assert len(set(first.values())) > 90
+        for name in ("whole", "served"):  # at the default of table_files_mb, a model this small has rows as weights
+            continued = rows_of(Path(session.store.path, name))
+            assert {key: continued[key] for key in first} == pytest.approx(first, abs=1e-6)
         rows = session.engine.rows("SELECT id, age, size, city, born::VARCHAR FROM people ORDER BY id")
         prices = dict(session.engine.rows("SELECT id, price FROM found"))
         assert set(results[-1].df()["feature"]) == {"id", "age", "size", "city", "born"}

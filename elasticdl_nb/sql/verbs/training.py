@@ -44,8 +44,8 @@ class Training:
     `rows` is what the statement selects, and `validation` what validation.select does. `query` returns what the job
     reads of `rows`: the columns in `columns`, in rows that have a `label` (empty if the model reads its own). `data`
     and `validation_data` are these parts of the rows, which were evaluated once. `output` is where the trained model
-    will be. `tables_from` is the trained model that this one continues from if its tables are files, which the job
-    reads; the model takes its other weights itself.
+    will be. `begins_with` is the trained model that this one continues from, of which the job reads the rows of
+    embeddings; the model takes its other weights itself, and all of them from an object store.
     """
 
     model: Model
@@ -60,7 +60,7 @@ class Training:
     output: str
     into: str
     messages: tuple[str, ...] = ()
-    tables_from: str = ""
+    begins_with: str = ""
 
     def options(self) -> dict[str, Any]:
         """Return the job's options, except its data and its zoo."""
@@ -71,8 +71,8 @@ class Training:
         else:
             given["model_def"] = f"{MODULE}.custom_model"
         given |= metrics_option(self.record.metrics)
-        if self.tables_from:
-            given["checkpoint_dir_for_init"] = self.tables_from
+        if self.begins_with:
+            given["checkpoint_dir_for_init"] = self.begins_with
         return {**given, "overwrite": True, "job_name": make_name("train", self.into), **self.record.job}
 
 
@@ -112,20 +112,21 @@ def prepare(statement: Train, context: Context) -> Training:
     return Training(
         model, record, rows, validation, tuple(columns), label, _read(rows, kept[0], columns, label).query, read[0],
         read[1] if validation is not None else None, output, statement.into.text, tuple(said),
-        _tables_from(statement, attributes, context),
+        _begins_with(statement, attributes, context),
     )  # fmt: skip
 
 
-def _tables_from(statement: Train, attributes: Attributes, context: Context) -> str:
-    """Return the path of the trained model that this one continues from if its tables are files, or ""."""
-    if (name := statement.warm_start) is None or not (former := context.store.find(name)).message.tables:
+def _begins_with(statement: Train, attributes: Attributes, context: Context) -> str:
+    """Return the path of the trained model that this one continues from, or "" if it is in an object store."""
+    if (name := statement.warm_start) is None:
         return ""
-    if is_remote(former.path):
+    former = context.store.find(name)
+    if former.message.tables and is_remote(former.path):
         raise SqlError(f"{name} keeps its tables in files: continue it in a store on this machine", name.position)
     if "checkpoint_dir_for_init" in attributes.job:
         place = place_of(statement, "checkpoint_dir_for_init") or name.position
         raise SqlError(f"a model that continues from {name} begins with its weights, not with a checkpoint", place)
-    return former.path
+    return "" if is_remote(former.path) else former.path
 
 
 def _read(rows: Selection, first: Selection, columns: list[str], label: str) -> Selection:

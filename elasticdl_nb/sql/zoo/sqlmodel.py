@@ -16,8 +16,8 @@ from elasticdl_nb.runtime.model.loading.calls import attribute_of, positional
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss, is_of_keras
 from elasticdl_nb.runtime.model.reading.keras_names import METRICS
-from elasticdl_nb.runtime.model.saving.trained import read_trained_model
-from elasticdl_nb.runtime.model.saving.weights import load_weights
+from elasticdl_nb.runtime.model.saving.trained import is_remote, read_trained_model
+from elasticdl_nb.runtime.model.saving.weights import load_weights, load_weights_without_rows
 from elasticdl_nb.sql.record.modelrecord import OWN_STEPS
 from elasticdl_nb.sql.record.recordjson import read_record
 from elasticdl_nb.sql.zoo.fittedmetrics import make_metric
@@ -74,7 +74,9 @@ class SqlModel:
             raise ModelError(f"{self.record.class_name}.{hidden[0]}: {OWN_STEPS}")
         if self._initial and self._whole.built:
             message, definition = read_trained_model(self._initial)
-            load_weights(self._whole, definition.weights, message.variables)
+            # Rows come from the checkpoint that the job begins with, wherever the strategy has them; see sql.verbs.
+            load = load_weights if is_remote(self._initial) else load_weights_without_rows
+            load(self._whole, definition.weights, message.variables)
             self._initial = ""
         wanted = self.record.optimizer
         source = OptimizerSource(wanted.name or self._part("optimizer") or "Adam", "the model's optimizer")

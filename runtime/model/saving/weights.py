@@ -5,6 +5,7 @@ For workers: importing this module loads TensorFlow.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ import safetensors.numpy
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.saving.kept import settle
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+
+_ROWS = re.compile(r"/(embeddings|ids|rows)(#\d+)?$")
+"""The variables of embeddings that are ordinary layers: Keras' and ours."""
 
 
 def save_weights(model: keras.Model, path: str) -> list[pb.Variable]:
@@ -33,6 +37,14 @@ def load_weights(model: keras.Model, path: str, variables: Sequence[pb.Variable]
         if hasattr(layer, "make_room"):  # an elasticdl_nb.Embedding, with one row for each id that training has seen
             layer.make_room(shapes)
     _load(model.weights, path, variables, "the model")
+    settle(model)
+
+
+def load_weights_without_rows(model: keras.Model, path: str, variables: Sequence[pb.Variable]) -> None:
+    """Like `load_weights`, but leave out the rows of embeddings, which may be in tables, on either side."""
+    names = zip(variable_names(model.weights), model.weights, strict=True)
+    targets = [variable for name, variable in names if not _ROWS.search(name)]
+    _load(targets, path, [one for one in variables if not _ROWS.search(one.name)], "the model")
     settle(model)
 
 
