@@ -30,7 +30,7 @@ def s3():
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        fsspec.filesystem("s3").mkdir("bucket")
+        fsspec.filesystem("s3").makedirs("bucket", exist_ok=True)  # the emulator keeps it for other modules
         yield "s3://bucket"
         fsspec.get_filesystem_class("s3").clear_instance_cache()
     server.stop()
