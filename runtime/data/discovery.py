@@ -50,7 +50,7 @@ class Discovery:
         self._problems: list[str] = []
         self._told: dict[str, str] = {}
         self.waits = False
-        """Whether the last look has found a file that may still be being written."""
+        """Whether the last look has found a file that may still be being written, or could not be listed."""
 
     def listed_since(self, number: int) -> list[FileRecords]:
         """Return the files that have appeared, without the first `number`."""
@@ -74,6 +74,7 @@ class Discovery:
             self._appeared.add([(one, stamps[one.path]) for one in found])
         except OSError as error:  # a full disk, say: they are still new at the next look
             self._report("", error, "new files could not be listed, and are used once they can be: ")
+            self.waits = True
             return []
         self._told.pop("", None)
         return found
@@ -129,7 +130,8 @@ class Discovery:
     def _report(self, path: str, error: Exception, what: str = "") -> None:
         """Report a problem, unless it is the last that was reported of this path."""
         expected = isinstance(error, ElasticDLError)
-        problem = what + (str(error) if expected else f"{path}: {type(error).__name__}: {error}")
+        where = f"{path}: " if path else ""
+        problem = what + (str(error) if expected else f"{where}{type(error).__name__}: {error}")
         if self._told.get(path) != problem:
             self._told[path] = problem
             self._problems.append(problem)
