@@ -22,6 +22,7 @@ from elasticdl_nb.runtime.master.decisions.actions import (
     SetCheckpointAside,
     Start,
 )
+from elasticdl_nb.runtime.parameters.checkpoints.chain import inherited
 from elasticdl_nb.runtime.platform.base import InstanceId, Platform
 from elasticdl_nb.runtime.platform.local import WORKER_ENVS
 from elasticdl_nb.runtime.spec import JobSpec
@@ -100,7 +101,7 @@ class Executor:
         if not action.sealed and os.path.exists(action.path):
             for file in self._folder.begins_with.glob("*"):
                 shutil.copyfile(file, os.path.join(action.path, file.name))
-            checkpoints.seal(Path(action.path), action.step, job)
+            checkpoints.seal(Path(action.path), action.step, job, inherited(Path(action.path)))
         state = usedfiles.with_used(self._folder, action.state) if self._spec.follow else action.state
         final = checkpoints.commit(action.path, state, job)
         return final, tuple(os.fspath(path) for path in checkpoints.to_keep(final, *self._keeping))

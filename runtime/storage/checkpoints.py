@@ -94,17 +94,18 @@ def begin(directory: str | os.PathLike[str], step: int, job: str) -> Path:
     return path
 
 
-def seal(path: Path, step: int, job: str) -> None:
+def seal(path: Path, step: int, job: str, inherited: Collection[str] = ()) -> None:
     """Write the manifest of a checkpoint of this job whose files are complete. Raises OSError.
 
     Folders in it look after themselves. Files that it shares with an earlier checkpoint of this job are not read again:
-    they must be as they were when that was sealed. A checkpoint that is sealed already, by a master that died before it
-    could complete it, stays as it was sealed.
+    they must be as they were when that was sealed. So must those that are named in `inherited`, though the earlier one
+    may be gone by now. A checkpoint that is sealed already, by a master that died before it could complete it, stays as
+    it was sealed.
     """
     if _job_of(path) == job:
         return
     own = [file for file in path.iterdir() if file.is_file() and file.name not in (MANIFEST, QUEUE)]
-    shared = [file for file in own if file.stat().st_nlink > 1]
+    shared = [file for file in own if file.name in inherited or file.stat().st_nlink > 1]
     known = _shared(path.parent, job) if shared else {}
     files = {file.name: (file in shared and known.get(_inode(file))) or _described(file) for file in own}
     # Some file systems give files another number each time.

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from elasticdl_nb.runtime.errors import DamagedCheckpoint
 from elasticdl_nb.runtime.parameters import table
 from elasticdl_nb.runtime.parameters.api import Push
-from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, names, read
+from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, inherited, names, read
 from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
 from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
 from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, read_checkpoint
@@ -121,7 +121,7 @@ class Job:
         if fails:
             checkpoints.discard(folder)
             return
-        checkpoints.seal(folder, expected[1], "job")
+        checkpoints.seal(folder, expected[1], "job", inherited(folder))
         final = Path(checkpoints.commit(folder, {}, "job"))
         self.saved[final.name] = expected
         checkpoints.prune(final, keep, "job")
@@ -245,6 +245,7 @@ def test_a_chain_has_an_end_and_each_of_its_folders_stands_alone(tmp_path):
         lengths.append(len(kinds(checkpoints.completed(tmp_path / "c")[-1])))
         job.push([number, number + 1])
     assert lengths == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    assert len(job.servers[0].chains._tries) <= 2, "nothing is kept of files on which nothing can build"
     for path in checkpoints.completed(tmp_path / "c"):
         alone = tmp_path / "elsewhere" / path.name
         shutil.copytree(path, alone)
@@ -331,6 +332,27 @@ def test_a_shared_file_keeps_the_checksum_that_it_was_written_with(tmp_path):
     job.save()
     with pytest.raises(DamagedCheckpoint, match=r"base\.ps: damaged \(its checksum does not match\)"):
         checkpoints.verify(checkpoints.completed(tmp_path)[-1])
+
+
+def test_a_file_whose_checkpoint_is_gone_before_it_is_sealed_is_not_declared_right(tmp_path):
+    for servers in (1, 2):
+        job = Job(tmp_path / f"{servers}", servers)
+        for _ in range(2):
+            job.save(keep=1)
+            job.push([1, 2])
+        folder = checkpoints.begin(job.directory, job.number, "job")
+        for server in job.servers:
+            captured = server.chains.capture(server.store, folder)
+            save(captured.path, captured.frames)
+            captured.written()
+        shutil.rmtree(checkpoints.completed(job.directory)[-1])
+        assert inherited(folder) == {name for server in job.servers for name in names(server.place, servers, 3)[:-1]}
+        with pytest.raises(OSError, match="shared with a checkpoint that is damaged or gone"):
+            checkpoints.seal(folder, job.number, "job", inherited(folder))
+        checkpoints.discard(folder)
+        job.save()
+        assert not inherited(checkpoints.completed(job.directory)[-1]), "whole again"
+        assert job.go_back(servers)
 
 
 def test_damage_to_a_shared_file_leaves_a_checkpoint_of_the_chain_before(tmp_path):

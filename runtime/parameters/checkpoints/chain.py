@@ -37,6 +37,16 @@ def own_names(directory: Path, server: int, servers: int) -> list[str]:
     return [match[0] for match in found if match and (int(match[1]), int(match[2])) == (server, servers)]
 
 
+def inherited(directory: Path) -> set[str]:
+    """Return the names of the files that came from earlier checkpoints: those of each chain except for the newest.
+
+    Raises DamagedCheckpoint if not all files are there.
+    """
+    if not any(FILE.fullmatch(path.name) for path in directory.iterdir()):
+        return set()
+    return {file.name for files in checkpoint_files(directory) for file in files[:-1]}
+
+
 def checkpoint_files(directory: str | os.PathLike[str]) -> list[Files]:
     """Return the files of each server of a checkpoint, in order; raises DamagedCheckpoint if not all are there."""
     found: dict[int, dict[str, Path]] = {}

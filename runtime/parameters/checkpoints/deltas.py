@@ -87,7 +87,9 @@ class Chains:
 
     def _bases(self) -> list[_Written]:
         """What the next file may build on, the latest first; another thread may add to what was written."""
-        return [one for one in tuple(self._written)[::-1] if self._tries[one.ids[-1]] < _TRIES]
+        bases = tuple(self._written)[::-1]
+        self._tries = Counter({one.ids[-1]: self._tries[one.ids[-1]] for one in bases})
+        return [one for one in bases if self._tries[one.ids[-1]] < _TRIES]
 
     def _captured(
         self, store: ParameterStore, folder: Path, changes: dict[str, Change] | None, earlier: tuple[str, ...],

@@ -14,6 +14,7 @@ from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving import kept
 from elasticdl_nb.runtime.model.saving.weights import save_optimizer, save_weights
+from elasticdl_nb.runtime.parameters.checkpoints.chain import inherited
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.protocol.master_pb2 import Place
 from elasticdl_nb.runtime.spec import JobSpec
@@ -109,7 +110,7 @@ class WholeModelTrainer(Trainer):
         path = checkpoints.begin(directory, self.step, job)
         try:
             self._write(path)
-            checkpoints.seal(path, self.step, job)
+            checkpoints.seal(path, self.step, job, inherited(path))
         except BaseException:
             durable.remove(path)
             raise
