@@ -148,7 +148,7 @@ class LocalPlatform:
                     self._watch(instance, process, _until_gone(process))
                     self._news.put_nowait(Runs(instance))
                 else:
-                    path.unlink()
+                    _forget(path)
         return list(self._processes)
 
     def _watch(self, instance: InstanceId, process: Process, end: Awaitable[int]) -> None:
@@ -161,7 +161,7 @@ class LocalPlatform:
         self._processes.pop(instance, None)
         _kill_session(process.pid)
         self._free_gpus(instance)
-        self._record(instance).unlink(missing_ok=True)
+        _forget(self._record(instance))
         from_outside = code == -signal.SIGKILL and instance not in self._killed
         self._killed.discard(instance)
         reason = _NO_MEMORY if from_outside and self._memory.has_struck() else ""
@@ -194,6 +194,12 @@ class LocalPlatform:
 
     def _record(self, instance: InstanceId) -> Path:
         return self._records / f"{instance.role}-{instance.index}-{instance.incarnation}"
+
+
+def _forget(record: Path) -> None:
+    """Remove the record of a process that is gone, if the disk allows it; others see for themselves that it is."""
+    with contextlib.suppress(OSError):
+        record.unlink()
 
 
 def _instance(name: str) -> InstanceId:

@@ -409,6 +409,9 @@ def live_through_everything(keeping):
         play.work(W0)
     play.now += 29.0
     play.happened(events.Ticked())
+    while not play.job.queue.shared(play.processes[W0]["tasks"][-1].id):
+        play.work(W0)
+    play.die(("worker", 1, "0"))
     play.happened(events.Failed(pb.Failure(message="enough")))
 
 

@@ -158,7 +158,11 @@ def test_a_shared_task_goes_back_only_when_nobody_has_it_and_counts_once():
     task = queue.next(0)
     assert queue.share(task.id, 0) is None
     assert queue.share(task.id, 1) is task and queue.shared(task.id)
+    assert not queue.has_retries
     assert queue.lost(0) == [] and queue.next(2) is None
-    assert queue.share(task.id, 2) is task
+    queue = TaskQueue.from_message(queue.to_message(), queue.plan)
+    assert queue.has_retries, "the first worker may have used a part of it, the second perhaps nothing yet"
+    assert queue.share(task.id, 2) == task
     assert queue.done(task.id, task.attempt, 3) and queue.done(task.id, task.attempt, 3) is None
+    assert not queue.has_retries
     assert queue.records_done["train"] == 3

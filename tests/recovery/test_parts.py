@@ -202,6 +202,22 @@ def test_a_process_that_cannot_be_recorded_is_not_left_behind(tmp_path, monkeypa
     assert not [one for one in psutil.process_iter() if mark in _command(one)]
 
 
+def test_a_process_s_end_is_told_though_its_record_cannot_be_removed(tmp_path):
+    instance = InstanceId("worker", 0, "0")
+
+    async def scene() -> list[Exited | Runs]:
+        platform = LocalPlatform(lambda role, index: tmp_path / "log", tmp_path / "processes")
+        await platform.start(instance, ["sleep", "1000"], {})
+        record = tmp_path / "processes" / "worker-0-0"
+        record.unlink()
+        record.mkdir()  # which `unlink` cannot remove
+        await platform.kill(instance)
+        await asyncio.wait(platform._watchers)
+        return [platform._news.get_nowait() for _ in range(platform._news.qsize())]
+
+    assert asyncio.run(scene())[-1] == Exited(instance, -9)
+
+
 def _command(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()

@@ -52,6 +52,8 @@ class TaskQueue:
     _doing: dict[int, tuple[Task, list[int]]] = field(default_factory=dict)
     # The same by worker: the tasks it holds, in the order in which it got them.
     _hands: defaultdict[int, dict[int, Task]] = field(default_factory=lambda: defaultdict(dict))
+    # Those of them that a worker held, too, that is dead now.
+    _begun_by_dead: set[int] = field(default_factory=set)
     _cursor: _Cursor = field(default_factory=_Cursor)
     _order: list[int] = field(default_factory=list)
     _stopped: bool = False
@@ -203,11 +205,13 @@ class TaskQueue:
             _, holders = self._doing[task.id]
             holders.remove(worker)
             back += [] if holders else [task]
+            self._begun_by_dead.add(task.id)
         for task in reversed(back):
             del self._doing[task.id]
             task = task._replace(skip=max(task.skip, skips.get(task.id, 0)))
             if not self.suspects.drops(task):
                 self._urgent.appendleft(task)
+        self._begun_by_dead &= self._doing.keys()
         self.tasks_retried += len(back)
         return back
 
@@ -282,9 +286,9 @@ class TaskQueue:
     @property
     def has_retries(self) -> bool:
         """Whether a training task that was handed out before is not done yet: a part of it may be in the model."""
-        if any(task.kind == "train" and task.attempt for task in self._urgent):
-            return True
-        return any(task.kind == "train" and task.attempt > 1 for task, _ in self._doing.values())
+        again = [task for task in self._urgent if task.attempt]
+        again += [task for task, _ in self._doing.values() if task.attempt > 1 or task.id in self._begun_by_dead]
+        return any(task.kind == "train" for task in again)
 
     @property
     def waits_for_data(self) -> bool:
@@ -403,6 +407,7 @@ class TaskQueue:
             suspects=self.suspects.to_message(),
             growing=self.growing,
             forgotten=self.plan.forgotten if self.plan else 0,
+            begun_by_dead=sorted(self._begun_by_dead),
         )
 
     @classmethod
@@ -419,6 +424,7 @@ class TaskQueue:
             _urgent=deque(tasks_of(message.urgent)),
             _cursor=_Cursor(message.epoch, message.position, message.steps),
             _order=list(message.order),
+            _begun_by_dead=set(message.begun_by_dead),
             _stopped=message.stopped,
         )
         for task, holders in zip(tasks_of(message.doing), message.holders, strict=True):
