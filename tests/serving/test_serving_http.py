@@ -60,7 +60,7 @@ async def unread(port: int, server: http.HttpServer) -> asyncio.StreamWriter:
 
 
 def test_lengths_that_disagree_and_answers_that_nobody_reads_end_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(http, "BODY_SECONDS", 3.0)
 
     async def check() -> None:
         server = http.HttpServer(Zeros(), Metrics(), http.Access("", True), 1 << 20)  # type: ignore[arg-type]
