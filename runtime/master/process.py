@@ -117,6 +117,8 @@ class Master:
             for task in self._background:
                 task.cancel()
             self._write_status()
+            if newest := self._coordinator.saved.path:  # perhaps what was cancelled had not begun to do so
+                checkpoints.prune(newest, self._spec.keep_checkpoint_max, self._folder.identity)
             _leave_checkpoints(self._folder, self._spec)
             self._folder.mark_over()
             self._folder.wake_supervisor()
