@@ -45,6 +45,18 @@ def test_the_index_grows(use):
 
 
 @both
+def test_ids_of_an_index_that_no_cache_holds_are_found(use):
+    ids = np.random.default_rng(1).permutation(700_000).astype(np.int64) * 1_000_003
+    rows = RowIndex(use)
+    assert (rows.find_or_insert(ids) == np.arange(ids.size)).all()
+    again = np.concatenate([ids[::-7], ids[:5] + 1, ids[:3]])
+    assert rows._slots.size > kernels._CACHED
+    assert (rows.find(again[:-3]) == [*range(ids.size)[::-7], *[-1] * 5]).all()
+    found = rows.find_or_insert(again)
+    assert (found == [*range(ids.size)[::-7], *range(ids.size, ids.size + 5), 0, 1, 2]).all()
+
+
+@both
 @given(st.lists(IDS, max_size=200))
 @settings(max_examples=60, deadline=None)
 def test_deduplication_keeps_the_order_and_inverts(use, ids):

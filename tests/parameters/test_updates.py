@@ -21,13 +21,13 @@ def test_compiled_updates_equal_numpy_bit_for_bit(name):
     rng = np.random.default_rng(len(name))
     update = UPDATES[name]
     slots = plain(update.loop).__code__.co_argcount - 4
-    arrays = [rng.uniform(0.1, 1, (50, 7)).astype(np.float32) for _ in range(1 + slots)]
+    arrays = [rng.uniform(0.1, 1, (50, 37)).astype(np.float32) for _ in range(1 + slots)]
     others = [array.copy() for array in arrays]
     # RMSprop's centered forms take the root of velocity - average^2.
     constants = tuple(np.float32(x) for x in (0.1, 0.4, 0.6, 1.5, 0.2, 0.7, 0.8, 0.9, 0.3))
     for _ in range(3):
-        rows = rng.permutation(50)[:20].astype(np.int32)
-        gradients = rng.normal(size=(20, 7)).astype(np.float32)
+        rows = rng.permutation(50)[:40].astype(np.int32)
+        gradients = rng.normal(size=(40, 37)).astype(np.float32)
         update.apply(arrays[0], arrays[1:], rows, gradients, constants)
         update.apply_plain(others[0], others[1:], rows, gradients, constants)
     tolerance = 1e-5 if name == "FTRL" else 0  # NumPy and the compiler may raise to a power differently

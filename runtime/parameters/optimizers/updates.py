@@ -15,6 +15,7 @@ import numpy as np
 
 from elasticdl_nb.runtime.compiled import ENABLED, compiled, plain
 from elasticdl_nb.runtime.parameters.arrays import Array, Rows
+from elasticdl_nb.runtime.parameters.rows.prefetch import touch_later
 
 Constants = tuple[np.float32, ...]
 
@@ -201,6 +202,7 @@ def ftrl_sqrt(w: Any, g: Any, s: Any, a: Any, z: Any, k: Any) -> Any:
 @compiled
 def _decay(rows: Rows, g: Array, w: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j] = decay(w[r, j], w[r, j], w[r, j], k)
@@ -209,6 +211,7 @@ def _decay(rows: Rows, g: Array, w: Array, k: Constants) -> None:
 @compiled
 def _sgd(rows: Rows, g: Array, w: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j] = sgd(w[r, j], g[i, j], g[i, j] * g[i, j], k)
@@ -217,6 +220,8 @@ def _sgd(rows: Rows, g: Array, w: Array, k: Constants) -> None:
 @compiled
 def _momentum(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j] = momentum(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
@@ -225,6 +230,8 @@ def _momentum(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
 @compiled
 def _nesterov(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j] = nesterov(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
@@ -233,6 +240,8 @@ def _nesterov(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
 @compiled
 def _adagrad(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j] = adagrad(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
@@ -241,6 +250,8 @@ def _adagrad(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
 @compiled
 def _rmsprop(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j] = rmsprop(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
@@ -249,6 +260,8 @@ def _rmsprop(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
 @compiled
 def _lion(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j] = lion(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
@@ -257,6 +270,9 @@ def _lion(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
 @compiled
 def _adam(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = adam(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -265,6 +281,9 @@ def _adam(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> N
 @compiled
 def _adamax(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = adamax(w[r, j], g[i, j], abs(g[i, j]), a[r, j], b[r, j], k)
@@ -273,6 +292,9 @@ def _adamax(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) ->
 @compiled
 def _nadam(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = nadam(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -281,6 +303,9 @@ def _nadam(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> 
 @compiled
 def _rmsprop_momentum(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = rmsprop_momentum(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -289,6 +314,9 @@ def _rmsprop_momentum(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Con
 @compiled
 def _rmsprop_centered(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = rmsprop_centered(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -297,6 +325,9 @@ def _rmsprop_centered(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Con
 @compiled
 def _adadelta(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = adadelta(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -305,6 +336,9 @@ def _adadelta(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) 
 @compiled
 def _ftrl(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = ftrl(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -313,6 +347,9 @@ def _ftrl(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> N
 @compiled
 def _ftrl_sqrt(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j] = ftrl_sqrt(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
@@ -321,6 +358,10 @@ def _ftrl_sqrt(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants)
 @compiled
 def _amsgrad(rows: Rows, g: Array, w: Array, a: Array, b: Array, c: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
+        touch_later(c, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j], c[r, j] = amsgrad(
@@ -331,6 +372,10 @@ def _amsgrad(rows: Rows, g: Array, w: Array, a: Array, b: Array, c: Array, k: Co
 @compiled
 def _rmsprop_centered_momentum(rows: Rows, g: Array, w: Array, a: Array, b: Array, c: Array, k: Constants) -> None:
     for i in range(rows.size):
+        touch_later(w, rows, i)
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
+        touch_later(c, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
             w[r, j], a[r, j], b[r, j], c[r, j] = rmsprop_centered_momentum(

@@ -16,9 +16,14 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.compiled import compiled
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
+from elasticdl_nb.runtime.parameters.rows.prefetch import touch, touch_later
 
 Slots = NDArray[np.int32]
+Homes = NDArray[np.uint64]
 
+_BLOCK = 32
+_CACHED = 1 << 20
+"""Up to so many slots, a processor's caches do as well by themselves."""
 _SHIFT = np.uint64(33)
 _ONE = np.uint64(1)
 _FIRST = np.uint64(0xFF51AFD7ED558CCD)
@@ -38,16 +43,38 @@ def mix(value: Any) -> Any:
 
 
 @compiled
+def _homes(slots: Slots, known: Ids, query: Ids, start: int, homes: Homes) -> int:
+    """Set `homes` to where the ids from `query[start]` on hash to; return how many there are.
+
+    Ask for the slots there, and for the ids of the rows that are found in them.
+    """
+    mask = np.uint64(slots.size - 1)
+    count = min(homes.size, query.size - start)
+    for i in range(count):
+        homes[i] = mix(query[start + i]) & mask
+    if slots.size > _CACHED:
+        for i in range(count):
+            touch(slots, homes[i])
+        for i in range(count):
+            row = slots[homes[i]] - 1
+            if row >= 0:
+                touch(known, row)
+    return count
+
+
+@compiled
 def find(slots: Slots, known: Ids, query: Ids, rows: Rows) -> None:
     """Set `rows[i]` to the row of `query[i]`, or to -1."""
     mask = np.uint64(slots.size - 1)
-    for i in range(query.size):
-        h = mix(query[i]) & mask
-        row = slots[h] - 1
-        while row >= 0 and known[row] != query[i]:
-            h = (h + _ONE) & mask
+    homes = np.empty(_BLOCK, np.uint64)
+    for first in range(0, query.size, _BLOCK):
+        for i in range(_homes(slots, known, query, first, homes)):
+            h, wanted = homes[i], query[first + i]
             row = slots[h] - 1
-        rows[i] = row
+            while row >= 0 and known[row] != wanted:
+                h = (h + _ONE) & mask
+                row = slots[h] - 1
+            rows[first + i] = row
 
 
 @compiled
@@ -59,20 +86,22 @@ def find_or_insert(slots: Slots, known: Ids, count: int, query: Ids, rows: Rows,
     """
     mask = np.uint64(slots.size - 1)
     limit = slots.size // 8 * 5
-    for i in range(start, query.size):
-        h = mix(query[i]) & mask
-        row = slots[h] - 1
-        while row >= 0 and known[row] != query[i]:
-            h = (h + _ONE) & mask
+    homes = np.empty(_BLOCK, np.uint64)
+    for first in range(start, query.size, _BLOCK):
+        for i in range(_homes(slots, known, query, first, homes)):
+            h, wanted = homes[i], query[first + i]
             row = slots[h] - 1
-        if row < 0:
-            if count >= limit:
-                return count, i
-            row = count
-            slots[h] = row + 1
-            known[row] = query[i]
-            count += 1
-        rows[i] = row
+            while row >= 0 and known[row] != wanted:
+                h = (h + _ONE) & mask
+                row = slots[h] - 1
+            if row < 0:
+                if count >= limit:
+                    return count, first + i
+                row = count
+                slots[h] = row + 1
+                known[row] = wanted
+                count += 1
+            rows[first + i] = row
     return count, query.size
 
 
@@ -120,6 +149,7 @@ def remove(slots: Slots, known: Ids, rows: Rows) -> None:
 def gather(source: Array, rows: Rows, out: Array) -> None:
     """Copy row `rows[i]` of `source` to row i of `out`."""
     for i in range(rows.size):
+        touch_later(source, rows, i)
         row = rows[i]
         for j in range(source.shape[1]):
             out[i, j] = source[row, j]
@@ -129,6 +159,7 @@ def gather(source: Array, rows: Rows, out: Array) -> None:
 def scatter(target: Array, rows: Rows, values: Array) -> None:
     """Copy row i of `values` to row `rows[i]` of `target`."""
     for i in range(rows.size):
+        touch_later(target, rows, i)
         row = rows[i]
         for j in range(target.shape[1]):
             target[row, j] = values[i, j]
