@@ -1,11 +1,17 @@
 """Checkpoints that hold what has changed: bytes and seconds beside whole ones, and how long a step waits for each.
 
-    python benchmarks/deltas.py [--rows 10000000] [--dim 16] [--changed 0.01] [--deltas 5] [--directory DIR]
+    python benchmarks/deltas.py [--rows 10000000] [--dim 16] [--changed 0.01] [--deltas 5] [--seconds 2]
+                                [--directory DIR]
 
 A table with Adam's two slots, as one parameter server (or a Local job) holds it. For each checkpoint, the given share
 of its rows is changed. `waits` is how long training stops: a Local job until everything is written, a server until it
 has captured what it holds; it writes while it serves. `seconds` is until the checkpoint is complete on the disk:
-captured, written, flushed, sealed and renamed. Each delta is loaded again at the end, and compared with the table.
+captured, written, flushed, sealed and renamed.
+
+The chain then goes on until it is compacted in a thread. Meanwhile rows are updated without a pause, with a checkpoint
+every few `seconds`: the lines give how long these waits are, and the updates a second beside those when nothing is
+compacted. The last checkpoint of the chain, and the first with the new file, are loaded again and compared with the
+table.
 """
 
 from __future__ import annotations
@@ -14,7 +20,9 @@ import argparse
 import resource
 import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +32,13 @@ from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
 from elasticdl_nb.runtime.parameters.checkpoints.local import read_checkpoint
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import save
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
+from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
 from elasticdl_nb.runtime.parameters.store import ParameterStore
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.storage import checkpoints
+
+MOST = 30
+"""Deltas that may follow a whole file."""
 
 ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False}
 BATCH = 100_000
@@ -60,6 +72,16 @@ def cost_of_noting(store: ParameterStore, ids: np.ndarray, dim: int) -> float:
     return seconds[True] / seconds[False]
 
 
+def update_for(store: ParameterStore, seconds: float, rows: int, dim: int) -> float:
+    """Update rows for so long, always the same; return how many a second."""
+    ids, gradients = np.arange(0, rows, 97)[: BATCH // 10], np.ones((BATCH // 10, dim), np.float32)
+    begun, done = time.perf_counter(), 0
+    while (spent := time.perf_counter() - begun) < seconds:
+        store.push(Push({}, {"t": (ids, gradients[: len(ids)])}, learning_rate=0.001))
+        done += len(ids)
+    return done / spent
+
+
 def checkpoint(store: ParameterStore, chains: Chains, directory: Path) -> tuple[float, float, float, int]:
     """Make a checkpoint; return seconds until captured, until written and until complete, and the bytes written."""
     begun = time.perf_counter()
@@ -80,39 +102,66 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--changed", type=float, default=0.01)
     parser.add_argument("--deltas", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--directory", help="where to write; by default a temporary folder")
     given = parser.parse_args()
+    keep_freed_buffers()  # as workers and servers do
     rng = np.random.default_rng(1)
     store = new_store(given.dim)
     change(store, np.arange(given.rows), given.dim)
-    few = [rng.choice(given.rows, int(given.rows * given.changed), replace=False) for _ in range(given.deltas)]
     print(f"{given.rows:,} rows of {given.dim} with two slots, {store.nbytes / 2**20:,.0f} MiB", flush=True)
     print(f"{'':<10}{'MiB':>9}{'seconds':>9}{'a Local step waits':>20}{'a server waits':>16}", flush=True)
     with tempfile.TemporaryDirectory(dir=given.directory) as name:
-        directory, chains = Path(name), Chains(Deltas(given.deltas, 1))
+        threads: list[threading.Thread] = []
+
+        def beside(work: Callable[[], None]) -> None:
+            threads.append(threading.Thread(target=work))
+            threads[-1].start()
+
+        directory, chains = Path(name), Chains(Deltas(MOST, 1), beside=beside)
+
+        def next_checkpoint(what: str) -> tuple[float, float, float, int]:
+            ids = rng.choice(given.rows, int(given.rows * given.changed), replace=False)
+            ratios.append(cost_of_noting(store, ids, given.dim))
+            found = checkpoint(store, chains, directory)
+            show(what, found)
+            return found
+
+        ratios: list[float] = []
         whole = checkpoint(store, chains, directory)
         show("whole", whole)
-        ratios, found = [], []
-        for ids in few:
-            ratios.append(cost_of_noting(store, ids, given.dim))
-            found.append(checkpoint(store, chains, directory))
-            show("delta", found[-1])
+        found = [next_checkpoint("delta") for _ in range(given.deltas)]
         for place, of in ((3, "bytes"), (2, "time"), (1, "waiting of a Local job")):
             share = statistics.median(one[place] for one in found) / whole[place]
             print(f"a delta takes {share:.1%} of the {of}")
         print(f"an update that notes what it changes takes {statistics.median(ratios):.2f} times as long")
-        kept = checkpoints.completed(directory)
-        for path in (kept[0], kept[-1]):
-            begun = time.perf_counter()
-            checkpoints.verify(path)
-            loaded = new_store(given.dim)
-            loaded.restore(read_checkpoint(path, ["momentum", "velocity"], 0, 1))
-            seconds = time.perf_counter() - begun
-            print(f"loading a whole file{' and its deltas' if path != kept[0] else ''}: {seconds:.1f} s")
-            if path == kept[-1]:
-                compare(store, loaded, few)
-            del loaded
+        load(store, directory, given)
+        while not threads:
+            next_checkpoint("delta")
+        begun, beside_it, waits = time.perf_counter(), [], []
+        while threads[-1].is_alive():
+            beside_it.append(update_for(store, given.seconds, given.rows, given.dim))
+            if threads[-1].is_alive():
+                waits.append(next_checkpoint("meanwhile")[1])
+        print(f"compacted within {time.perf_counter() - begun:.1f} s")
+        print(f"checkpoints meanwhile waited {max(waits, default=0):.3f} s at most")
+        alone = [update_for(store, given.seconds, given.rows, given.dim) for _ in range(3)]
+        print(f"updates a second meanwhile: {statistics.median(beside_it) / statistics.median(alone):.2f} times")
+        next_checkpoint("after it")
+        load(store, directory, given)
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+def load(store: ParameterStore, directory: Path, given: argparse.Namespace) -> None:
+    """Load the newest checkpoint, and compare."""
+    path = checkpoints.completed(directory)[-1]
+    begun = time.perf_counter()
+    checkpoints.verify(path)
+    loaded = new_store(given.dim)
+    loaded.restore(read_checkpoint(path, ["momentum", "velocity"], 0, 1))
+    files = sum(file.suffix == ".ps" for file in path.iterdir())
+    print(f"loading the newest, of {files} files: {time.perf_counter() - begun:.1f} s", flush=True)
+    compare(store, loaded)
 
 
 def show(what: str, one: tuple[float, float, float, int]) -> None:
@@ -121,11 +170,11 @@ def show(what: str, one: tuple[float, float, float, int]) -> None:
     print(f"{what:<10}{size / 2**20:>9,.1f}{complete:>9.3f}{written:>20.3f}{captured:>16.3f}", flush=True)
 
 
-def compare(store: ParameterStore, loaded: ParameterStore, few: list[np.ndarray]) -> None:
+def compare(store: ParameterStore, loaded: ParameterStore) -> None:
     """Raise an error unless both have the same rows."""
     if store.version != loaded.version or len(store.tables["t"]) != len(loaded.tables["t"]):
         raise SystemExit("what was loaded is not what was saved")
-    for ids in (*few, np.arange(0, len(store.tables["t"]), 97)):
+    for ids in np.array_split(np.arange(len(store.tables["t"])), 20):
         mine, theirs = (one.locate({"t": ids})["t"] for one in (store, loaded))
         tables = (store.tables["t"], loaded.tables["t"])
         for array, other in zip(*((table._weights, *table._slots) for table in tables), strict=True):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.compiled import give_back_compiler
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array
+from elasticdl_nb.runtime.parameters.checkpoints.compacting import Beside
 from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
 from elasticdl_nb.runtime.parameters.checkpoints.deltas import NO_DELTAS, Capture, Chains, Deltas
 from elasticdl_nb.runtime.parameters.checkpoints.local import checkpoint_version, is_of_trained_model, read_checkpoint
@@ -30,7 +32,7 @@ class StoreService:
 
     `make_optimizer` returns the user's own optimizer object, for optimizers without a compiled rule. The file
     `remembered` tells the servers that come later which optimizer the job has. `deltas` says what its checkpoints may
-    build on. Calls come from one thread.
+    build on, and `beside` runs work beside the calls, which come from one thread: see `Chains`.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class StoreService:
         make_optimizer: MakeOptimizer = keras_optimizer,
         remembered: Path | None = None,
         deltas: Deltas = NO_DELTAS,
+        beside: Beside | None = None,
     ) -> None:
         self.server = server
         self.servers = servers
@@ -54,8 +57,8 @@ class StoreService:
         self._keep_version = True
         self._restored = False
         self._store: ParameterStore | None = None
-        self._deltas = deltas
-        self._chains = Chains(deltas, server, servers)
+        self._new_chains = partial(Chains, deltas, server, servers, beside)
+        self._chains = self._new_chains()
 
     @property
     def store(self) -> ParameterStore:
@@ -87,7 +90,8 @@ class StoreService:
         then holds no model.
         """
         self._store = None
-        self._chains = Chains(self._deltas, self.server, self.servers)  # what was written is of another history
+        self._chains.stop()
+        self._chains = self._new_chains()  # what was written is of another history
         self._restored = False
         self.generation = generation
         self._checkpoint = os.fspath(checkpoint)
@@ -123,6 +127,7 @@ class StoreService:
             path, slots = Path(self._checkpoint), [slot.name for slot in optimizer.rule.slots]
             if self._keep_version:
                 store.restore(read_checkpoint(path, slots, self.server, self.servers))
+                self._chains.continue_from(store, path)
             else:
                 initial = [slot.initial for slot in optimizer.rule.slots]
                 files = read_checkpoint(path, slots, self.server, self.servers, all_files=True)

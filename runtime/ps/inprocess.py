@@ -23,6 +23,7 @@ from elasticdl_nb.runtime.parameters.partition import DensePartition
 from elasticdl_nb.runtime.parameters.store import Held, PushResult, UpdatePolicy
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps.spreading import spread
+from elasticdl_nb.runtime.ps.writer import beside
 from elasticdl_nb.runtime.spec import JobSpec
 
 
@@ -38,7 +39,7 @@ class InProcessServers:
         self, policy: UpdatePolicy | None = None, make_optimizer: MakeOptimizer = keras_optimizer,
         deltas: Deltas = NO_DELTAS,
     ) -> None:  # fmt: skip
-        self._service = StoreService(policy, make_optimizer=make_optimizer, deltas=deltas)
+        self._service = StoreService(policy, make_optimizer=make_optimizer, deltas=deltas, beside=beside)
         self._partition = DensePartition({}, 1)
         self._lock = threading.Lock()
 

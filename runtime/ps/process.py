@@ -21,7 +21,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps.inprocess import deltas_of
 from elasticdl_nb.runtime.ps.server import ParameterServer
-from elasticdl_nb.runtime.ps.writer import write_in_background
+from elasticdl_nb.runtime.ps.writer import beside, write_in_background
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -62,7 +62,7 @@ class ServerProcess:
         spec = folder.spec()
         self._service = StoreService(
             policy_of(spec), server=index, servers=spec.num_ps, make_optimizer=partial(users_optimizer, folder),
-            remembered=folder.optimizer, deltas=deltas_of(spec),
+            remembered=folder.optimizer, deltas=deltas_of(spec), beside=beside,
         )  # fmt: skip
         self._server = ParameterServer(
             self._service, folder.token(), Network.of(), folder=folder.temporary(), records=spec.minibatch_size

@@ -12,6 +12,11 @@ from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame, save
 _AHEAD = 2  # frames taken and not yet written
 
 
+def beside(work: Callable[[], None]) -> None:
+    """Run work in a thread of its own, which ends with the process."""
+    threading.Thread(target=work, name="compaction", daemon=True).start()
+
+
 def write_in_background(
     path: str | os.PathLike[str], frames: Iterator[Frame], done: Callable[[OSError | None], None]
 ) -> Iterator[bool]:

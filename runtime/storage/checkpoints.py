@@ -33,6 +33,7 @@ KEPT_DAMAGED = 3
 """Damaged checkpoints that are kept in a directory."""
 
 _PREFIX = "step-"
+_COMPACTED = ".compacted-"
 _DAMAGED = "damaged-"
 _FIRST_FORM = {"step", "files"}
 """The fields of manifests that were written before they had a checksum."""
@@ -157,12 +158,25 @@ def whereabouts(unfinished: Path) -> Iterator[Path]:
     yield from sorted(unfinished.parent.glob(f"{plain}*"))
 
 
+def begin_compacting(directory: Path, place: str) -> Path:
+    """Make and return a hidden folder for a file that will take the place of several; `place` is who writes it.
+
+    What the same writer made before is removed. Once it is sealed, checkpoints may share its file. Raises OSError.
+    """
+    for left in directory.glob(f"{_COMPACTED}{place}.*"):
+        durable.remove(left)
+    path = directory / f"{_COMPACTED}{place}.{secrets.token_hex(4)}"
+    path.mkdir()
+    return path
+
+
 def _shared(directory: Path, job: str) -> dict[tuple[int, int], list[int]]:
     """Size and CRC-32 of files of a job's checkpoints that have several names, sealed ones included, by inode."""
     found = {}
     for path in directory.iterdir():
         with contextlib.suppress(DataError, OSError):
-            if path.name.lstrip(".").startswith(_PREFIX) and (manifest := Manifest.read(path)).job == job:
+            holds = path.name.lstrip(".").startswith(_PREFIX) or path.name.startswith(_COMPACTED)
+            if holds and (manifest := Manifest.read(path)).job == job:
                 for name, described in manifest.files.items():
                     if (path / name).stat().st_nlink > 1:
                         found[_inode(path / name)] = described
@@ -241,9 +255,10 @@ def set_aside(path: str | os.PathLike[str]) -> None:
 
 
 def discard_unfinished(directory: str | os.PathLike[str]) -> None:
-    """Remove leftovers of processes that died while writing."""
-    for path in Path(directory).glob(f".{_PREFIX}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove leftovers of processes that died while writing, and files that no further checkpoint will share."""
+    for pattern in (f".{_PREFIX}*", f"{_COMPACTED}*"):
+        for path in Path(directory).glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 # ------------------------------------------------------------ reading

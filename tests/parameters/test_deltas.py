@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from elasticdl_nb.runtime.errors import DamagedCheckpoint
 from elasticdl_nb.runtime.parameters import table
-from elasticdl_nb.runtime.parameters.api import Push
+from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files, inherited, names, read
 from elasticdl_nb.runtime.parameters.checkpoints.converting import Conversion, Declared
 from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
@@ -26,6 +27,7 @@ from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_conf
 from elasticdl_nb.runtime.parameters.partition import Slice, owners, slices_of
 from elasticdl_nb.runtime.parameters.store import ParameterStore
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.spec.bounds import Bounds
 from elasticdl_nb.runtime.storage import checkpoints
 
@@ -47,7 +49,8 @@ class Server:
         self.place, self.of = place, of
         self.keys = [piece.key for name in "uvw" for owner, piece in slices_of(name, 2, of) if owner == place]
         self.store = ParameterStore(optimizer, server=place, servers=of)
-        self.chains = Chains(Deltas(most), place, of)
+        self.work: list[Callable[[], None]] = []
+        self.chains = Chains(Deltas(most), place, of, self.work.append)
 
     def declare(self) -> None:
         self.store.initialize({key: np.ones(2, np.float32) for key in self.keys})
@@ -93,10 +96,10 @@ def content(*stores: ParameterStore) -> dict[str, object]:
 class Job:
     """Servers that make checkpoints of a job, and the contents of those that were completed, by name."""
 
-    def __init__(self, directory: Path, servers: int) -> None:
+    def __init__(self, directory: Path, servers: int, most: int = MOST) -> None:
         self.directory, self.saved = directory, {}
         self.number = 0
-        self.servers = [Server(place, servers) for place in range(servers)]
+        self.servers = [Server(place, servers, most) for place in range(servers)]
         for server in self.servers:
             server.declare()
         # Enough rows that a few of them are little.
@@ -125,6 +128,12 @@ class Job:
         final = Path(checkpoints.commit(folder, {}, "job"))
         self.saved[final.name] = expected
         checkpoints.prune(final, keep, "job")
+
+    def compact(self) -> None:
+        """Do what servers have begun beside their work."""
+        for server in self.servers:
+            while server.work:
+                server.work.pop(0)()
 
     def interrupted(self, frames: Iterator[Frame], ids: list[int]) -> Iterator[Frame]:
         """Push between some of the frames."""
@@ -163,6 +172,7 @@ class Job:
         self.servers = [Server(place, servers) for place in range(servers)]
         for server in self.servers:
             server.store.restore(read_checkpoint(path, ["accumulator"], server.place, servers))
+            server.chains.continue_from(server.store, path)
         same(content(*(server.store for server in self.servers)), expected, servers)
         return True
 
@@ -184,6 +194,7 @@ ACTIONS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["push", "push", "look", "save", "save", "save meanwhile"]), IDS),
         st.tuples(st.sampled_from(["fails writing", "fails later", "damage", "declare"]), st.just([])),
+        st.tuples(st.just("compact"), st.just([])),
         st.tuples(st.just("go back"), st.lists(st.integers(1, 3), min_size=1, max_size=1)),
     ),
     min_size=4, max_size=30,
@@ -215,6 +226,8 @@ def _whatever_happens(
                     mine = np.array(values)[owners(np.array(values), server.of) == server.place]
                     server.store.lookup("plain", mine)
                     server.store.lookup("bounded", mine)
+            case "compact":
+                job.compact()
             case "declare":
                 for server in job.servers:
                     server.store.add_table(LATER)
@@ -237,14 +250,19 @@ def kinds(path: Path) -> list[str]:
     return sorted(file.name for file in path.iterdir() if file.suffix == ".ps")
 
 
-def test_a_chain_has_an_end_and_each_of_its_folders_stands_alone(tmp_path):
+@pytest.mark.parametrize(
+    ("beside", "expected"), [(None, [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]), (lambda _: None, [1, 2, 3, 4, 5, 6, 7, 1, 2, 3])]
+)
+def test_a_chain_has_an_end_and_each_of_its_folders_stands_alone(tmp_path, beside, expected):
+    """Without anything that compacts it, or while that takes longer than it should."""
     job = Job(tmp_path / "c", 1)
+    job.servers[0].chains = Chains(Deltas(MOST), 0, 1, beside)
     lengths = []
     for number in range(10):
         job.save(keep=0)
         lengths.append(len(kinds(checkpoints.completed(tmp_path / "c")[-1])))
         job.push([number, number + 1])
-    assert lengths == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+    assert lengths == expected
     assert len(job.servers[0].chains._tries) <= 2, "nothing is kept of files on which nothing can build"
     for path in checkpoints.completed(tmp_path / "c"):
         alone = tmp_path / "elsewhere" / path.name
@@ -253,6 +271,95 @@ def test_a_chain_has_an_end_and_each_of_its_folders_stands_alone(tmp_path):
     shutil.rmtree(tmp_path / "c")
     job.directory = tmp_path / "elsewhere"
     assert job.go_back(2)
+
+
+def test_a_chain_is_compacted_meanwhile_so_that_only_the_first_file_is_whole(tmp_path):
+    job = Job(tmp_path, 2)
+    found = []
+    for number in range(12):
+        job.save()
+        job.compact()
+        found.append(kinds(checkpoints.completed(tmp_path)[-1]))
+        job.push([number, number + 1, 200 + number, 200 + number])
+    assert [len(names) // 2 for names in found] == [1, 2, 3, 4, 2, 3, 4, 2, 3, 4, 2, 3]
+    assert [path.name for path in tmp_path.glob(".c*")] == [], "what checkpoints share is in them alone"
+    (checkpoints.completed(tmp_path)[-1] / names(1, 2, 3)[0]).write_bytes(b"")
+    assert job.go_back(2)
+    assert job.number == 10, "the last one of the chain before shares nothing with those after it"
+
+
+def test_a_chain_that_cannot_be_compacted_ends_with_a_whole_file(tmp_path, caplog):
+    job = Job(tmp_path, 1)
+    for number in range(MOST):
+        job.save(keep=0)
+        job.push([number])
+    base = checkpoints.completed(tmp_path)[-1] / names(0, 1, MOST)[0]
+    base.write_bytes(base.read_bytes()[:-1] + b"?")
+    job.save(keep=0)
+    job.compact()
+    assert "cannot merge the files of a chain of checkpoints" in caplog.text
+    assert [path.name for path in tmp_path.glob(".c*")] == []
+    job.save()
+    assert kinds(checkpoints.completed(tmp_path)[-1]) == names(0, 1, 1)
+    assert job.go_back(1)
+
+
+def test_what_a_job_goes_back_to_is_built_on(tmp_path):
+    """In the same process and in another, beginning with the checkpoint of a chain."""
+    declaration = ({"class_name": "Adagrad", "config": ADAGRAD}, {}, [SPECS[1]])
+    ids = np.arange(2000)
+
+    def step(servers: InProcessServers) -> None:
+        push = Push({}, {"plain": (ids, np.ones((ids.size, 3), np.float32))}, learning_rate=0.1)
+        servers.step(StepRequest(push))
+
+    def save(servers: InProcessServers, number: int) -> Path:
+        folder = checkpoints.begin(tmp_path, number, "job")
+        servers.save(folder)
+        checkpoints.seal(folder, number, "job", inherited(folder))
+        return Path(checkpoints.commit(folder, {}, "job"))
+
+    first = InProcessServers(deltas=Deltas(9))
+    first.initialize(*declaration)
+    step(first)
+    save(first, 1)
+    ids = ids[:5]
+    step(first)
+    path = save(first, 2)
+    kept = first.lookup("plain", np.arange(60), create=False)
+    ids = np.arange(20, 30)
+    step(first)
+    for servers in (first, InProcessServers(deltas=Deltas(9))):
+        servers.restore(path)
+        servers.initialize(*declaration)
+        assert np.array_equal(servers.lookup("plain", np.arange(60), create=False), kept)
+        ids = ids[:1]
+        step(servers)
+        path = save(servers, 2 + len(kinds(path)))
+        kept = servers.lookup("plain", np.arange(60), create=False)
+    assert kinds(path) == sorted(names(0, 1, 4))
+
+
+def test_a_thread_compacts_while_the_process_goes_on(tmp_path):
+    declaration = ({"class_name": "Adagrad", "config": ADAGRAD}, {}, [SPECS[1]])
+    servers, ids = InProcessServers(deltas=Deltas(MOST)), np.arange(2000)
+    servers.initialize(*declaration)
+    for number in range(MOST + 2):
+        push = Push({}, {"plain": (ids, np.ones((ids.size, 3), np.float32))}, learning_rate=0.1)
+        servers.step(StepRequest(push))
+        ids = np.arange(number, number + 5)
+        folder = checkpoints.begin(tmp_path, number, "job")
+        servers.save(folder)
+        for thread in threading.enumerate():
+            if thread.name == "compaction":
+                thread.join()
+        checkpoints.seal(folder, number, "job", inherited(folder))
+        path = checkpoints.commit(folder, {}, "job")
+    assert kinds(Path(path)) == sorted(names(0, 1, 2))
+    kept = servers.lookup("plain", np.arange(2000), create=False)
+    servers.restore(path)
+    servers.initialize(*declaration)
+    assert np.array_equal(servers.lookup("plain", np.arange(2000), create=False), kept)
 
 
 def test_a_delta_is_small_and_a_large_change_is_written_whole(tmp_path):
@@ -357,6 +464,7 @@ def test_a_file_whose_checkpoint_is_gone_before_it_is_sealed_is_not_declared_rig
 
 def test_damage_to_a_shared_file_leaves_a_checkpoint_of_the_chain_before(tmp_path):
     job = Job(tmp_path, 1)
+    job.servers[0].chains = Chains(Deltas(MOST))
     for number in range(2 * MOST + 1):
         job.save()
         job.push([number])
@@ -416,17 +524,20 @@ def test_another_job_begins_with_a_chain(tmp_path):
 
 # ------------------------------------------------------------ killed at any instant
 
+SAVED = 5  # of which the last but one is the first that shares a file made of two
+
 
 def write_chain(root: Path) -> None:
-    job = Job(root / "c", 1)
-    for number in range(3):
+    job = Job(root / "c", 1, most=2)
+    for number in range(SAVED):
         job.save(keep=2)
+        job.compact()
         job.push([number, number])
 
 
 def expected_contents() -> dict[int, dict[str, object]]:
     job, found = Job(Path("unused"), 1), {}
-    for number in range(3):
+    for number in range(SAVED):
         found[job.number] = content(job.servers[0].store)
         job.push([number, number])
     return found
@@ -448,7 +559,7 @@ def test_killed_at_any_operation_what_is_complete_is_exact():
     for _, root in kills(lambda _: None, write_chain):
         found.add(check_chain(root, expected, False))
         checkpoints.discard_unfinished(root / "c")
-        assert not (root / "c").exists() or not list((root / "c").glob(".step-*"))
+        assert not (root / "c").exists() or not [*(root / "c").glob(".[sc]*")]
     assert found == {0, 1, 2, 3}
 
 

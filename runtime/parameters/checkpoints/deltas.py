@@ -16,9 +16,10 @@ from pathlib import Path
 
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.checkpoints.chain import names
+from elasticdl_nb.runtime.parameters.checkpoints.chain import names, own_names
+from elasticdl_nb.runtime.parameters.checkpoints.compacting import Beside, Compactions, Written
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame, load
-from elasticdl_nb.runtime.parameters.store import Change, Marks, ParameterStore
+from elasticdl_nb.runtime.parameters.store import Change, ParameterStore
 from elasticdl_nb.runtime.storage.checkpoints import verify, whereabouts
 
 _REMEMBERED = 2
@@ -30,6 +31,12 @@ _TRIES = 2
 
 SHARE = 0.5
 """A chain ends when its deltas add up to more than this share of the rows."""
+
+EARLY = 2 / 3
+"""The part of the way to its end at which a chain is compacted."""
+
+PATIENCE = 2
+"""A chain may become so many times as long while it is compacted."""
 
 
 @dataclass(frozen=True)
@@ -52,42 +59,70 @@ class Capture:
     written: Callable[[], None]
 
 
-@dataclass(frozen=True)
-class _Written:
-    """A chain that was written into a folder: the id of each file, the instant, and bytes of rows in its deltas."""
-
-    folder: Path
-    ids: tuple[str, ...]
-    marks: Marks
-    size: int = 0
-
-
 class Chains:
-    """Captures a server's state, again and again. Calls come from one thread, except for `Capture.written`."""
+    """Captures a server's state, again and again. Calls come from one thread, except for `Capture.written`.
 
-    def __init__(self, deltas: Deltas, server: int = 0, servers: int = 1) -> None:
+    `beside` runs work beside those calls: with it, a long chain becomes one file there. Without it, everything is
+    written once a chain is as long as it may be.
+    """
+
+    def __init__(self, deltas: Deltas, server: int = 0, servers: int = 1, beside: Beside | None = None) -> None:
         self._deltas, self._place = deltas, (server, servers)
-        self._written: deque[_Written] = deque(maxlen=_REMEMBERED)
+        self._written: deque[Written] = deque(maxlen=_REMEMBERED)
         self._tries: Counter[str] = Counter()
+        self._compactions = Compactions(server, servers, beside)
 
     def capture(self, store: ParameterStore, folder: Path) -> Capture:
         """Capture a store's state, to be written into the folder of a checkpoint. Raises OSError."""
-        whole = sum(len(table) * table.row_bytes for table in store.tables.values())
-        grows = self._deltas.most > 0 and whole >= max(1, self._deltas.from_bytes)
-        for before in self._bases() if grows else ():
-            if len(before.ids) > self._deltas.most or (changes := store.changed(before.marks)) is None:
+        whole, compacted = _rows_of(store), self._compactions.result
+        grows, patience = self._grows(whole), PATIENCE if self._compactions.under_way else 1
+        for before in self._bases(compacted) if grows else ():
+            changes = None if len(before.ids) > patience * self._deltas.most else store.changed(before.marks)
+            size = before.size + _bytes(store, changes or {})
+            if changes is None or size > patience * SHARE * whole:
+                if before is compacted:
+                    continue
                 break
-            size = before.size + _bytes(store, changes)
-            if size > SHARE * whole:
-                break
-            if self._linked(before, folder):
+            if (origin := self._linked(before, folder)) is not None:
                 self._tries[before.ids[-1]] += 1
+                if compacted not in (None, before):
+                    self._compactions.used()
+                if self._is_long(before, whole):
+                    count = len(before.ids)
+                    files = [folder / name for name in names(*self._place, count + 1)[:count]]
+                    self._compactions.begin(before, origin, files)
                 return self._captured(store, folder, changes, before.ids, size)
+        self._compactions.forget()
         return self._captured(store, folder, None, (), 0, follow=grows)
 
-    def _bases(self) -> list[_Written]:
-        """What the next file may build on, the latest first; another thread may add to what was written."""
-        bases = tuple(self._written)[::-1]
+    def continue_from(self, store: ParameterStore, folder: Path) -> None:
+        """The store was just restored from this checkpoint of the same job: what comes next may build on it."""
+        count = len(own_names(folder, *self._place))
+        if count and self._grows(_rows_of(store)):
+            files = [folder / name for name in names(*self._place, count)]
+            ids = tuple(map(_id, files))
+            if all(ids):  # else it is of a version without them
+                size = sum(file.stat().st_size for file in files[1:])
+                self._written.append(Written(folder, ids, store.mark(), size))
+
+    def stop(self) -> None:
+        """Nothing is captured any more."""
+        self._compactions.forget()
+
+    def _grows(self, whole: int) -> bool:
+        return self._deltas.most > 0 and whole >= max(1, self._deltas.from_bytes)
+
+    def _is_long(self, chain: Written, whole: int) -> bool:
+        """Whether to compact a chain, early enough that this is done before the chain ends."""
+        deltas = len(chain.ids) - 1
+        return deltas >= max(1, int(EARLY * self._deltas.most)) or chain.size > EARLY * SHARE * whole
+
+    def _bases(self, compacted: Written | None) -> list[Written]:
+        """What the next file may build on, the best first; another thread may add to what was written."""
+        bases = list(self._written)[::-1]
+        if compacted is not None:  # before what it takes the place of
+            bases.append(compacted)
+            bases.sort(key=lambda one: 0 if one.ids[0] == compacted.ids[0] else 1)
         self._tries = Counter({one.ids[-1]: self._tries[one.ids[-1]] for one in bases})
         return [one for one in bases if self._tries[one.ids[-1]] < _TRIES]
 
@@ -99,12 +134,12 @@ class Chains:
         link = {"id": ids[-1], "follows": earlier[-1] if earlier else ""}
         frames = store.snapshot(changes, link)
         # Where no delta will follow, changes need not be noted.
-        written = _Written(folder, ids, store.mark(), size) if follow else None
+        written = Written(folder, ids, store.mark(), size) if follow else None
         path = folder / names(*self._place, len(ids))[-1]
         return Capture(path, frames, lambda: self._written.append(written) if written else None)
 
-    def _linked(self, before: _Written, folder: Path) -> bool:
-        """Give the files of a chain their names in another folder; return whether all were there.
+    def _linked(self, before: Written, folder: Path) -> Path | None:
+        """Give the files of a chain their names in another folder; return where all were, or None.
 
         What is known to be damaged is not built on. Contents are not read: see `seal`.
         """
@@ -116,17 +151,22 @@ class Chains:
                 for old, new in zip(there, here, strict=True):
                     os.link(origin / old, folder / new)
                 if tuple(_id(folder / new) for new in here) == before.ids:
-                    return True
+                    return origin
             except (OSError, DataError):
                 pass
             for new in here:
                 durable.remove(folder / new)
-        return False
+        return None
 
 
 def _id(file: Path) -> str:
     state = next(load(file), None)
     return "" if state is None else str(state.meta.get("id", ""))
+
+
+def _rows_of(store: ParameterStore) -> int:
+    """Bytes of all rows."""
+    return sum(len(table) * table.row_bytes for table in store.tables.values())
 
 
 def _bytes(store: ParameterStore, changes: dict[str, Change]) -> int:

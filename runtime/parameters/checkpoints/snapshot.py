@@ -48,25 +48,32 @@ def file_name(server: int, servers: int) -> str:
 # ------------------------------------------------------------ writing
 
 
-def save(path: str | os.PathLike[str], frames: Iterable[Frame]) -> int:
-    """Write a file in one go; return its size in bytes. Raises OSError and then leaves nothing behind."""
-    return max(save_stepwise(path, frames))
+def save(path: str | os.PathLike[str], frames: Iterable[Frame], *, piece: int = 0) -> int:
+    """Write a file in one go; return its size in bytes. Raises OSError and then leaves nothing behind.
+
+    With `piece`, it is also flushed to the disk whenever so many bytes were written.
+    """
+    return max(save_stepwise(path, frames, piece=piece))
 
 
-def save_stepwise(path: str | os.PathLike[str], frames: Iterable[Frame]) -> Iterator[int]:
+def save_stepwise(path: str | os.PathLike[str], frames: Iterable[Frame], *, piece: int = 0) -> Iterator[int]:
     """Write a file a frame at a time, yielding the bytes written so far; it gets its name when the iterator is done.
 
-    An iterator that is closed early, or whose frames fail, leaves nothing behind.
+    See `save`. An iterator that is closed early, or whose frames fail, leaves nothing behind.
     """
     target = Path(path)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         with open(aside, "wb") as file:
             file.write(MAGIC)
-            count = 0
+            count = flushed = 0
             for frame in frames:
                 _write(file, frame)
                 count += 1
+                if piece and file.tell() - flushed >= piece:
+                    flushed = file.tell()
+                    file.flush()
+                    os.fsync(file.fileno())
                 yield file.tell()
             _write(file, Frame({"kind": "end", "frames": count}))
             file.flush()
