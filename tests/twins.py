@@ -127,6 +127,7 @@ FOLLOWS = {
     "Member.role", "Membership.role",
     "TrainingPlan.num_epochs", "TrainingPlan.minibatch_size", "TrainingPlan.max_step", "TrainingPlan.shuffle",
     "TrainingPlan.seed", "TrainingPlan.grows", "Saved._keep", "Member.index", "EvaluationRound.number",
+    "Windows.size",
 }  # fmt: skip
 """What follows from the job's options, or from where it stands."""
 

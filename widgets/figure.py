@@ -37,8 +37,8 @@ def figure(statuses: Sequence[JobStatus], metric: str = "loss", logarithmic: boo
 
 
 def _curve(status: JobStatus, metric: str) -> Curve:
-    """A job's metric, under the job's name: the training's loss, or what evaluations found."""
-    found = {curve.name: curve for curve in summary.metrics(status)[0]}
+    """A job's metric, under the job's name: the training's loss, or what evaluations found, or else windows."""
+    found = {curve.name: curve for curve in (*summary.windows(status)[0], *summary.metrics(status)[0])}
     if loss := summary.loss(status):
         found["loss"] = loss
     if metric not in found:

@@ -103,6 +103,18 @@ def draw_metrics(status: JobStatus) -> str:
     )
 
 
+def draw_windows(status: JobStatus) -> str:
+    """Return the metrics of records that were tested before they were learnt, or nothing while there are none."""
+    curves, more = summary.windows(status)
+    if not curves:
+        return ""
+    left_out = f'<div class="edl-more">and {more:,} more</div>' if more else ""
+    return (
+        heading(f'Test, then train<span class="edl-note">{summary.tested(status)}</span>')
+        + f'<div class="edl-metrics">{"".join(_metric(curve, None) for curve in curves)}</div>{left_out}'
+    )
+
+
 def _metric(curve: Curve, trained: Curve | None) -> str:
     beside = f" <small>training {format_value(trained.last)}</small>" if trained else ""
     lines = (trained, curve) if trained else (curve,)
@@ -179,6 +191,7 @@ PARTS: dict[str, Part] = {
     "head": Part(draw_head, 0.5),
     "ending": Part(draw_ending, 1.0),
     "loss": Part(draw_loss, 2.0),
+    "windows": Part(draw_windows, 2.0),
     "metrics": Part(draw_metrics, 2.0),
     "instances": Part(draw_instances, 2.0),
     "messages": Part(draw_messages, 1.0),

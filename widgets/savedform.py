@@ -31,8 +31,8 @@ _ROOT = "max-width:960px;font-size:13px;line-height:1.45;text-align:left"
 def render_static(status: JobStatus) -> str:
     """Return the whole view as HTML that survives sanitizing by notebook viewers."""
     return (
-        f'<div style="{_ROOT}">{_head(status)}{_as_of(status)}{_ending(status)}{_loss(status)}{_metrics(status)}'
-        f"{_rest(status)}</div>"
+        f'<div style="{_ROOT}">{_head(status)}{_as_of(status)}{_ending(status)}{_loss(status)}{_windows(status)}'
+        f"{_metrics(status)}{_rest(status)}</div>"
     )
 
 
@@ -122,6 +122,15 @@ def _metrics(status: JobStatus) -> str:
     cells = "".join(_metric(curve, summary.trained_metric(status, curve.name)) for curve in curves)
     left_out = f'<div style="{_MUTED}">and {more:,} more</div>' if more else ""
     return f"{_heading('Evaluation', note=summary.evaluated(status))}<div>{cells}</div>{left_out}"
+
+
+def _windows(status: JobStatus) -> str:
+    curves, more = summary.windows(status)
+    if not curves:
+        return ""
+    left_out = f'<div style="{_MUTED}">and {more:,} more</div>' if more else ""
+    cells = "".join(_metric(curve, None) for curve in curves)
+    return f"{_heading('Test, then train', note=summary.tested(status))}<div>{cells}</div>{left_out}"
 
 
 def _metric(curve: Curve, trained: Curve | None) -> str:

@@ -307,6 +307,25 @@ def metrics(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
     return tuple(curves), max(0, len(points) - MAX_METRICS)
 
 
+def windows(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
+    """Return the metrics of records that were tested before they were learnt, window by window, and how many more."""
+    points: dict[str, dict[int, float]] = {}
+    for window in status.windows:
+        for name in sorted(window.metrics):
+            points.setdefault(name, {})[window.step] = window.metrics[name]
+    curves = [_curve(short(name, 60), of_step) for name, of_step in list(points.items())[:MAX_METRICS]]
+    return tuple(curves), max(0, len(points) - MAX_METRICS)
+
+
+def tested(status: JobStatus) -> str:
+    """Return which records were tested before they were learnt, and how many were not."""
+    last = status.windows[-1] if status.windows else None
+    parts = [f"the last {_times(last.records, 'record')} of {format_count(last.tested)}"] if last else []
+    if status.records_untested > 0:
+        parts.append(f"{_times(status.records_untested, 'record')} learnt untested")
+    return ", ".join(parts)
+
+
 def evaluated(status: JobStatus) -> str:
     """Return when the latest evaluation took place, and how many there were."""
     times, step = len(status.evaluations), status.evaluations[-1].step if status.evaluations else 0

@@ -22,6 +22,11 @@ def render_text(status: JobStatus) -> str:
     curve = summary.loss(status)
     if curve is not None:
         lines.append(_curve(curve))
+    curves, more = summary.windows(status)
+    if curves:
+        lines.append(f"  test, then train: {summary.tested(status)}")
+        lines += ["  " + _curve(metric) for metric in curves]
+        lines += [f"    and {more:,} more"] if more else []
     curves, more = summary.metrics(status)
     if curves:
         lines.append(f"  evaluation {summary.evaluated(status)}".rstrip())

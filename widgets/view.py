@@ -79,7 +79,7 @@ class JobView:
 
     def _is_due(self, status: JobStatus, now: float) -> bool:
         """Whether it is time for another picture: at once if the job has come to another phase."""
-        happened = (status.phase, status.rollbacks, len(status.evaluations) > 0)
+        happened = (status.phase, status.rollbacks, len(status.evaluations) > 0, len(status.windows) > 0)
         if happened == self._drawn and now < self._due:
             return False
         self._drawn = happened

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from elasticdl_nb.job import launch
 from elasticdl_nb.job.figure import Figure
 from elasticdl_nb.job.frontend import in_live_notebook
-from elasticdl_nb.job.history import History
+from elasticdl_nb.job.history import History, Tested
 from elasticdl_nb.runtime.control.masterclient import connect, current_status, scale_job, stop_job, watch_job
 from elasticdl_nb.runtime.control.status import (
     format_count,
@@ -124,12 +124,21 @@ class Job:
         status = self.status()
         return History(status.history, status.evaluations)
 
+    @property
+    def tested(self) -> Tested:
+        """The metrics of a training with `prequential`: values by name, one for each window of records so far.
+
+        Each record was predicted before it was learnt. `job.tested.df()` has a row for each window.
+        """
+        status = self.status()
+        return Tested(status.windows, status.records_untested)
+
     def plot(self, *others: Job | str, metric: str = "loss", log: bool | None = None) -> Figure:
         """Return a picture of the job's curves so far, with what happened; with others, of all of them, to compare.
 
-        `metric` is `loss` or one of the evaluations'. `log` asks for a logarithmic scale, or for a linear one; by
-        default the values decide. Others are jobs or their names, five at most. Raises JobError if a job has no such
-        metric, and JobNotFound.
+        `metric` is `loss` or one of the evaluations' or windows'. `log` asks for a logarithmic scale, or for a linear
+        one; by default the values decide. Others are jobs or their names, five at most. Raises JobError if a job has no
+        such metric, and JobNotFound.
         """
         all_jobs = [self, *(attach(other) if isinstance(other, str) else other for other in others)]
         draw = importlib.import_module(_FIGURES).figure

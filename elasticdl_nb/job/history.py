@@ -40,6 +40,40 @@ class History(dict[str, list[float]]):
         return pd.DataFrame(dict(self), index=pd.Index(self.epoch, name="epoch"))
 
 
+class Tested(dict[str, list[float]]):
+    """The metrics of a training with `prequential`, window by window: records were predicted, then learnt.
+
+    `number` has the windows' numbers, from 1 (of very many windows, every other one is left out), `step` the model's
+    steps at their ends, `tested` how many records had been tested by then, `records` how many each window has, and
+    `time` when its values were known, in seconds since the Unix epoch. `untested` is how many records were learnt
+    without, because the process that had predicted them died.
+    """
+
+    def __init__(self, windows: Sequence[pb.Window], untested: int) -> None:
+        """Collect what the master has kept of the windows."""
+        names = sorted({name for one in windows for name in one.metrics}, key=_order)
+        super().__init__({name: [one.metrics.get(name, math.nan) for one in windows] for name in names})
+        self.number = [one.number for one in windows]
+        self.step = [one.step for one in windows]
+        self.tested = [one.tested for one in windows]
+        self.records = [one.records for one in windows]
+        self.time = [one.time for one in windows]
+        self.untested = untested
+
+    def df(self) -> pd.DataFrame:
+        """Return a pandas frame with a row for each window: `step`, `tested`, `records`, `time`, and the metrics.
+
+        Raises ImportError without pandas.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise ImportError("df() needs pandas: pip install pandas")
+        import pandas as pd
+
+        columns = {"step": self.step, "tested": self.tested, "records": self.records}
+        time = pd.to_datetime(self.time, unit="s")
+        return pd.DataFrame({**columns, "time": time, **self}, index=pd.Index(self.number, name="window"))
+
+
 def _evaluated(evaluations: Sequence[pb.Evaluation], start: int, end: int) -> dict[str, float]:
     """Return the metrics of the last evaluation between two steps, as they are called in a history."""
     last = max((one for one in evaluations if start < one.step <= end), key=lambda one: one.step, default=None)

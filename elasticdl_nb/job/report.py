@@ -12,6 +12,7 @@ from elasticdl_nb.runtime.control.status import (
     format_duration,
     format_evaluation,
     format_value,
+    format_window,
     is_over,
     phase_name,
 )
@@ -29,6 +30,8 @@ def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
         ("records", _records(status)),
         ("set aside", _set_aside(status)),
         ("loss", _loss(status)),
+        *((f"tested, then learnt, to step {item.step}", format_window(item)) for item in status.windows[-5:]),
+        ("untested", f"{status.records_untested:,} record(s)" if status.records_untested else ""),
         *((_evaluation_name(item), format_evaluation(item)) for item in status.evaluations[-5:]),
         ("failure", status.failure.message),
         *((f"{item.level}, {item.source}", item.text) for item in status.events if item.level != "info"),

@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.control.status import (
     format_evaluation,
     format_metrics,
     format_value,
+    format_window,
     is_over,
     latest_metrics,
     phase_name,
@@ -129,6 +130,8 @@ def _numbers(status: pb.JobStatus) -> str:
         parts.append(f"step {status.step:,}")
     if status.losses:
         parts.append(f"loss {format_value(status.losses[-1].loss)}")
+    if status.windows:
+        parts.append(f"tested {format_window(status.windows[-1])}")
     if status.evaluations:
         when = f" (evaluated at step {status.evaluations[-1].step:,})" if status.evaluations[-1].step else ""
         parts.append(format_metrics(latest_metrics(status)) + when)
@@ -162,6 +165,7 @@ class PlainLines:
         self._last_time: float | None = None
         self._last_progress = 0.0
         self._evaluated_at = -1
+        self._tested_to = 0
         self._over = False
 
     def feed(self, status: pb.JobStatus, now: float) -> list[str]:
@@ -171,6 +175,7 @@ class PlainLines:
             lines.append(f"{status.kind} job {status.name}")
             self._last_time = now
         lines += [f"{event.level}: {event.source}: {event.text}" for event in self._news.of(status)]
+        lines += self._windows(status)
         lines += self._evaluations(status)
         due = now - self._last_time >= self._every_seconds
         due = due or status.progress - self._last_progress >= self._every_progress - 1e-9
@@ -183,6 +188,11 @@ class PlainLines:
             lines.append(self._progress(status, now))
             self._last_time, self._last_progress = now, status.progress
         return lines
+
+    def _windows(self, status: pb.JobStatus) -> list[str]:
+        fresh = [item for item in status.windows if item.number > self._tested_to]
+        self._tested_to = max([self._tested_to, *(item.number for item in fresh)])
+        return [f"tested, then learnt, to step {item.step:,}: {format_window(item)}" for item in fresh]
 
     def _evaluations(self, status: pb.JobStatus) -> list[str]:
         fresh = [item for item in status.evaluations if item.step > self._evaluated_at]

@@ -12,7 +12,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 ENDED = (pb.SUCCEEDED, pb.FAILED, pb.CANCELLED)
 
-_APPENDED = ("losses", "evaluations", "events", "history")
+_APPENDED = ("losses", "evaluations", "events", "history", "windows")
 _REPLACED = tuple(field.name for field in pb.JobStatus.DESCRIPTOR.fields if field.name not in _APPENDED)
 # A watcher that stays for days keeps receiving points; these bound what it keeps.
 _MOST_LOSSES = 1000
@@ -22,8 +22,9 @@ _MOST_EVENTS = 200
 def merge(status: pb.JobStatus, update: pb.JobUpdate) -> pb.JobStatus:
     """Return the picture after `update`; neither argument is changed.
 
-    A full update replaces the picture. Otherwise every field is replaced but `losses`, `evaluations`, `events`
-    and `history`, which are appended to (old losses are thinned out, old events dropped, once there are very many).
+    A full update replaces the picture. Otherwise every field is replaced but `losses`, `evaluations`, `events`,
+    `history` and `windows`, which are appended to (old losses are thinned out, old events dropped, once there are very
+    many).
     """
     merged = pb.JobStatus()
     if not update.full:
@@ -116,6 +117,11 @@ def format_value(value: float) -> str:
 def format_metrics(metrics: Mapping[str, float]) -> str:
     """Return `"accuracy 0.912, auc 0.88"`."""
     return ", ".join(f"{name} {format_value(value)}" for name, value in metrics.items())
+
+
+def format_window(window: pb.Window) -> str:
+    """Return the metrics of a window of tested records for display."""
+    return f"{format_metrics(dict(sorted(window.metrics.items())))} (of {format_count(window.records)} records)"
 
 
 def format_evaluation(evaluation: pb.Evaluation) -> str:

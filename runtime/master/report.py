@@ -87,6 +87,7 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         checkpoint_step=job.saved.newest.step if job.saved.newest else -1,
         kept_checkpoints=[one.step for one in job.saved.complete],
         distribution_strategy=spec.distribution_strategy if trains else "",
+        records_untested=job.windows.untested,
     )
 
 

@@ -212,7 +212,7 @@ class Ticked(_message.Message):
     def __init__(self) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts", "files_found", "stopping")
+    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts", "files_found", "stopping", "windows")
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +248,7 @@ class State(_message.Message):
     EPOCH_PARTS_FIELD_NUMBER: _ClassVar[int]
     FILES_FOUND_FIELD_NUMBER: _ClassVar[int]
     STOPPING_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     phase: _master_pb2.JobPhase
@@ -283,7 +284,30 @@ class State(_message.Message):
     epoch_parts: _containers.RepeatedCompositeFieldContainer[EpochPart]
     files_found: int
     stopping: bool
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ..., files_found: _Optional[int] = ..., stopping: _Optional[bool] = ...) -> None: ...
+    windows: Windows
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ..., files_found: _Optional[int] = ..., stopping: _Optional[bool] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ...) -> None: ...
+
+class Windows(_message.Message):
+    __slots__ = ("open", "closed", "tested", "untested", "alarms")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    TESTED_FIELD_NUMBER: _ClassVar[int]
+    UNTESTED_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
+    open: EvaluationRound
+    closed: _containers.RepeatedCompositeFieldContainer[ClosedWindow]
+    tested: int
+    untested: int
+    alarms: _containers.RepeatedCompositeFieldContainer[_master_pb2.Alarm]
+    def __init__(self, open: _Optional[_Union[EvaluationRound, _Mapping]] = ..., closed: _Optional[_Iterable[_Union[ClosedWindow, _Mapping]]] = ..., tested: _Optional[int] = ..., untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[_master_pb2.Alarm, _Mapping]]] = ...) -> None: ...
+
+class ClosedWindow(_message.Message):
+    __slots__ = ("sums", "tested")
+    SUMS_FIELD_NUMBER: _ClassVar[int]
+    TESTED_FIELD_NUMBER: _ClassVar[int]
+    sums: EvaluationRound
+    tested: int
+    def __init__(self, sums: _Optional[_Union[EvaluationRound, _Mapping]] = ..., tested: _Optional[int] = ...) -> None: ...
 
 class Borders(_message.Message):
     __slots__ = ("exist", "number", "state", "learning_rate", "host", "asked", "over", "evaluates", "evaluation")
@@ -331,18 +355,20 @@ class Ending(_message.Message):
     def __init__(self, phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., deadline: _Optional[float] = ...) -> None: ...
 
 class Picture(_message.Message):
-    __slots__ = ("revision", "losses", "evaluations", "events", "history")
+    __slots__ = ("revision", "losses", "evaluations", "events", "history", "windows")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     losses: _containers.RepeatedCompositeFieldContainer[_master_pb2.LossPoint]
     evaluations: _containers.RepeatedCompositeFieldContainer[_master_pb2.Evaluation]
     events: _containers.RepeatedCompositeFieldContainer[_master_pb2.Event]
     history: _containers.RepeatedCompositeFieldContainer[_master_pb2.EpochEnded]
-    def __init__(self, revision: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[_master_pb2.LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[_master_pb2.Evaluation, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_master_pb2.Event, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[_master_pb2.EpochEnded, _Mapping]]] = ...) -> None: ...
+    windows: _containers.RepeatedCompositeFieldContainer[_master_pb2.Window]
+    def __init__(self, revision: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[_master_pb2.LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[_master_pb2.Evaluation, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[_master_pb2.Event, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[_master_pb2.EpochEnded, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[_master_pb2.Window, _Mapping]]] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("index", "state", "incarnation", "activity", "obstacle", "pid", "restarts", "last_heard", "acknowledged", "room", "leave_by", "tasks_done", "records_before", "records_now", "deaths_in_a_row", "kills_in_a_row", "rate", "address", "generation", "rows", "bytes", "admitted", "evicted", "exchanging", "hidden")

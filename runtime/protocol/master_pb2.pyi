@@ -14,6 +14,7 @@ class TaskKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PREDICT: _ClassVar[TaskKind]
     FINISH: _ClassVar[TaskKind]
     CALLBACKS: _ClassVar[TaskKind]
+    WINDOW: _ClassVar[TaskKind]
 
 class JobPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,6 +29,7 @@ EVALUATE: TaskKind
 PREDICT: TaskKind
 FINISH: TaskKind
 CALLBACKS: TaskKind
+WINDOW: TaskKind
 STARTING: JobPhase
 RUNNING: JobPhase
 FINISHING: JobPhase
@@ -46,7 +48,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border", "step")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +64,7 @@ class Task(_message.Message):
     SKIP_FIELD_NUMBER: _ClassVar[int]
     OLDEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     BORDER_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -77,7 +80,8 @@ class Task(_message.Message):
     skip: int
     oldest_epoch: int
     border: Border
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ...) -> None: ...
+    step: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ..., step: _Optional[int] = ...) -> None: ...
 
 class Border(_message.Message):
     __slots__ = ("number", "state", "here", "learning_rate", "next", "needed", "others", "evaluation", "last", "steps")
@@ -239,7 +243,7 @@ class Want(_message.Message):
     def __init__(self, tasks: _Optional[int] = ..., callbacks: _Optional[bool] = ...) -> None: ...
 
 class TaskDone(_message.Message):
-    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision")
+    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision", "tested")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -257,6 +261,7 @@ class TaskDone(_message.Message):
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     SO_FAR_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
+    TESTED_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     records: int
@@ -267,7 +272,8 @@ class TaskDone(_message.Message):
     outputs: _containers.RepeatedScalarFieldContainer[str]
     so_far: EpochEnded
     decision: Decision
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ...) -> None: ...
+    tested: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., tested: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("learning_rate", "stop", "changed", "logs", "over", "records")
@@ -586,6 +592,43 @@ class Evaluation(_message.Message):
     records: int
     def __init__(self, step: _Optional[int] = ..., time: _Optional[float] = ..., metrics: _Optional[_Mapping[str, float]] = ..., records: _Optional[int] = ...) -> None: ...
 
+class Window(_message.Message):
+    __slots__ = ("number", "step", "tested", "time", "records", "metrics")
+    class MetricsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TESTED_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    step: int
+    tested: int
+    time: float
+    records: int
+    metrics: _containers.ScalarMap[str, float]
+    def __init__(self, number: _Optional[int] = ..., step: _Optional[int] = ..., tested: _Optional[int] = ..., time: _Optional[float] = ..., records: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class Alarm(_message.Message):
+    __slots__ = ("bound", "on", "times", "window", "value")
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    ON_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    bound: str
+    on: bool
+    times: int
+    window: int
+    value: float
+    def __init__(self, bound: _Optional[str] = ..., on: _Optional[bool] = ..., times: _Optional[int] = ..., window: _Optional[int] = ..., value: _Optional[float] = ...) -> None: ...
+
 class Instance(_message.Message):
     __slots__ = ("role", "index", "state", "activity", "tasks_done", "records_done", "records_per_second", "restarts", "pid", "rows", "bytes", "admitted", "evicted", "exchanging", "hidden")
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -635,7 +678,7 @@ class Event(_message.Message):
     def __init__(self, time: _Optional[float] = ..., level: _Optional[str] = ..., source: _Optional[str] = ..., text: _Optional[str] = ..., mark: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history", "kept_checkpoints")
+    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history", "kept_checkpoints", "windows", "records_untested", "alarms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -671,6 +714,9 @@ class JobStatus(_message.Message):
     SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     KEPT_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_UNTESTED_FIELD_NUMBER: _ClassVar[int]
+    ALARMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     phase: JobPhase
@@ -706,7 +752,10 @@ class JobStatus(_message.Message):
     set_aside: _containers.RepeatedCompositeFieldContainer[SetAside]
     history: _containers.RepeatedCompositeFieldContainer[EpochEnded]
     kept_checkpoints: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ..., kept_checkpoints: _Optional[_Iterable[int]] = ...) -> None: ...
+    windows: _containers.RepeatedCompositeFieldContainer[Window]
+    records_untested: int
+    alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ..., kept_checkpoints: _Optional[_Iterable[int]] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ..., records_untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ...) -> None: ...
 
 class SetAside(_message.Message):
     __slots__ = ("ranges", "epoch", "reason")

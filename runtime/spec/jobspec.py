@@ -19,7 +19,14 @@ from elasticdl_nb.runtime.spec.modeloptions import ModelOptions
 from elasticdl_nb.runtime.spec.option import KINDS, JobKind, Option
 from elasticdl_nb.runtime.spec.resultoptions import ResultOptions
 from elasticdl_nb.runtime.spec.runningoptions import COMPRESSIONS, LOG_LEVELS, STRATEGIES, RunningOptions
-from elasticdl_nb.runtime.spec.together import check_following, notes_on, strategy_asked_for, without_effect
+from elasticdl_nb.runtime.spec.streamoptions import StreamOptions
+from elasticdl_nb.runtime.spec.together import (
+    check_following,
+    check_testing,
+    notes_on,
+    strategy_asked_for,
+    without_effect,
+)
 
 __all__ = [
     "COMPRESSIONS",
@@ -35,7 +42,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobSpec(ClusterOptions, RunningOptions, ResultOptions, DataOptions, ModelOptions):
+class JobSpec(ClusterOptions, RunningOptions, StreamOptions, ResultOptions, DataOptions, ModelOptions):
     """Everything that says what a job does. Build one with `JobSpec.create`, which validates.
 
     All values are plain JSON values. Paths are written as the job's processes will open them. Help texts show the
@@ -77,6 +84,7 @@ class JobSpec(ClusterOptions, RunningOptions, ResultOptions, DataOptions, ModelO
         spec = cls(kind=kind, **values)
         spec._check_together()
         check_following(spec, known_ones)
+        check_testing(spec)
         OptionError.raise_together(without_effect(spec, known_ones))
         return spec
 

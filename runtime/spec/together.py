@@ -55,6 +55,7 @@ TABLES = Need(
 )
 LABEL = Need("with label", lambda spec: bool(spec.label))
 DIVISIBLE = Need("with label, or with data in arrays", lambda spec: bool(spec.label) or spec.input_fn == ARRAY_INPUT)
+PREQUENTIAL = Need("with prequential", lambda spec: spec.prequential)
 OUTPUT = Need("with output", lambda spec: bool(spec.output))
 
 NEEDS_OF_GROUPS: Mapping[str, Need] = {
@@ -76,6 +77,8 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "jit_compile": NO_RING,
     "worker_resource_request": GPUS,
     "features": LABEL,
+    "prequential": NO_RING,
+    "prequential_window": PREQUENTIAL,
     "validation_split": DIVISIBLE,
 }
 
@@ -134,6 +137,16 @@ def check_following(spec: JobSpec, given: Collection[Option]) -> None:
     for name, (is_wrong, why) in others.items():
         if is_wrong:
             raise OptionError(name, f"given together with follow: a training that follows its data {why}")
+
+
+def check_testing(spec: JobSpec) -> None:
+    """Raise OptionError if a job that tests records before it learns them would learn them before."""
+    if spec.prequential and spec.num_epochs > 1:
+        raise OptionError(
+            "num_epochs",
+            "given together with prequential, which predicts records before they are learnt; from the "
+            "second epoch on, they have been",
+        )
 
 
 def notes_on(spec: JobSpec) -> list[str]:

@@ -36,6 +36,7 @@ from elasticdl_nb.runtime.worker.predictor import Predictor
 from elasticdl_nb.runtime.worker.sources import Sources
 from elasticdl_nb.runtime.worker.training.base import Trainer
 from elasticdl_nb.runtime.worker.training.callbacks import split
+from elasticdl_nb.runtime.worker.training.prequential import Prequential
 from elasticdl_nb.runtime.worker.training.strategies import strategy_of
 from elasticdl_nb.runtime.worker.training.workercheckpoint import note_on_start
 from elasticdl_nb.runtime.worker.unsuitable import Unsuitable, place_of
@@ -137,6 +138,8 @@ class Worker:
             self._evaluate(work)
         elif task.kind == pb.CALLBACKS:
             self._at_border(work)
+        elif task.kind == pb.WINDOW:
+            self._value_window(work)
         elif task.kind == pb.PREDICT:
             self._session.activity("predicting")
             self._done(task, records=self._predictor.predict(task.index, self._batches(work)))
@@ -172,6 +175,8 @@ class Worker:
         self._strategy.built(self._loaded, self._sources, self._log_loss)
         if self._trainer:
             self._trainer.callbacks.folder = self._folder.callbacks
+            if self._spec.prequential:
+                self._trainer.tested = Prequential(self._loaded, self._sources[pb.TRAIN].element_spec)
         self._built = True
         self._strategy.before_task()
 
@@ -209,12 +214,16 @@ class Worker:
         batches = self._batches(work)
         records = 0
         trainer = self._trainer
+        tested = trainer.tested if trainer is not None else None
+        if tested:
+            tested.begin()
         if trainer is not None and not trainer.stopped:
             self._session.activity("training")
             trainer.callbacks.task_begins(work.task.border)
             records = trainer.train(work.task, batches)
         self._stop_if_due()
-        self._done(work.task, records=records, so_far=self._part_of_epoch(work.task))
+        of_tests = tested.report() if tested else {}
+        self._done(work.task, records=records, so_far=self._part_of_epoch(work.task), **of_tests)
         self._strategy.after_task()
 
     def _part_of_epoch(self, task: pb.Task) -> pb.EpochEnded | None:
@@ -237,6 +246,14 @@ class Worker:
         self._session.activity("training")
         self._done(work.task, decision=self._trainer.at_border(work.task.border))
         self._strategy.after_task()
+
+    def _value_window(self, work: Work) -> None:
+        if not self._built and next(self._batches(work), None) is None:
+            self._build(pb.TRAIN)
+        assert self._trainer is not None and self._trainer.tested is not None
+        values = self._trainer.tested.values(list(work.task.states))
+        self._events.scalars("prequential", work.task.step, values)
+        self._done(work.task, metrics=values)
 
     # ------------------------------------------------------------ evaluation, prediction, the end
 
@@ -296,4 +313,4 @@ class Worker:
 
 def _like(kind: pb.TaskKind) -> pb.TaskKind:
     """The kind of task whose batches a task has: those of a border only show what the model is trained on."""
-    return pb.TRAIN if kind == pb.CALLBACKS else kind
+    return pb.TRAIN if kind in (pb.CALLBACKS, pb.WINDOW) else kind

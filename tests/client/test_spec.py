@@ -127,6 +127,7 @@ WITHOUT_EFFECT = {
     "compression": "float16", "overwrite": True, "job_directory": "/d", "volume": "claim_name=c,mount_path=/d",
     "image_pull_policy": "Never", "validation_split": 0.5,
     "embedding_options": "a: ttl=5", "jit_compile": "true", "checkpoint_deltas": 5, "checkpoint_delta_mb": 5,
+    "prequential": True, "prequential_window": 5,
     "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
 }  # fmt: skip
 
@@ -139,7 +140,7 @@ def value_for(option: Option) -> object:
 def test_every_option_that_needs_another_is_refused_without_it():
     tried = [option for option in options("train") if need_of(option)]
     assert {option.group for option in tried} >= {"Parameter servers", "All-reduce", "Kubernetes", "Image"}
-    not_with_a_ring = ("embedding_options", "jit_compile", "checkpoint_deltas", "checkpoint_delta_mb")
+    not_with_a_ring = ("embedding_options", "jit_compile", "checkpoint_deltas", "checkpoint_delta_mb", "prequential")
     for option in tried:
         with pytest.raises(OptionError, match=rf"^{option.name}: has an effect only with "):
             strategy = "AllreduceStrategy" if option.name in not_with_a_ring else "Local"

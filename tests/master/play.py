@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.master.decisions.actions import (
     Start,
 )
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.protocol.states import state_messages
+from elasticdl_nb.runtime.protocol.states import read_states, state_messages
 from elasticdl_nb.runtime.spec import JobSpec
 
 W0 = ("worker", 0, "0")
@@ -47,6 +47,7 @@ class Play:
         self.damaged = set()
         # Records that kill whoever reads them, which a worker does while it uses the task before.
         self.poison = set()
+        self.untestable = set()
         self.committing = []
         self.killed = []
         self.happened(events.Started(tuple(initial)))
@@ -119,10 +120,14 @@ class Play:
         model = self.processes[key]["model"]
         if task.kind == pb.TRAIN:
             model.update((task.epoch, record) for r in task.ranges for record in range(r.start, r.end))
+            if self.job.spec.prequential:
+                self.test(task, done)
         elif task.kind == pb.EVALUATE and task.summarize:
             done.metrics["count"] = task.states[0].arrays[0].values[0]
         elif task.kind == pb.EVALUATE:
             done.states.extend(state_messages({"count": [[done.records]]}))
+        elif task.kind == pb.WINDOW:
+            done.metrics.update({name: states[0] for name, (states,) in read_states(task.states).items()})
         elif task.kind == pb.PREDICT:
             self.used.update(record for r in task.ranges for record in range(r.start, r.end))
         elif task.kind == pb.CALLBACKS:
@@ -139,6 +144,13 @@ class Play:
             )
         self.say(key, task_done=done)
         return task
+
+    def test(self, task, done):
+        """All of a task's records but those in `untestable` were predicted; which ones, the sum of 2**record says."""
+        records = [record for r in task.ranges for record in range(r.start, r.end)]
+        tested = [record for record in records if record not in self.untestable]
+        done.tested = len(tested)
+        done.states.extend(state_messages({"which": [[sum(2.0**record for record in tested)]]}))
 
     def decide(self, key, task, done):
         """The callbacks are called: they halve the learning rate, and change the model in the end."""
@@ -179,3 +191,36 @@ class Play:
 
 def every_record(epochs, records):
     return {(epoch, record): 1 for epoch in range(epochs) for record in range(records)}
+
+
+def disturb(play, times, choose):
+    """Let anything happen so many times, as `choose` chooses: work, checkpoints, deaths, another master."""
+    for _ in range(times):
+        if play.job.is_over:
+            break
+        (key, process), *_ = list(play.processes.items())
+        if process is None:
+            play.join(key)
+            continue
+        event = choose(["work", "work", "work", "checkpoint", "commit", "damage", "die", "silent", "tick", "master"])
+        if event == "work" and process["tasks"]:
+            play.work(key)
+            if key not in play.processes:
+                continue
+        elif event == "checkpoint":
+            play.checkpoint(key, commit=choose([True, False]))
+        elif event == "commit":
+            play.commit()
+        elif event == "damage":
+            play.damaged |= {choose(sorted(play.saved))} if play.saved else set()
+        elif event == "die":
+            play.die(key)
+        elif event in ("silent", "tick"):
+            play.now += 1000.0 if event == "silent" else 1.0
+            play.happened(events.Ticked())
+        elif event == "master":
+            if choose([True, False]):  # and the worker with it
+                del play.processes[key]
+            play.committing.clear()
+            play.job.another_master()
+            play.happened(events.Recovered(tuple(play.processes)))

@@ -8,7 +8,7 @@ import pytest
 import twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from play import W0, Play, every_record
+from play import W0, Play, disturb, every_record
 from twins import Keeping, Twins
 
 from elasticdl_nb.runtime.master import report
@@ -333,38 +333,6 @@ def test_training_uses_every_record_exactly_once_whatever_happens(data):
         assert play.job.queue.records_done["train"] == records * epochs
 
 
-def disturb(play, times, choose):
-    for _ in range(times):
-        if play.job.is_over:
-            break
-        (key, process), *_ = list(play.processes.items())
-        if process is None:
-            play.join(key)
-            continue
-        event = choose(["work", "work", "work", "checkpoint", "commit", "damage", "die", "silent", "tick", "master"])
-        if event == "work" and process["tasks"]:
-            play.work(key)
-            if key not in play.processes:
-                continue
-        elif event == "checkpoint":
-            play.checkpoint(key, commit=choose([True, False]))
-        elif event == "commit":
-            play.commit()
-        elif event == "damage":
-            play.damaged |= {choose(sorted(play.saved))} if play.saved else set()
-        elif event == "die":
-            play.die(key)
-        elif event in ("silent", "tick"):
-            play.now += 1000.0 if event == "silent" else 1.0
-            play.happened(events.Ticked())
-        elif event == "master":
-            if choose([True, False]):  # and the worker with it
-                del play.processes[key]
-            play.committing.clear()
-            play.job.another_master()
-            play.happened(events.Recovered(tuple(play.processes)))
-
-
 def test_what_cannot_have_happened_is_an_error_that_tells_the_last_events():
     play = Play("predict", records=2)
     play.join(W0)
@@ -399,6 +367,9 @@ def live_through_everything(keeping):
     play = watched(keeping, records=4, validation=3)
     play.run()
     disturb(watched(keeping, records=12, validation=4, num_epochs=3, callbacks=True), 40, random.Random(9).choice)
+    play = watched(keeping, records=20, prequential=True, prequential_window=4)
+    play.untestable = {7}
+    disturb(play, 60, random.Random(2).choice)
     play = watched(keeping, records=10, skip_failed_tasks=True)
     play.poison = {3}
     play.run()

@@ -120,6 +120,18 @@ def prediction() -> pb.JobStatus:
     )  # fmt: skip
 
 
+def prequential() -> pb.JobStatus:
+    """A job that tests records before it learns them."""
+    status = running(points=20)
+    for number in range(1, 4):
+        status.windows.add(
+            number=number, step=600 * number, tested=10_000 * number, records=10_000, time=STARTED + 20 * number,
+            metrics={"auc": 0.61 + 0.05 * number, "calibration": 1.02},
+        )  # fmt: skip
+    status.records_untested = 64
+    return status
+
+
 ALL = {
     "starting": starting, "running": running, "finishing": finishing, "succeeded": succeeded, "failed": failed,
     "cancelled": cancelled, "prediction": prediction,

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from html_reading import read, text_of
-from job_samples import ALL, STARTED, failed, prediction, running, starting, succeeded, worker
+from job_samples import ALL, STARTED, failed, prediction, prequential, running, starting, succeeded, worker
 
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.widgets.page import OVER_EVENT, content_security_policy, page_event
@@ -34,6 +34,15 @@ def test_every_state_is_well_formed_and_named(form: str, state: str) -> None:
     text = text_of(FORMS[form](status))
     assert status.name in text
     assert pb.JobPhase.Name(status.phase).capitalize() in text
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_job_shows_what_it_tested_before_it_learnt_it(form: str) -> None:
+    text = text_of(FORMS[form](prequential()))
+    assert (
+        "Test, then train the last 10.0K records of 30.0K, 64 records learnt untested auc 0.76 calibration 1.02" in text
+    )
+    assert "\n  test, then train: the last 10.0K records of 30.0K, 64 records" in render_text(prequential())
 
 
 def test_a_running_job_shows_its_numbers() -> None:

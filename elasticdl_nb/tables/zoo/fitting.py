@@ -26,6 +26,11 @@ class Fitting:
             f"Adam, and the metric {what}"
         )
 
+    @property
+    def is_binary(self):
+        """Whether the label has two classes, of which the model's one output says how likely the second one is."""
+        return self._form == "binary"
+
     # ------------------------------------------------------------ compile()
 
     def loss(self, labels, outputs):
@@ -34,7 +39,7 @@ class Fitting:
         if self._form == "number":
             return keras.losses.mean_squared_error(labels, outputs)
         function = keras.losses.get(LOSSES[self._form])
-        return function(labels, outputs, from_logits=not self._gives_probabilities(outputs))
+        return function(labels, outputs, from_logits=not self.gives_probabilities(outputs))
 
     def metrics(self):
         """Return the metric that people expect."""
@@ -59,9 +64,9 @@ class Fitting:
             return {"prediction": outputs[:, 0]}
         known = outputs if self._form == "whole" else outputs[:, : len(self._label.classes)]
         if self._form == "binary":
-            second = outputs[:, 0] if self._gives_probabilities(outputs) else tf.sigmoid(outputs[:, 0])
+            second = outputs[:, 0] if self.gives_probabilities(outputs) else tf.sigmoid(outputs[:, 0])
             probability = tf.maximum(second, 1 - second)
-        elif self._gives_probabilities(outputs):
+        elif self.gives_probabilities(outputs):
             probability = tf.reduce_max(known, axis=-1)
         else:
             probability = tf.reduce_max(tf.nn.softmax(outputs)[:, : known.shape[-1]], axis=-1)
@@ -78,14 +83,14 @@ class Fitting:
 
     def _class_numbers(self, outputs):
         if self._form == "binary":
-            return tf.cast(outputs[:, 0] > (0.5 if self._gives_probabilities(outputs) else 0.0), tf.int64)
+            return tf.cast(outputs[:, 0] > (0.5 if self.gives_probabilities(outputs) else 0.0), tf.int64)
         return tf.argmax(outputs, axis=-1)
 
     @staticmethod
     def _two_dimensional(outputs):
         return outputs[:, tf.newaxis] if outputs.shape.rank == 1 else outputs
 
-    def _gives_probabilities(self, outputs):
+    def gives_probabilities(self, outputs):
         """Whether outputs are probabilities: as the graph shows, or else the model's last layer."""
         found = None if tf.executing_eagerly() else _ends_in(outputs)
         if found is not None:

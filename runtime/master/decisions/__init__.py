@@ -3,7 +3,7 @@
 One of `events` goes in, with the time it happened, and `actions` come out. `coordinator` ties the parts together:
 `crew` knows which processes to start, `membership` who is alive, `taskqueue` which records are still to be used (and
 takes back the tasks of the dead), `training_plan` in which order, `planning` makes it, also
-of data that grows, `evaluations` when to evaluate, `borders` when
+of data that grows, `windows` what was tested before it was learnt, `evaluations` when to evaluate, `borders` when
 callbacks are called between epochs (`bordering` draws the consequences), `epochs` what is known of each, `stragglers`
 which task is worth giving out twice, `suspects` which ones may have crashed their workers (`blame` draws the
 consequences), `saved` which checkpoints there are (`saving` does the same for these), `picture` what users are shown.

@@ -11,6 +11,7 @@ from elasticdl_nb.runtime.master.decisions.epochs import KEPT, Epochs
 from elasticdl_nb.runtime.master.decisions.evaluations import Evaluations
 from elasticdl_nb.runtime.master.decisions.membership import Member
 from elasticdl_nb.runtime.master.decisions.task import Task
+from elasticdl_nb.runtime.master.decisions.windows import Windows
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -21,6 +22,7 @@ class BorderingCrew(BlamingCrew):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
+        self.windows = Windows(spec.prequential_window if spec.prequential else 0)
         self.borders = Borders()
         self.epochs = Epochs()
         self.step = 0

@@ -227,6 +227,10 @@ class Coordinator(PlanningCrew):
         self.step = max(self.step, done.step)
         if task.kind == "train":
             self._heard_of_epoch(worker, done.so_far)
+            if self.windows:
+                self.windows.trained(done, self.queue)
+        elif task.kind == "window":
+            self.picture.add_window(self.windows.valued(task, done, self.date))
         elif task.kind == "callbacks":
             self._decided(done.decision, worker)
         elif task.kind == "evaluate":
@@ -268,6 +272,7 @@ class Coordinator(PlanningCrew):
         return {
             "queue": self.queue.snapshot(skips), "epochs": self.epochs.snapshot(), **self.evaluations.snapshot(),
             **({"borders": self.borders.snapshot()} if self.borders.exist else {}),
+            **({"windows": self.windows.snapshot()} if self.windows else {}),
             **({"followed": self._followed()} if self.spec.follow else {}),
         }  # fmt: skip
 
@@ -285,7 +290,8 @@ class Coordinator(PlanningCrew):
         self.epochs.restore(saved.get("epochs"))
         self._stragglers.clear()
         self._finish_added = False
-        self.picture.roll_back(self.step if last else -1)
+        windows = self.windows.restore(saved.get("windows"), self.queue) if self.windows else 0
+        self.picture.roll_back(self.step if last else -1, windows)
         return f"the checkpoint of step {self.step}" if last else "the beginning (there is no checkpoint)"
 
     # ------------------------------------------------------------ processes die
@@ -317,6 +323,7 @@ class Coordinator(PlanningCrew):
 
     def _may_share(self, task: Task) -> bool:
         once = self.borders.exist and (task.kind == "callbacks" or task.summarize)
+        once = once or (bool(self.windows) and task.kind == "train")  # one would test what the other has learnt
         return not once and not self.queue.shared(task.id) and not self.queue.suspects.crashes(task)
 
     def _recover(self, living: Collection[Key], now: float) -> None:
@@ -411,10 +418,10 @@ class Coordinator(PlanningCrew):
             self._evaluate_if_due(task)
 
     def _send_task(self, worker: Member, task: Task) -> None:
-        states = self.evaluations.states(task)
+        states = self.evaluations.states(task) or self.windows.states(task)
         message = task_message(
             task, states=states, parts=self._parts, generation=self._generation(), oldest_epoch=self._oldest_epoch,
-            border=self._border(task, worker),
+            border=self._border(task, worker), step=self.windows.step(task),
         )  # fmt: skip
         self._send(worker, pb.MasterMessage(task=message))
 
@@ -425,6 +432,8 @@ class Coordinator(PlanningCrew):
         suspects = self.queue.suspects
         if suspects.aside and not self.queue.tasks_done["train"]:
             self._fail(pb.Failure(message=f"all tasks failed: {next(iter(suspects.aside.values())).reason}"), now)
+        elif self.windows.close(self.queue):
+            return  # its values come first
         elif self.spec.kind == "train" and self.evaluations.schedule.training_over():
             self.evaluations.start(self.queue)
         elif self.spec.kind == "evaluate":
@@ -458,6 +467,7 @@ class Coordinator(PlanningCrew):
             parts=self._parts,
             hungry=self._hungry,
             borders=self.borders.to_message(),
+            windows=self.windows.to_message() if self.windows else None,
         )
         self.save_plan(state)
         self.epochs.save(state)
@@ -471,6 +481,8 @@ class Coordinator(PlanningCrew):
         self.step, self.rollbacks = state.step, state.rollbacks
         self.load_plan(state)
         self.evaluations.load(state.evaluations)
+        if self.windows:
+            self.windows.load(state.windows)
         self.data_is_counted, self._finish_added = state.data_is_counted, state.finish_added
         self._stragglers = Stragglers.from_message(state.stragglers)
         self._oldest_epoch = state.oldest_epoch

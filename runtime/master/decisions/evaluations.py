@@ -163,7 +163,7 @@ class Evaluations:
         self._started = message.started
 
 
-def steps_between(*, task_steps: int, marks: tuple[int, ...]) -> int:
+def steps_between(*, task_steps: int, marks: Sequence[int]) -> int:
     """Batches that a task may have without delaying evaluations and checkpoints, which happen between tasks.
 
     `task_steps` is the requested number; each mark is a number of steps after which something is due (0: nothing).

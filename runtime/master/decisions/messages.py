@@ -19,6 +19,7 @@ def task_message(
     generation: int = 0,
     oldest_epoch: int = 0,
     border: pb.Border | None = None,
+    step: int = 0,
 ) -> pb.Task:
     """Return the task in the form that workers receive."""
     return pb.Task(
@@ -37,6 +38,7 @@ def task_message(
         skip=task.skip,
         oldest_epoch=oldest_epoch,
         border=border,
+        step=step,
     )
 
 

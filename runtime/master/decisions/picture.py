@@ -11,6 +11,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 MAX_LOSSES = 1000
 MAX_EVALUATIONS = 1000
 MAX_EVENTS = 200
+MAX_WINDOWS = 500
 MAX_TEXT = 4000
 """Characters of a message."""
 
@@ -24,6 +25,7 @@ class Mark:
     evaluations: int = 0
     events: int = 0
     history: int = 0
+    windows: int = 0
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Picture:
     evaluations: list[pb.Evaluation] = field(default_factory=list)
     events: list[pb.Event] = field(default_factory=list)
     history: list[pb.EpochEnded] = field(default_factory=list)
+    windows: list[pb.Window] = field(default_factory=list)
 
     def add_losses(self, points: Iterable[pb.LossPoint]) -> None:
         """Lengthen the loss curve; when it has grown too long, neighbours are merged into their mean."""
@@ -50,6 +53,19 @@ class Picture:
         self.evaluations.append(evaluation)
         if len(self.evaluations) > MAX_EVALUATIONS:
             self.evaluations = self.evaluations[-1::-2][::-1]
+            self.revision += 1
+
+    def add_window(self, window: pb.Window) -> None:
+        """Add a window of tested records, in its place: values may come late, or again after the job has gone back.
+
+        When there are too many windows, every other one is forgotten, but not the latest.
+        """
+        before = [one for one in self.windows if one.number < window.number]
+        after = [one for one in self.windows if one.number > window.number]
+        self.revision += len(before) != len(self.windows)
+        self.windows = [*before, window, *after]
+        if len(self.windows) > MAX_WINDOWS:
+            self.windows = self.windows[-1::-2][::-1]
             self.revision += 1
 
     def set_epoch(self, ended: pb.EpochEnded) -> None:
@@ -76,8 +92,9 @@ class Picture:
             del self.events[: MAX_EVENTS // 2]
             self.revision += 1
 
-    def roll_back(self, step: int) -> None:
-        """Forget what happened after this step, because it will happen again."""
+    def roll_back(self, step: int, windows: int = 0) -> None:
+        """Forget what happened after this step, and after so many windows, because it will happen again."""
+        self.windows = [window for window in self.windows if window.number <= windows]
         self.losses = [point for point in self.losses if point.step <= step]
         self.evaluations = [evaluation for evaluation in self.evaluations if evaluation.step <= step]
         self.history = [ended for ended in self.history if ended.step <= step]
@@ -91,15 +108,17 @@ class Picture:
         status.evaluations.extend(self.evaluations[since.evaluations :])
         status.events.extend(self.events[since.events :])
         status.history.extend(self.history[since.history :])
+        status.windows.extend(self.windows[since.windows :])
         return full, Mark(
-            self.revision, len(self.losses), len(self.evaluations), len(self.events), len(self.history)
+            self.revision, len(self.losses), len(self.evaluations), len(self.events), len(self.history),
+            len(self.windows),
         )  # fmt: skip
 
     def to_message(self) -> journal.Picture:
         """Return everything in the journal's form."""
         return journal.Picture(
             revision=self.revision, losses=self.losses, evaluations=self.evaluations, events=self.events,
-            history=self.history,
+            history=self.history, windows=self.windows,
         )  # fmt: skip
 
     @classmethod
@@ -107,7 +126,7 @@ class Picture:
         """Return the picture from a message made by `to_message`."""
         return cls(
             message.revision, list(message.losses), list(message.evaluations), list(message.events),
-            list(message.history),
+            list(message.history), list(message.windows),
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from elasticdl_nb.runtime.protocol import master_pb2 as pb
 Span = tuple[str, int, int]
 """Records [start, end) of one file."""
 
-TaskKind = Literal["train", "evaluate", "predict", "finish", "callbacks"]
+TaskKind = Literal["train", "evaluate", "predict", "finish", "callbacks", "window"]
 
 
 class Task(NamedTuple):
@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 KINDS: dict[TaskKind, pb.TaskKind] = {
     "train": pb.TRAIN, "evaluate": pb.EVALUATE, "predict": pb.PREDICT, "finish": pb.FINISH,
-    "callbacks": pb.CALLBACKS,
+    "callbacks": pb.CALLBACKS, "window": pb.WINDOW,
 }  # fmt: skip
 KINDS_OF = {number: kind for kind, number in KINDS.items()}
 

@@ -96,7 +96,7 @@ class FeatureForm:
     def _try(self, spec: Any) -> None:
         """Trace one call; the graph is discarded, the variables stay. A model run in Python gets blank records."""
         if self._model.run_eagerly:
-            self._model(tf.nest.map_structure(_blank, spec), training=False)
+            self._model(tf.nest.map_structure(blank, spec), training=False)
             return
         tf.function(lambda features: self._model(features, training=False)).get_concrete_function(spec)
 
@@ -106,7 +106,8 @@ def _has_variables(model: keras.Model) -> bool:
     return all(layer.built for layer in layers)
 
 
-def _blank(spec: Any) -> Any:
+def blank(spec: Any) -> Any:
+    """Return a tensor of this form without content: one record, unless the form says how many."""
     shape = [size or 1 for size in spec.shape]
     if isinstance(spec, tf.SparseTensorSpec):
         return tf.sparse.from_dense(tf.zeros(shape, spec.dtype))

@@ -5,7 +5,7 @@ For workers: importing this module loads TensorFlow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,25 +26,26 @@ class TestStep:
     """Evaluates batches with the model's `test_step`, and with the metrics of its `eval_metrics_fn`.
 
     What the step returns is reported as `evaluate` of Keras reports it, over all records. A value that no metric of the
-    model keeps is averaged over records.
+    model keeps is averaged over records. `beside` gets each batch's labels and outputs, where they are computed.
     """
 
     __test__ = False  # for pytest
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, beside: Callable[[Any, Any], None] | None = None) -> None:
         loaded.compile_once()
         check_test_function(loaded.model)
-        self._loaded, self._model = loaded, loaded.model
+        self._loaded, self._model, self._beside = loaded, loaded.model, beside
         self._metrics = loaded.metrics()
         self._own = own_methods(loaded.model) & {"test_step", "compute_metrics"}
         self._logs: dict[str, np.ndarray] = {}
         self._checked = all(is_of_keras(type(metric)) for metric in self._all_metrics())
         self._step: Any = self._graph if loaded.model.run_eagerly else tf.function(self._graph, reduce_retracing=True)
 
-    def trace(self, element_spec: Any) -> None:
-        """Build the metrics for batches of this form; raises whatever is wrong with them."""
-        if not self._loaded.model.run_eagerly:
-            self._step.get_concrete_function(*element_spec)
+    def trace(self, element_spec: Any) -> Any:
+        """Build the metrics for batches of this form, and return the graph; raises whatever is wrong with them."""
+        if self._loaded.model.run_eagerly:
+            return None
+        return self._step.get_concrete_function(*element_spec).graph
 
     def _graph(self, *batch: Any) -> tuple[Any, Any, Any]:
         """Return the outputs (if a metric function needs them), what the step returned, and whether metrics keep it."""
@@ -53,12 +54,14 @@ class TestStep:
         with self._loaded.user_code("evaluating"):
             if "test_step" in self._own:
                 logs = self._model.test_step(self._loaded.data_for_keras(batch))
-                if self._metrics.needs_outputs or self._metrics.objects:
+                if self._metrics.needs_outputs or self._metrics.objects or self._beside:
                     outputs = self._loaded.call_model(features, training=False)
             else:
                 outputs, loss = self._loaded.forward(batch, training=False)
                 logs = self._loaded.logs(batch, outputs, loss)
             self._metrics.update_objects(labels, outputs)
+        if self._beside:
+            self._beside(labels, outputs)
         logs = logs if isinstance(logs, Mapping) else {"loss": logs}
         results = self._results() if self._own else logs
         kept = {name: _equal(value, results.get(name)) for name, value in logs.items()}
@@ -74,17 +77,26 @@ class TestStep:
 
     def update(self, batch: Sequence[Any], records: int) -> None:
         """Add a batch of so many records."""
-        if not self._checked:
-            self._check(batch)
-        outputs, logs, kept = self._step(*batch)
+        self.check(batch)
+        self.add(self.make(batch), batch, records)
+
+    def make(self, batch: Sequence[Any]) -> Any:
+        """Evaluate a batch, eagerly or in a graph; return what `add` needs of it."""
+        return self._step(*batch)
+
+    def add(self, made: Any, batch: Sequence[Any], records: int) -> None:
+        """Add what was made of a batch of so many records."""
+        outputs, logs, kept = made
         for name, value in logs.items():
             mean = float(np.mean(np.asarray(value, np.float64)))
             state = np.array([mean * records, records, 0.0 if bool(kept[name]) else 1.0])
             self._logs[name] = self._logs.get(name, np.zeros(3)) + state
         self._metrics.update_means(batch[1] if len(batch) > 1 else None, outputs, records)
 
-    def _check(self, batch: Sequence[Any]) -> None:
-        """Raise ModelError for a metric of the user's own whose state is not a sum over records."""
+    def check(self, batch: Sequence[Any]) -> None:
+        """Raise ModelError for a metric of the user's own whose state is not a sum over records; looks only once."""
+        if self._checked:
+            return
         self.reset()
         states = [self._states_of_each()]
         for _ in range(2):
@@ -114,6 +126,11 @@ class TestStep:
         return [*(metric for part in parts for metric in part), *self._metrics.objects.values()]
 
     # ------------------------------------------------------------ states
+
+    @property
+    def variables(self) -> list[Any]:
+        """The variables of metrics that the model itself does not have."""
+        return [variable for metric in self._metrics.objects.values() for variable in metric.variables]
 
     @property
     def _variables(self) -> list[Any]:

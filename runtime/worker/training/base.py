@@ -19,6 +19,7 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
 from elasticdl_nb.runtime.worker.training.epochs import Epochs
+from elasticdl_nb.runtime.worker.training.prequential import Prequential
 from elasticdl_nb.runtime.worker.unsuitable import explained
 
 LOSS_INTERVAL = 0.25
@@ -57,6 +58,8 @@ class Trainer:
         self.step = 0
         self.stopped = ""
         self.model = loaded.model
+        self.tested: Prequential | None = None
+        """What tests batches before they are learnt, if that was asked for."""
         loaded.compile()
         check_test_function(self.model)
         self.optimizer = self.model.optimizer
@@ -133,6 +136,8 @@ class Trainer:
         for batch in batches:
             self.callbacks.batch_begins()
             with explained(self._loaded, batch):
+                if self.tested:
+                    self.tested.test(batch)
                 logs = self._make_step(batch)
             if logs is not None:
                 self.epochs.batch_ended(logs)
