@@ -53,8 +53,8 @@ def input_fn(records, mode):
     user = keras.ops.reshape(records["user"], (-1, 1))
     return {"user": user, "x": records["x"]}, keras.ops.reshape(records["y"], (-1, 1))
 """
-AHEAD = 12
-"""Files that wait in the directory."""
+AHEAD = 60
+"""Files that wait in the directory, more than can be used until they are looked for again."""
 
 
 def write_file(folder: Path, number: int, records: int) -> None:

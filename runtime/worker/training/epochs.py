@@ -10,6 +10,9 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
+_KEPT = 1024
+"""Losses of batches that are kept as tensors before they are added up: an epoch may have no end."""
+
 
 class Epochs:
     """What this process knows of the epoch under way: the mean loss of its batches, and what its last step returned."""
@@ -37,6 +40,13 @@ class Epochs:
         """A batch with so many records had this loss, a scalar tensor."""
         self._losses.append(loss)
         self._weights.append(records)
+        if len(self._losses) >= _KEPT:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        self._total += float(np.asarray(tf.stack(self._losses), np.float64) @ self._weights)
+        self._records += sum(self._weights)
+        self._losses, self._weights = [], []
 
     def batch_ended(self, logs: Mapping[str, Any]) -> None:
         """A step was made, which returned these scalar tensors."""
@@ -45,9 +55,7 @@ class Epochs:
     def so_far(self, step: int, *, mean_loss: bool) -> pb.EpochEnded:
         """Return this process's part of the epoch; its loss is the mean of those of batches, or what steps return."""
         if self._losses:
-            self._total += float(np.asarray(tf.stack(self._losses), np.float64) @ self._weights)
-            self._records += sum(self._weights)
-            self._losses, self._weights = [], []
+            self._add_up()
         logs = read(self._last)
         if mean_loss and self._records:
             logs["loss"] = self._total / self._records
