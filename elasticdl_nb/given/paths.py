@@ -32,13 +32,16 @@ def absolute(path: str) -> str:
 
 
 def with_absolute_paths(spec: JobSpec) -> JobSpec:
-    """Return the job with every path independent of the current directory."""
+    """Return the job with every path independent of the current directory, and of versions that are yet to come."""
+    from elasticdl_nb.runtime.storage.versions import newest
+
     single = ("model_zoo", "trained_model", "output", "checkpoint_dir", "checkpoint_dir_for_init")
     several = ("data", "validation_data")
-    return spec.replace(
+    spec = spec.replace(
         **{name: absolute(getattr(spec, name)) for name in single},
         **{name: tuple(absolute(path) for path in getattr(spec, name)) for name in several},
     )
+    return spec.replace(**{name: newest(getattr(spec, name)) for name in ("trained_model", "checkpoint_dir_for_init")})
 
 
 def writes_file(spec: JobSpec) -> bool:
@@ -93,6 +96,14 @@ def _check_replaceable(spec: JobSpec, output: str) -> None:
         raise OptionError("output", f"{output} is a file; {what}")
     if is_directory and not os.listdir(output):
         return
+    if spec.kind == "train" and spec.publish_every:
+        from elasticdl_nb.runtime.storage.versions import has_only_versions
+
+        if has_only_versions(output):
+            return
+        raise OptionError(
+            "output", f"{output} has more in it than versions called 1, 2, …, to which publish_every adds others"
+        )
     if not spec.overwrite:
         raise _exists(spec)
     if is_directory and not _is_earlier_result(spec, output):

@@ -31,6 +31,7 @@ from elasticdl_nb.runtime.master.decisions.membership import Key
 from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.master.executor import Executor, checkpoint_directory
 from elasticdl_nb.runtime.master.journal import Journal, JournalError
+from elasticdl_nb.runtime.master.publisher import Publisher
 from elasticdl_nb.runtime.master.service import MasterService
 from elasticdl_nb.runtime.model.saving.beginning import checkpoint_of, is_trained_model
 from elasticdl_nb.runtime.platform import gpus, supervisor
@@ -108,7 +109,10 @@ class Master:
             self._books.happened(events.Started(*(await asyncio.to_thread(self._beginning, problem))))
         else:
             self._books.happened(events.Recovered(tuple(living)))
-        for job in (self._watch_platform(), self._count_data(), self._tick(executor), self._follow()):
+        publisher = Publisher(self._folder, self._spec, lambda: self._coordinator.saved.newest, self._noted)
+        for job in (
+            self._watch_platform(), self._count_data(), self._tick(executor), self._follow(), publisher.run(),
+        ):  # fmt: skip
             self._spawn(job)
         try:
             await self._books.over.wait()
@@ -116,6 +120,7 @@ class Master:
             await _end_processes(self._folder, self._platform)
             for task in self._background:
                 task.cancel()
+            await publisher.end()
             self._write_status()
             if newest := self._coordinator.saved.path:  # perhaps what was cancelled had not begun to do so
                 checkpoints.prune(newest, self._spec.keep_checkpoint_max, self._folder.identity)
@@ -156,6 +161,9 @@ class Master:
         if is_trained_model(given):
             return (os.fspath(checkpoint_of(given, self._folder.path / "trained", self._folder.identity)),)
         return tuple(os.fspath(path) for path in checkpoints.candidates(given)) if given else ()
+
+    def _noted(self, level: str, text: str) -> None:
+        self._books.happened(events.Noted(level, text))
 
     def _make_dashboard(self, renderer: str) -> Dashboard:
         return Dashboard(

@@ -48,7 +48,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border", "step")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border", "step", "records")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class Task(_message.Message):
     OLDEST_EPOCH_FIELD_NUMBER: _ClassVar[int]
     BORDER_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -81,7 +82,8 @@ class Task(_message.Message):
     oldest_epoch: int
     border: Border
     step: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ..., step: _Optional[int] = ...) -> None: ...
+    records: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ..., step: _Optional[int] = ..., records: _Optional[int] = ...) -> None: ...
 
 class Border(_message.Message):
     __slots__ = ("number", "state", "here", "learning_rate", "next", "needed", "others", "evaluation", "last", "steps")

@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.spec.dataoptions import DataOptions
 from elasticdl_nb.runtime.spec.modeloptions import ModelOptions
 from elasticdl_nb.runtime.spec.option import KINDS, JobKind, Option
 from elasticdl_nb.runtime.spec.resultoptions import ResultOptions
+from elasticdl_nb.runtime.spec.rhythm import Rhythm, check_publishing
 from elasticdl_nb.runtime.spec.runningoptions import COMPRESSIONS, LOG_LEVELS, STRATEGIES, RunningOptions
 from elasticdl_nb.runtime.spec.streamoptions import StreamOptions
 from elasticdl_nb.runtime.spec.together import (
@@ -85,6 +86,7 @@ class JobSpec(ClusterOptions, RunningOptions, StreamOptions, ResultOptions, Data
         spec._check_together()
         check_following(spec, known_ones)
         check_testing(spec)
+        check_publishing(spec)
         OptionError.raise_together(without_effect(spec, known_ones))
         return spec
 
@@ -137,6 +139,20 @@ class JobSpec(ClusterOptions, RunningOptions, StreamOptions, ResultOptions, Data
     def trains_alone(self) -> bool:
         """Whether the job trains in a single worker."""
         return self.kind == "train" and not self.uses_servers and not self.uses_allreduce
+
+    @property
+    def rhythm(self) -> Rhythm | None:
+        """How often the job publishes versions of its model; None if it does not."""
+        return Rhythm.of(self.publish_every)
+
+    @property
+    def steps_between_checkpoints(self) -> int:
+        """After how many steps there is a checkpoint; 0 if that depends on the time alone."""
+        return self.rhythm.steps(self) if self.rhythm is not None else self.checkpoint_steps
+
+    def seconds_between_checkpoints(self, usual: float) -> float:
+        """After how many seconds there is a checkpoint; `usual` if nothing more frequent is asked for."""
+        return min(usual, self.rhythm.seconds) if self.rhythm is not None and self.rhythm.seconds else usual
 
     def replace(self, **changes: Any) -> JobSpec:
         """Return a copy with some values changed; they are not validated."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from elasticdl_nb.runtime.spec import forms
 from elasticdl_nb.runtime.spec.option import option
+from elasticdl_nb.runtime.spec.rhythm import rhythm
 
 ON_NAN = ("stop", "warn")
 TABLE_DTYPES = ("float32", "bfloat16", "int8")
@@ -44,6 +45,15 @@ class ResultOptions:
     saved_model: bool = option(
         "Also export a TensorFlow SavedModel (for serving) into the output's saved_model/.",
         group="Result", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
+    )  # fmt: skip
+    publish_every: str = option(
+        "While the job trains, write a version of its model this often, and number them: OUTPUT/1, OUTPUT/2, … A time "
+        "(60s, 10m, 1h) or a number of records ('10000 records'). The trained model is the last version.",
+        group="Result", parse=rhythm, form="TIME|N records", jobs=("train",),
+    )  # fmt: skip
+    keep_published: int = option(
+        "How many of these versions to keep; 0 for all.",
+        group="Result", parse=forms.whole(0), form="N", default=3, jobs=("train",),
     )  # fmt: skip
     evaluation_steps: int = option(
         "Steps between evaluations on the validation data, which is also evaluated at the end; 0 for once an epoch.",

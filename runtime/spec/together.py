@@ -57,6 +57,7 @@ LABEL = Need("with label", lambda spec: bool(spec.label))
 DIVISIBLE = Need("with label, or with data in arrays", lambda spec: bool(spec.label) or spec.input_fn == ARRAY_INPUT)
 PREQUENTIAL = Need("with prequential", lambda spec: spec.prequential)
 OUTPUT = Need("with output", lambda spec: bool(spec.output))
+PUBLISHING = Need("with publish_every", lambda spec: bool(spec.publish_every))
 
 NEEDS_OF_GROUPS: Mapping[str, Need] = {
     "Parameter servers": SERVERS,
@@ -74,6 +75,8 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "checkpoint_deltas": TABLES,
     "checkpoint_delta_mb": TABLES,
     "overwrite": OUTPUT,
+    "publish_every": OUTPUT,
+    "keep_published": PUBLISHING,
     "jit_compile": NO_RING,
     "worker_resource_request": GPUS,
     "features": LABEL,

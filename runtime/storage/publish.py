@@ -126,6 +126,14 @@ class Publication:
             filesystem.rm_file(place)
 
 
+def published(folder: Path) -> str:
+    """Return where the job of this folder has published its result; empty if it has not."""
+    record = _read(folder)
+    if record is None or not Publication(folder, record.output, overwrite=False).is_done:
+        return ""
+    return record.output
+
+
 def _remote_digest(url: str) -> str:
     """Return `durable.digest` of a file or folder at a URL; an empty string if nothing is there."""
     filesystem, path = fsspec.core.url_to_fs(url.rstrip("/"))

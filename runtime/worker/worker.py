@@ -27,7 +27,7 @@ from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.eventfiles import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
 from elasticdl_nb.runtime.worker.feed import Feed, Work
-from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training
+from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training, write_form
 from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.orders import READ_AHEAD, Dismissed, TaskVoid
 from elasticdl_nb.runtime.worker.part import Part
@@ -177,6 +177,7 @@ class Worker:
             self._trainer.callbacks.folder = self._folder.callbacks
             if self._spec.prequential:
                 self._trainer.tested = Prequential(self._loaded, self._sources[pb.TRAIN].element_spec)
+            write_form(self._spec, self._folder, self._loaded)
         self._built = True
         self._strategy.before_task()
 
@@ -305,7 +306,9 @@ class Worker:
         trainer.training_ends()
         trainer.finish()
         layers = self._strategy.layers
-        output, notes = finish_training(self._spec, self._folder, self._loaded, layers, self._values, self._step)
+        output, notes = finish_training(
+            self._spec, self._folder, self._loaded, layers, self._values, self._step, task.records
+        )
         for note in notes:
             self._session.note("warning", note)
         return [output]

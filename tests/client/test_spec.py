@@ -129,6 +129,7 @@ WITHOUT_EFFECT = {
     "embedding_options": "a: ttl=5", "jit_compile": "true", "checkpoint_deltas": 5, "checkpoint_delta_mb": 5,
     "prequential": True, "prequential_window": 5,
     "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
+    "publish_every": "60s", "keep_published": 5,
 }  # fmt: skip
 
 

@@ -271,6 +271,7 @@ class Coordinator(PlanningCrew):
     def _state(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
         return {
             "queue": self.queue.snapshot(skips), "epochs": self.epochs.snapshot(), **self.evaluations.snapshot(),
+            "rollbacks": self.rollbacks,
             **({"borders": self.borders.snapshot()} if self.borders.exist else {}),
             **({"windows": self.windows.snapshot()} if self.windows else {}),
             **({"followed": self._followed()} if self.spec.follow else {}),
@@ -422,6 +423,7 @@ class Coordinator(PlanningCrew):
         message = task_message(
             task, states=states, parts=self._parts, generation=self._generation(), oldest_epoch=self._oldest_epoch,
             border=self._border(task, worker), step=self.windows.step(task),
+            records=self.queue.records_done["train"] if task.kind == "finish" else 0,
         )  # fmt: skip
         self._send(worker, pb.MasterMessage(task=message))
 

@@ -20,6 +20,7 @@ def task_message(
     oldest_epoch: int = 0,
     border: pb.Border | None = None,
     step: int = 0,
+    records: int = 0,
 ) -> pb.Task:
     """Return the task in the form that workers receive."""
     return pb.Task(
@@ -39,6 +40,7 @@ def task_message(
         oldest_epoch=oldest_epoch,
         border=border,
         step=step,
+        records=records,
     )
 
 

@@ -38,7 +38,7 @@ class PlanningCrew(BorderingCrew):
     def _pieces(self, data: Sequence[FileRecords]) -> list[list[Span]]:
         """Cut files into tasks."""
         spec = self.spec
-        marks = [spec.evaluation_steps, spec.checkpoint_steps] if spec.kind == "train" else []
+        marks = [spec.evaluation_steps, spec.steps_between_checkpoints] if spec.kind == "train" else []
         if spec.prequential:
             marks.append(max(1, spec.prequential_window // spec.minibatch_size))
         return cut(data, steps_between(task_steps=spec.num_minibatches_per_task, marks=marks) * spec.minibatch_size)

@@ -145,9 +145,10 @@ class ServedCoordinator(Coordinator):
             return False
         if now < self.saved.next_at or self._is_amid_tasks():
             return False
-        every = self.spec.checkpoint_steps
-        aged = now - self._saved_at > checkpointing.INTERVAL and self.step > self._saved_step
-        due = self.step // every > self._saved_step // every if every else aged
+        every, interval = self.spec.steps_between_checkpoints, self.spec.seconds_between_checkpoints
+        aged = now - self._saved_at > interval(checkpointing.INTERVAL) and self.step > self._saved_step
+        due = bool(every) and self.step // every > self._saved_step // every
+        due |= aged and not self.spec.checkpoint_steps
         if due:
             self._begin_round(now)
         return due

@@ -29,6 +29,7 @@ from elasticdl_nb.runtime.model.saving.beginning import MESSAGE as MESSAGE
 from elasticdl_nb.runtime.model.saving.zoofiles import copy_zoo
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec, literals
+from elasticdl_nb.runtime.storage import versions
 
 if TYPE_CHECKING:
     from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
@@ -182,6 +183,7 @@ def _versions() -> dict[str, str]:
 def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, ModelDefinition]:
     """Read what `write_trained_model` wrote; the definition's `zoo` and `weights` are paths on this machine.
 
+    Of a folder of versions, which are called 1, 2, …, the newest is read.
     A remote directory (an fsspec URL) is downloaded, without its SavedModel, to a temporary one that is removed when
     the process ends. Raises OptionError("trained_model", …) for a directory that is missing or incomplete.
     """
@@ -189,7 +191,7 @@ def read_trained_model(path: str | os.PathLike[str]) -> tuple[pb.TrainedModel, M
         raise OptionError(
             "trained_model", f"expected the output of a training job, not an object of type {type(path).__name__}"
         )
-    given = os.fspath(path)
+    given = versions.newest(os.fspath(path))
     directory = _download(given) if is_remote(given) else Path(given)
     file = directory / MESSAGE
     if not file.is_file():

@@ -8,7 +8,7 @@ since the file before, and the ids whose rows left. Its state has an `id`, and n
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +69,25 @@ def checkpoint_files(directory: str | os.PathLike[str]) -> list[Files]:
     return [tuple(found[server][name] for name in files) for server, files in wanted.items()]
 
 
-def read(files: Sequence[Path]) -> Iterator[Frame]:
+def file_id(file: Path) -> str:
+    """Return the id of a server's file; empty if it has none. Raises DamagedCheckpoint."""
+    state = next(load(file), None)
+    return "" if state is None else str(state.meta.get("id", ""))
+
+
+def since(files: Sequence[Path], known: Collection[str]) -> tuple[str, Files] | None:
+    """Return the id of the latest of a server's files that is known, and the files after it; None if none is known."""
+    ids = [file_id(file) for file in files]
+    latest = max((place for place, id in enumerate(ids) if id and id in known), default=None)
+    return None if latest is None else (ids[latest], tuple(files[latest + 1 :]))
+
+
+def read(files: Sequence[Path], after: str = "") -> Iterator[Frame]:
     """Yield the frames of a server's files as if they were one: each row as the latest file has it.
 
-    Each frame is checked before it is yielded. Raises DamagedCheckpoint, naming the file, for one that is damaged or
-    does not belong to the chain.
+    With the id of the file that they come `after`, they have what has changed since then, and frames of the kind
+    "removed". Each frame is checked before it is yielded. Raises DamagedCheckpoint, naming the file, for one that is
+    damaged or does not belong to the chain.
     """
     newer: dict[str, RowIndex] = {}
     follows = None
@@ -85,12 +99,15 @@ def read(files: Sequence[Path]) -> Iterator[Frame]:
         follows = state.meta.get("follows", "")
         if path == files[-1] and state.meta["kind"]:
             yield state
-        yield from _of_file(frames, newer, latest=path == files[-1], earliest=path == files[0])
-    if follows:
+        last = path == files[0] and not after
+        yield from _of_file(frames, newer, latest=path == files[-1], earliest=last, with_removed=bool(after))
+    if (follows or "") != after:
         raise DamagedCheckpoint(f"{files[0]} builds on a file that is missing", files[0].parent)
 
 
-def _of_file(frames: Iterator[Frame], newer: dict[str, RowIndex], *, latest: bool, earliest: bool) -> Iterator[Frame]:
+def _of_file(
+    frames: Iterator[Frame], newer: dict[str, RowIndex], *, latest: bool, earliest: bool, with_removed: bool
+) -> Iterator[Frame]:
     """Yield what newer files do not replace; note which ids this one has, unless it is the earliest."""
     here: dict[str, list[Ids]] = {}
     for frame in frames:
@@ -101,7 +118,7 @@ def _of_file(frames: Iterator[Frame], newer: dict[str, RowIndex], *, latest: boo
             continue
         if not earliest:
             here.setdefault(frame.meta["table"], []).append(frame.arrays[0])
-        if kind != "removed":
+        if with_removed or kind != "removed":
             yield from _without(frame, newer)
     for table, ids in here.items():
         newer.setdefault(table, RowIndex()).find_or_insert(np.concatenate(ids))

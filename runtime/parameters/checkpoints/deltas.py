@@ -16,9 +16,9 @@ from pathlib import Path
 
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.checkpoints.chain import names, own_names
+from elasticdl_nb.runtime.parameters.checkpoints.chain import file_id, names, own_names
 from elasticdl_nb.runtime.parameters.checkpoints.compacting import Beside, Compactions, Written
-from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame, load
+from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.store import Change, ParameterStore
 from elasticdl_nb.runtime.storage.checkpoints import verify, whereabouts
 
@@ -100,7 +100,7 @@ class Chains:
         count = len(own_names(folder, *self._place))
         if count and self._grows(_rows_of(store)):
             files = [folder / name for name in names(*self._place, count)]
-            ids = tuple(map(_id, files))
+            ids = tuple(map(file_id, files))
             if all(ids):  # else it is of a version without them
                 size = sum(file.stat().st_size for file in files[1:])
                 self._written.append(Written(folder, ids, store.mark(), size))
@@ -150,18 +150,13 @@ class Chains:
                 verify(origin, contents_of=())
                 for old, new in zip(there, here, strict=True):
                     os.link(origin / old, folder / new)
-                if tuple(_id(folder / new) for new in here) == before.ids:
+                if tuple(file_id(folder / new) for new in here) == before.ids:
                     return origin
             except (OSError, DataError):
                 pass
             for new in here:
                 durable.remove(folder / new)
         return None
-
-
-def _id(file: Path) -> str:
-    state = next(load(file), None)
-    return "" if state is None else str(state.meta.get("id", ""))
 
 
 def _rows_of(store: ParameterStore) -> int:

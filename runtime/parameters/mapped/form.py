@@ -2,12 +2,15 @@
 
 Each part of a table, which one server wrote, has NumPy files of its own: `ids`, int64 [n] in ascending order; `rows`
 [n, dim], row i for id i; `index`, every 512th id; and, for int8, `scales`, float32 [n]. `tables.json` describes them.
+A version that was published may share them with the one before, and have layers above them: the same files with the
+rows that have changed, and `gone`, int64 [m] in ascending order, the ids whose rows have left.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +25,10 @@ from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 DESCRIPTION = "tables.json"
-FORMAT = 1
+_LAYER = re.compile(r"layer-\d+")
+FORMAT = 2
+"""The newest format. Tables without layers are written in format 1, which earlier versions read."""
+
 FENCE = 512
 """Every so many ids, the index has one: those in between are a page of memory."""
 
@@ -30,22 +36,69 @@ STORED: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "bfloat16": np.d
 """How values are stored. NumPy has no bfloat16: these are the upper 16 bits of a float32."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """One server's rows of a table: how many there are, and size and CRC-32 of each file, by kind."""
+Files = dict[str, tuple[int, int]]
+"""Size and CRC-32 of files, by kind."""
 
+
+@dataclass(frozen=True)
+class Layer:
+    """Rows that replace those in the files below: `name` is in the names of its files."""
+
+    name: str
     rows: int
-    files: dict[str, tuple[int, int]]
+    gone: int
+    files: Files
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return {"rows": self.rows, "files": {kind: list(known) for kind, known in self.files.items()}}
+        return {"name": self.name, "rows": self.rows, "gone": self.gone, "files": _plain_files(self.files)}
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Layer:
+        """Read back what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
+        if not _LAYER.fullmatch(plain["name"]):
+            raise ValueError(f"a layer called {plain['name']!r}")
+        return cls(plain["name"], int(plain["rows"]), int(plain["gone"]), _files_of(plain["files"]))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One server's rows of a table: how many there are in the files below all `layers`, the lowest of which is first.
+
+    `total` is how many there are with the layers; None is as many as without.
+    """
+
+    rows: int
+    files: Files
+    layers: tuple[Layer, ...] = ()
+    total: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        plain: dict[str, Any] = {"rows": self.rows, "files": _plain_files(self.files)}
+        if self.layers:
+            plain |= {"layers": [layer.to_json() for layer in self.layers], "total": self.total}
+        return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Part:
         """Read back what `to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
-        files = {str(kind): (int(size), int(crc)) for kind, (size, crc) in plain["files"].items()}
-        return cls(int(plain["rows"]), files)
+        layers = tuple(Layer.from_json(one) for one in plain.get("layers", ()))
+        return cls(int(plain["rows"]), _files_of(plain["files"]), layers, int(plain["total"]) if layers else None)
+
+    @property
+    def every_file(self) -> dict[str, tuple[int, int]]:
+        """Size and CRC-32 of each file, by kind, which has a layer's name before it."""
+        layered = {f"{layer.name}.{kind}": one for layer in self.layers for kind, one in layer.files.items()}
+        return self.files | layered
+
+
+def _plain_files(files: Files) -> dict[str, list[int]]:
+    return {kind: list(known) for kind, known in files.items()}
+
+
+def _files_of(plain: dict[str, Any]) -> Files:
+    return {str(kind): (int(size), int(crc)) for kind, (size, crc) in plain.items()}
 
 
 @dataclass(frozen=True)
@@ -59,7 +112,7 @@ class Described:
     @property
     def nbytes(self) -> int:
         """The size of all files."""
-        return sum(size for part in self.parts for size, _ in part.files.values())
+        return sum(size for part in self.parts for size, _ in part.every_file.values())
 
 
 def stem(table: int) -> str:
@@ -83,7 +136,7 @@ def expected(kind: str, rows: int, dim: int, dtype: str) -> tuple[np.dtype[Any],
         return np.dtype("<i8"), (-(-rows // FENCE),)
     if kind == "rows":
         return STORED[dtype], (rows, dim)
-    of_one: np.dtype[Any] = np.dtype("<i8" if kind == "ids" else "<f4")
+    of_one: np.dtype[Any] = np.dtype("<f4" if kind == "scales" else "<i8")
     return of_one, (rows,)
 
 
@@ -93,7 +146,7 @@ def expected(kind: str, rows: int, dim: int, dtype: str) -> tuple[np.dtype[Any],
 def write_description(folder: Path, tables: Sequence[Described]) -> str:
     """Write `tables.json`, which completes the folder; return its digest. Raises OSError."""
     plain = {
-        "format": FORMAT,
+        "format": FORMAT if any(part.layers for one in tables for part in one.parts) else 1,
         "tables": [
             {"spec": one.spec.to_json(), "dtype": one.dtype, "parts": [part.to_json() for part in one.parts]}
             for one in tables
@@ -115,8 +168,8 @@ def read_description(folder: Path, digest: str = "") -> list[Described]:
         raise DataError(f"{path} is damaged: it is not the file that the trained model names")
     try:
         plain = json.loads(content)
-        if plain["format"] != FORMAT:
-            raise DataError(f"{path} has the format {plain['format']}; this version reads format {FORMAT}")
+        if plain["format"] not in (1, FORMAT):
+            raise DataError(f"{path} has the format {plain['format']}; this version reads formats up to {FORMAT}")
         return [_described(one) for one in plain["tables"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: {type(error).__name__}: {error}") from None

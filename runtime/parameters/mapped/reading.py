@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.mapped.form import (
     Described,
+    Files,
     decoded,
     expected,
     file_of,
@@ -32,6 +33,9 @@ from elasticdl_nb.runtime.parameters.partition import split_ids
 
 RESIDENT = 256 << 20
 """About how many bytes of tables a process keeps in its memory. The system's cache holds what it has room for."""
+
+ABSENT, GONE = -1, -2
+"""What stands for the place of an id that has no row in some files: it may have one below them, or none any more."""
 
 _BLOCK = 1 << 16
 _COUNTED = 4096
@@ -92,58 +96,120 @@ def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-class MappedPart:
-    """One server's rows."""
+class _Rows:
+    """The rows in one set of files, and the ids whose rows in the sets below are gone."""
 
-    def __init__(self, described: Described, stem: Path, number: int) -> None:
-        part = described.parts[number]
-        try:
-            files = {
-                kind: MappedFile(
-                    file_of(stem, number, len(described.parts), kind), *part.files[kind],
-                    *expected(kind, part.rows, described.spec.dim, described.dtype),
-                ) for kind in kinds(described.dtype)
-            }  # fmt: skip
-        except KeyError as error:
-            raise DataError(f"{stem}: the description lacks the file of {error}") from None
-        self._files = files
+    def __init__(self, files: dict[str, MappedFile]) -> None:
+        self.files = files
         self._index = np.array(files["index"].array)
         self.ids: Ids = files["ids"].array
+        self.gone: Ids | None = files["gone"].array if "gone" in files else None
         self._rows = files["rows"].array
         self._scales: Array | None = files["scales"].array if "scales" in files else None
         for kind in ("ids", "rows", "scales"):
             if kind in files:
                 files[kind].scattered()
 
+    def find(self, ids: Ids) -> NDArray[np.int64]:
+        """Return the places of `ids`, int64 [n], among the rows; -1 for those that have none here, -2 if it is gone."""
+        found = find(self._index, self.ids, ids)
+        if self.gone is not None and self.gone.size:
+            places = np.minimum(np.searchsorted(self.gone, ids), self.gone.size - 1)
+            found[(self.gone[places] == ids) & (found < 0)] = GONE
+        return found
+
+    def stored(self, places: Any) -> tuple[NDArray[Any], Array | None]:
+        """Return rows as they are stored, and for int8 their factors."""
+        return self._rows[places], None if self._scales is None else self._scales[places]
+
+
+class MappedPart:
+    """One server's rows."""
+
+    def __init__(self, described: Described, stem: Path, number: int) -> None:
+        part, dim = described.parts[number], described.spec.dim
+
+        def opened(prefix: str, rows: int, files: Files, of: tuple[str, ...], gone: int = 0) -> _Rows:
+            return _Rows({
+                kind: MappedFile(
+                    file_of(stem, number, len(described.parts), f"{prefix}{kind}"), *files[kind],
+                    *expected(kind, gone if kind == "gone" else rows, dim, described.dtype),
+                ) for kind in of
+            })  # fmt: skip
+
+        of = kinds(described.dtype)
+        try:
+            self._sets = [opened("", part.rows, part.files, of)]
+            for layer in part.layers:
+                self._sets.append(opened(f"{layer.name}.", layer.rows, layer.files, (*of, "gone"), layer.gone))
+        except KeyError as error:
+            raise DataError(f"{stem}: the description lacks the file of {error}") from None
+        self._total = part.rows if part.total is None else part.total
+
     def __len__(self) -> int:
-        return len(self.ids)
+        return self._total
 
     def lookup(self, ids: Ids) -> tuple[NDArray[np.int64], Array]:
         """Return the places among `ids`, int64 [n], of those that have rows, and these rows, float32 [m, dim]."""
-        found = find(self._index, self.ids, ids)
-        present = np.flatnonzero(found >= 0)
-        rows = self._at(found[present])
-        return present, rows
+        left = np.arange(ids.size)
+        places, rows = [], []
+        for one in reversed(self._sets):
+            found = one.find(ids[left])
+            here = found >= 0
+            places.append(left[here])
+            rows.append(decoded(*one.stored(found[here])))
+            left = left[found == ABSENT]
+            if not left.size:
+                break
+        return np.concatenate(places), np.concatenate(rows)
 
-    def _at(self, places: Any) -> Array:
-        return decoded(self._rows[places], None if self._scales is None else self._scales[places])
+    def stored_blocks(self, lowest: int = 0) -> Iterator[tuple[Ids, NDArray[Any], Array | None]]:
+        """Yield the rows that count, as they are stored, of all layers from this one on; 0 is what is below them."""
+        for number in range(lowest, len(self._sets)):
+            above, one = self._sets[number + 1 :], self._sets[number]
+            for start in range(0, len(one.ids), _BLOCK):
+                ids = np.array(one.ids[start : start + _BLOCK])
+                counts = np.ones(ids.size, np.bool_)
+                for newer in above:
+                    counts &= newer.find(ids) == ABSENT
+                stored, scales = one.stored(slice(start, start + _BLOCK))
+                yield ids[counts], stored[counts], None if scales is None else scales[counts]
+
+    def gone(self, lowest: int) -> Ids:
+        """Return the ids whose rows are gone in one of the layers from this one on, and not back in a later one."""
+        gone = np.zeros(0, np.int64)
+        for one in self._sets[lowest:]:
+            kept = gone[one.find(gone) == ABSENT]
+            gone = np.union1d(kept, one.gone if one.gone is not None else kept)
+        return gone
 
     def blocks(self) -> Iterator[tuple[Ids, Array]]:
-        """Yield all rows in blocks, in the order of their ids; raises DataError first if a file is damaged."""
+        """Yield all rows in blocks; raises DataError first if a file is damaged."""
         self.verify()
-        for start in range(0, len(self), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            yield np.array(self.ids[part]), np.array(self._at(part))
+        for ids, stored, scales in self.stored_blocks():
+            yield ids, decoded(stored, scales)
             self.give_back()
+
+    def without(self, ids: Ids, gone: Ids) -> int:
+        """Return how many rows there would be if these ids, int64 [n], had rows, and those that are gone had none."""
+        return len(self) + int(ids.size - self._present(ids)) - self._present(gone)
+
+    def _present(self, ids: Ids) -> int:
+        return len(self.lookup(ids)[0])
+
+    @property
+    def files(self) -> list[MappedFile]:
+        """All files."""
+        return [file for one in self._sets for file in one.files.values()]
 
     def give_back(self) -> None:
         """See `MappedFile.give_back`."""
-        for file in self._files.values():
+        for file in self.files:
             file.give_back()
 
     def verify(self) -> None:
         """Read all files; raises DataError for one whose checksum does not match."""
-        for file in self._files.values():
+        for file in self.files:
             file.verify()
 
 

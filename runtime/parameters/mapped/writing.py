@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
-from elasticdl_nb.runtime.parameters.mapped.form import FENCE, Part, encoded, expected, file_of, kinds
-from elasticdl_nb.runtime.parameters.table import EmbeddingTable
+from elasticdl_nb.runtime.parameters.arrays import Array, Ids
+from elasticdl_nb.runtime.parameters.mapped.form import FENCE, Files, Part, encoded, expected, file_of, kinds
+from elasticdl_nb.runtime.parameters.table import EmbeddingTable, TableSpec
 
 BLOCK_BYTES = 8 << 20
 """Approximate bytes of rows that are written in a step."""
+
+
+Fetch = Callable[[int, int], tuple[NDArray[Any], Array | None]]
+"""Returns the rows of ids[start:stop] as they are stored, and for int8 their factors."""
 
 
 def write_part(stem: Path, part: int, parts: int, table: EmbeddingTable, dtype: str) -> Iterator[Part | None]:
@@ -26,29 +32,48 @@ def write_part(stem: Path, part: int, parts: int, table: EmbeddingTable, dtype: 
     The last step yields the part's description, all others None. The table must not change meanwhile. Raises
     DataError if files cannot be written, or are there already.
     """
-    ids, dim = table.ids(), table.spec.dim
+    ids = table.ids()
     ids.sort()
-    block = max(1, BLOCK_BYTES // (4 * dim))
+
+    def fetch(start: int, stop: int) -> tuple[NDArray[Any], Array | None]:
+        return encoded(table.lookup(ids[start:stop], create=False), dtype)
+
+    for files in write_rows(table.spec, partial(file_of, stem, part, parts), ids, fetch, dtype):
+        yield None if files is None else Part(ids.size, files)
+
+
+def write_rows(
+    spec: TableSpec, place: Callable[[str], Path], ids: Ids, fetch: Fetch, dtype: str, gone: Ids | None = None
+) -> Iterator[Files | None]:
+    """Write the files of rows, whose ids ascend, to the `place` of each kind; each step writes a block.
+
+    With `gone`, the file of that kind is written, too. The last step yields sizes and checksums, all others None.
+    Raises DataError if files cannot be written, or are there already.
+    """
+    block = max(1, BLOCK_BYTES // (4 * spec.dim))
+    known: Files = {}
     try:
+        if gone is not None:
+            with _File(place("gone"), *expected("gone", gone.size, spec.dim, dtype)) as file:
+                file.write(gone)
+            known["gone"] = file.described
         with ExitStack() as stack:
             files = {
-                kind: stack.enter_context(
-                    _File(file_of(stem, part, parts, kind), *expected(kind, ids.size, dim, dtype))
-                )
+                kind: stack.enter_context(_File(place(kind), *expected(kind, ids.size, spec.dim, dtype)))
                 for kind in kinds(dtype)
             }
             files["index"].write(ids[::FENCE])
             for start in range(0, ids.size, block):
                 some = ids[start : start + block]
-                stored, scales = encoded(table.lookup(some, create=False), dtype)
+                stored, scales = fetch(start, start + len(some))
                 files["ids"].write(some)
                 files["rows"].write(stored)
                 if scales is not None:
                     files["scales"].write(scales)
                 yield None
-        yield Part(ids.size, {kind: file.described for kind, file in files.items()})
+        yield known | {kind: file.described for kind, file in files.items()}
     except OSError as error:
-        raise DataError(f"embedding {table.spec.name} cannot be written to {stem.parent}: {error}") from None
+        raise DataError(f"embedding {spec.name} cannot be written to {place('rows').parent}: {error}") from None
 
 
 class _File:

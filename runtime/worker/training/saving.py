@@ -16,7 +16,7 @@ CHECKPOINT_SECONDS = 30.0
 
 
 class Checkpoints:
-    """Makes a checkpoint every so many steps if the job gives a number, and otherwise every 30 seconds.
+    """Makes a checkpoint every so many steps if the job gives a number, and otherwise at least every 30 seconds.
 
     A job with a directory for checkpoints also gets one of its last step, for another job to begin with.
     """
@@ -24,7 +24,8 @@ class Checkpoints:
     def __init__(self, part: Part) -> None:
         self._session, self._job = part.session, part.folder.identity
         self._outlive_job = bool(part.spec.checkpoint_dir)
-        self._every = part.spec.checkpoint_steps
+        self._every, self._only_steps = part.spec.steps_between_checkpoints, part.spec.checkpoint_steps > 0
+        self._seconds = part.spec.seconds_between_checkpoints
         self._directory = Path(part.spec.checkpoint_dir) if part.spec.checkpoint_dir else part.folder.checkpoints
         self._saved_step, self._saved_at = 0, time.monotonic()
 
@@ -61,6 +62,8 @@ class Checkpoints:
     def _is_due(self, step: int) -> bool:
         if step == self._saved_step:
             return False
-        if self._every:
-            return step // self._every != self._saved_step // self._every
-        return time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        if self._every and step // self._every != self._saved_step // self._every:
+            return True
+        if self._only_steps:
+            return False
+        return time.monotonic() - self._saved_at > self._seconds(CHECKPOINT_SECONDS)

@@ -43,6 +43,8 @@ from elasticdl_nb.runtime.worker.training.saving import Checkpoints
 from elasticdl_nb.runtime.worker.training.servers import ServerTrainer, check_model_for_servers
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer, tables_misfit
 
+IDLE_SECONDS = 0.5
+"""How often a worker without work looks whether a checkpoint is due."""
 SETTLE_SECONDS = 60.0
 """How long training waits for the master to acknowledge a checkpoint."""
 logger = logging.getLogger(__name__)
@@ -155,6 +157,12 @@ class TrainingAlone(Strategy):
         """See `Strategy`. Checkpoints are made between tasks."""
         if self.trainer is not None:
             self._checkpoints.save_if_due(self.trainer)
+
+    def while_idle(self, ready: Callable[[], bool]) -> None:
+        """See `Strategy`. What was learnt from the last data so far is not to wait for more to come."""
+        while self._spec.follow and self.trainer is not None and not ready():
+            self._checkpoints.save_if_due(self.trainer)
+            self._session.orders.wait(IDLE_SECONDS)
 
     def before_finish(self) -> None:
         """See `Strategy`."""
