@@ -6,8 +6,10 @@ what they change here is undone with them when a job goes back to a checkpoint.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +22,19 @@ from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, ded
 from elasticdl_nb.runtime.parameters.rows.recency import FREE, Departures, Recency, StepTimes
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
 from elasticdl_nb.runtime.spec.bounds import Bounds
+
+
+_LOOKUPS, _VALUES = 32, 1 << 20
+"""A table remembers so many lookups, and the initial values that they found, up to so many: gradients come later."""
+
+
+class _Lookup(NamedTuple):
+    """What a lookup found: the rows of ids or -1, the initial values of the latter, and the index's state then."""
+
+    ids: Ids
+    rows: Rows
+    initial: Array
+    changes: int
 
 
 def new_table(spec: TableSpec, rule: Rule, server: int = 0, servers: int = 1) -> EmbeddingTable:
@@ -49,6 +64,7 @@ class BoundedTable(EmbeddingTable):
         self.admitted = self.evicted = 0
         self._step = 0
         self._left = Departures()
+        self._lookups: deque[_Lookup] = deque(maxlen=_LOOKUPS)
 
     def __len__(self) -> int:
         return len(self._reused)
@@ -65,8 +81,23 @@ class BoundedTable(EmbeddingTable):
         return super().row_bytes + 16
 
     def lookup(self, ids: Ids, *, create: bool = True) -> Array:
-        """See `EmbeddingTable.lookup`; no row is ever created."""
-        return self._read(self.checked_ids(ids), self._reused)
+        """See `EmbeddingTable.lookup`; no row is ever created. With `create`, gradients of these ids may follow."""
+        ids = self.checked_ids(ids)
+        rows = self._reused.find(ids)
+        out = self._read(ids, rows)
+        if create and ids.size:
+            self._lookups.append(_Lookup(ids.copy(), rows, out[rows < 0], self._reused.changes))
+            while sum(one.initial.size for one in self._lookups) > _VALUES:
+                self._lookups.popleft()
+        return out
+
+    def _looked_up_before(self, ids: Ids) -> _Lookup | None:
+        """Return and forget what the lookup of these ids found."""
+        for number, one in enumerate(self._lookups):
+            if one.ids.size == ids.size and one.ids[0] == ids[0] and np.array_equal(one.ids, ids):
+                del self._lookups[number]
+                return one
+        return None
 
     def locate(self, ids: Ids) -> Rows:
         """Not for a table with bounds, in which an id need not have a row."""
@@ -91,16 +122,17 @@ class BoundedTable(EmbeddingTable):
         """
         ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
         counts = np.ones(ids.size, np.int32) if counts is None else counts
-        counts = summed_counts(ids, counts, self._kernels)
-        ids, gradients = self.summed(ids, gradients)
+        ids, gradients, counts = self._distinct(ids, gradients, counts)
         self._step = step
         self._let_leave(step, now)
-        rows = self._reused.find(ids)
+        before = self._looked_up_before(ids) if ids.size else None
+        unchanged = before is not None and before.changes == self._reused.changes
+        rows = before.rows.copy() if before is not None and unchanged else self._reused.find(ids)
         known = rows[rows >= 0]
         self._before_write(known)
         self._recency.use(known, step)
         if known.size < ids.size:
-            self._let_in(ids, counts, rows, step)
+            self._let_in(ids, counts, rows, step, before)
             taken = np.flatnonzero(rows >= 0)
             if taken.size < ids.size:
                 rows, gradients = rows[taken], gradients[taken]
@@ -117,7 +149,16 @@ class BoundedTable(EmbeddingTable):
         if oldest := bounds.oldest(step, seconds):
             self._evict(oldest, len(self), step - 1)
 
-    def _let_in(self, ids: Ids, counts: Counts, rows: Rows, step: int) -> None:
+    def _distinct(self, ids: Ids, gradients: Array, counts: Counts) -> tuple[Ids, Array, Counts]:
+        """Return distinct ids, with the sums of what belongs to equal ones."""
+        unique, inverse = deduplicate(ids, self._kernels)
+        if unique.size == ids.size:
+            return ids, gradients, counts
+        total = np.zeros((unique.size, self.spec.dim), np.float32)
+        self._kernels.add_rows(total, inverse, gradients)
+        return unique, total, np.bincount(inverse, counts, unique.size).astype(np.int32)
+
+    def _let_in(self, ids: Ids, counts: Counts, rows: Rows, step: int, before: _Lookup | None) -> None:
         """Give rows to ids that have none and were seen often enough, in `rows`."""
         absent = np.flatnonzero(rows < 0)
         if self._bounds.min_count > 1:
@@ -132,11 +173,25 @@ class BoundedTable(EmbeddingTable):
         new = ids[absent]
         if self._bounds.min_count > 1:
             self._counters.reset(new)
-        rows[absent] = self._place(new, step)
+        rows[absent] = self._place(new, step, self._initial_values(ids, absent, before))
         self.admitted += absent.size
 
-    def _place(self, new: Ids, step: int, *, initialize: bool = True) -> Rows:
-        """Give rows to ids that have none, with their initial values unless these will be overwritten."""
+    def _initial_values(self, ids: Ids, places: Rows, before: _Lookup | None) -> Array:
+        """Return the initial values of the ids at these places; those that the lookup found are not computed again."""
+        values = np.empty((places.size, self.spec.dim), np.float32)
+        missing = np.ones(places.size, np.bool_)
+        if before is not None:
+            absent = before.rows < 0
+            missing = ~absent[places]
+            values[~missing] = before.initial[(np.cumsum(absent) - 1)[places[~missing]]]
+        if missing.any():
+            computed = np.empty((int(missing.sum()), self.spec.dim), np.float32)
+            self._initial(ids[places[missing]], computed)
+            values[missing] = computed
+        return values
+
+    def _place(self, new: Ids, step: int, values: Array | None = None) -> Rows:
+        """Give rows to ids that have none, with these values unless they will be overwritten."""
         before = self._reused.length
         rows = self._reused.reserve(new.size)
         self._before_write(rows)
@@ -144,10 +199,8 @@ class BoundedTable(EmbeddingTable):
         for array in (self._recency.last, self._weights, *self._slots):
             array.grow(self._reused.length)
         self._recency.use(rows, step)
-        if initialize:
-            values = np.empty((new.size, self.spec.dim), np.float32)
-            self._initial(new, values)
-            self._weights.data[rows] = values
+        if values is not None:
+            self._kernels.scatter(self._weights.data, rows, values)
             again = rows[rows < before]
             for slot in self._slots:
                 slot.data[again] = slot.fill
@@ -217,7 +270,7 @@ class BoundedTable(EmbeddingTable):
         ids = self.checked_ids(block.ids)
         rows = self._reused.find(ids)
         absent = np.flatnonzero(rows < 0)
-        rows[absent] = self._place(ids[absent], 0, initialize=False)
+        rows[absent] = self._place(ids[absent], 0)
         self._before_write(rows)
         for array, value in zip((self._weights, *self._slots), values, strict=True):
             self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))

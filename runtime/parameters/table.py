@@ -16,7 +16,7 @@ from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
-from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, RowIndex, deduplicate
+from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 from elasticdl_nb.runtime.spec.bounds import Bounds
 
@@ -122,12 +122,11 @@ class EmbeddingTable:
             self._kernels.gather(self._weights.data, rows, out)
             self._remember(ids, rows)
             return out
-        return self._read(ids, self._index)
+        return self._read(ids, self._index.find(ids))
 
-    def _read(self, ids: Ids, index: RowIndex | ReusedIndex) -> Array:
-        """Return the rows of `ids`, or the initial values of those that have none."""
+    def _read(self, ids: Ids, rows: Rows) -> Array:
+        """Return the rows of `ids`, or the initial values of those that have none, which is -1."""
         out = np.empty((ids.size, self.spec.dim), np.float32)
-        rows = index.find(ids)
         absent = np.flatnonzero(rows < 0)
         if not absent.size:
             self._kernels.gather(self._weights.data, rows, out)

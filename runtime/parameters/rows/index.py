@@ -83,6 +83,8 @@ class ReusedIndex:
         self._slots = memory.zeros(SMALLEST, np.int32)
         self._free = memory.GrowableArray((), np.int32)
         self._unused = 0
+        self.changes = 0
+        """Grows whenever ids get or leave rows."""
 
     def __len__(self) -> int:
         return self.known.length - self._unused
@@ -116,6 +118,7 @@ class ReusedIndex:
 
     def put(self, ids: Ids, rows: Rows) -> None:
         """Give the rows just reserved to ids, int64 [n], distinct and unknown."""
+        self.changes += 1
         self._unused -= min(self._unused, rows.size)
         self.known.grow(int(rows.max(initial=-1)) + 1)
         while len(self) > self._slots.size // 8 * 5:
@@ -125,6 +128,7 @@ class ReusedIndex:
 
     def remove(self, rows: Rows) -> None:
         """Let ids leave their rows, int32 [n] and distinct."""
+        self.changes += 1
         self._kernels.remove(self._slots, self.known.data, rows)
         self._free.grow(self._unused + rows.size)
         self._free.data[self._unused : self._unused + rows.size] = rows

@@ -5,7 +5,10 @@ Decisions depend only on the rows' ids and the steps of their last uses, so they
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.parameters.arrays import Ids, Rows
 from elasticdl_nb.runtime.parameters.rows.kernels_numpy import mix
@@ -14,7 +17,7 @@ from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 FREE = np.iinfo(np.int64).max
 """Stands for the last use of a row that no id has."""
 
-_LEAST, _SHARE = 1024, 16
+_LEAST, _SHARE, _SAMPLE = 1024, 8, 1 << 14
 
 _NO_ROWS = np.empty(0, np.int32)
 
@@ -22,9 +25,9 @@ _NO_ROWS = np.empty(0, np.int32)
 class Recency:
     """The step of each row's last use, int64 by row; steps only grow.
 
-    The rows to leave next wait in a queue, sorted by last use (and by a hash of the id, if that is equal). It is filled
-    with a sixteenth of the rows at a time, so that a row that leaves costs little; all others were used later than any
-    row in it. A row of the queue that was used again is passed over.
+    The rows to leave next wait in a queue, sorted by last use. It is filled with about an eighth of the rows at a time,
+    so that a row that leaves costs little; all others were used later than any row in it. A row of the queue that was
+    used again is passed over. Where only some of the rows of a step leave, a hash of their ids decides.
     """
 
     def __init__(self) -> None:
@@ -35,7 +38,7 @@ class Recency:
         """Drop the queue: steps were set that are not the latest."""
         self._rows, self._steps = np.empty(0, np.int32), np.empty(0, np.int64)
         self._position = 0
-        self._known_until = -1
+        self._by_hash = self._known_until = -1
 
     def use(self, rows: Rows, step: int) -> None:
         """Note that rows are used at this step, later than all steps before."""
@@ -52,32 +55,59 @@ class Recency:
         `ids` are those of the rows, of which `used` are not free. No row will be used at step `over` or before.
         """
         while True:
-            if self._position == len(self._rows) and (self._known_until >= until or not self._look(ids, used, over)):
+            if self._position == len(self._rows) and (self._known_until >= until or not self._look(used, over)):
                 return _NO_ROWS
             end = int(np.searchsorted(self._steps, until, side="right"))
             if end <= self._position:
                 return _NO_ROWS
-            rows, steps = self._rows[self._position : end], self._steps[self._position : end]
-            places = np.flatnonzero(self.last.data[rows] == steps)[:most]
-            # Only those looked at leave the queue.
-            self._position = end if places.size < most else self._position + int(places[-1]) + 1
+            # Not all that are left, of which most would be looked at again: so many, and the rest of their step.
+            start, end = self._position, min(end, self._position + max(_LEAST, 2 * most))
+            end = int(np.searchsorted(self._steps, self._steps[end - 1], side="right"))
+            rows, steps = self._rows[start:end], self._steps[start:end]
+            places = np.flatnonzero(self.last.data[rows] == steps)
+            if places.size > most:
+                return self._some(ids, start, places, most)
+            self._position = end
             if places.size:
                 return rows[places]
 
-    def _look(self, ids: Ids, used: int, over: int) -> bool:
+    def _some(self, ids: Ids, start: int, places: Rows, most: int) -> Rows:
+        """Take so many of those at these places of the queue after `start`."""
+        steps = self._steps[start + places]
+        step = steps[most - 1]
+        if step != self._by_hash:
+            first, last = np.searchsorted(steps, step, side="left"), np.searchsorted(steps, step, side="right")
+            those = self._rows[start + places[first:last]]
+            self._rows[start + places[first:last]] = those[np.argsort(mix(ids[those]))]
+            self._by_hash = step
+        self._position = start + int(places[most - 1]) + 1
+        return self._rows[start + places[:most]]
+
+    def _look(self, used: int, over: int) -> bool:
         """Fill the queue; return whether there are rows."""
         if not used:
             return False
         last = self.last.view
-        wanted = min(used, max(_LEAST, used // _SHARE))
+        some = last[:: max(1, len(last) // _SAMPLE)]
         # More rows may be used at a step that is not over.
-        threshold = min(int(np.partition(last, wanted - 1)[wanted - 1]), over)
-        rows = np.flatnonzero(last <= threshold)
-        order = np.lexsort((mix(ids[rows]), last[rows]))
-        self._rows = rows[order].astype(np.int32)
-        self._steps = last[self._rows]
-        self._position, self._known_until = 0, threshold
+        threshold = min(int(np.partition(some, (some.size - 1) // _SHARE)[(some.size - 1) // _SHARE]), over)
+        rows = np.flatnonzero(last <= threshold).astype(np.int32)
+        if not rows.size:
+            threshold = over
+            rows = np.flatnonzero(last <= threshold).astype(np.int32)
+        steps = last[rows]
+        order = np.argsort(_short(steps), kind="stable")
+        self._rows, self._steps = rows[order], steps[order]
+        self._position, self._known_until, self._by_hash = 0, threshold, -1
         return rows.size > 0
+
+
+def _short(steps: Ids) -> NDArray[Any]:
+    """Return steps counted from the first of them, in a type that is sorted in linear time where they fit."""
+    if not steps.size:
+        return steps
+    counted = steps - steps.min()
+    return counted.astype(np.uint16) if counted.max() < 1 << 16 else counted
 
 
 class Departures:
