@@ -23,7 +23,6 @@ from elasticdl_nb.runtime.parameters.rows.recency import FREE, Departures, Recen
 from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
 from elasticdl_nb.runtime.spec.bounds import Bounds
 
-
 _LOOKUPS, _VALUES = 32, 1 << 20
 """A table remembers so many lookups, and the initial values that they found, up to so many: gradients come later."""
 

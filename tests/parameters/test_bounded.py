@@ -114,7 +114,9 @@ class Told:
 
 KEYS = st.one_of(st.integers(-9, 9), st.integers(-(2**63), 2**63 - 1))
 BATCH = st.lists(st.tuples(KEYS, st.integers(1, 4)), max_size=12)
-ACTIONS = st.lists(st.tuples(st.sampled_from(["apply", "apply", "apply", "look", "move", "save"]), BATCH), max_size=25)
+ACTIONS = st.lists(
+    st.tuples(st.sampled_from(["apply", "apply", "apply", "look", "look", "move", "save"]), BATCH), max_size=25
+)
 BOUNDS = st.builds(
     Bounds,
     min_count=st.integers(1, 6),
@@ -135,18 +137,21 @@ ROWS_OF_ONE_STEP = [
 @given(BOUNDS, ACTIONS, st.integers(1, 40))
 @example(Bounds(ttl_seconds=2.0), [("apply", []), ("apply", [(0, 1)] * 3), ("apply", [])], 1)  # two steps at once
 @example(Bounds(max_rows=5), ROWS_OF_ONE_STEP, 2)  # one leaves that was already there, one is new
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_table_does_what_a_dictionary_would(use, bounds, actions, least):
     """`least` rows are looked for at a time, so that queues of all lengths are met."""
     before, recency._LEAST = recency._LEAST, least
     try:
-        table, told, snapshots = new_table(bounds, use), Told(bounds), []
+        table, told, snapshots, looked_up = new_table(bounds, use), Told(bounds), [], []
         rng = np.random.default_rng(len(actions))
         step, now = 0, 0.0
         for action, batch in actions:
             ids, counts = [key for key, _ in batch], [count for _, count in batch]
             keys = np.array(ids, np.int64)
             if action == "apply":
+                if looked_up and rng.integers(2):  # what was looked up before others changed rows
+                    ids = looked_up.pop(int(rng.integers(len(looked_up))))
+                    keys, counts = np.array(ids, np.int64), [1] * len(ids)
                 step, now = step + int(rng.integers(1, 3)), now + float(rng.integers(0, 4))
                 gradients = rng.normal(size=(len(ids), DIM)).astype(np.float32)
                 table.apply(keys, gradients, 0.5, step, counts=np.array(counts, np.int32), now=now)
@@ -154,6 +159,8 @@ def test_a_table_does_what_a_dictionary_would(use, bounds, actions, least):
             elif action == "look":
                 for create in (True, False):
                     np.testing.assert_array_equal(table.lookup(keys, create=create), told.lookup(ids))
+                looked_up.append(list(dict.fromkeys(ids)))
+                table.lookup(np.array(looked_up[-1], np.int64))
             elif action == "move":
                 table = moved(table, step, use, bounds)
             else:
