@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
@@ -175,7 +176,7 @@ class BoundedTable(EmbeddingTable):
         rows[absent] = self._place(new, step, self._initial_values(ids, absent, before))
         self.admitted += absent.size
 
-    def _initial_values(self, ids: Ids, places: Rows, before: _Lookup | None) -> Array:
+    def _initial_values(self, ids: Ids, places: NDArray[np.intp], before: _Lookup | None) -> Array:
         """Return the initial values of the ids at these places; those that the lookup found are not computed again."""
         values = np.empty((places.size, self.spec.dim), np.float32)
         missing = np.ones(places.size, np.bool_)

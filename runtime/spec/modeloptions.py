@@ -67,8 +67,8 @@ class ModelOptions:
         group="Model", parse=forms.switch, form="BOOL", default=True, jobs=("train",),
     )  # fmt: skip
     embedding_options: dict[str, Any] = option(
-        'What embeddings let in and keep, by layer: "user: min_count=5, ttl=7d; item: max_rows=1000000". See '
-        "docs/tables.md.",
+        'What embeddings let in and keep, by layer: "user: min_count=5, ttl=7d; item: min_count=2, max_rows=1000000". '
+        "See docs/tables.md.",
         group="Model", parse=forms.embedding_options, form="NAME: OPTIONS; …", default={}, jobs=("train",),
     )  # fmt: skip
     prediction_outputs_processor: str = option(

@@ -40,7 +40,8 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
 
     `min_count`, `ttl` and `max_rows` set bounds: an id gets a row once it has been seen `min_count` times in training,
     a row leaves after `ttl` steps without use (or a time such as "7d"), and at `max_rows` rows the least recently used
-    leave. An id without a row has its initial value, in the trained model too.
+    leave. An id without a row has its initial value, in the trained model too. Use `max_rows` together with
+    `min_count=2` at least: most ids of a long tail come once, and would take the rows of those that come again.
     """
 
     def __init__(

@@ -71,7 +71,7 @@ class Recency:
             if places.size:
                 return rows[places]
 
-    def _some(self, ids: Ids, start: int, places: Rows, most: int) -> Rows:
+    def _some(self, ids: Ids, start: int, places: NDArray[np.intp], most: int) -> Rows:
         """Take so many of those at these places of the queue after `start`."""
         steps = self._steps[start + places]
         step = steps[most - 1]
@@ -106,7 +106,7 @@ def _short(steps: Ids) -> NDArray[Any]:
     """Return steps counted from the first of them, in a type that is sorted in linear time where they fit."""
     if not steps.size:
         return steps
-    counted = steps - steps.min()
+    counted: NDArray[Any] = steps - steps.min()
     return counted.astype(np.uint16) if counted.max() < 1 << 16 else counted
 
 
