@@ -92,7 +92,9 @@ def _check_data(spec: JobSpec) -> None:
             reader = open_reader(paths, spec.data_reader_params, option, follow=follow)
             if follow and spec.label and reader.form == "strings":
                 raise OptionError("follow", TYPES_DEPEND)
-            if spec.label and isinstance(reader, TableReader):
+            if follow and isinstance(reader, TableReader) and not spec.label:
+                assert reader.metadata is not None  # there may be no records yet
+            elif spec.label and isinstance(reader, TableReader):
                 reader.check_records()  # its columns are looked at later, and not all of them are used
             else:
                 reader.check()

@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any
 
+from elasticdl_nb.given.fed import Fed
 from elasticdl_nb.tables.arrayrecord import leaves
 from elasticdl_nb.tables.frames import column_names, is_frame
 
@@ -44,7 +45,7 @@ def is_arrays(value: object) -> bool:
 
 def refusal(value: object) -> str:
     """Return why a value that is not arrays is no data at all, and what would do; empty for frames and paths."""
-    if value is None or isinstance(value, (str, os.PathLike)) or is_frame(value):
+    if value is None or isinstance(value, (str, os.PathLike, Fed)) or is_frame(value):
         return ""
     items = list(value) if isinstance(value, (list, tuple)) else [value]
     wrong = next((item for item in items if not (isinstance(item, (str, os.PathLike)) or is_frame(item))), None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.given.checks import check_code, check_inputs_and_output
+from elasticdl_nb.given.fed import Fed
 from elasticdl_nb.given.frames import is_frame, write_frame
 from elasticdl_nb.given.namedobjects import CAPTURED_MODULE, NamedObjects, name_objects
 from elasticdl_nb.given.paths import with_absolute_paths
@@ -286,6 +287,10 @@ def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[s
         option = find_option(kind, name).name
         if option not in ("data", "validation_data"):
             continue
+        if isinstance(value, Fed):
+            replaced[name] = f"{option}-rows"
+            frames[replaced[name]] = value
+            continue
         items = list(value) if isinstance(value, (list, tuple)) else [value]
         if not any(is_frame(item) for item in items):
             continue
@@ -300,6 +305,11 @@ def _set_frames_aside(kind: JobKind, options: Mapping[str, Any]) -> tuple[dict[s
 def _write_frames(spec: JobSpec, frames: Mapping[str, Any], folder: JobFolder) -> JobSpec:
     files = {given: os.fspath(folder.data / name) for name in frames for given in (name, os.path.abspath(name))}
     for name, frame in frames.items():
+        if isinstance(frame, Fed):
+            (folder.data / name).mkdir()
+            frame.begin(folder.data / name)
+            folder.write_feeder(frame.module, frame.settings)
+            continue
         write_frame(frame, folder.data / name, name.partition("-")[0])
     return spec.replace(
         data=tuple(files.get(path, path) for path in spec.data),

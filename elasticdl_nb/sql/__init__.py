@@ -4,8 +4,8 @@ The package can be called: see `run`. The language is described in docs/sql.md.
 
 `server` and `calling` are two ways to use a `session`, which runs statements. `execution` runs those that start jobs,
 with the help of `verbs`, and `submitter` writes a program that does the same. Below these are `writing` (into tables),
-`features` (made from columns), `models` and `engines`. At the bottom are the `language` and the `record` that is kept
-with each model. Imports go down only. `zoo` is code for workers.
+`following` (rows that appear later), `features` (made from columns), `models` and `engines`. At the bottom are the
+`language` and the `record` that is kept with each model. Imports go down only. `zoo` is code for workers.
 """
 
 from __future__ import annotations

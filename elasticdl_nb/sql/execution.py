@@ -44,7 +44,8 @@ def plan(statement: WithJob, context: Context) -> Plan:
     match statement:
         case Train():
             trained = training.prepare(statement, context)
-            program = submitter.training_program(trained, context.engine)
+            if trained.fed is None:
+                program = submitter.training_program(trained, context.engine)
             return Plan(
                 statement, trained.query, trained.record.described, trained.options(), trained.messages, program
             )

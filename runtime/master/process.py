@@ -30,6 +30,7 @@ from elasticdl_nb.runtime.master.decisions.kinds import coordinator_of
 from elasticdl_nb.runtime.master.decisions.membership import Key
 from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.master.executor import Executor, checkpoint_directory
+from elasticdl_nb.runtime.master.feeder import Feeder
 from elasticdl_nb.runtime.master.journal import Journal, JournalError
 from elasticdl_nb.runtime.master.publisher import Publisher
 from elasticdl_nb.runtime.master.service import MasterService
@@ -80,6 +81,7 @@ class Master:
         self._dashboard_url = self._status_problem = ""
         self._background: set[asyncio.Task[None]] = set()
         self._owner = ownership.Owner.of(folder)
+        self._feeder = Feeder(folder, self._note, time.monotonic)
         self._clients = clients.WaitingClients(folder.waited_for)
 
     async def run(self) -> None:
@@ -117,6 +119,8 @@ class Master:
         try:
             await self._books.over.wait()
         finally:
+            await self._feeder.close()
+            self._folder.remove_feeder()
             await _end_processes(self._folder, self._platform)
             for task in self._background:
                 task.cancel()
@@ -180,6 +184,9 @@ class Master:
         task = asyncio.create_task(self._guard(job))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    def _note(self, level: str, text: str) -> None:
+        self._books.happened(events.Noted(level, text))
 
     async def _guard(self, job: Coroutine[Any, Any, None]) -> None:
         try:
@@ -263,11 +270,13 @@ class Master:
         found = discovery.listed_since(self._coordinator.files_found)  # by a master that died before it could say so
         looks = 0  # since the job was told to stop
         while self._coordinator.queue.growing:
-            looks += self._coordinator.stopping
             begun = time.monotonic()
+            waiting = self._coordinator.records_total - self._coordinator.queue.records_done["train"]
+            await self._feeder.look(waiting=waiting, stop=self._coordinator.stopping)
+            looks += self._coordinator.stopping and self._feeder.is_done
             found += await asyncio.to_thread(discovery.look, hurry=looks == 1)
             for problem in discovery.problems():
-                self._books.happened(events.Noted("warning", problem))
+                self._note("warning", problem)
             # A file that has just appeared is looked at twice before it is used.
             last = looks > 1 or (looks == 1 and not discovery.waits)
             if found or last:

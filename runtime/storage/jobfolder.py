@@ -20,6 +20,8 @@
       client.lock     locked by the client while it prepares the job
       status.pb       the last JobStatus
       dashboard       what draws the job's dashboard
+      feeder.json     the process that goes on writing its data, with that process' secrets (mode 0600), while it runs
+      feeder.lock     locked by that process while it lives
       publication.json  where the result goes, and its digest; see `publish`
       logs/           a file per process
       checkpoints/    unless the job keeps them elsewhere
@@ -45,7 +47,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,23 @@ class JobFolder:
             left.unlink(missing_ok=True)
         values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
         durable.write(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
+
+    def feeder(self) -> tuple[str, dict[str, Any]]:
+        """The module of the process that goes on writing the job's data, with its settings; "" if there is none."""
+        with contextlib.suppress(FileNotFoundError):
+            values = json.loads((self.path / "feeder.json").read_text())
+            return values["module"], values["settings"]
+        return "", {}
+
+    def write_feeder(self, module: str, settings: Mapping[str, Any]) -> None:
+        """Name the process that goes on writing the job's data. Its settings may hold a secret."""
+        durable.write(
+            self.path / "feeder.json", json.dumps({"module": module, "settings": dict(settings)}).encode(), mode=0o600
+        )
+
+    def remove_feeder(self) -> None:
+        """Forget the process that wrote the job's data, and its secret."""
+        (self.path / "feeder.json").unlink(missing_ok=True)
 
     def dashboard(self) -> str:
         """What draws the job's dashboard, as package.module:name, or empty."""

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import sqlalchemy as sa
 
+from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.engines import arrowtypes, postgrescopy
 from elasticdl_nb.sql.engines.engine import BATCH_ROWS, Connection, Engine, Fetch
 from elasticdl_nb.sql.engines.interrupting import StillRunningError, interruptible
@@ -168,6 +170,11 @@ class AlchemyConnection(Connection):
             return arrowtypes.of_postgres(columns, self.rows)
         return arrowtypes.of_mysql(columns, details)
 
+    def is_zoned(self, query: str) -> bool:
+        """Whether MySQL's first column of a query is a TIMESTAMP, whose values depend on the session's time zone."""
+        described, _ = self._all(f"SELECT * FROM (\n{query}\n) AS q LIMIT 0")[2]
+        return bool(described[0][1] == arrowtypes.MYSQL_TIMESTAMP)
+
     def _describe_values(self, query: str) -> pa.Schema:
         """Look at the values: in SQLite, where each value has a type, at all of them; otherwise, at the first rows."""
         names, rows, _ = self._all(f"SELECT * FROM (\n{query}\n) AS q LIMIT {_LOOKED_AT}")
@@ -251,6 +258,10 @@ class AlchemyConnection(Connection):
         lost, self._lost = self._lost, False
         return self._state.lost(self._engine.label, statement) if lost else told
 
+    def set_up(self) -> list[str]:
+        """Return the session's statements that have set something up."""
+        return list(self._state.made)
+
     def _reopen(self) -> None:
         self._lost = self._abandoned = True
         if self._given is not None:
@@ -317,6 +328,15 @@ class AlchemyEngine(Engine):
         """Return another connection."""
         with _errors(self.label):
             return AlchemyConnection(self)
+
+    def apart(self) -> Engine:
+        """Return the engine of the same URL."""
+        if self.dialect == "sqlite" and self._engine.url.database in (None, "", ":memory:"):
+            return super().apart()
+        try:
+            return engines.connect(self.url)
+        except OptionError as error:
+            raise SqlError(f"another process cannot open this database: {error}") from None
 
     def close(self) -> None:
         """Close all connections."""

@@ -31,6 +31,7 @@ _MYSQL = {
     6: pa.null(), 7: _MICROSECONDS, 8: pa.int64(), 9: pa.int64(), 10: pa.date32(), 11: pa.duration("us"),
     12: _MICROSECONDS, 13: pa.int64(), 246: _DECIMAL,
 }  # fmt: skip
+MYSQL_TIMESTAMP = 7
 _MYSQL_OPAQUE = {16: "bit", 245: "json", 255: "geometry"}
 _MYSQL_TEXTS = frozenset({249, 250, 251, 252, 253, 254})
 _MYSQL_BINARY = 63  # the number of the character set "binary"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -18,6 +19,9 @@ from elasticdl_nb.sql.language.errors import SqlError
 _T = TypeVar("_T")
 
 _EXCERPT = re.compile(r"^(?P<label>LINE \d+: )(?P<line>.*)\n(?P<caret> *)\^", re.MULTILINE)
+
+_URL = "duckdb:///"
+_TRIES, _PAUSE_SECONDS = 50, 0.1
 
 _NAMED = re.compile(r'(?:column|table) "([^"]+)" not found|with name (\S+) does not exist')
 
@@ -64,6 +68,16 @@ class DuckConnection(Connection):
         self._cursor = cursor
         self._owned = owned
         self._told = ""
+        self.lost = False
+        """Whether its database was closed meanwhile."""
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return another cursor of the same database."""
+        return self._cursor.cursor()
+
+    def reopened(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """Use this cursor from now on."""
+        self._cursor, self.lost = cursor, False
 
     def _do(self, call: Callable[[], _T]) -> _T:
         try:
@@ -157,6 +171,17 @@ class DuckConnection(Connection):
         told, self._told = self._told, ""
         return told
 
+    def set_up(self) -> list[str]:
+        """Return what only this connection, or this process, knows."""
+        found = self.rows(
+            "SELECT 'the temporary table ' || table_name FROM duckdb_tables() WHERE temporary UNION ALL "
+            "SELECT 'the temporary view ' || view_name FROM duckdb_views() WHERE temporary AND NOT internal UNION ALL "
+            "SELECT 'the attached database ' || database_name FROM duckdb_databases() WHERE NOT internal AND "
+            "database_name <> (SELECT min_by(database_name, database_oid) FROM duckdb_databases() WHERE NOT internal) "
+            "UNION ALL SELECT 'USE ' || current_schema() WHERE current_schema() <> 'main'"
+        )
+        return [str(row[0]) for row in found]
+
     def close(self) -> None:
         """Close the cursor, unless it is the user's own connection."""
         if self._owned:
@@ -173,23 +198,50 @@ class DuckEngine(Engine):
     types: ClassVar = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "VARCHAR"}
     writes_in_transaction = False
 
-    def __init__(self, target: str | duckdb.DuckDBPyConnection = ":memory:", *, url: str = "") -> None:
-        self._owned = isinstance(target, str)
+    def __init__(
+        self, target: str | duckdb.DuckDBPyConnection = ":memory:", *, url: str = "", owned: bool = False
+    ) -> None:
+        self._owned = owned or isinstance(target, str)
         with _errors():
             self._database = duckdb.connect(target) if isinstance(target, str) else target
         self._main = DuckConnection(self._database, owned=False)
+        self._lends = False
         self.label = f"DuckDB ({target})" if isinstance(target, str) else "DuckDB"
         self.url = url
 
     @property
     def main(self) -> DuckConnection:
         """The database's first connection, or the user's own."""
+        if self._main.lost:
+            self._database = _opened_again(self.url.removeprefix(_URL))
+            self._main.reopened(self._database)
         return self._main
 
     def connect(self) -> Connection:
         """Return a new cursor."""
         with _errors():
-            return DuckConnection(self._database.cursor())
+            return DuckConnection(self.main.cursor())
+
+    def apart(self) -> Engine:
+        """Return the same file for another cursor of this process."""
+        if not self._owned or not self.url:
+            return super().apart()
+        return DuckEngine(self.main.cursor(), url=self.url, owned=True)
+
+    def let_go(self) -> None:
+        """Close the file until it is used again, as no other process can open it."""
+        if self._owned and self.url:
+            self._database.close()
+            self._main.lost = self._lends = True
+
+    @contextlib.contextmanager
+    def statement(self) -> Iterator[None]:
+        """Once the file was closed for others, close it after each statement that leaves nothing behind."""
+        try:
+            yield
+        finally:
+            if self._lends and not self._main.lost and not self._main.in_transaction() and not self._main.set_up():
+                self.let_go()
 
     def close(self) -> None:
         """Close the database, unless it is the user's own connection."""
@@ -200,7 +252,7 @@ class DuckEngine(Engine):
 
     def tables(self) -> list[str]:
         """Return the names of tables and views."""
-        found = self._main.rows(
+        found = self.main.rows(
             "SELECT table_catalog = current_database() AND table_schema = current_schema(), table_schema, table_name "
             "FROM information_schema.tables WHERE table_schema NOT IN ('information_schema', 'pg_catalog') "
             "ORDER BY table_name"
@@ -221,7 +273,7 @@ class DuckEngine(Engine):
 
     def _named(self, name: str, before: Sequence[str]) -> list[tuple[Any, ...]]:
         same = f"= lower({self.string(name)})"
-        return self._main.rows(
+        return self.main.rows(
             "SELECT database_name, schema_name, table_name, 'table' FROM duckdb_tables() "
             f"WHERE lower(table_name) {same} "
             "UNION ALL SELECT database_name, schema_name, view_name, 'view' FROM duckdb_views() "
@@ -230,7 +282,7 @@ class DuckEngine(Engine):
 
     def _places(self, before: Sequence[str]) -> list[tuple[str, str]]:
         """Return where a name is looked for, in order, as databases and schemas; `before` are the parts before it."""
-        path, here, schema = self._main.rows(
+        path, here, schema = self.main.rows(
             "SELECT current_setting('search_path'), current_database(), current_schema()"
         )[0]
         if len(before) >= 2:
@@ -246,7 +298,7 @@ class DuckEngine(Engine):
             f"{part}_name = {self.string(value)}"
             for part, value in (("database", database), ("schema", schema), ("table", name))
         )
-        rows = self._main.rows(
+        rows = self.main.rows(
             f"SELECT column_name, data_type, is_generated FROM duckdb_columns() WHERE {same} ORDER BY column_index"
         )
         return tuple(Column(column, kind, bool(generated)) for column, kind, generated in rows)
@@ -254,7 +306,7 @@ class DuckEngine(Engine):
     def row_key(self, relation: Relation) -> RowKey | None:
         """Return the primary key, a unique one without NULLs, or the row number, which an update may change."""
         database, schema, name = relation.table.parts
-        rows = self._main.rows(
+        rows = self.main.rows(
             "SELECT constraint_type, constraint_column_names FROM duckdb_constraints() WHERE database_name = "
             f"{self.string(database)} AND schema_name = {self.string(schema)} AND table_name = {self.string(name)}"
         )
@@ -298,6 +350,16 @@ class DuckEngine(Engine):
     def length(self, expression: str) -> str:
         """Return how many numbers are in a list or an array."""
         return f"len({expression})"
+
+
+def _opened_again(path: str) -> duckdb.DuckDBPyConnection:
+    """Open a file; one that is being read by another process is free soon."""
+    with _errors():
+        for _ in range(_TRIES):
+            with contextlib.suppress(duckdb.IOException):
+                return duckdb.connect(path)
+            time.sleep(_PAUSE_SECONDS)
+        return duckdb.connect(path)
 
 
 def _entries(path: str) -> list[str]:

@@ -115,6 +115,10 @@ class Connection(ABC):
         """
         return ""
 
+    def set_up(self) -> list[str]:
+        """Return what the session has set up that another connection lacks, as statements or in words."""
+        return []
+
     @contextlib.contextmanager
     def transaction(self, *, keep: bool = True) -> Iterator[None]:
         """All statements of the block take effect, or none if it raises; with `keep=False`, none does in any case.
@@ -182,6 +186,20 @@ class Engine(SqlText, ABC):
     @abstractmethod
     def close(self) -> None:
         """Close everything that was opened here."""
+
+    def apart(self) -> Engine:
+        """Return the same database for a connection that knows nothing of the session; the caller must close it.
+
+        Raises SqlError if another process cannot open the database.
+        """
+        raise SqlError(f"{self.label}: another process cannot open this database; give the URL of a server, or a file")
+
+    def let_go(self) -> None:
+        """Let other processes open the database, if this one keeps them from it, until it is used again."""
+
+    def watermark_problem(self, query: str, column: str) -> str:
+        """Return why values of a query's column do not grow with time; empty if they may."""
+        return ""
 
     def statement(self) -> contextlib.AbstractContextManager[None]:
         """Return the context in which one statement of the session runs."""

@@ -14,6 +14,7 @@ from elasticdl_nb.sql.language.errors import SqlError
 
 # Flags of the server's status in the protocol.
 _IN_TRANSACTION, _AUTOCOMMIT = 1, 2
+_HALF_A_YEAR = 181 * 86_400
 
 
 class MySqlEngine(AlchemyEngine):
@@ -66,6 +67,18 @@ class MySqlEngine(AlchemyEngine):
         if kind in ("date", "timestamp"):
             return f"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {expression}) / 1e6"
         return f"(TIME_TO_SEC({expression}) + MICROSECOND({expression}) / 1e6)"
+
+    def watermark_problem(self, query: str, column: str) -> str:
+        """Refuse a TIMESTAMP in a time zone in which an hour comes twice when summer ends."""
+        if not self.main.is_zoned(f"SELECT {self.quote(column)} FROM (\n{query}\n) AS q"):
+            return ""
+        summer = "UNIX_TIMESTAMP('2026-07-01') - UNIX_TIMESTAMP('2026-01-01')"
+        if int(self.rows(f"SELECT {summer}")[0][0]) == _HALF_A_YEAR:
+            return ""
+        return (
+            f"{column!r} is a TIMESTAMP, and in the connection's time zone an hour comes twice when summer ends; use a "
+            "DATETIME in UTC, or a URL whose connections are in UTC: ?init_command=SET time_zone='%2B00:00'"
+        )
 
     def exact(self, expression: str, kind: str) -> str:
         """Return a text's bytes."""

@@ -58,6 +58,19 @@ def one_query(text: str, dialect: str) -> str:
     return statements[0].text
 
 
+def limits_rows(query: str, dialect: Dialect) -> str:
+    """Return the word by which a query returns only some rows of what it selects, such as LIMIT; empty if none does."""
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    try:
+        read = sqlglot.parse_one(query, dialect=_known_to_sqlglot(dialect))
+    except (SqlglotError, RecursionError):
+        return ""
+    words = {"limit": "LIMIT", "offset": "OFFSET", "fetch": "FETCH", "sample": "a sample"}
+    return next((word for part, word in words.items() if read.args.get(part) is not None), "")
+
+
 def _statements(text: str, dialect: Dialect, parameters: Mapping[str, Any]) -> Iterator[Statement]:
     place: int | None = 0
     while place is not None:

@@ -33,8 +33,13 @@ _OURS = frozenset({
     "on_nan",  # a model whose loss is not finite never replaces a stored one
     "label", "features", "validation_split",  # LABEL, COLUMN and validation.select say this
     "from_scratch", "verify", "max_state_mb",  # a class has no state
-    "follow",  # the rows of a query are all there
+    "follow",  # train.follow names a column: see `Attributes`
 })  # fmt: skip
+
+
+FOLLOW_DELAY = 10.0
+_LONGEST_DELAY = 7 * 86_400
+_FOLLOWS = ("train.follow", "train.follow_delay")
 
 
 @dataclass
@@ -52,6 +57,11 @@ class Attributes:
     embedding: dict[str, Any] = field(default_factory=dict)
     """The bounds of all embeddings: `train.embedding.min_count` and so on."""
     embedding_position: Position | None = None
+    follow: str = ""
+    """The column of `train.follow`, by which new rows are known; empty if the training does not wait for any."""
+    follow_position: Position | None = None
+    follow_delay: float = FOLLOW_DELAY
+    """How long after a row was first seen others with a lower value may still appear, in seconds."""
     own: dict[str, Any] = field(default_factory=dict)
     """Values of the keys that belong to the statement's verb, such as `replace`."""
 
@@ -89,6 +99,7 @@ def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> l
         keys += [f"optimizer.{name}" for name in sorted(keras_names.OPTIMIZER_ARGUMENTS)]
         keys += ["optimizer", "loss", "validation.select"]
         keys += [] if model.own_input else [f"train.embedding.{name}" for name in BOUNDS]
+        keys += _FOLLOWS
     return [*keys, "validation.metrics"] if kind != "predict" else keys
 
 
@@ -105,6 +116,8 @@ def read_attributes(
             raise SqlError(f"{model.name} needs {' and '.join(missing)}: WITH {missing[0]} = …")
         for attribute in given:
             _check_part(read, attribute, model)
+    if not read.follow and (delayed := next((one for one in given if one.key == _FOLLOWS[1]), None)):
+        raise SqlError("'train.follow_delay' has an effect only with 'train.follow'", delayed.position)
     return read
 
 
@@ -119,6 +132,8 @@ def _read(read: Attributes, attribute: Attribute, kind: JobKind, model: Model | 
         read.metrics, read.metrics_position = read_metrics(value, attribute.value_position), attribute.value_position
     elif key.startswith("train.embedding.") and kind == "train":
         _embedding(read, attribute, key.rpartition(".")[2], model, value)
+    elif key in _FOLLOWS and kind == "train":
+        _follow(read, attribute, key, value)
     elif dot and prefix in ("train", "engine"):
         _job_option(read, attribute, kind, name, value)
     elif model is None or model.own_input or not _features_key(read, attribute, key, value, model):
@@ -195,6 +210,21 @@ def _embedding(read: Attributes, attribute: Attribute, name: str, model: Model |
     except ValueError as error:
         raise SqlError(f"attribute {attribute.key!r}: {error}", attribute.value_position) from None
     read.embedding[name], read.embedding_position = value, attribute.position
+
+
+def _follow(read: Attributes, attribute: Attribute, key: str, value: Any) -> None:
+    if key == _FOLLOWS[0]:
+        if not isinstance(value, str) or not value:
+            problem = f"{value!r} is not valid: expected the column that tells new rows from those before"
+            raise SqlError(f"attribute {key!r}: {problem}", attribute.value_position)
+        if read.follow:
+            raise SqlError(f"attribute {key!r} is given twice", attribute.position)
+        read.follow, read.follow_position = value, attribute.value_position
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST_DELAY:
+        problem = f"{value!r} is not valid: expected a number of seconds, from 0 to {_LONGEST_DELAY:,}"
+        raise SqlError(f"attribute {key!r}: {problem}", attribute.value_position)
+    read.follow_delay = float(value)
 
 
 def _job_option(read: Attributes, attribute: Attribute, kind: JobKind, name: str, value: Any) -> None:

@@ -50,6 +50,7 @@ class StoredModel:
             ("created", self.created.strftime("%Y-%m-%d %H:%M:%S %Z")),
             *(("feature", line) for line in self.record.described),
             ("label", self.record.label.column if self.record.label else ""),
+            *([("train.follow", self.record.watermark)] if self.record.watermark else []),
             *((f"params.{key}", json.dumps(value)) for key, value in self.record.params.items()),
             *((f"train.{key}", json.dumps(value)) for key, value in self.record.job.items()),
             *((f"metrics.{key}", f"{value:.6g}") for key, value in sorted(self.message.metrics.items())),

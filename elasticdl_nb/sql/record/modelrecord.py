@@ -65,7 +65,8 @@ class ModelRecord:
     ("" if it has only one). A model that reads the query's columns itself (`own_input`) has neither features nor a
     label. `initial` is the path of the model that this one continues from, and `described` the features in words.
     `params` and `job` are the values of WITH: arguments of the model, and options of the job. `given` are the values of
-    the statement's parameters (`:name`).
+    the statement's parameters (`:name`). `watermark` is the column by which a training that follows its query knows new
+    rows; empty for any other.
     """
 
     statement: str
@@ -85,6 +86,7 @@ class ModelRecord:
     initial: str = ""
     attributions: Attributions | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    watermark: str = ""
     version: int = VERSION
 
     def columns(self) -> list[str]:

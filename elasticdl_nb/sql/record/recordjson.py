@@ -52,6 +52,7 @@ def record_from_json(value: Any) -> ModelRecord:
         described=fields.list("described", as_text), initial=fields.text("initial"),
         attributions=fields.optional("attributions", _attributions), version=version,
         given=fields.optional("given", dict) or {},
+        watermark=fields.optional("watermark", str) or "",
     )  # fmt: skip
     fields.end()
     if record.label is None and not record.own_input:
@@ -76,6 +77,7 @@ def record_to_json(record: ModelRecord) -> dict[str, Any]:
         "features": {name: [feature_to_json(item) for item in listed] for name, listed in record.features.items()},
         "described": list(record.described), "initial": record.initial,
         **({"given": dict(record.given)} if record.given else {}),
+        **({"watermark": record.watermark} if record.watermark else {}),
         **({} if asked is None else {"attributions": {"columns": list(asked.columns), "steps": asked.steps}}),
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from elasticdl_nb.sql.features.matching import check_classes
 from elasticdl_nb.sql.features.selection import Selection
 from elasticdl_nb.sql.features.statistics import collect
 from elasticdl_nb.sql.features.weighing import check_class_weights, check_weights, weight_column
+from elasticdl_nb.sql.following.starting import Following, apart, follow
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import one_query
 from elasticdl_nb.sql.language.statements import Name, Train, place_of
@@ -32,7 +33,9 @@ from elasticdl_nb.tables.jsonfields import as_json
 from elasticdl_nb.tables.kinds import family
 
 if TYPE_CHECKING:
+    from elasticdl_nb.given.fed import Fed
     from elasticdl_nb.job import Job
+    from elasticdl_nb.sql.engines import Engine
 
 _SAMPLE_WEIGHT = ("sample_weight", "sample_weight_column")
 
@@ -45,7 +48,8 @@ class Training:
     reads of `rows`: the columns in `columns`, in rows that have a `label` (empty if the model reads its own). `data`
     and `validation_data` are these parts of the rows, which were evaluated once. `output` is where the trained model
     will be. `begins_with` is the trained model that this one continues from, of which the job reads the rows of
-    embeddings; the model takes its other weights itself, and all of them from an object store.
+    embeddings; the model takes its other weights itself, and all of them from an object store. A training that follows
+    the query is `fed` with its rows instead.
     """
 
     model: Model
@@ -61,6 +65,7 @@ class Training:
     into: str
     messages: tuple[str, ...] = ()
     begins_with: str = ""
+    fed: Fed | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the job's options, except its data and its zoo."""
@@ -73,6 +78,8 @@ class Training:
         given |= metrics_option(self.record.metrics)
         if self.begins_with:
             given["checkpoint_dir_for_init"] = self.begins_with
+        if self.fed is not None:
+            given["follow"] = True
         return {**given, "overwrite": True, "job_name": make_name("train", self.into), **self.record.job}
 
 
@@ -86,24 +93,30 @@ def prepare(statement: Train, context: Context) -> Training:
     attributes = read_attributes(statement.attributes, "train", model)
     _check_loss(model, attributes, statement.model)
     held_back = {"validation_data": "x"} if attributes.validation_position else {}
+    if attributes.follow:
+        held_back["follow"] = "true"
+        context = replace(context, engine=_engine_apart(attributes, context))
     check_job("train", attributes.job, model_def="x", data="x", output="x", **held_back)
     rows = context.select(statement.select, statement.select_position)
     rows = rows.as_it_is() if model.own_input else rows
+    following = _following(statement, attributes, rows, context)
     validation = _validation(attributes, rows, context)
     weights, weighed = _weight_columns(attributes, rows, statement), place_of(statement, *_SAMPLE_WEIGHT)
     kept = context.kept([rows] if validation is None else [rows, validation])
     for column, selection in itertools.product(weights, kept):
         check_weights(column, selection, weighed)
-    features = {name: kind for name, kind in kept[0].kinds.items() if name not in weights}
+    left_out = [*weights, *([following.watermark.column] if following else [])]
+    features = {name: kind for name, kind in kept[0].kinds.items() if name not in left_out}
     inputs = _inputs(statement, model, replace(kept[0], kinds=features), attributes.params, context)
     if (bounds := Bounds.of(**attributes.embedding)) is not None:
         inputs = with_bounds(inputs, bounds, attributes.embedding_position)
     columns, label = [*inputs.columns, *weights], inputs.label.column if inputs.label else ""
     given = context.used_parameters(statement.text, attributes.validation_select)
     record = _record(statement, model, attributes, inputs, given)
+    record = replace(record, watermark=following.watermark.column) if following else record
     check_metrics(attributes.metrics, attributes.metrics_position, record)
     check_class_weights(attributes.job.get("class_weight", {}), record.label, place_of(statement, "class_weight"))
-    said = list(inputs.messages)
+    said = [*inputs.messages, *(following.messages if following else ())]
     if validation is not None and record.label is not None:
         check_classes(kept[1], record.label)
         said += about_label(kept[1], label, collect(kept[1], [label], [])[label])
@@ -113,7 +126,26 @@ def prepare(statement: Train, context: Context) -> Training:
         model, record, rows, validation, tuple(columns), label, _read(rows, kept[0], columns, label).query, read[0],
         read[1] if validation is not None else None, output, statement.into.text, tuple(said),
         _begins_with(statement, attributes, context),
+        following.fed(columns, record.label, weights, kept[0], own_input=model.own_input) if following else None,
     )  # fmt: skip
+
+
+def _engine_apart(attributes: Attributes, context: Context) -> Engine:
+    """Return the engine that a training reads from which follows its query: what the job's own process will see."""
+    engine = apart(context.engine, attributes.follow_position)
+    context.cleanup.callback(engine.close)
+    return engine
+
+
+def _following(statement: Train, attributes: Attributes, rows: Selection, context: Context) -> Following | None:
+    """Return what the statement follows, if it does; raise SqlError if its query cannot be followed."""
+    if not attributes.follow:
+        return None
+    if "checkpoint_dir_for_init" in attributes.job:
+        place = place_of(statement, "checkpoint_dir_for_init")
+        raise SqlError("a training with train.follow goes on from a stored model (USING), not from a checkpoint", place)
+    former = None if statement.warm_start is None else context.store.find(statement.warm_start)
+    return follow(rows, attributes.follow, attributes.follow_delay, attributes.follow_position, former)
 
 
 def _begins_with(statement: Train, attributes: Attributes, context: Context) -> str:
@@ -202,10 +234,13 @@ def run(training: Training, context: Context) -> Job:
     with tempfile.TemporaryDirectory(prefix="elasticdl-sql-") as folder:
         write_zoo(training.model, training.record, Path(folder))
         given = training.options()
-        given["data"] = training.data.stream()
+        given["data"] = training.fed or training.data.stream()
         if training.validation_data is not None:
             given["validation_data"] = training.validation_data.stream()
         job = start_job("train", {"model_zoo": folder, **given}, wait=False)
+    if training.fed is not None:  # others must be able to write to the database
+        context.cleanup.close()
+        context.engine.let_go()
     if context.on_job is not None:
         context.on_job(job)
     return job.wait() if context.wait else job
