@@ -82,6 +82,7 @@ class Feeder:
 
     async def close(self) -> None:
         """End the process."""
+        self.is_done = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
