@@ -16,8 +16,8 @@ MODULE = "elasticdl_nb.sql.following"
 class Settings:
     """The database's URL, the query, and what is read of it.
 
-    `columns` have these `kinds`. Left out are rows whose `label` is not one of the `classes` (None for any number), whose
-    `weights` are not weights, or with a NULL in a `required` column. `floats` are written as float64, moments in
+    `columns` have these `kinds`. Left out are rows whose `label` is not one of the `classes` (None for any number),
+    whose `weights` are not weights, or with a NULL in a `required` column. `floats` are written as float64, moments in
     seconds since 1970, as they may be NULL in some files and in none of the others. `delay` is in seconds.
     """
 
