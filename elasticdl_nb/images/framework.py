@@ -27,7 +27,7 @@ from elasticdl_nb.runtime.errors import ImageError
 NAME = "elasticdl_nb"
 # The extras that pods need; those of object stores are added if this installation can use them, too.
 _EXTRAS = ("kubernetes", "tls")
-_OPTIONAL = {"s3": "s3fs", "gs": "gcsfs"}
+_OPTIONAL = {"s3": "s3fs", "gs": "gcsfs", "kafka": "confluent_kafka"}
 # The folders of a source tree that are not part of the package.
 _NOT_SOURCE = {
     "build",

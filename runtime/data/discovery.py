@@ -18,6 +18,13 @@ from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 logger = logging.getLogger(__name__)
 
 
+_SECONDS = 2.0
+"""Between two looks, at least."""
+
+_SHARE = 5
+"""How many times as long as a look a pause is, at least."""
+
+
 class _Refused(NamedTuple):
     """A file that could not be used: how often in a row, with this stamp, and when to try it again."""
 
@@ -52,6 +59,10 @@ class Discovery:
         self.waits = False
         """Whether the last look has found a file that may still be being written, or could not be listed."""
 
+    def pause_after_look(self, seconds: float) -> float:
+        """Return how many seconds to wait after a look that took so many."""
+        return max(_SECONDS, _SHARE * seconds)
+
     def listed_since(self, number: int) -> list[FileRecords]:
         """Return the files that have appeared, without the first `number`."""
         return self._appeared.records[number:]
@@ -61,8 +72,11 @@ class Discovery:
         problems, self._problems = self._problems, []
         return problems
 
-    def look(self, *, hurry: bool = False) -> list[FileRecords]:
-        """Look once; return the new files, which are in the list now. In a `hurry`, try all that is there."""
+    def look(self, *, hurry: bool = False, ahead: int = 0) -> list[FileRecords]:
+        """Look once; return the new files, which are in the list now. In a `hurry`, try all that is there.
+
+        `ahead` tasks are waiting to be done, which makes no difference here.
+        """
         stamps = self._stamps(self._listed())
         before, self._seen = self._seen, stamps
         ready = [path for path, stamp in stamps.items() if stamp is None or before.get(path) == stamp]

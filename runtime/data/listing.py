@@ -28,11 +28,17 @@ def of_paths(paths: Sequence[str]) -> Listing:
 
 def kept(place: Path, expand: Callable[[], Sequence[str]]) -> Listing:
     """Return the listing in the file `place`; if there is none yet, list what `expand` finds, and write it there."""
+    found = json.loads(kept_text(place, lambda: json.dumps(list(of_paths(expand()).items()))))
+    return {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in found}
+
+
+def kept_text(place: Path, make: Callable[[], str]) -> str:
+    """Return the text in the file `place`; if there is none yet, write there what `make` returns."""
     with contextlib.suppress(FileNotFoundError):
-        return _read(place)
+        return place.read_text()
     place.parent.mkdir(parents=True, exist_ok=True)
     aside = place.with_name(f".{place.name}.{secrets.token_hex(4)}")
-    aside.write_text(json.dumps(list(of_paths(expand()).items())))
+    aside.write_text(make())
     try:
         os.link(aside, place)  # unlike a rename, it does not replace one that another process has just written
     except FileExistsError:
@@ -41,8 +47,4 @@ def kept(place: Path, expand: Callable[[], Sequence[str]]) -> Listing:
         os.replace(aside, place)
     finally:
         aside.unlink(missing_ok=True)
-    return _read(place)
-
-
-def _read(place: Path) -> Listing:
-    return {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in json.loads(place.read_text())}
+    return place.read_text()

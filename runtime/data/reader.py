@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Recor
 from elasticdl_nb.runtime.data.following import FollowingReader, check_can_grow
 from elasticdl_nb.runtime.data.listing import Listing, kept, of_paths
 from elasticdl_nb.runtime.data.tablereader import KeptGroups, TableReader, no_such_file, parallel
+from elasticdl_nb.runtime.data.topics.names import any_topic
 from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
 
 __all__ = ["Chunk", "FileRecords", "Metadata", "Reader", "Records", "open_reader"]
@@ -139,13 +140,17 @@ def open_reader(
     paths: Sequence[str], params: Mapping[str, Any], option: str = "data", beside: Path | None = None, *,
     follow: bool = False,
 ) -> Reader:  # fmt: skip
-    """Return the reader of these paths, globs, directories and URLs.
+    """Return the reader of these paths, globs, directories and URLs, or of a Kafka topic.
 
     `params` are the job's data_reader_params (see docs/data.md); `option` is the name of the option that gave the
     paths. `beside` is a job's own folder for what is known of its data: the list of files in it counts, and is made if
     there is none. With `follow`, the reader also reads the files that the master has found since. Raises OptionError if
     the paths or parameters are wrong; `check` looks into the files themselves.
     """
+    if any_topic(paths):
+        from elasticdl_nb.runtime.data.topics.reader import open_topic  # what few jobs need
+
+        return open_topic(paths, params, option, beside, follow=follow, columns=_columns)
     if follow and (beside is None or not (beside / f"{option}.json").exists()):  # later all may have been deleted
         check_can_grow(paths, option)
     format = _choice("format", params.get("format"), FORMATS) if "format" in params else None

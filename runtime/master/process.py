@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import uvloop
@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.control import sizes
 from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.control.masterclient import last_status
 from elasticdl_nb.runtime.control.status import conclude
+from elasticdl_nb.runtime.data.discovery import Discovery
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.master import clients, report
 from elasticdl_nb.runtime.master.bookkeeper import Bookkeeper, defect
@@ -47,13 +48,10 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import checkpoints, longlogs, ownership, publish, usedfiles
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 
+if TYPE_CHECKING:
+    from elasticdl_nb.runtime.data.topics.growth import TopicDiscovery
+
 STATUS_INTERVAL = 1.0
-
-LOOK_SECONDS = 2.0
-"""Seconds between two looks for new files, at least."""
-
-LOOK_SHARE = 5
-"""How many times as long as a look a pause is, at least."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +77,7 @@ class Master:
         self._network = Network.of()
         self._dashboard = self._make_dashboard(renderer) if renderer else None
         self._dashboard_url = self._status_problem = ""
+        self._behind = 0
         self._background: set[asyncio.Task[None]] = set()
         self._owner = ownership.Owner.of(folder)
         self._feeder = Feeder(folder, self._note, time.monotonic)
@@ -231,6 +230,9 @@ class Master:
         )  # fmt: skip
         if not self._coordinator.is_over:
             update.status.dashboard_url = self._dashboard_url
+            if self._behind:
+                ahead = update.status.records_total - update.status.records_done
+                update.status.records_behind = self._behind + ahead
         return update, mark
 
     # ------------------------------------------------------------ events of the platform, the data and the clock
@@ -266,7 +268,7 @@ class Master:
             return
         while not self._coordinator.data_is_counted:
             await asyncio.sleep(STATUS_INTERVAL)
-        discovery = await asyncio.to_thread(discovery_of, self._folder)
+        discovery = await asyncio.to_thread(discovery_of, self._folder, self._coordinator.reached)
         found = discovery.listed_since(self._coordinator.files_found)  # by a master that died before it could say so
         looks = 0  # since the job was told to stop
         while self._coordinator.queue.growing:
@@ -274,7 +276,9 @@ class Master:
             waiting = self._coordinator.records_total - self._coordinator.queue.records_done["train"]
             await self._feeder.look(waiting=waiting, stop=self._coordinator.stopping)
             looks += self._coordinator.stopping and self._feeder.is_done
-            found += await asyncio.to_thread(discovery.look, hurry=looks == 1)
+            ahead = self._coordinator.tasks_ahead
+            found += await asyncio.to_thread(discovery.look, hurry=looks == 1, ahead=ahead)
+            await self._tell_group(discovery)
             for problem in discovery.problems():
                 self._note("warning", problem)
             # A file that has just appeared is looked at twice before it is used.
@@ -286,7 +290,15 @@ class Master:
                 with contextlib.suppress(OSError):  # a full disk, say
                     longlogs.cut(path)
             if not last:
-                await asyncio.sleep(max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - begun)))
+                await asyncio.sleep(discovery.pause_after_look(time.monotonic() - begun))
+
+    async def _tell_group(self, discovery: Discovery | TopicDiscovery) -> None:
+        """Tell tools that watch a topic's group how far the last checkpoint is; and users how much is to come."""
+        if isinstance(discovery, Discovery):
+            return
+        self._behind = discovery.behind
+        if newest := self._coordinator.saved.newest:
+            await asyncio.to_thread(discovery.committed, usedfiles.used_up_to(newest.state))
 
     async def _tick(self, executor: Executor) -> None:
         guard = Guard(self._folder, is_master=True) if self._supervised else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
 from elasticdl_nb.runtime.master.decisions.picture import Mark
 from elasticdl_nb.runtime.master.decisions.suspects import set_aside_messages
+from elasticdl_nb.runtime.master.decisions.taskqueue import UNUSABLE
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 MOST_GONE = 50
@@ -68,7 +69,9 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         epoch=queue.epoch + 1 if trains and not spec.follow else 0,
         num_epochs=spec.num_epochs if trains and not spec.follow else 0,
         records_done=queue.records_done[kind],
-        records_total=job.records_total,
+        records_total=_total(job),
+        records_malformed=queue.records_done["malformed"],
+        records_expired=queue.records_done["expired"],
         tasks_done=queue.tasks_done[kind],
         tasks_total=job.tasks_total,
         tasks_retried=queue.tasks_retried,
@@ -91,6 +94,11 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
     )
 
 
+def _total(job: Coordinator) -> int:
+    """The records that were found, as far as is known: of a topic, offsets count until they turn out to have none."""
+    return job.records_total - sum(job.queue.records_done[name] for name in UNUSABLE)
+
+
 def _set_aside(job: Coordinator) -> int:
     return sum(one.records for one in job.queue.suspects.aside.values())
 
@@ -99,7 +107,7 @@ def _progress(job: Coordinator) -> float:
     if job.phase == pb.SUCCEEDED:
         return 1.0
     records = job.queue.records_done[job.spec.kind] + _set_aside(job)
-    done = records / job.records_total if job.records_total else 0.0
+    done = records / total if (total := _total(job)) else 0.0
     if job.spec.kind == "train" and job.steps_total:
         done = max(done, job.step / job.steps_total)
     return min(done, 1.0)

@@ -212,7 +212,14 @@ class Ticked(_message.Message):
     def __init__(self) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts", "files_found", "stopping", "windows")
+    __slots__ = ("now", "date", "phase", "started_at", "finished_at", "failure", "ending", "picture", "workers", "running_since", "outputs", "queue", "step", "rollbacks", "tasks_total", "records_total", "steps_total", "evaluations", "checkpoints", "committing", "data_is_counted", "stragglers", "finish_added", "parts", "hungry", "servers", "ring", "oldest_epoch", "initial", "unwritten_checkpoints", "next_checkpoint_at", "borders", "epoch_parts", "files_found", "stopping", "windows", "reached")
+    class ReachedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NOW_FIELD_NUMBER: _ClassVar[int]
     DATE_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +256,7 @@ class State(_message.Message):
     FILES_FOUND_FIELD_NUMBER: _ClassVar[int]
     STOPPING_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
     now: float
     date: float
     phase: _master_pb2.JobPhase
@@ -285,7 +293,8 @@ class State(_message.Message):
     files_found: int
     stopping: bool
     windows: Windows
-    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ..., files_found: _Optional[int] = ..., stopping: _Optional[bool] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ...) -> None: ...
+    reached: _containers.ScalarMap[str, int]
+    def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ..., files_found: _Optional[int] = ..., stopping: _Optional[bool] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ..., reached: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Windows(_message.Message):
     __slots__ = ("open", "closed", "tested", "untested", "alarms")

@@ -245,7 +245,7 @@ class Want(_message.Message):
     def __init__(self, tasks: _Optional[int] = ..., callbacks: _Optional[bool] = ...) -> None: ...
 
 class TaskDone(_message.Message):
-    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision", "tested")
+    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision", "tested", "malformed", "example", "expired")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -264,6 +264,9 @@ class TaskDone(_message.Message):
     SO_FAR_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
     TESTED_FIELD_NUMBER: _ClassVar[int]
+    MALFORMED_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     records: int
@@ -275,7 +278,10 @@ class TaskDone(_message.Message):
     so_far: EpochEnded
     decision: Decision
     tested: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., tested: _Optional[int] = ...) -> None: ...
+    malformed: int
+    example: str
+    expired: int
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., tested: _Optional[int] = ..., malformed: _Optional[int] = ..., example: _Optional[str] = ..., expired: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("learning_rate", "stop", "changed", "logs", "over", "records")
@@ -680,7 +686,7 @@ class Event(_message.Message):
     def __init__(self, time: _Optional[float] = ..., level: _Optional[str] = ..., source: _Optional[str] = ..., text: _Optional[str] = ..., mark: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history", "kept_checkpoints", "windows", "records_untested", "alarms")
+    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history", "kept_checkpoints", "windows", "records_untested", "alarms", "records_malformed", "records_expired", "records_behind")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -719,6 +725,9 @@ class JobStatus(_message.Message):
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     RECORDS_UNTESTED_FIELD_NUMBER: _ClassVar[int]
     ALARMS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_MALFORMED_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_BEHIND_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     phase: JobPhase
@@ -757,7 +766,10 @@ class JobStatus(_message.Message):
     windows: _containers.RepeatedCompositeFieldContainer[Window]
     records_untested: int
     alarms: _containers.RepeatedCompositeFieldContainer[Alarm]
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ..., kept_checkpoints: _Optional[_Iterable[int]] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ..., records_untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ...) -> None: ...
+    records_malformed: int
+    records_expired: int
+    records_behind: int
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ..., kept_checkpoints: _Optional[_Iterable[int]] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ..., records_untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., records_malformed: _Optional[int] = ..., records_expired: _Optional[int] = ..., records_behind: _Optional[int] = ...) -> None: ...
 
 class SetAside(_message.Message):
     __slots__ = ("ranges", "epoch", "reason")

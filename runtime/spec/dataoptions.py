@@ -14,7 +14,8 @@ class DataOptions:
     """See the module's docstring."""
 
     data: tuple[str, ...] = option(
-        "The data: a path, glob or URL, or several (RecordIO, TFRecord, CSV, Parquet, Arrow).",
+        "The data: a path, glob or URL, or several (RecordIO, TFRecord, CSV, Parquet, Arrow), or a Kafka topic "
+        "(kafka://HOST:PORT/TOPIC).",
         group="Data", parse=forms.paths, form="PATH[,PATH…]", default=(), required=True,
         aliases={"train": ("training_data",), "evaluate": ("validation_data",), "predict": ("prediction_data",)},
     )  # fmt: skip
@@ -60,8 +61,10 @@ class DataOptions:
     )  # fmt: skip
     follow: bool = option(
         "Train on the files of the data's directories or globs, and on those that appear there while the job runs: "
-        "each once, in the order in which they come, until `elasticdl stop` ends the job with a trained model.",
+        "each once, in the order in which they come, until `elasticdl stop` ends the job with a trained model. Or on "
+        "the records of a Kafka topic, and on those that are added to it.",
         group="Data", parse=forms.switch, form="BOOL", default=False, jobs=("train",),
+        aliases={"train": ("continuous",)},
     )  # fmt: skip
     max_step: int = option(
         "Stop after this many steps (batches), even if epochs remain; 0 for no limit.",

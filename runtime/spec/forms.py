@@ -13,6 +13,9 @@ from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.spec import literals
 from elasticdl_nb.runtime.spec.bounds import NAMES, Bounds
 
+TOPIC = "kafka://"
+"""How the URLs of Kafka topics begin."""
+
 JOB_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
@@ -35,7 +38,7 @@ def paths(value: Any) -> tuple[str, ...]:
     one = path(value)
     if one.startswith("["):
         return tuple(path(item) for item in literals.parse_value(one))
-    if "," in one and not os.path.exists(one):
+    if "," in one and not one.startswith(TOPIC) and not os.path.exists(one):  # brokers have commas, too
         return tuple(path(part) for part in one.split(",") if part.strip())
     return (one,) if one else ()
 

@@ -24,6 +24,7 @@ from elasticdl_nb.runtime.spec.streamoptions import StreamOptions
 from elasticdl_nb.runtime.spec.together import (
     check_following,
     check_testing,
+    check_topics,
     notes_on,
     strategy_asked_for,
     without_effect,
@@ -87,6 +88,7 @@ class JobSpec(ClusterOptions, RunningOptions, StreamOptions, ResultOptions, Data
         check_following(spec, known_ones)
         check_testing(spec)
         check_publishing(spec)
+        check_topics(spec)
         OptionError.raise_together(without_effect(spec, known_ones))
         return spec
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.spec import forms
 
 if TYPE_CHECKING:
     from elasticdl_nb.runtime.spec.jobspec import JobSpec
@@ -150,6 +151,27 @@ def check_testing(spec: JobSpec) -> None:
             "given together with prequential, which predicts records before they are learnt; from the "
             "second epoch on, they have been",
         )
+
+
+def check_topics(spec: JobSpec) -> None:
+    """Raise OptionError if a job reads a Kafka topic, and has an option that does not go with that."""
+    if not any(path.startswith(forms.TOPIC) for path in (*spec.data, *spec.validation_data)):
+        return
+    for path in (*spec.data, *spec.validation_data):
+        if path.startswith(forms.TOPIC) and ("@" in path.partition("?")[0] or "password=" in path):
+            raise OptionError("data", "a password in the URL of a Kafka topic would be stored; see docs/streams.md")
+    if spec.kind == "predict":
+        raise OptionError(
+            "data", "a Kafka topic cannot be predicted: offsets may have no record, so rows would not match"
+        )
+    others = {
+        "label": (bool(spec.label), "looks at all data before it is used; use an input_fn"),
+        "validation_split": (spec.validation_split > 0, "divides files; use validation_data"),
+        "custom_data_reader": (bool(spec.custom_data_reader), "reads the data instead"),
+    }
+    for name, (is_wrong, why) in others.items():
+        if is_wrong:
+            raise OptionError(name, f"given together with a Kafka topic: it {why}")
 
 
 def notes_on(spec: JobSpec) -> list[str]:

@@ -1,7 +1,8 @@
 """Which records a training that follows its data has used: written with its model, read by a job that goes on from it.
 
 A trained model has used all records of its files, except those that were not there yet. A checkpoint may be in the
-midst of some. Both are JSON: the files with their stamps, and, of those that were only used in part, what is left.
+midst of some. Both are JSON: the files with their stamps, and, of those that were only used in part, what is left. Of a
+Kafka topic, they have the offsets up to which its partitions were used.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.following import Appeared, appeared_in
 from elasticdl_nb.runtime.data.listing import Listing
+from elasticdl_nb.runtime.data.topics.names import any_topic, name_of, path_of
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.storage.checkpoints import QUEUE
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -32,20 +34,25 @@ _GIVEN = "data.given.json"
 
 @dataclass(frozen=True)
 class Used:
-    """Files with their stamps when they were listed, and the ranges [start, end) that are left of some of them."""
+    """Files with their stamps when they were listed, and the ranges [start, end) that are left of some of them.
+
+    `offsets` are those up to which partitions of topics were used, by `names.name_of`, except for what is `left`.
+    """
 
     files: Listing = field(default_factory=dict)
     left: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"files": self.files, "left": self.left}
+        return {"files": self.files, "left": self.left, **({"offsets": self.offsets} if self.offsets else {})}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Used:
         """Return it from what `to_json` returned."""
         files = {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in values["files"].items()}
-        return cls(files, {path: [(a, b) for a, b in ranges] for path, ranges in values["left"].items()})
+        left = {path: [(a, b) for a, b in ranges] for path, ranges in values["left"].items()}
+        return cls(files, left, dict(values.get("offsets", {})))
 
     def rest(self, file: FileRecords) -> list[FileRecords]:
         """Return what is left of a file that the job has listed, with all its records."""
@@ -88,6 +95,27 @@ def used_by(given: Sequence[FileRecords], stamps: Listing, state: Mapping[str, A
     return Used(used, {path: sorted(ranges) for path, ranges in left.items() if path in used})
 
 
+def used_of_topic(state: Mapping[str, Any], before: Used) -> Used:
+    """Return what has been used of topics in this state of a checkpoint; `before` is what was used earlier."""
+    followed = state["followed"]
+    offsets = before.offsets | {name_of(path): end for path, end in followed["offsets"].items()}
+    left = {name: [*ranges] for name, ranges in before.left.items() if name not in offsets}
+    ranges = [tuple(one) for one in followed["ahead"]]
+    ranges += [tuple(span) for spans, *_ in state["queue"]["waiting"] for span in spans]
+    for path, start, end in sorted(ranges):
+        left.setdefault(name_of(path), []).append((start, end))
+    return replace(before, left=left, offsets=offsets)
+
+
+def used_up_to(state: Mapping[str, Any]) -> dict[str, int]:
+    """Return the first offset of each partition that is not used yet in this state of a checkpoint, by path."""
+    offsets: dict[str, int] = dict(state["followed"].get("offsets", {}))
+    waiting = [span for spans, *_ in state["queue"]["waiting"] for span in spans]
+    for path, start, _ in [*state["followed"].get("ahead", []), *waiting]:
+        offsets[path] = min(offsets.get(path, start), start)
+    return offsets
+
+
 # ------------------------------------------------------------ of a job
 
 
@@ -110,6 +138,28 @@ def _of(beginning: str) -> Used:
 def before(folder: JobFolder) -> Used:
     """Return what `remember` has written."""
     return Used.from_json(json.loads((folder.listings / NAME).read_text()))
+
+
+def give_of_topic(folder: JobFolder, topic_url: str, there: Mapping[int, tuple[int, int]]) -> list[FileRecords]:
+    """Return the ranges of a topic that an earlier job has left; raise DataError if it is not the same topic any more.
+
+    `there` are the offsets [start, end) of its partitions now.
+    """
+    used, given = before(folder), []
+    for number, (_, end) in there.items():
+        path = path_of(topic_url, number)
+        if used.offsets.get(name_of(path), 0) > end:
+            raise DataError(
+                f"{path} ends at offset {end}, but earlier training has used records up to offset "
+                f"{used.offsets[name_of(path)]}: was the topic deleted and created again?"
+            )
+        given += [FileRecords(path, stop - start, start) for start, stop in used.left.get(name_of(path), ())]
+    return given
+
+
+def reached_in(folder: JobFolder) -> Path:
+    """Where the offsets are written up to which the partitions of a job's topic are in its plan."""
+    return folder.listings / "data.reached.json"
 
 
 def give(folder: JobFolder, listed: Iterable[FileRecords]) -> list[FileRecords]:
@@ -138,6 +188,8 @@ def _listed(folder: JobFolder) -> tuple[Listing, Appeared]:
 
 def with_used(folder: JobFolder, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state that a checkpoint keeps, with what has been used by then."""
+    if "offsets" in state["followed"]:
+        return {**state, KEY: used_of_topic(state, before(folder)).to_json()}
     listing, appeared = _listed(folder)
     given = [FileRecords(*one) for one in json.loads((folder.listings / _GIVEN).read_text())]
     given += appeared.records[: state["followed"]["found"]]
@@ -146,6 +198,11 @@ def with_used(folder: JobFolder, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def write(folder: JobFolder, directory: Path) -> None:
     """Write what the job and those before it have used; to be called at the job's end, when all of it is."""
+    if any_topic(folder.spec().data):
+        followed = {"offsets": json.loads(reached_in(folder).read_text()), "ahead": []}
+        used = used_of_topic({"followed": followed, "queue": {"waiting": []}}, before(folder))
+        (directory / NAME).write_text(json.dumps(used.to_json()))
+        return
     listing, appeared = _listed(folder)
     earlier, stamps = before(folder), {**listing, **appeared.stamps}
     used = Used({**earlier.files, **stamps}, earlier.left_of_others(stamps))

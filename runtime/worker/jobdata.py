@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from elasticdl_nb.runtime.data.reader import Reader, open_reader
+from elasticdl_nb.runtime.data.topics.names import any_topic
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 
 
 class JobData:
-    """The readers of a job's data options, each opened once."""
+    """The readers of a job's data options, each opened once; `tell` takes level and text of messages for users."""
 
-    def __init__(self, spec: JobSpec, loaded: LoadedModel, listings: Path) -> None:
-        self._spec, self._loaded, self._listings = spec, loaded, listings
+    def __init__(
+        self, spec: JobSpec, loaded: LoadedModel, listings: Path, tell: Callable[[str, str], None] | None = None
+    ) -> None:
+        self._spec, self._loaded, self._listings, self._tell = spec, loaded, listings, tell
         self._readers: dict[str, Reader] = {}
         self._is_custom = loaded.has_custom_data_reader
 
@@ -29,9 +34,20 @@ class JobData:
         paths: tuple[str, ...] = getattr(spec, option)
         if not self._is_custom:
             follow = spec.follow and option == "data"
-            return open_reader(paths, spec.data_reader_params, option, self._listings, follow=follow)
+            reader: Any = open_reader(paths, spec.data_reader_params, option, self._listings, follow=follow)
+            if any_topic(paths) and self._tell:
+                reader.tell = self._tell
+            return reader  # type: ignore[no-any-return]
         records_per_task = spec.minibatch_size * spec.num_minibatches_per_task
         return self._loaded.open_custom_data(paths, spec.data_reader_params, records_per_task)
+
+    def unusable(self, task: pb.Task) -> dict[str, Any]:
+        """Return what a task of training that is done could not use, as fields of TaskDone."""
+        if self._is_custom or not any_topic(self._spec.data):
+            return {}
+        reader: Any = self.reader("data")
+        found = reader.unusable([(span.path, span.start, span.end) for span in task.ranges])
+        return {"malformed": found.malformed, "example": found.example, "expired": found.expired}
 
     def counted(self) -> pb.DataCounted | None:
         """Return what the model's custom_data_reader says there is to read; None if the model has no such reader."""

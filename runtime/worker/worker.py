@@ -60,7 +60,7 @@ class Worker:
         keras.utils.set_random_seed(self._spec.seed)
         with self._strategy.serving():
             self._loaded: LoadedModel = load(self._origin.definition)
-        self._data = JobData(self._spec, self._loaded, self._folder.listings)
+        self._data = JobData(self._spec, self._loaded, self._folder.listings, self._session.note)
         self._sources = Sources(self._spec, self._loaded, self._data)
         self._events = EventFiles(self._folder.tensorboard, self._session.note)
 
@@ -223,8 +223,8 @@ class Worker:
             trainer.callbacks.task_begins(work.task.border)
             records = trainer.train(work.task, batches)
         self._stop_if_due()
-        of_tests = tested.report() if tested else {}
-        self._done(work.task, records=records, so_far=self._part_of_epoch(work.task), **of_tests)
+        more = self._data.unusable(work.task) | (tested.report() if tested else {})
+        self._done(work.task, records=records, so_far=self._part_of_epoch(work.task), **more)
         self._strategy.after_task()
 
     def _part_of_epoch(self, task: pb.Task) -> pb.EpochEnded | None:

@@ -35,9 +35,8 @@ class Play:
         if kind == "predict":
             options.setdefault("output", "out")
         options.setdefault("num_minibatches_per_task", 2)
-        spec = JobSpec.create(
-            kind, data="f", minibatch_size=1, **({"validation_data": "v"} if validation else {}), **options
-        )
+        options.setdefault("data", "f")
+        spec = JobSpec.create(kind, minibatch_size=1, **({"validation_data": "v"} if validation else {}), **options)
         self.now = 1.0
         self.job = Twins(spec)
         self.processes = {}

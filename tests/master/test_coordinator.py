@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from play import W0, Play, disturb, every_record
 from twins import Keeping, Twins
 
+from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.master import report
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.coordinator import Coordinator
@@ -384,6 +385,8 @@ def live_through_everything(keeping):
         play.work(W0)
     play.die(("worker", 1, "0"))
     play.happened(events.Failed(pb.Failure(message="enough")))
+    play = watched(keeping, records=0, follow=True, data="kafka://host:1/topic")
+    play.happened(events.DataGrew((FileRecords("kafka://host:1/topic/0", 4, 7),)))
 
 
 def test_callbacks_decide_between_epochs_and_once():

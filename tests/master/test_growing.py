@@ -10,12 +10,13 @@ from test_coordinator import disturb as disturb_local
 from test_served import Scene, disturb, effects
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
+from elasticdl_nb.runtime.data.topics.names import name_of
 from elasticdl_nb.runtime.master import report
 from elasticdl_nb.runtime.master.decisions import events
 from elasticdl_nb.runtime.master.decisions.actions import CommitCheckpoint
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
-from elasticdl_nb.runtime.storage.usedfiles import Used, used_by
+from elasticdl_nb.runtime.storage.usedfiles import Used, used_by, used_of_topic, used_up_to
 
 FORGOTTEN = "no checkpoint is left that can be read"
 
@@ -80,6 +81,40 @@ class GrowingPlay(Growing, Play):
         return self.saved[path]
 
 
+URL = "kafka://host:1/topic"
+
+
+class Topic(Growing):
+    """Mixed into a play: its data is a topic. Offsets between two ranges of a partition have no records."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, data=URL, **options)
+
+    def grow(self, *counts, last=False):
+        known = len(self.given)
+        for count in counts:
+            self.given.append(FileRecords(f"{URL}/{len(self.given) % 3}", count, self.total))
+        self.happened(events.DataGrew(tuple(self.given[known:]), last))
+
+    def check(self, state, trained):
+        used = Used.from_json(used_of_topic(state, Used()).to_json())
+        rest = [record for ranges in used.left.values() for start, end in ranges for record in range(start, end)]
+        for one in self.given:
+            if one.start >= used.offsets.get(name_of(one.path), 0):
+                rest += range(one.start, one.start + one.records)
+        assert sorted(rest + [record for _, record in trained]) == list(range(self.total))
+        first = used_up_to(state)
+        assert all(ranges[0][0] == first[f"kafka://host:1/{name}"] for name, ranges in used.left.items())
+
+
+class TopicScene(Topic, GrowingScene):
+    """With parameter servers."""
+
+
+class TopicPlay(Topic, GrowingPlay):
+    """Local."""
+
+
 def check_the_end(play, result):
     forgot = play.job.phase == pb.FAILED and FORGOTTEN in play.job.failure.message
     assert play.job.phase == pb.SUCCEEDED or (forgot and play.damaged), play.job.failure
@@ -91,8 +126,10 @@ def check_the_end(play, result):
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_every_record_counts_exactly_once_whatever_dies(data):
-    scene = GrowingScene(
-        records=data.draw(st.integers(0, 5)), validation=data.draw(st.integers(0, 2)), checkpoint_steps=4,
+    kind = data.draw(st.sampled_from([GrowingScene, TopicScene]))
+    scene = kind(
+        records=data.draw(st.integers(0, 5)) if kind is GrowingScene else 0,
+        validation=data.draw(st.integers(0, 2)), checkpoint_steps=4,
         workers=data.draw(st.integers(1, 3)), servers=data.draw(st.integers(1, 2)),
         checkpoint_dir=data.draw(st.sampled_from(["", "d"])),
     )  # fmt: skip
@@ -108,7 +145,9 @@ def test_every_record_counts_exactly_once_whatever_dies(data):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_local_training_uses_every_record_once(data):
-    play = GrowingPlay(records=data.draw(st.integers(0, 5)), validation=data.draw(st.integers(0, 2)))
+    kind = data.draw(st.sampled_from([GrowingPlay, TopicPlay]))
+    records = data.draw(st.integers(0, 5)) if kind is GrowingPlay else 0
+    play = kind(records=records, validation=data.draw(st.integers(0, 2)))
     play.grow(1)
     for _ in range(data.draw(st.integers(0, 4))):
         disturb_local(play, data.draw(st.integers(0, 12)), lambda some: data.draw(st.sampled_from(some)))
@@ -159,6 +198,26 @@ def test_tasks_that_no_checkpoint_needs_are_forgotten():
     assert len(play.job.to_message().SerializeToString()) < size + 8_000, "its messages and losses, which are bounded"
     play.end()
     assert play.result == every_record(1, play.total)
+
+
+def test_what_a_topic_had_that_could_not_be_used_is_counted_once_and_told_more_and_more_rarely():
+    play = TopicPlay()
+    play.join(W0)
+    play.grow(*[2] * 30)
+    path = f"{URL}/0, offset 1: it has no value"
+    while play.processes[W0]["tasks"]:
+        task = play.processes[W0]["tasks"].pop(0)
+        done = pb.TaskDone(id=task.id, attempt=task.attempt, records=0, malformed=1, example=path, expired=1)
+        play.say(W0, task_done=done)
+        play.say(W0, task_done=done)
+    status = report._numbers(play.job._original, play.now)
+    assert (status.records_malformed, status.records_expired) == (30, 30)
+    assert (status.records_done, status.records_total) == (0, 0) and status.detail == "waiting for new records"
+    texts = [event.text for event in play.job.picture.events]
+    assert [text for text in texts if "could not" in text] == [
+        f"{count} record(s) could not be used so far; {path}" for count in (1, 10)
+    ]
+    assert sum("were deleted before they were used, as in kafka://" in text for text in texts) == 2
 
 
 def test_a_job_that_is_stopped_before_there_was_a_record_fails():

@@ -83,8 +83,9 @@ class Scene:
     def __init__(self, records=10, validation=0, workers=2, servers=2, **options):
         if validation:
             options["validation_data"] = "v"
+        options.setdefault("data", "f")
         spec = JobSpec.create(
-            "train", model_def="m", data="f", minibatch_size=1, num_minibatches_per_task=2, num_workers=workers,
+            "train", model_def="m", minibatch_size=1, num_minibatches_per_task=2, num_workers=workers,
             num_ps=servers, distribution_strategy="ParameterServerStrategy", **options,
         )  # fmt: skip
         self.now = 1.0

@@ -117,6 +117,8 @@ class Coordinator(PlanningCrew):
         spec = self.spec
         self.data_is_counted = True
         pieces = self._pieces(data)
+        if spec.follow:
+            self._note_reached(data)
         if not pieces and not spec.follow:
             self._fail(pb.Failure(message="data: the files hold no records"), now)
             return
@@ -139,7 +141,7 @@ class Coordinator(PlanningCrew):
     @property
     def waits_for(self) -> str:
         """What the job is waiting for, to be shown to users; empty if it can continue."""
-        return "new files" if self.queue.waits_for_data else ""
+        return self._what_comes if self.queue.waits_for_data else ""
 
     # ------------------------------------------------------------ processes say something
 
@@ -224,6 +226,7 @@ class Coordinator(PlanningCrew):
         if task is None:
             return
         self.workers.task_done(worker)
+        self._count_unusable(task, done)
         self.step = max(self.step, done.step)
         if task.kind == "train":
             self._heard_of_epoch(worker, done.so_far)

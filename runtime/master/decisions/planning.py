@@ -12,10 +12,11 @@ from typing import Any
 
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.tasks import cut
+from elasticdl_nb.runtime.data.topics.names import any_topic, is_topic
 from elasticdl_nb.runtime.master.decisions.bordering import BorderingCrew
 from elasticdl_nb.runtime.master.decisions.evaluations import steps_between
-from elasticdl_nb.runtime.master.decisions.task import Span, pieces_of
-from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
+from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
+from elasticdl_nb.runtime.master.decisions.taskqueue import UNUSABLE, TaskQueue
 from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -32,6 +33,8 @@ class PlanningCrew(BorderingCrew):
         # Of a training that follows its data: files that have appeared since it began, and whether it is to end.
         self.files_found = 0
         self.stopping = False
+        # Of a topic: the offset up to which each partition's records are in the plan.
+        self.reached: dict[str, int] = {}
 
     # ------------------------------------------------------------ the plan
 
@@ -54,6 +57,33 @@ class PlanningCrew(BorderingCrew):
             pieces, spec.num_epochs, spec.minibatch_size, spec.max_step, spec.shuffle, spec.seed, grows=spec.follow
         )
 
+    def _note_reached(self, data: Sequence[FileRecords]) -> None:
+        for one in data:
+            if is_topic(one.path):
+                self.reached[one.path] = max(self.reached.get(one.path, 0), one.start + one.records)
+
+    def _count_unusable(self, task: Task, done: pb.TaskDone) -> None:
+        """Count what a task of a topic had that could not be used, and tell users, more and more rarely."""
+        if not any(is_topic(path) for path, _, _ in task.spans) or task.kind != "train":
+            return
+        counts = self.queue.records_done
+        before = {name: counts[name] for name in UNUSABLE}
+        self.queue.count_unusable(task, done.malformed, done.expired, done.records)
+        if len(str(counts["malformed"])) > len(str(before["malformed"] or "")):
+            self._note("warning", f"{counts['malformed']} record(s) could not be used so far; {done.example}")
+        if len(str(counts["expired"])) > len(str(before["expired"] or "")):
+            text = f"{counts['expired']} offset(s) so far were deleted before they were used, as in {task.spans[0][0]}"
+            self._note("warning", text)
+
+    @property
+    def _what_comes(self) -> str:
+        return "new records" if any_topic(self.spec.data) else "new files"
+
+    @property
+    def tasks_ahead(self) -> int:
+        """How many of the tasks that were cut are not done."""
+        return self.tasks_total - self.queue.tasks_done["train"] - len(self.queue.suspects.aside)
+
     # ------------------------------------------------------------ the data grows
 
     def _grow(self, data: Sequence[FileRecords], last: bool, now: float) -> None:
@@ -61,6 +91,7 @@ class PlanningCrew(BorderingCrew):
         if self._ending:
             return
         pieces = self._pieces(data)
+        self._note_reached(data)
         self.queue.grow(pieces, last=last)
         self.files_found += len(data)
         tasks, records, steps = TrainingPlan(pieces, minibatch_size=self.spec.minibatch_size).totals()
@@ -81,7 +112,10 @@ class PlanningCrew(BorderingCrew):
 
     def _followed(self) -> dict[str, Any]:
         """How far the job's state is in data that it follows, as JSON values; see `storage.usedfiles`."""
-        return {"found": self.files_found, "next": self.queue.next_of_plan}
+        followed: dict[str, Any] = {"found": self.files_found, "next": self.queue.next_of_plan}
+        if any_topic(self.spec.data):
+            followed |= {"offsets": dict(self.reached), "ahead": self.queue.rest_of_plan}
+        return followed
 
     def _has_forgotten(self, now: float) -> bool:
         """Whether the job has gone back further than what is known of its data, and therefore fails."""
@@ -111,7 +145,10 @@ class PlanningCrew(BorderingCrew):
     def _stop(self, reason: str) -> None:
         if not self._ending and not self.stopping:
             self.stopping = True
-            self._note("info", f"{reason}: the job trains on the files that are there by now, and writes its model")
+            self._note(
+                "info",
+                f"{reason}: the job trains on the {self._what_comes[4:]} that are there by now, and writes its model",
+            )
 
     # ------------------------------------------------------------ the journal
 
@@ -121,6 +158,7 @@ class PlanningCrew(BorderingCrew):
             self.tasks_total, self.records_total, self.steps_total,
         )  # fmt: skip
         state.files_found, state.stopping = self.files_found, self.stopping
+        state.reached.update(self.reached)
 
     def load_plan(self, state: journal.State) -> None:
         """Restore what `save_plan` has added to a message, and the queue."""
@@ -130,3 +168,4 @@ class PlanningCrew(BorderingCrew):
         self.tasks_total, self.records_total = state.tasks_total, state.records_total
         self.steps_total = state.steps_total
         self.files_found, self.stopping = state.files_found, state.stopping
+        self.reached = dict(sorted(state.reached.items()))

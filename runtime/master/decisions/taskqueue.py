@@ -24,6 +24,9 @@ from elasticdl_nb.runtime.master.decisions.task import (
 from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 
+UNUSABLE = ("malformed", "expired", "gaps")
+"""What `records_done` counts beside records: of a topic, those that could not be used, and offsets without a record."""
+
 
 @dataclass
 class _Cursor:
@@ -180,6 +183,11 @@ class TaskQueue:
         self.records_done[task.kind] += records
         return task
 
+    def count_unusable(self, task: Task, malformed: int, expired: int, records: int) -> None:
+        """Count what was not used of a task that is done, `records` of which were."""
+        counts = malformed, expired, task.records - records - malformed - expired
+        self.records_done.update({name: count for name, count in zip(UNUSABLE, counts, strict=True) if count})
+
     def failed(self, task_id: int, attempt: int, skip: int = 0) -> Task | None:
         """Put back a task that failed with an exception; return it with its failures counted, None if outdated.
 
@@ -308,6 +316,21 @@ class TaskQueue:
         return [path, start]
 
     @property
+    def rest_of_plan(self) -> list[list[Any]]:
+        """Of a plan that grows: the ranges [path, start, end) of the pieces that were not handed out yet."""
+        plan, ranges = self.plan, dict[str, list[Any]]()
+        rest = plan.pieces[self._cursor.position - plan.forgotten :] if plan else ()
+        found: list[list[Any]] = []
+        for path, start, end in (span for spans in rest for span in spans):
+            last = ranges.get(path)
+            if last is not None and last[2] == start:
+                last[2] = end
+            else:
+                ranges[path] = [path, start, end]
+                found.append(ranges[path])
+        return found
+
+    @property
     def has_forgotten(self) -> bool:
         """Whether the queue has gone back to a position whose pieces were forgotten."""
         return self.plan is not None and self._cursor.position < self.plan.forgotten
@@ -353,6 +376,7 @@ class TaskQueue:
         return {
             "records_done": self.records_done["train"],
             "tasks_done": self.tasks_done["train"],
+            **({"unusable": counts} if any(counts := [self.records_done[name] for name in UNUSABLE]) else {}),
             "cursor": [self._cursor.epoch, self._cursor.position, self._cursor.steps],
             "stopped": self._stopped,
             "waiting": [
@@ -368,6 +392,8 @@ class TaskQueue:
         failures |= {(task.epoch, task.index): task.failures for task in self._urgent}
         state = snapshot or {"records_done": 0, "tasks_done": 0, "cursor": [0, 0, 0], "waiting": []}
         self.records_done["train"], self.tasks_done["train"] = state["records_done"], state["tasks_done"]
+        for name, count in zip(UNUSABLE, state.get("unusable", [0] * len(UNUSABLE)), strict=True):
+            self.records_done[name] = count
         self._cursor = _Cursor(*state["cursor"])
         self._stopped = state.get("stopped", False)
         in_order = self.plan is None or self.plan.grows or not self._cursor.position

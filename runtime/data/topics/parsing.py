@@ -1,0 +1,161 @@
+"""Values of records as columns. Whether a record can be used depends on nothing but the record itself.
+
+So a range of offsets that is read again, perhaps in other pieces, gives the same records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.data import columntypes, examples
+from elasticdl_nb.runtime.data.topics.schema import Field
+from elasticdl_nb.runtime.errors import DataError
+
+Bad = list[tuple[int, str]]
+"""Places of values that cannot be used, and why."""
+
+Parse = Callable[[Sequence[bytes | None]], tuple[list[pa.Array], NDArray[np.int64], Bad]]
+"""Takes values; returns a column for each field, the places of the values that they have, and those they lack."""
+
+_VALUE = "~"
+
+
+def json_parser(fields: Sequence[Field]) -> Parse:
+    """Return what parses JSON objects that have these fields; others are ignored."""
+    schema = pa.schema([(_VALUE, pa.struct([(one.column.name, _loose(one, pa.string())) for one in fields]))])
+    options = pj.ParseOptions(explicit_schema=schema, newlines_in_values=True, unexpected_field_behavior="ignore")
+
+    def table(values: Sequence[bytes]) -> pa.StructArray:
+        """Parse values, each of which is one object of these fields; raise ArrowInvalid if one is not."""
+        # Each within an object of its own: no value, whatever is in it, can reach into the next.
+        text = b'{"~":' + b'}\n{"~":'.join(values) + b"}"
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise pa.ArrowInvalid("not UTF-8") from None
+        read = pj.ReadOptions(use_threads=False, block_size=len(text) + 1)
+        found = pj.read_json(pa.BufferReader(text), read_options=read, parse_options=options)
+        if found.num_rows != len(values) or found.column_names != [_VALUE]:
+            raise pa.ArrowInvalid("not one JSON object")
+        return found.column(0).combine_chunks()
+
+    def parse(values: Sequence[bytes | None]) -> tuple[list[pa.Array], NDArray[np.int64], Bad]:
+        bad: Bad = []
+        places = [n for n, value in enumerate(values) if value is not None]
+        bad += [(n, "it has no value") for n, value in enumerate(values) if value is None]
+        parts: list[pa.StructArray] = []
+        good: list[int] = []
+        waiting = [places] if places else []
+        while waiting:  # halves of what cannot be parsed, until what is wrong stands alone
+            some = waiting.pop()
+            try:
+                parts.append(table([values[n] or b"" for n in some]))
+                good += some
+            except pa.ArrowInvalid as error:
+                if len(some) == 1:
+                    bad.append((some[0], _short(error)))
+                else:
+                    middle = len(some) // 2
+                    waiting += [some[middle:], some[:middle]]
+        rows = pa.concat_arrays(parts) if parts else pa.array([], schema.field(0).type)
+        return _columns(rows, np.array(good, np.int64), fields, bad)
+
+    return parse
+
+
+def example_parser(fields: Sequence[Field]) -> Parse:
+    """Return what parses tf.train.Examples that have these features; others are ignored."""
+    kinds = [_loose(one, pa.binary()) for one in fields]
+
+    def parse(values: Sequence[bytes | None]) -> tuple[list[pa.Array], NDArray[np.int64], Bad]:
+        bad: Bad = []
+        good: list[int] = []
+        rows: list[list[object]] = []
+        for place, value in enumerate(values):
+            try:
+                if value is None:
+                    raise DataError("it has no value")
+                rows.append(_features(value, fields))
+                good.append(place)
+            except DataError as error:
+                bad.append((place, str(error)))
+        arrays = [pa.array([row[n] for row in rows], kind) for n, kind in enumerate(kinds)]
+        whole = pa.StructArray.from_arrays(arrays, [one.column.name for one in fields])
+        return _columns(whole, np.array(good, np.int64), fields, bad)
+
+    return parse
+
+
+def _features(value: bytes, fields: Sequence[Field]) -> list[object]:
+    try:
+        features = examples.Example.FromString(value).features.feature
+    except DecodeError:
+        raise DataError("it is not a tf.train.Example") from None
+    row: list[object] = []
+    for one in fields:
+        name, wanted = one.column.name, _KINDS_OF[one.column.dtype[0]]
+        kind = features[name].WhichOneof("kind") if name in features else None
+        if kind is not None and kind not in wanted:
+            raise DataError(f"feature {name!r} is a {kind}")
+        items = list(getattr(features[name], kind).value) if kind else None
+        if not one.column.shape and items is not None:
+            if len(items) != 1:
+                raise DataError(f"feature {name!r} has {len(items)} values instead of one")
+            row.append(items[0])
+        else:
+            row.append(items)
+    return row
+
+
+_KINDS_OF = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "s": ("bytes_list",)}
+
+
+def _loose(one: Field, text: pa.DataType) -> pa.DataType:
+    """The type of a field's values as they are parsed: lists may have any length."""
+    column = one.column
+    kind = text if column.dtype == columntypes.STRING else pa.from_numpy_dtype(np.dtype(column.dtype))
+    return pa.list_(kind) if column.shape else kind
+
+
+def _columns(
+    rows: pa.StructArray, places: NDArray[np.int64], fields: Sequence[Field], bad: Bad
+) -> tuple[list[pa.Array], NDArray[np.int64], Bad]:
+    """Sort out the rows that lack a field, or have a list that does not fit; put the rest in order."""
+    keep = np.ones(len(rows), bool)
+
+    def sort_out(wrong: pa.Array, why: str) -> None:
+        mask = np.asarray(wrong.fill_null(False).to_numpy(zero_copy_only=False), bool) & keep
+        bad.extend((int(places[n]), why) for n in np.flatnonzero(mask))
+        keep[mask] = False
+
+    if rows.null_count:
+        sort_out(rows.is_null(), "it is not a JSON object")
+    arrays = [rows.field(n) for n in range(len(fields))]
+    for one, array in zip(fields, arrays, strict=True):
+        name, shape = one.column.name, one.column.shape
+        if array.null_count and not one.optional:
+            sort_out(array.is_null(), f"field {name!r} is missing")
+        if shape:
+            sort_out(pc.not_equal(pc.list_value_length(array), shape[0]), f"field {name!r} has not {shape[0]} values")
+            if array.flatten().null_count:
+                lacking = pc.unique(pc.list_parent_indices(array).filter(array.flatten().is_null()))
+                mask = np.zeros(len(rows), bool)
+                mask[lacking.to_numpy()] = True
+                sort_out(pa.array(mask), f"field {name!r} has a value missing")
+    order = np.argsort(places[keep], kind="stable")
+    chosen = pa.array(np.flatnonzero(keep)[order])
+    whole = keep.all() and bool((order[1:] > order[:-1]).all())
+    arrays = arrays if whole else [array.take(chosen) for array in arrays]
+    columns = [columntypes.normalise(array, one.column) for array, one in zip(arrays, fields, strict=True)]
+    return columns, places[keep][order], bad
+
+
+def _short(error: Exception) -> str:
+    return str(error).removeprefix("JSON parse error: ").replace("/~/", "/").replace("in row 0", "").strip()[:200]

@@ -1,0 +1,144 @@
+"""What the columns of a topic's records are, found in a sample of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError
+
+from elasticdl_nb.runtime.data import columntypes, examples
+from elasticdl_nb.runtime.data.chunks import Metadata
+from elasticdl_nb.runtime.data.columntypes import STRING, Column
+from elasticdl_nb.runtime.errors import DataError, OptionError, did_you_mean
+
+SAMPLE = 1000
+"""Records that are looked at."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of JSON objects or Examples: what models get of it, and whether it may be missing."""
+
+    column: Column
+    optional: bool = False
+
+    def to_json(self) -> list[Any]:
+        """Return it as JSON values."""
+        return [self.column.name, self.column.dtype, list(self.column.shape), self.optional]
+
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> Field:
+        """Return it from what `to_json` returned."""
+        name, dtype, shape, optional = values
+        return cls(Column(name, dtype, tuple(shape)), optional)
+
+
+def metadata(columns: Sequence[Column]) -> Metadata:
+    """Return columns as a reader's metadata."""
+    return Metadata(
+        column_names=[one.name for one in columns],
+        column_dtypes={one.name: one.dtype for one in columns},
+        column_shapes={one.name: one.shape for one in columns if one.shape},
+    )
+
+
+def fields_of_json(values: Sequence[bytes | None], wanted: Sequence[str], where: str) -> list[Field]:
+    """Return the fields of JSON objects, those `wanted` if any are; raise DataError if there is nothing to be found.
+
+    Where kinds differ between records, the most frequent one counts, and other records cannot be used.
+    """
+    rows = [row for value in values if (row := _object(value)) is not None]
+    if not rows:
+        example = next((repr(value[:80]) for value in values if value), "no value at all")
+        raise DataError(f"{where}: none of the first {len(values)} records is a JSON object; one is {example}")
+    names = list(wanted) or list(dict.fromkeys(name for row in rows for name in row))
+    fields = []
+    for name in names:
+        found = [row[name] for row in rows if row.get(name) is not None]
+        if not found:
+            if not wanted:
+                continue
+            known = list(dict.fromkeys(name for row in rows for name in row))
+            problem = f"none of the first {len(rows)} records has a field {name!r}."
+            raise OptionError("data_reader_params", f"columns: {problem}{did_you_mean(name, known)}")
+        fields.append(_field(name, found, optional=len(found) < len(rows), where=where))
+    return fields
+
+
+def _object(value: bytes | None) -> dict[str, Any] | None:
+    try:
+        row = json.loads(value.decode()) if value is not None else None
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _field(name: str, values: list[Any], *, optional: bool, where: str) -> Field:
+    kinds = Counter(map(_kind, values))
+    if "int64" in kinds and "float64" in kinds:
+        kinds["float64"] += kinds.pop("int64")
+    ((kind, _),) = kinds.most_common(1)
+    if kind == "list":
+        return Field(_list_column(name, [value for value in values if isinstance(value, list)], where))
+    if kind == "other":
+        hint = "choose the others with data_reader_params=\"columns=['…']\""
+        raise DataError(f"{where}: field {name!r} holds what a model cannot take, such as an object; {hint}")
+    dtype = "float64" if optional and kind in ("int64", "bool") else kind
+    return Field(Column(name, dtype), optional)
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "bool", int: "int64", float: "float64", str: STRING, list: "list"}
+    return kinds.get(type(value), "other")
+
+
+def _list_column(name: str, values: list[list[Any]], where: str) -> Column:
+    ((length, _),) = Counter(map(len, values)).most_common(1)
+    items = [item for value in values if len(value) == length for item in value]
+    kinds = {_kind(item) for item in items}
+    if not items or not (len(kinds) == 1 or kinds == {"int64", "float64"}) or kinds & {"other", "list"}:
+        hint = "choose the others with data_reader_params=\"columns=['…']\""
+        raise DataError(f"{where}: field {name!r} holds lists that a model cannot take; {hint}")
+    return Column(name, "float64" if "float64" in kinds else kinds.pop(), (length,))
+
+
+def fields_of_examples(values: Sequence[bytes | None], wanted: Sequence[str], where: str) -> list[Field]:
+    """Return the features of Examples, those `wanted` if any are; raise DataError if there is nothing to be found."""
+    found = _alike(values)
+    arrays = examples.decode(found) if found else {}
+    if not arrays:
+        raise DataError(f"{where}: none of the first {len(values)} records is a tf.train.Example")
+    fields = []
+    for name in wanted or arrays:
+        if name not in arrays:
+            problem = f"none of the first {len(found)} records has a feature {name!r}."
+            raise OptionError("data_reader_params", f"columns: {problem}{did_you_mean(name, list(arrays))}")
+        kind, optional = examples.natural_type(arrays[name]), arrays[name].null_count > 0
+        if pa.types.is_list(kind):
+            hint = "choose the others with data_reader_params=\"columns=['…']\""
+            raise DataError(f"{where}: feature {name!r} has lists of different lengths; {hint}")
+        shape = columntypes.list_shape(kind, None)
+        fields.append(Field(Column(name, columntypes.dtype_of(kind, optional), shape), optional))
+    return fields
+
+
+def _alike(values: Sequence[bytes | None]) -> list[bytes]:
+    """Return the Examples whose features are of the kinds that these have in most of them."""
+    kinds: dict[str, Counter[str]] = {}
+    rows = []
+    for value in values:
+        try:
+            features = examples.Example.FromString(value or b"").features.feature
+        except DecodeError:
+            continue
+        row = {name: kind for name in features if (kind := features[name].WhichOneof("kind"))}
+        for name, kind in row.items():
+            kinds.setdefault(name, Counter())[kind] += 1
+        rows.append((value or b"", row))
+    usual = {name: counts.most_common(1)[0][0] for name, counts in kinds.items()}
+    return [value for value, row in rows if row and all(usual[name] == kind for name, kind in row.items())]
