@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
+import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +82,38 @@ class Watched:
         return self.before[record.job] + record.records
 
 
+class Asking(threading.Thread):
+    """Asks a server of predictions, one request after the other; `seen` are the sums of its answers."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url, self._body = url, json.dumps({"instances": [{"number": [n]} for n in range(RECORDS)]}).encode()
+        self.failures: list[str] = []
+        self.seen: list[float] = []
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.05):
+            try:
+                with urllib.request.urlopen(f"{self._url}:predict", self._body, timeout=60) as answer:
+                    self.seen.append(float(np.sum(json.load(answer)["predictions"])))
+            except OSError as error:
+                self.failures.append(str(error))
+
+
+def ask_until(served: Asking, total: int) -> None:
+    """End the requests once the newest version is served; none may have failed."""
+    deadline = time.monotonic() + 120
+    while not served.seen or served.seen[-1] != total:
+        assert time.monotonic() < deadline, (served.seen[-1:], served.failures)
+        time.sleep(0.1)
+    served.stopping.set()
+    served.join()
+    assert not served.failures
+    assert served.seen == sorted(served.seen)
+    assert len(set(served.seen)) > 1, "versions were swapped in while it was asked"
+
+
 def has_learnt(watched: Watched, records: int) -> Callable[[], bool]:
     return lambda: watched.look() == records
 
@@ -98,8 +134,13 @@ def test_versions_are_what_they_say_whatever_dies(
     }  # fmt: skip
     watched = Watched(tmp_path / "out")
     job = elasticdl_nb.train(**options, publish_every="1s")
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [launch.kill(folder) for folder in JobFolder.all()])
         wait_for(has_learnt(watched, stream.written), job)
+        if not servers:
+            served = Asking(stack.enter_context(elasticdl_nb.serve(watched.folder)).url)
+            stack.callback(served.stopping.set)
+            served.start()
         stream.grow()
         kill_publisher(job)
         wait_for(has_learnt(watched, stream.written), job)
@@ -112,16 +153,15 @@ def test_versions_are_what_they_say_whatever_dies(
         last = records_of(watched.folder)[-1][2]
         assert last.final and last.records == stream.written == watched.look()
         assert len(list(watched.folder.iterdir())) == 2, "nothing is left of what was killed"
-        if servers:  # a later job goes on from the last version, and adds its own
+        if not servers:
+            ask_until(served, stream.written)
+        else:  # a later job goes on from the last version, and adds its own
             stream.grow()
             options |= {"publish_every": f"{PER_FILE} records", "checkpoint_dir_for_init": watched.folder}
             later = elasticdl_nb.train(**options)
             wait_for(has_learnt(watched, stream.written), later)
             later.cancel()
             assert records_of(watched.folder)[-1][2].job != last.job
-    finally:
-        for folder in JobFolder.all():
-            launch.kill(folder)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,20 @@ def test_jobs_on_two_servers_write_what_jobs_and_this_process_read(
     evaluated = elasticdl_nb.evaluate(trained_model=str(tmp_path / "model"), **common).metrics
     labels = (frame["i"] % 2).astype(np.float32)
     assert abs(evaluated["mse"] - float(((expected - labels) ** 2).mean())) < 1e-4
+
+
+def test_a_model_that_is_no_longer_used_lets_go_of_its_files(embedded_zoo: Path, tmp_path: Path) -> None:
+    write(trained(embedded_zoo, "functional"), embedded_zoo, tmp_path / "m")
+    features = next(batches(1, seed=9))[0]
+    for _ in range(2):  # as a server of predictions swaps versions
+        model = open_model(tmp_path / "m")
+        model(features)
+        model.predict(features, verbose=0)
+        assert mapped_below(tmp_path)
+        del model
+        gc.collect()
+    assert not mapped_below(tmp_path)
+
+
+def mapped_below(folder: Path) -> list[str]:
+    return [line for line in Path("/proc/self/maps").read_text().splitlines() if os.fspath(folder) in line]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MethodType
 from typing import Any, Protocol
@@ -201,7 +202,7 @@ class ServedLayer:
 
     def _fetched(self, ids: tf.Tensor) -> tf.Tensor:
         unique, places = tf.unique(ids)
-        rows = tf.numpy_function(self._lookup, [unique], tf.float32, stateful=True)
+        rows = tf.numpy_function(_looking_up(self), [unique], tf.float32, stateful=True)
         rows.set_shape([None, self.dim])
         return tf.gather(rows, places)
 
@@ -247,6 +248,19 @@ class ServedLayer:
     def unserving(self) -> Callable[[], None]:
         """Fetch the rows; return a function that does the rest of `unserve`."""
         raise NotImplementedError
+
+
+def _looking_up(layer: ServedLayer) -> Callable[[Ids], Array]:
+    """Return what graphs call. TensorFlow keeps it as long as the process lives, so it must not keep the layer."""
+    there, name = weakref.ref(layer), layer.name
+
+    def look_up(ids: Ids) -> Array:
+        found = there()
+        if found is None:
+            raise DataError(f"embedding {name}: its model is gone")
+        return found._lookup(ids)
+
+    return look_up
 
 
 class ServedEmbedding(ServedLayer):
