@@ -26,6 +26,7 @@ from elasticdl_nb.job.naming import make_name, subject_of
 from elasticdl_nb.runtime.errors import CaptureError, OptionError
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
+from elasticdl_nb.runtime.storage.versions import held
 
 if TYPE_CHECKING:
     from elasticdl_nb.capture.checking import Check
@@ -74,6 +75,7 @@ def prepared(
     spec = with_absolute_paths(stated)
     with JobFolder.prepare(_for_keeping(spec)) as folder:
         tell("packaging and checking the model")
+        spec = spec.replace(trained_model=held(spec.trained_model, folder.version))
         check = _fetch_code(spec, named, folder) if kind == "train" else None
         if spec.label:
             from elasticdl_nb.given.tables import with_input_function

@@ -14,6 +14,7 @@
       journal.db      what the master must know when it is restarted
       processes/      a file for each living process of the job
       begins_with/    what layers keep beside their weights, as its workers start from it
+      version/        the version that it predicts with or evaluates, which the job that published it may remove
       form/           its model without what it learns, of which versions are made while it trains; see `publishing`
       optimizer.json  the optimizer of its parameter servers, once a worker has declared it
       waited_for      exists if a client waits, or has waited, for the job in the foreground
@@ -88,6 +89,7 @@ class JobFolder:
         self.parts = self.path / "parts"
         self.processes = self.path / "processes"
         self.begins_with = self.path / "begins_with"
+        self.version = self.path / "version"
         self.form = self.path / "form"
         self.optimizer = self.path / "optimizer.json"
         self.waited_for = self.path / "waited_for"

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,6 +104,21 @@ def records_of(folder: str | os.PathLike[str]) -> list[tuple[int, Path, VersionR
         with contextlib.suppress(DataError):
             found.append((number, path, VersionRecord.read(path)))
     return found
+
+
+def held(path: str, folder: Path) -> str:
+    """Return a version that stays, though its job may remove the one at `path`: the same files, in a new folder.
+
+    Where that cannot be made, and for everything but versions that jobs have published, returns the path.
+    """
+    if "://" in path or not Path(path, RECORD).exists():
+        return path
+    try:
+        shutil.copytree(path, folder, copy_function=os.link)
+    except (OSError, shutil.Error):
+        durable.remove(folder)
+        return path
+    return os.fspath(folder)
 
 
 def clear_left_behind(folder: str | os.PathLike[str]) -> None:

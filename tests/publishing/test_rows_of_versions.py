@@ -24,7 +24,7 @@ from elasticdl_nb.runtime.publishing import tables
 from elasticdl_nb.runtime.publishing.tables import Before, TablesWriter
 from elasticdl_nb.runtime.publishing.weights import DenseWeights
 from elasticdl_nb.runtime.spec.bounds import Bounds
-from elasticdl_nb.runtime.storage import checkpoints
+from elasticdl_nb.runtime.storage import checkpoints, versions
 from elasticdl_nb.runtime.storage.versions import VersionRecord
 
 SPECS = [TableSpec("plain", 3, seed=1), TableSpec("bounded", 2, bounds=Bounds(max_rows=900))]
@@ -237,3 +237,24 @@ def test_only_the_last_file_counts_once_the_job_has_gone_back() -> None:
     record = VersionRecord("job", 5, 10, 0.0, 0.0, follows=[["a", "b", "c"], ["d"]], rollbacks=1)
     assert record.bases(1) == [["a", "b", "c"], ["d"]]
     assert record.bases(2) == [["c"], ["d"]]
+
+
+def test_a_job_holds_the_version_that_it_uses(tmp_path: Path) -> None:
+    for number in (1, 2, 11):
+        (tmp_path / "out" / str(number) / "state").mkdir(parents=True)
+        (tmp_path / "out" / str(number) / "trained_model.pb").write_text(str(number))
+        (tmp_path / "out" / str(number) / "state" / "kept.json").write_text(str(number))
+        if number != 2:
+            VersionRecord("job", number, 10, 0.0, 0.0).write(tmp_path / "out" / str(number))
+    newest = versions.newest(os.fspath(tmp_path / "out"))
+    assert newest == os.fspath(tmp_path / "out" / "11")
+    held = versions.held(newest, tmp_path / "held")
+    assert versions.held(os.fspath(tmp_path / "out" / "2"), tmp_path / "no") == os.fspath(tmp_path / "out" / "2")
+    assert versions.next_number(tmp_path / "out") == 12
+    VersionRecord("later", 1, 10, 0.0, 0.0).write(tmp_path / "out" / "11")
+    versions.prune(tmp_path / "out", 1)
+    assert [number for number, _ in versions.numbered(tmp_path / "out")] == [2, 11], "what no job has published stays"
+    versions.prune(tmp_path / "out", 0)
+    (tmp_path / "out" / "11" / "state" / "kept.json").unlink()
+    assert Path(held, "state", "kept.json").read_text() == "11"
+    assert versions.newest(held) == held and versions.newest("s3://bucket/out") == "s3://bucket/out"
