@@ -50,7 +50,8 @@ class ServedStep:
     """The graphs for batches of the form `element_spec`.
 
     `finish(logs, gradients)` is called inside the graph of `compute` with the step's logs, the loss among them, and
-    the gradients of the model's trainable variables; its results are returned. `make` is called at the first step.
+    the gradients of the model's trainable variables; its results are returned. Before all that, `begin` is called there
+    with further arguments of `compute`, which have the forms `given`. `make` is called at the first step.
     `notes` says which layers had to become ordinary ones, and why. `ids_are_fixed`: the ids of a batch are the same
     before and after the step before it.
     """
@@ -62,9 +63,11 @@ class ServedStep:
         element_spec: Any,
         finish: Callable[[dict[str, Any], list[Any]], Any],
         make: MakeSteps = as_graph,
+        begin: Callable[..., None] | None = None,
+        given: Sequence[tf.TensorSpec] = (),
     ) -> None:
         self._loaded, self._layers, self._finish, self._spec = loaded, layers, finish, element_spec
-        self._make = make
+        self._make, self._begin, self._given = make, begin, [*given]
         self.notes: list[str] = []
         self.groups: tuple[Group, ...] = ()
         self.ids_are_fixed = True
@@ -119,17 +122,20 @@ class ServedStep:
 
     # ------------------------------------------------------------ computing
 
-    def compute(self, batch: Any, rows: Sequence[Any]) -> tuple[Any, list[tf.Tensor]]:
+    def compute(self, batch: Any, rows: Sequence[Any], *given: tf.Tensor) -> tuple[Any, list[tf.Tensor]]:
         """Compute a step; `rows` has those of each call, float32 [n, dim], in the order of their `places`.
 
-        Returns the results of `finish` and the gradients of `rows`.
+        `given` is for `begin`. Returns the results of `finish` and the gradients of `rows`.
         """
         if self._steps is None:
-            self._steps = self._make(self._step, (self._spec, [tf.TensorSpec([None, dim]) for dim in self._dims]))
-        made = self._steps(batch, rows)
+            of_rows = [tf.TensorSpec([None, dim]) for dim in self._dims]
+            self._steps = self._make(self._step, (self._spec, of_rows, self._given))
+        made = self._steps(batch, rows, [*given])
         return made["finished"], made["of_rows"]
 
-    def _step(self, batch: Any, rows: Sequence[tf.Tensor]) -> dict[str, Any]:
+    def _step(self, batch: Any, rows: Sequence[tf.Tensor], given: Sequence[tf.Tensor]) -> dict[str, Any]:
+        if self._begin is not None:
+            self._begin(*given)
         values = [tf.ensure_shape(value, [None, dim]) for value, dim in zip(rows, self._dims, strict=True)]
         variables = self._loaded.model.trainable_variables
         with tf.GradientTape() as tape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,15 +37,17 @@ class StepMemory:
         """
         known = self._rows.get(call)
         if known is None or known[0].shape != (count, dim):
-            array = _aligned(count * dim).reshape(count, dim)
-            known = self._rows[call] = array, tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+            known = self._rows[call] = shared_with_tensor(count, dim)
         return known
 
 
-def _aligned(size: int) -> Array:
+def shared_with_tensor(*shape: int) -> tuple[Array, tf.Tensor]:
+    """Return new memory, float32 of a shape, and the tensor that it is."""
+    size = math.prod(shape)
     raw = np.empty(size * 4 + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
-    return raw[start : start + size * 4].view(np.float32)
+    array = raw[start : start + size * 4].view(np.float32).reshape(shape)
+    return array, tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
 @dataclass(frozen=True)

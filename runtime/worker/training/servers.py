@@ -38,7 +38,7 @@ from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_servers, note_on_embeddings, takes_means
-from elasticdl_nb.runtime.worker.training.rows import BatchRows
+from elasticdl_nb.runtime.worker.training.rows import BatchRows, shared_with_tensor
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
 
@@ -50,6 +50,8 @@ class _Gradients:
     dense: Dense
     rows: RowGradients
     sizes: Dense
+    rate: float
+    """The learning rate before the step."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ class ServerTrainer(Trainer):
         self._layers = layers
         self._size: Callable[[tf.Tensor], tf.Tensor] | None = None  # see `Push.sizes`
         make = measured(spec, loaded.model, note=session.note, left=self._steps_left)
-        self._served = ServedStep(loaded, layers, element_spec, self._give_out, make)
+        given = [tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.int64)]
+        self._served = ServedStep(loaded, layers, element_spec, self._give_out, make, self._begin, given)
         for note in self._served.notes:
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)
@@ -83,7 +86,10 @@ class ServerTrainer(Trainer):
         if layers.layers:
             check_callbacks_with_tables(loaded.callbacks())
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step
-        self._config, self._sends_rate = _for_servers(self.optimizer, check_optimizer(self.optimizer))
+        self._config, self._sends_rate, self._has_own_schedule = _for_servers(check_optimizer(self.optimizer))
+        # A graph of its own that sets the variables takes longer than the step that begins with it. But it is needed
+        # where something between two steps looks at them, or at the number of the step.
+        self._sets_in_step = self._served.ids_are_fixed and not self._has_own_schedule and not loaded.callbacks()
         clipping = Clipping.from_config(self._config["config"])
         servers_clip = bool(clipping) and takes_means(spec)
         self._clipping = Clipping() if servers_clip else clipping
@@ -100,7 +106,9 @@ class ServerTrainer(Trainer):
             names[id(variable)]: variable for variable in self.model.non_trainable_variables
             if id(variable) in names and np.issubdtype(np.dtype(variable.dtype), np.floating)
         }  # fmt: skip
-        self._install = _installer([*self._trainable.values()], self.optimizer.iterations)
+        self._set = _setter([*self._trainable.values()], self.optimizer.iterations)
+        self._install = FlatGraph(tf.function(self._set, input_signature=given, autograph=False))
+        self._values: list[tf.Tensor] = []
         # What a job begins with that goes back to its beginning: the variables are trained from here on.
         self._initial = {name: _numpy(variable) for name, variable in (self._trainable | self._others).items()}
         self._servers: ParameterServers | None = None
@@ -145,11 +153,23 @@ class ServerTrainer(Trainer):
         for name, variable in self._others.items():
             variable.assign(dense[name])
         self._at(version, dense)
+        self._install(self._values)
 
     def _at(self, version: int, dense: Dense) -> None:
+        """The next step is made with these values."""
         self.step = version
         flat = [np.zeros(0, np.float32), *(dense[name].reshape(-1) for name in self._trainable)]
-        self._install(np.concatenate(flat), np.int64(version))
+        # New memory each time, as variables may go on using it.
+        values, tensor = shared_with_tensor(sum(one.size for one in flat))
+        np.concatenate(flat, out=values)
+        self._values = [tensor, tf.constant(version, tf.int64)]
+        if not self._sets_in_step:
+            self._install(self._values)
+
+    def _begin(self, values: tf.Tensor, version: tf.Tensor) -> None:
+        """Within the graph of a step."""
+        if self._sets_in_step:
+            self._set(values, version)
 
     def _forget(self) -> None:
         self._under_way, self._rows, self._since_pull = None, {}, 0
@@ -175,6 +195,7 @@ class ServerTrainer(Trainer):
             self._take(self._under_way.result())
         self.servers.flush()
         self._forget()
+        self._install(self._values)
         if self._others:
             self.servers.assign({name: _numpy(variable) for name, variable in self._others.items()})
         return records
@@ -232,13 +253,13 @@ class ServerTrainer(Trainer):
 
     def _compute(self, batch: _Batch) -> tuple[Logs, _Gradients]:
         """Return a batch's logs and gradients."""
-        (logs, gradients, sizes), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows))
+        (logs, rate, gradients, sizes), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows), *self._values)
         dense = self._by_name(gradients)
         rows: RowGradients = batch.rows.gradients(of_rows)
         if self._clipping and not self._clips_in_graph:
             clipped, rows = self._clipping.with_rows([*dense.values()], rows)
             dense = dict(zip(dense, clipped, strict=True))
-        return logs, _Gradients(dense, rows, self._by_name(sizes))
+        return logs, _Gradients(dense, rows, self._by_name(sizes), float(rate))
 
     def _by_name(self, values: Mapping[int, tf.Tensor]) -> dict[str, Array]:
         names = list(self._trainable)
@@ -246,14 +267,16 @@ class ServerTrainer(Trainer):
 
     def _push(self, batch: _Batch, gradients: _Gradients, version: int) -> Push:
         """A batch's gradients as they are sent now, with the version of the model that they were computed from."""
-        rate = float(self.optimizer.learning_rate) if self._sends_rate else None
+        rate = None
+        if self._sends_rate:  # a schedule of the user's own goes by the number of the step that is current now
+            rate = float(self.optimizer.learning_rate) if self._has_own_schedule else gradients.rate
         return Push(
             gradients.dense, gradients.rows, version, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch,
             sizes=gradients.sizes, counts=batch.rows.counts(),
         )  # fmt: skip
 
     def _give_out(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Any, ...]:
-        """Within the graph of a step: the gradients of the variables that have any, by position, and their sizes.
+        """Within the graph of a step: the rate, the gradients of the variables that have any, by position, their sizes.
 
         Keras clips, squares and so on what each occurrence of an id adds to the gradient of an embedding.
         """
@@ -265,7 +288,8 @@ class ServerTrainer(Trainer):
             place: tf.convert_to_tensor(tf.IndexedSlices(self._size(one.values), one.indices, one.dense_shape))
             for place, one in zip(places, given, strict=True) if self._size and isinstance(one, tf.IndexedSlices)
         }  # fmt: skip
-        return logs, {place: tf.convert_to_tensor(one) for place, one in zip(places, given, strict=True)}, sizes
+        rate = tf.identity(tf.convert_to_tensor(self.optimizer.learning_rate))
+        return logs, rate, {place: tf.convert_to_tensor(one) for place, one in zip(places, given, strict=True)}, sizes
 
     # ------------------------------------------------------------ callbacks, the end
 
@@ -293,17 +317,18 @@ def check_model_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
     check_optimizer(loaded.make_optimizer())
 
 
-def _for_servers(optimizer: keras.optimizers.Optimizer, config: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Return the optimizer's configuration for servers, and whether workers must send them the learning rate.
+def _for_servers(config: dict[str, Any]) -> tuple[dict[str, Any], bool, bool]:
+    """Return an optimizer's configuration for servers, whether workers must send them the rate, and whether that
+    follows a schedule of the user's own.
 
-    They must unless it follows one of Keras' own schedules, which servers evaluate by their own version.
+    They must unless it follows one of Keras' schedules, which servers evaluate by their own version.
     """
     rate = config["config"]["learning_rate"]
     if not isinstance(rate, dict):
-        return config, True
+        return config, True, False
     if rate["class_name"] in SCHEDULES and not rate.get("registered_name"):
-        return config, False
-    return {**config, "config": {**config["config"], "learning_rate": 0.0}}, True
+        return config, False, False
+    return {**config, "config": {**config["config"], "learning_rate": 0.0}}, True, True
 
 
 def _in_graph(size: Callable[[Array], Array] | None) -> Callable[[tf.Tensor], tf.Tensor] | None:
@@ -318,19 +343,17 @@ def _numpy(variable: Any) -> Array:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
-def _installer(variables: list[Any], iterations: Any) -> Callable[[Array, np.int64], None]:
-    """Return the function that sets the variables from one vector of all values, and the optimizer's step count.
+def _setter(variables: list[Any], iterations: Any) -> Callable[[tf.Tensor, tf.Tensor], None]:
+    """Return what sets, in a graph, the variables from one vector of all values, and the optimizer's step count.
 
     One graph instead of one assignment per variable saves milliseconds a step.
     """
     shapes = [tuple(variable.shape) for variable in variables]
     sizes = [math.prod(shape) for shape in shapes]
 
-    def install(values: tf.Tensor, version: tf.Tensor) -> None:
+    def set_all(values: tf.Tensor, version: tf.Tensor) -> None:
         iterations.assign(tf.cast(version, iterations.dtype))
         for variable, shape, part in zip(variables, shapes, tf.split(values, sizes) if sizes else [], strict=True):
             variable.assign(tf.cast(tf.reshape(part, shape), variable.dtype))
 
-    signature = [tf.TensorSpec([sum(sizes)], tf.float32), tf.TensorSpec([], tf.int64)]
-    graph = FlatGraph(tf.function(install, input_signature=signature, autograph=False))
-    return lambda values, version: graph([tf.convert_to_tensor(values), tf.convert_to_tensor(version)])
+    return set_all
