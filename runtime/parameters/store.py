@@ -279,9 +279,14 @@ class ParameterStore:
 
     # ------------------------------------------------------------ learning, by a model in the same process
 
-    def locate(self, lookup: Mapping[str, Ids]) -> dict[str, Rows]:
+    def find(self, lookup: Mapping[str, Ids]) -> dict[str, Rows]:
+        """Return the rows of ids, by table, for `locate`; see `EmbeddingTable.find`."""
+        return {table: self._table(table).find(ids) for table, ids in lookup.items()}
+
+    def locate(self, lookup: Mapping[str, Ids], found: Mapping[str, Rows] | None = None) -> dict[str, Rows]:
         """Return the rows of ids, by table, for `gather` and `update`; see `EmbeddingTable.locate`."""
-        return {table: self._table(table).locate(ids) for table, ids in lookup.items()}
+        found = found or {}
+        return {table: self._table(table).locate(ids, found.get(table)) for table, ids in lookup.items()}
 
     def update(self, rows: Mapping[str, tuple[Rows, Array]], learning_rate: float, spread: Spread = at_once) -> None:
         """Make a step with rows, all distinct, and their gradients by table: a push that cannot come twice or late."""

@@ -176,9 +176,21 @@ class EmbeddingTable:
 
     # ------------------------------------------------------------ by rows
 
-    def locate(self, ids: Ids) -> Rows:
-        """Return the rows of `ids`, int64 [n], for `gather` and `apply_at`; absent ones are created."""
-        return self._rows(self.checked_ids(ids))
+    def locate(self, ids: Ids, found: Rows | None = None) -> Rows:
+        """Return the rows of `ids`, int64 [n], for `gather` and `apply_at`; absent ones are created.
+
+        `found` is what `find` returned for these ids, and is changed: rows that were there then still are.
+        """
+        if found is None:
+            return self._rows(self.checked_ids(ids))
+        absent = np.flatnonzero(found < 0)
+        if absent.size:
+            found[absent] = self._rows(self.checked_ids(ids[absent]))
+        return found
+
+    def find(self, ids: Ids) -> Rows:
+        """Return the rows of `ids`, int64 [n], and -1 for absent ones; for a table without bounds."""
+        return self._index.find(self.checked_ids(ids))
 
     def gather(self, rows: Rows, out: Array) -> None:
         """Copy rows to `out`, float32 [n, dim]."""

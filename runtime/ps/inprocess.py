@@ -144,10 +144,15 @@ class InProcessServers:
 
     # ------------------------------------------------------------ without messages: for a model in this process alone
 
-    def locate(self, lookup: Mapping[str, Ids]) -> dict[str, Rows]:
+    def find(self, lookup: Mapping[str, Ids]) -> dict[str, Rows]:
+        """Return the rows of ids, by table, for `locate`: see `ParameterStore.find`. Steps may be made meanwhile."""
+        with self._lock:
+            return self._service.store.find(lookup)
+
+    def locate(self, lookup: Mapping[str, Ids], found: Mapping[str, Rows]) -> dict[str, Rows]:
         """Return the rows of ids, by table, for `gather` and `update`; see `ParameterStore.locate`."""
         with self._lock:
-            return self._service.store.locate(lookup)
+            return self._service.store.locate(lookup, found)
 
     def gather(self, table: str, rows: Rows, out: Array) -> None:
         """Copy rows of a table to `out`, float32 [n, dim]."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 
-SMALLEST = 2048
+SMALLEST = 16384
 """Fewer rows than these are not worth another thread."""
 _MOST_THREADS = 4
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,8 +20,10 @@ from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.parameters.api import Push, StepRequest
 from elasticdl_nb.runtime.parameters.generations import StoreService
 from elasticdl_nb.runtime.parameters.store import UpdatePolicy
-from elasticdl_nb.runtime.protocol.master_pb2 import Task
+from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.protocol.master_pb2 import Border, Task
 from elasticdl_nb.runtime.ps.client import ParameterClient
+from elasticdl_nb.runtime.ps.inprocess import InProcessServers
 from elasticdl_nb.runtime.ps.server import ParameterServer
 from elasticdl_nb.runtime.ps.spreading import SMALLEST, spread
 from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
@@ -72,7 +75,13 @@ def a_server() -> Iterator[ParameterClient]:
 
 
 def curve(
-    zoo: Path, kind: type[Trainer], name: str, rule: dict[str, Any], jit: str = "auto", beside: bool = True
+    zoo: Path,
+    kind: type[Trainer],
+    name: str,
+    rule: dict[str, Any],
+    jit: str = "auto",
+    beside: bool = True,
+    in_step: bool = True,
 ) -> tuple[list[float], list[np.ndarray]]:
     """Train on batches of several sizes; return the losses and the trained weights."""
     layers = ServedLayers(threshold=1, seed=3)
@@ -82,6 +91,9 @@ def curve(
     options = spec(log_loss_steps=1, jit_compile=jit, use_async=False)
     trainer = kind(options, model, Notes(), FORM, lambda _, loss: losses.append(loss), layers)  # type: ignore[arg-type,call-arg]
     trainer._ahead._beside = beside and trainer._ahead._beside  # type: ignore[attr-defined]
+    if isinstance(trainer, ServerTrainer):
+        assert trainer._sets_in_step
+        trainer._sets_in_step = in_step
     with a_server() if isinstance(trainer, ServerTrainer) else contextlib.nullcontext() as server:
         if server is not None:
             trainer.connect(server, 0)  # type: ignore[attr-defined]
@@ -105,13 +117,50 @@ def test_the_loss_curve_is_that_of_one_batch_after_the_other(
 
 def test_neither_compiled_steps_nor_looking_ahead_nor_a_server_changes_the_loss_curve(embedded_zoo: Path) -> None:
     expected, left = curve(embedded_zoo, Plainly, "functional", RULES[0], "false")
+    ways = [(jit, beside, True) for jit in ("true", "false") for beside in (True, False)]
     for kind in (TableTrainer, ServerTrainer):
-        for jit, beside in (("true", True), ("true", False), ("false", True), ("false", False)):
-            losses, weights = curve(embedded_zoo, kind, "functional", RULES[0], jit, beside)
+        # Servers' values are set within the step, or, where something may look at them between two steps, before it.
+        for way in [*ways, *([("true", True, False)] if kind is ServerTrainer else [])]:
+            losses, weights = curve(embedded_zoo, kind, "functional", RULES[0], *way)
             assert len(losses) == 14
-            np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5, err_msg=f"{kind} {jit} {beside}")
+            np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-5, err_msg=f"{kind} {way}")
             for mine, theirs in zip(weights, left, strict=True):
-                np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5, err_msg=f"{kind} {jit} {beside}")
+                np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5, err_msg=f"{kind} {way}")
+
+
+def test_callbacks_see_the_values_that_servers_have_sent(embedded_zoo: Path) -> None:
+    layers = ServedLayers(threshold=1, seed=3)
+    model = loaded(embedded_zoo, "functional", layers)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    class Looks(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            name, variable = next(iter(trainer._trainable.items()))
+            seen.append((np.array(variable), trainer.servers.pull()[0][name]))
+
+    model.callbacks = lambda: [Looks()]  # type: ignore[method-assign]
+    trainer = ServerTrainer(spec(use_async=False), model, Notes(), FORM, ignore, layers)  # type: ignore[arg-type]
+    with a_server() as server:
+        trainer.connect(server, 0)
+        trainer.callbacks.task_begins(Border(number=1, here=True))
+        trainer.train(Task(), batches(3))
+    assert len(seen) == 3
+    for mine, theirs in seen:
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_looking_for_rows_ahead_makes_none_and_they_stay_where_they_were_found() -> None:
+    servers = InProcessServers()
+    servers.initialize(keras.optimizers.serialize(keras.optimizers.SGD()), {}, [TableSpec("t", 3)])
+    first, second = np.array([5, 7, 9]), np.array([7, 1, 5, 2])
+    found = servers.find({"t": second})
+    assert servers.count("t") == 0 and (found["t"] == -1).all()
+    assert servers.locate({"t": first}, servers.find({"t": first}))["t"].tolist() == [0, 1, 2]
+    assert servers.locate({"t": second}, found)["t"].tolist() == [1, 3, 0, 4]
+    known = servers.find({"t": second})
+    assert known["t"].tolist() == [1, 3, 0, 4]
+    servers.locate({"t": np.arange(100, 5000)}, servers.find({"t": np.arange(100, 5000)}))
+    assert servers.locate({"t": second}, known)["t"].tolist() == [1, 3, 0, 4]
 
 
 def test_a_bad_batch_ends_training_at_its_turn(embedded_zoo: Path) -> None:

@@ -253,7 +253,9 @@ class ServerTrainer(Trainer):
 
     def _compute(self, batch: _Batch) -> tuple[Logs, _Gradients]:
         """Return a batch's logs and gradients."""
-        (logs, rate, gradients, sizes), of_rows = self._served.compute(batch.parts, batch.rows.inputs(self._rows), *self._values)
+        (logs, rate, gradients, sizes), of_rows = self._served.compute(
+            batch.parts, batch.rows.inputs(self._rows), *self._values
+        )
         dense = self._by_name(gradients)
         rows: RowGradients = batch.rows.gradients(of_rows)
         if self._clipping and not self._clips_in_graph:

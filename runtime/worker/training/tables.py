@@ -18,7 +18,7 @@ from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.parameters.api import Push, StepRequest
-from elasticdl_nb.runtime.parameters.arrays import Array
+from elasticdl_nb.runtime.parameters.arrays import Array, Rows
 from elasticdl_nb.runtime.parameters.optimizers.clipping import Clipping
 from elasticdl_nb.runtime.parameters.optimizers.generic import generic_optimizer
 from elasticdl_nb.runtime.parameters.optimizers.rules import check_supported, has_compiled_rule
@@ -95,8 +95,10 @@ class TableTrainer(LocalTrainer):
         layers.source = self._rows
         session.holding = self._rows.held
 
-    def _rows_of(self, batch: Any) -> BatchRows:
-        return BatchRows(self._served.groups, self._served.ids(batch[0]))
+    def _rows_of(self, batch: Any) -> tuple[BatchRows, dict[str, Rows]]:
+        """What a batch needs, and which of its rows there are already: none leaves a table without bounds."""
+        of_batch = BatchRows(self._served.groups, self._served.ids(batch[0]))
+        return of_batch, {} if self._within_bounds else self._rows.find(of_batch.ids)
 
     def _compiled(self, element_spec: Any) -> Callable[..., Logs]:
         return self._apply_with_rows
@@ -108,8 +110,8 @@ class TableTrainer(LocalTrainer):
         return super().train(task, self._ahead.over(batches))
 
     def _apply_with_rows(self, *batch: Any) -> Logs:
-        of_batch = self._ahead.prepared(batch)
-        places = {} if self._within_bounds else self._rows.locate(of_batch.ids)
+        of_batch, found = self._ahead.prepared(batch)
+        places = {} if self._within_bounds else self._rows.locate(of_batch.ids, found)
 
         def gather(table: str, among: Any, out: Array) -> None:
             self._rows.gather(table, places[table][among], out)
