@@ -99,8 +99,12 @@ class BoundedTable(EmbeddingTable):
                 return one
         return None
 
-    def locate(self, ids: Ids) -> Rows:
+    def find(self, ids: Ids) -> Rows:
         """Not for a table with bounds, in which an id need not have a row."""
+        return self.locate(ids)
+
+    def locate(self, ids: Ids, found: Rows | None = None) -> Rows:
+        """See `find`."""
         raise DataError(f"embedding {self.spec.name} has bounds: its rows have no fixed places")
 
     def apply(
