@@ -115,8 +115,9 @@ class _Iterations:
             raise
         except BaseException as error:
             self._open.pop(number, None)
-            message = self._failed.setdefault(number, f"{error} [{_MARK}{_remember(error)}]")
-            raise RuntimeError(message) from error
+            if number not in self._failed:  # TensorFlow asks again and again
+                self._failed[number] = f"{error} [{_MARK}{_remember(error)}]"
+            raise RuntimeError(self._failed[number]) from error
 
     def _begin(self) -> int:
         ranges = self._next_ranges()

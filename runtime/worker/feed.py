@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import keras
 import numpy as np
@@ -20,6 +19,7 @@ from elasticdl_nb.runtime.data.tasks import Range
 from elasticdl_nb.runtime.data.tensors import record_dataset
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
+T = TypeVar("T")
 Batch = Any
 """What the model's data function returns: (features, labels), or features alone for prediction."""
 
@@ -46,10 +46,6 @@ class BatchSource(Protocol):
 
         Errors in reading them are raised here and do not affect the tasks after it.
         """
-        ...
-
-    def skip(self) -> None:
-        """The batches last returned by `batches` will not be taken, not even the first."""
         ...
 
 
@@ -96,24 +92,22 @@ class StreamSource:
             assert self._queue is not None
             self._queue.put(announced)
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> StreamBatches:
         """See `BatchSource`."""
+        return StreamBatches(self)
+
+    def iterator(self) -> Any:
+        """Return the running iteration, whose next elements are optionals with the batches of the earliest task."""
         if self._iterator is None:
             self._iterator = iter(self._dataset)
-        complete = False
-        try:
-            while (batch := next(self._iterator)).has_value():
-                yield _value(batch, self.element_spec)
-            complete = True
-        finally:
-            if complete:
-                self._announced.popleft()
-            else:
-                self._begin_anew()
+        return self._iterator
 
-    def skip(self) -> None:
-        """See `BatchSource`. Another iteration begins when batches are wanted, however many tasks are skipped."""
-        self._begin_anew()
+    def task_ends(self, *, complete: bool) -> None:
+        """The earliest task is over: its last batch was taken, or the rest of its batches will not be."""
+        if complete:
+            self._announced.popleft()
+        else:
+            self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Abandon the iteration in the middle of a task, and begin another with the task after it."""
@@ -134,6 +128,87 @@ class StreamSource:
             if given_up is not None:
                 given_up.put(None)
             self._iterator = None
+
+
+class StreamBatches:
+    """The batches of the earliest task of a `StreamSource`, one by one, or for a graph that takes several."""
+
+    def __init__(self, source: StreamSource) -> None:
+        self._source, self._spec = source, source.element_spec
+        self._pending: Any = None
+        self._last: Any = None
+        self._is_over = False
+
+    def __iter__(self) -> StreamBatches:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self.go_on():
+            raise StopIteration
+        try:
+            batch = _value(self._pending, self._spec)
+        except BaseException:
+            self.close()
+            raise
+        self._last, self._pending = self._pending, None
+        return batch
+
+    def put_back(self) -> None:
+        """The batch that was taken last comes next again."""
+        self._pending = self._last
+
+    def go_on(self) -> bool:
+        """Whether there is another batch; waits for it."""
+        if self._is_over:
+            return False
+        try:
+            if self._pending is None:
+                self._pending = next(self._source.iterator())
+            there = bool(self._pending.has_value())
+        except BaseException:
+            self.close()
+            raise
+        if not there:
+            self._end(complete=True)
+        return there
+
+    def peek(self) -> Batch:
+        """Return the next batch, after `go_on`, without taking it."""
+        return _value(self._pending, self._spec)
+
+    def taken_by(self, graph: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, T]]) -> T:
+        """Let a graph take batches, after `go_on`; return what else it returns.
+
+        It is called with the iteration's resource, whose elements are optionals, and the optional with the next batch.
+        It returns first the optional with the batch that comes after those it took.
+        """
+        assert self._pending is not None
+        try:
+            after, result = graph(self._source.iterator()._iterator_resource, self._pending._variant_tensor)
+        except BaseException:
+            self.close()
+            raise
+        self._last, self._pending = None, _optional(after, self._spec)
+        return result
+
+    # ------------------------------------------------------------ the end
+
+    def close(self) -> None:
+        """Drop the batches that were not taken, not even the first maybe, so that those of the next task come next."""
+        if not self._is_over:
+            self._end(complete=False)
+
+    def _end(self, *, complete: bool) -> None:
+        self._is_over, self._pending, self._last = True, None, None
+        self._source.task_ends(complete=complete)
+
+
+def with_first(first: Batch, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Return the batches with the one that was just taken."""
+    if isinstance(batches, StreamBatches):
+        batches.put_back()
+        return batches
+    return _chain(first, batches)
 
 
 class TaskSource:
@@ -160,20 +235,28 @@ class TaskSource:
         """See `BatchSource`."""
         return self._started.popleft()
 
-    def skip(self) -> None:
-        """See `BatchSource`."""
+
+def is_plain(element_spec: Any) -> bool:
+    """Whether batches of this form are tensors of known rank, neither ragged nor sparse."""
+    specs = tf.nest.flatten(element_spec)
+    return bool(specs) and all(type(one) is tf.TensorSpec and one.shape.rank is not None for one in specs)
+
+
+def _optional(tensor: tf.Tensor, spec: Any) -> Any:
+    """The optional that a tensor holds."""
+    return tf.OptionalSpec(spec)._from_components([tensor])
 
 
 def _value(optional: Any, spec: Any) -> Batch:
-    """What `optional.get_value()` returns, in a third of its time if that is a tuple of tensors."""
-    if not isinstance(spec, tuple) or not all(type(one) is tf.TensorSpec for one in spec):
+    """What `optional.get_value()` returns, in a third of its time for plain tensors."""
+    if not is_plain(spec):
         return optional.get_value()
-    return tuple(
-        tf.raw_ops.OptionalGetValue(
-            optional=optional._variant_tensor, output_types=[one.dtype for one in spec],
-            output_shapes=[one.shape for one in spec],
-        )
+    flat = tf.nest.flatten(spec)
+    tensors = tf.raw_ops.OptionalGetValue(
+        optional=optional._variant_tensor, output_types=[one.dtype for one in flat],
+        output_shapes=[one.shape for one in flat],
     )  # fmt: skip
+    return tf.nest.pack_sequence_as(spec, tensors)
 
 
 def _ranges(task: pb.Task) -> list[Range]:
@@ -196,16 +279,12 @@ class Work:
 
     task: pb.Task
     batches: Iterator[Batch] = field(default_factory=lambda: iter(()))
-    source: BatchSource | None = None
 
     def close(self) -> None:
         """Drop the batches that were not taken, so that those of the next task come next."""
-        if not isinstance(self.batches, Generator):
-            return
-        if self.source is not None and inspect.getgeneratorstate(self.batches) == inspect.GEN_CREATED:
-            self.source.skip()  # a generator that never began would not notice that it is closed
-        with contextlib.suppress(Exception):  # errors in reading them no longer matter
-            self.batches.close()
+        if isinstance(self.batches, (Generator, StreamBatches)):
+            with contextlib.suppress(Exception):  # errors in reading them no longer matter
+                self.batches.close()
 
 
 class Feed:
@@ -253,7 +332,7 @@ class Feed:
             if isinstance(source, Exception):
                 yield Work(task, _raising(source))
             else:
-                yield Work(task, source.batches(), source) if source else Work(task)
+                yield Work(task, source.batches()) if source else Work(task)
 
     def _next(self) -> tuple[pb.Task, BatchSource | Exception | None] | None:
         # Also for a task that is still being opened: it is this worker's next work.

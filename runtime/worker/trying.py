@@ -5,6 +5,7 @@ Writes JSON to standard output: {"refused": why the job cannot train the model, 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -35,6 +36,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.model.loading.loader import load
     from elasticdl_nb.runtime.model.modelsource import ModelSource
     from elasticdl_nb.runtime.protocol import master_pb2 as pb
+    from elasticdl_nb.runtime.worker.feed import Work
     from elasticdl_nb.runtime.worker.jobdata import JobData
     from elasticdl_nb.runtime.worker.predictcallbacks import check_predict_callbacks
     from elasticdl_nb.runtime.worker.sources import Sources
@@ -48,8 +50,9 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
             return None
         file = data.reader("data").files()[0]
         stop = file.start + min(file.records, spec.minibatch_size)
-        source.announce(pb.Task(ranges=[pb.Range(path=file.path, start=file.start, end=stop)]))
-        return next(iter(source.batches()))
+        source.announce(task := pb.Task(ranges=[pb.Range(path=file.path, start=file.start, end=stop)]))
+        with contextlib.closing(Work(task, source.batches())) as work:
+            return next(work.batches)
 
     keras.utils.set_random_seed(spec.seed)
     if spec.kind == "predict":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.worker.evaluator import Evaluator
 from elasticdl_nb.runtime.worker.eventfiles import EventFiles
 from elasticdl_nb.runtime.worker.failures import failure
-from elasticdl_nb.runtime.worker.feed import Feed, Work
+from elasticdl_nb.runtime.worker.feed import Feed, Work, with_first
 from elasticdl_nb.runtime.worker.finish import finish_prediction, finish_training, write_form
 from elasticdl_nb.runtime.worker.jobdata import JobData
 from elasticdl_nb.runtime.worker.orders import READ_AHEAD, Dismissed, TaskVoid
@@ -158,7 +157,7 @@ class Worker:
         batches = iter(work.batches)
         if not self._built and (first := next(batches, None)) is not None:
             self._build(_like(work.task.kind), first)
-            batches = itertools.chain([first], batches)
+            batches = with_first(first, batches)
         return batches
 
     def _build(self, kind: pb.TaskKind, first: Any = None) -> None:

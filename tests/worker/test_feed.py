@@ -35,7 +35,7 @@ def test_tasks_that_are_thrown_away_are_not_read(source, monkeypatch):
     def work(start: int) -> Work:
         task = pb.Task(index=start, ranges=[pb.Range(path=source.path, start=start, end=start + 10)])
         source.announce(task)
-        return Work(task, source.batches(), source)
+        return Work(task, source.batches())
 
     class Counted:
         def __init__(self, dataset: Any) -> None:

@@ -11,7 +11,7 @@ from keras.src.trainers.trainer import model_supports_jit
 from elasticdl_nb.runtime.model.embeddings.served_step import as_graph
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.spec import JobSpec
-from elasticdl_nb.runtime.worker.jit.graphs import is_plain
+from elasticdl_nb.runtime.worker.feed import is_plain
 from elasticdl_nb.runtime.worker.jit.steps import Jit, MeasuredSteps, Step
 
 

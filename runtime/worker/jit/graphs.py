@@ -13,12 +13,6 @@ Values = Mapping[int, tuple[tf.Variable, tf.Tensor]]
 """Variables and values, by the identity of the variable's handle."""
 
 
-def is_plain(element_spec: Any) -> bool:
-    """Whether batches of this form are tensors of known rank, neither ragged nor sparse."""
-    specs = tf.nest.flatten(element_spec)
-    return bool(specs) and all(type(one) is tf.TensorSpec and one.shape.rank is not None for one in specs)
-
-
 class StepGraph:
     """The graph of `step(*parts of a batch)`, for batches of the form `element_spec`; called with a batch's tensors."""
 
@@ -44,6 +38,21 @@ class StepGraph:
         copies = {key: tf.Variable(value, shape=one.shape, dtype=one.dtype) for key, (one, value) in values.items()}
         captured = [copies[id(one)].handle if id(one) in copies else one for one in self._graph.captured]
         return self._graph.traced._call_flat([*flat], captured)
+
+    @property
+    def returns(self) -> Any:
+        """What a step returns, as tensors of its graph."""
+        return self._graph.traced.structured_outputs
+
+    def within(self, *flat: tf.Tensor) -> Any:
+        """Make the step within another graph."""
+        return self._graph.traced(*flat)
+
+    def draws_by_itself(self) -> bool:
+        """Whether operations draw random numbers that depend on how often they themselves have run."""
+        whole = self._graph.traced.graph.as_graph_def()
+        nodes = [*whole.node, *(node for one in whole.library.function for node in one.node_def)]
+        return any("seed" in node.attr or "seed2" in node.attr for node in nodes)
 
     def operations(self) -> tuple[set[str], set[str]]:
         """Return the types of the graph's operations, and of those inside the functions that it calls."""

@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.model.flat import Flat
+from elasticdl_nb.runtime.worker.feed import StreamBatches
 from elasticdl_nb.runtime.worker.jit.attempt import Compiled, loss_of
 from elasticdl_nb.runtime.worker.jit.fitness import Unfit
 from elasticdl_nb.runtime.worker.jit.graphs import StepGraph
+from elasticdl_nb.runtime.worker.jit.several import Preparing, SeveralSteps
 from elasticdl_nb.runtime.worker.jit.trial import Stage, Trial, Way
 
 MOST_FORMS = 4
@@ -44,6 +46,8 @@ class MeasuredSteps:
         self._trials: dict[Shapes, Trial] = {}
         self._compiled: dict[Shapes, Compiled] = {}
         self._under_way: _Attempt | None = None
+        self._latest: Shapes = ()
+        self._prepared: dict[Shapes | None, Preparing | None] = {}
 
     def __call__(self, *batch: Any) -> Any:
         """Make a step; return what `step` returns."""
@@ -75,6 +79,48 @@ class MeasuredSteps:
         if self._graph is None:
             self._graph = StepGraph(self._step, self._spec)
         return self._graph
+
+    # ------------------------------------------------------------ several
+
+    def several(self, batches: StreamBatches) -> SeveralSteps | None:
+        """Return what makes several steps with the next batches in one call; None if one step is to be made by itself.
+
+        That is so until they are prepared, beside training, while both ways are timed, and for steps that would give
+        other results.
+        """
+        if self._graph is None or self._given is not None:
+            return None
+        self._latest = shapes = tuple(one.shape for one in tf.nest.flatten(batches.peek()))
+        trial = self._trials.get(shapes)
+        if trial is None and not self._is_over:
+            return None
+        way = trial.way if trial is not None else Way.GRAPH
+        if (trial is not None and trial.stage in (Stage.WANTED, Stage.TIMING)) or (way is Way.GRAPH and self._compiled):
+            return None
+        form = shapes if way is Way.COMPILED else None
+        if form not in self._prepared:
+            self._prepared[form] = self._preparing(form)
+        preparing = self._prepared[form]
+        return None if preparing is None else preparing.ready
+
+    def _preparing(self, shapes: Shapes | None) -> Preparing | None:
+        graph = self._reference()
+        if graph.draws_by_itself():
+            return None
+
+        def plain(*flat: tf.Tensor) -> tuple[Any, None]:
+            return graph.within(*flat), None
+
+        step = plain if shapes is None else self._compiled[shapes].within
+        try:
+            return Preparing(SeveralSteps(step, self._spec, graph.returns, shapes))
+        except ValueError:
+            return None
+
+    def several_made(self, count: int, seconds: float) -> None:
+        """What `several` returned has made so many steps, in so many seconds."""
+        if trial := self._trials.get(self._latest):
+            trial.steps_made(count, seconds, self._left())
 
     # ------------------------------------------------------------ trying
 

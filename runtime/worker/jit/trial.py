@@ -61,13 +61,17 @@ class Trial:
 
     def step_made(self, seconds: float, left: float) -> None:
         """A step of this form was made in `way` and took so long; `left` steps are to come (infinity if unknown)."""
-        self._steps += 1
         if self.stage is Stage.WAITING:
-            if self._steps > 1:  # the first one has made the graph
-                self._spent += seconds
-            self._look_ahead(left)
+            self.steps_made(1, seconds if self._steps else 0.0, left)  # the first one has made the graph
         elif self.stage is Stage.TIMING:
             self._timed(seconds)
+
+    def steps_made(self, count: int, seconds: float, left: float) -> None:
+        """So many steps were made in one call, which took so long; of those to come, none is tried before WANTED."""
+        self._steps += count
+        self._spent += seconds
+        if self.stage is Stage.WAITING:
+            self._look_ahead(left)
 
     def _look_ahead(self, left: float) -> None:
         mean = self._spent / max(1, self._steps - 1)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ElasticDLError
@@ -18,7 +17,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
-from elasticdl_nb.runtime.worker.training.epochs import Epochs
+from elasticdl_nb.runtime.worker.training.epochs import Epochs, numbers
 from elasticdl_nb.runtime.worker.training.prequential import Prequential
 from elasticdl_nb.runtime.worker.unsuitable import explained
 
@@ -49,7 +48,7 @@ class Trainer:
         self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, on_loss: Callable[[int, float], None]
     ) -> None:
         self._spec, self._loaded, self._session, self._on_loss = spec, loaded, session, on_loss
-        self._losses: list[tf.Tensor] = []
+        self._losses: list[tf.Tensor | float] = []
         self._reported_at = 0.0
         self._noted = 0
         self._last_loss = 0.0
@@ -208,8 +207,7 @@ class Trainer:
         """Report the mean loss of the steps since the last report."""
         if not self._losses:
             return
-        values = np.asarray(tf.stack(self._losses), np.float64)
-        value = float(values.mean())
+        value = float(numbers(self._losses).mean())
         self._losses.clear()
         self._reported_at = time.monotonic()
         self._last_loss = value

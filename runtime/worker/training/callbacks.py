@@ -30,7 +30,8 @@ from elasticdl_nb.runtime.worker.training.epochs import read
 
 Made = list[keras.callbacks.Callback]
 
-_BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+"""What is called around a step; a test compares it with the installed Keras."""
 _AT_BORDERS = "do that at the begin or end of an epoch, or use the strategy Local"
 
 
@@ -273,6 +274,13 @@ class Callbacks:
                 f"callbacks: {hook} changes the learning rate, of which other workers do not learn; {_AT_BORDERS}"
             )
 
+    @property
+    def see_batches(self) -> bool:
+        """Whether anything is called around the steps that come next."""
+        hosted = self._hosted.callbacks if self._hosted is not None else []
+        everywhere = self._everywhere.callbacks if self._everywhere is not None and self.in_charge else []
+        return any(map(sees_batches, [*hosted, *everywhere]))
+
     def batch_begins(self) -> None:
         """A step comes next."""
         self._around_batch("on_train_batch_begin")
@@ -313,12 +321,22 @@ class Callbacks:
                 self._hosted.on_test_end(dict(values))
 
 
+def sees_batches(callback: Any) -> bool:
+    """Whether a callback does something around steps, as far as Keras' classes show."""
+    if type(callback) is keras.callbacks.ModelCheckpoint and callback.save_freq == "epoch":
+        return False
+    return any(
+        getattr(getattr(callback, hook), "__func__", None) is not getattr(keras.callbacks.Callback, hook)
+        for hook in BATCH_HOOKS
+    )
+
+
 def _has_batch_hooks(callback: Any) -> bool:
     """Whether a callback of the user's own does something around steps."""
     return any(
         getattr(type(callback), hook, None) is not getattr(keras.callbacks.Callback, hook)
         and not is_of_keras(next(kind for kind in type(callback).__mro__ if hook in vars(kind)))
-        for hook in _BATCH_HOOKS
+        for hook in BATCH_HOOKS
     ) or isinstance(callback, keras.callbacks.LambdaCallback)
 
 

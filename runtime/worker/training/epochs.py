@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class Epochs:
         """The epoch is over, or what was trained of it no longer counts."""
         self._epoch: int | None = None
         self._last: Mapping[str, Any] = {}
-        self._losses: list[tf.Tensor] = []
+        self._losses: list[tf.Tensor | float] = []
         self._weights: list[int] = []
         self._total, self._records = 0.0, 0
 
@@ -37,14 +37,14 @@ class Epochs:
         return True
 
     def used(self, loss: Any, records: int) -> None:
-        """A batch with so many records had this loss, a scalar tensor."""
+        """A batch with so many records had this loss, a scalar tensor or its value."""
         self._losses.append(loss)
         self._weights.append(records)
         if len(self._losses) >= _KEPT:
             self._add_up()
 
     def _add_up(self) -> None:
-        self._total += float(np.asarray(tf.stack(self._losses), np.float64) @ self._weights)
+        self._total += float(numbers(self._losses) @ self._weights)
         self._records += sum(self._weights)
         self._losses, self._weights = [], []
 
@@ -60,6 +60,13 @@ class Epochs:
         if mean_loss and self._records:
             logs["loss"] = self._total / self._records
         return pb.EpochEnded(epoch=self._epoch or 0, step=step, records=self._records, logs=logs)
+
+
+def numbers(losses: Sequence[tf.Tensor | float]) -> np.ndarray:
+    """Return losses of batches, tensors or their values, as an array of float64; all tensors are read at once."""
+    if all(map(tf.is_tensor, losses)):
+        return np.asarray(tf.stack(losses), np.float64)
+    return np.array([float(np.mean(one)) for one in losses])
 
 
 def read(logs: Mapping[str, Any]) -> dict[str, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,11 +12,15 @@ from elasticdl_nb.runtime.model.loading.compiling import Optimizers
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
+from elasticdl_nb.runtime.worker.feed import StreamBatches
 from elasticdl_nb.runtime.worker.jit.asked import compiled_by_author, hindrance, jit_of
+from elasticdl_nb.runtime.worker.jit.number import Number
+from elasticdl_nb.runtime.worker.jit.several import BrokenOff, Made, SeveralSteps
 from elasticdl_nb.runtime.worker.jit.steps import MeasuredSteps
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.base import Logs, loss_of
 from elasticdl_nb.runtime.worker.training.whole import WholeModelTrainer
+from elasticdl_nb.runtime.worker.unsuitable import explained
 
 
 class LocalTrainer(WholeModelTrainer):
@@ -24,6 +30,7 @@ class LocalTrainer(WholeModelTrainer):
         self, spec: JobSpec, loaded: LoadedModel, session: WorkerSession, element_spec: Any,
         on_loss: Callable[[int, float], None],
     ) -> None:  # fmt: skip
+        self._number = Number()
         super().__init__(spec, loaded, session, element_spec, on_loss)
         self.callbacks.watch_compile(partial(self._make_step_anew, element_spec))
 
@@ -64,6 +71,44 @@ class LocalTrainer(WholeModelTrainer):
         with self._loaded.user_code("train_step()"):
             logs = self.model.train_function(OneBatch(self._loaded.data_for_keras(batch)))
         return logs if isinstance(logs, Mapping) else {"loss": logs}
+
+    # ------------------------------------------------------------ steps
+
+    def _make_steps(self, epoch: int, batches: Iterator[Any]) -> bool:
+        steps, observed = self._apply_batch, self.callbacks.see_batches or self.tested is not None
+        if not isinstance(batches, StreamBatches) or not isinstance(steps, MeasuredSteps) or observed:
+            return super()._make_steps(epoch, batches)
+        if self.epochs.task_begins(epoch):
+            self._begin_measuring(epoch)
+        while batches.go_on():
+            before, began = self.step, time.perf_counter()
+            at_once = steps.several(batches) if self._number.is_worth_it else None
+            if at_once is not None:
+                self._make_several(at_once, batches)
+                steps.several_made(self.step - before, time.perf_counter() - began)
+            else:
+                super()._make_steps(epoch, itertools.islice(batches, 1))
+            self._number.made(self.step - before, time.perf_counter() - began)
+            if self.should_stop():
+                return False
+        return True
+
+    def _make_several(self, at_once: SeveralSteps, batches: StreamBatches) -> None:
+        try:
+            made = at_once(batches, int(min(self._number.now, self._steps_left())))
+        except BrokenOff as broken:
+            self._count(broken.made)
+            if broken.batch is None:
+                raise broken.error from None
+            with explained(self._loaded, broken.batch):
+                raise broken.error from None
+        self._count(made)
+        self.epochs.batch_ended(made.logs)
+
+    def _count(self, made: Made) -> None:
+        for loss, records in zip(made.losses, made.records, strict=True):
+            self.step += 1
+            self._used(records, loss)
 
     def _make_step(self, batch: Any) -> Logs:
         logs = self._apply_batch(*batch)
