@@ -7,7 +7,8 @@ each record was used. The module's other model, `numbers`, predicts each record'
 With all-reduce, a gradient is a mean over workers, whose number changes. There the optimizer is `signs`, which adds one
 to each row that has a gradient, of whatever size.
 
-The metric of `counted` is the number of records that an evaluation has seen.
+The metric of `counted` is the number of records that an evaluation has seen. Of those, `tested` also adds up how often
+they had been used.
 
 Steps take $TEST_SLOW seconds as long as the file $TEST_HOLD exists, or always if no file is named.
 """
@@ -57,6 +58,15 @@ def counted():
 class Records(keras.metrics.Sum):
     def update_state(self, labels, output, sample_weight=None):
         return super().update_state(keras.ops.ones_like(labels))
+
+
+def tested():
+    return {{"records": Records(), "learnt": Learnt()}}
+
+
+class Learnt(keras.metrics.Sum):
+    def update_state(self, labels, output, sample_weight=None):
+        return super().update_state(output)
 
 
 @elasticdl_nb.batched

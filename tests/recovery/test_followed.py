@@ -70,6 +70,7 @@ def test_each_record_counts_once_whatever_dies_and_a_later_job_goes_on(
     options |= {
         "data": stream.folder, "follow": True, "minibatch_size": 32, "num_minibatches_per_task": 2,
         "checkpoint_steps": 8, "wait": False,
+        "prequential": True, "prequential_window": 128, "eval_metrics_fn": "counting.tested",
     }  # fmt: skip
     job = elasticdl_nb.train(
         **options, distribution_strategy="ParameterServerStrategy", num_workers=2, num_ps=1,
@@ -82,6 +83,10 @@ def test_each_record_counts_once_whatever_dies_and_a_later_job_goes_on(
         stream.grow()
         until_done(job, stream.written)
         job.cancel()
+        tested, untested = job.tested.tested[-1], job.tested.untested
+        assert set(job.tested["learnt"]) == {0.0}, "a record was learnt before it was tested"
+        assert sum(job.tested.records) == sum(job.tested["records"]) == tested
+        assert 0 <= job.status().records_done - tested - untested < 128 + 64  # those of the window under way
         (stream.folder / "part-000000.parquet").unlink()
         (stream.folder / "other.parquet").write_bytes(b"no parquet at all")
         with pytest.raises(JobError, match="it is over"):
@@ -90,8 +95,12 @@ def test_each_record_counts_once_whatever_dies_and_a_later_job_goes_on(
         stream.grow()
         checkpoints = tmp_path / "checkpoints"
         later = elasticdl_nb.train(**options, checkpoint_dir_for_init=checkpoints, checkpoint_dir=checkpoints)
+        until_done(later, PER_FILE)
+        kill(later, "worker-0", "master")
         stream.grow()
         assert managing.run_stop([later.name]) == 0 and "succeeded" in capsys.readouterr().out
+        assert set(later.tested["learnt"]) == {0.0} and later.tested.untested == 0
+        assert later.tested.tested[-1] == sum(later.tested["records"]) == later.status().records_done
         assert Counter(counting.uses(tmp_path)) == {1: stream.written, 0: RECORDS - stream.written}
         used = json.loads((tmp_path / "out" / "used_files.json").read_text())
         assert len(used["files"]) == stream.written // PER_FILE and not used["left"]
