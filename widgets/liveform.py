@@ -110,7 +110,7 @@ def draw_windows(status: JobStatus) -> str:
         return ""
     left_out = f'<div class="edl-more">and {more:,} more</div>' if more else ""
     return (
-        heading(f'Test, then train<span class="edl-note">{summary.tested(status)}</span>')
+        heading(f'Test, then train<span class="edl-note">{safe(summary.tested(status))}</span>')
         + f'<div class="edl-metrics">{"".join(_metric(curve, None) for curve in curves)}</div>{left_out}'
     )
 

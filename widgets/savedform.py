@@ -130,7 +130,7 @@ def _windows(status: JobStatus) -> str:
         return ""
     left_out = f'<div style="{_MUTED}">and {more:,} more</div>' if more else ""
     cells = "".join(_metric(curve, None) for curve in curves)
-    return f"{_heading('Test, then train', note=summary.tested(status))}<div>{cells}</div>{left_out}"
+    return f"{_heading('Test, then train', note=safe(summary.tested(status)))}<div>{cells}</div>{left_out}"
 
 
 def _metric(curve: Curve, trained: Curve | None) -> str:

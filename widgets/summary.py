@@ -318,9 +318,10 @@ def windows(status: JobStatus) -> tuple[tuple[Curve, ...], int]:
 
 
 def tested(status: JobStatus) -> str:
-    """Return which records were tested before they were learnt, and how many were not."""
+    """Return which records were tested before they were learnt, which alarms are on, and how many were not tested."""
     last = status.windows[-1] if status.windows else None
     parts = [f"the last {_times(last.records, 'record')} of {format_count(last.tested)}"] if last else []
+    parts += [f"alarm {short(one.bound, 60)}" for one in status.alarms if one.on]
     if status.records_untested > 0:
         parts.append(f"{_times(status.records_untested, 'record')} learnt untested")
     return ", ".join(parts)

@@ -29,16 +29,24 @@ _HINTS = re.compile(
 )
 _HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
 """What no strategy may be able to do."""
+_HINTS_FOR_TESTS = re.compile(r"train_step|tf\.lookup")
+"""What cannot be tested before it is learnt."""
 _HINTS_FOR_PREDICTION = re.compile(r"on_predict_")
 """What several workers cannot do."""
 
 
 def needs_trial(spec: JobSpec, zoo: Path) -> bool:
-    """Whether a job's zoo hints at something that its strategy, or none, may be able to do."""
+    """Whether a job's zoo hints at something that its strategy, or none, may be able to do, or options ask for it."""
     if importlib.util.find_spec("tensorflow") is None:
         return False
+    if spec.alarm:  # only the model knows the names of its metrics
+        return True
     hints = {
-        "train": [_HINTS_FOR_ALL, *([_HINTS] if spec.uses_servers or spec.uses_allreduce else [])],
+        "train": [
+            _HINTS_FOR_ALL,
+            *([_HINTS] if spec.uses_servers or spec.uses_allreduce else []),
+            *([_HINTS_FOR_TESTS] if spec.prequential else []),
+        ],
         "predict": [_HINTS_FOR_PREDICTION] if spec.num_workers > 1 else [],
     }.get(spec.kind, [])
     # Code says what it uses. An object captured by value names its classes, but has every attribute that there is.

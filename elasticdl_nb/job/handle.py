@@ -133,6 +133,14 @@ class Job:
         status = self.status()
         return Tested(status.windows, status.records_untested)
 
+    @property
+    def alarms(self) -> list[pb.Alarm]:
+        """Each `alarm` of the job: its `bound`, whether it is `on`, and how many `times` it went on.
+
+        `window` and `value` are the number of the window after which it went on or off last, and the metric there.
+        """
+        return list(self.status().alarms)
+
     def plot(self, *others: Job | str, metric: str = "loss", log: bool | None = None) -> Figure:
         """Return a picture of the job's curves so far, with what happened; with others, of all of them, to compare.
 

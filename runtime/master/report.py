@@ -91,6 +91,7 @@ def _numbers(job: Coordinator, now: float) -> pb.JobStatus:
         kept_checkpoints=[one.step for one in job.saved.complete],
         distribution_strategy=spec.distribution_strategy if trains else "",
         records_untested=job.windows.untested,
+        alarms=job.windows.alarms.states,
     )
 
 

@@ -297,18 +297,20 @@ class State(_message.Message):
     def __init__(self, now: _Optional[float] = ..., date: _Optional[float] = ..., phase: _Optional[_Union[_master_pb2.JobPhase, str]] = ..., started_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[_master_pb2.Failure, _Mapping]] = ..., ending: _Optional[_Union[Ending, _Mapping]] = ..., picture: _Optional[_Union[Picture, _Mapping]] = ..., workers: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., running_since: _Optional[float] = ..., outputs: _Optional[_Iterable[str]] = ..., queue: _Optional[_Union[Queue, _Mapping]] = ..., step: _Optional[int] = ..., rollbacks: _Optional[int] = ..., tasks_total: _Optional[int] = ..., records_total: _Optional[int] = ..., steps_total: _Optional[int] = ..., evaluations: _Optional[_Union[Evaluations, _Mapping]] = ..., checkpoints: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., committing: _Optional[_Iterable[_Union[Checkpoint, _Mapping]]] = ..., data_is_counted: _Optional[bool] = ..., stragglers: _Optional[_Union[Stragglers, _Mapping]] = ..., finish_added: _Optional[bool] = ..., parts: _Optional[int] = ..., hungry: _Optional[_Iterable[int]] = ..., servers: _Optional[_Union[Servers, _Mapping]] = ..., ring: _Optional[_Union[Ring, _Mapping]] = ..., oldest_epoch: _Optional[int] = ..., initial: _Optional[_Iterable[str]] = ..., unwritten_checkpoints: _Optional[int] = ..., next_checkpoint_at: _Optional[float] = ..., borders: _Optional[_Union[Borders, _Mapping]] = ..., epoch_parts: _Optional[_Iterable[_Union[EpochPart, _Mapping]]] = ..., files_found: _Optional[int] = ..., stopping: _Optional[bool] = ..., windows: _Optional[_Union[Windows, _Mapping]] = ..., reached: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Windows(_message.Message):
-    __slots__ = ("open", "closed", "tested", "untested", "alarms")
+    __slots__ = ("open", "closed", "tested", "untested", "alarms", "watched")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     CLOSED_FIELD_NUMBER: _ClassVar[int]
     TESTED_FIELD_NUMBER: _ClassVar[int]
     UNTESTED_FIELD_NUMBER: _ClassVar[int]
     ALARMS_FIELD_NUMBER: _ClassVar[int]
+    WATCHED_FIELD_NUMBER: _ClassVar[int]
     open: EvaluationRound
     closed: _containers.RepeatedCompositeFieldContainer[ClosedWindow]
     tested: int
     untested: int
     alarms: _containers.RepeatedCompositeFieldContainer[_master_pb2.Alarm]
-    def __init__(self, open: _Optional[_Union[EvaluationRound, _Mapping]] = ..., closed: _Optional[_Iterable[_Union[ClosedWindow, _Mapping]]] = ..., tested: _Optional[int] = ..., untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[_master_pb2.Alarm, _Mapping]]] = ...) -> None: ...
+    watched: int
+    def __init__(self, open: _Optional[_Union[EvaluationRound, _Mapping]] = ..., closed: _Optional[_Iterable[_Union[ClosedWindow, _Mapping]]] = ..., tested: _Optional[int] = ..., untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[_master_pb2.Alarm, _Mapping]]] = ..., watched: _Optional[int] = ...) -> None: ...
 
 class ClosedWindow(_message.Message):
     __slots__ = ("sums", "tested")

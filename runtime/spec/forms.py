@@ -63,25 +63,25 @@ def column(value: Any) -> str:
 
 def share(value: Any) -> float:
     """A number between 0 and 1."""
-    number = _number(value)
-    if number is None or not 0 <= number < 1:
+    found = number(value)
+    if found is None or not 0 <= found < 1:
         raise ValueError("expected a number from 0 to less than 1, such as 0.2")
-    return float(number)
+    return float(found)
 
 
 def whole(minimum: int) -> Callable[[Any], int]:
     """A whole number of at least `minimum`, of at most 64 bits."""
 
     def parse(value: Any) -> int:
-        number = _number(value)
-        if number is None or not minimum <= number < 2**63 or number != math.floor(number):
+        found = number(value)
+        if found is None or not minimum <= found < 2**63 or found != math.floor(found):
             raise ValueError(f"expected a whole number of at least {minimum}")
-        return int(number)
+        return int(found)
 
     return parse
 
 
-def _number(value: Any) -> int | float | None:
+def number(value: Any) -> int | float | None:
     """Return the number that a value is or spells; None if it is none."""
     if isinstance(value, str):
         for kind in (int, float):

@@ -83,6 +83,7 @@ NEEDS_OF_OPTIONS: Mapping[str, Need] = {
     "features": LABEL,
     "prequential": NO_RING,
     "prequential_window": PREQUENTIAL,
+    "alarm": PREQUENTIAL,
     "validation_split": DIVISIBLE,
 }
 

@@ -42,6 +42,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.worker.sources import Sources
     from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks, check_callbacks_with_tables
     from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
+    from elasticdl_nb.runtime.worker.training.prequential import Prequential
     from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
 
     @functools.cache
@@ -75,6 +76,8 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     if (batch := first_batch()) is not None and not makes_own_steps(loaded.model):
         _try_batch(loaded, batch)
     strategy.check(spec, loaded, first_batch)
+    if spec.prequential and (batch := first_batch()) is not None:
+        Prequential(loaded, source.element_spec, spec.alarm).test(batch)
 
 
 def _try_batch(loaded: LoadedModel, batch: Any) -> None:

@@ -175,7 +175,8 @@ class Worker:
         if self._trainer:
             self._trainer.callbacks.folder = self._folder.callbacks
             if self._spec.prequential:
-                self._trainer.tested = Prequential(self._loaded, self._sources[pb.TRAIN].element_spec)
+                form = self._sources[pb.TRAIN].element_spec
+                self._trainer.tested = Prequential(self._loaded, form, self._spec.alarm)
             write_form(self._spec, self._folder, self._loaded)
         self._built = True
         self._strategy.before_task()

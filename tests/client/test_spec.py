@@ -127,7 +127,7 @@ WITHOUT_EFFECT = {
     "compression": "float16", "overwrite": True, "job_directory": "/d", "volume": "claim_name=c,mount_path=/d",
     "image_pull_policy": "Never", "validation_split": 0.5,
     "embedding_options": "a: ttl=5", "jit_compile": "true", "checkpoint_deltas": 5, "checkpoint_delta_mb": 5,
-    "prequential": True, "prequential_window": 5,
+    "prequential": True, "prequential_window": 5, "alarm": "auc<0.7",
     "restart_policy": "Never", "node_selector": "a=b", "tolerations": "a", "image_pull_secrets": "a",
     "publish_every": "60s", "keep_published": 5,
 }  # fmt: skip

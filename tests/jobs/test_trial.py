@@ -58,6 +58,10 @@ def test_a_refused_job_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
             model_zoo=tmp_path / "zoo", model_def="m.custom_model", data=frame,
             distribution_strategy="ParameterServerStrategy",
         )  # fmt: skip
+    with pytest.raises(ModelError, match=r"alarm: mae<1: the model has no metric mae. It has loss"):
+        elasticdl_nb.train(
+            model_zoo=tmp_path / "zoo", model_def="m.custom_model", data=frame, prequential=True, alarm=["mae<1"],
+        )  # fmt: skip
     assert not (tmp_path / "state" / "elasticdl" / "jobs").exists()
 
 

@@ -7,6 +7,7 @@ from play import W0, Play, disturb
 
 from elasticdl_nb.runtime.control.status import merge
 from elasticdl_nb.runtime.errors import OptionError
+from elasticdl_nb.runtime.master.decisions.alarms import Alarms
 from elasticdl_nb.runtime.master.decisions.picture import MAX_WINDOWS, Mark, Picture
 from elasticdl_nb.runtime.master.report import update
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -81,6 +82,58 @@ def test_the_status_has_windows_and_counts_what_was_not_tested():
     play.run()
     answer, _ = update(play.job._original, play.now, 0.0, Mark(), name="j", pid=1)
     assert answer.status.records_untested == 1 and sum(one.records for one in answer.status.windows) == 7
+
+
+def test_an_alarm_is_told_once_for_each_crossing():
+    alarms = Alarms(["auc<0.7", "loss>1", "auc>0.95"])
+    values = [(0.8, 0.5), (0.69, 0.5), (0.6, 2.0), (float("nan"), 2.0), (0.7, 1.0), (0.6, 0.1), (0.99, 0.1)]
+    told = [
+        [
+            text.partition(":")[0]
+            for _, text in alarms.watch(pb.Window(number=number, metrics={"auc": auc, "loss": loss}))
+        ]
+        for number, (auc, loss) in enumerate(values, 1)
+    ]
+    assert told == [
+        [], ["alarm auc<0.7"], ["alarm loss>1"], [], ["no more alarm auc<0.7", "no more alarm loss>1"],
+        ["alarm auc<0.7"], ["no more alarm auc<0.7", "alarm auc>0.95"],
+    ]  # fmt: skip
+    assert [(one.on, one.times, one.window) for one in alarms.states] == [(False, 2, 7), (False, 1, 5), (True, 1, 7)]
+    # What the job learns again after it has gone back is no news.
+    assert not list(alarms.watch(pb.Window(number=6, metrics={"auc": 0.1, "loss": 9.0})))
+
+
+def test_alarms_are_messages_of_the_job_and_part_of_its_status():
+    play = Play(records=8, prequential=True, prequential_window=2, shuffle=False, alarm="which>20, which<7")
+    play.run()
+    texts = [event.text for event in play.job.picture.events if "alarm" in event.text]
+    assert texts == [
+        "alarm which<7: which is 3 in window 1, which ends at step 2",
+        "no more alarm which<7: which is 12 in window 2, which ends at step 4",
+        "alarm which>20: which is 48 in window 3, which ends at step 6",
+    ]
+    answer, _ = update(play.job._original, play.now, 0.0, Mark(), name="j", pid=1)
+    found = [(one.bound, one.on, one.times, one.value) for one in answer.status.alarms]
+    assert found == [("which>20", True, 1, 48.0), ("which<7", False, 1, 12.0)]
+
+
+@pytest.mark.parametrize(
+    ("given", "bounds"),
+    [
+        ("auc<0.7", ("auc<0.7",)),
+        (" log_loss > 0.60 ,auc< 7e-1", ("log_loss>0.6", "auc<0.7")),
+        (["val top-5>1"], ("val top-5>1",)),
+        ("auc", None), ("auc=0.7", None), ("auc<=0.7", None), ("auc<x", None), ("<0.7", None), ("auc<nan", None),
+        ("0.5<auc<0.7", None), ("auc<0.7,auc<.7", None), (0.7, None),
+    ],
+)  # fmt: skip
+def test_bounds_are_read(given, bounds):
+    if bounds is None:
+        with pytest.raises(OptionError, match=r"alarm: .* is not valid: "):
+            JobSpec.create("train", model_def="m", data="f", prequential=True, alarm=given)
+    else:
+        spec = JobSpec.create("train", model_def="m", data="f", prequential=True, alarm=given)
+        assert spec.alarm == bounds and JobSpec.from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ def prequential() -> pb.JobStatus:
             metrics={"auc": 0.61 + 0.05 * number, "calibration": 1.02},
         )  # fmt: skip
     status.records_untested = 64
+    status.alarms.add(bound="auc<0.8", on=True)
+    status.alarms.add(bound="loss>1")
     return status
 
 

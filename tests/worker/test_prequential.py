@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from fitting import BATCH, DATA, PRELUDE, RECORDS, Here, forget_settings, user_module, write
 
-from elasticdl_nb.runtime.errors import ModelError
+from elasticdl_nb.runtime.errors import ModelError, OptionError
+from elasticdl_nb.runtime.model.loading.binarymetrics import BinaryMetrics
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
 from elasticdl_nb.runtime.worker.training.prequential import Prequential
@@ -234,6 +235,29 @@ def test_other_models_have_their_own_metrics(name: str, tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_tested_is_refused(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=said):
         train(write(tmp_path, text, prelude=PRELUDE), tested=True)
+
+
+def test_a_bound_for_a_metric_that_the_model_does_not_have_is_refused_before_anything_is_learnt(tmp_path: Path) -> None:
+    here = Here(write(tmp_path, NETWORK + MODELS["probabilities"] + INPUT), num_epochs=1)
+    trainer = here.trainer()
+    trainer.tested = Prequential(here.loaded, here.data.element_spec, ("auc<0.7", "auk<0.7"))
+    trainer.tested.begin()
+    with pytest.raises(
+        OptionError, match=r"alarm: auk<0.7: the model has no metric auk. Did you mean 'auc'\? It has loss, "
+    ):
+        trainer.train(pb.Task(id=1), iter(here.data))
+    assert trainer.step == 0
+    trainer.tested = Prequential(here.loaded, here.data.element_spec, ("auc<0.7", "accuracy>2"))
+    trainer.tested.begin()
+    assert trainer.train(pb.Task(id=1), iter(here.data)) == RECORDS
+    assert trainer.tested.report()["tested"] == RECORDS, "the batch that showed the metrics counts once"
+
+
+def test_where_all_labels_are_the_same_there_is_no_auc(tmp_path: Path) -> None:
+    metrics = BinaryMetrics(lambda outputs: True)
+    metrics.update(tf.zeros([3]), tf.constant([[1.0], [2.0], [-1.0]]))
+    found = metrics.results(metrics.states())
+    assert np.isnan(found["auc"]) and np.isnan(found["calibration"]) and found["log_loss"] > 0
 
 
 def test_predictions_leave_no_trace_in_training_metrics(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ class BorderingCrew(BlamingCrew):
     def __init__(self, spec: JobSpec) -> None:
         super().__init__(spec)
         self.evaluations = Evaluations(spec.evaluation_steps, enabled=bool(spec.validation_data))
-        self.windows = Windows(spec.prequential_window if spec.prequential else 0)
+        self.windows = Windows(spec.prequential_window if spec.prequential else 0, spec.alarm)
         self.borders = Borders()
         self.epochs = Epochs()
         self.step = 0

@@ -233,7 +233,9 @@ class Coordinator(PlanningCrew):
             if self.windows:
                 self.windows.trained(done, self.queue)
         elif task.kind == "window":
-            self.picture.add_window(self.windows.valued(task, done, self.date))
+            self.picture.add_window(window := self.windows.valued(task, done, self.date))
+            for level, text in self.windows.alarms.watch(window):
+                self._note(level, text)
         elif task.kind == "callbacks":
             self._decided(done.decision, worker)
         elif task.kind == "evaluate":

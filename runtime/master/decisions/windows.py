@@ -6,10 +6,12 @@ records ends it; then a task asks for the values of its summed states, because o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from elasticdl_nb.runtime.master.decisions.alarms import Alarms
 from elasticdl_nb.runtime.master.decisions.evaluations import EvaluationRound, States
 from elasticdl_nb.runtime.master.decisions.task import Task
 from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
@@ -25,8 +27,8 @@ class Windows:
     report them.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, bounds: Sequence[str] = ()) -> None:
+        self.size, self.alarms = size, Alarms(bounds)
         self.tested = self.untested = 0
         self._open = EvaluationRound(1, 0)
         self._closed: dict[int, tuple[EvaluationRound, int]] = {}
@@ -91,11 +93,15 @@ class Windows:
     def to_message(self) -> journal.Windows:
         """Return everything that does not follow from the job's options, in the journal's form."""
         closed = [journal.ClosedWindow(sums=sums.to_message(), tested=tested) for sums, tested in self._closed.values()]
-        return journal.Windows(open=self._open.to_message(), closed=closed, tested=self.tested, untested=self.untested)
+        return journal.Windows(
+            open=self._open.to_message(), closed=closed, tested=self.tested, untested=self.untested,
+            alarms=self.alarms.states, watched=self.alarms.watched,
+        )  # fmt: skip
 
     def load(self, message: journal.Windows) -> None:
         """Restore the state from a message made by `to_message`."""
         self.tested, self.untested = message.tested, message.untested
+        self.alarms.load(message.alarms, message.watched)
         self._open = EvaluationRound.from_message(message.open)
         rounds = [(EvaluationRound.from_message(one.sums), one.tested) for one in message.closed]
         self._closed = {sums.number: (sums, tested) for sums, tested in rounds}

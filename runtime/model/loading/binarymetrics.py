@@ -5,6 +5,7 @@ For workers: importing this module loads TensorFlow.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,8 +107,10 @@ class BinaryMetrics:
                 variable.assign(np.asarray(array, variable.dtype))
         auc, log_loss, predicted, labelled = (float(np.asarray(metric.result())) for metric in self._all)
         self.reset()
-        calibration = predicted / labelled if labelled else float("nan")
-        return {"auc": auc, "log_loss": log_loss, "calibration": calibration}
+        return {
+            "auc": auc if 0 < labelled < 1 else math.nan, "log_loss": log_loss,
+            "calibration": predicted / labelled if labelled else math.nan,
+        }  # fmt: skip
 
 
 def _is_single(shape: Any) -> bool:

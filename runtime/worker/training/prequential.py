@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.teststep import TestStep
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import read_states, state_messages
+from elasticdl_nb.runtime.spec.alarms import check_metrics
 from elasticdl_nb.runtime.worker.batches import as_graph, batch_size
 
 _WRITES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "ResourceScatter", "StatefulPartitioned")
@@ -39,11 +40,13 @@ class Prequential:
     """Tests batches of the form `element_spec` with a built and compiled model, and adds up its metrics.
 
     They are those that `evaluate` reports, and for a model that tells two classes apart, those of `BinaryMetrics`,
-    unless the model has others of the same names.
+    unless the model has others of the same names. Raises OptionError before the first batch is learnt if there is a
+    bound in `alarms` for a metric that the model does not have.
     """
 
-    def __init__(self, loaded: LoadedModel, element_spec: Any) -> None:
+    def __init__(self, loaded: LoadedModel, element_spec: Any, alarms: tuple[str, ...] = ()) -> None:
         check_prequential(loaded)
+        self._alarms = alarms
         self._loaded, self._spec = loaded, element_spec
         self._binary = BinaryMetrics.of(loaded, element_spec)
         self._step = TestStep(loaded, beside=self._binary.update if self._binary else None)
@@ -65,6 +68,7 @@ class Prequential:
         """Predict a batch of (features[, labels[, sample weights]]), and add the result to those of its task."""
         if self._make is None:
             self._prepare(batch)
+            self._check_alarms(batch)
         self._step.add(self._make(*batch), batch, size := batch_size(batch[0]))
         self._records += size
 
@@ -93,10 +97,12 @@ class Prequential:
         self._loaded.give_back_metrics(kept)
         return {**values, **(self._binary.results(of_binary) if self._binary else {}), **values}
 
-    def names(self, batch: Any) -> list[str]:
-        """Return the names of the values, which a batch shows."""
-        self.test(batch)
-        return list(self.values(self.report()["states"]))
+    def _check_alarms(self, batch: Any) -> None:
+        """Compare the bounds' metrics with those that a batch shows."""
+        if self._alarms:
+            self.test(batch)
+            check_metrics(self._alarms, list(self.values(self.report()["states"])))
+            self.begin()
 
     # ------------------------------------------------------------ graphs
 
