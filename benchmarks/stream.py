@@ -1,11 +1,15 @@
 """A training that follows a directory: its speed beside that of an ordinary job, and what grows with the records.
 
     python benchmarks/stream.py [--records 6000000] [--per_file 100000] [--strategy Local|ParameterServerStrategy]
+    python benchmarks/stream.py --source kafka --records 500000 [--partitions 48] [--turns 2]
 
 Files of records are put into a directory while a job follows it, and deleted when they have been used. From time to
 time a line tells the job's records so far, records per second since the line before, resident memory (MiB) of each of
 its processes, and the size (KiB) of each part of its folder. The last lines give the growth of each per million records
 over the second half. An ordinary job then trains on the same number of records in as many files.
+
+With `--source kafka`, jobs follow a topic of JSON records, and Parquet files with the same records, in turn. The brokers
+are librdkafka's own mock ones, which share the machine.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +32,10 @@ import elasticdl_nb
 from elasticdl_nb.job import Job
 from elasticdl_nb.runtime import chaos
 from elasticdl_nb.runtime.control.status import is_over
+
+sys.path.insert(0, os.fspath(Path(__file__).parents[1] / "tests"))
+
+import kafkabrokers
 
 MODEL = """
 import elasticdl_nb
@@ -125,6 +135,73 @@ def growth(samples: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(float(np.polyfit(millions, [one[name] for one in half], 1)[0]), 2) for name in names}
 
 
+# ------------------------------------------------------------ from Kafka
+
+
+def columns(first: int, records: int) -> dict[str, Any]:
+    """Numbered random records, as columns."""
+    random = np.random.default_rng(first)
+    x = random.normal(size=(records, 8)).round(3)
+    return {"user": random.integers(0, 20_000, records), "x": x, "y": (x[:, 0] > 0).astype(float)}
+
+
+def produce(brokers: kafkabrokers.Brokers, folder: Path, arguments: argparse.Namespace) -> list[str]:
+    """Put the same records into a topic, as JSON, and into Parquet files, one for each partition."""
+    each = arguments.records // arguments.partitions
+    url = brokers.create("clicks", arguments.partitions)
+    for number in range(arguments.partitions):
+        found = columns(number, each)
+        rows = zip(found["user"].tolist(), found["x"].tolist(), found["y"].tolist(), strict=True)
+        values = [json.dumps({"user": user, "x": x, "y": y}).encode() for user, x, y in rows]
+        brokers.produce("clicks", number, values)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(found["x"].ravel()), 8)
+        table = pa.table({"user": found["user"], "x": lists, "y": found["y"]})
+        pq.write_table(table, folder / f"part-{number:03d}.parquet")
+    return [url]
+
+
+def consumed(brokers: kafkabrokers.Brokers, arguments: argparse.Namespace) -> float:
+    """Records per second of a loop over confluent-kafka's consumer that takes each value, and nothing else."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": brokers.servers, "group.id": "loop", "log_level": 0})
+    consumer.assign([confluent_kafka.TopicPartition("clicks", n, 0) for n in range(arguments.partitions)])
+    wanted, got = arguments.records // arguments.partitions * arguments.partitions, 0
+    begun = time.monotonic()
+    while got < wanted:
+        got += len([message.value() for message in consumer.consume(10_000, 1.0)])
+    seconds = time.monotonic() - begun
+    consumer.close()
+    return got / seconds
+
+
+def trained(options: dict[str, Any], records: int) -> float:
+    """Records per second of a job that follows its data, from a tenth of the records to nine tenths of them."""
+    job = elasticdl_nb.train(**options, follow=True, wait=False)
+    samples = []
+    while (status := job.status()).records_done < 0.9 * records:
+        if is_over(status):
+            raise SystemExit(status.failure.message)
+        if status.records_done >= 0.1 * records:
+            samples.append((time.monotonic(), status.records_done))
+        time.sleep(0.02)
+    samples.append((time.monotonic(), status.records_done))
+    job.stop().wait()
+    return (samples[-1][1] - samples[0][1]) / (samples[-1][0] - samples[0][0])
+
+
+def kafka(options: dict[str, Any], place: Path, arguments: argparse.Namespace) -> None:
+    """Train on the same records from a topic and from files, one after the other, and print records per second."""
+    (place / "files").mkdir()
+    with kafkabrokers.running() as brokers:
+        (url,) = produce(brokers, place / "files", arguments)
+        print(json.dumps({"consumer loop, records/s": round(consumed(brokers, arguments))}), flush=True)
+        for turn in range(arguments.turns):
+            rates = {
+                name: trained({**options, "data": data, "output": place / f"{name} {turn}"}, arguments.records)
+                for name, data in (("parquet", place / "files"), ("kafka", url))
+            }
+            print(json.dumps({name: round(rate) for name, rate in rates.items()}), flush=True)
+
+
 def main() -> None:
     """Run both jobs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -133,6 +210,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--every", type=float, default=5.0, help="Seconds between two lines.")
     parser.add_argument("--strategy", default="Local", choices=["Local", "ParameterServerStrategy"])
+    parser.add_argument("--source", default="files", choices=["files", "kafka"])
+    parser.add_argument("--partitions", type=int, default=48, help="Of the topic; a mock broker keeps 5 MB of each.")
+    parser.add_argument("--turns", type=int, default=2, help="How often to train from Parquet, then from Kafka.")
     parser.add_argument("--ordinary", type=int, default=1, help="Whether to run the ordinary job, too.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -145,6 +225,8 @@ def main() -> None:
             "model_zoo": place / "zoo", "model_def": "clicks.custom_model", "minibatch_size": arguments.batch,
             "distribution_strategy": arguments.strategy, "saved_model": False, "num_minibatches_per_task": 16,
         }  # fmt: skip
+        if arguments.source == "kafka":
+            return kafka(options, place, arguments)
         begun = time.monotonic()
         samples = follow(options, place / "stream", arguments)
         seconds = time.monotonic() - begun

@@ -203,6 +203,11 @@ def _stats(status: JobStatus) -> list[Stat]:
     retried = f"{format_count(status.tasks_retried)} retried" if status.tasks_retried > 0 else ""
     notes = ", ".join(note for note in (_of(status.tasks_total), retried) if note)
     stats.append(Stat("Tasks", format_count(status.tasks_done), notes))
+    if status.records_behind > 0:
+        stats.append(Stat("To come", format_count(status.records_behind), "records of the topic"))
+    if status.records_malformed + status.records_expired > 0:
+        deleted = f"and {format_count(status.records_expired)} deleted" if status.records_expired else "records"
+        stats.append(Stat("Unusable", format_count(status.records_malformed), deleted))
     if status.tasks_set_aside > 0:
         records = f"with {format_count(status.records_set_aside)} records"
         stats.append(Stat("Set aside", format_count(status.tasks_set_aside), records))

@@ -115,6 +115,10 @@ def _amounts(status: pb.JobStatus, now: float) -> list[str]:
     parts = []
     if status.records_total:
         parts.append(f"{format_count(status.records_done)} of {format_count(status.records_total)} records")
+    if status.records_behind:
+        parts.append(f"{format_count(status.records_behind)} to come")
+    if status.records_malformed:
+        parts.append(f"{format_count(status.records_malformed)} unusable")
     if status.records_per_second > 0:
         parts.append(f"{format_count(status.records_per_second)} records/s")
     if is_over(status) or status.remaining_seconds < 0:

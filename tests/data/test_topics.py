@@ -71,7 +71,6 @@ GOOD = b'{"n": 1, "x": [1, 2.5], "s": "a", "f": 2}'
         ("kafka://host:1/t?from=2026-11-29T12:00:00", "needs a zone"),
         ("kafka://host:1/t?key=a&timestamp=a", "both called 'a'"),
         ("kafka://host:1/t?key=a&key=b", "key is given twice"),
-        ("kafka://host:1/t?format=bytes&event_time=at", "records that are bytes have none"),
         ("kafka://host:1/t?expired=ignore", "expected fail or tell"),
     ],
 )

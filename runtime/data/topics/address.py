@@ -29,7 +29,7 @@ SECRETS = {
 }
 """Settings that are taken from the environment alone, and the variables that have them."""
 
-_OWN = ("format", "from", "group", "key", "timestamp", "event_time", "dead_letters", "expired")
+_OWN = ("format", "from", "group", "key", "timestamp", "dead_letters", "expired")
 _SERVERS = re.compile(r"[A-Za-z0-9.\-]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _COLUMN = re.compile(r"\w+")
@@ -50,7 +50,6 @@ class Topic:
     group: str = ""
     key: str = ""
     timestamp: str = ""
-    event_time: str = ""
     dead_letters: str = ""
     expired: str = ""
     settings: tuple[tuple[str, str], ...] = ()
@@ -100,13 +99,11 @@ def _check(topic: Topic, option: str) -> None:
     if topic.expired not in ("", "fail", "tell"):
         raise _wrong(option, f"expired={topic.expired}: expected fail or tell")
     columns = [name for name in (topic.key, topic.timestamp) if name]
-    for name in [*columns, topic.event_time]:
-        if name and not _COLUMN.fullmatch(name):
+    for name in columns:
+        if not _COLUMN.fullmatch(name):
             raise _wrong(option, f"{name!r} is not the name of a column")
     if len(set(columns)) < len(columns):
         raise _wrong(option, f"key and timestamp are both called {topic.key!r}")
-    if topic.event_time and topic.format == "bytes" and topic.event_time != topic.timestamp:
-        raise _wrong(option, "event_time names a column, but records that are bytes have none")
 
 
 def _check_settings(given: dict[str, str], option: str) -> None:

@@ -167,10 +167,6 @@ class TopicReader:
         for one in self._added:
             if names.count(one.name) > 1:
                 raise DataError(f"{self.topic.url}: its records have a field {one.name!r}, too; choose another name")
-        event_time = self.topic.event_time
-        kinds = {one.name: one.dtype for one in self._columns if not one.shape}
-        if event_time and kinds.get(event_time) not in ("int64", "float64"):
-            raise DataError(f"{self.topic.url}: event_time={event_time} is not a column of numbers")
         if not self._follow and not any(end > start for start, end in self.known.offsets.values()):
             raise DataError(f"there are no records in {self.topic.url}")
 
