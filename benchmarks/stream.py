@@ -8,8 +8,8 @@ time a line tells the job's records so far, records per second since the line be
 its processes, and the size (KiB) of each part of its folder. The last lines give the growth of each per million records
 over the second half. An ordinary job then trains on the same number of records in as many files.
 
-With `--source kafka`, jobs follow a topic of JSON records, and Parquet files with the same records, in turn. The brokers
-are librdkafka's own mock ones, which share the machine.
+With `--source kafka`, jobs follow a topic of JSON records, and Parquet files with the same records, in turn. The
+brokers are librdkafka's own mock ones, which share the machine.
 """
 
 from __future__ import annotations
@@ -226,7 +226,8 @@ def main() -> None:
             "distribution_strategy": arguments.strategy, "saved_model": False, "num_minibatches_per_task": 16,
         }  # fmt: skip
         if arguments.source == "kafka":
-            return kafka(options, place, arguments)
+            kafka(options, place, arguments)
+            return
         begun = time.monotonic()
         samples = follow(options, place / "stream", arguments)
         seconds = time.monotonic() - begun
