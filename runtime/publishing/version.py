@@ -75,8 +75,9 @@ def publish(folder: JobFolder, spec: JobSpec, checkpoint: Path) -> Published | N
 @contextlib.contextmanager
 def _held(checkpoint: Path, folder: JobFolder) -> Iterator[Path]:
     """Give a checkpoint's files other names within this block, so that they stay if the job removes it."""
-    held = checkpoint.parent / f".held-{folder.identity}"
-    durable.remove(held)  # by a process that was killed
+    name = checkpoint.parent / f"held-{folder.identity}"
+    durable.clear_left_behind(name)
+    held = Path(durable.aside_name(name))  # the process of a master that was killed may still hold another one
     try:
         try:
             held.mkdir()

@@ -255,8 +255,8 @@ def set_aside(path: str | os.PathLike[str]) -> None:
 
 
 def discard_unfinished(directory: str | os.PathLike[str]) -> None:
-    """Remove leftovers of processes that died while writing, and files that no further checkpoint will share."""
-    for pattern in (f".{_PREFIX}*", f"{_COMPACTED}*"):
+    """Remove leftovers of processes that died while writing or publishing, and files that no checkpoint will share."""
+    for pattern in (f".{_PREFIX}*", f"{_COMPACTED}*", ".held-*"):
         for path in Path(directory).glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
 
