@@ -49,6 +49,16 @@ def test_the_last_window_has_its_values_before_the_model_is_written_and_workers_
     assert (window.records, window.tested, window.number) == (7, 7, 1)
 
 
+@pytest.mark.parametrize(("options", "tasks"), [({}, 10), ({"shuffle": False}, 20)])
+def test_tasks_are_no_longer_than_windows_unless_that_would_change_the_order(options, tasks):
+    options = {"records": 60, "num_minibatches_per_task": 6, **options}
+    plain = Play(**options).job.queue.plan
+    tested = Play(**options, prequential=True, prequential_window=3).job.queue.plan
+    orders = [[record for index in plan.order(0) for _, *span in plan.pieces[index] for record in range(*span)]
+              for plan in (plain, tested)]  # fmt: skip
+    assert orders[0] == orders[1] and len(tested.pieces) == tasks
+
+
 def test_the_model_is_not_tested_by_two_workers_at_once():
     play = Play(records=8, prequential=True)
     play.join(W0)

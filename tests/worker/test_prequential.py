@@ -180,6 +180,17 @@ OTHERS = {
         "def input_fn(r):\n    y = tf.reshape(r['y'], [1])\n    return r['x'], (y, y)\n",
         {"loss", "a_loss", "b_loss"},
     ),
+    "a dict with one output": (
+        "def custom_model():\n    i = keras.Input((4,))\n"
+        "    model = keras.Model(i, {'a': dense(1, 2, 'sigmoid')(i)})\n"
+        "    model.compile(optimizer(), 'binary_crossentropy')\n    return model\n" + INPUT,
+        {"loss", "auc", "log_loss", "calibration"},
+    ),
+    "a method called outputs": (
+        "class Own(Net):\n    def outputs(self):\n        return []\n"
+        "def custom_model():\n    model = Own()\n    model.compile(optimizer(), 'mse')\n    return model\n",
+        {"loss"},
+    ),
     "an AUC of its own": (
         "def custom_model():\n    model = keras.Sequential([keras.Input((4,)), dense(1, 2, 'sigmoid')])\n"
         "    metrics = [keras.metrics.AUC(curve='PR', name='auc')]\n"

@@ -42,7 +42,7 @@ class PlanningCrew(BorderingCrew):
         """Cut files into tasks."""
         spec = self.spec
         marks = [spec.evaluation_steps, spec.steps_between_checkpoints] if spec.kind == "train" else []
-        if spec.prequential:
+        if spec.prequential and (spec.follow or not spec.shuffle):  # other tasks would be shuffled into another order
             marks.append(max(1, spec.prequential_window // spec.minibatch_size))
         return cut(data, steps_between(task_steps=spec.num_minibatches_per_task, marks=marks) * spec.minibatch_size)
 

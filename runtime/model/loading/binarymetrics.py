@@ -58,8 +58,8 @@ class BinaryMetrics:
             return (
                 BinaryMetrics(lambda outputs: not fitting.gives_probabilities(outputs)) if fitting.is_binary else None
             )
-        outputs = tf.nest.flatten(getattr(loaded.model, "outputs", None) or [])
-        last = outputs[0]._keras_history.operation if len(outputs) == 1 else None
+        outputs = tf.nest.flatten(getattr(loaded.model, "outputs", None))  # a model's own attribute may have the name
+        last = outputs[0]._keras_history.operation if [*map(type, outputs)] == [keras.KerasTensor] else None
         activation = getattr(last, "activation", None)
         whole = label.dtype.is_integer or label.dtype.is_bool
         return BinaryMetrics(lambda outputs: False) if whole and activation is keras.activations.sigmoid else None
@@ -74,7 +74,8 @@ class BinaryMetrics:
         return [variable for metric in self._all for variable in metric.variables]
 
     def update(self, labels: Any, outputs: Any) -> None:
-        """Add a batch; works eagerly and in a graph."""
+        """Add a batch; works eagerly and in a graph. A single output may be in a list or a dict."""
+        (outputs,) = tf.nest.flatten(outputs)
         logits = self._are_logits(outputs)
         labels = tf.reshape(tf.cast(labels, tf.float32), [-1, 1])
         outputs = tf.reshape(tf.cast(outputs, tf.float32), [-1, 1])
