@@ -2,8 +2,9 @@
 
 Both read the same Parquet file and parse whole batches. It reports the records per second after start-up (from the
 first progress on) and the wall time of everything, from process start to trained model. A third figure is that of the
-arithmetic alone: the steps of a Local worker in a process of its own, on batches that are in memory already. What the
-job takes beyond it is for reading, parsing, tasks, and reports.
+arithmetic alone: the steps of a Local worker in a process of its own, on batches that are in memory already, one by one
+or several in a call, whichever is faster. What the job takes beyond it is for reading, parsing, tasks, and reports.
+Steps are compiled in none of them, so that it makes no difference when a job decides on that.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from typing import Any
 from elasticdl_nb.model_zoo.flights.prepare import prepare
 
 MODEL = "flights.wide_and_deep"
-WARM_UP_STEPS = 50
+WARM_UP_STEPS = 1000
+"""Steps before the clock starts: by then, a job makes several at once."""
 
 
 def ours(data: Path, folder: Path, batch: int, epochs: int) -> tuple[float, float]:
@@ -30,7 +32,7 @@ def ours(data: Path, folder: Path, batch: int, epochs: int) -> tuple[float, floa
     command = [
         sys.executable, "-m", "elasticdl_nb", "train", f"--model_def={MODEL}", "--input_fn=input_fn", f"--data={data}",
         f"--minibatch_size={batch}", f"--num_epochs={epochs}", f"--output={folder / 'model'}", "--no_saved_model",
-        "--job_name=bench", "--quiet", "--log_loss_steps=25",
+        "--job_name=bench", "--quiet", "--log_loss_steps=25", "--jit_compile=false",
     ]  # fmt: skip
     started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -73,21 +75,50 @@ def steps(data: str, batch: int, epochs: int) -> None:
     from elasticdl_nb.runtime.model.loading.loader import ModelDefinition, load
     from elasticdl_nb.runtime.protocol.master_pb2 import Task
     from elasticdl_nb.runtime.spec import JobSpec
+    from elasticdl_nb.runtime.worker.feed import StreamBatches
     from elasticdl_nb.runtime.worker.training.local import LocalTrainer
 
     dataset = batches_of(data, batch)
     found = list(dataset)
     loaded = load(ModelDefinition(zoo=elasticdl_nb.model_zoo.__path__[0], model_def=MODEL))
     loaded.build(dataset.element_spec[0])
-    spec = JobSpec(kind="train", model_def=MODEL, minibatch_size=batch, log_loss_steps=25)
+    spec = JobSpec(kind="train", model_def=MODEL, minibatch_size=batch, log_loss_steps=25, jit_compile="false")
     session: Any = Session()
     trainer = LocalTrainer(spec, loaded, session, dataset.element_spec, lambda step, loss: None)
-    trainer.train(Task(), iter(found))
-    began = time.perf_counter()
-    for _ in range(epochs):
-        trainer.train(Task(), iter(found))
+    memory = InMemory(found, dataset.element_spec)
+    rates = []
+    for batches in (lambda: iter(found), lambda: StreamBatches(memory)):  # type: ignore[arg-type]
+        records, began = 0, time.perf_counter()
+        for epoch in range(epochs + 1):
+            if epoch == 1:
+                records, began = 0, time.perf_counter()
+            records += trainer.train(Task(), batches())
+        rates.append(records / (time.perf_counter() - began))
     trainer.report_loss()
-    print(json.dumps(epochs * sum(len(labels) for _, labels in found) / (time.perf_counter() - began)))
+    print(json.dumps(max(rates)))
+
+
+class InMemory:
+    """Batches in memory that a graph can take, all but the last one, which is smaller."""
+
+    def __init__(self, found: list[Any], element_spec: Any) -> None:
+        import tensorflow as tf
+
+        optional = tf.experimental.Optional
+        batches = tf.data.Dataset.from_tensor_slices(tf.nest.map_structure(lambda *parts: tf.stack(parts), *found[:-1]))
+        some = batches.map(lambda *parts: optional.from_value(parts))
+        self.element_spec = element_spec
+        self._dataset = some.concatenate(tf.data.Dataset.from_tensors(optional.empty(batches.element_spec))).prefetch(8)
+        self._iterator: Any = None
+
+    def iterator(self) -> Any:
+        """See `StreamSource`."""
+        self._iterator = self._iterator or iter(self._dataset)
+        return self._iterator
+
+    def task_ends(self, *, complete: bool) -> None:
+        """See `StreamSource`."""
+        self._iterator = None
 
 
 def fit(data: str, batch: int, epochs: int) -> None:
@@ -118,7 +149,7 @@ def fit(data: str, batch: int, epochs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, nargs="*", default=[512, 64])
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fit", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--steps", nargs=3, help=argparse.SUPPRESS)

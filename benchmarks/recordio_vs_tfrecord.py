@@ -54,7 +54,7 @@ def recordio_dataset(path: str, batch: int) -> tf.data.Dataset:
     """Read all records of the file through our reader."""
     reader = open_reader([path], {})
     ranges = [(file.path, 0, file.records) for file in reader.files()]
-    return record_dataset(reader, lambda: ranges).rebatch(batch)
+    return record_dataset(reader, lambda: ranges, batch)  # as a worker does for an input function of batches
 
 
 def seconds(dataset: tf.data.Dataset, expected: int) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.chunks import Chunk, Records
@@ -26,6 +27,7 @@ from elasticdl_nb.runtime.data.reader import BytesReader, Reader
 from elasticdl_nb.runtime.data.tasks import Range
 
 NextRanges = Callable[[], Sequence[Range]]
+Objects = NDArray[np.object_]
 
 _MOST_ITERATIONS = 64
 _AHEAD = 2
@@ -35,8 +37,11 @@ _numbers = itertools.count()
 _errors: OrderedDict[int, BaseException] = OrderedDict()
 
 
-def record_dataset(reader: Reader, next_ranges: NextRanges) -> tf.data.Dataset:
+def record_dataset(reader: Reader, next_ranges: NextRanges, at_once: int | None = None) -> tf.data.Dataset:
     """Return a dataset of which each iteration calls `next_ranges` once and yields those records, many at a time.
+
+    With `at_once`, records that are bytes come by so many, but for the last ones of an iteration. `rebatch` would do
+    the same, and copy them.
 
     Elements: tf.string [n] for bytes, tf.string [n, columns] for strings, {name: tensor [n, …]} for columns. Several
     iterations may run at once, in any threads. An exception from the reader or `next_ranges` reaches the consumer as a
@@ -44,7 +49,7 @@ def record_dataset(reader: Reader, next_ranges: NextRanges) -> tf.data.Dataset:
     """
     spec = _spec(reader)
     flat = tf.nest.flatten(spec)
-    iterations = _Iterations(reader, next_ranges)
+    iterations = _Iterations(reader, next_ranges, at_once)
 
     def step(state: Any, position: Any) -> Any:
         state, *tensors = tf.numpy_function(iterations.step, [state], [tf.int64, *(item.dtype for item in flat)])
@@ -89,8 +94,8 @@ def _spec(reader: Reader) -> Any:
 class _Iterations:
     """The iterations under way, by number."""
 
-    def __init__(self, reader: Reader, next_ranges: NextRanges) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, next_ranges: NextRanges, at_once: int | None) -> None:
+        self._reader, self._at_once = reader, at_once
         self._next_ranges = next_ranges
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
@@ -133,17 +138,18 @@ class _Iterations:
     def _read(self, ranges: Sequence[Range]) -> Iterator[list[Any]]:
         reader = self._reader
         if isinstance(reader, BytesReader) or (isinstance(reader, FollowingReader) and reader.form == "bytes"):
-            return self._several_ahead(_pieces(reader, ranges))
+            arrays = self._several_ahead(_pieces(reader, ranges))
+            return ([array] for array in (_by(self._at_once, arrays) if self._at_once else arrays))
         return self._one_ahead(chunk for path, start, end in ranges for chunk in reader.read(path, start, end))
 
-    def _several_ahead(self, pieces: Iterator[Callable[[], Records]]) -> Iterator[list[Any]]:
+    def _several_ahead(self, pieces: Iterator[Callable[[], Records]]) -> Iterator[Objects]:
         ahead: deque[Future[Records]] = deque()
         for piece in pieces:
             ahead.append(self._pool.submit(piece))
             if len(ahead) > _AHEAD:
-                yield [ahead.popleft().result().to_numpy()]
+                yield ahead.popleft().result().to_numpy()
         while ahead:
-            yield [ahead.popleft().result().to_numpy()]
+            yield ahead.popleft().result().to_numpy()
 
     def _one_ahead(self, chunks: Iterator[Chunk]) -> Iterator[list[Any]]:
         ahead = self._pool.submit(next, chunks, None)
@@ -163,6 +169,23 @@ def _pieces(reader: BytesReader | FollowingReader, ranges: Sequence[Range]) -> I
             raise error
 
         yield fail
+
+
+def _by(size: int, arrays: Iterator[Objects]) -> Iterator[Objects]:
+    """Yield the values of arrays by so many; only references to them are copied."""
+    kept: list[Objects] = []
+    count = 0
+    for array in arrays:
+        while count + len(array) >= size:
+            kept.append(array[: size - count])
+            array = array[size - count :]
+            yield kept[0] if len(kept) == 1 else np.concatenate(kept)
+            kept, count = [], 0
+        if len(array):
+            kept.append(array)
+            count += len(array)
+    if kept:
+        yield np.concatenate(kept)
 
 
 def _remember(error: BaseException) -> int:

@@ -54,10 +54,14 @@ class StreamSource:
 
     Beginning an iteration over a dataset costs TensorFlow 15 ms, and more for each function in it: as much as parsing
     thousands of records. Another task inside a running iteration costs next to nothing. `make(chunks, number)` (an
-    int64 scalar, the task's own) returns the dataset of one task's batches; it is called once, to be traced.
+    int64 scalar, the task's own) returns the dataset of one task's batches; it is called once, to be traced. Records
+    that are bytes come in chunks of `at_once`, if that is given.
     """
 
-    def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset]) -> None:
+    def __init__(
+        self, reader: Reader, make: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset],
+        at_once: int | None = None,
+    ) -> None:  # fmt: skip
         self.element_spec: Any = None
         self._announced: deque[_Announced] = deque()
         self._lock = threading.Lock()
@@ -67,7 +71,7 @@ class StreamSource:
 
         def task(_: tf.Tensor) -> tf.data.Dataset:
             number = tf.ensure_shape(tf.numpy_function(self._next_task, [], tf.int64), [])
-            batches = make(record_dataset(reader, lambda: self._ranges), number)
+            batches = make(record_dataset(reader, lambda: self._ranges, at_once), number)
             self.element_spec = spec = batches.element_spec
             some = batches.map(
                 lambda *parts: tf.experimental.Optional.from_value(parts if isinstance(spec, tuple) else parts[0])
@@ -214,9 +218,11 @@ def with_first(first: Batch, batches: Iterator[Batch]) -> Iterator[Batch]:
 class TaskSource:
     """A dataset that is iterated once for each task: for a dataset_fn, whose code may not work when traced."""
 
-    def __init__(self, reader: Reader, make: Callable[[tf.data.Dataset], tf.data.Dataset]) -> None:
+    def __init__(
+        self, reader: Reader, make: Callable[[tf.data.Dataset], tf.data.Dataset], at_once: int | None = None
+    ) -> None:
         self._ranges: list[Range] = []
-        self._dataset = make(record_dataset(reader, lambda: self._ranges))
+        self._dataset = make(record_dataset(reader, lambda: self._ranges, at_once))
         self._started: deque[Iterator[Batch]] = deque()
         self.element_spec = self._dataset.element_spec
 

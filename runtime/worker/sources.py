@@ -41,7 +41,12 @@ class Sources:
     def _made(self, kind: pb.TaskKind) -> BatchSource:
         reader = self.reader(kind)
         kinds = StreamSource if self._loaded.maps_records else TaskSource
-        return kinds(reader, partial(self._dataset, kind, reader))
+        at_once = self._loaded.records_at_once(self._spec.minibatch_size, self._task_records)
+        return kinds(reader, partial(self._dataset, kind, reader), at_once)
+
+    @property
+    def _task_records(self) -> int:
+        return self._spec.minibatch_size * self._spec.num_minibatches_per_task
 
     def _dataset(
         self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
@@ -51,6 +56,6 @@ class Sources:
         return self._loaded.batches(
             chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
             shuffle_seed=spec.seed if shuffles else None,
-            task_records=spec.minibatch_size * spec.num_minibatches_per_task, number=number,
+            task_records=self._task_records, number=number,
             weight_column=spec.sample_weight_column, class_weights=spec.class_weight,
         )  # fmt: skip

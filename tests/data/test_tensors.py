@@ -38,6 +38,15 @@ def test_each_iteration_takes_the_next_ranges(path):
     assert flat(dataset) == []
 
 
+@pytest.mark.parametrize("at_once", [1, 64, 700, 3000, 5000])
+def test_records_come_by_so_many_as_they_are_wanted(path, at_once):
+    ranges = [(path, 5, 2000), (path, 0, 5), (path, 2000, 3000)]
+    dataset = tensors.record_dataset(open_reader([path], {}), lambda: ranges, at_once)
+    found = [chunk.numpy().tolist() for chunk in dataset]
+    assert [*map(len, found)] == [at_once] * (3000 // at_once) + ([3000 % at_once] if 3000 % at_once else [])
+    assert [*itertools.chain(*found)] == RECORDS[5:2000] + RECORDS[:5] + RECORDS[2000:]
+
+
 def test_a_pipeline_built_on_it_is_iterated_anew_each_time(path):
     starts = itertools.count(0, 1000)
 

@@ -19,6 +19,17 @@ PARSED_AT_ONCE = 4096
 """Number of records that a batched input function gets at a time, if the task has that many."""
 
 
+def taken_at_once(
+    input_fn: Callable[..., Any] | None, dataset_fn: Callable[..., Any] | None, batch_size: int, task_records: int
+) -> int | None:
+    """Return how many records `make_batches` gives to the user's function at a time; None if one by one."""
+    if not is_batched(input_fn if input_fn is not None else dataset_fn):
+        return None
+    # A call of an input function costs as much for one small batch as for many.
+    batches = max(1, min(PARSED_AT_ONCE, task_records) // batch_size) if input_fn is not None else 1
+    return batches * batch_size
+
+
 def make_batches(
     chunks: tf.data.Dataset,
     mode: Mode,
@@ -47,13 +58,8 @@ def make_batches(
     assert function is not None
     if shuffle_seed is not None and (input_fn is not None or is_batched(function)):
         chunks = _mixed(chunks, shuffle_seed, task_records, number)
-    if not is_batched(function):
-        records = chunks.unbatch()
-    elif input_fn is None:
-        records = chunks.rebatch(batch_size)
-    else:
-        # A call costs as much for one small batch as for many.
-        records = chunks.rebatch(max(1, min(PARSED_AT_ONCE, task_records) // batch_size) * batch_size)
+    at_once = taken_at_once(input_fn, dataset_fn, batch_size, task_records)
+    records = chunks.unbatch() if at_once is None else chunks.rebatch(at_once)
     name = getattr(function, "__name__", "input_fn")
     if input_fn is not None:
         call = _record_function(input_fn, mode, metadata)

@@ -33,7 +33,7 @@ from elasticdl_nb.runtime.model.loading.calls import attribute_of
 from elasticdl_nb.runtime.model.loading.compiling import compile_model, optimizer_as_compiled, own_methods
 from elasticdl_nb.runtime.model.loading.customreader import CustomReader
 from elasticdl_nb.runtime.model.loading.dictfeatures import FeatureForm
-from elasticdl_nb.runtime.model.loading.inputs import make_batches
+from elasticdl_nb.runtime.model.loading.inputs import make_batches, taken_at_once
 from elasticdl_nb.runtime.model.loading.losses import OptimizerSource, as_keras_loss
 from elasticdl_nb.runtime.model.loading.making import make_model, named
 from elasticdl_nb.runtime.model.loading.metricstates import MetricSet, make_metrics
@@ -285,6 +285,10 @@ class LoadedModel:
             weight_column=weight_column,
             class_weights=class_weights,
         )
+
+    def records_at_once(self, batch_size: int, task_records: int) -> int | None:
+        """Return how many records `batches` parses at a time; None if it parses them one by one."""
+        return taken_at_once(*self._input(), batch_size, task_records)
 
     @property
     def _needs_labels(self) -> bool:
