@@ -112,6 +112,8 @@ BAD = [
     GOOD.replace(b'"a"', b"7"), GOOD.replace(b"2.5", b"null"), GOOD.replace(b"1, 2.5", b"1"),
     GOOD.replace(b'"n": 1', b'"n": 9223372036854775808'), GOOD.replace(b'"n": 1', b'"n": null'),
     GOOD.replace(b'"a"', b'"\xff"'), GOOD.replace(b'"n"', b'"m"'), GOOD + b'}\n{"~":' + GOOD, GOOD[:-1] + b', "n": 2}',
+    b'{"n": {}', b'{"n": 1}}', b'{"n": 1, "x": [{}', b'{"n": 1, "s": "}', b'{"s": "x\n}',
+    GOOD + b', "z": {}', b"{", b"}", b"{\0}",
 ]  # fmt: skip
 FINE = [
     GOOD, GOOD.replace(b"2}", b"null}"), GOOD.replace(b', "f": 2', b', "new": {"a": [1, {}]}'), b"\n " + GOOD + b"\n",
@@ -131,6 +133,23 @@ def test_whether_a_record_can_be_used_depends_on_nothing_but_itself(values: list
         refused += sorted(begin + place for place, _ in bad)
     assert used == [n for n, value in enumerate(values) if value in FINE]
     assert refused == [n for n, value in enumerate(values) if value not in FINE]
+
+
+PIECES = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b'"', b"\n", b",", b'"n": 1', b'"a": ', b"\\", b"\0", b" ", b"{}", GOOD]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(PIECES, max_size=6).map(b"".join), max_size=8))
+def test_no_value_reaches_into_another(values: list[bytes]) -> None:
+    parse_some = json_parser([Field(Column("n", "int64"), optional=True)])
+    alone = [len(parse_some([value])[1]) for value in values]
+    columns, places_, bad = parse_some(values)
+    assert places_.tolist() == [n for n, used in enumerate(alone) if used] and len(bad) + len(places_) == len(values)
+    for value, place in zip(columns[0].to_pylist(), places_.tolist(), strict=True):
+        (only,) = parse_some([values[place]])[0][0].to_pylist()
+        assert value == only or (np.isnan(value) and np.isnan(only))
 
 
 def test_json_becomes_columns_whatever_else_is_in_the_topic(brokers: kafkabrokers.Brokers, tmp_path: Path) -> None:

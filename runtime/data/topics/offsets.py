@@ -15,7 +15,7 @@ from elasticdl_nb.runtime.errors import DataError
 Tell = Callable[[str, str], None]
 """Takes level and text of a message for users."""
 
-_MOST = 8192
+_MOST = 4096
 """Messages taken at a time."""
 
 _PATIENCE = 5.0

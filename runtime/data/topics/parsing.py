@@ -24,50 +24,69 @@ Bad = list[tuple[int, str]]
 Parse = Callable[[Sequence[bytes | None]], tuple[list[pa.Array], NDArray[np.int64], Bad]]
 """Takes values; returns a column for each field, the places of the values that they have, and those they lack."""
 
-_VALUE = "~"
-
 
 def json_parser(fields: Sequence[Field]) -> Parse:
     """Return what parses JSON objects that have these fields; others are ignored."""
-    schema = pa.schema([(_VALUE, pa.struct([(one.column.name, _loose(one, pa.string())) for one in fields]))])
+    schema = pa.schema([(one.column.name, _loose(one, pa.string())) for one in fields])
     options = pj.ParseOptions(explicit_schema=schema, newlines_in_values=True, unexpected_field_behavior="ignore")
 
-    def table(values: Sequence[bytes]) -> pa.StructArray:
-        """Parse values, each of which is one object of these fields; raise ArrowInvalid if one is not."""
-        # Each within an object of its own: no value, whatever is in it, can reach into the next.
-        text = b'{"~":' + b'}\n{"~":'.join(values) + b"}"
+    def table(values: Sequence[bytes]) -> pa.Table:
+        """Parse values that begin and end with braces, on a line each; raise ArrowInvalid if one is not an object.
+
+        No value, whatever is in it, can reach into the next: after a closing brace, an opening one is an error unless
+        the object before is complete, and so is a line that ends within a text.
+        """
+        text = b"\n".join(values)
         try:
             text.decode()
         except UnicodeDecodeError:
-            raise pa.ArrowInvalid("not UTF-8") from None
+            raise pa.ArrowInvalid("it is not UTF-8") from None
         read = pj.ReadOptions(use_threads=False, block_size=len(text) + 1)
         found = pj.read_json(pa.BufferReader(text), read_options=read, parse_options=options)
-        if found.num_rows != len(values) or found.column_names != [_VALUE]:
-            raise pa.ArrowInvalid("not one JSON object")
-        return found.column(0).combine_chunks()
+        if found.num_rows != len(values):
+            raise pa.ArrowInvalid("it is not one JSON object")
+        return found.select(schema.names)
 
     def parse(values: Sequence[bytes | None]) -> tuple[list[pa.Array], NDArray[np.int64], Bad]:
-        bad: Bad = []
-        places = [n for n, value in enumerate(values) if value is not None]
-        bad += [(n, "it has no value") for n, value in enumerate(values) if value is None]
-        parts: list[pa.StructArray] = []
+        lines, places, bad = _lines(values)
+        parts: list[pa.Table] = []
         good: list[int] = []
-        waiting = [places] if places else []
+        waiting = [(0, len(lines))] if lines else []
         while waiting:  # halves of what cannot be parsed, until what is wrong stands alone
-            some = waiting.pop()
+            start, end = waiting.pop()
             try:
-                parts.append(table([values[n] or b"" for n in some]))
-                good += some
+                parts.append(table(lines[start:end]))
+                good += places[start:end]
             except pa.ArrowInvalid as error:
-                if len(some) == 1:
-                    bad.append((some[0], _short(error)))
+                if end - start == 1:
+                    bad.append((places[start], _short(error)))
                 else:
-                    middle = len(some) // 2
-                    waiting += [some[middle:], some[:middle]]
-        rows = pa.concat_arrays(parts) if parts else pa.array([], schema.field(0).type)
-        return _columns(rows, np.array(good, np.int64), fields, bad)
+                    middle = (start + end) // 2
+                    waiting += [(middle, end), (start, middle)]
+        whole = pa.concat_tables(parts) if parts else schema.empty_table()
+        arrays = [column.combine_chunks() for column in whole.columns]
+        return _columns(arrays, np.array(good, np.int64), fields, bad)
 
     return parse
+
+
+def _lines(values: Sequence[bytes | None]) -> tuple[Sequence[bytes], Sequence[int], Bad]:
+    """Return the values that may be objects, without newlines; their places; and the others."""
+    if None not in values:
+        text, between = b"\n".join(values), len(values) - 1  # type: ignore[arg-type]
+        if text[:1] == b"{" and text[-1:] == b"}" and text.count(b"\n") == text.count(b"}\n{") == between:
+            return values, range(len(values)), []  # type: ignore[return-value]
+    lines: list[bytes] = []
+    places: list[int] = []
+    bad: Bad = []
+    for place, value in enumerate(values):
+        line = b"" if value is None else value.strip().replace(b"\n", b" ")
+        if line[:1] == b"{" and line[-1:] == b"}":
+            lines.append(line)
+            places.append(place)
+        else:
+            bad.append((place, "it has no value" if value is None else "it is not a JSON object"))
+    return lines, places, bad
 
 
 def example_parser(fields: Sequence[Field]) -> Parse:
@@ -87,8 +106,7 @@ def example_parser(fields: Sequence[Field]) -> Parse:
             except DataError as error:
                 bad.append((place, str(error)))
         arrays = [pa.array([row[n] for row in rows], kind) for n, kind in enumerate(kinds)]
-        whole = pa.StructArray.from_arrays(arrays, [one.column.name for one in fields])
-        return _columns(whole, np.array(good, np.int64), fields, bad)
+        return _columns(arrays, np.array(good, np.int64), fields, bad)
 
     return parse
 
@@ -125,19 +143,16 @@ def _loose(one: Field, text: pa.DataType) -> pa.DataType:
 
 
 def _columns(
-    rows: pa.StructArray, places: NDArray[np.int64], fields: Sequence[Field], bad: Bad
+    arrays: list[pa.Array], places: NDArray[np.int64], fields: Sequence[Field], bad: Bad
 ) -> tuple[list[pa.Array], NDArray[np.int64], Bad]:
     """Sort out the rows that lack a field, or have a list that does not fit; put the rest in order."""
-    keep = np.ones(len(rows), bool)
+    keep = np.ones(len(places), bool)
 
     def sort_out(wrong: pa.Array, why: str) -> None:
         mask = np.asarray(wrong.fill_null(False).to_numpy(zero_copy_only=False), bool) & keep
         bad.extend((int(places[n]), why) for n in np.flatnonzero(mask))
         keep[mask] = False
 
-    if rows.null_count:
-        sort_out(rows.is_null(), "it is not a JSON object")
-    arrays = [rows.field(n) for n in range(len(fields))]
     for one, array in zip(fields, arrays, strict=True):
         name, shape = one.column.name, one.column.shape
         if array.null_count and not one.optional:
@@ -146,7 +161,7 @@ def _columns(
             sort_out(pc.not_equal(pc.list_value_length(array), shape[0]), f"field {name!r} has not {shape[0]} values")
             if array.flatten().null_count:
                 lacking = pc.unique(pc.list_parent_indices(array).filter(array.flatten().is_null()))
-                mask = np.zeros(len(rows), bool)
+                mask = np.zeros(len(places), bool)
                 mask[lacking.to_numpy()] = True
                 sort_out(pa.array(mask), f"field {name!r} has a value missing")
     order = np.argsort(places[keep], kind="stable")
@@ -158,4 +173,4 @@ def _columns(
 
 
 def _short(error: Exception) -> str:
-    return str(error).removeprefix("JSON parse error: ").replace("/~/", "/").replace("in row 0", "").strip()[:200]
+    return str(error).removeprefix("JSON parse error: ").replace("in row 0", "").strip()[:200]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,7 @@ class TopicReader:
         )
         self._offsets = Offsets(topic, lambda level, text: self.tell(level, text))
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, "topic")
         self._unusable: OrderedDict[tuple[str, int, int], Unusable] = OrderedDict()
 
     # ------------------------------------------------------------ what there is
@@ -182,11 +184,11 @@ class TopicReader:
         partition = partition_of(path)
         letters: list[deadletters.Letter] = []
         expired = 0
-        for part in self._offsets.read(partition, start, end):
+        for part, parsed in self._parsed(partition, start, end):
             if isinstance(part, Gone):
                 expired += self._lost(path, part)
                 continue
-            chunk, bad = self._chunk(part)
+            chunk, bad = parsed.result()
             letters += [_letter(part[place], reason) for place, reason in sorted(bad)]
             if len(chunk):
                 yield chunk
@@ -198,6 +200,17 @@ class TopicReader:
                 self._unusable[path, start, end] = Unusable(len(letters), example, expired)
                 while len(self._unusable) > _REMEMBERED:
                     self._unusable.popitem(last=False)
+
+    def _parsed(
+        self, partition: int, start: int, end: int
+    ) -> Iterator[tuple[list[Any] | Gone, Future[tuple[Chunk, Bad]]]]:
+        """Read offsets [start, end); while one part is taken from the connection, the one before is parsed."""
+        ahead: deque[tuple[list[Any] | Gone, Future[tuple[Chunk, Bad]]]] = deque()
+        for part in self._offsets.read(partition, start, end):
+            ahead.append((part, self._pool.submit(self._chunk, [] if isinstance(part, Gone) else part)))
+            if len(ahead) > 1:
+                yield ahead.popleft()
+        yield from ahead
 
     def _lost(self, path: str, gone: Gone) -> int:
         what = f"{path}: offsets {gone.start} to {gone.end - 1} were deleted before they were used"
