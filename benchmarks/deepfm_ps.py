@@ -1,6 +1,6 @@
 """DeepFM on data like Criteo's: `model.fit`, PyTorch, tables in the worker process, and parameter servers.
 
-    python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--optimizer adam sgd] [--seconds 5]
+    python benchmarks/deepfm_ps.py [--batch 512 4096] [--dim 8 16] [--optimizer adam sgd adagrad ftrl] [--seconds 5]
         [--mode asynchronous] [--torch-python PATH] [--jit_compile true]
 
 13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed. For each batch size, length of rows and
@@ -86,7 +86,12 @@ def make_batches(count: int, size: int) -> list[Batch]:
 
 def with_optimizer(model: LoadedModel, name: str) -> LoadedModel:
     """Let a model use an optimizer with the rate that `deepfm_torch.py` gives it."""
-    make = {"adam": lambda: keras.optimizers.Adam(0.001), "sgd": lambda: keras.optimizers.SGD(0.01)}[name]
+    make = {
+        "adam": lambda: keras.optimizers.Adam(0.001),
+        "sgd": lambda: keras.optimizers.SGD(0.01),
+        "adagrad": lambda: keras.optimizers.Adagrad(0.01),
+        "ftrl": lambda: keras.optimizers.Ftrl(0.01),
+    }[name]
     model.make_optimizer = make  # type: ignore[method-assign]
     return model
 
@@ -185,7 +190,7 @@ def worker_commands(workers: int, count: int, batch: int, addresses: list[str], 
 def torch_command(python: str, batch: int, dim: int, optimizer: str, count: int, device: str) -> list[str]:
     """The command of the PyTorch side; empty where torch is not installed."""
     installed = subprocess.run([python, "-c", "import torch"], stderr=subprocess.DEVNULL, check=False)
-    if installed.returncode:
+    if installed.returncode or optimizer == "ftrl":  # which torch does not have
         return []
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "deepfm_torch.py")
     values = {"--batch": batch, "--dim": dim, "--optimizer": optimizer, "--count": count, "--device": device}
@@ -254,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[512, 4096])
     parser.add_argument("--dim", type=int, nargs="+", default=[8, 16])
-    parser.add_argument("--optimizer", nargs="+", choices=["adam", "sgd"], default=["adam"])
+    parser.add_argument("--optimizer", nargs="+", choices=["adam", "sgd", "adagrad", "ftrl"], default=["adam"])
     parser.add_argument("--seconds", type=float, default=5.0, help="time for each figure")
     parser.add_argument("--mode", choices=["asynchronous", "synchronous"], default="asynchronous")
     parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has torch")

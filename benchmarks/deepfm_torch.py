@@ -5,7 +5,8 @@
 It tries several forms of the same model, each for a moment: one embedding for factors and weights, or factors in an
 embedding and weights in an `EmbeddingBag`; the dense part as it is, or by `torch.compile`. It says which is fastest,
 and then trains with that on a block of `count` batches for every line on standard input. Embeddings are updated by
-SparseAdam or sparse SGD, dense weights by the fused Adam or SGD; torch has as many threads as there are cores.
+SparseAdam, sparse SGD or sparse Adagrad, dense weights by the fused forms of Adam, SGD or Adagrad; torch has as many
+threads as there are cores.
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ def trainer(dim: int, optimizer: str, form: str, compiled: bool) -> Callable[[li
             torch.optim.SparseAdam(list(rows.parameters()), lr=0.001),
             torch.optim.Adam(part.parameters(), lr=0.001, fused=True),
         ]
+    elif optimizer == "adagrad":
+        optimizers = [
+            torch.optim.Adagrad(list(rows.parameters()), lr=0.01),
+            torch.optim.Adagrad(list(part.parameters()), lr=0.01, fused=True),
+        ]
     else:
         optimizers = [
             torch.optim.SGD(rows.parameters(), lr=0.01),
@@ -140,7 +146,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--dim", type=int, required=True)
     parser.add_argument("--count", type=int, required=True)
-    parser.add_argument("--optimizer", choices=["adam", "sgd"], required=True)
+    parser.add_argument("--optimizer", choices=["adam", "sgd", "adagrad"], required=True)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
