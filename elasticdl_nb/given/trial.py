@@ -31,6 +31,8 @@ _HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
 """What no strategy may be able to do."""
 _HINTS_FOR_TESTS = re.compile(r"train_step|tf\.lookup")
 """What cannot be tested before it is learnt."""
+_HINTS_FOR_FOLLOWING = re.compile(r"Decay\b|schedules|Schedule\b|DecayRestarts")
+"""What may end at a learning rate of zero."""
 _HINTS_FOR_PREDICTION = re.compile(r"on_predict_")
 """What several workers cannot do."""
 
@@ -46,6 +48,7 @@ def needs_trial(spec: JobSpec, zoo: Path) -> bool:
             _HINTS_FOR_ALL,
             *([_HINTS] if spec.uses_servers or spec.uses_allreduce else []),
             *([_HINTS_FOR_TESTS] if spec.prequential else []),
+            *([_HINTS_FOR_FOLLOWING] if spec.follow else []),
         ],
         "predict": [_HINTS_FOR_PREDICTION] if spec.num_workers > 1 else [],
     }.get(spec.kind, [])

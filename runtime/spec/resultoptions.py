@@ -94,4 +94,5 @@ class ResultOptions:
         "Start from the model and optimizer of the last checkpoint in this directory, or of this checkpoint, by any "
         "strategy; or from the weights of a trained model, the output of a job.",
         group="Checkpoints", parse=forms.path, form="DIR", jobs=("train",),
+        aliases={"train": ("trained_model_for_init",)},
     )  # fmt: skip

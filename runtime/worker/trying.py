@@ -41,6 +41,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.worker.predictcallbacks import check_predict_callbacks
     from elasticdl_nb.runtime.worker.sources import Sources
     from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks, check_callbacks_with_tables
+    from elasticdl_nb.runtime.worker.training.decaying import check_rates
     from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
     from elasticdl_nb.runtime.worker.training.prequential import Prequential
     from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
@@ -76,6 +77,8 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     if (batch := first_batch()) is not None and not makes_own_steps(loaded.model):
         _try_batch(loaded, batch)
     strategy.check(spec, loaded, first_batch)
+    if spec.follow:
+        check_rates(loaded.model)
     if spec.prequential and (batch := first_batch()) is not None:
         Prequential(loaded, source.element_spec, spec.alarm).test(batch)
 

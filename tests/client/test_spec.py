@@ -148,6 +148,12 @@ def test_every_option_that_needs_another_is_refused_without_it():
             train(distribution_strategy=strategy, **{option.name: value_for(option)})
 
 
+def test_a_trained_model_to_begin_with_has_a_name_of_its_own():
+    assert train(trained_model_for_init="m").checkpoint_dir_for_init == "m"
+    with pytest.raises(OptionError, match="given together with trained_model_for_init, which is the same option"):
+        train(trained_model_for_init="m", checkpoint_dir_for_init="n")
+
+
 def test_defaults_that_change_nothing_are_no_mistake():
     for option in options("train"):
         if need_of(option) and option.default not in ("", (), {}):

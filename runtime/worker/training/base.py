@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks
 from elasticdl_nb.runtime.worker.training.callbacks import Callbacks
+from elasticdl_nb.runtime.worker.training.decaying import check_rates
 from elasticdl_nb.runtime.worker.training.epochs import Epochs, numbers
 from elasticdl_nb.runtime.worker.training.prequential import Prequential
 from elasticdl_nb.runtime.worker.unsuitable import explained
@@ -63,6 +64,9 @@ class Trainer:
         check_test_function(self.model)
         self.optimizer = self.model.optimizer
         self._check()
+        if spec.follow:
+            for sentence in check_rates(self.model):
+                session.note("warning", sentence)
         self._build_optimizer()
         self.model.stop_training = False
         self.callbacks = Callbacks(
