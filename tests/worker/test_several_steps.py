@@ -221,8 +221,9 @@ def test_random_numbers_that_depend_on_the_graph_are_drawn_one_by_one(
     assert not calls
 
 
-def test_compiled_steps_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[int]) -> None:
-    """Those of batches of another size are made by themselves, by the graph."""
+def test_compiled_steps_are_made_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[int]
+) -> None:
     for name, value in {
         "PATIENCE": 0.0,
         "STEPS_BEFORE": 2,
@@ -239,8 +240,7 @@ def test_compiled_steps_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cal
     [*mine.steps()]
     assert_alike(mine, theirs, tolerance=1e-5)
     assert "so they are compiled" in mine.session.notes[-1]
-    single = 30 - sum(calls)
-    assert 3 <= single <= 12 and max(calls) == 4
+    assert sum(calls) <= 4, "only before"
 
 
 # ------------------------------------------------------------ decisions

@@ -74,10 +74,6 @@ class Compiled:
             raise tf.errors.InvalidArgumentError(None, None, "an index is out of range")
         return logs  # type: ignore[no-any-return]
 
-    def within(self, *flat: tf.Tensor) -> tuple[Any, tf.Tensor | None]:
-        """Make the step within another graph; return its logs, and whether all that it looked up is there."""
-        return self._graph.within(*flat)  # type: ignore[no-any-return]
-
 
 def loss_of(logs: Any) -> Any:
     """Return the loss among what a step returns."""

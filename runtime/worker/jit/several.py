@@ -40,14 +40,13 @@ class BrokenOff(Exception):
 
 
 class SeveralSteps:
-    """Calls `step(*tensors of a batch)`, which returns (logs, is right) within a graph, for batches of a form.
+    """Calls `step(*tensors of a batch)` within a graph, for batches of a form; it returns something like `logs`.
 
-    With `shapes`, it stops before a batch that has others. `is right` is None, or false for a step that looked up what
-    is not there. Raises ValueError if steps return anything but scalars.
+    Raises ValueError if that is anything but scalars.
     """
 
-    def __init__(self, step: Callable[..., Any], element_spec: Any, logs: Any, shapes: Sequence[Any] | None) -> None:
-        self._step, self._spec, self._shapes, self._logs = step, element_spec, shapes, logs
+    def __init__(self, step: Callable[..., Any], element_spec: Any, logs: Any) -> None:
+        self._step, self._spec, self._logs = step, element_spec, logs
         self._flat = tf.nest.flatten(element_spec)
         if any(one.shape.rank != 0 for one in logs.values()) or "loss" not in logs:
             raise ValueError("a step returns more than numbers")
@@ -71,19 +70,15 @@ class SeveralSteps:
         """Make at most so many steps with batches of which there is one. Raises BrokenOff."""
 
         def take(resource: tf.Tensor, pending: tf.Tensor) -> tuple[tf.Tensor, Any]:
-            _, after, right, logs = self._graph(resource, pending, tf.constant(most))
-            return after, (right, logs)
+            _, after, logs = self._graph(resource, pending, tf.constant(most))
+            return after, logs
 
         try:
-            right, logs = batches.taken_by(take)
+            logs = batches.taken_by(take)
         except Exception as error:
             failed_in_step = int(self._begun) > int(self._made)
             raise BrokenOff(self._so_far({}), self._batch() if failed_in_step else None, error) from error
-        made = self._so_far(logs)
-        if not right:
-            out_of_range = tf.errors.InvalidArgumentError(None, None, "an index is out of range")
-            raise BrokenOff(made, self._batch(), out_of_range)
-        return made
+        return self._so_far(logs)
 
     def _so_far(self, logs: Mapping[str, Any]) -> Made:
         count = int(self._made)
@@ -103,25 +98,13 @@ class SeveralSteps:
         self._made.assign(0)
         nothing = {name: tf.zeros([], one.dtype) for name, one in self._logs.items()}
 
-        def goes_on(count: tf.Tensor, pending: tf.Tensor, right: tf.Tensor, _: Any) -> tf.Tensor:
-            return (count < most) & right & self._fits(pending)
+        def goes_on(count: tf.Tensor, pending: tf.Tensor, _: Any) -> tf.Tensor:
+            return (count < most) & tf.raw_ops.OptionalHasValue(optional=pending)
 
-        def once(count: tf.Tensor, pending: tf.Tensor, _: tf.Tensor, __: Any) -> Any:
+        def once(count: tf.Tensor, pending: tf.Tensor, _: Any) -> Any:
             return self._once(resource, count, pending)
 
-        start = [tf.constant(0), pending, tf.constant(True), nothing]
-        return tf.while_loop(goes_on, once, start, parallel_iterations=1)
-
-    def _fits(self, pending: tf.Tensor) -> tf.Tensor:
-        there = tf.raw_ops.OptionalHasValue(optional=pending)
-        if self._shapes is None:
-            return there
-        return tf.cond(there, lambda: self._has_shapes(self._tensors(pending)), lambda: False)
-
-    def _has_shapes(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-        assert self._shapes is not None
-        pairs = zip(tensors, self._shapes, strict=True)
-        return tf.reduce_all([tf.reduce_all(tf.equal(tf.shape(one), shape)) for one, shape in pairs])
+        return tf.while_loop(goes_on, once, [tf.constant(0), pending, nothing], parallel_iterations=1)
 
     def _once(self, resource: tf.Tensor, count: tf.Tensor, pending: tf.Tensor) -> Any:
         """Make a step, then fetch the next batch; nothing of the next step begins before that."""
@@ -129,9 +112,7 @@ class SeveralSteps:
             begins = [self._held.assign(pending), self._begun.assign_add(1)]
         with tf.control_dependencies(begins):
             tensors = self._tensors(pending)
-        if self._shapes is not None:
-            tensors = [tf.ensure_shape(one, shape) for one, shape in zip(tensors, self._shapes, strict=True)]
-        logs, right = self._step(*tensors)
+        logs = self._step(*tensors)
         with tf.device("CPU:0"):
             loss, size = tf.cast(logs["loss"], tf.float64), tf.shape(tensors[0])[0]
             ends = [
@@ -142,7 +123,7 @@ class SeveralSteps:
                 (after,) = tf.raw_ops.IteratorGetNext(
                     iterator=resource, output_types=[tf.variant], output_shapes=[tf.TensorShape([])]
                 )
-                return tf.identity(count) + 1, after, tf.constant(True) if right is None else right, dict(logs)
+                return tf.identity(count) + 1, after, dict(logs)
 
 
 class Preparing(threading.Thread):

@@ -47,7 +47,8 @@ class MeasuredSteps:
         self._compiled: dict[Shapes, Compiled] = {}
         self._under_way: _Attempt | None = None
         self._latest: Shapes = ()
-        self._prepared: dict[Shapes | None, Preparing | None] = {}
+        self._is_prepared = False
+        self._preparing: Preparing | None = None
 
     def __call__(self, *batch: Any) -> Any:
         """Make a step; return what `step` returns."""
@@ -85,8 +86,8 @@ class MeasuredSteps:
     def several(self, batches: StreamBatches) -> SeveralSteps | None:
         """Return what makes several steps with the next batches in one call; None if one step is to be made by itself.
 
-        That is so until they are prepared, beside training, while both ways are timed, and for steps that would give
-        other results.
+        That is so until they are prepared, beside training, while both ways are timed, for compiled steps (XLA would
+        compile them once more within a loop, as training waits), and for steps that would give other results.
         """
         if self._graph is None or self._given is not None:
             return None
@@ -94,26 +95,18 @@ class MeasuredSteps:
         trial = self._trials.get(shapes)
         if trial is None and not self._is_over:
             return None
-        way = trial.way if trial is not None else Way.GRAPH
-        if (trial is not None and trial.stage in (Stage.WANTED, Stage.TIMING)) or (way is Way.GRAPH and self._compiled):
+        if self._compiled or (trial is not None and trial.stage in (Stage.WANTED, Stage.TIMING)):
             return None
-        form = shapes if way is Way.COMPILED else None
-        if form not in self._prepared:
-            self._prepared[form] = self._preparing(form)
-        preparing = self._prepared[form]
-        return None if preparing is None else preparing.ready
+        if not self._is_prepared:
+            self._is_prepared, self._preparing = True, self._prepare()
+        return None if self._preparing is None else self._preparing.ready
 
-    def _preparing(self, shapes: Shapes | None) -> Preparing | None:
+    def _prepare(self) -> Preparing | None:
         graph = self._reference()
         if graph.draws_by_itself():
             return None
-
-        def plain(*flat: tf.Tensor) -> tuple[Any, None]:
-            return graph.within(*flat), None
-
-        step = plain if shapes is None else self._compiled[shapes].within
         try:
-            return Preparing(SeveralSteps(step, self._spec, graph.returns, shapes))
+            return Preparing(SeveralSteps(graph.within, self._spec, graph.returns))
         except ValueError:
             return None
 

@@ -67,7 +67,7 @@ class Trial:
             self._timed(seconds)
 
     def steps_made(self, count: int, seconds: float, left: float) -> None:
-        """So many steps were made in one call, which took so long; of those to come, none is tried before WANTED."""
+        """So many steps were made by the graph, in so many seconds; `left` steps are to come."""
         self._steps += count
         self._spent += seconds
         if self.stage is Stage.WAITING:
