@@ -16,10 +16,11 @@ from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.model.saving.beginning import KEPT, MESSAGE
 from elasticdl_nb.runtime.model.saving.trained import PARAMETERS, TABLES
 from elasticdl_nb.runtime.parameters.checkpoints.chain import Files, checkpoint_files
+from elasticdl_nb.runtime.parameters.checkpoints.local import is_local
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 from elasticdl_nb.runtime.publishing.tables import Before, TablesWriter
-from elasticdl_nb.runtime.publishing.weights import DenseWeights, copy_weights, has_whole_model
+from elasticdl_nb.runtime.publishing.weights import DenseWeights, copy_weights
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import usedfiles
 from elasticdl_nb.runtime.storage.checkpoints import QUEUE, Manifest, verify
@@ -138,7 +139,7 @@ class _Version:
     def _write_weights(self, rollbacks: int) -> tuple[bool, list[list[str]]]:
         parameters, chains = self._aside / self._message.params_filename, self._chains()
         dense = None
-        if has_whole_model(self._checkpoint):
+        if is_local(self._checkpoint):
             del self._message.variables[:]
             self._message.variables.extend(copy_weights(self._checkpoint, parameters))
         else:

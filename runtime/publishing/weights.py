@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array
-from elasticdl_nb.runtime.parameters.checkpoints.local import MODEL, is_local
+from elasticdl_nb.runtime.parameters.checkpoints.local import MODEL
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 
@@ -51,8 +51,3 @@ def copy_weights(checkpoint: Path, target: Path) -> Sequence[pb.Variable]:
     """Copy the variables from the checkpoint of a worker that has the whole model; return what they are."""
     shutil.copyfile(checkpoint / MODEL, target)
     return pb.Variables.FromString((checkpoint / MODEL).with_suffix(".pb").read_bytes()).variables
-
-
-def has_whole_model(checkpoint: Path) -> bool:
-    """Whether a worker wrote the checkpoint, rather than servers."""
-    return is_local(checkpoint)
