@@ -118,6 +118,15 @@ def test_a_table_within_bounds_costs_little_and_is_served(place):
     assert "seen once" in printed(done, "views = ")
 
 
+def test_a_model_that_goes_on_learning_predicts_better_than_one_that_stopped(place):
+    done = run(NOTEBOOKS / "online.ipynb", place, every=4)
+    said = printed(done, "axvline")
+    learning, frozen = (float(number) for number in re.findall(r"0\.\d{3}", said))
+    above, windows = map(int, re.findall(r"above in (\d+) of (\d+)", said)[0])
+    assert learning > frozen + 0.01 > 0.6 and windows >= 15 and above > windows / 2
+    assert "image/png" in next(one.data for one in outputs(done, "axvline") if one.output_type == "display_data")
+
+
 def printed(notebook: nbformat.NotebookNode, start: str) -> str:
     return "".join(one.text for one in outputs(notebook, start) if one.get("name") == "stdout")
 
