@@ -14,6 +14,7 @@ from engine_tables import fill_people, url_of
 
 import elasticdl_nb
 from elasticdl_nb.runtime.errors import JobFailed
+from elasticdl_nb.runtime.storage.versions import records_of
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.session import Session
 
@@ -45,8 +46,13 @@ def test_train_from_and_predict_into(kind: str, tmp_path: Path, request: pytest.
         before = rows(session, "SELECT * FROM people ORDER BY id")
         result = session.run(
             f"{PAY} TO TRAIN DNNRegressor WITH hidden_units=[16], learning_rate=0.05, train.epoch=40, "
-            "train.batch_size=16 LABEL pay INTO pay_model"
+            "train.batch_size=16, train.publish_every='600 records', train.keep_published=0 LABEL pay INTO pay_model"
         )[0]
+        published = [record for _, _, record in records_of(tmp_path / "models" / "pay_model")]
+        assert published[-1].final and published[-1].records == 40 * 60
+        assert session.store.names() == ["pay_model"]
+        with pytest.raises(SqlError, match=r"leave train\.publish_every out"):
+            session.run(f"{PAY} TO TRAIN DNNRegressor WITH train.follow=id, train.publish_every='1m' LABEL pay INTO m")
         said = "\n".join(result.messages)
         assert "same has the same value in all rows, so it is left out" in said
         assert "age is NULL in 6 of 60 rows" in said

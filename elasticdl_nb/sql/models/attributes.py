@@ -33,7 +33,6 @@ _OURS = frozenset({
     "on_nan",  # a model whose loss is not finite never replaces a stored one
     "label", "features", "validation_split",  # LABEL, COLUMN and validation.select say this
     "from_scratch", "verify", "max_state_mb",  # a class has no state
-    "publish_every", "keep_published",  # a stored model is one directory, without versions
     "follow",  # train.follow names a column: see `Attributes`
 })  # fmt: skip
 

@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
+from elasticdl_nb.runtime.storage import versions
 from elasticdl_nb.runtime.storage.jobfolder import jobs_root
 from elasticdl_nb.runtime.storage.publish import is_remote
 from elasticdl_nb.sql.language.errors import SqlError
@@ -77,8 +78,10 @@ class ModelStore:
 
     def names(self) -> list[str]:
         """Return the names of the models."""
-        found = self._fs.glob(f"{self._root}/*/{MESSAGE}")
-        names = sorted(os.path.basename(os.path.dirname(path)) for path in found)
+        found = {os.path.basename(os.path.dirname(path)) for path in self._fs.glob(f"{self._root}/*/{MESSAGE}")}
+        if not is_remote(self.path) and os.path.isdir(self._root):
+            found |= {entry.name for entry in os.scandir(self._root) if versions.is_version_folder(entry.path)}
+        names = sorted(found)
         return [name for name in names if _NAME.fullmatch(name) and not name.endswith((".partial", ".old"))]
 
     def location(self, name: Name) -> str:
@@ -93,7 +96,13 @@ class ModelStore:
     def has(self, name: Name) -> bool:
         """Whether a model of that name is stored."""
         self.location(name)
-        return bool(self._fs.exists(f"{self._root}/{name.text}/{MESSAGE}"))
+        return bool(self._fs.exists(f"{self._root}/{self._newest(name.text)}/{MESSAGE}"))
+
+    def _newest(self, name: str) -> str:
+        """Return where a model is below the store: its own folder, or its newest version if it is published."""
+        if is_remote(self.path):
+            return name
+        return os.path.relpath(versions.newest(f"{self._root}/{name}"), self._root)
 
     def find(self, name: Name) -> StoredModel:
         """Return the model of that name; raise SqlError, with the nearest names, if there is none."""
@@ -112,13 +121,14 @@ class ModelStore:
 
     def _read(self, name: str) -> StoredModel:
         """Return a model; raise SqlError if it was not trained in SQL, and RecordError."""
-        root = f"{self._root}/{name}"
+        place = self._newest(name)
+        root = f"{self._root}/{place}"
         message = pb.TrainedModel.FromString(self._fs.cat_file(f"{root}/{MESSAGE}"))
         try:
             record = read_record(self._fs.cat_file(f"{root}/{message.model_zoo}/{RECORD_FILE}"))
         except FileNotFoundError:
             raise SqlError(f"{self.path}/{name} was not trained in SQL; it can only be used in Python") from None
-        return StoredModel(name, f"{self.path}/{name}", message, record)
+        return StoredModel(name, f"{self.path}/{place}", message, record)
 
     def table(self) -> pa.Table:
         """Return the models that were trained in SQL, one per row. A model that cannot be used has the reason."""

@@ -80,7 +80,8 @@ class Training:
             given["checkpoint_dir_for_init"] = self.begins_with
         if self.fed is not None:
             given["follow"] = True
-        return {**given, "overwrite": True, "job_name": make_name("train", self.into), **self.record.job}
+        publishes = "publish_every" in self.record.job
+        return {**given, "overwrite": not publishes, "job_name": make_name("train", self.into), **self.record.job}
 
 
 def prepare(statement: Train, context: Context) -> Training:
@@ -144,6 +145,11 @@ def _following(statement: Train, attributes: Attributes, rows: Selection, contex
     if "checkpoint_dir_for_init" in attributes.job:
         place = place_of(statement, "checkpoint_dir_for_init")
         raise SqlError("a training with train.follow goes on from a stored model (USING), not from a checkpoint", place)
+    if "publish_every" in attributes.job:
+        place = place_of(statement, "publish_every")
+        raise SqlError(
+            "a training with train.follow writes its model when it ends; leave train.publish_every out", place
+        )
     former = None if statement.warm_start is None else context.store.find(statement.warm_start)
     return follow(rows, attributes.follow, attributes.follow_delay, attributes.follow_position, former)
 
