@@ -283,6 +283,14 @@ def dataset3(dataset, mode, metadata): return dataset.map(lambda r: tuple(r[c] f
 def dataset_whole(dataset, mode): return dataset.map(lambda record: (record["x"], record["y"]))
 def dataset_bad(dataset, mode): return dataset.map(lambda record: record["x"])
 def lowered(record): return record["x"], tf.strings.lower(record["y"])
+def listed(record): return [record["x"], -record["x"]], [record["y"]]
+def many(record, mode):
+    features = [record["x"], -record["x"], record["x"], -record["x"]]
+    return features if mode == Mode.PREDICTION else (features, record["y"])
+def few(record, mode):
+    features = [record["x"], -record["x"]]
+    return features if mode == Mode.PREDICTION else (features, record["y"])
+def pair(record): return [record["x"], record["y"]]
 """
 DATA = {"x": list(range(10)), "y": [2 * x for x in range(10)]}
 
@@ -329,6 +337,18 @@ def test_prediction_needs_no_label(write: Any, tmp_path: Path, given: dict[str, 
     write("m.py", net("") + INPUTS)
     data = run(tmp_path, chunks({"x": DATA["x"]}), Mode.PREDICTION, **given)
     assert np.concatenate([batch.numpy() for batch in data]).tolist() == DATA["x"]
+
+
+@pytest.mark.parametrize("name", ["listed", "many", "few", "pair"])
+def test_a_list_of_features_is_the_same_tensor_in_every_mode(write: Any, tmp_path: Path, name: str) -> None:
+    write("m.py", net("") + INPUTS)
+    trained = [features.numpy().tolist() for features, _ in run(tmp_path, chunks(DATA), input_fn=name)]
+    if name == "few":
+        with pytest.raises(ModelError, match="may be features, or features and label"):
+            run(tmp_path, chunks({"x": DATA["x"]}), Mode.PREDICTION, input_fn=name)
+        return
+    predicted = run(tmp_path, chunks({"x": DATA["x"]}), Mode.PREDICTION, input_fn=name)
+    assert [features.numpy().tolist() for features in predicted] == trained
 
 
 def test_a_string_label_is_not_needed_either(write: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -63,14 +64,16 @@ def make_batches(
     name = getattr(function, "__name__", "input_fn")
     if input_fn is not None:
         call = _record_function(input_fn, mode, metadata)
+        normal = partial(_normal, mode=mode, name=name, needs_labels=needs_labels)
         if mode is Mode.PREDICTION:
+            normal = partial(_features, name=name, takes_mode=_takes_mode(input_fn))
             with user_code(f"{name} (predicting)", root):
                 call = without_labels(call, records.element_spec, takes_mode=_takes_mode(input_fn))
         if weight_column and mode is not Mode.PREDICTION:
             call = _weighted(call, weight_taker(weight_column, records.element_spec, metadata), name)
         with user_code(name, root):
             dataset = records.map(
-                lambda *parts: _normal(call(*parts), mode, name, needs_labels),
+                lambda *parts: normal(call(*parts)),
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
@@ -141,10 +144,29 @@ def _record_function(function: Callable[..., Any], mode: Mode, metadata: Any) ->
 def _normal(result: Any, mode: Mode, name: str, needs_labels: bool) -> Any:
     """Return a record in the form of `make_batches`' elements, from what the user's function returned."""
     parts = tuple(result) if isinstance(result, (tuple, list)) else (result,)
-    if mode is Mode.PREDICTION:
-        return parts[0] if len(parts) <= 3 else result
     _check_parts(parts, result, mode, f"{name} must return", needs_labels)
     return parts
+
+
+def _features(result: Any, name: str, takes_mode: bool) -> Any:
+    """Return the features of a record to predict for; there may be a label and a weight beside them."""
+    alone = not isinstance(result, (tuple, list)) or len(result) > 3
+    if takes_mode and not alone and isinstance(result, list) and _stack(result):
+        raise ModelError(
+            f"{name} returned a list of {len(result)} values when predicting, which may be features, or features and "
+            "label: return the features as one tensor (tf.stack) or a dict, or a tuple (features, label)"
+        )
+    features = result if alone else result[0]
+    # As beside a label: tf.data makes a list one tensor, unless it is all that a function returns.
+    return tf.convert_to_tensor(features) if isinstance(features, list) else features
+
+
+def _stack(values: list[Any]) -> bool:
+    """Whether these can become one tensor."""
+    if any(isinstance(value, (dict, tuple)) for value in values):
+        return False
+    tensors = [tf.convert_to_tensor(value) for value in values]
+    return len({(one.dtype, str(one.shape)) for one in tensors}) == 1
 
 
 def _check_parts(parts: tuple[Any, ...], given: Any, mode: Mode, must: str, needs_labels: bool) -> None:
