@@ -119,6 +119,23 @@ def assert_close(mine: list[np.ndarray], theirs: list[np.ndarray]) -> None:
         np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-5)
 
 
+def test_batches_are_tested_with_the_model_that_learns_them(embedded_zoo: Path) -> None:
+    servers = InProcessServers()
+    trainer = server_trainer(embedded_zoo, NAMES[0], servers, use_async=False, prequential=True)
+    versions = []
+
+    class Tested:
+        def test(self, batch: Any) -> None:
+            dense, version = servers.pull()
+            versions.append(version)
+            for name, variable in trainer._trainable.items():
+                np.testing.assert_array_equal(variable, dense[name])
+
+    trainer.tested = Tested()  # type: ignore[assignment]
+    trainer.train(a_task(), batches(4))
+    assert versions == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("config", OPTIMIZERS, ids=lambda config: "-".join([config["class_name"], *config["config"]]))
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_learn_what_keras_learns(embedded_zoo: Path, name: str, config: dict[str, Any]) -> None:

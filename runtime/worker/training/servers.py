@@ -89,7 +89,8 @@ class ServerTrainer(Trainer):
         self._config, self._sends_rate, self._has_own_schedule = _for_servers(check_optimizer(self.optimizer))
         # A graph of its own that sets the variables takes longer than the step that begins with it. But it is needed
         # where something between two steps looks at them, or at the number of the step.
-        self._sets_in_step = self._served.ids_are_fixed and not self._has_own_schedule and not loaded.callbacks()
+        is_looked_at = spec.prequential or self._has_own_schedule or bool(loaded.callbacks())
+        self._sets_in_step = self._served.ids_are_fixed and not is_looked_at
         clipping = Clipping.from_config(self._config["config"])
         servers_clip = bool(clipping) and takes_means(spec)
         self._clipping = Clipping() if servers_clip else clipping
