@@ -5,9 +5,11 @@ An option whose need is not met is refused: nobody should believe that it did so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.spec import forms
@@ -154,12 +156,17 @@ def check_testing(spec: JobSpec) -> None:
         )
 
 
+def _has_password(topic: str) -> bool:
+    """Whether a topic's URL has a password, be it in the URL of its dead letters."""
+    return "@" in topic.partition("?")[0] or "password=" in topic or bool(re.search(r"://[^/@]*:[^/@]*@", topic))
+
+
 def check_topics(spec: JobSpec) -> None:
     """Raise OptionError if a job reads a Kafka topic, and has an option that does not go with that."""
     if not any(path.startswith(forms.TOPIC) for path in (*spec.data, *spec.validation_data)):
         return
     for path in (*spec.data, *spec.validation_data):
-        if path.startswith(forms.TOPIC) and ("@" in path.partition("?")[0] or "password=" in path):
+        if path.startswith(forms.TOPIC) and _has_password(unquote(path)):
             raise OptionError("data", "a password in the URL of a Kafka topic would be stored; see docs/streams.md")
     if spec.kind == "predict":
         raise OptionError(

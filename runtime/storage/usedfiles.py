@@ -18,6 +18,7 @@ from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.following import Appeared, appeared_in
 from elasticdl_nb.runtime.data.listing import Listing
+from elasticdl_nb.runtime.data.topics.address import parse
 from elasticdl_nb.runtime.data.topics.names import any_topic, name_of, path_of
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.storage.checkpoints import QUEUE
@@ -95,11 +96,15 @@ def used_by(given: Sequence[FileRecords], stamps: Listing, state: Mapping[str, A
     return Used(used, {path: sorted(ranges) for path, ranges in left.items() if path in used})
 
 
-def used_of_topic(state: Mapping[str, Any], before: Used) -> Used:
-    """Return what has been used of topics in this state of a checkpoint; `before` is what was used earlier."""
-    followed = state["followed"]
-    offsets = before.offsets | {name_of(path): end for path, end in followed["offsets"].items()}
-    left = {name: [*ranges] for name, ranges in before.left.items() if name not in offsets}
+def used_of_topic(topic_url: str, state: Mapping[str, Any], before: Used) -> Used:
+    """Return what has been used in this state of a checkpoint of a job that follows a topic; `before` is what was used
+    earlier, perhaps of other topics.
+    """
+    followed, offsets = state["followed"], dict(before.offsets)
+    for path, end in followed["offsets"].items():  # less than before, if only what earlier jobs left was in the plan
+        offsets[name_of(path)] = max(end, offsets.get(name_of(path), 0))
+    own = name_of(path_of(topic_url, 0)).rpartition("/")[0]
+    left = {name: [*ranges] for name, ranges in before.left.items() if name.rpartition("/")[0] != own}
     ranges = [tuple(one) for one in followed["ahead"]]
     ranges += [tuple(span) for spans, *_ in state["queue"]["waiting"] for span in spans]
     for path, start, end in sorted(ranges):
@@ -157,6 +162,10 @@ def give_of_topic(folder: JobFolder, topic_url: str, there: Mapping[int, tuple[i
     return given
 
 
+def _topic_of(folder: JobFolder) -> str:
+    return parse(folder.spec().data, "data").url
+
+
 def reached_in(folder: JobFolder) -> Path:
     """Where the offsets are written up to which the partitions of a job's topic are in its plan."""
     return folder.listings / "data.reached.json"
@@ -189,7 +198,7 @@ def _listed(folder: JobFolder) -> tuple[Listing, Appeared]:
 def with_used(folder: JobFolder, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state that a checkpoint keeps, with what has been used by then."""
     if "offsets" in state["followed"]:
-        return {**state, KEY: used_of_topic(state, before(folder)).to_json()}
+        return {**state, KEY: used_of_topic(_topic_of(folder), state, before(folder)).to_json()}
     listing, appeared = _listed(folder)
     given = [FileRecords(*one) for one in json.loads((folder.listings / _GIVEN).read_text())]
     given += appeared.records[: state["followed"]["found"]]
@@ -200,7 +209,7 @@ def write(folder: JobFolder, directory: Path) -> None:
     """Write what the job and those before it have used; to be called at the job's end, when all of it is."""
     if any_topic(folder.spec().data):
         followed = {"offsets": json.loads(reached_in(folder).read_text()), "ahead": []}
-        used = used_of_topic({"followed": followed, "queue": {"waiting": []}}, before(folder))
+        used = used_of_topic(_topic_of(folder), {"followed": followed, "queue": {"waiting": []}}, before(folder))
         (directory / NAME).write_text(json.dumps(used.to_json()))
         return
     listing, appeared = _listed(folder)

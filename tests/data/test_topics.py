@@ -30,7 +30,7 @@ from elasticdl_nb.runtime.data.topics.names import name_of
 from elasticdl_nb.runtime.data.topics.offsets import Gone, Offsets
 from elasticdl_nb.runtime.data.topics.parsing import json_parser
 from elasticdl_nb.runtime.data.topics.reader import TopicReader
-from elasticdl_nb.runtime.data.topics.schema import Field
+from elasticdl_nb.runtime.data.topics.schema import Field, fields_of_json
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -89,6 +89,8 @@ def test_what_does_not_go_with_a_topic_is_refused_before_there_is_a_job() -> Non
         ("train", {"model_def": "m", "data": url, "follow": True, "num_epochs": 2}, "there are no epochs"),
         ("train", {"model_def": "m", "data": "kafka://u:p@a:1/t"}, "would be stored"),
         ("train", {"model_def": "m", "data": f"{url}?sasl.password=x"}, "would be stored"),
+        ("train", {"model_def": "m", "data": f"{url}?dead_letters=ftp://me:pw@host/x"}, "would be stored"),
+        ("train", {"model_def": "m", "data": f"{url}?dead_letters=ftp%3A%2F%2Fme:pw%40host/x"}, "would be stored"),
     ]:
         with pytest.raises(OptionError, match=problem):
             JobSpec.create(kind, **options)  # type: ignore[arg-type]
@@ -100,6 +102,31 @@ def test_the_extra_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(__import__("sys").modules, "confluent_kafka", None)
     with pytest.raises(OptionError, match=r'pip install "elasticdl_nb\[kafka\]"'):
         open_reader(["kafka://host:1/t"], {})
+
+
+def test_addresses_mean_what_they_say() -> None:
+    for given, milliseconds in (
+        ("2026-11-29T12:00:00+02:00", "1795946400000"), ("2026-11-29T10:00:00Z", "1795946400000"),
+        ("1969-12-31T23:59:59.999Z", "0"),
+    ):  # fmt: skip
+        assert parse([f"kafka://a:1/t?from={given}"], "data").since == milliseconds
+    assert parse(["kafka://a:1/t?dead_letters=/a+b%20c"], "data").dead_letters == "/a+b c"
+    stored = "kafka://a:1/t?dead_letters=abfs://container@account/folder"
+    assert JobSpec.create("train", model_def="m", data=stored).data == (stored,)
+
+
+def test_fields_that_some_records_lack() -> None:
+    deep = b'{"n": 1, "z": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    values = [b'{"n": 1, "b": true, "s": "x"}', b'{"n": 2}', b'{"n": 3, "b": false}', deep]
+    found = fields_of_json(values, (), "here")
+    assert [Field.from_json(json.loads(json.dumps(one.to_json()))) for one in found] == found
+    columns, places, bad = json_parser(found)(values)
+    assert places.tolist() == [0, 1, 2, 3] and not bad
+    assert repr([column.to_pylist() for column in columns]) == repr(
+        [[1, 2, 3, 1], [1.0, float("nan"), 0.0, float("nan")], ["x", "", "", ""]]
+    )
+    (column, *_), *_ = json_parser(found[1:2])([b'{"b": true}'])
+    assert column == pa.array([1.0]), "the same type where none is missing"
 
 
 FIELDS = [
@@ -327,7 +354,7 @@ def places(topic: str, count: int) -> list[Any]:
 
 
 def test_where_earlier_jobs_have_left_off_later_ones_begin(brokers: kafkabrokers.Brokers, tmp_path: Path) -> None:
-    from elasticdl_nb.runtime.master.counting import count_data
+    from elasticdl_nb.runtime.master.counting import count_data, discovery_of
     from elasticdl_nb.runtime.master.decisions.events import DataCounted, Failed
     from elasticdl_nb.runtime.storage import usedfiles
     from elasticdl_nb.runtime.storage.usedfiles import Used
@@ -339,11 +366,22 @@ def test_where_earlier_jobs_have_left_off_later_ones_begin(brokers: kafkabrokers
         num_minibatches_per_task=2,
     )  # fmt: skip
     folder: Any = SimpleNamespace(listings=tmp_path, spec=lambda: spec)
-    before = Used({}, {"left/0": [(3, 7), (9, 10)]}, {"left/0": 20, "other/1": 5})
+    before = Used({}, {"left/0": [(3, 7), (9, 10)], "other/1": [(2, 4)]}, {"left/0": 20, "other/1": 5})
     (tmp_path / usedfiles.NAME).write_text(json.dumps(before.to_json()))
     counted = count_data(folder)
     assert isinstance(counted, DataCounted)
     assert list(counted.data) == [FileRecords(f"{url}/0", 4, 3), FileRecords(f"{url}/0", 1, 9)]
+    # What is left of the topic is before what was used last, and a checkpoint may come before anything is found.
+    reached = {f"{url}/0": 10}
+    state: dict[str, Any] = {
+        "queue": {"waiting": [[[[f"{url}/0", 3, 7]], 0, 0, False, 0, 0]]}, "followed": {"offsets": reached, "ahead": []},
+    }  # fmt: skip
+    saved = Used.from_json(usedfiles.with_used(folder, state)[usedfiles.KEY])
+    assert saved == Used({}, {"left/0": [(3, 7)], "other/1": [(2, 4)]}, {"left/0": 20, "other/1": 5})
+    assert discovery_of(folder, reached).look(hurry=True) == [FileRecords(f"{url}/0", 10, 20)]
+    usedfiles.write(folder, tmp_path)
+    written = Used.from_json(json.loads((tmp_path / usedfiles.NAME).read_text()))
+    assert written == Used({}, {"other/1": [(2, 4)]}, {"left/0": 30, "left/1": 0, "other/1": 5})
     (tmp_path / usedfiles.NAME).write_text(json.dumps(Used({}, {}, {"left/0": 31}).to_json()))
     failed = count_data(folder)
     assert isinstance(failed, Failed) and "was the topic deleted and created again?" in failed.failure.message

@@ -97,7 +97,7 @@ class Topic(Growing):
         self.happened(events.DataGrew(tuple(self.given[known:]), last))
 
     def check(self, state, trained):
-        used = Used.from_json(used_of_topic(state, Used()).to_json())
+        used = Used.from_json(used_of_topic(URL, state, Used()).to_json())
         rest = [record for ranges in used.left.values() for start, end in ranges for record in range(start, end)]
         for one in self.given:
             if one.start >= used.offsets.get(name_of(one.path), 0):

@@ -391,11 +391,14 @@ def test_a_database_that_another_process_cannot_see_is_refused(session: Session,
     for before, problem in (
         ("BEGIN", "does not see the open transaction"),
         ("CREATE TEMPORARY TABLE u AS SELECT 1 AS a", "has set up: the temporary table u"),
+        ("SET VARIABLE u = 1", "has set up: SET VARIABLE u"),
+        ("SET TimeZone = 'Asia/Tokyo'", "has set up: SET TimeZone"),
     ):
         session.run(before)
         with pytest.raises(SqlError, match=problem):
             session.plan(statement)
-        session.run("ROLLBACK" if before == "BEGIN" else "DROP TABLE u")
+        undo = {"BEGIN": "ROLLBACK", "CREATE": "DROP TABLE u", "SET VARIABLE": "RESET VARIABLE u", "SET": "RESET TimeZone"}
+        session.run(next(after for begin, after in undo.items() if before.startswith(begin)))
     with Session(store=str(tmp_path / "models")) as memory:
         memory.run("CREATE TABLE t AS SELECT 1 AS id, 2 AS x, 3 AS y UNION SELECT 2, 3, 4")
         with pytest.raises(SqlError, match="another process cannot open this database"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,20 @@ _URL = "duckdb:///"
 _TRIES, _PAUSE_SECONDS = 50, 0.1
 
 _NAMED = re.compile(r'(?:column|table) "([^"]+)" not found|with name (\S+) does not exist')
+
+
+_SETTINGS = (
+    "SELECT name, value FROM duckdb_settings() WHERE name IN ('TimeZone', 'Calendar', 'default_collation', "
+    "'default_null_order', 'default_order', 'integer_division', 'ieee_floating_point_ops', 'old_implicit_casting') "
+    "ORDER BY name"
+)
+"""Settings that change what queries return."""
+
+
+@functools.cache
+def _usual_settings() -> dict[str, str]:
+    with duckdb.connect() as fresh:
+        return dict(fresh.execute(_SETTINGS).fetchall())
 
 
 @contextlib.contextmanager
@@ -178,9 +193,12 @@ class DuckConnection(Connection):
             "SELECT 'the temporary view ' || view_name FROM duckdb_views() WHERE temporary AND NOT internal UNION ALL "
             "SELECT 'the attached database ' || database_name FROM duckdb_databases() WHERE NOT internal AND "
             "database_name <> (SELECT min_by(database_name, database_oid) FROM duckdb_databases() WHERE NOT internal) "
-            "UNION ALL SELECT 'USE ' || current_schema() WHERE current_schema() <> 'main'"
+            "UNION ALL SELECT 'USE ' || current_schema() WHERE current_schema() <> 'main' "
+            "UNION ALL SELECT 'SET VARIABLE ' || name FROM duckdb_variables()"
         )
-        return [str(row[0]) for row in found]
+        usual = _usual_settings()
+        changed = [f"SET {name}" for name, value in self.rows(_SETTINGS) if usual.get(name) != value]
+        return [*(str(row[0]) for row in found), *changed]
 
     def close(self) -> None:
         """Close the cursor, unless it is the user's own connection."""

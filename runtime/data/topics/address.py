@@ -77,7 +77,7 @@ def parse(paths: Sequence[str], option: str) -> Topic:
     if not _TOPIC.fullmatch(unquote(name)):
         raise _wrong(option, f"{unquote(name)!r} is not the name of a topic; expected kafka://HOST:PORT/TOPIC")
     given: dict[str, str] = {}
-    for key, value in parse_qsl(query, keep_blank_values=True):
+    for key, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):  # +02:00 has no space
         if key in given:
             raise _wrong(option, f"{key} is given twice")
         given[key] = value
@@ -131,7 +131,7 @@ def _since(value: str, option: str) -> str:
         raise _wrong(option, f"from={value}: {hint}") from None
     if moment.tzinfo is None:
         raise _wrong(option, f"from={value}: the time needs a zone, such as Z or +02:00")
-    return str(int(moment.timestamp() * 1000))
+    return str(max(0, int(moment.timestamp() * 1000)))  # to brokers, -1 is the end
 
 
 def _wrong(option: str, problem: str) -> OptionError:

@@ -44,7 +44,8 @@ class TopicDiscovery:
         self._reached = {topic.path(number): start for number, (start, _) in begin.items()}
         self._reached |= {path: earlier[name_of(path)] for path in self._reached if name_of(path) in earlier}
         self._earlier = earlier
-        self._reached |= reached
+        for path, offset in reached.items():  # less than before, if only what earlier jobs left is in the plan
+            self._reached[path] = max(offset, self._reached.get(path, 0))
         self._ends = dict(self._reached)
         self._client = Client(topic)
         self._looked_at = -_PARTITIONS_SECONDS

@@ -138,7 +138,8 @@ _KINDS_OF = {"f": ("float_list", "int64_list"), "i": ("int64_list",), "s": ("byt
 def _loose(one: Field, text: pa.DataType) -> pa.DataType:
     """The type of a field's values as they are parsed: lists may have any length."""
     column = one.column
-    kind = text if column.dtype == columntypes.STRING else pa.from_numpy_dtype(np.dtype(column.dtype))
+    dtype = "bool" if one.is_bool else column.dtype
+    kind = text if dtype == columntypes.STRING else pa.from_numpy_dtype(np.dtype(dtype))
     return pa.list_(kind) if column.shape else kind
 
 

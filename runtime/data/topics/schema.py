@@ -22,20 +22,24 @@ SAMPLE = 1000
 
 @dataclass(frozen=True)
 class Field:
-    """A field of JSON objects or Examples: what models get of it, and whether it may be missing."""
+    """A field of JSON objects or Examples: what models get of it, and whether it may be missing.
+
+    Its values are of the column's type, or booleans if `is_bool`, which a column of floats has as 0 and 1.
+    """
 
     column: Column
     optional: bool = False
+    is_bool: bool = False
 
     def to_json(self) -> list[Any]:
         """Return it as JSON values."""
-        return [self.column.name, self.column.dtype, list(self.column.shape), self.optional]
+        return [self.column.name, self.column.dtype, list(self.column.shape), self.optional, self.is_bool]
 
     @classmethod
     def from_json(cls, values: Sequence[Any]) -> Field:
         """Return it from what `to_json` returned."""
-        name, dtype, shape, optional = values
-        return cls(Column(name, dtype, tuple(shape)), optional)
+        name, dtype, shape, *rest = values
+        return cls(Column(name, dtype, tuple(shape)), *rest)
 
 
 def metadata(columns: Sequence[Column]) -> Metadata:
@@ -73,7 +77,7 @@ def fields_of_json(values: Sequence[bytes | None], wanted: Sequence[str], where:
 def _object(value: bytes | None) -> dict[str, Any] | None:
     try:
         row = json.loads(value.decode()) if value is not None else None
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter if lists or objects are within each other, some hundred deep
         return None
     return row if isinstance(row, dict) else None
 
@@ -89,7 +93,7 @@ def _field(name: str, values: list[Any], *, optional: bool, where: str) -> Field
         hint = "choose the others with data_reader_params=\"columns=['…']\""
         raise DataError(f"{where}: field {name!r} holds what a model cannot take, such as an object; {hint}")
     dtype = "float64" if optional and kind in ("int64", "bool") else kind
-    return Field(Column(name, dtype), optional)
+    return Field(Column(name, dtype), optional, is_bool=kind == "bool")
 
 
 def _kind(value: Any) -> str:
