@@ -105,11 +105,11 @@ def test_the_extra_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_addresses_mean_what_they_say() -> None:
-    for given, milliseconds in (
+    for since, milliseconds in (
         ("2026-11-29T12:00:00+02:00", "1795946400000"), ("2026-11-29T10:00:00Z", "1795946400000"),
         ("1969-12-31T23:59:59.999Z", "0"),
     ):  # fmt: skip
-        assert parse([f"kafka://a:1/t?from={given}"], "data").since == milliseconds
+        assert parse([f"kafka://a:1/t?from={since}"], "data").since == milliseconds
     assert parse(["kafka://a:1/t?dead_letters=/a+b%20c"], "data").dead_letters == "/a+b c"
     stored = "kafka://a:1/t?dead_letters=abfs://container@account/folder"
     assert JobSpec.create("train", model_def="m", data=stored).data == (stored,)
@@ -374,7 +374,8 @@ def test_where_earlier_jobs_have_left_off_later_ones_begin(brokers: kafkabrokers
     # What is left of the topic is before what was used last, and a checkpoint may come before anything is found.
     reached = {f"{url}/0": 10}
     state: dict[str, Any] = {
-        "queue": {"waiting": [[[[f"{url}/0", 3, 7]], 0, 0, False, 0, 0]]}, "followed": {"offsets": reached, "ahead": []},
+        "queue": {"waiting": [[[[f"{url}/0", 3, 7]], 0, 0, False, 0, 0]]},
+        "followed": {"offsets": reached, "ahead": []},
     }  # fmt: skip
     saved = Used.from_json(usedfiles.with_used(folder, state)[usedfiles.KEY])
     assert saved == Used({}, {"left/0": [(3, 7)], "other/1": [(2, 4)]}, {"left/0": 20, "other/1": 5})

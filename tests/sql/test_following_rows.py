@@ -397,7 +397,12 @@ def test_a_database_that_another_process_cannot_see_is_refused(session: Session,
         session.run(before)
         with pytest.raises(SqlError, match=problem):
             session.plan(statement)
-        undo = {"BEGIN": "ROLLBACK", "CREATE": "DROP TABLE u", "SET VARIABLE": "RESET VARIABLE u", "SET": "RESET TimeZone"}
+        undo = {
+            "BEGIN": "ROLLBACK",
+            "CREATE": "DROP TABLE u",
+            "SET VARIABLE": "RESET VARIABLE u",
+            "SET": "RESET TimeZone",
+        }
         session.run(next(after for begin, after in undo.items() if before.startswith(begin)))
     with Session(store=str(tmp_path / "models")) as memory:
         memory.run("CREATE TABLE t AS SELECT 1 AS id, 2 AS x, 3 AS y UNION SELECT 2, 3, 4")
