@@ -87,6 +87,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Several steps are made as soon as there was one; what is returned gets the number of each call's."""
     monkeypatch.setattr(number, "SPENT", 0.0)
     monkeypatch.setattr(number, "AT_ONCE", 1e9)
+    monkeypatch.setattr(several, "AT_ONCE", 1e9)
     monkeypatch.setattr(number, "MOST", 4)
     monkeypatch.setattr(several.Preparing, "start", several.Preparing.run)
     made: list[int] = []
@@ -183,6 +184,18 @@ def test_records_that_cannot_be_read_end_the_task_after_what_was_read(
     assert str(original_error(caught.value)) == "the disk is gone"
     assert 0 < job.own.step <= 6 and calls
     job.batches_of_task.close()  # and again, as the worker does
+
+
+def test_a_call_whose_steps_are_slower_than_expected_ends_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[int]
+) -> None:
+    fitting.write(tmp_path, PLAIN)
+    theirs = one_by_one(monkeypatch, Streamed(tmp_path, num_epochs=1))
+    monkeypatch.setattr(several, "AT_ONCE", 0.0)  # for a call alone: it is asked for four steps
+    mine = Streamed(tmp_path, num_epochs=1)
+    [*mine.steps()]
+    assert_alike(mine, theirs)
+    assert calls == [1] * 9
 
 
 def test_what_observes_single_batches_is_called_around_each(tmp_path: Path, calls: list[int]) -> None:

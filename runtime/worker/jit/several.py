@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from elasticdl_nb.runtime.worker.feed import StreamBatches
-from elasticdl_nb.runtime.worker.jit.number import MOST
+from elasticdl_nb.runtime.worker.jit.number import AT_ONCE, MOST
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,10 @@ class SeveralSteps:
         self._graph = graph
 
     def __call__(self, batches: StreamBatches, most: int) -> Made:
-        """Make at most so many steps with batches of which there is one. Raises BrokenOff."""
+        """Make at most so many steps with batches of which there is one. Raises BrokenOff.
+
+        It is also over once it has taken AT_ONCE seconds: batches may suddenly take longer to read or to learn.
+        """
 
         def take(resource: tf.Tensor, pending: tf.Tensor) -> tuple[tf.Tensor, Any]:
             _, after, logs = self._graph(resource, pending, tf.constant(most))
@@ -97,9 +100,11 @@ class SeveralSteps:
         self._begun.assign(0)
         self._made.assign(0)
         nothing = {name: tf.zeros([], one.dtype) for name, one in self._logs.items()}
+        until = tf.timestamp() + AT_ONCE
 
         def goes_on(count: tf.Tensor, pending: tf.Tensor, _: Any) -> tf.Tensor:
-            return (count < most) & tf.raw_ops.OptionalHasValue(optional=pending)
+            is_due = (count < most) & ((count < 1) | (tf.timestamp() < until))
+            return is_due & tf.raw_ops.OptionalHasValue(optional=pending)
 
         def once(count: tf.Tensor, pending: tf.Tensor, _: Any) -> Any:
             return self._once(resource, count, pending)
