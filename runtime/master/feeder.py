@@ -17,6 +17,9 @@ from collections.abc import Callable
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.runtime.storage.pauses import pause_after
 
+_LONGEST = 1 << 24
+"""Bytes of a message of the process, which may have a value of the database in it."""
+
 _MOST_FAILURES = 3
 """How often in a row the process may die while the job waits for its end."""
 
@@ -50,7 +53,7 @@ class Feeder:
         command = [sys.executable, "-m", self._module, os.fspath(self._folder.path)]
         with open(self._folder.log_path("feeder"), "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True
+                *command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True, limit=_LONGEST
             )
         self._reading = asyncio.create_task(self._read(self._process))
 

@@ -127,6 +127,7 @@ class Supervisor:
     def _bury(self) -> None:
         """Kill the processes of a job that is given up, and see that none of them starts another supervisor."""
         (self._folder / "over").touch()
+        (self._folder / "feeder.json").unlink(missing_ok=True)  # it holds a secret
         for path in (self._folder / "processes").glob("*"):
             with contextlib.suppress(ValueError, FileNotFoundError):
                 Process.read(path).kill()

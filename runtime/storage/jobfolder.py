@@ -411,8 +411,9 @@ class JobFolder:
         return False
 
     def mark_over(self) -> None:
-        """Record that the job has ended, so that its master is not restarted."""
+        """Record that the job has ended, so that its master is not restarted, and forget its secret."""
         (self.path / "over").touch()
+        self.remove_feeder()
 
     def is_over(self) -> bool:
         """Whether the job has ended."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from crashes import kills
 
+from elasticdl_nb.runtime.platform.supervisor import Supervisor
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
 from elasticdl_nb.sql.language.statements import Name
@@ -34,6 +36,18 @@ def models() -> list[str]:
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path))  # put back, whatever `use` does
+
+
+def test_a_job_that_is_over_keeps_no_secret() -> None:
+    def bury(job: JobFolder) -> None:
+        Supervisor._bury(SimpleNamespace(_folder=job.path))  # type: ignore[arg-type]
+
+    for end in (JobFolder.mark_over, bury):
+        job = JobFolder.create(NEW)
+        job.write_feeder("module", {"connect": "mysql://me:secret@host/shop"})
+        end(job)
+        assert job.is_over() and not (job.path / "feeder.json").exists() and job.feeder() == ("", {})
+        job.remove()
 
 
 def test_a_client_that_is_killed_while_it_makes_a_job_s_folder_leaves_only_whole_jobs() -> None:

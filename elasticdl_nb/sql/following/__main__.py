@@ -23,6 +23,9 @@ from elasticdl_nb.runtime.storage.locks import hold_lock
 from elasticdl_nb.sql.following.rounds import Rounds
 from elasticdl_nb.sql.following.settings import Settings
 
+_LONGEST = 2000
+"""Characters of a message, as a value of the database may be in it."""
+
 
 class _Orders:
     """What the master has said last."""
@@ -51,10 +54,13 @@ def main(path: str) -> None:
     def say(**values: Any) -> None:
         out.write(json.dumps(values) + "\n")
 
+    def tell(level: str, text: str) -> None:
+        say(level=level, text=text[:_LONGEST])
+
     threading.Thread(target=orders.listen, daemon=True).start()
     with _alone(folder):
         _, values = folder.feeder()
-        rounds = Rounds(Settings.from_json(values), folder, lambda level, text: say(level=level, text=text))
+        rounds = Rounds(Settings.from_json(values), folder, tell)
         while not (done := _tried(rounds, orders)):
             rounds.tidy()
             orders.changed.wait(rounds.pause(time.monotonic()))
