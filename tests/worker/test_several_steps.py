@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from fitting import DATA, RECORDS, Here
+from tensorflow.python.framework.config import disable_op_determinism
 
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.data.tensors import original_error
@@ -196,6 +197,21 @@ def test_a_call_whose_steps_are_slower_than_expected_ends_early(
     [*mine.steps()]
     assert_alike(mine, theirs)
     assert calls == [1] * 9
+
+
+def test_where_operations_are_deterministic_no_clock_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: list[int]
+) -> None:
+    fitting.write(tmp_path, PLAIN)
+    theirs = one_by_one(monkeypatch, Streamed(tmp_path, num_epochs=1))
+    tf.config.experimental.enable_op_determinism()
+    try:
+        mine = Streamed(tmp_path, num_epochs=1)
+        [*mine.steps()]
+    finally:
+        disable_op_determinism()
+    assert_alike(mine, theirs)
+    assert sum(calls) == 9
 
 
 def test_what_observes_single_batches_is_called_around_each(tmp_path: Path, calls: list[int]) -> None:
