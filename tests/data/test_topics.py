@@ -28,9 +28,9 @@ from elasticdl_nb.runtime.data.topics.client import Client
 from elasticdl_nb.runtime.data.topics.growth import TopicDiscovery
 from elasticdl_nb.runtime.data.topics.names import name_of
 from elasticdl_nb.runtime.data.topics.offsets import Gone, Offsets
-from elasticdl_nb.runtime.data.topics.parsing import json_parser
+from elasticdl_nb.runtime.data.topics.parsing import example_parser, json_parser
 from elasticdl_nb.runtime.data.topics.reader import TopicReader
-from elasticdl_nb.runtime.data.topics.schema import Field, fields_of_json
+from elasticdl_nb.runtime.data.topics.schema import Field, fields_of_examples, fields_of_json
 from elasticdl_nb.runtime.errors import DataError, OptionError
 from elasticdl_nb.runtime.spec import JobSpec
 
@@ -127,6 +127,26 @@ def test_fields_that_some_records_lack() -> None:
     )
     (column, *_), *_ = json_parser(found[1:2])([b'{"b": true}'])
     assert column == pa.array([1.0]), "the same type where none is missing"
+
+
+def test_large_numbers_are_not_rounded_where_some_are_missing() -> None:
+    exact, large = 2**53, 2**60 + 1
+    for rows, find in (
+        ([b'{"a": %d, "b": 1}' % large, b'{"b": 1}'], fields_of_json),
+        (examples.encode({"a": np.array([large]), "b": np.array([1])}) + examples.encode({"b": np.array([1])}),
+         fields_of_examples),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=f"field 'a' is missing in some records.* would round {large}"):
+            find(rows, (), "here")
+        assert [one.column.dtype for one in find(rows, ["b"], "here")] == ["int64"]
+        assert find(rows[:1], (), "here")[0].column.dtype == "int64"
+    huge = [b'{"a": 1%s}' % (b"0" * 400), b'{"a": 1, "b": 1}', b'{"b": 1}']
+    assert fields_of_json(huge, (), "here")[0].column.dtype == "float64", "no int64, so that the record is not used"
+    for dtype in ("float64", "float32"):  # a whole number where others are not
+        values = [*examples.encode({"a": np.array([exact, 2**24 + 1, large])})]
+        (column,), places, bad = example_parser([Field(Column("a", dtype), optional=True)])(values)
+        assert column.to_pylist() == [exact, np.dtype(dtype).type(2**24 + 1)] and places.tolist() == [0, 1]
+        assert bad == [(2, f"feature 'a' has {large}, which a float does not hold")]
 
 
 FIELDS = [

@@ -123,6 +123,10 @@ def _features(value: bytes, fields: Sequence[Field]) -> list[object]:
         if kind is not None and kind not in wanted:
             raise DataError(f"feature {name!r} is a {kind}")
         items = list(getattr(features[name], kind).value) if kind else None
+        if kind == "int64_list" and wanted is _KINDS_OF["f"] and items is not None:
+            if large := [item for item in items if float(item) != item]:
+                raise DataError(f"feature {name!r} has {large[0]}, which a float does not hold")
+            items = [float(item) for item in items]
         if not one.column.shape and items is not None:
             if len(items) != 1:
                 raise DataError(f"feature {name!r} has {len(items)} values instead of one")

@@ -92,8 +92,20 @@ def _field(name: str, values: list[Any], *, optional: bool, where: str) -> Field
     if kind == "other":
         hint = "choose the others with data_reader_params=\"columns=['…']\""
         raise DataError(f"{where}: field {name!r} holds what a model cannot take, such as an object; {hint}")
+    if optional and kind == "int64":
+        _check_rounding(name, [value for value in values if isinstance(value, int)], where)
     dtype = "float64" if optional and kind in ("int64", "bool") else kind
     return Field(Column(name, dtype), optional, is_bool=kind == "bool")
+
+
+def _check_rounding(name: str, numbers: Sequence[int], where: str) -> None:
+    """Raise DataError if numbers would be rounded as floats, which they become when some of them are missing."""
+    if large := [number for number in numbers if -(2**63) <= number < 2**63 and float(number) != number]:
+        raise DataError(
+            f"{where}: field {name!r} is missing in some records, so that it becomes a float, which would round "
+            f"{large[0]}; send it in all records, or as text, or choose the others with "
+            "data_reader_params=\"columns=['…']\""
+        )
 
 
 def _kind(value: Any) -> str:
@@ -126,6 +138,8 @@ def fields_of_examples(values: Sequence[bytes | None], wanted: Sequence[str], wh
         if pa.types.is_list(kind):
             hint = "choose the others with data_reader_params=\"columns=['…']\""
             raise DataError(f"{where}: feature {name!r} has lists of different lengths; {hint}")
+        if optional and pa.types.is_integer(kind):
+            _check_rounding(name, arrays[name].flatten().to_pylist(), where)
         shape = columntypes.list_shape(kind, None)
         fields.append(Field(Column(name, columntypes.dtype_of(kind, optional), shape), optional))
     return fields
