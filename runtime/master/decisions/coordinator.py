@@ -41,8 +41,7 @@ class Coordinator(PlanningCrew):
         self.data_is_counted = False
         self._stragglers = Stragglers()
         self._finish_added = False
-        self._parts = 0
-        self._oldest_epoch = 0
+        self._parts = self._oldest_epoch = 0
         # Workers that may take another task: checking all of them at every message of one would take too long.
         self._hungry: dict[int, Member] = {}
 
@@ -149,9 +148,7 @@ class Coordinator(PlanningCrew):
         if self.workers.joined(member.index, member.incarnation, hello.pid, now) is None:
             return False
         newest = self.saved.path if self.worker_holds_model and not hello.again else ""
-        welcome = pb.Welcome(
-            restore_from=newest, acknowledged=member.acknowledged, initial=self.saved.beginning
-        )  # fmt: skip
+        welcome = pb.Welcome(restore_from=newest, acknowledged=member.acknowledged, initial=self.saved.beginning)
         self._send(member, pb.MasterMessage(welcome=welcome))
         if self.step > 0 and not hello.again and not self._ending:
             self._note("info", "joins the training", member, mark="joined")
@@ -275,8 +272,8 @@ class Coordinator(PlanningCrew):
 
     def _state(self, skips: Mapping[int, int] | None = None) -> dict[str, Any]:
         return {
-            "queue": self.queue.snapshot(skips), "epochs": self.epochs.snapshot(), **self.evaluations.snapshot(),
-            "rollbacks": self.rollbacks,
+            "queue": self.queue.snapshot(skips), "epochs": self.epochs.snapshot(), "rollbacks": self.rollbacks,
+            **self.evaluations.snapshot(),
             **({"borders": self.borders.snapshot()} if self.borders.exist else {}),
             **({"windows": self.windows.snapshot()} if self.windows else {}),
             **({"followed": self._followed()} if self.spec.follow else {}),
@@ -284,8 +281,8 @@ class Coordinator(PlanningCrew):
 
     def _roll_back(self) -> str:
         last = self.saved.newest
-        self.saved.void_all()
         saved = last.state if last else {}
+        self.saved.void_all()
         self.rollbacks += 1
         self.step = last.step if last else 0
         self.queue.restore(saved.get("queue"))
