@@ -91,6 +91,15 @@ def picture(page: Any, number: int, name: str) -> None:
     cell(page, number).locator(".edl-view, .jp-OutputArea").first.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
+def has_room(page: Any, number: int) -> None:
+    """Wait until JupyterLab has closed its panels, and the view is not squeezed any more."""
+    page.wait_for_function(
+        """(number) => document.querySelectorAll('.jp-CodeCell')[number].querySelector('.edl-view')
+            .getBoundingClientRect().width > 200""",
+        arg=number,
+    )
+
+
 def too_wide(page: Any, number: int) -> list[str]:
     """Whatever sticks out of the view on the right, except in what scrolls by itself."""
     return page.evaluate(
@@ -249,8 +258,8 @@ def test_a_live_job_is_watched_scaled_reloaded_and_stopped(lab, page):
     phase(other, 1, "Running")
     cell(other, 1).locator(".edl-view .edl-chart").first.wait_for()
     moves(other, 1)
+    has_room(other, 1)
     picture(other, 1, "narrow")
-    assert cell(other, 1).locator(".edl-view").bounding_box()["width"] > 200
     assert too_wide(other, 1) == []
 
     # So do they when the kernel starts anew, and when it has ended.
