@@ -113,9 +113,9 @@ def test_what_is_not_there_is_said(root):
     with pytest.raises(OptionError, match=r"data: there is no file .*/a\.recordio"):
         open_reader([f"{root}/a.recordio"], {})
     with pytest.raises(
-        OptionError, match=r"data: kafka://host/t: nothing is known of kafka://\. Files are read on this"
+        OptionError, match=r"data: pulsar://host/t: nothing is known of pulsar://\. Files are read on this"
     ):
-        open_reader(["kafka://host/t"], {})
+        open_reader(["pulsar://host/t"], {})
 
 
 @pytest.mark.parametrize(("url", "extra", "module"), [("s3://b/x.csv", "s3", "s3fs"), ("gs://b/x.csv", "gs", "gcsfs")])

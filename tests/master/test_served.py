@@ -32,6 +32,7 @@ class Process:
 
     key: tuple
     joined: bool = False
+    connected: bool = False
     sent: int = 0
     unacknowledged: list = field(default_factory=list)
     paused: int = 0
@@ -135,13 +136,15 @@ class Scene:
                 case DiscardCheckpoint() | SetCheckpointAside():
                     self.files.pop(action.path, None)
 
-    def master_dies(self, *, forgetting_to_act=False):
-        """The master is started again, and knows what is in its journal."""
+    def master_dies(self, *, forgetting_to_act=False, heard_at_once=True):
+        """The master is started again, and knows what is in its journal. Perhaps processes only find it later."""
+        for process in self.processes.values():
+            process.connected = False
         self.job.another_master()
         if forgetting_to_act:
             self.job.actions.clear()
         self.happened(events.Recovered(tuple(self.processes)))
-        for process in list(self.processes.values()):
+        for process in list(self.processes.values()) if heard_at_once else []:
             if process.joined and process.key in self.processes:
                 self.greet(process)
 
@@ -157,9 +160,9 @@ class Scene:
 
     def receive(self, key, message):
         process = self.processes.get(key)
-        if process is None or not (process.joined or message.WhichOneof("body") == "welcome"):
+        if process is None or not (process.connected or message.WhichOneof("body") == "welcome"):
             return
-        process.joined = True
+        process.joined = process.connected = True
         body = message.WhichOneof("body")
         if body == "welcome":
             done = message.welcome.acknowledged
@@ -213,6 +216,8 @@ class Scene:
             self.greet(process)
             if isinstance(process, Worker):
                 process.send(want=pb.Want(tasks=2))
+        elif not process.connected:
+            self.greet(process)
         elif process.unacknowledged:
             message = process.unacknowledged.pop(0)
             self.happened(events.Said(process.key, message))
@@ -503,7 +508,7 @@ def disturb(scene, times, choose):
                 process = choose(list(scene.processes.values()))
                 if process.unacknowledged:
                     scene.job.handle(events.Said(process.key, process.unacknowledged[0]), scene.now)
-            scene.master_dies(forgetting_to_act=True)
+            scene.master_dies(forgetting_to_act=True, heard_at_once=choose([True, False]))
         elif event == "scale":
             scene.scale(choose(range(1, 5)))
         elif event == "damage" and scene.job.saved.complete:
@@ -523,6 +528,24 @@ def test_a_master_that_dies_while_the_last_checkpoint_is_written_has_another_one
     scene.master_dies()
     scene.run()
     assert scene.job.saved.newest.step == scene.job.step
+
+
+@pytest.mark.parametrize("late", ["worker", "ps"])
+def test_a_checkpoint_that_begins_before_all_have_found_the_new_master_stops_nobody(late):
+    scene = Scene(records=40, checkpoint_steps=4)
+    while scene.job.step < 6:
+        steps(scene, 1)
+    scene.master_dies(heard_at_once=False)
+    in_time = [process for process in scene.processes.values() if process.key[:2] != (late, 1)]
+    scene.happened(events.Ticked())
+    while any([scene.step(process) for process in in_time]):
+        pass
+    scene.happened(events.Ticked())
+    while any([scene.step(process) for process in in_time]):
+        pass
+    assert scene.job._round.stops_work  # it waits for the late one
+    scene.run()
+    assert effects(scene) == every_record(1, 40)
 
 
 def test_every_attribute_is_kept_for_another_master():

@@ -45,6 +45,14 @@ class Round:
         """Whether workers may not begin a task now."""
         return self.stage in ("pausing", "beginning", "capturing")
 
+    def waits_for(self, worker: int) -> bool:
+        """Whether this worker has yet to stop."""
+        return self.stage == "pausing" and worker in self.workers
+
+    def captures(self, server: int) -> bool:
+        """Whether this server has yet to capture its contents."""
+        return self.stage == "capturing" and server in self.servers
+
     def worker_paused(self, worker: int) -> bool:
         """A worker has stopped or is gone; return whether all have now."""
         self.workers.discard(worker)

@@ -43,8 +43,10 @@ class ServedCoordinator(Coordinator):
                 return False
             if not self._ending:
                 self._send(member, self.servers.servers_message())
-            if not self._pauses():
+            if self._round is None or not self._round.stops_work:
                 self._send(member, pb.MasterMessage(resume=pb.Resume()))
+            elif self._round.waits_for(member.index):  # it may have been told before it was connected
+                self._send(member, pb.MasterMessage(pause=pb.Pause(number=self._round.number)))
             return True
         if self.servers.members.joined(member.index, member.incarnation, hello.pid, now) is None:
             return False
@@ -52,6 +54,9 @@ class ServedCoordinator(Coordinator):
         self._send(member, pb.MasterMessage(welcome=pb.Welcome(acknowledged=member.acknowledged)))
         if member.generation != self.servers.generation and not self._ending:
             self._send(member, self.servers.restore_message())
+        if self._round and self._round.captures(member.index):  # nobody knows whether it was told
+            self._give_up_round()
+            self._advance(now)
         return True
 
     def _said(self, member: Member, message: pb.WorkerMessage, now: float) -> None:
