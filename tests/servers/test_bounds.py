@@ -80,20 +80,20 @@ def test_ids_without_a_row_have_their_initial_values_in_the_trained_model_too(tm
 
 def test_options_name_layers_and_put_small_ones_into_tables() -> None:
     options = {"small": {"min_count": 5, "ttl": "7d"}, "own": {"max_rows": 9}}
-    _, layers = built(
+    model, layers = built(
         options, lambda: keras.layers.Embedding(10, 2, name="small"), lambda: keras.layers.Embedding(10, 2, name="not"),
         lambda: elasticdl_nb.Embedding(2, name="own", min_count=3),
     )  # fmt: skip
     assert {spec.name: spec.bounds for spec in layers.specs()} == {
         "small": Bounds(min_count=5, ttl_seconds=7 * 86400.0), "own": Bounds(max_rows=9)
     }  # fmt: skip
-    layers.check_options()
+    layers.check_bounds(model)
 
 
 def test_options_that_no_embedding_can_follow_are_refused() -> None:
-    _, layers = built({"smal": {"min_count": 5}}, lambda: keras.layers.Embedding(10, 2, name="small"))
+    model, layers = built({"smal": {"min_count": 5}}, lambda: keras.layers.Embedding(10, 2, name="small"))
     with pytest.raises(ModelError, match=r"no embedding smal\. Did you mean 'small'"):
-        layers.check_options()
+        layers.check_bounds(model)
     with pytest.raises(ModelError, match="need a table, which it cannot have: it is regularized"):
         built({"l": {"ttl": 5}}, lambda: keras.layers.Embedding(10, 2, name="l", embeddings_regularizer="l2"))
     with pytest.raises(ModelError, match="it is not trained"):

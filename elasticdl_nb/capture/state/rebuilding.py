@@ -255,7 +255,7 @@ def _tables_are_served() -> bool:
 
 
 def set_keras(target: Any, state: dict[str, Any]) -> None:
-    """Give a Keras object its state. A large table with its initial values is built here, where it may be served."""
+    """Give a Keras object its state. An embedding with its initial values is built here, where it may be served."""
     served = state.pop("<served>", False)
     vars(target).update(state)
     vars(target).setdefault("_outbound_nodes", [])
@@ -265,11 +265,21 @@ def set_keras(target: Any, state: dict[str, Any]) -> None:
 
 
 def _build_again(layer: Any) -> None:
+    """Build an embedding that has its initial values, if this process keeps its rows outside of the model."""
     if not _tables_are_served():
         return
-    layer._untrack_variable(layer._embeddings)
+    from elasticdl_nb.runtime.model.embeddings.served import is_wanted
+
+    name = "_rows" if "_rows" in vars(layer) else "_embeddings"
+    variable = vars(layer)[name]
+    if variable._value.shape[0] and not is_wanted(layer):
+        return
+    layer._untrack_variable(variable)
     layer._tracker.unlock()
-    del vars(layer)["_embeddings"]
+    if name == "_rows":
+        layer._rows = None
+    else:
+        del vars(layer)[name]
     layer.built = False
     layer.build(None)
 

@@ -178,8 +178,8 @@ def _keras(value: Any, pickler: Any) -> Any:
     for name, held in state.items():
         if isinstance(held, tf.distribute.Strategy):
             state[name] = _Default()
-    table = getattr(state.get("_embeddings"), "_value", None)
-    if table is not None and id(table) in pickler.initial:
+    tables = [getattr(state.get(name), "_value", None) for name in ("_embeddings", "_rows")]
+    if any(id(table) in pickler.tables for table in tables if table is not None):
         state["<served>"] = True
     is_own = isinstance(value, Functional) and not type(value).__module__.startswith("keras.")
     make = rebuilding.make_functional if is_own else rebuilding.make_keras

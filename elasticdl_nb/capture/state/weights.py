@@ -10,20 +10,27 @@ import keras
 import numpy as np
 
 from elasticdl_nb.capture.state.arrays import array_of, same_values
+from elasticdl_nb.runtime.model.embeddings.embedding import Embedding
 
 LARGE = 2 << 20
 """From this many bytes, an embedding with initial values is written as its initializer, so that it may be served."""
+
+
+_TABLES = ((keras.layers.Embedding, "_embeddings"), (Embedding, "_rows"))
+"""Which variables jobs may keep outside of models."""
 
 
 @dataclass
 class Plan:
     """How variables are written: `values` replaces their values, `initial` says what makes them, both by id.
 
-    `trained` are layers whose weights are no longer the initial ones, `unknown` those where that cannot be found out.
+    `tables` are those of embeddings with initial values, by id, which jobs may keep outside the model. `trained` are
+    layers whose weights are no longer the initial ones, `unknown` those where that cannot be found out.
     """
 
     values: dict[int, Any] = field(default_factory=dict)
     initial: dict[int, tuple[Any, tuple[int, ...], str]] = field(default_factory=dict)
+    tables: set[int] = field(default_factory=set)
     trained: list[Any] = field(default_factory=list)
     unknown: list[Any] = field(default_factory=list)
 
@@ -45,7 +52,8 @@ def _plan_layer(layer: Any, plan: Plan, scratch: bool) -> None:
     for name, variable in list(vars(layer).items()):
         if not isinstance(variable, keras.Variable) or variable._value is None or "seed" in variable.name:
             continue
-        first = _initial_value(layer, name, variable)
+        is_table = (type(layer), name) in _TABLES and vars(layer).get("_ids") is None
+        first = _initial_value(layer, "embeddings" if is_table else name.lstrip("_"), variable)
         if first is None:
             if variable.trainable:
                 plan.unknown.append(layer)
@@ -55,13 +63,15 @@ def _plan_layer(layer: Any, plan: Plan, scratch: bool) -> None:
         elif not same_values(first, array_of(variable._value)):
             plan.trained.append(layer)
             continue
-        if type(layer) is keras.layers.Embedding and name == "_embeddings" and first.nbytes >= LARGE:
-            made = (layer.embeddings_initializer, tuple(variable.shape), str(variable.dtype))
-            plan.initial[id(variable._value)] = made
+        if is_table:
+            plan.tables.add(id(variable._value))
+            if first.nbytes >= LARGE:
+                made = (layer.embeddings_initializer, tuple(variable.shape), str(variable.dtype))
+                plan.initial[id(variable._value)] = made
 
 
 def _initial_value(layer: Any, name: str, variable: Any) -> Any:
-    initializer = vars(layer).get(f"{name.lstrip('_')}_initializer")
+    initializer = vars(layer).get(f"{name}_initializer")
     if initializer is None:
         return None
     try:

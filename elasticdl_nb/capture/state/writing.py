@@ -106,6 +106,7 @@ class StatePickler(pickle.Pickler):
         self.code, self.inside = code, inside
         self.values: dict[int, Any] = plan.values if plan else {}
         self.initial: dict[int, Any] = plan.initial if plan else {}
+        self.tables: set[int] = plan.tables if plan else set()
         self.modules: set[str] = set()
         self.held: dict[int, Any] = {}
         self.alive: list[Any] = []

@@ -31,6 +31,12 @@ from elasticdl_nb.runtime.spec.bounds import Bounds
 THRESHOLD = 2 << 20
 """Size in bytes from which a layer's matrix is served; the variable ELASTICDL_SERVE_FROM_BYTES overrides it."""
 
+GIVEN = (
+    "the model came with its rows, which were not their initial ones any more; from_scratch begins without them, and "
+    "checkpoint_dir_for_init with those of a trained model"
+)
+"""Why an embedding of a model object of a notebook is an ordinary layer."""
+
 _BLOCK = 1 << 16
 _patch_lock = threading.Lock()
 _active: list[ServedLayers] = []
@@ -105,10 +111,17 @@ class ServedLayers:
         said = next((self._options[name] for name in names if name in self._options), None)
         return own_bounds(layer) if said is None else Bounds.of(**said)
 
-    def check_options(self) -> None:
-        """Raise ModelError if the job has options for an embedding that the built model does not have."""
+    def check_bounds(self, model: keras.Model) -> None:
+        """Raise ModelError unless tables keep all bounds that the job, or the layers of the built model, ask for."""
+        served = {id(one.layer) for one in self.layers}
+        found = [one for one in model._flatten_layers() if one.built and hasattr(one, "embeddings_initializer")]
+        for layer in found:
+            said = self._options.get(layer.name, self._options.get(str(layer.path)))
+            if id(layer) not in served:
+                refuse_bounds(layer.path, own_bounds(layer) if said is None else Bounds.of(**said), GIVEN)
+        names = self._named | {name: None for layer in found for name in (layer.name, str(layer.path))}
         for name in self._options:
-            if name not in self._named:
+            if name not in names:
                 known = ", ".join(self._named) or "none"
                 raise ModelError(
                     f"embedding_options: the model has no embedding {name}.{did_you_mean(name, self._named)} "
@@ -368,6 +381,16 @@ def refuse_bounds(name: str, bounds: Bounds | None, reason: str) -> None:
 def active() -> ServedLayers | None:
     """The layers of the `serving` block in which this is called, or None outside of one."""
     return _active[-1] if _active else None
+
+
+def is_wanted(layer: Any) -> bool:
+    """Whether the rows of an embedding of Keras or ours would be in a table if it were built now."""
+    layers = active()
+    if layers is None:
+        return False
+    size = getattr(layer, "input_dim", None)
+    bounds = layers.bounds_of(layer) if layers.files is None else None
+    return bounds is not None or layers.wants(layer, None if size is None else size * layer.output_dim * 4)
 
 
 _REPLACED = ("call", "get_weights", "set_weights", "load_own_variables", "save_own_variables")

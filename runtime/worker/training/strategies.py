@@ -140,7 +140,7 @@ class TrainingAlone(Strategy):
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         layers, arguments = self.layers, (self._spec, loaded, self._session, sources[pb.TRAIN].element_spec, on_loss)
-        layers.check_options()
+        layers.check_bounds(loaded.model)
         if layers.layers and (misfit := tables_misfit(loaded)):
             layers.refuse_bounded(misfit)
             self._session.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
@@ -201,7 +201,7 @@ class TrainingWithServers(Strategy):
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         form = sources[pb.TRAIN].element_spec
-        self.layers.check_options()
+        self.layers.check_bounds(loaded.model)
         self.trainer = ServerTrainer(self._spec, loaded, self._session, form, on_loss, self.layers)
         self._say_of_embeddings(loaded)
 
