@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.errors import ElasticDLError, ModelError
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.forms import form_of
 from elasticdl_nb.runtime.model.saving.opening import open_trained
+from elasticdl_nb.runtime.model.saving.settings import settings_of_a_new_process
 from elasticdl_nb.runtime.serving.columns import DTYPES, MOMENTS, WHOLE, numbers, with_missing
 from elasticdl_nb.runtime.serving.form import Form, Values
 from elasticdl_nb.runtime.serving.problems import Problem, Refused, invalid
@@ -37,6 +38,11 @@ class ServedModel:
     """
 
     def __init__(self, path: str) -> None:
+        with settings_of_a_new_process():
+            self._open(path)
+        self._try()
+
+    def _open(self, path: str) -> None:
         loaded = open_trained(path)
         self._kinds = _kinds(loaded)
         self._structure, self._specs = _inputs(loaded, self._kinds)
@@ -60,7 +66,6 @@ class ServedModel:
                 name: Form("string" if value.dtype == object else value.dtype.name, ())
                 for name, value in decoded.items()
             }
-        self._try()
 
     def _traced(self, specs: Mapping[str, tf.TensorSpec]) -> Any:
         named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}

@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel, load
 from elasticdl_nb.runtime.model.saving.forms import form_from_json
+from elasticdl_nb.runtime.model.saving.settings import settings_of_a_new_process
 from elasticdl_nb.runtime.model.saving.tablefiles import layers_of
 from elasticdl_nb.runtime.model.saving.trained import read_trained_model
 from elasticdl_nb.runtime.model.saving.weights import load_weights
@@ -27,8 +28,9 @@ def open_model(path: str | os.PathLike[str]) -> keras.Model:
     own code, which is in that directory. Raises OptionError for a directory that is no trained model, ModelError if
     the code fails, and DataError if the files of its tables are damaged.
     """
-    loaded = open_trained(path)
-    return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
+    with settings_of_a_new_process():
+        loaded = open_trained(path)
+        return loaded.model if loaded.table is None else loaded.table.for_rows(loaded.model)
 
 
 def open_trained(path: str | os.PathLike[str]) -> LoadedModel:
