@@ -36,6 +36,10 @@ SHARE = 0.5
 """Layers never have more than this share of the rows below them: then everything is written again."""
 
 
+class DamagedBefore(DataError):
+    """Files of the version before are damaged: no version can build on them."""
+
+
 class Before:
     """The tables of the version before, on which a version builds that has only what has changed.
 
@@ -100,7 +104,7 @@ class TablesWriter:
         self._before = before if before is not None and before.fits(chains, dtype) else None
 
     def write(self) -> str:
-        """Write all files; return the digest of their description. Raises DataError and OSError."""
+        """Write all files; return the digest of their description. Raises DataError, DamagedBefore and OSError."""
         self._folder.mkdir()
         if self._before is not None and not self._before.link_into(self._folder):
             self._before = None
@@ -161,6 +165,10 @@ class TablesWriter:
         for layer in old.layers[kept:]:
             self._remove(table, number, layer)
         if kept < len(old.layers):
+            try:
+                earlier.verify(kept + 1)  # otherwise, new checksums would declare damage to be right
+            except DataError as error:
+                raise DamagedBefore(str(error)) from None
             for some, stored, scales in earlier.stored_blocks(kept + 1):
                 new = ~_among(some, ids) & ~_among(some, left)
                 spool.add_stored(some[new], stored[new], None if scales is None else scales[new])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from elasticdl_nb.runtime import durable
@@ -19,7 +21,7 @@ from elasticdl_nb.runtime.parameters.checkpoints.chain import Files, checkpoint_
 from elasticdl_nb.runtime.parameters.checkpoints.local import is_local
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
-from elasticdl_nb.runtime.publishing.tables import Before, TablesWriter
+from elasticdl_nb.runtime.publishing.tables import Before, DamagedBefore, TablesWriter
 from elasticdl_nb.runtime.publishing.weights import DenseWeights, copy_weights
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import usedfiles
@@ -34,6 +36,8 @@ from elasticdl_nb.runtime.storage.versions import (
     records_in,
     records_of,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,13 @@ def publish(folder: JobFolder, spec: JobSpec, checkpoint: Path) -> Published | N
         aside = Path(durable.aside_name(target))
         try:
             with _held(checkpoint, folder) as there:
-                is_delta = _Version(folder, spec, there, aside, checkpoint.name, mine[-1][1] if mine else None).write()
+                version = partial(_Version, folder, spec, there, aside, checkpoint.name)
+                try:
+                    is_delta = version(mine[-1][1] if mine else None).write()
+                except DamagedBefore as error:
+                    logger.warning("a version is written whole: %s", error)
+                    durable.remove(aside)
+                    is_delta = version(None).write()
             durable.put(aside, target, overwrite=False)
         except FileExistsError:
             if not target.exists():

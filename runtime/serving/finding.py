@@ -10,6 +10,9 @@ from elasticdl_nb.runtime.errors import OptionError
 from elasticdl_nb.runtime.model.saving.beginning import MESSAGE
 from elasticdl_nb.runtime.protocol import trained_model_pb2 as pb
 
+LARGEST = 2**63 - 1
+"""The largest number of a version that TensorFlow Serving's clients know; folders with others are no versions."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -33,7 +36,7 @@ def newest(path: str) -> Found | None:
             created = mark[1] / 1e9
         return Found(max(1, int(created)), path, mark)
     try:
-        names = [name for name in os.listdir(path) if name.isdecimal() and name.isascii()]
+        names = [name for name in os.listdir(path) if name.isdecimal() and name.isascii() and int(name) <= LARGEST]
     except OSError:
         return None
     for name in sorted(names, key=int, reverse=True):

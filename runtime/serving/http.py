@@ -39,7 +39,7 @@ from elasticdl_nb.runtime.serving.versions import Version
 
 logger = logging.getLogger(__name__)
 
-_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,18})|/labels/([^/:]+))?(/metadata)?(?::([a-z]+))?")
+_MODEL = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d{1,19})|/labels/([^/:]+))?(/metadata)?(?::([a-z]+))?")
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")
 _LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _JSON, _TEXT = "application/json", "text/plain; version=0.0.4; charset=utf-8"

@@ -61,7 +61,8 @@ class Versions:
 
     async def begin(self) -> None:
         """Load the first version; raises OptionError if there is none, and whatever loading it raises."""
-        await self._load(must_be_there(self._path))
+        while self._current is None:
+            await self._load(must_be_there(self._path))
 
     async def watch(self, seconds: float) -> None:
         """Look for a newer version every so many seconds, for ever."""
@@ -84,8 +85,13 @@ class Versions:
 
     async def _load(self, found: Found) -> None:
         loop, begun = asyncio.get_running_loop(), time.monotonic()
-        model = await loop.run_in_executor(self._loader, ServedModel, found.path)
-        if mark_of(found.path) != found.mark:  # replaced meanwhile: files of both may be mixed
+        try:
+            model = await loop.run_in_executor(self._loader, ServedModel, found.path)
+        except Exception:
+            if mark_of(found.path) == found.mark:
+                raise
+            return  # it has been removed or replaced meanwhile
+        if mark_of(found.path) not in (found.mark, None):  # replaced: files of both may be mixed
             return
         before = self._current
         number = found.number if before is None or found.path != self._path else max(found.number, before.number + 1)

@@ -178,7 +178,12 @@ def test_damage_is_found(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=path.name):
             MappedTables(folder, training.digest)
         path.write_bytes(content)
+    (rows,) = folder.glob("table-000*layer-2.rows.npy")
+    rows.write_bytes(rows.read_bytes()[:-1] + bytes([rows.read_bytes()[-1] ^ 1]))
+    training.train(60)
     checkpoint = training.save()
+    with pytest.raises(tables.DamagedBefore, match=rows.name):  # it would become part of the new layer
+        training.publish(checkpoint)
     newest = checkpoint_files(checkpoint)[0][-1]
     content = newest.read_bytes()
     newest.write_bytes(content[:-30] + bytes([content[-30] ^ 1]) + content[-29:])

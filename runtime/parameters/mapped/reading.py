@@ -197,20 +197,18 @@ class MappedPart:
     def _present(self, ids: Ids) -> int:
         return len(self.lookup(ids)[0])
 
-    @property
-    def files(self) -> list[MappedFile]:
-        """All files."""
-        return [file for one in self._sets for file in one.files.values()]
-
     def give_back(self) -> None:
         """See `MappedFile.give_back`."""
-        for file in self.files:
+        for file in self._files():
             file.give_back()
 
-    def verify(self) -> None:
-        """Read all files; raises DataError for one whose checksum does not match."""
-        for file in self.files:
+    def verify(self, lowest: int = 0) -> None:
+        """Read all files of layers from this one on; raises DataError for one whose checksum does not match."""
+        for file in self._files(lowest):
             file.verify()
+
+    def _files(self, lowest: int = 0) -> list[MappedFile]:
+        return [file for one in self._sets[lowest:] for file in one.files.values()]
 
 
 class MappedTable:
