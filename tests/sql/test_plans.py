@@ -216,6 +216,8 @@ def test_a_star_stands_for_all_columns_but_the_label(session: Session) -> None:
         ("DNNRegressor WITH train.embedding.ttl=soon INTO m", "soon", "ttl='soon'; use a number of steps"),
         ("DNNRegressor WITH train.embedding.rows=5 INTO m", "train.", "embeddings have no 'rows'. Did you mean"),
         ("DNNRegressor WITH train.embedding.ttl=5 COLUMN age INTO m", "train.", "no column becomes an embedding"),
+        ("DNNRegressor WITH train.embedding.min_count=5 COLUMN EMBEDDING(role, 5, min_count=1) INTO m", "min_count=1",
+         "does not go together"),
         ("DNNRegressor COLUMN age, pay INTO m", "pay INTO", "'pay' is the label"),
         ("DeepFM INTO m", "SELECT", "DeepFM needs exactly 2"),
         ("DNNClassifier WITH validation.select='SELECT age, role, pay AS member FROM people' LABEL role INTO m",
@@ -437,3 +439,6 @@ def test_bounds_of_all_embeddings_and_of_one(session: Session) -> None:
         "age (ids below 100): indicator (for dnn_feature_columns)",
         "age: number (for dnn_feature_columns)",
     )
+    twice = 'DNNRegressor WITH train.embedding.min_count=5 COLUMN EMBEDDING(role, 5, "sum", min_count=5) INTO m'
+    found = plan(session, twice, "SELECT age, role, pay FROM people").features
+    assert found == ("role (3 values): embedding of 5 with min_count=5",)

@@ -43,6 +43,10 @@ def with_bounds(inputs: Inputs, bounds: Bounds, position: Position | None) -> In
     """
     changed: dict[str, tuple[Feature, ...]] = {}
     described = list(inputs.described)
+    if not any(
+        isinstance(one, Category) and one.output == "embedding" for of in inputs.features.values() for one in of
+    ):
+        raise SqlError("train.embedding: no column becomes an embedding; use EMBEDDING(column, 16)", position)
     for target, listed in inputs.features.items():
         for feature in listed:
             if isinstance(feature, Category) and feature.output == "embedding":
@@ -52,8 +56,6 @@ def with_bounds(inputs: Inputs, bounds: Bounds, position: Position | None) -> In
                 changed[target] += (bounded,)
             else:
                 changed[target] = (*changed.get(target, ()), feature)
-    if changed == dict(inputs.features):
-        raise SqlError("train.embedding: no column becomes an embedding; use EMBEDDING(column, 16)", position)
     return replace(inputs, features=changed, described=tuple(described))
 
 

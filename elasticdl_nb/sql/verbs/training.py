@@ -22,7 +22,7 @@ from elasticdl_nb.sql.features.weighing import check_class_weights, check_weight
 from elasticdl_nb.sql.following.starting import Following, apart, follow
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.parser import one_query
-from elasticdl_nb.sql.language.statements import Name, Train, place_of
+from elasticdl_nb.sql.language.statements import Function, Name, Train, place_of
 from elasticdl_nb.sql.models.attributes import Attributes, check_job, read_attributes
 from elasticdl_nb.sql.models.finding import Model, find_model
 from elasticdl_nb.sql.models.metricnames import check_metrics, metrics_option
@@ -110,6 +110,8 @@ def prepare(statement: Train, context: Context) -> Training:
     features = {name: kind for name, kind in kept[0].kinds.items() if name not in left_out}
     inputs = _inputs(statement, model, replace(kept[0], kinds=features), attributes.params, context)
     if (bounds := Bounds.of(**attributes.embedding)) is not None:
+        if bounds.min_count > 1:
+            _refuse_no_count(statement)
         inputs = with_bounds(inputs, bounds, attributes.embedding_position)
     columns, label = [*inputs.columns, *weights], inputs.label.column if inputs.label else ""
     given = context.used_parameters(statement.text, attributes.validation_select)
@@ -170,6 +172,18 @@ def _begins_with(statement: Train, attributes: Attributes, context: Context) -> 
 def _read(rows: Selection, first: Selection, columns: list[str], label: str) -> Selection:
     """Return what the job reads of these rows, in the types of the training query, `first`."""
     return replace(rows, kinds=first.kinds).part(columns, label)
+
+
+def _refuse_no_count(statement: Train) -> None:
+    """Raise SqlError for min_count=1 of one embedding, where all others have another: no record could say it."""
+    for one in (item for columns in statement.columns for item in columns.items if isinstance(item, Function)):
+        for argument in one.named:
+            if argument.key == "min_count" and argument.value == 1:
+                raise SqlError(
+                    "min_count=1 does not go together with train.embedding.min_count; leave that out, and say "
+                    "min_count of the other embeddings",
+                    argument.position,
+                )
 
 
 def _inputs(statement: Train, model: Model, rows: Selection, params: Mapping[str, Any], context: Context) -> Inputs:
