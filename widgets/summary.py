@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from urllib.parse import urlsplit
 
-from elasticdl_nb.runtime.control.status import elapsed, format_count, format_duration, format_value, is_over
+from elasticdl_nb.runtime.control.status import (
+    elapsed,
+    format_count,
+    format_duration,
+    format_lag,
+    format_moment,
+    format_value,
+    is_over,
+)
 from elasticdl_nb.runtime.protocol.master_pb2 import (
     CANCELLED,
     FAILED,
@@ -205,6 +213,11 @@ def _stats(status: JobStatus) -> list[Stat]:
     stats.append(Stat("Tasks", format_count(status.tasks_done), notes))
     if status.records_behind > 0:
         stats.append(Stat("To come", format_count(status.records_behind), "records of the topic"))
+    if status.event_time:
+        stats.append(Stat("Event time", format_moment(status.event_time), format_lag(status)))
+    if status.records_late > 0:
+        done = "passed over" if status.records_late_passed > 0 else "trained on"
+        stats.append(Stat("Late", format_count(status.records_late), done))
     if status.records_malformed + status.records_expired > 0:
         deleted = f"and {format_count(status.records_expired)} deleted" if status.records_expired else "records"
         stats.append(Stat("Unusable", format_count(status.records_malformed), deleted))

@@ -11,6 +11,8 @@ from elasticdl_nb.runtime.control.status import (
     format_count,
     format_duration,
     format_evaluation,
+    format_lag,
+    format_moment,
     format_value,
     format_window,
     is_over,
@@ -28,6 +30,8 @@ def text_report(spec: JobSpec, status: pb.JobStatus, folder: JobFolder) -> str:
         ("model", spec.model_def or spec.trained_model),
         ("data", ", ".join(spec.data)),
         ("records", _records(status)),
+        ("event time", _event_time(status)),
+        ("of the topic", _of_topic(status)),
         ("set aside", _set_aside(status)),
         ("loss", _loss(status)),
         *((f"tested, then learnt, to step {item.step}", format_window(item)) for item in status.windows[-5:]),
@@ -73,6 +77,26 @@ def _records(status: pb.JobStatus) -> str:
     if status.records_per_second:
         text += f", {format_count(status.records_per_second)} a second"
     return text
+
+
+def _event_time(status: pb.JobStatus) -> str:
+    """Say up to when the events of a topic were learnt."""
+    if not status.event_time:
+        return ""
+    text = format_moment(status.event_time)
+    if status.event_time_oldest < status.event_time:
+        text += f", in the partition that is the least far {format_moment(status.event_time_oldest)}"
+    return f"{text}; {lag}" if (lag := format_lag(status)) else text
+
+
+def _of_topic(status: pb.JobStatus) -> str:
+    """Count the records of a topic that could not be used, were deleted, or came late."""
+    used = "passed over" if status.records_late_passed else "trained on"
+    counts = [
+        (status.records_malformed, "could not be used"), (status.records_expired, "deleted before they were used"),
+        (status.records_late, f"late, {used}"),
+    ]  # fmt: skip
+    return ", ".join(f"{format_count(count)} {what}" for count, what in counts if count)
 
 
 def _set_aside(status: pb.JobStatus) -> str:

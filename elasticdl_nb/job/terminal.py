@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.control.status import (
     format_count,
     format_duration,
     format_evaluation,
+    format_lag,
     format_metrics,
     format_value,
     format_window,
@@ -117,6 +118,10 @@ def _amounts(status: pb.JobStatus, now: float) -> list[str]:
         parts.append(f"{format_count(status.records_done)} of {format_count(status.records_total)} records")
     if status.records_behind:
         parts.append(f"{format_count(status.records_behind)} to come")
+    if lag := format_lag(status):
+        parts.append(lag)
+    if status.records_late:
+        parts.append(f"{format_count(status.records_late)} late")
     if status.records_malformed:
         parts.append(f"{format_count(status.records_malformed)} unusable")
     if status.records_per_second > 0:

@@ -5,6 +5,7 @@ Everything here is a function of its arguments; every view (terminal, notebook, 
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping
 
@@ -103,6 +104,22 @@ def format_duration(seconds: float) -> str:
         return f"{minutes}m {rest:02d}s"
     days, hours = divmod(hours, 24)
     return f"{hours}h {minutes:02d}m" if days < 1 else f"{days}d {hours}h"
+
+
+def format_moment(seconds: float) -> str:
+    """Return a time since 1970 for display, in UTC: 2026-11-29 17:58:01Z, or a dash if no calendar has it."""
+    try:
+        moment = datetime.datetime.fromtimestamp(math.floor(seconds), datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return "–"
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def format_lag(status: pb.JobStatus) -> str:
+    """Return how far a job is behind the events of its topic, or an empty string if it does not follow one."""
+    if is_over(status) or not status.HasField("lag_seconds"):
+        return ""
+    return f"{format_duration(status.lag_seconds)} behind" if status.lag_seconds > 0 else "up to date"
 
 
 def format_value(value: float) -> str:

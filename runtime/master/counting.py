@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -30,7 +31,10 @@ def count_data(folder: JobFolder) -> DataCounted | Failed:
         reader = _following(folder)
         assert reader.metadata is not None  # written down before any file can be deleted
         if not isinstance(reader, FollowingReader):
-            left = usedfiles.give_of_topic(folder, reader.topic.url, reader.known.offsets)
+            from elasticdl_nb.runtime.data.topics.identity import Identity
+
+            with contextlib.closing(Identity(reader.topic)) as identity:
+                left = usedfiles.give_of_topic(folder, reader.topic.url, reader.known.offsets, identity.check)
             return DataCounted(tuple(left), _count(folder, "validation_data"))
         return DataCounted(tuple(usedfiles.give(folder, reader.files())), _count(folder, "validation_data"))
     except (ElasticDLError, OSError) as error:

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ class Master:
         self._network = Network.of()
         self._dashboard = self._make_dashboard(renderer) if renderer else None
         self._dashboard_url = self._status_problem = ""
+        self._ends: Mapping[str, int] = {}
         self._behind = 0
         self._background: set[asyncio.Task[None]] = set()
         self._owner = ownership.Owner.of(folder)
@@ -233,6 +234,9 @@ class Master:
             if self._behind:
                 ahead = update.status.records_total - update.status.records_done
                 update.status.records_behind = self._behind + ahead
+            if self._ends and update.status.event_time:
+                learnt, ahead = self._coordinator.queue.learnt, self._coordinator.tasks_ahead
+                update.status.lag_seconds = learnt.lag(self._ends, time.time(), ahead=ahead > 0)
         return update, mark
 
     # ------------------------------------------------------------ events of the platform, the data and the clock
@@ -263,9 +267,16 @@ class Master:
             self._books.happened(await asyncio.to_thread(count_data, self._folder))
 
     async def _follow(self) -> None:
-        """Report the files that appear in data that the job follows, until the job is to end."""
+        """Follow the job's data; fail the job if the data is no longer what it was."""
         if not self._spec.follow:
             return
+        try:
+            await self._look_for_data()
+        except DataError as error:
+            self._books.happened(events.Failed(pb.Failure(message=str(error))))
+
+    async def _look_for_data(self) -> None:
+        """Report the files that appear in data that the job follows, until the job is to end."""
         while not self._coordinator.data_is_counted:
             await asyncio.sleep(STATUS_INTERVAL)
         discovery = await asyncio.to_thread(discovery_of, self._folder, self._coordinator.reached)
@@ -277,6 +288,8 @@ class Master:
             await self._feeder.look(waiting=waiting, stop=self._coordinator.stopping)
             looks += self._coordinator.stopping and self._feeder.is_done
             ahead = self._coordinator.tasks_ahead
+            if not isinstance(discovery, Discovery):
+                await asyncio.to_thread(discovery.check, self._coordinator.queue.learnt.marks())
             found += await asyncio.to_thread(discovery.look, hurry=looks == 1, ahead=ahead)
             await self._tell_group(discovery)
             for problem in discovery.problems():
@@ -296,7 +309,7 @@ class Master:
         """Tell tools that watch a topic's group how far the last checkpoint is; and users how much is to come."""
         if isinstance(discovery, Discovery):
             return
-        self._behind = discovery.behind
+        self._behind, self._ends = discovery.behind, discovery.ends
         if newest := self._coordinator.saved.newest:
             await asyncio.to_thread(discovery.committed, usedfiles.used_up_to(newest.state))
 

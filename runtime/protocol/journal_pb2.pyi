@@ -444,7 +444,7 @@ class Sample(_message.Message):
     def __init__(self, now: _Optional[float] = ..., total: _Optional[float] = ...) -> None: ...
 
 class Queue(_message.Message):
-    __slots__ = ("pieces", "epoch", "position", "steps", "order", "stopped", "records_done", "tasks_done", "tasks_retried", "next_id", "urgent", "doing", "holders", "hands", "suspects", "growing", "forgotten", "begun_by_dead")
+    __slots__ = ("pieces", "epoch", "position", "steps", "order", "stopped", "records_done", "tasks_done", "tasks_retried", "next_id", "urgent", "doing", "holders", "hands", "suspects", "growing", "forgotten", "begun_by_dead", "learnt")
     class RecordsDoneEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -477,6 +477,7 @@ class Queue(_message.Message):
     GROWING_FIELD_NUMBER: _ClassVar[int]
     FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
     BEGUN_BY_DEAD_FIELD_NUMBER: _ClassVar[int]
+    LEARNT_FIELD_NUMBER: _ClassVar[int]
     pieces: Pieces
     epoch: int
     position: int
@@ -495,7 +496,8 @@ class Queue(_message.Message):
     growing: bool
     forgotten: int
     begun_by_dead: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, pieces: _Optional[_Union[Pieces, _Mapping]] = ..., epoch: _Optional[int] = ..., position: _Optional[int] = ..., steps: _Optional[int] = ..., order: _Optional[_Iterable[int]] = ..., stopped: _Optional[bool] = ..., records_done: _Optional[_Mapping[str, int]] = ..., tasks_done: _Optional[_Mapping[str, int]] = ..., tasks_retried: _Optional[int] = ..., next_id: _Optional[int] = ..., urgent: _Optional[_Union[Tasks, _Mapping]] = ..., doing: _Optional[_Union[Tasks, _Mapping]] = ..., holders: _Optional[_Iterable[_Union[Holders, _Mapping]]] = ..., hands: _Optional[_Iterable[_Union[Hand, _Mapping]]] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., growing: _Optional[bool] = ..., forgotten: _Optional[int] = ..., begun_by_dead: _Optional[_Iterable[int]] = ...) -> None: ...
+    learnt: _containers.RepeatedCompositeFieldContainer[_master_pb2.LastRecord]
+    def __init__(self, pieces: _Optional[_Union[Pieces, _Mapping]] = ..., epoch: _Optional[int] = ..., position: _Optional[int] = ..., steps: _Optional[int] = ..., order: _Optional[_Iterable[int]] = ..., stopped: _Optional[bool] = ..., records_done: _Optional[_Mapping[str, int]] = ..., tasks_done: _Optional[_Mapping[str, int]] = ..., tasks_retried: _Optional[int] = ..., next_id: _Optional[int] = ..., urgent: _Optional[_Union[Tasks, _Mapping]] = ..., doing: _Optional[_Union[Tasks, _Mapping]] = ..., holders: _Optional[_Iterable[_Union[Holders, _Mapping]]] = ..., hands: _Optional[_Iterable[_Union[Hand, _Mapping]]] = ..., suspects: _Optional[_Union[Suspects, _Mapping]] = ..., growing: _Optional[bool] = ..., forgotten: _Optional[int] = ..., begun_by_dead: _Optional[_Iterable[int]] = ..., learnt: _Optional[_Iterable[_Union[_master_pb2.LastRecord, _Mapping]]] = ...) -> None: ...
 
 class Suspects(_message.Message):
     __slots__ = ("crashed", "set_aside", "in_a_row")

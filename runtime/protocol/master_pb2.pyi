@@ -48,7 +48,7 @@ class Range(_message.Message):
     def __init__(self, path: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Task(_message.Message):
-    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border", "step", "records")
+    __slots__ = ("id", "attempt", "kind", "ranges", "epoch", "index", "evaluation", "summarize", "states", "parts", "ends_epoch", "generation", "skip", "oldest_epoch", "border", "step", "records", "last")
     ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class Task(_message.Message):
     BORDER_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     kind: TaskKind
@@ -83,7 +84,8 @@ class Task(_message.Message):
     border: Border
     step: int
     records: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ..., step: _Optional[int] = ..., records: _Optional[int] = ...) -> None: ...
+    last: _containers.RepeatedCompositeFieldContainer[LastRecord]
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., evaluation: _Optional[int] = ..., summarize: _Optional[bool] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., parts: _Optional[int] = ..., ends_epoch: _Optional[bool] = ..., generation: _Optional[int] = ..., skip: _Optional[int] = ..., oldest_epoch: _Optional[int] = ..., border: _Optional[_Union[Border, _Mapping]] = ..., step: _Optional[int] = ..., records: _Optional[int] = ..., last: _Optional[_Iterable[_Union[LastRecord, _Mapping]]] = ...) -> None: ...
 
 class Border(_message.Message):
     __slots__ = ("number", "state", "here", "learning_rate", "next", "needed", "others", "evaluation", "last", "steps")
@@ -245,7 +247,7 @@ class Want(_message.Message):
     def __init__(self, tasks: _Optional[int] = ..., callbacks: _Optional[bool] = ...) -> None: ...
 
 class TaskDone(_message.Message):
-    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision", "tested", "malformed", "example", "expired")
+    __slots__ = ("id", "attempt", "records", "steps", "step", "states", "metrics", "outputs", "so_far", "decision", "tested", "malformed", "example", "expired", "late", "late_example", "late_passed", "last")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +269,10 @@ class TaskDone(_message.Message):
     MALFORMED_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
+    LATE_EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    LATE_PASSED_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
     id: int
     attempt: int
     records: int
@@ -281,7 +287,25 @@ class TaskDone(_message.Message):
     malformed: int
     example: str
     expired: int
-    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., tested: _Optional[int] = ..., malformed: _Optional[int] = ..., example: _Optional[str] = ..., expired: _Optional[int] = ...) -> None: ...
+    late: int
+    late_example: str
+    late_passed: int
+    last: LastRecord
+    def __init__(self, id: _Optional[int] = ..., attempt: _Optional[int] = ..., records: _Optional[int] = ..., steps: _Optional[int] = ..., step: _Optional[int] = ..., states: _Optional[_Iterable[_Union[MetricState, _Mapping]]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., outputs: _Optional[_Iterable[str]] = ..., so_far: _Optional[_Union[EpochEnded, _Mapping]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., tested: _Optional[int] = ..., malformed: _Optional[int] = ..., example: _Optional[str] = ..., expired: _Optional[int] = ..., late: _Optional[int] = ..., late_example: _Optional[str] = ..., late_passed: _Optional[int] = ..., last: _Optional[_Union[LastRecord, _Mapping]] = ...) -> None: ...
+
+class LastRecord(_message.Message):
+    __slots__ = ("path", "end", "offset", "fingerprint", "event_time")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    end: int
+    offset: int
+    fingerprint: str
+    event_time: int
+    def __init__(self, path: _Optional[str] = ..., end: _Optional[int] = ..., offset: _Optional[int] = ..., fingerprint: _Optional[str] = ..., event_time: _Optional[int] = ...) -> None: ...
 
 class Decision(_message.Message):
     __slots__ = ("learning_rate", "stop", "changed", "logs", "over", "records")
@@ -686,7 +710,7 @@ class Event(_message.Message):
     def __init__(self, time: _Optional[float] = ..., level: _Optional[str] = ..., source: _Optional[str] = ..., text: _Optional[str] = ..., mark: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history", "kept_checkpoints", "windows", "records_untested", "alarms", "records_malformed", "records_expired", "records_behind")
+    __slots__ = ("name", "kind", "phase", "detail", "progress", "remaining_seconds", "epoch", "num_epochs", "records_done", "records_total", "tasks_done", "tasks_total", "tasks_retried", "records_per_second", "step", "losses", "evaluations", "instances", "events", "started_at", "updated_at", "finished_at", "failure", "outputs", "distribution_strategy", "dashboard_url", "num_workers", "num_ps", "rollbacks", "checkpoint_step", "tasks_set_aside", "records_set_aside", "set_aside", "history", "kept_checkpoints", "windows", "records_untested", "alarms", "records_malformed", "records_expired", "records_behind", "records_late", "records_late_passed", "event_time", "event_time_oldest", "lag_seconds")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     PHASE_FIELD_NUMBER: _ClassVar[int]
@@ -728,6 +752,11 @@ class JobStatus(_message.Message):
     RECORDS_MALFORMED_FIELD_NUMBER: _ClassVar[int]
     RECORDS_EXPIRED_FIELD_NUMBER: _ClassVar[int]
     RECORDS_BEHIND_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_LATE_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_LATE_PASSED_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    EVENT_TIME_OLDEST_FIELD_NUMBER: _ClassVar[int]
+    LAG_SECONDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     phase: JobPhase
@@ -769,7 +798,12 @@ class JobStatus(_message.Message):
     records_malformed: int
     records_expired: int
     records_behind: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ..., kept_checkpoints: _Optional[_Iterable[int]] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ..., records_untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., records_malformed: _Optional[int] = ..., records_expired: _Optional[int] = ..., records_behind: _Optional[int] = ...) -> None: ...
+    records_late: int
+    records_late_passed: int
+    event_time: float
+    event_time_oldest: float
+    lag_seconds: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., phase: _Optional[_Union[JobPhase, str]] = ..., detail: _Optional[str] = ..., progress: _Optional[float] = ..., remaining_seconds: _Optional[float] = ..., epoch: _Optional[int] = ..., num_epochs: _Optional[int] = ..., records_done: _Optional[int] = ..., records_total: _Optional[int] = ..., tasks_done: _Optional[int] = ..., tasks_total: _Optional[int] = ..., tasks_retried: _Optional[int] = ..., records_per_second: _Optional[float] = ..., step: _Optional[int] = ..., losses: _Optional[_Iterable[_Union[LossPoint, _Mapping]]] = ..., evaluations: _Optional[_Iterable[_Union[Evaluation, _Mapping]]] = ..., instances: _Optional[_Iterable[_Union[Instance, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., started_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., finished_at: _Optional[float] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., outputs: _Optional[_Iterable[str]] = ..., distribution_strategy: _Optional[str] = ..., dashboard_url: _Optional[str] = ..., num_workers: _Optional[int] = ..., num_ps: _Optional[int] = ..., rollbacks: _Optional[int] = ..., checkpoint_step: _Optional[int] = ..., tasks_set_aside: _Optional[int] = ..., records_set_aside: _Optional[int] = ..., set_aside: _Optional[_Iterable[_Union[SetAside, _Mapping]]] = ..., history: _Optional[_Iterable[_Union[EpochEnded, _Mapping]]] = ..., kept_checkpoints: _Optional[_Iterable[int]] = ..., windows: _Optional[_Iterable[_Union[Window, _Mapping]]] = ..., records_untested: _Optional[int] = ..., alarms: _Optional[_Iterable[_Union[Alarm, _Mapping]]] = ..., records_malformed: _Optional[int] = ..., records_expired: _Optional[int] = ..., records_behind: _Optional[int] = ..., records_late: _Optional[int] = ..., records_late_passed: _Optional[int] = ..., event_time: _Optional[float] = ..., event_time_oldest: _Optional[float] = ..., lag_seconds: _Optional[float] = ...) -> None: ...
 
 class SetAside(_message.Message):
     __slots__ = ("ranges", "epoch", "reason")

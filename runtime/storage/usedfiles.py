@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from elasticdl_nb.runtime import durable
@@ -19,6 +20,7 @@ from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.following import Appeared, appeared_in
 from elasticdl_nb.runtime.data.listing import Listing
 from elasticdl_nb.runtime.data.topics.address import parse
+from elasticdl_nb.runtime.data.topics.identity import Mark
 from elasticdl_nb.runtime.data.topics.names import any_topic, name_of, path_of
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.storage.checkpoints import QUEUE
@@ -37,23 +39,27 @@ _GIVEN = "data.given.json"
 class Used:
     """Files with their stamps when they were listed, and the ranges [start, end) that are left of some of them.
 
-    `offsets` are those up to which partitions of topics were used, by `names.name_of`, except for what is `left`.
+    `offsets` are those up to which partitions of topics were used, by `names.name_of`, except for what is `left`;
+    `marks` are records that show whether a topic is still the same: offset and fingerprint.
     """
 
     files: Listing = field(default_factory=dict)
     left: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"files": self.files, "left": self.left, **({"offsets": self.offsets} if self.offsets else {})}
+        of_topics = {"offsets": self.offsets, "marks": self.marks}
+        return {"files": self.files, "left": self.left, **{name: some for name, some in of_topics.items() if some}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Used:
         """Return it from what `to_json` returned."""
         files = {path: None if stamp is None else (stamp[0], stamp[1]) for path, stamp in values["files"].items()}
         left = {path: [(a, b) for a, b in ranges] for path, ranges in values["left"].items()}
-        return cls(files, left, dict(values.get("offsets", {})))
+        marks = {name: (offset, text) for name, (offset, text) in values.get("marks", {}).items()}  # not in older ones
+        return cls(files, left, dict(values.get("offsets", {})), marks)
 
     def rest(self, file: FileRecords) -> list[FileRecords]:
         """Return what is left of a file that the job has listed, with all its records."""
@@ -109,7 +115,10 @@ def used_of_topic(topic_url: str, state: Mapping[str, Any], before: Used) -> Use
     ranges += [tuple(span) for spans, *_ in state["queue"]["waiting"] for span in spans]
     for path, start, end in sorted(ranges):
         left.setdefault(name_of(path), []).append((start, end))
-    return replace(before, left=left, offsets=offsets)
+    marks = dict(before.marks)
+    for path, (_, offset, text, _) in state["queue"].get("learnt", {}).items():
+        marks[name_of(path)] = offset, text
+    return replace(before, left=left, offsets=offsets, marks=marks)
 
 
 def used_up_to(state: Mapping[str, Any]) -> dict[str, int]:
@@ -145,10 +154,13 @@ def before(folder: JobFolder) -> Used:
     return Used.from_json(json.loads((folder.listings / NAME).read_text()))
 
 
-def give_of_topic(folder: JobFolder, topic_url: str, there: Mapping[int, tuple[int, int]]) -> list[FileRecords]:
+def give_of_topic(
+    folder: JobFolder, topic_url: str, there: Mapping[int, tuple[int, int]],
+    check: Callable[[Mapping[int, Mark]], None],
+) -> list[FileRecords]:  # fmt: skip
     """Return the ranges of a topic that an earlier job has left; raise DataError if it is not the same topic any more.
 
-    `there` are the offsets [start, end) of its partitions now.
+    `there` are the offsets [start, end) of its partitions now; `check` compares records with those that were used.
     """
     used, given = before(folder), []
     for number, (_, end) in there.items():
@@ -159,6 +171,7 @@ def give_of_topic(folder: JobFolder, topic_url: str, there: Mapping[int, tuple[i
                 f"{used.offsets[name_of(path)]}: was the topic deleted and created again?"
             )
         given += [FileRecords(path, stop - start, start) for start, stop in used.left.get(name_of(path), ())]
+    check({number: mark for number in there if (mark := used.marks.get(name_of(path_of(topic_url, number))))})
     return given
 
 
@@ -205,11 +218,15 @@ def with_used(folder: JobFolder, state: Mapping[str, Any]) -> dict[str, Any]:
     return {**state, KEY: used_by(given, {**listing, **appeared.stamps}, state, before(folder)).to_json()}
 
 
-def write(folder: JobFolder, directory: Path) -> None:
-    """Write what the job and those before it have used; to be called at the job's end, when all of it is."""
+def write(folder: JobFolder, directory: Path, marks: Mapping[str, Mark] = MappingProxyType({})) -> None:
+    """Write what the job and those before it have used; to be called at the job's end, when all of it is.
+
+    `marks` are those of a topic, by path.
+    """
     if any_topic(folder.spec().data):
         followed = {"offsets": json.loads(reached_in(folder).read_text()), "ahead": []}
         used = used_of_topic(_topic_of(folder), {"followed": followed, "queue": {"waiting": []}}, before(folder))
+        used = replace(used, marks={**used.marks, **{name_of(path): mark for path, mark in marks.items()}})
         (directory / NAME).write_text(json.dumps(used.to_json()))
         return
     listing, appeared = _listed(folder)

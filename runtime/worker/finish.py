@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.data.writers import concatenate
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.saving.trained import MESSAGE, write_trained_model
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.storage import usedfiles, versions
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -44,12 +45,12 @@ def write_form(spec: JobSpec, folder: JobFolder, loaded: LoadedModel) -> None:
 
 def finish_training(
     spec: JobSpec, folder: JobFolder, loaded: LoadedModel, layers: ServedLayers, metrics: Mapping[str, float],
-    step: int, records: int = 0,
+    step: int, task: pb.Task,
 ) -> tuple[str, list[str]]:  # fmt: skip
     """Write the trained model to the job's output; return where it is, and notes for the user.
 
-    The rows of `layers` are written as files, by whoever has them. `records` is how many were trained on, for the
-    record of a job that publishes versions.
+    The rows of `layers` are written as files, by whoever has them. The `task` says how many records were trained on,
+    and what the last ones of a topic were.
     """
     notes: list[str] = []
 
@@ -61,14 +62,14 @@ def finish_training(
         notes.clear()
         if spec.follow:
             directory.mkdir(parents=True, exist_ok=True)
-            usedfiles.write(folder, directory)
+            usedfiles.write(folder, directory, {one.path: (one.offset, one.fingerprint) for one in task.last})
         notes.extend(write_trained_model(
             directory, spec=spec, loaded=loaded, zoo=os.fspath(folder.zoo), metrics=dict(metrics), step=step,
             job_name=folder.name, saved_model=spec.saved_model, layers=layers, tag=tag,
         ))  # fmt: skip
         if spec.publish_every:
             now = time.time()
-            versions.VersionRecord(folder.identity, step, records, now, now, final=True).write(directory)
+            versions.VersionRecord(folder.identity, step, task.records, now, now, final=True).write(directory)
 
     if spec.publish_every:
         return _publish_last(spec, folder, local_path(output), write), notes

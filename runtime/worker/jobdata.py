@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,13 @@ class JobData:
         records_per_task = spec.minibatch_size * spec.num_minibatches_per_task
         return self._loaded.open_custom_data(paths, spec.data_reader_params, records_per_task)
 
-    def unusable(self, task: pb.Task) -> dict[str, Any]:
-        """Return what a task of training that is done could not use, as fields of TaskDone."""
+    def account(self, task: pb.Task) -> dict[str, Any]:
+        """Return what became of the records of a topic in a task of training that is done, as fields of TaskDone."""
         if self._is_custom or not any_topic(self._spec.data):
             return {}
         reader: Any = self.reader("data")
-        found = reader.unusable([(span.path, span.start, span.end) for span in task.ranges])
-        return {"malformed": found.malformed, "example": found.example, "expired": found.expired}
+        found = asdict(reader.account([(span.path, span.start, span.end) for span in task.ranges]))
+        return {**found, "last": found["last"] and pb.LastRecord(**found["last"])}
 
     def counted(self) -> pb.DataCounted | None:
         """Return what the model's custom_data_reader says there is to read; None if the model has no such reader."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, partial
@@ -62,6 +63,7 @@ class Worker:
         self._data = JobData(self._spec, self._loaded, self._folder.listings, self._session.note)
         self._sources = Sources(self._spec, self._loaded, self._data)
         self._events = EventFiles(self._folder.tensorboard, self._session.note)
+        self._event_time: float | None = None  # of a topic: of the last record of the last task
 
     def run(self) -> None:
         """Work until there is no more to do."""
@@ -199,7 +201,8 @@ class Worker:
         loaded.begin_with(self._folder.begins_with)
 
     def _log_loss(self, step: int, loss: float) -> None:
-        self._events.scalars("train", step, {"loss": loss})
+        age = {} if self._event_time is None else {"event_age_seconds": time.time() - self._event_time}
+        self._events.scalars("train", step, {"loss": loss, **age})
 
     @property
     def _trainer(self) -> Trainer | None:
@@ -223,7 +226,10 @@ class Worker:
             trainer.callbacks.task_begins(work.task.border)
             records = trainer.train(work.task, batches)
         self._stop_if_due()
-        more = self._data.unusable(work.task) | (tested.report() if tested else {})
+        account = self._data.account(work.task)
+        if (last := account.get("last")) and last.HasField("event_time"):
+            self._event_time = last.event_time / 1000
+        more = account | (tested.report() if tested else {})
         self._done(work.task, records=records, so_far=self._part_of_epoch(work.task), **more)
         self._strategy.after_task()
 
@@ -306,9 +312,7 @@ class Worker:
         trainer.training_ends()
         trainer.finish()
         layers = self._strategy.layers
-        output, notes = finish_training(
-            self._spec, self._folder, self._loaded, layers, self._values, self._step, task.records
-        )
+        output, notes = finish_training(self._spec, self._folder, self._loaded, layers, self._values, self._step, task)
         for note in notes:
             self._session.note("warning", note)
         return [output]

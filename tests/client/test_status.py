@@ -10,6 +10,7 @@ from elasticdl_nb.runtime.control.status import (
     elapsed,
     format_count,
     format_duration,
+    format_moment,
     format_value,
     is_over,
     latest_metrics,
@@ -114,3 +115,8 @@ def test_durations(seconds: float, text: str):
 )
 def test_values(value: float, text: str):
     assert format_value(value) == text
+
+
+def test_moments_are_shown_in_utc():
+    assert format_moment(1_795_946_400.9) == "2026-11-29 10:00:00Z"
+    assert [format_moment(seconds) for seconds in (-1e300, 1e300, 1e12)] == ["–", "–", "–"]

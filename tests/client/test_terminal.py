@@ -36,6 +36,15 @@ def test_the_picture_holds_all_that_matters():
         assert part in text
 
 
+def test_the_picture_says_how_far_a_job_is_behind_its_topic():
+    status = running(0.45, lag_seconds=75, records_late=12, records_behind=100_000)
+    assert "100K to come, 1m 15s behind, 12 late" in " ".join(drawn(status, 200).split())
+    status.lag_seconds = 0
+    assert "up to date" in drawn(status, 200)
+    status.ClearField("lag_seconds")
+    assert "up to date" not in drawn(status, 200)
+
+
 def test_a_job_that_only_starts_can_be_drawn():
     assert "starting" in drawn(pb.JobStatus(name="iris", remaining_seconds=-1))
     assert drawn(running(0.5), width=20)

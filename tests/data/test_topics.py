@@ -215,7 +215,7 @@ def test_json_becomes_columns_whatever_else_is_in_the_topic(brokers: kafkabroker
     path = reader.topic.path(1)
     for _ in range(2):
         assert [row["n"] for row in rows(reader, 1, 0, 4)] == [9]
-        found = reader.unusable([(path, 0, 4)])
+        found = reader.account([(path, 0, 4)])
         assert found.malformed == 3 and found.example.startswith(f"{path}, offset 0: ")
     (file,) = dead.iterdir()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -237,7 +237,7 @@ def test_bytes_and_examples(brokers: kafkabrokers.Brokers) -> None:
     brokers.produce("bytes", 0, [b"one", None, b"", b"three"], key=b"k")
     reader = opened(f"{url}?format=bytes")
     assert rows(reader, 0, 0, 4) == [b"one", b"", b"three"]
-    assert reader.unusable([(reader.topic.path(0), 0, 4)]).malformed == 1, "what has been deleted by its key"
+    assert reader.account([(reader.topic.path(0), 0, 4)]).malformed == 1, "what has been deleted by its key"
     assert rows(opened(f"{url}?format=bytes&key=k"), 0, 3, 4) == [{"value": b"three", "k": b"k"}]
     taken = record_dataset(reader, lambda: [(reader.topic.path(0), 0, 2), (reader.topic.path(0), 2, 4)])
     assert [text for part in taken for text in part.numpy().tolist()] == [b"one", b"", b"three"]
@@ -249,7 +249,7 @@ def test_bytes_and_examples(brokers: kafkabrokers.Brokers) -> None:
     reader = opened(f"{url}?format=example")
     assert reader.metadata.column_shapes == {"x": (3,)} and reader.metadata.column_dtypes["x"] == "float32"
     assert [row["n"] for row in rows(reader, 0, 0, 7)] == [1, 2, 1, 2]
-    assert reader.unusable([(reader.topic.path(0), 0, 7)]).malformed == 3
+    assert reader.account([(reader.topic.path(0), 0, 7)]).malformed == 3
 
 
 def test_topics_with_nothing_to_begin_with(brokers: kafkabrokers.Brokers) -> None:
@@ -274,7 +274,7 @@ def test_records_that_were_deleted_are_told_or_an_error(brokers: kafkabrokers.Br
     assert brokers.call("partition_delete_records", "old", 0, 25) == 0
     path = followed.topic.path(0)
     assert [rows(followed, 0, start, start + 10) for start in (10, 20)] == [[], [b"%d" % n for n in range(25, 30)]]
-    assert followed.unusable([(path, 10, 20), (path, 20, 30)]).expired == 15
+    assert followed.account([(path, 10, 20), (path, 20, 30)]).expired == 15
     with pytest.raises(DataError, match=r"offsets 0 to 9 were deleted before they were used; .*expired=tell"):
         rows(ordinary, 0, 0, 10)
     assert opened(f"{url}?format=bytes").known.offsets == {0: (25, 40)}

@@ -22,7 +22,7 @@ RECORDS, PARTITIONS = 3000, 3
 
 
 class Stream:
-    """A topic that gains numbered records, in all its partitions in turn."""
+    """A topic that gains numbered records, in all its partitions in turn; every tenth is two hours late."""
 
     def __init__(self, brokers: kafkabrokers.Brokers) -> None:
         self.brokers, self.written = brokers, 0
@@ -31,7 +31,9 @@ class Stream:
     def grow(self, records: int) -> None:
         for partition in range(PARTITIONS):
             numbers = range(self.written + partition, self.written + records, PARTITIONS)
-            self.brokers.produce("numbers", partition, [b'{"number": %d}' % number for number in numbers])
+            at = time.time() * 1000
+            values = [b'{"number": %d, "at": %d}' % (n, at - 7_200_000 * (n % 10 == 0)) for n in numbers]
+            self.brokers.produce("numbers", partition, values)
         self.written += records
 
 
@@ -65,8 +67,9 @@ def _use(tmp_path: Path, options: dict[str, object], brokers: kafkabrokers.Broke
     stream.grow(400)
     dead = tmp_path / "dead"
     options |= {
-        "data": f"{stream.url}?group=numbers&dead_letters={dead}", "follow": True, "minibatch_size": 32,
-        "num_minibatches_per_task": 2, "checkpoint_steps": 8, "checkpoint_dir": checkpoints, "wait": False,
+        "data": f"{stream.url}?group=numbers&dead_letters={dead}&event_time=at&late=1h", "follow": True,
+        "data_reader_params": {"columns": ["number"]}, "minibatch_size": 32, "num_minibatches_per_task": 2,
+        "checkpoint_steps": 8, "checkpoint_dir": checkpoints, "wait": False,
     }  # fmt: skip
     job = elasticdl_nb.train(**options, distribution_strategy="ParameterServerStrategy", num_workers=2, num_ps=1)
     until_done(job, 400)
@@ -83,6 +86,10 @@ def _use(tmp_path: Path, options: dict[str, object], brokers: kafkabrokers.Broke
     status = job.status()
     assert status.records_done == stream.written == status.records_total and status.records_malformed == 4
     assert told(job, "record(s) could not be used so far; kafka://")
+    assert told(job, "record(s) so far came late and were trained on; kafka://")
+    assert (status.records_late, status.records_late_passed) == (stream.written / 10, 0), "whatever has died"
+    assert time.time() - 120 < status.event_time_oldest <= status.event_time < time.time()
+    assert status.lag_seconds == 0 and "; up to date\n" in job.report()
     job.cancel()
     letters = [json.loads(line) for file in dead.iterdir() for line in file.read_text().splitlines()]
     assert [one["value"] for one in sorted(letters, key=lambda one: one["offset"])] == [
@@ -99,3 +106,12 @@ def _use(tmp_path: Path, options: dict[str, object], brokers: kafkabrokers.Broke
     assert sum(used["offsets"].values()) == stream.written + 4 and not used["left"]
     lines = [json.loads(line) for file in dead.iterdir() for line in file.read_text().splitlines()]
     assert sorted(lines, key=str) == sorted(letters, key=str), "each of them once, though two jobs have read them"
+
+    # The topic is there, with more records than were used, but it is another one.
+    with kafkabrokers.running() as others:
+        other = Stream(others)
+        other.grow(stream.written + 30)
+        again = {**options, "data": f"{other.url}?event_time=at", "output": tmp_path / "out-2", "wait": True}
+        again |= {"checkpoint_dir": tmp_path / "checkpoints-2", "checkpoint_dir_for_init": tmp_path / "out"}
+        with pytest.raises(elasticdl_nb.JobFailed, match=r"the record at offset .* is not the one that was trained on"):
+            elasticdl_nb.train(**again)

@@ -75,6 +75,16 @@ def test_workers_that_exchange_gradients_show_how_much_of_it_is_hidden() -> None
     assert "10s 28% hidden behind computing" in text_of(render_live(status))
 
 
+def test_a_job_on_a_topic_shows_how_far_it_is_in_the_time_of_its_events() -> None:
+    status = running()
+    status.event_time = status.event_time_oldest = STARTED
+    assert "Event time 2025-10-09 08:53:20Z Late" not in text_of(render_live(status))
+    status.lag_seconds, status.records_late = 200.0, 1234
+    assert "Event time 2025-10-09 08:53:20Z 3m 20s behind Late 1,234 trained on" in text_of(render_live(status))
+    status.lag_seconds, status.records_late_passed = 0.0, 1234
+    assert "Event time 2025-10-09 08:53:20Z up to date Late 1,234 passed over" in text_of(render_live(status))
+
+
 def test_a_starting_job_shows_no_empty_charts() -> None:
     parts = render_parts(starting())
     assert [name for name, html in parts.items() if html] == ["head", "instances"]

@@ -13,6 +13,9 @@ from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 
 FORMATS = ("json", "example", "bytes")
 
+UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+"""What numbers of an event's time may be, and how many milliseconds they stand for."""
+
 _SETTINGS = (
     "security.protocol", "sasl.mechanism", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location",
     "ssl.endpoint.identification.algorithm", "client.id", "client.rack", "broker.address.family", "socket.timeout.ms",
@@ -29,10 +32,14 @@ SECRETS = {
 }
 """Settings that are taken from the environment alone, and the variables that have them."""
 
-_OWN = ("format", "from", "group", "key", "timestamp", "dead_letters", "expired")
+_OWN = (
+    "format", "from", "group", "key", "timestamp", "event_time", "event_time_unit", "late", "late_action",
+    "dead_letters", "expired",
+)  # fmt: skip
 _SERVERS = re.compile(r"[A-Za-z0-9.\-]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _COLUMN = re.compile(r"\w+")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(s|m|h|d)")
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Topic:
     """What a URL names. Empty strings mean 'not given'.
 
     `since` is "earliest", "latest", or a time in milliseconds since 1970. `key`, `timestamp` are names of columns to
-    be added; `event_time` is the column with the time of the event, in seconds or milliseconds since 1970.
+    be added; `event_time` is the field with the time of the event, whose numbers are in the given unit. Records that
+    came more than `late` milliseconds after their event are late.
     """
 
     servers: str
@@ -50,6 +58,10 @@ class Topic:
     group: str = ""
     key: str = ""
     timestamp: str = ""
+    event_time: str = ""
+    event_time_unit: str = ""
+    late: str = ""
+    late_action: str = ""
     dead_letters: str = ""
     expired: str = ""
     settings: tuple[tuple[str, str], ...] = ()
@@ -62,6 +74,11 @@ class Topic:
     def path(self, partition: int) -> str:
         """What stands for a partition where files have paths."""
         return path_of(self.url, partition)
+
+    @property
+    def late_after(self) -> int:
+        """After how many milliseconds a record is late; 0 if there is no bound."""
+        return _milliseconds(self.late)
 
 
 def parse(paths: Sequence[str], option: str) -> Topic:
@@ -98,12 +115,33 @@ def _check(topic: Topic, option: str) -> None:
         )
     if topic.expired not in ("", "fail", "tell"):
         raise _wrong(option, f"expired={topic.expired}: expected fail or tell")
+    _check_times(topic, option)
     columns = [name for name in (topic.key, topic.timestamp) if name]
     for name in columns:
         if not _COLUMN.fullmatch(name):
             raise _wrong(option, f"{name!r} is not the name of a column")
     if len(set(columns)) < len(columns):
         raise _wrong(option, f"key and timestamp are both called {topic.key!r}")
+
+
+def _check_times(topic: Topic, option: str) -> None:
+    if topic.event_time and topic.format == "bytes":
+        raise _wrong(option, "event_time names a field of json or example, and format=bytes has no fields")
+    if topic.event_time_unit not in ("", *UNITS):
+        raise _wrong(option, f"event_time_unit={topic.event_time_unit}: expected {', '.join(UNITS)}")
+    if topic.late_action not in ("", "train", "pass"):
+        raise _wrong(option, f"late_action={topic.late_action}: expected train or pass")
+    if topic.late and not topic.late_after:
+        raise _wrong(option, f"late={topic.late}: expected a time, such as 90s, 10m, 6h or 2d")
+    for name, needed in (("event_time_unit", "event_time"), ("late", "event_time"), ("late_action", "late")):
+        if getattr(topic, name) and not getattr(topic, needed):
+            why = " (late is what came long after its event)" if name == "late" else ""
+            raise _wrong(option, f"{name} needs {needed}{why}")
+
+
+def _milliseconds(duration: str) -> int:
+    match = _DURATION.fullmatch(duration)
+    return round(float(match[1]) * 1000 * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]) if match else 0
 
 
 def _check_settings(given: dict[str, str], option: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.topics.client import Client, Unreachable
+from elasticdl_nb.runtime.data.topics.identity import Identity, Mark
 from elasticdl_nb.runtime.data.topics.names import name_of, partition_of
 from elasticdl_nb.runtime.data.topics.reader import TopicReader
 
@@ -47,7 +48,8 @@ class TopicDiscovery:
         for path, offset in reached.items():  # less than before, if only what earlier jobs left is in the plan
             self._reached[path] = max(offset, self._reached.get(path, 0))
         self._ends = dict(self._reached)
-        self._client = Client(topic)
+        self._client, self._identity = Client(topic), Identity(topic)
+        self._checked_at = -_PARTITIONS_SECONDS
         self._looked_at = -_PARTITIONS_SECONDS
         self._problems: list[str] = []
         self._told: dict[str, str] = {}
@@ -61,6 +63,11 @@ class TopicDiscovery:
         """How many offsets the topic has, as of the last look, that are not found yet."""
         return sum(max(0, self._ends[path] - reached) for path, reached in self._reached.items())
 
+    @property
+    def ends(self) -> dict[str, int]:
+        """The offsets after the last that can be read, by path, as of the last look."""
+        return dict(self._ends)
+
     def pause_after_look(self, seconds: float) -> float:
         """Return how many seconds to wait after a look that took so many; one that gets no answer takes long enough."""
         return 1.0 if self.waits else max(_SECONDS, seconds)
@@ -73,6 +80,15 @@ class TopicDiscovery:
         """Return what went wrong since the last call."""
         problems, self._problems = self._problems, []
         return problems
+
+    def check(self, marks: Mapping[str, Mark]) -> None:
+        """Raise DataError if the topic is not the one it was, as records of it show that were used, by path.
+
+        Looks now and then, and after brokers did not answer.
+        """
+        if marks and (self.waits or self._clock() - self._checked_at >= _PARTITIONS_SECONDS):
+            self._identity.check({partition_of(path): mark for path, mark in marks.items()})
+            self._checked_at = self._clock()
 
     def look(self, *, hurry: bool = False, ahead: int = 0) -> list[FileRecords]:
         """Look once; return the new records. In a `hurry`, return all that are there.

@@ -223,7 +223,7 @@ class Coordinator(PlanningCrew):
         if task is None:
             return
         self.workers.task_done(worker)
-        self._count_unusable(task, done)
+        self._account(task, done)
         self.step = max(self.step, done.step)
         if task.kind == "train":
             self._heard_of_epoch(worker, done.so_far)
@@ -425,7 +425,7 @@ class Coordinator(PlanningCrew):
         message = task_message(
             task, states=states, parts=self._parts, generation=self._generation(), oldest_epoch=self._oldest_epoch,
             border=self._border(task, worker), step=self.windows.step(task),
-            records=self.queue.records_done["train"] if task.kind == "finish" else 0,
+            queue=self.queue,
         )  # fmt: skip
         self._send(worker, pb.MasterMessage(task=message))
 

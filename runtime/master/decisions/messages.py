@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from elasticdl_nb.runtime.master.decisions.task import KINDS, Task
+from elasticdl_nb.runtime.master.decisions.taskqueue import TaskQueue
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 from elasticdl_nb.runtime.protocol.states import state_messages
 
@@ -20,7 +21,7 @@ def task_message(
     oldest_epoch: int = 0,
     border: pb.Border | None = None,
     step: int = 0,
-    records: int = 0,
+    queue: TaskQueue | None = None,
 ) -> pb.Task:
     """Return the task in the form that workers receive."""
     return pb.Task(
@@ -40,7 +41,8 @@ def task_message(
         oldest_epoch=oldest_epoch,
         border=border,
         step=step,
-        records=records,
+        records=queue.records_done["train"] if queue and task.kind == "finish" else 0,
+        last=queue.learnt.messages() if queue and task.kind == "finish" else (),
     )
 
 

@@ -16,7 +16,7 @@ from elasticdl_nb.runtime.data.topics.names import any_topic, is_topic
 from elasticdl_nb.runtime.master.decisions.bordering import BorderingCrew
 from elasticdl_nb.runtime.master.decisions.evaluations import steps_between
 from elasticdl_nb.runtime.master.decisions.task import Span, Task, pieces_of
-from elasticdl_nb.runtime.master.decisions.taskqueue import UNUSABLE, TaskQueue
+from elasticdl_nb.runtime.master.decisions.taskqueue import COUNTED, TaskQueue
 from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
@@ -62,18 +62,21 @@ class PlanningCrew(BorderingCrew):
             if is_topic(one.path):
                 self.reached[one.path] = max(self.reached.get(one.path, 0), one.start + one.records)
 
-    def _count_unusable(self, task: Task, done: pb.TaskDone) -> None:
-        """Count what a task of a topic had that could not be used, and tell users, more and more rarely."""
+    def _account(self, task: Task, done: pb.TaskDone) -> None:
+        """Count what a task of a topic had that could not be used or came late; tell users, more and more rarely."""
         if not any(is_topic(path) for path, _, _ in task.spans) or task.kind != "train":
             return
         counts = self.queue.records_done
-        before = {name: counts[name] for name in UNUSABLE}
-        self.queue.count_unusable(task, done.malformed, done.expired, done.records)
-        if len(str(counts["malformed"])) > len(str(before["malformed"] or "")):
-            self._note("warning", f"{counts['malformed']} record(s) could not be used so far; {done.example}")
-        if len(str(counts["expired"])) > len(str(before["expired"] or "")):
-            text = f"{counts['expired']} offset(s) so far were deleted before they were used, as in {task.spans[0][0]}"
-            self._note("warning", text)
+        before = {name: counts[name] for name in COUNTED}
+        self.queue.account(task, done)
+        passed = "passed over" if counts["late_passed"] else "trained on"
+        for name, text in (
+            ("malformed", f"record(s) could not be used so far; {done.example}"),
+            ("expired", f"offset(s) so far were deleted before they were used, as in {task.spans[0][0]}"),
+            ("late", f"record(s) so far came late and were {passed}; {done.late_example}"),
+        ):
+            if len(str(counts[name])) > len(str(before[name] or "")):
+                self._note("warning", f"{counts[name]} {text}")
 
     @property
     def _what_comes(self) -> str:

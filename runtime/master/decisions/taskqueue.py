@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
+from elasticdl_nb.runtime.master.decisions.learnt import Learnt
 from elasticdl_nb.runtime.master.decisions.story import IllegalTransitionError
 from elasticdl_nb.runtime.master.decisions.suspects import Suspects
 from elasticdl_nb.runtime.master.decisions.task import (
@@ -23,9 +25,13 @@ from elasticdl_nb.runtime.master.decisions.task import (
 )
 from elasticdl_nb.runtime.master.decisions.training_plan import TrainingPlan
 from elasticdl_nb.runtime.protocol import journal_pb2 as journal
+from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
-UNUSABLE = ("malformed", "expired", "gaps")
-"""What `records_done` counts beside records: of a topic, those that could not be used, and offsets without a record."""
+UNUSABLE = ("malformed", "expired", "gaps", "late_passed")
+"""Of a topic, what `records_done` counts beside records: what was not used, and offsets without a record."""
+
+COUNTED = (*UNUSABLE, "late")
+"""Also records that came late, used or not."""
 
 
 @dataclass
@@ -49,6 +55,7 @@ class TaskQueue:
     tasks_done: Counter[str] = field(default_factory=Counter)
     tasks_retried: int = 0
     suspects: Suspects = field(default_factory=Suspects)
+    learnt: Learnt = field(default_factory=Learnt)
     growing: bool = False
     _next_id: int = 1
     _urgent: deque[Task] = field(default_factory=deque)
@@ -183,10 +190,13 @@ class TaskQueue:
         self.records_done[task.kind] += records
         return task
 
-    def count_unusable(self, task: Task, malformed: int, expired: int, records: int) -> None:
-        """Count what was not used of a task that is done, `records` of which were."""
-        counts = malformed, expired, task.records - records - malformed - expired
-        self.records_done.update({name: count for name, count in zip(UNUSABLE, counts, strict=True) if count})
+    def account(self, task: Task, done: pb.TaskDone) -> None:
+        """Count what was not used of a topic's task that is done, or came late, and keep what its last record was."""
+        gaps = task.records - done.records - done.malformed - done.expired - done.late_passed
+        counts = done.malformed, done.expired, gaps, done.late_passed, done.late
+        self.records_done.update({name: count for name, count in zip(COUNTED, counts, strict=True) if count})
+        if done.HasField("last"):
+            self.learnt.done(done.last)
 
     def failed(self, task_id: int, attempt: int, skip: int = 0) -> Task | None:
         """Put back a task that failed with an exception; return it with its failures counted, None if outdated.
@@ -376,7 +386,8 @@ class TaskQueue:
         return {
             "records_done": self.records_done["train"],
             "tasks_done": self.tasks_done["train"],
-            **({"unusable": counts} if any(counts := [self.records_done[name] for name in UNUSABLE]) else {}),
+            **({"unusable": counts} if any(counts := [self.records_done[name] for name in COUNTED]) else {}),
+            **({"learnt": learnt} if (learnt := self.learnt.snapshot()) else {}),
             "cursor": [self._cursor.epoch, self._cursor.position, self._cursor.steps],
             "stopped": self._stopped,
             "waiting": [
@@ -392,8 +403,9 @@ class TaskQueue:
         failures |= {(task.epoch, task.index): task.failures for task in self._urgent}
         state = snapshot or {"records_done": 0, "tasks_done": 0, "cursor": [0, 0, 0], "waiting": []}
         self.records_done["train"], self.tasks_done["train"] = state["records_done"], state["tasks_done"]
-        for name, count in zip(UNUSABLE, state.get("unusable", [0] * len(UNUSABLE)), strict=True):
-            self.records_done[name] = count
+        for name, count in zip_longest(COUNTED, state.get("unusable", ()), fillvalue=0):  # older states have fewer
+            self.records_done[name] = count  # type: ignore[index]
+        self.learnt = Learnt.of_snapshot(state.get("learnt", {}))
         self._cursor = _Cursor(*state["cursor"])
         self._stopped = state.get("stopped", False)
         in_order = self.plan is None or self.plan.grows or not self._cursor.position
@@ -434,6 +446,7 @@ class TaskQueue:
             growing=self.growing,
             forgotten=self.plan.forgotten if self.plan else 0,
             begun_by_dead=sorted(self._begun_by_dead),
+            learnt=self.learnt.messages(),
         )
 
     @classmethod
@@ -445,6 +458,7 @@ class TaskQueue:
             tasks_done=Counter(message.tasks_done),
             tasks_retried=message.tasks_retried,
             suspects=Suspects.from_message(message.suspects),
+            learnt=Learnt(message.learnt),
             growing=message.growing,
             _next_id=message.next_id,
             _urgent=deque(tasks_of(message.urgent)),
