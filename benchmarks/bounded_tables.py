@@ -1,13 +1,16 @@
 """A stream of ids that keep coming, with and without bounds of the table: memory, quality and speed.
 
-    python benchmarks/bounded_tables.py [--ids 50000000] [--bounds max_rows=1000000 …] [--batch 1024]
+    python benchmarks/bounded_tables.py [--ids 50000000] [--bounds max_rows=1000000 max_rows=1000000,min_count=2 …]
+                                        [--batch 1024]
 
 Records of a click-through task have 26 Zipf-distributed ids each, of an unlimited number, whose hidden weights make the
 label. A logistic regression with a vector of 16 values per id, and Adam, trains on the stream in several ways, in turns
-of 20 steps: a table without bounds, and one with each of the bounds, such as `max_rows=1000000,min_count=2`. A line
-gives, for each, rows, bytes of the table, the bytes that `max_rows` implies (its values, and what is kept beside them),
-records per second of processor time (and as a part of those without bounds), and the AUC on records that are not
-trained on.
+of 20 steps: a table without bounds, and one with each of the bounds; by default `max_rows` of a hundredth to an eighth
+of the ids, alone and with `min_count=2`. A line gives, for each, rows, bytes of the table, the bytes that `max_rows`
+implies (its values, and what is kept beside them), records per second of processor time (and as a part of those without
+bounds), the AUC on records that are not trained on, and what it costs beside the table without bounds. `no row` is the
+part of the cost that remains if ids have the values that they have without bounds, except for those that have no row at
+the end. The rest comes from rows that left and came back, or came late: they have learnt less.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ import elasticdl_nb
 from elasticdl_nb.runtime.model.contract import ModelDefinition
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, serving
 from elasticdl_nb.runtime.model.loading.loader import load
+from elasticdl_nb.runtime.parameters.bounded import BoundedTable
 from elasticdl_nb.runtime.parameters.rows.kernels_numpy import mix
 from elasticdl_nb.runtime.parameters.rows.memory import keep_freed_buffers
+from elasticdl_nb.runtime.parameters.table import EmbeddingTable
 from elasticdl_nb.runtime.protocol.master_pb2 import Task
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.training.tables import TableTrainer
@@ -37,6 +42,8 @@ from elasticdl_nb.runtime.worker.training.tables import TableTrainer
 FIELDS, DIM, TURN = 26, 16, 20
 BESIDE = 33
 """Bytes that a row takes at most beside its values: id, last use, index and the list of free rows."""
+ALONE, COUNTED = (100, 50, 25, 16, 12), (200, 100, 50)
+"""`max_rows` by default, alone and with `min_count=2`: the stream's ids by these."""
 FORM = ({"ids": tf.TensorSpec([None, FIELDS], tf.int64)}, tf.TensorSpec([None, 1], tf.float32))
 
 
@@ -99,25 +106,52 @@ class Trained:
             self.seconds += time.process_time() - start
             self.records += records
 
-    def auc(self, batches: list[Any]) -> float:
-        """Return the area under the curve of the receiver's characteristic, exactly."""
-        scores = np.concatenate([self.trainer.model(features).numpy()[:, 0] for features, _ in batches])
-        labels = np.concatenate([labels.numpy()[:, 0] for _, labels in batches]) > 0
-        ranks = np.empty(scores.size)
-        ranks[np.argsort(scores)] = np.arange(1, scores.size + 1)
-        positive = labels.sum()
-        return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * (labels.size - positive)))
+    @property
+    def table(self) -> EmbeddingTable:
+        """The table of rows."""
+        (table,) = self.trainer._rows._service.store.tables.values()
+        return table
 
-    def report(self, held_out: list[Any]) -> str:
+    def auc(self, batches: list[Any]) -> float:
+        """Return the area under the curve on these batches."""
+        return area([self.trainer.model(features).numpy() for features, _ in batches], batches)
+
+    def auc_without(self, batches: list[Any], bounded: BoundedTable) -> float:
+        """Return what `auc` would be if ids that have no row in another table had their initial values here."""
+        kernel, bias = (one.numpy() for one in self.trainer.model.out.weights)
+        untrained, scores = EmbeddingTable(self.table.spec, self.table.rule), []
+        for features, _ in batches:
+            ids, places = np.unique(features["ids"], return_inverse=True)
+            rows, absent = self.table.lookup(ids, create=False), bounded._reused.find(ids) < 0
+            rows[absent] = untrained.lookup(ids[absent], create=False)
+            scores.append(rows[places.reshape(-1, FIELDS)].sum(axis=1) @ kernel + bias)
+        return area(scores, batches)
+
+    def report(self, held_out: list[Any], unbounded: Trained) -> str:
         """Return the line of results."""
-        held = self.trainer._rows.held()
+        held, auc = self.trainer._rows.held(), self.auc(held_out)
+        said = f"AUC {auc:.4f}"
+        if isinstance(self.table, BoundedTable):
+            best = unbounded.auc(held_out)
+            without = best - unbounded.auc_without(held_out, self.table)
+            said += f", costs {best - auc:.4f} (no row: {without:.4f})"
         implied = self.bounds.get("max_rows", 0) * (DIM * 4 * 3 + BESIDE)
         return (
-            f"{self.name:<28} {held.rows:>10,} rows {held.bytes / 2**20:8.1f} MiB"
+            f"{self.name:<30} {held.rows:>10,} rows {held.bytes / 2**20:8.1f} MiB"
             + (f" (implied {implied / 2**20:.1f})" if implied else "")
             + f"  {held.admitted:,} admitted, {held.evicted:,} evicted"
-            f"  {self.records / self.seconds:,.0f} records/s  AUC {self.auc(held_out):.4f}"
+            f"  {self.records / self.seconds:,.0f} records/s ({unbounded.seconds / self.seconds:.2f})  {said}"
         )
+
+
+def area(scores: list[np.ndarray], batches: list[Any]) -> float:
+    """Return the area under the curve of the receiver's characteristic, exactly."""
+    every = np.concatenate(scores)[:, 0]
+    labels = np.concatenate([labels.numpy()[:, 0] for _, labels in batches]) > 0
+    ranks = np.empty(every.size)
+    ranks[np.argsort(every)] = np.arange(1, every.size + 1)
+    positive = labels.sum()
+    return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * (labels.size - positive)))
 
 
 def custom_model(bounds: dict[str, Any]) -> keras.Model:
@@ -139,12 +173,14 @@ def main() -> None:
     """Train in turns, and compare."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--ids", type=int, default=50_000_000)
-    parser.add_argument("--bounds", nargs="+", default=["max_rows=1000000"])
+    parser.add_argument("--bounds", nargs="+")
     parser.add_argument("--batch", type=int, default=1024)
     given = parser.parse_args()
     keep_freed_buffers()
     trained = [Trained("unbounded", {})]
-    for text in given.bounds:
+    alone = [f"max_rows={given.ids // part}" for part in ALONE]
+    counted = [f"max_rows={given.ids // part},min_count=2" for part in COUNTED]
+    for text in given.bounds or alone + counted:
         pairs = (pair.partition("=") for pair in text.split(","))
         trained.append(Trained(text, {name: int(number) for name, _, number in pairs}))
     batches = stream(given.batch, 0)
@@ -155,7 +191,7 @@ def main() -> None:
             one.train(some, timed=turn > 0)
     held_out = [batch for batch, _ in zip(stream(given.batch, 1), range(200), strict=False)]
     for one in trained:
-        print(one.report(held_out), f"({trained[0].seconds / one.seconds:.3f})", flush=True)
+        print(one.report(held_out, trained[0]), flush=True)
 
 
 if __name__ == "__main__":

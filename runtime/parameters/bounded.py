@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
-from elasticdl_nb.runtime.parameters.rows.counters import CountBlock, Counters
+from elasticdl_nb.runtime.parameters.rows.counters import BYTES, CountBlock, Counters
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.recency import FREE, Departures, Recency, StepTimes
-from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, TableSpec
+from elasticdl_nb.runtime.parameters.table import ALIGNED, Change, EmbeddingTable, Mark, RowBlock, TableSpec
 from elasticdl_nb.runtime.spec.bounds import Bounds
 
 _LOOKUPS, _VALUES = 32, 1 << 20
@@ -79,6 +79,11 @@ class BoundedTable(EmbeddingTable):
     def row_bytes(self) -> int:
         """See `EmbeddingTable.row_bytes`; the last use comes with its id."""
         return super().row_bytes + 16
+
+    @property
+    def saved_bytes(self) -> int:
+        """See `EmbeddingTable.saved_bytes`."""
+        return super().saved_bytes + BYTES * len(self._counters)
 
     def lookup(self, ids: Ids, *, create: bool = True) -> Array:
         """See `EmbeddingTable.lookup`; no row is ever created. With `create`, gradients of these ids may follow."""
@@ -226,21 +231,18 @@ class BoundedTable(EmbeddingTable):
 
     # A row's last use is when it last changed.
 
-    def mark(self) -> int:
+    def mark(self) -> Mark:
         """See `EmbeddingTable.mark`."""
         self._left.begin(self._step)
-        return self._step
+        return Mark(self._step, self._counters.mark())
 
-    def changed(self, mark: int) -> Rows | None:
+    def changed(self, mark: Mark) -> Change | None:
         """See `EmbeddingTable.changed`."""
-        if not self._left.known_since(mark):
+        if not self._left.known_since(mark.rows):
             return None
         last = self._recency.last.view
-        return np.flatnonzero((last > mark) & (last != FREE)).astype(np.int32)
-
-    def removed(self, mark: int) -> Ids:
-        """See `EmbeddingTable.removed`."""
-        return self._left.since(mark)
+        rows = np.flatnonzero((last > mark.rows) & (last != FREE)).astype(np.int32)
+        return Change(rows, self._left.since(mark.rows), [*self._counters.export(mark.counts)])
 
     def ids(self) -> Ids:
         """Return the ids of all rows, int64 [rows]; a copy."""
@@ -260,6 +262,11 @@ class BoundedTable(EmbeddingTable):
             if ids.size:
                 yield RowBlock(ids, weights, tuple(slots), uses)
 
+    @property
+    def half(self) -> int:
+        """The number of the current half of the counters: see `Counters`."""
+        return self._counters.half
+
     def counters(self) -> Iterator[CountBlock]:
         """Return how often ids without a row have been seen, as of this call."""
         return self._counters.export()
@@ -267,6 +274,10 @@ class BoundedTable(EmbeddingTable):
     def restore_counters(self, block: CountBlock) -> None:
         """Add exported counters."""
         self._counters.restore(block)
+
+    def restore_half(self, half: int) -> None:
+        """Set the number of the current half; with those of several servers, their order does not matter."""
+        self._counters.half = max(self._counters.half, half)
 
     def restore(self, block: RowBlock) -> None:
         """See `EmbeddingTable.restore`. Call `settle` after the last block."""

@@ -25,7 +25,16 @@ from elasticdl_nb.runtime.parameters.mapped.writing import write_part
 from elasticdl_nb.runtime.parameters.means import mean_of
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
-from elasticdl_nb.runtime.parameters.table import ALIGNED, EmbeddingTable, RowBlock, Spread, TableSpec, at_once
+from elasticdl_nb.runtime.parameters.table import (
+    ALIGNED,
+    Change,
+    EmbeddingTable,
+    Mark,
+    RowBlock,
+    Spread,
+    TableSpec,
+    at_once,
+)
 
 _ROW_ZERO = np.zeros(1, np.int32)
 
@@ -59,15 +68,8 @@ class PushResult:
     gap: bool = False
 
 
-Marks = Mapping[str, int]
+Marks = Mapping[str, Mark]
 """An instant, as a mark of each table."""
-
-
-class Change(NamedTuple):
-    """What has changed in a table: rows, int32 in ascending order, and ids, int64, whose rows have left."""
-
-    rows: Rows
-    removed: Ids
 
 
 class Held(NamedTuple):
@@ -313,11 +315,10 @@ class ParameterStore:
         self.flush()
         changes = {}
         for name in marks:
-            table = self.tables[name]
-            rows = table.changed(marks[name])
-            if rows is None:
+            change = self.tables[name].changed(marks[name])
+            if change is None:
                 return None
-            changes[name] = Change(rows, table.removed(marks[name]))
+            changes[name] = change
         return changes
 
     def snapshot(
@@ -326,8 +327,8 @@ class ParameterStore:
         """Return the whole state as of this call, in frames for `snapshot.save`.
 
         Waiting pushes are applied first. The frames may be taken one by one between other calls; changes made in
-        between do not show in them. With `changes`, which must be as of this call, tables have only these rows. `link`
-        is added to the state: see `chain`.
+        between do not show in them. With `changes`, which must be as of this call, tables have only these. `link` is
+        added to the state: see `chain`.
         """
         self.flush()
         state = {
@@ -350,9 +351,9 @@ class ParameterStore:
         exports = []
         for name, table in self.tables.items():
             of_table = [Frame({"kind": "table", "spec": table.spec.to_json()})]
-            if isinstance(table, BoundedTable):
-                of_table += bounded_frames(table, self.server)
             change = (changes or {}).get(name)
+            if isinstance(table, BoundedTable):
+                of_table += bounded_frames(table, self.server, None if change is None else change.counts)
             if change is not None and change.removed.size:
                 of_table.append(Frame({"kind": "removed", "table": name}, [change.removed]))
             exports.append((name, of_table, table.export(None if change is None else change.rows)))

@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
+from elasticdl_nb.runtime.parameters.rows.counters import CountBlock
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
@@ -28,6 +29,8 @@ EXPORT_BYTES = 4 << 20
 
 # A table remembers the rows of so many lookups, and of so many ids: gradients come a few lookups later.
 _LOOKUPS, _IDS = 32, 1 << 20
+
+_NO_IDS: Ids = np.empty(0, np.int64)
 
 Spread = Callable[[Callable[[int, int], None], int], None]
 """Calls a function with ranges (start, stop) that cover so many rows, one after the other or in several threads."""
@@ -76,6 +79,22 @@ class RowBlock(NamedTuple):
     uses: Ids | None = None
 
 
+class Mark(NamedTuple):
+    """An instant, as a table tells it: of its rows, and of what it counts."""
+
+    rows: int
+    counts: int = 0
+
+
+class Change(NamedTuple):
+    """What has changed in a table: rows, int32 in ascending order; ids, int64, whose rows have left, though some may
+    have come back; and counters."""
+
+    rows: Rows
+    removed: Ids = _NO_IDS
+    counts: Sequence[CountBlock] = ()
+
+
 class EmbeddingTable:
     """Rows of `spec.dim` float32 by int64 id, with the optimizer's slots.
 
@@ -109,6 +128,16 @@ class EmbeddingTable:
     def row_bytes(self) -> int:
         """Bytes of one row in a checkpoint: its id, its values, and what the optimizer keeps."""
         return 8 + 4 * self.spec.dim * (1 + len(self._slots))
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes that a checkpoint of all of it takes, as good as."""
+        return len(self) * self.row_bytes
+
+    def change_bytes(self, change: Change) -> int:
+        """Bytes that a checkpoint of these changes takes, as good as."""
+        counts = sum(block.ids.nbytes + block.counts.nbytes for block in change.counts)
+        return len(change.rows) * self.row_bytes + change.removed.nbytes + counts
 
     def lookup(self, ids: Ids, *, create: bool = True) -> Array:
         """Return the rows of `ids`, int64 [n], as float32 [n, dim].
@@ -259,19 +288,15 @@ class EmbeddingTable:
 
     # ------------------------------------------------------------ changes
 
-    def mark(self) -> int:
+    def mark(self) -> Mark:
         """Return a mark of this instant, for `changed`."""
         self._marks += 1
         self._changed_at.grow(len(self))
-        return self._marks
+        return Mark(self._marks)
 
-    def changed(self, mark: int) -> Rows | None:
-        """Return the rows that have changed since a mark, int32 in ascending order; None if that is not known."""
-        return np.flatnonzero(self._changed_at.view >= mark).astype(np.int32)
-
-    def removed(self, mark: int) -> Ids:
-        """Return the ids whose rows have left since a mark, int64; some may have come back."""
-        return np.empty(0, np.int64)
+    def changed(self, mark: Mark) -> Change | None:
+        """Return what has changed since a mark, as of this call; None if that is not known."""
+        return Change(np.flatnonzero(self._changed_at.view >= mark.rows).astype(np.int32))
 
     def _before_write(self, rows: Rows) -> None:
         """Rows, all distinct, are about to change."""

@@ -1,8 +1,8 @@
 """A server's part of a checkpoint: one file with everything, or a base and the files of what has changed since.
 
-In a chain, each delta has a server's whole state, except for the rows of tables: of these it has those that changed
-since the file before, and the ids whose rows left. Its state has an `id`, and names the file before, which it
-`follows`. All files of a chain are in the checkpoint's own folder, so that it is complete by itself.
+In a chain, each delta has a server's whole state, except for the rows and counters of tables: of these it has those
+that changed since the file before, and the ids whose rows left. Its state has an `id`, and names the file before, which
+it `follows`. All files of a chain are in the checkpoint's own folder, so that it is complete by itself.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from elasticdl_nb.runtime.errors import DamagedCheckpoint
 from elasticdl_nb.runtime.parameters.arrays import Ids
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import FILE, Frame, file_name, load
+from elasticdl_nb.runtime.parameters.rows.counters import FIRST
 from elasticdl_nb.runtime.parameters.rows.index import RowIndex
 
 Files = tuple[Path, ...]
@@ -83,13 +85,13 @@ def since(files: Sequence[Path], known: Collection[str]) -> tuple[str, Files] | 
 
 
 def read(files: Sequence[Path], after: str = "") -> Iterator[Frame]:
-    """Yield the frames of a server's files as if they were one: each row as the latest file has it.
+    """Yield the frames of a server's files as if they were one: each row and counter as the latest file has it.
 
     With the id of the file that they come `after`, they have what has changed since then, and frames of the kind
     "removed". Each frame is checked before it is yielded. Raises DamagedCheckpoint, naming the file, for one that is
     damaged or does not belong to the chain.
     """
-    newer: dict[str, RowIndex] = {}
+    newer = _Newer()
     follows = None
     for path in reversed(files):
         frames = load(path)
@@ -106,29 +108,73 @@ def read(files: Sequence[Path], after: str = "") -> Iterator[Frame]:
 
 
 def _of_file(
-    frames: Iterator[Frame], newer: dict[str, RowIndex], *, latest: bool, earliest: bool, with_removed: bool
+    frames: Iterator[Frame], newer: _Newer, *, latest: bool, earliest: bool, with_removed: bool
 ) -> Iterator[Frame]:
     """Yield what newer files do not replace; note which ids this one has, unless it is the earliest."""
-    here: dict[str, list[Ids]] = {}
+    here: dict[_Place, list[Ids]] = {}
     for frame in frames:
         kind = frame.meta["kind"]
-        if kind not in ("rows", "uses", "removed"):
+        if kind == "bounds":
+            newer.begin(frame.meta)
+        if kind not in ("rows", "uses", "removed", "counters"):
             if latest:
                 yield frame
             continue
+        if (place := newer.place(frame.meta)) is None:
+            continue
         if not earliest:
-            here.setdefault(frame.meta["table"], []).append(frame.arrays[0])
+            here.setdefault(place, []).append(frame.arrays[0])
         if with_removed or kind != "removed":
-            yield from _without(frame, newer)
-    for table, ids in here.items():
-        newer.setdefault(table, RowIndex()).find_or_insert(np.concatenate(ids))
+            yield from newer.without(frame, place)
+    newer.add(here)
 
 
-def _without(frame: Frame, newer: Mapping[str, RowIndex]) -> Iterator[Frame]:
-    index = newer.get(frame.meta["table"])
-    if index is None:
-        yield frame
-        return
-    kept = np.flatnonzero(index.find(np.ascontiguousarray(frame.arrays[0], np.int64)) < 0)
-    if kept.size:
-        yield Frame(frame.meta, [array[kept] for array in frame.arrays])
+_Place = tuple[str, int | None]
+"""What an id belongs to: the rows of a table, or a half of its counters."""
+
+
+class _Newer:
+    """Which rows and counters are in the files that were read already, the latest first."""
+
+    def __init__(self) -> None:
+        self._ids: dict[_Place, RowIndex] = {}
+        self._late: dict[str, int] = {}
+        self._whole: set[str] = set()
+        self._counted: set[str] = set()
+
+    def begin(self, bounds: Mapping[str, Any]) -> None:
+        """A table's counters come next; the latest file says which half is the current one.
+
+        Files of earlier versions have all counters, in halves without numbers.
+        """
+        table = bounds["table"]
+        self._late.setdefault(table, int(bounds.get("half", FIRST)))
+        if table in self._whole:
+            self._counted.add(table)
+        if "half" not in bounds:
+            self._whole.add(table)
+
+    def place(self, meta: Mapping[str, Any]) -> _Place | None:
+        """Return what the ids of a frame belong to; None for counters that are not needed any more."""
+        table = meta["table"]
+        if meta["kind"] != "counters":
+            return table, None
+        half = int(meta.get("half", FIRST - (not meta["late"])))
+        return None if table in self._counted or half < self._late[table] - 1 else (table, half)
+
+    def without(self, frame: Frame, place: _Place) -> Iterator[Frame]:
+        """Yield what newer files do not have of a frame."""
+        index, meta, arrays = self._ids.get(place), frame.meta, frame.arrays
+        if meta["kind"] == "counters":
+            meta = {**meta, "half": place[1], "late": place[1] == self._late[place[0]]}
+        if index is not None:
+            kept = np.flatnonzero(index.find(np.ascontiguousarray(arrays[0], np.int64)) < 0)
+            if not kept.size:
+                return
+            arrays = [array[kept] for array in arrays]
+        yield Frame(meta, arrays)
+
+    def add(self, ids: Mapping[_Place, Sequence[Ids]]) -> None:
+        """The ids of a file were read."""
+        for place, arrays in ids.items():
+            self._ids.setdefault(place, RowIndex()).find_or_insert(np.concatenate(arrays))

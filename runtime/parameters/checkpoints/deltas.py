@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.checkpoints.chain import file_id, names, own_names
 from elasticdl_nb.runtime.parameters.checkpoints.compacting import Beside, Compactions, Written
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
-from elasticdl_nb.runtime.parameters.store import Change, ParameterStore
+from elasticdl_nb.runtime.parameters.store import ParameterStore
+from elasticdl_nb.runtime.parameters.table import Change
 from elasticdl_nb.runtime.storage.checkpoints import verify, whereabouts
 
 _REMEMBERED = 2
@@ -48,6 +49,7 @@ class Deltas:
 
 
 NO_DELTAS = Deltas()
+NO_CHANGES: Mapping[str, Change] = {}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Chains:
 
     def capture(self, store: ParameterStore, folder: Path) -> Capture:
         """Capture a store's state, to be written into the folder of a checkpoint. Raises OSError."""
-        whole, compacted = _rows_of(store), self._compactions.result
+        whole, compacted = _bytes(store), self._compactions.result
         grows, patience = self._grows(whole), PATIENCE if self._compactions.under_way else 1
         for before in self._bases(compacted) if grows else ():
             changes = None if len(before.ids) > patience * self._deltas.most else store.changed(before.marks)
@@ -98,7 +100,7 @@ class Chains:
     def continue_from(self, store: ParameterStore, folder: Path) -> None:
         """The store was just restored from this checkpoint of the same job: what comes next may build on it."""
         count = len(own_names(folder, *self._place))
-        if count and self._grows(_rows_of(store)):
+        if count and self._grows(_bytes(store)):
             files = [folder / name for name in names(*self._place, count)]
             ids = tuple(map(file_id, files))
             if all(ids):  # else it is of a version without them
@@ -159,18 +161,9 @@ class Chains:
         return None
 
 
-def _rows_of(store: ParameterStore) -> int:
-    """Bytes of all rows."""
-    return sum(len(table) * table.row_bytes for table in store.tables.values())
-
-
-def _bytes(store: ParameterStore, changes: dict[str, Change]) -> int:
-    """Bytes of the rows in a delta."""
-    total = 0
-    for name, table in store.tables.items():
-        change = changes.get(name)
-        if change is None:
-            total += len(table) * table.row_bytes
-        else:
-            total += len(change.rows) * table.row_bytes + change.removed.nbytes
-    return total
+def _bytes(store: ParameterStore, changes: Mapping[str, Change] = NO_CHANGES) -> int:
+    """Bytes that tables take in a checkpoint: of those in `changes`, only that, and of all others everything."""
+    return sum(
+        table.change_bytes(changes[name]) if name in changes else table.saved_bytes
+        for name, table in store.tables.items()
+    )

@@ -15,23 +15,31 @@ from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 
 _BLOCK = 1 << 18
 
+BYTES = 12
+"""Bytes of one counter in a checkpoint: its id and its count."""
+
+FIRST = 1
+"""The number of the current half to begin with."""
+
 
 class CountBlock(NamedTuple):
-    """Some counters: ids int64 [n], counts int32 [n]; `late` if they are of the current half."""
+    """Some counters: ids int64 [n], counts int32 [n], and the number of the half; `late` if it is the current one."""
 
     late: bool
     ids: Ids
     counts: Counts
+    half: int
 
 
 class _Half:
     def __init__(self, use: ModuleType, dtype: Any) -> None:
         self.index = RowIndex(use)
         self.counts = GrowableArray((), dtype)
+        self.changed_at = GrowableArray((), np.int32)
 
     @property
     def nbytes(self) -> int:
-        return self.index.nbytes + self.counts.nbytes
+        return self.index.nbytes + self.counts.nbytes + self.changed_at.nbytes
 
 
 class Counters:
@@ -40,12 +48,16 @@ class Counters:
     Ids are counted in the current half. Once that has `capacity` of them, it becomes the earlier half, whose ids are
     forgotten unless they are seen again before the current half is full. So counts are exact for ids that come again
     before `capacity` others do; an id that takes longer may begin from the start, and is never counted twice.
+
+    Halves are numbered in their order: `half` is the current one, and no other than it ever changes.
     """
 
     def __init__(self, enough: int, capacity: int, use: ModuleType = KERNELS) -> None:
         self._enough, self._capacity, self._kernels = enough, capacity, use
         self._dtype = np.min_scalar_type(enough)
         self._early, self._late = self._half(), self._half()
+        self.half = FIRST
+        self._marks = 0  # as long as there are none, nothing is noted
 
     def _half(self) -> _Half:
         return _Half(self._kernels, self._dtype)
@@ -62,6 +74,7 @@ class Counters:
         """Count ids, int64 [n] and distinct, that were seen so many times; return which have been seen enough."""
         if len(self._late.index) >= self._capacity:
             self._early, self._late = self._late, self._half()
+            self.half += 1
         late = self._late
         before = len(late.index)
         rows = late.index.find_or_insert(ids)
@@ -73,23 +86,35 @@ class Counters:
             late.counts.data[before + found] = self._early.counts.data[known[found]]
         total = np.minimum(late.counts.data[rows].astype(np.int64) + times, self._enough)
         late.counts.data[rows] = total
+        if self._marks:
+            late.changed_at.grow(len(late.index))
+            late.changed_at.data[rows] = self._marks
         enough: NDArray[np.bool_] = total >= self._enough
         return enough
 
     def reset(self, ids: Ids) -> None:
-        """Begin from the start for ids that were counted just now: they have rows."""
+        """Begin from the start for ids that were counted just now, so that they have changed: they have rows."""
         self._late.counts.data[self._late.index.find(ids)] = 0
 
     # ------------------------------------------------------------ checkpoints
 
-    def export(self) -> Iterator[CountBlock]:
-        """Return copies of all counters, as of this call."""
+    def mark(self) -> int:
+        """Return a mark of this instant, for `export`."""
+        self._marks += 1
+        for half in (self._early, self._late):
+            half.changed_at.grow(len(half.index))
+        return self._marks
+
+    def export(self, mark: int = 0) -> Iterator[CountBlock]:
+        """Return copies of all counters, as of this call; or of those that have changed since a mark."""
         blocks = []
         for late, half in ((False, self._early), (True, self._late)):
-            for start in range(0, len(half.index), _BLOCK):
+            changed = np.flatnonzero(half.changed_at.view >= mark) if mark else None
+            for start in range(0, len(half.index) if changed is None else changed.size, _BLOCK):
                 part = slice(start, start + _BLOCK)
-                counts = half.counts.view[part].astype(np.int32)
-                blocks.append(CountBlock(late, half.index.ids[part].copy(), counts))
+                rows = part if changed is None else changed[part]
+                counts = half.counts.view[rows].astype(np.int32)
+                blocks.append(CountBlock(late, half.index.ids[rows].copy(), counts, self.half - (not late)))
         return iter(blocks)
 
     def restore(self, block: CountBlock) -> None:
