@@ -426,7 +426,8 @@ class ParameterStore:
             table = self._table(name)
             rows[name] = (table.checked_ids(ids), table.checked_gradients(ids, values))
         for name, counts in push.counts.items():
-            if name not in rows or counts.shape != rows[name][0].shape or counts.dtype != np.int32:
+            fits = name in rows and counts.shape == rows[name][0].shape and counts.dtype == np.int32
+            if not fits or (counts < 0).any():
                 raise DataError(f"embedding {name}: counts of ids that do not fit its gradients")
         return replace(push, dense=dense, rows=rows, sizes=sizes)
 

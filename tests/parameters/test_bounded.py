@@ -78,6 +78,7 @@ class Told:
         if bounds.ttl_steps:
             self.leave([key for key, row in self.rows.items() if step - row[2] > bounds.ttl_steps])
         if bounds.ttl_seconds:
+            self.now = [(number, min(time, now)) for number, time in self.now]  # the clock may have gone back
             old = [number for number, time in self.now if time <= now - bounds.ttl_seconds]
             self.leave([key for key, row in self.rows.items() if old and row[2] <= max(old)])
             self.now.append((step, now))
@@ -152,7 +153,7 @@ def test_a_table_does_what_a_dictionary_would(use, bounds, actions, least):
                 if looked_up and rng.integers(2):  # what was looked up before others changed rows
                     ids = looked_up.pop(int(rng.integers(len(looked_up))))
                     keys, counts = np.array(ids, np.int64), [1] * len(ids)
-                step, now = step + int(rng.integers(1, 3)), now + float(rng.integers(0, 4))
+                step, now = step + int(rng.integers(1, 3)), now + float(rng.integers(-2, 5))
                 gradients = rng.normal(size=(len(ids), DIM)).astype(np.float32)
                 table.apply(keys, gradients, 0.5, step, counts=np.array(counts, np.int32), now=now)
                 told.apply(ids, gradients, counts, step, now)
@@ -288,6 +289,13 @@ def test_what_is_no_bound(given):
     (name,) = given
     with pytest.raises(ValueError, match=f"^{name}="):
         Bounds.of(**given)
+
+
+def test_rows_leave_in_time_after_a_clock_that_was_years_ahead():
+    table = new_table(Bounds(ttl_seconds=60.0))
+    for step, (key, now) in enumerate([(1, 1000.0), (2, 1e9), (3, 1001.0), (4, 1062.0), (5, 1130.0)], 1):
+        table.apply(np.array([key]), np.ones((1, DIM), np.float32), 0.1, step, now=now)
+    assert set(table.ids().tolist()) == {5}, "1 left early, and the others 60 seconds after the clock was right again"
 
 
 def test_shares_add_up():

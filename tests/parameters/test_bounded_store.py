@@ -133,7 +133,10 @@ def test_rows_of_another_checkpoint_count_as_used_when_they_were_read():
 
 def test_counts_that_do_not_fit_are_refused():
     ids, gradients = np.array([1, 2]), np.ones((2, 2), np.float32)
-    for counts in ({"bounded": np.ones(3, np.int32)}, {"plain": np.ones(2, np.int32)}, {"bounded": np.ones(2)}):
+    for counts in (
+        {"bounded": np.ones(3, np.int32)}, {"plain": np.ones(2, np.int32)}, {"bounded": np.ones(2)},
+        {"bounded": np.array([1, -1], np.int32)},
+    ):  # fmt: skip
         with pytest.raises(DataError, match="counts of ids"):
             new_store().push(Push({}, {"bounded": (ids, gradients)}, counts=counts))
 

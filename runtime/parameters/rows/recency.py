@@ -162,7 +162,9 @@ class StepTimes:
         self.steps: list[int] = []
 
     def note(self, step: int, now: float) -> None:
-        """Note that a step is made at this time, in seconds."""
+        """Note that a step is made at this time, in seconds. Steps of later times, by the clock, count as made now."""
+        if self.times and now < self.times[-1]:
+            self.times = [min(time, now) for time in self.times]
         if len(self.times) > 1 and now - self.times[-2] < self._lifetime / 256:
             self.times[-1], self.steps[-1] = now, step  # the one before counts as made now
         else:
