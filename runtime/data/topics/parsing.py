@@ -73,8 +73,10 @@ def json_parser(fields: Sequence[Field]) -> Parse:
 def _lines(values: Sequence[bytes | None]) -> tuple[Sequence[bytes], Sequence[int], Bad]:
     """Return the values that may be objects, without newlines; their places; and the others."""
     if None not in values:
-        text, between = b"\n".join(values), len(values) - 1  # type: ignore[arg-type]
-        if text[:1] == b"{" and text[-1:] == b"}" and text.count(b"\n") == text.count(b"}\n{") == between:
+        text = np.frombuffer(b"\n".join([b"}", *values, b"{"]), np.uint8)  # type: ignore[list-item]
+        (newlines,) = np.nonzero(text == ord("\n"))
+        braces = (text[newlines - 1] == ord("}")) & (text[newlines + 1] == ord("{"))
+        if len(newlines) == len(values) + 1 and braces.all():
             return values, range(len(values)), []  # type: ignore[return-value]
     lines: list[bytes] = []
     places: list[int] = []
