@@ -18,8 +18,11 @@ from elasticdl_nb.runtime.errors import DataError, ElasticDLError
 logger = logging.getLogger(__name__)
 
 
-_SECONDS = 2.0
-"""Between two looks, at least."""
+_UNCHANGED = 2.0
+"""Seconds in which a file must not have changed to be complete."""
+
+_SECONDS, _SECONDS_LOCAL = 2.0, 0.5
+"""Between two looks, at least; and if all is on this machine."""
 
 _SHARE = 5
 """How many times as long as a look a pause is, at least."""
@@ -37,9 +40,10 @@ class Discovery:
     """Finds the files that have appeared since the job began.
 
     `expand` lists what one of `paths` stands for now; files in `known` are not new. A file of this machine is taken
-    when two looks have found it unchanged, so one that is still being written waits, and so does one without records.
-    One that cannot be used, and one that has changed since it was listed, is a problem, which is reported once. If the
-    reason may pass, the file is tried again after `pause` seconds, given the number of failures; `clock` is in seconds.
+    when looks have found it unchanged for two seconds, so one that is still being written waits, and so does one
+    without records. One that cannot be used, and one that has changed since it was listed, is a problem, which is
+    reported once. If the reason may pass, the file is tried again after `pause` seconds, given the number of failures;
+    `clock` is in seconds.
     """
 
     def __init__(
@@ -51,7 +55,8 @@ class Discovery:
         self._pause, self._clock = pause, clock
         self._appeared = appeared
         self._appeared.read()
-        self._seen: Listing = {}
+        self._seen: dict[str, tuple[Stamp | None, float]] = {}
+        self._is_hurried = False
         self._refused: dict[str, _Refused] = {}
         self._changed: Listing = {}
         self._problems: list[str] = []
@@ -60,8 +65,10 @@ class Discovery:
         """Whether the last look has found a file that may still be being written, or could not be listed."""
 
     def pause_after_look(self, seconds: float) -> float:
-        """Return how many seconds to wait after a look that took so many."""
-        return max(_SECONDS, _SHARE * seconds)
+        """Return how many seconds to wait after a look that took so many; in a hurry, the next one finds what waits."""
+        local = all(files.is_local(files.plain(path)) for path in self._paths)
+        usual = _SECONDS_LOCAL if local else _SECONDS
+        return max(_UNCHANGED if self._is_hurried and self.waits else usual, _SHARE * seconds)
 
     def listed_since(self, number: int) -> list[FileRecords]:
         """Return the files that have appeared, without the first `number`."""
@@ -77,9 +84,13 @@ class Discovery:
 
         `ahead` tasks are waiting to be done, which makes no difference here.
         """
+        now, self._is_hurried = self._clock(), hurry
         stamps = self._stamps(self._listed())
-        before, self._seen = self._seen, stamps
-        ready = [path for path, stamp in stamps.items() if stamp is None or before.get(path) == stamp]
+        before, self._seen = self._seen, {}
+        for path, stamp in stamps.items():
+            last = before.get(path)
+            self._seen[path] = last if last is not None and last[0] == stamp else (stamp, now)
+        ready = [path for path, (stamp, since) in self._seen.items() if stamp is None or now - since >= _UNCHANGED]
         self.waits = len(ready) < len(stamps)
         found = [one for path in ready if (one := self._taken(path, stamps[path], hurry)) is not None]
         if not found:

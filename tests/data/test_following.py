@@ -50,8 +50,13 @@ class Followed:
         )  # fmt: skip
 
     def found(self, looks: int = 2, *, hurry: bool = False) -> list[tuple[str, int]]:
-        files = [one for _ in range(looks) for one in self.master.look(hurry=hurry)]
+        files = [one for _ in range(looks) for one in self.look(hurry=hurry)]
         return [(os.path.basename(one.path), one.records) for one in files]
+
+    def look(self, *, seconds: float | None = None, hurry: bool = False) -> list[FileRecords]:
+        """Look once, so long after the look before, or when what waited then should be complete."""
+        self.now += 2.0 * self.master.waits if seconds is None else seconds
+        return self.master.look(hurry=hurry)
 
 
 @contextlib.contextmanager
@@ -307,16 +312,28 @@ def test_a_file_that_is_hidden_until_it_is_complete_is_used_once(tmp_path: Path)
     assert followed.found(3) == [("b.parquet", 1)]
 
 
+def test_a_file_is_used_when_it_was_unchanged_for_two_seconds(followed: Followed, folder: Path) -> None:
+    for number in range(4):  # looks are more frequent than that
+        write(folder / "b.parquet", x=[3] * (number + 1), y=[1.0] * (number + 1))
+        assert followed.look(seconds=0.5) == [] and followed.master.waits
+        assert followed.master.pause_after_look(0.001) == 0.5
+    assert [len(followed.look(seconds=0.5)) for _ in range(4)] == [0, 0, 0, 1]
+    assert not followed.master.waits
+    write(folder / "c.parquet", x=[3], y=[1.0])
+    assert followed.look(hurry=True) == [] and followed.master.pause_after_look(0.001) == 2.0
+    assert [one.records for one in followed.look(hurry=True)] == [1]
+
+
 def test_a_master_that_died_has_listed_what_it_found(followed: Followed, folder: Path) -> None:
     for name in "bcd":
         write(folder / f"{name}.parquet", x=[3], y=[1.0])
     followed.found()
     with appeared_in(followed.listings, "data").open("a") as file:
         file.write('["half a li')
-    after = followed.discovery()
+    after = followed.master = followed.discovery()
     assert [one.path[-9:] for one in after.listed_since(1)] == ["c.parquet", "d.parquet"]
     write(folder / "e.parquet", x=[3], y=[1.0])
-    assert [one.records for _ in range(2) for one in after.look()] == [1]
+    assert [one.records for _ in range(2) for one in followed.look()] == [1]
     lines = appeared_in(followed.listings, "data").read_text().splitlines()
     assert [os.path.basename(json.loads(line)[0])[0] for line in lines] == ["b", "c", "d", "e"]
 
