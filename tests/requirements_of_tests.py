@@ -75,6 +75,15 @@ def _mariadb() -> str:
     return f"no {missing[0]} on the PATH" if missing else ""
 
 
+KAFKA = "kafka-server-start.sh"
+
+
+def _kafka() -> str:
+    if os.environ.get("ELASTICDL_TEST_KAFKA") or shutil.which(KAFKA):
+        return ""
+    return f"no {KAFKA} on the PATH, and ELASTICDL_TEST_KAFKA=HOST:PORT does not name a broker for tests"
+
+
 def _sqlflow() -> str:
     installed = (CACHE / "sqlflow-0.15.0" / "sqlflow" / "client.py").exists()
     return "" if installed else "it is not installed; python tests/sql/sqlflow_client.py installs it"
@@ -91,7 +100,7 @@ def _command_fails(*command: str) -> str:
 
 
 _CHECKS: dict[str, Callable[[], str]] = {
-    "browser": _browser, "docker": _docker, "kubernetes": _kubernetes, "mariadb": _mariadb,
+    "browser": _browser, "docker": _docker, "kafka": _kafka, "kubernetes": _kubernetes, "mariadb": _mariadb,
     "postgresql": _postgresql, "sqlflow": _sqlflow,
 }  # fmt: skip
 _found: dict[str, str] = {}
