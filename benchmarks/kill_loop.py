@@ -4,8 +4,9 @@
 
 For each configuration and seed, one job is hit so many times: workers, parameter servers, the master and its
 supervisor are killed, or stopped and continued later, sometimes two of them at once. The instants include the first
-seconds of the job, checkpoints being written, and the result being written. A job that follows its data gets files
-meanwhile, and is told to stop before its result is written. Then these must hold: the job has succeeded; each record
+seconds of the job, checkpoints being written, and the result being written. A job that follows its data gets it
+meanwhile, and is told to stop before its result is written; of a topic, the brokers are hit, too (`kill_feeds.py` says
+how), and it has two million records. Then these must hold: the job has succeeded; each record
 was used exactly `num_epochs` times, according to the trained model's own rows (a prediction has each record exactly
 once, in order; a table with bounds holds the rows and counters of a job that nothing hits); no process of the job is
 left two seconds after its end; and the disk has nothing but the result. A line per job says so, or what is wrong.
@@ -29,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 import elasticdl_nb
@@ -45,6 +45,7 @@ from elasticdl_nb.runtime.storage.locks import Process
 sys.path.insert(0, os.fspath(Path(__file__).parents[1] / "tests" / "recovery"))
 
 import counting
+import kill_feeds as feeds
 
 SERVED = {"distribution_strategy": "ParameterServerStrategy", "num_workers": 2, "checkpoint_steps": 25}
 JOBS: dict[str, dict[str, Any]] = {
@@ -77,12 +78,13 @@ JOBS: dict[str, dict[str, Any]] = {
     },
     "Local followed": {"checkpoint_steps": 25, "follow": True},
     "PS 2 followed": {**SERVED, "num_ps": 2, "follow": True},
+    "Local topic": {"checkpoint_steps": 100, "follow": True, "topic": True},
+    "PS 2 topic": {**SERVED, "num_ps": 2, "checkpoint_steps": 100, "follow": True, "topic": True},
     "predict file": {"kind": "predict", "num_workers": 2, "output": "out.parquet"},
     "predict folder": {"kind": "predict", "num_workers": 2, "output": "out", "output_format": "parquet"},
 }
 RECORDS, EPOCHS, BATCH = 4000, 3, 32
-FILES = 40
-"""In which a job that follows its data gets the records."""
+TOPIC_RECORDS, TOPIC_BATCH = 2_000_000, 1000
 AFTERWARDS = 400.0
 """Seconds that a job may take after the last blow."""
 
@@ -103,7 +105,7 @@ class Result:
 class Loop:
     """One job, and the blows that it gets."""
 
-    def __init__(self, folder: Path, name: str, blows: int, seed: int, mean: float) -> None:
+    def __init__(self, folder: Path, name: str, blows: int, seed: int, mean: float, records: int) -> None:
         self._folder, self._options, self._blows, self._mean = folder, dict(JOBS[name]), blows, mean
         self._random = random.Random(f"{name} {seed}")
         self._kind = self._options.pop("kind", "train")
@@ -112,9 +114,13 @@ class Loop:
         self._timers: list[threading.Timer] = []
         self._bounded = "embedding_options" in self._options
         self._hold, self._numbers = folder / "hold", folder.parent / "numbers"
-        self._follows = self._options.get("follow", False)
-        self._epochs = 1 if self._follows else EPOCHS
-        self._files = 0
+        self._feed: feeds.Files | feeds.Topic | None = None
+        is_topic = self._options.pop("topic", False)
+        self._records = records or (TOPIC_RECORDS if is_topic else RECORDS)
+        self._batch = TOPIC_BATCH if is_topic else BATCH
+        if "follow" in self._options:
+            self._feed = feeds.Topic(self._records) if is_topic else feeds.Files(folder / "stream", self._records)
+        self._epochs = 1 if self._feed else EPOCHS
 
     def run(self) -> Result:
         """Run the job to its end, and look at what is left."""
@@ -132,6 +138,8 @@ class Loop:
             hitting.join()
             for timer in self._timers:
                 timer.join()
+            if self._feed is not None:
+                self._feed.close()
             self._result.seconds = time.monotonic() - self._begun
             for folder in JobFolder.all():
                 self._result.wrong += left_behind(folder, self._folder)
@@ -149,20 +157,19 @@ class Loop:
 
     def _start(self) -> Job:
         common: dict[str, Any] = {
-            "minibatch_size": BATCH, "num_minibatches_per_task": 4, "wait": False, "detach": True, "job_name": "hit",
+            "minibatch_size": self._batch, "num_minibatches_per_task": 4, "wait": False, "detach": True,
+            "job_name": "hit",
             "envs": {"TEST_SLOW": f"{self._slowness():.3f}", "TEST_HOLD": os.fspath(self._hold)},
         }  # fmt: skip
         if self._kind == "train":
-            written = counting.write(self._folder, RECORDS, skewed=self._bounded)
+            written = counting.write(self._folder, self._records, skewed=self._bounded)
             if self._bounded:
                 self._options["checkpoint_dir"] = self._folder / self._options["checkpoint_dir"]
             if "validation_data" in self._options:
                 self._options["validation_data"] = self._folder / self._options["validation_data"]
                 written["eval_metrics_fn"] = "counted"
-            if self._follows:
-                (self._folder / "stream").mkdir()
-                self._grow()
-                written["data"] = self._folder / "stream"
+            if self._feed is not None:
+                written["data"] = self._feed.data
             return elasticdl_nb.train(**written, **self._options, **common, num_epochs=self._epochs)
         self._output = self._folder / self._options.pop("output")
         if self._random.random() < 0.5:  # something to be replaced
@@ -175,22 +182,13 @@ class Loop:
 
     def _slowness(self) -> float:
         """Seconds for each step with which the job lasts longer than the blows."""
-        steps = RECORDS * (self._epochs if self._kind == "train" else 1) / BATCH / self._options.get("num_workers", 1)
-        return 1.3 * self._blows * self._mean / steps
-
-    def _grow(self) -> None:
-        """Put the next file of records where the job looks."""
-        if self._files < FILES:
-            each, stream = RECORDS // FILES, self._folder / "stream"
-            table = pa.table({"number": np.arange(self._files * each, (self._files + 1) * each)})
-            pq.write_table(table, stream / "_aside")
-            os.rename(stream / "_aside", stream / f"part-{self._files:03d}.parquet")
-            self._files += 1
+        steps = self._records * (self._epochs if self._kind == "train" else 1) / self._batch
+        return 1.3 * self._blows * self._mean / steps * self._options.get("num_workers", 1)
 
     def _stop(self, folder: JobFolder) -> None:
-        """Put the last files there, and stop the job, whose master may be dead now."""
-        while self._files < FILES:
-            self._grow()
+        """Put the last records there, and stop the job, whose master may be dead now."""
+        assert self._feed is not None
+        self._feed.finish(folder)
         self._until(lambda: folder.is_over() or self._is_stopped(), 120)
 
     def _is_stopped(self) -> bool:
@@ -204,7 +202,8 @@ class Loop:
             return self._bounds()
         if self._kind == "train":
             uses = Counter(counting.uses(self._folder).tolist())
-            return [] if uses == {self._epochs: RECORDS} else [f"uses of records: {dict(uses)}"]
+            wrong = [] if uses == {self._epochs: self._records} else [f"uses of records: {dict(uses)}"]
+            return wrong + (self._feed.wrong(self._folder / "out") if self._feed else [])
         files = sorted(self._output.glob("*.parquet")) if self._output.is_dir() else [self._output]
         numbers = np.concatenate([pq.read_table(file)["prediction"].to_numpy() for file in files])
         return (
@@ -256,7 +255,7 @@ class Loop:
                 time.sleep(self._random.uniform(0, 3))
             elif number == self._blows - last:
                 self._hold.unlink()
-                if self._follows:
+                if self._feed is not None:
                     self._stop(folder)
                 self._until(lambda: phase(folder) == pb.FINISHING or folder.is_over(), 120)
             elif number > self._blows - last:
@@ -266,15 +265,18 @@ class Loop:
                 time.sleep(self._random.uniform(0, 0.05))
             else:
                 time.sleep(self._random.expovariate(1 / self._mean))
-            for _ in range(-(-FILES // self._blows) if self._follows and self._random.random() < 0.8 else 0):
-                self._grow()
+            if self._feed is not None and self._random.random() < 0.8:
+                self._feed.grow(folder, 1 / self._blows)
             for _ in range(2 if self._random.random() < 0.2 else 1):
                 self._blow(folder)
         self._hold.unlink(missing_ok=True)
 
     def _blow(self, folder: JobFolder) -> None:
         living = chaos.processes(folder)
-        role = self._random.choice(sorted({name.partition("-")[0] for name in living} or {""}))
+        others = self._feed.targets if self._feed else ()
+        role = self._random.choice(sorted({*(name.partition("-")[0] for name in living), *others} or {""}))
+        if self._feed is not None and role in others:
+            self._note(self._feed.blow(role, self._random))
         names = sorted(name for name in living if name.partition("-")[0] == role)
         if not names:
             return
@@ -288,6 +290,9 @@ class Loop:
             timer.start()
             self._timers.append(timer)
         what = f"stop {name} for {pause:g}s" if stops else f"kill {name}"
+        self._note(what)
+
+    def _note(self, what: str) -> None:
         self._result.blows.append(f"{time.monotonic() - self._begun:.1f}s {what}")
 
     def _wait_for_folder(self) -> JobFolder | None:
@@ -363,8 +368,11 @@ def commands(folder: JobFolder) -> list[str]:
     return found + [f"{process.pid} {name}" for name, process in living.items() if not found]
 
 
-def hit(folder: Path, name: str, *, blows: int, seed: int, mean: float = 2.5) -> Result:
-    """Run one job of this configuration in an empty folder, hit it, and return what it has come to."""
+def hit(folder: Path, name: str, *, blows: int, seed: int, mean: float = 2.5, records: int = 0) -> Result:
+    """Run one job of this configuration in an empty folder, hit it, and return what it has come to.
+
+    It has so many `records`, or as many as such jobs usually have.
+    """
     if JOBS[name].get("kind") == "predict" and not (folder.parent / "numbers").exists():
         train_numbers(folder.parent / "numbers")
     os.environ["ELASTICDL_HOME"] = os.fspath(folder / "home")
@@ -372,7 +380,7 @@ def hit(folder: Path, name: str, *, blows: int, seed: int, mean: float = 2.5) ->
     with tempfile.TemporaryDirectory(prefix="hit-", dir="/tmp") as temporary:
         os.environ["TMPDIR"] = tempfile.tempdir = temporary
         try:
-            return Loop(folder, name, blows, seed, mean).run()
+            return Loop(folder, name, blows, seed, mean, records).run()
         finally:
             del os.environ["TMPDIR"]
             tempfile.tempdir = None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import confluent_kafka
+from kafkaproxy import SPARED, Proxy
 
 
 def _library() -> ctypes.CDLL:
@@ -43,9 +44,9 @@ def _serve(calls: Connection, brokers: int) -> None:
 
 
 class Brokers:
-    """Brokers, and a producer of records to their topics."""
+    """Brokers, and a producer of records to their topics; all others reach them through a `proxy` if one is wanted."""
 
-    def __init__(self, brokers: int = 3) -> None:
+    def __init__(self, brokers: int = 3, *, proxied: bool = False) -> None:
         context = multiprocessing.get_context("spawn")
         self._calls, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, brokers), daemon=True)
@@ -53,9 +54,25 @@ class Brokers:
         theirs.close()
         self.servers: str = self._calls.recv()
         self._brokers = brokers
+        self.proxy = self._proxy() if proxied else None
         self.producer = confluent_kafka.Producer(
-            {"bootstrap.servers": self.servers, "log_level": 0, "message.timeout.ms": 120_000, "linger.ms": 5}
+            {
+                "bootstrap.servers": self.servers,
+                "log_level": 0,
+                "message.timeout.ms": 120_000,
+                "linger.ms": 5,
+                "client.id": SPARED,
+            }
         )
+
+    def _proxy(self) -> Proxy:
+        """Put a proxy before the brokers, who tell clients of its ports instead of their own."""
+        addresses = [one.split(":") for one in self.servers.split(",")]
+        proxy = Proxy([(host, int(port)) for host, port in addresses])
+        for number, port in enumerate(proxy.ports, 1):
+            assert self.call("broker_set_host_port", number, "127.0.0.1", port) == 0
+        self.servers = ",".join(f"127.0.0.1:{port}" for port in proxy.ports)
+        return proxy
 
     def call(self, name: str, *arguments: Any) -> int:
         """Call a function of the mock cluster; return its code."""
@@ -75,26 +92,28 @@ class Brokers:
             self.producer.poll(0)
         assert self.producer.flush(60) == 0
 
-    def down(self) -> None:
-        """Cut all connections, and refuse new ones."""
-        for number in range(1, self._brokers + 1):
-            assert self.call("broker_set_down", number) == 0
+    def down(self, number: int = 0) -> None:
+        """Cut all connections of one broker or all, and refuse new ones."""
+        for one in [number] if number else range(1, self._brokers + 1):
+            assert self.call("broker_set_down", one) == 0
 
-    def up(self) -> None:
-        """Let them connect again."""
-        for number in range(1, self._brokers + 1):
-            assert self.call("broker_set_up", number) == 0
+    def up(self, number: int = 0) -> None:
+        """Let clients connect again."""
+        for one in [number] if number else range(1, self._brokers + 1):
+            assert self.call("broker_set_up", one) == 0
 
     def close(self) -> None:
         """End the process."""
         self.process.kill()
         self.process.join()
+        if self.proxy is not None:
+            self.proxy.close()
 
 
 @contextlib.contextmanager
-def running(brokers: int = 3) -> Iterator[Brokers]:
+def running(brokers: int = 3, *, proxied: bool = False) -> Iterator[Brokers]:
     """Brokers for the length of the block."""
-    cluster = Brokers(brokers)
+    cluster = Brokers(brokers, proxied=proxied)
     try:
         yield cluster
     finally:

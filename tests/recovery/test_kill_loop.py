@@ -23,3 +23,11 @@ def test_whatever_dies_or_stops_the_result_is_right_and_nothing_is_left(name, tm
     (tmp_path / "job").mkdir()
     result = kill_loop.hit(tmp_path / "job", name, blows=BLOWS, seed=SEED)
     assert not result.wrong, result.blows
+
+
+def test_whatever_dies_each_record_of_a_topic_counts_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("ELASTICDL_HOME", "")
+    (tmp_path / "job").mkdir()
+    blows = 6 if "ELASTICDL_TEST_BLOWS" not in os.environ else BLOWS
+    result = kill_loop.hit(tmp_path / "job", "PS 2 topic", blows=blows, seed=SEED, mean=1.0, records=60_000)
+    assert not result.wrong, result.blows
