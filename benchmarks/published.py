@@ -2,6 +2,7 @@
 
     python benchmarks/published.py rows [--rows 10000000] [--dim 16] [--changed 0.01] [--versions 5]
     python benchmarks/published.py fresh [--every 5s] [--seconds 60]
+    python benchmarks/published.py topic [--every 5s] [--seconds 60] [--rate 2000] [--num_ps 0] [--ahead 100000]
 
 `rows`: a table with Adam's two slots, as one parameter server holds it, with checkpoints that have what has changed. A
 whole version of it, and then versions of the given share of changed rows: seconds of the process that writes them, and
@@ -10,17 +11,24 @@ bytes that they do not share with the version before. Rows of the last one are c
 `fresh`: a Local job follows a directory that gets a file with a few records every half second. For each file, the
 seconds from its appearance to that of a version that has learnt from it; then the records a second of a job on a file,
 with and without versions.
+
+`topic`: a job, Local or with so many servers, follows a Kafka topic that gets this many records a second, or, with
+`--rate 0`, as many as the job takes while that many wait. For each record, the seconds from just before it is sent to
+the version whose offsets include it. The brokers are librdkafka's own mock ones, which share the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
+import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +45,12 @@ from elasticdl_nb.runtime.parameters.store import ParameterStore
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.publishing.tables import Before, TablesWriter
 from elasticdl_nb.runtime.storage import checkpoints
+from elasticdl_nb.runtime.storage.usedfiles import NAME as USED
 from elasticdl_nb.runtime.storage.versions import records_of
+
+sys.path.insert(0, os.fspath(Path(__file__).parents[1] / "tests"))
+
+import kafkabrokers
 
 ADAM = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False}
 BATCH = 100_000
@@ -183,21 +196,119 @@ def fresh(every: str, seconds: float, folder: Path) -> None:
     )
 
 
+# ------------------------------------------------------------ topic
+
+PARTITIONS = 4
+
+
+class Sent:
+    """Records that were sent to each partition: the offset after each batch of them, and when the batch was sent."""
+
+    def __init__(self) -> None:
+        self.ends: list[list[int]] = [[0] for _ in range(PARTITIONS)]
+        self.at: list[list[float]] = [[0.0] for _ in range(PARTITIONS)]
+        self.learnt: list[list[float]] = [[0.0] for _ in range(PARTITIONS)]
+        """When the version appeared that has each batch."""
+
+    def include(self, used: dict[str, Any], now: float) -> None:
+        """A version has appeared."""
+        for name, offset in used["offsets"].items():
+            partition = int(name.rpartition("/")[2])
+            first = min((start for start, _ in used["left"].get(name, [])), default=offset)
+            ends, learnt = self.ends[partition], self.learnt[partition]
+            while len(learnt) < len(ends) and ends[len(learnt)] <= min(first, offset):
+                learnt.append(now)
+
+    @property
+    def waits(self) -> int:
+        """How many records no version has."""
+        return sum(ends[-1] - ends[len(learnt) - 1] for ends, learnt in zip(self.ends, self.learnt, strict=True))
+
+
+def topic(arguments: argparse.Namespace, folder: Path) -> None:
+    (folder / "zoo").mkdir()
+    (folder / "zoo" / "stream.py").write_text(MODEL)
+    sent, random, ended = Sent(), np.random.default_rng(0), threading.Event()
+    with kafkabrokers.running() as brokers:
+        url = brokers.create("numbers", PARTITIONS)
+
+        def send(partition: int, records: int) -> None:
+            numbers = random.integers(0, 1_000_000, records).tolist()
+            values = [{"value": b'{"number": %d}' % number} for number in numbers]
+            now = time.time()
+            brokers.producer.produce_batch("numbers", values, partition=partition)
+            assert brokers.producer.flush(60) == 0
+            sent.at[partition].append(now)
+            sent.ends[partition].append(sent.ends[partition][-1] + records)
+
+        for partition in range(PARTITIONS):
+            send(partition, 256)
+        served = {"distribution_strategy": "ParameterServerStrategy", "num_ps": arguments.num_ps}
+        job = elasticdl_nb.train(
+            model_zoo=folder / "zoo", model_def="stream.custom_model", saved_model=False, wait=False, data=url,
+            output=folder / "out", follow=True, publish_every=arguments.every, minibatch_size=256,
+            **(served if arguments.num_ps else {}),
+        )  # fmt: skip
+        while not records_of(folder / "out"):
+            time.sleep(0.1)
+
+        def watch() -> None:
+            seen = 0
+            while not ended.wait(0.02):
+                found = records_of(folder / "out")
+                if found and found[-1][0] > seen:
+                    now, seen = time.time(), found[-1][0]
+                    sent.include(json.loads((found[-1][1] / USED).read_text()), now)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        begun, count, done = time.time(), 0, job.status().records_done
+        while (now := time.time()) < begun + arguments.seconds:
+            if arguments.rate:
+                send(count % PARTITIONS, arguments.rate // 50)
+                time.sleep(max(0.0, begun + (count + 1) / 50 - time.time()))
+            else:
+                while sum(ends[-1] for ends in sent.ends) - job.status().records_done > arguments.ahead:
+                    time.sleep(0.01)
+                send(count % PARTITIONS, 2000)
+            count += 1
+        rate = (job.status().records_done - done) / (now - begun)
+        while sent.waits and time.time() < now + 60:
+            time.sleep(0.1)
+        ended.set()
+        thread.join()
+        job.stop().wait()
+    waited = np.concatenate([
+        np.repeat(np.array(learnt[2:]) - at[2:], np.diff(ends[1:]))
+        for at, learnt, ends in zip(sent.at, sent.learnt, sent.ends, strict=True)
+    ])  # fmt: skip
+    print(
+        f"{len(waited):,} records, {rate:,.0f} a second, a version every {arguments.every}: from a record's production "
+        f"to a version with it: median {np.median(waited):.1f} s, p95 {np.percentile(waited, 95):.1f} s, at most "
+        f"{waited.max():.1f} s", flush=True,
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("rows", "fresh"))
+    parser.add_argument("what", choices=("rows", "fresh", "topic"))
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--dim", type=int, default=16)
     parser.add_argument("--changed", type=float, default=0.01)
     parser.add_argument("--versions", type=int, default=5)
     parser.add_argument("--every", default="5s")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rate", type=int, default=2000)
+    parser.add_argument("--num_ps", type=int, default=0)
+    parser.add_argument("--ahead", type=int, default=100_000)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="published-") as name:
+        os.environ["ELASTICDL_HOME"] = f"{name}/home"
         if given.what == "rows":
             rows(given.rows, given.dim, given.changed, given.versions, Path(name))
+        elif given.what == "topic":
+            topic(given, Path(name))
         else:
-            os.environ["ELASTICDL_HOME"] = f"{name}/home"
             fresh(given.every, given.seconds, Path(name))
 
 

@@ -1,15 +1,19 @@
 """A training that follows a directory: its speed beside that of an ordinary job, and what grows with the records.
 
     python benchmarks/stream.py [--records 6000000] [--per_file 100000] [--strategy Local|ParameterServerStrategy]
+    python benchmarks/stream.py --minutes 20 --bounded [--source files|kafka] [--strategy Local|ParameterServerStrategy]
     python benchmarks/stream.py --source kafka --records 500000 [--partitions 48] [--turns 2]
 
 Files of records are put into a directory while a job follows it, and deleted when they have been used. From time to
 time a line tells the job's records so far, records per second since the line before, resident memory (MiB) of each of
 its processes, and the size (KiB) of each part of its folder. The last lines give the growth of each per million records
-over the second half. An ordinary job then trains on the same number of records in as many files.
+over the second half, the least and the most. An ordinary job then trains on as many records in as many files.
 
-With `--source kafka`, jobs follow a topic of JSON records, and Parquet files with the same records, in turn. The
-brokers are librdkafka's own mock ones, which share the machine.
+With `--minutes`, the job runs for that long, and the last lines are of the last three quarters of the time; the source
+may also be a topic. With `--bounded`, new ids come without end, to a table with `min_count` and `max_rows`.
+
+With `--source kafka` and without `--minutes`, jobs follow a topic of JSON records, and Parquet files with the same
+records, in turn. The brokers are librdkafka's own mock ones, which share the machine.
 """
 
 from __future__ import annotations
@@ -66,17 +70,83 @@ def input_fn(records, mode):
 AHEAD = 60
 """Files that wait in the directory, more than can be used until they are looked for again."""
 
+WAITING = 16_000
+"""Records of each partition that wait, fewer than a mock broker keeps."""
 
-def write_file(folder: Path, number: int, records: int) -> None:
-    """Put a file of random records into the directory, by renaming."""
+OFTEN = 20_000
+"""Ids that come again and again. With `--bounded`, half of the records have others, which come about twice."""
+
+UNBOUNDED = "keras.layers.Embedding(20_000, 8)"
+BOUNDED = 'elasticdl_nb.Embedding(8, min_count=2, max_rows=100_000, name="rows")'
+
+
+def users(number: int, records: int, bounded: bool) -> np.ndarray:
+    """The ids of the records of a file, or of another part of the stream, int64 [records]."""
     random = np.random.default_rng(number)
-    x = random.normal(size=(records, 8)).astype(np.float32)
-    table = pa.table({
-        "user": random.integers(0, 20_000, records), "x": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 8),
-        "y": (x[:, 0] > 0).astype(np.float32),
-    })  # fmt: skip
-    pq.write_table(table, folder / "_aside")
-    os.rename(folder / "_aside", folder / f"part-{number:06d}.parquet")
+    ids = random.integers(0, OFTEN, records)
+    if bounded:
+        new = records // 4
+        ids[::2] = OFTEN + number * new + random.integers(0, new, len(ids[::2]))
+    return ids
+
+
+class Files:
+    """A directory that gains files as a job uses them, and loses those that are used."""
+
+    def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
+        folder.mkdir()
+        self.data = folder
+        self._each, self._bounded = arguments.per_file, arguments.bounded
+        self._most = arguments.records // self._each if not arguments.minutes else sys.maxsize
+        self.written = 0
+        while self.written < AHEAD:
+            self.write()
+
+    def write(self) -> None:
+        """Put a file of random records into the directory, by renaming."""
+        number, records = self.written, self._each
+        x = np.random.default_rng(number).normal(size=(records, 8)).astype(np.float32)
+        table = pa.table({
+            "user": users(number, records, self._bounded), "y": (x[:, 0] > 0).astype(np.float32),
+            "x": pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 8),
+        })  # fmt: skip
+        pq.write_table(table, self.data / "_aside")
+        os.rename(self.data / "_aside", self.data / f"part-{number:06d}.parquet")
+        self.written += 1
+
+    def feed(self, done: int) -> None:
+        """Add a file if fewer wait than should, and remove some, when so many records have been used."""
+        used = done // self._each
+        if self.written < min(used + AHEAD, self._most):
+            self.write()
+        for number in range(max(0, used - 50), used - 2):
+            (self.data / f"part-{number:06d}.parquet").unlink(missing_ok=True)
+
+
+class Topic:
+    """A topic that gains records as a job uses them."""
+
+    def __init__(self, brokers: kafkabrokers.Brokers, arguments: argparse.Namespace) -> None:
+        self.data = brokers.create("stream", arguments.partitions)
+        self._brokers, self._partitions, self._bounded = brokers, arguments.partitions, arguments.bounded
+        found = columns(0, 4096)
+        rows = zip(found["x"].tolist(), found["y"].tolist(), strict=True)
+        self._ends = [json.dumps({"x": x, "y": y})[1:].encode() for x, y in rows]
+        self._parts = self.written = 0
+        self.feed(0)
+
+    def feed(self, done: int) -> None:
+        """Add records until enough wait, when so many have been used; some of them in one call."""
+        for _ in range(16):
+            if self.written - done >= WAITING * self._partitions:
+                break
+            ids = users(self._parts, len(self._ends), self._bounded).tolist()
+            values = [b'{"user": %d, %b' % pair for pair in zip(ids, self._ends, strict=True)]
+            partition = self._parts % self._partitions
+            self._brokers.producer.produce_batch("stream", [{"value": value} for value in values], partition=partition)
+            self._brokers.producer.poll(0)
+            self._parts, self.written = self._parts + 1, self.written + len(values)
+        self._brokers.producer.flush(60)
 
 
 def sizes(job: Job) -> dict[str, float]:
@@ -88,51 +158,54 @@ def sizes(job: Job) -> dict[str, float]:
     for part in ("journal.db*", "logs", "listings", "tensorboard", "checkpoints"):
         paths = [file for path in job.folder.path.glob(part) for file in (path.rglob("*") if path.is_dir() else [path])]
         found[f"{part} KiB"] = sum(_size(path) for path in paths) / 1024
+    found["job folder KiB"] = sum(_size(path) for path in job.folder.path.rglob("*")) / 1024
     return found
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return path.stat().st_size if not path.is_dir() else 0
     except FileNotFoundError:
         return 0
 
 
-def follow(options: dict[str, Any], folder: Path, arguments: argparse.Namespace) -> list[dict[str, float]]:
+def follow(options: dict[str, Any], source: Files | Topic, arguments: argparse.Namespace) -> list[dict[str, float]]:
     """Run the job that follows; return a sample for each interval."""
-    for number in range(AHEAD):
-        write_file(folder, number, arguments.per_file)
-    job = elasticdl_nb.train(**options, data=folder, follow=True, output=folder.parent / "followed", wait=False)
+    job = elasticdl_nb.train(**options, data=source.data, follow=True, wait=False)
     samples: list[dict[str, float]] = []
-    written = AHEAD
     reported, begun, last = 0.0, 0.0, (0.0, 0)
-    while (status := job.status()).records_done < arguments.records:
+    while True:
+        status, now = job.status(), time.monotonic()
         if is_over(status):
             raise SystemExit(status.failure.message)
-        used = status.records_done // arguments.per_file
-        if written < used + AHEAD and written * arguments.per_file < arguments.records:
-            write_file(folder, written, arguments.per_file)
-            written += 1
-        for number in range(max(0, used - 50), used - 2):
-            (folder / f"part-{number:06d}.parquet").unlink(missing_ok=True)
-        now = time.monotonic()
+        if arguments.minutes and begun and now - begun > 60 * arguments.minutes:
+            break
+        if not arguments.minutes and status.records_done >= arguments.records:
+            break
+        source.feed(status.records_done)
         if status.records_done and now - reported > arguments.every:
             begun = begun or now
             rate = (status.records_done - last[1]) / (now - last[0]) if last[0] else 0.0
-            samples.append({"records": status.records_done, "records/s": rate, **sizes(job)})
-            print(json.dumps({name: round(value) for name, value in samples[-1].items()}), flush=True)
+            found = {"seconds": now - begun, "records": status.records_done, "records/s": rate, **sizes(job)}
+            print(json.dumps({name: round(value) for name, value in found.items()}), flush=True)
+            samples.append(found)
             reported, last = now, (now, status.records_done)
         time.sleep(0.05)
     job.stop().wait()
     return samples
 
 
-def growth(samples: list[dict[str, float]]) -> dict[str, float]:
-    """What is added per million records, over the second half of the samples."""
-    half = samples[len(samples) // 2 :]
-    millions = np.array([one["records"] for one in half]) / 1e6
-    names = [name for name in half[-1] if name.endswith("iB") and all(name in one for one in half)]
-    return {name: round(float(np.polyfit(millions, [one[name] for one in half], 1)[0]), 2) for name in names}
+def growth(samples: list[dict[str, float]], share: float) -> dict[str, dict[str, float]]:
+    """Of the last `share` of the samples: what is added per million records, and the least and the most."""
+    last = samples[-round(len(samples) * share) :]
+    millions = np.array([one["records"] for one in last]) / 1e6
+    names = [name for name in last[-1] if name.endswith("iB") and all(name in one for one in last)]
+    found = {}
+    for name in names:
+        values = [one[name] for one in last]
+        per_million = float(np.polyfit(millions, values, 1)[0])
+        found[name] = {"per million": round(per_million, 3), "least": round(min(values)), "most": round(max(values))}
+    return found
 
 
 # ------------------------------------------------------------ from Kafka
@@ -202,10 +275,38 @@ def kafka(options: dict[str, Any], place: Path, arguments: argparse.Namespace) -
             print(json.dumps({name: round(rate) for name, rate in rates.items()}), flush=True)
 
 
+def long(options: dict[str, Any], place: Path, arguments: argparse.Namespace) -> None:
+    """Follow a directory or a topic, and print what grows."""
+    begun = time.monotonic()
+    if arguments.source == "kafka":
+        with kafkabrokers.running() as brokers:
+            samples = follow(options, Topic(brokers, arguments), arguments)
+    else:
+        samples = follow(options, Files(place / "stream", arguments), arguments)
+    print(json.dumps({"followed, seconds": round(time.monotonic() - begun, 1)}))
+    millions = (samples[-1]["records"] - samples[0]["records"]) / 1e6
+    rate = 1e6 * millions / (samples[-1]["seconds"] - samples[0]["seconds"])
+    print(json.dumps({"millions of records": round(millions, 1), "records/s": round(rate)}))
+    for name, found in growth(samples, 0.75 if arguments.minutes else 0.5).items():
+        print(json.dumps({name: found}))
+
+
+def ordinary(options: dict[str, Any], place: Path, arguments: argparse.Namespace) -> None:
+    """Train on as many files that are all there, and print the seconds."""
+    files = Files(place / "files", arguments)
+    while files.written * arguments.per_file < arguments.records:
+        files.write()
+    begun = time.monotonic()
+    elasticdl_nb.train(**options, data=files.data, shuffle=False, wait=True)
+    print(json.dumps({"ordinary, seconds": round(time.monotonic() - begun, 1)}))
+
+
 def main() -> None:
-    """Run both jobs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run what the options say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=6_000_000)
+    parser.add_argument("--minutes", type=float, default=0, help="Follow for so long, however many records that are.")
+    parser.add_argument("--bounded", action="store_true", help="Ids without end, in a table with bounds.")
     parser.add_argument("--per_file", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--every", type=float, default=5.0, help="Seconds between two lines.")
@@ -219,27 +320,18 @@ def main() -> None:
         place = Path(name)
         os.environ["ELASTICDL_HOME"] = str(place / "home")
         (place / "zoo").mkdir()
-        (place / "zoo" / "clicks.py").write_text(MODEL)
-        (place / "stream").mkdir()
+        model = MODEL.replace(UNBOUNDED, BOUNDED) if arguments.bounded else MODEL
+        (place / "zoo" / "clicks.py").write_text(model)
         options = {
             "model_zoo": place / "zoo", "model_def": "clicks.custom_model", "minibatch_size": arguments.batch,
             "distribution_strategy": arguments.strategy, "saved_model": False, "num_minibatches_per_task": 16,
         }  # fmt: skip
-        if arguments.source == "kafka":
+        if arguments.source == "kafka" and not arguments.minutes:
             kafka(options, place, arguments)
             return
-        begun = time.monotonic()
-        samples = follow(options, place / "stream", arguments)
-        seconds = time.monotonic() - begun
-        print(json.dumps({"growth per million records": growth(samples)}))
-        print(json.dumps({"followed, seconds": round(seconds, 1)}))
-        if arguments.ordinary:
-            (place / "files").mkdir()
-            for number in range(arguments.records // arguments.per_file):
-                write_file(place / "files", number, arguments.per_file)
-            begun = time.monotonic()
-            elasticdl_nb.train(**options, data=place / "files", shuffle=False, output=place / "ordinary", wait=True)
-            print(json.dumps({"ordinary, seconds": round(time.monotonic() - begun, 1)}))
+        long({**options, "output": place / "followed"}, place, arguments)
+        if arguments.ordinary and not arguments.minutes:
+            ordinary({**options, "output": place / "ordinary"}, place, arguments)
 
 
 if __name__ == "__main__":
