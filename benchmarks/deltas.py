@@ -6,7 +6,7 @@
 A table with Adam's two slots, as one parameter server (or a Local job) holds it. For each checkpoint, the given share
 of its rows is changed. `waits` is how long training stops: a Local job until everything is written, a server until it
 has captured what it holds; it writes while it serves. `seconds` is until the checkpoint is complete on the disk:
-captured, written, flushed, sealed and renamed.
+captured, written, flushed, sealed and renamed. `processor` is the processor's seconds of all that.
 
 The chain then goes on until it is compacted in a thread. Meanwhile rows are updated without a pause, with a checkpoint
 every few `seconds`: the lines give how long these waits are, and the updates a second beside those when nothing is
@@ -90,9 +90,9 @@ def update_for(store: ParameterStore, seconds: float, rows: int, dim: int) -> fl
     return done / spent
 
 
-def checkpoint(store: ParameterStore, chains: Chains, directory: Path) -> tuple[float, float, float, int]:
-    """Make a checkpoint; return seconds until captured, until written and until complete, and the bytes written."""
-    begun = time.perf_counter()
+def checkpoint(store: ParameterStore, chains: Chains, directory: Path) -> tuple[float, ...]:
+    """Make a checkpoint; return seconds until captured, until written and until complete, bytes, and processor time."""
+    begun, busy = time.perf_counter(), time.process_time()
     folder = checkpoints.begin(directory, store.version, "job")
     capture = chains.capture(store, folder)
     captured = time.perf_counter() - begun
@@ -101,7 +101,7 @@ def checkpoint(store: ParameterStore, chains: Chains, directory: Path) -> tuple[
     checkpoints.seal(folder, store.version, "job")
     written = time.perf_counter() - begun
     checkpoints.commit(folder, {}, "job")
-    return captured, written, time.perf_counter() - begun, size
+    return captured, written, time.perf_counter() - begun, size, time.process_time() - busy
 
 
 def main() -> None:
@@ -122,7 +122,9 @@ def main() -> None:
         come = 2 * given.rows
         change(store, np.arange(given.rows, come), given.dim)
     print(f"{len(store.tables['t']):,} rows of {given.dim} with two slots, {store.nbytes / 2**20:,.0f} MiB", flush=True)
-    print(f"{'':<10}{'MiB':>9}{'seconds':>9}{'a Local step waits':>20}{'a server waits':>16}", flush=True)
+    print(
+        f"{'':<10}{'MiB':>9}{'seconds':>9}{'processor':>11}{'a Local step waits':>20}{'a server waits':>16}", flush=True
+    )
     with tempfile.TemporaryDirectory(dir=given.directory) as name:
         threads: list[threading.Thread] = []
 
@@ -132,7 +134,7 @@ def main() -> None:
 
         directory, chains = Path(name), Chains(Deltas(MOST, 1), beside=beside)
 
-        def next_checkpoint(what: str) -> tuple[float, float, float, int]:
+        def next_checkpoint(what: str) -> tuple[float, ...]:
             nonlocal come
             ids = rng.choice(given.rows, int(given.rows * given.changed), replace=False)
             if given.bounded:
@@ -149,7 +151,7 @@ def main() -> None:
         whole = checkpoint(store, chains, directory)
         show("whole", whole)
         found = [next_checkpoint("delta") for _ in range(given.deltas)]
-        for place, of in ((3, "bytes"), (2, "time"), (1, "waiting of a Local job")):
+        for place, of in ((3, "bytes"), (2, "time"), (4, "processor time"), (1, "waiting of a Local job")):
             share = statistics.median(one[place] for one in found) / whole[place]
             print(f"a delta takes {share:.1%} of the {of}")
         if ratios:
@@ -183,10 +185,10 @@ def load(store: ParameterStore, directory: Path, given: argparse.Namespace) -> N
     compare(store, loaded)
 
 
-def show(what: str, one: tuple[float, float, float, int]) -> None:
+def show(what: str, one: tuple[float, ...]) -> None:
     """Print one checkpoint."""
-    captured, written, complete, size = one
-    print(f"{what:<10}{size / 2**20:>9,.1f}{complete:>9.3f}{written:>20.3f}{captured:>16.3f}", flush=True)
+    captured, written, complete, size, busy = one
+    print(f"{what:<10}{size / 2**20:>9,.1f}{complete:>9.3f}{busy:>11.3f}{written:>20.3f}{captured:>16.3f}", flush=True)
 
 
 def compare(store: ParameterStore, loaded: ParameterStore) -> None:

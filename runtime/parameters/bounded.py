@@ -241,7 +241,8 @@ class BoundedTable(EmbeddingTable):
         if not self._left.known_since(mark.rows):
             return None
         last = self._recency.last.view
-        rows = np.flatnonzero((last > mark.rows) & (last != FREE)).astype(np.int32)
+        rows = np.flatnonzero(last > mark.rows).astype(np.int32)
+        rows = rows[last[rows] != FREE]
         return Change(rows, self._left.since(mark.rows), [*self._counters.export(mark.counts)])
 
     def ids(self) -> Ids:
