@@ -31,6 +31,8 @@ def checked(settings: Settings) -> Settings:
     ):  # fmt: skip
         if not number >= least:
             raise OptionError(option, f"{number}: expected at least {least}")
+    if settings.batch_ms >= settings.timeout * 1000:
+        raise OptionError("batch_ms", f"{settings.batch_ms:g}: no request may wait for longer than timeout allows")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise OptionError("tls_key", "tls_cert and tls_key must be given together")
     if not is_loopback(settings.host) and not (settings.tls_cert and settings.token):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ class Request:
 
     def __init__(self, body: bytes) -> None:
         try:
-            content = json.loads(body)
+            content = json.loads(body, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
             raise invalid(f"JSON Parse error: {error}") from None
         if not isinstance(content, dict):
@@ -70,6 +71,14 @@ class Request:
         return {name: [row[name] for row in rows] for name in forms}
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise invalid(f"the request has {name[:100]!r} twice in an object")
+    return content
+
+
 def _array(name: str, values: Any, form: Form) -> NDArray[Any]:
     if form.column and isinstance(values, list) and None in values:
         return _with_missing(name, values, form)
@@ -102,7 +111,11 @@ def _complete(name: str, values: Any, form: Form) -> NDArray[Any]:
         if leaves - {int, float, bool} or (bool in leaves and len(leaves) > 1):
             raise invalid(f"the input {name!r} must be {form}; it has values of another type")
         found = np.asarray(values)
-    except (ValueError, TypeError, OverflowError, RecursionError):
+        if found.dtype == object and (wanted.kind == "f" or wanted.name == "bfloat16"):
+            found = np.asarray(values, np.float64)  # a whole number of more than 64 bits
+    except OverflowError:
+        raise invalid(f"the input {name!r} must be {form}; it has values outside of that range") from None
+    except (ValueError, TypeError, RecursionError):
         raise invalid(
             f"the input {name!r} must be {form}: its lists differ in length or in depth, or in what they hold"
         ) from None

@@ -39,6 +39,7 @@ def test_rows_and_columns_become_arrays() -> None:
     assert rows["word"].tolist() == [b"\xff\xff"] * 2
     columns = read({"inputs": COLUMNS})
     assert columns["word"].tolist() == [b"a", "ü".encode()]
+    assert read({"instances": [{**ROW, "x": 10**30}]})["x"] == np.float32(1e30)
     single = {"x": Form("float32", (2,))}
     assert read({"instances": [[1, 2]]}, single)["x"].tolist() == read({"inputs": [[1, 2]]}, single)["x"].tolist()
 
@@ -66,6 +67,10 @@ def test_rows_and_columns_become_arrays() -> None:
         ({"instances": [{**ROW, "id": [2**63, 0]}]}, "range|type"),
         ({"instances": [{**ROW, "id": [2**64, 0]}]}, "type"),
         ({"instances": [{**ROW, "x": 1e300}]}, "outside of that range"),
+        ({"instances": [{**ROW, "x": 10**39}]}, "outside of that range"),
+        ({"instances": [{**ROW, "x": 10**400}]}, "outside of that range"),
+        (b'{"instances": [{"id": [1, 2], "x": 1, "x": 2}]}', "has 'x' twice"),
+        (b'{"inputs": {}, "inputs": {}}', "has 'inputs' twice"),
         ({"instances": [{**ROW, "x": "1"}]}, "another type"),
         ({"instances": [{**ROW, "x": None}]}, "another type"),
         ({"instances": [{**ROW, "x": True}]}, "another type"),
@@ -228,6 +233,7 @@ def test_tensors_are_limited_by_what_they_stand_for() -> None:
         ({"name": "a/b"}, "name"),
         ({"token": "short"}, "token"),
         ({"max_batch": 0}, "max_batch"),
+        ({"batch_ms": 30_000.0}, "batch_ms: 30000: no request may wait"),
     ],
 )
 def test_a_server_that_would_be_open_to_others_is_refused(
