@@ -6,9 +6,10 @@
 Records of a click-through task have 26 Zipf-distributed ids each, of an unlimited number, whose hidden weights make the
 label. A logistic regression with a vector of 16 values per id, and Adam, trains on the stream in several ways, in turns
 of 20 steps: a table without bounds, and one with each of the bounds; by default `max_rows` of a hundredth to an eighth
-of the ids, alone and with `min_count=2`. A line gives, for each, rows, bytes of the table, the bytes that `max_rows`
-implies (its values, and what is kept beside them), records per second of processor time (and as a part of those without
-bounds), the AUC on records that are not trained on, and what it costs beside the table without bounds. `no row` is the
+of the ids, alone and with `min_count=2`. `row_dtype=bfloat16` may be one of them. `--seed` changes initial values and
+the stream. A line gives, for each, rows, bytes of the table, the bytes that `max_rows` implies (its values, and what is
+kept beside them), records per second of processor time (and as a part of those without bounds), the AUC on records that
+are not trained on, and what it costs beside the table without bounds. `no row` is the
 part of the cost that remains if ids have the values that they have without bounds, except for those that have no row at
 the end. The rest comes from rows that left and came back, or came late: they have learnt less.
 """
@@ -86,11 +87,11 @@ def stream(batch: int, seed: int) -> Iterator[tuple[dict[str, tf.Tensor], tf.Ten
 class Trained:
     """A model on its way through the stream."""
 
-    def __init__(self, name: str, bounds: dict[str, Any]) -> None:
+    def __init__(self, name: str, bounds: dict[str, Any], seed: int) -> None:
         self.name, self.bounds, self.seconds, self.records = name, bounds, 0.0, 0
         keras.backend.clear_session()
-        keras.utils.set_random_seed(1)
-        layers = ServedLayers(seed=1)
+        keras.utils.set_random_seed(seed)
+        layers = ServedLayers(seed=seed)
         with serving(layers):
             zoo = os.path.dirname(os.path.abspath(__file__))
             model = load(ModelDefinition(zoo, "bounded_tables.custom_model", {"bounds": bounds}))
@@ -135,7 +136,10 @@ class Trained:
             best = unbounded.auc(held_out)
             without = best - unbounded.auc_without(held_out, self.table)
             said += f", costs {best - auc:.4f} (no row: {without:.4f})"
-        implied = self.bounds.get("max_rows", 0) * (DIM * 4 * 3 + BESIDE)
+        if "row_dtype" in self.bounds:
+            said += f", costs {unbounded.auc(held_out) - auc:.5f}"
+        values = DIM * ((2 if "row_dtype" in self.bounds else 4) + 4 * 2)
+        implied = self.bounds.get("max_rows", 0) * (values + BESIDE)
         return (
             f"{self.name:<30} {held.rows:>10,} rows {held.bytes / 2**20:8.1f} MiB"
             + (f" (implied {implied / 2**20:.1f})" if implied else "")
@@ -175,21 +179,24 @@ def main() -> None:
     parser.add_argument("--ids", type=int, default=50_000_000)
     parser.add_argument("--bounds", nargs="+")
     parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     keep_freed_buffers()
-    trained = [Trained("unbounded", {})]
+    trained = [Trained("unbounded", {}, given.seed)]
     alone = [f"max_rows={given.ids // part}" for part in ALONE]
     counted = [f"max_rows={given.ids // part},min_count=2" for part in COUNTED]
     for text in given.bounds or alone + counted:
         pairs = (pair.partition("=") for pair in text.split(","))
-        trained.append(Trained(text, {name: int(number) for name, _, number in pairs}))
-    batches = stream(given.batch, 0)
+        trained.append(
+            Trained(text, {name: int(one) if one.isdecimal() else one for name, _, one in pairs}, given.seed)
+        )
+    batches = stream(given.batch, 2 * given.seed - 2)
     turns = max(2, given.ids // (given.batch * FIELDS * TURN))
     for turn in range(turns):
         some = [next(batches) for _ in range(TURN)]
         for one in trained if turn % 2 else trained[::-1]:
             one.train(some, timed=turn > 0)
-    held_out = [batch for batch, _ in zip(stream(given.batch, 1), range(200), strict=False)]
+    held_out = [batch for batch, _ in zip(stream(given.batch, 2 * given.seed - 1), range(200), strict=False)]
     for one in trained:
         print(one.report(held_out, trained[0]), flush=True)
 

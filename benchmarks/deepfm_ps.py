@@ -6,9 +6,10 @@
 13 numbers and 26 categorical columns of 100,000 values each, Zipf-distributed. For each batch size, length of rows and
 optimizer, these train in turn, a block of steps at a time, in one run: `model.fit`, PyTorch with sparse gradients (see
 `deepfm_torch.py`; in a process of its own, by the interpreter that `--torch-python` names, where torch is installed),
-tables, one server and one worker, two servers and two workers (processes of their own, which share the block). A line
-gives the records per second of each (the median of the blocks, and the slowest and fastest block) and the ratios that
-matter. Whoever does not have its turn waits for it without using the processor.
+tables, tables whose rows are bfloat16 (where `--ways` names it), one server and one worker, two servers and two workers
+(processes of their own, which share the block). A line gives the records per second of each (the median of the blocks,
+and the slowest and fastest block) and the ratios that matter. Whoever does not have its turn waits for it without using
+the processor. `--processor` goes by this process's processor time, which other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -114,16 +115,16 @@ def with_fit(dim: int, optimizer: str) -> Callable[[list[Batch]], object]:
     return train
 
 
-def served(dim: int, optimizer: str) -> tuple[LoadedModel, ServedLayers]:
-    layers = ServedLayers()
+def served(dim: int, optimizer: str, row_dtype: str = "float32") -> tuple[LoadedModel, ServedLayers]:
+    layers = ServedLayers(options={"embedding": {"row_dtype": row_dtype}})
     with serving(layers):
         model = with_optimizer(load(definition(dim)), optimizer)
         model.build(FORM[0])
     return model, layers
 
 
-def with_tables(dim: int, optimizer: str, jit: str) -> Callable[[list[Batch]], object]:
-    model, layers = served(dim, optimizer)
+def with_tables(dim: int, optimizer: str, jit: str, row_dtype: str = "float32") -> Callable[[list[Batch]], object]:
+    model, layers = served(dim, optimizer, row_dtype)
     spec = JobSpec(kind="train", model_def="deepfm", jit_compile=jit)
     trainer = TableTrainer(spec, model, Silent(), FORM, lambda *_: None, layers)  # type: ignore[arg-type]
     return lambda batches: trainer.train(Task(), iter(batches))
@@ -222,6 +223,8 @@ def measure(batch: int, dim: int, optimizer: str, options: argparse.Namespace) -
             processes += started
             print(f"PyTorch {version}")
         ways["tables"] = with_tables(dim, optimizer, jit)
+        if "bfloat16" in in_turn:
+            ways["bfloat16"] = with_tables(dim, optimizer, jit, "bfloat16")
         if "servers" in in_turn:
             ways["1 + 1"] = with_servers(dim, optimizer, jit, addresses[:1], options.mode == "asynchronous")
             given = ["--dim", str(dim), "--optimizer", optimizer, "--mode", options.mode, "--jit_compile", jit]
@@ -232,11 +235,12 @@ def measure(batch: int, dim: int, optimizer: str, options: argparse.Namespace) -
             train(blocks)
         rates: dict[str, list[float]] = {name: [] for name in ways}
         end = time.perf_counter() + len(ways) * options.seconds
+        clock = time.process_time if options.processor else time.perf_counter
         while time.perf_counter() < end or len(rates["tables"]) < 3:
             for name, train in ways.items():
-                start = time.perf_counter()
+                start = clock()
                 train(blocks)
-                rates[name].append(batch * count / (time.perf_counter() - start))
+                rates[name].append(batch * count / (clock() - start))
     finally:
         for process in processes:
             process.kill()
@@ -250,7 +254,8 @@ def report(what: str, rates: dict[str, list[float]]) -> None:
     """Print a line with the median, slowest and fastest block of each way, and the ratios of the medians."""
     rate = {name: float(np.median(values)) for name, values in rates.items()}
     columns = [f"{name} {rate[name]:9,.0f}/s ({min(r):,.0f} to {max(r):,.0f})" for name, r in rates.items()]
-    pairs = [("tables", "model.fit"), ("tables", "PyTorch"), ("1 + 1", "tables"), ("2 + 2", "tables")]
+    pairs = [("tables", "model.fit"), ("tables", "PyTorch"), ("bfloat16", "tables")]
+    pairs += [("1 + 1", "tables"), ("2 + 2", "tables")]
     ratios = [f"{one} / {other} {rate[one] / rate[other]:.2f}" for one, other in pairs if {one, other} <= {*rate}]
     print(f"{what}   {'   '.join(columns)}   {'   '.join(ratios)}", flush=True)
 
@@ -265,7 +270,11 @@ def main() -> None:
     parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has torch")
     parser.add_argument("--device", default="cpu", help="where PyTorch computes")
     parser.add_argument("--jit_compile", choices=["auto", "true", "false"], default="true")
-    parser.add_argument("--ways", nargs="+", choices=["fit", "torch", "servers"], default=["fit", "torch", "servers"])
+    others = ["fit", "torch", "servers", "bfloat16"]
+    parser.add_argument("--ways", nargs="+", choices=others, default=others[:3], help="what trains beside tables")
+    parser.add_argument(
+        "--processor", action="store_true", help="this process's processor time; not for servers, torch"
+    )
     parser.add_argument("--worker", type=int, nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--servers", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -58,11 +58,13 @@ def report(name: str, ours: float, others: dict[str, float]) -> None:
     print(f"{name:<20} {ours:7.2f} ms   {compared}", flush=True)
 
 
-def new_table(ids: Any, dim: int, optimizer: str, *, compiled: bool = True) -> EmbeddingTable:
+def new_table(
+    ids: Any, dim: int, optimizer: str, *, compiled: bool = True, row_dtype: str = "float32"
+) -> EmbeddingTable:
     rule = optimizer_from_config(keras.optimizers.serialize(OPTIMIZERS[optimizer]())).rule
     if not compiled:
         rule = dataclasses.replace(rule, update=NumpyUpdate(rule.update))
-    table = EmbeddingTable(TableSpec("t", dim), rule, kernels if compiled else kernels_numpy)
+    table = EmbeddingTable(TableSpec("t", dim, row_dtype=row_dtype), rule, kernels if compiled else kernels_numpy)
     for start in range(0, ids.size, 1 << 16):
         table.lookup(ids[start : start + (1 << 16)])
     return table
@@ -90,11 +92,13 @@ def numbering(order: Any, batches: list[Any]) -> None:
 def lookups(order: Any, dim: int, batches: list[Any]) -> None:
     rows = int(order.max()) + 1
     table, plain = new_table(order, dim, "SGD"), new_table(order, dim, "SGD", compiled=False)
+    halves = new_table(order, dim, "SGD", row_dtype="bfloat16")
     variable = tf.Variable(tf.zeros((rows, dim)))
     array = np.zeros((rows, dim), np.float32)
     report(
         "lookup", median(table.lookup, batches),
         {
+            "bfloat16": median(halves.lookup, batches),
             "NumPy table": median(plain.lookup, batches),
             "array[ids]": median(lambda ids: array[ids], batches),
             "tf.gather": median(lambda ids: tf.gather(variable, ids), [tf.constant(ids) for ids in batches]),
@@ -111,7 +115,11 @@ def updates(name: str, order: Any, dim: int, batches: list[Any]) -> None:
     def apply_to(table: EmbeddingTable) -> Callable[[Any], None]:
         return lambda pair: table.apply(*pair, 0.01, 1)
 
-    others = {"NumPy": median(apply_to(new_table(order, dim, name, compiled=False)), pairs)}
+    halves = new_table(order, dim, name, row_dtype="bfloat16")
+    others = {
+        "bfloat16": median(apply_to(halves), pairs),
+        "NumPy": median(apply_to(new_table(order, dim, name, compiled=False)), pairs),
+    }
     if name in RAW:
         others["TF op"] = median(RAW[name](rows, dim), tensors)
     optimizer, variable = OPTIMIZERS[name](), keras.Variable(np.zeros((rows, dim), np.float32))

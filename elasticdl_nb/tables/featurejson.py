@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import ROW_DTYPES, TableOptions
 from elasticdl_nb.tables.featurerecord import Category, Feature, Ids, Number, Source
 from elasticdl_nb.tables.jsonfields import Fields, RecordError, as_number, as_text
 
@@ -19,7 +20,7 @@ def feature_to_json(feature: Feature) -> dict[str, Any]:
     return {
         "kind": "category", "source": _source_to_json(feature.source), "output": feature.output,
         "dimension": feature.dimension, "combiner": feature.combiner,
-        **({} if feature.bounds is None else {"bounds": feature.bounds.to_json()}),
+        **({} if feature.options is None else feature.options.to_json()),
     }  # fmt: skip
 
 
@@ -36,13 +37,20 @@ def feature_from_json(value: Any, where: str) -> Feature:
     elif kind == "category":
         feature = Category(
             _source_from_json(fields.any("source"), f"{where}.source"), fields.text("output"),
-            fields.whole("dimension"), fields.text("combiner"), fields.optional("bounds", _bounds_from_json),
+            fields.whole("dimension"), fields.text("combiner"), _options(fields, where),
         )  # fmt: skip
         fields.optional("size", int)  # records of version 1 have it, but it follows from the source
     else:
         raise RecordError(f"{where}.kind: expected number or category, not {kind!r}")
     fields.end()
     return feature
+
+
+def _options(fields: Fields, where: str) -> TableOptions | None:
+    bounds, row_dtype = fields.optional("bounds", _bounds_from_json), fields.optional("row_dtype", str) or ""
+    if row_dtype and row_dtype not in ROW_DTYPES:
+        raise RecordError(f"{where}.row_dtype: {row_dtype!r} is not one of {', '.join(ROW_DTYPES)}")
+    return TableOptions(bounds, row_dtype) if bounds is not None or row_dtype else None
 
 
 def _bounds_from_json(value: Any) -> Bounds:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import TableOptions
 
 Ids = Literal["vocabulary", "identity", "hash", "bucket", "cross"]
 
@@ -98,14 +98,14 @@ class Source:
 class Category:
     """Ids, as an `embedding` with `dimension` numbers or as an `indicator` (one-hot, or counts if a row has several).
 
-    `combiner` (sum, mean, sqrtn) combines several vectors into one. `bounds` are those of an embedding's table.
+    `combiner` (sum, mean, sqrtn) combines several vectors into one. `options` are those of an embedding's table.
     """
 
     source: Source
     output: str = ""
     dimension: int = 0
     combiner: str = "mean"
-    bounds: Bounds | None = None
+    options: TableOptions | None = None
 
     @property
     def size(self) -> int:
@@ -119,8 +119,8 @@ class Category:
     def describe(self) -> str:
         """Return the feature in a few words."""
         form = f"embedding of {self.dimension}" if self.output == "embedding" else "indicator"
-        if self.bounds is not None:
-            form += f" with {self.bounds.describe()}"
+        if self.options is not None:
+            form += f" with {self.options.describe()}"
         return f"{self.source.describe()}: {form}"
 
 

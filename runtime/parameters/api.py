@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from numpy.typing import NDArray
+
 from elasticdl_nb.runtime.errors import ElasticDLError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Dense, Ids, RowGradients
 from elasticdl_nb.runtime.parameters.effects import TaskPart
@@ -73,13 +75,13 @@ class StepResult:
 
     `accepted`: the gradients count. If not, `reason` says why, and they must be computed again from `dense`. `version`
     is the parameters' version after the step, `dense` all dense values (None if not requested), `rows` the requested
-    rows, float32 [n, dim] by table. Arrays may be read-only.
+    rows, [n, dim] by table, in one of the types of `halves.HELD`. Arrays may be read-only.
     """
 
     accepted: bool
     version: int
     dense: dict[str, Array] | None = None
-    rows: dict[str, Array] = field(default_factory=dict)
+    rows: dict[str, NDArray[Any]] = field(default_factory=dict)
     reason: str = ""
 
 

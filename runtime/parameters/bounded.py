@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
+from elasticdl_nb.runtime.parameters.rows import halves
 from elasticdl_nb.runtime.parameters.rows.counters import BYTES, CountBlock, Counters
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, ReusedIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.recency import FREE, Departures, Recency, StepTimes
-from elasticdl_nb.runtime.parameters.table import ALIGNED, Change, EmbeddingTable, Mark, RowBlock, TableSpec
+from elasticdl_nb.runtime.parameters.table import Change, EmbeddingTable, Mark, RowBlock, TableSpec
 from elasticdl_nb.runtime.spec.bounds import Bounds
 
 _LOOKUPS, _VALUES = 32, 1 << 20
@@ -85,13 +86,13 @@ class BoundedTable(EmbeddingTable):
         """See `EmbeddingTable.saved_bytes`."""
         return super().saved_bytes + BYTES * len(self._counters)
 
-    def lookup(self, ids: Ids, *, create: bool = True) -> Array:
+    def lookup(self, ids: Ids, *, create: bool = True, held: bool = False) -> NDArray[Any]:
         """See `EmbeddingTable.lookup`; no row is ever created. With `create`, gradients of these ids may follow."""
         ids = self.checked_ids(ids)
         rows = self._reused.find(ids)
-        out = self._read(ids, rows)
+        out = self._read(ids, rows, held)
         if create and ids.size:
-            self._lookups.append(_Lookup(ids.copy(), rows, out[rows < 0], self._reused.changes))
+            self._lookups.append(_Lookup(ids.copy(), rows, halves.floats(out[rows < 0]), self._reused.changes))
             while sum(one.initial.size for one in self._lookups) > _VALUES:
                 self._lookups.popleft()
         return out
@@ -146,8 +147,10 @@ class BoundedTable(EmbeddingTable):
             if taken.size < ids.size:
                 rows, gradients = rows[taken], gradients[taken]
         if rows.size:
-            slots = [slot.data for slot in self._slots]
-            self.rule.apply(self._weights.data, slots, rows, gradients, np.float32(learning_rate), step)
+            self._update(rows, gradients, np.float32(learning_rate), step)
+
+    def _ids_by_row(self) -> Ids:
+        return self._reused.known.data
 
     def _let_leave(self, step: int, now: float) -> None:
         bounds = self._bounds
@@ -209,7 +212,7 @@ class BoundedTable(EmbeddingTable):
             array.grow(self._reused.length)
         self._recency.use(rows, step)
         if values is not None:
-            self._kernels.scatter(self._weights.data, rows, values)
+            self._kernels.scatter(self._weights.data, rows, halves.held_as(self._weights.dtype, values))
             again = rows[rows < before]
             for slot in self._slots:
                 slot.data[again] = slot.fill
@@ -287,9 +290,7 @@ class BoundedTable(EmbeddingTable):
         rows = self._reused.find(ids)
         absent = np.flatnonzero(rows < 0)
         rows[absent] = self._place(ids[absent], 0)
-        self._before_write(rows)
-        for array, value in zip((self._weights, *self._slots), values, strict=True):
-            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
+        self._set(rows, values)
 
     def restore_uses(self, ids: Ids, uses: Ids) -> None:
         """Set the steps of the last uses of restored rows."""

@@ -23,6 +23,7 @@ from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer, ha
 from elasticdl_nb.runtime.parameters.partition import Slice
 from elasticdl_nb.runtime.parameters.store import ParameterStore, UpdatePolicy, warm_up
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.spec.tableoptions import FLOAT32
 
 MakeOptimizer = Callable[[Mapping[str, Any]], Any]
 
@@ -109,6 +110,9 @@ class StoreService:
         """Take a worker's declaration, with initial values by slice key; see `ParameterServers.initialize`."""
         if self._store is None:
             self._start(dict(optimizer), Declared(tables, dense))
+            for dtype in {spec.row_dtype for spec in tables} - {FLOAT32}:
+                if has_compiled_rule(optimizer):
+                    warm_up(self.store.optimizer, dtype)
         if self._restored and not is_of_trained_model(Path(self._checkpoint)):
             self._check_same_model(dense, tables)
         self.store.initialize(dense)

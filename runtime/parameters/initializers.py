@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
+from elasticdl_nb.runtime.parameters.rows.halves import floats, rounded
 from elasticdl_nb.runtime.parameters.rows.kernels_numpy import mix
+from elasticdl_nb.runtime.spec.tableoptions import FLOAT32
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 1 << 16
@@ -28,10 +30,14 @@ _TRUNCATED_DEVIATION = 0.87962566103423978
 
 @dataclass(frozen=True)
 class RowInitializer:
-    """Makes the initial values of rows; `draw(bits, low, high)` as below."""
+    """Makes the initial values of rows; `draw(bits, low, high)` as below.
+
+    With `nearest`, they are those that bfloat16 has, the nearest.
+    """
 
     key: int
     draw: Callable[[Bits], NDArray[np.float64]]
+    nearest: bool = False
 
     def __call__(self, ids: Ids, out: Array) -> None:
         """Fill `out`, float32 [n, dim], for `ids`, int64 [n]."""
@@ -39,7 +45,10 @@ class RowInitializer:
         rows = max(1, _BLOCK // max(1, dim))
         for start in range(0, len(ids), rows):
             part = ids[start : start + rows]
-            out[start : start + rows] = self.draw(Bits(self.key, part, dim))
+            some = out[start : start + rows]
+            some[:] = self.draw(Bits(self.key, part, dim))
+            if self.nearest:
+                some[:] = floats(rounded(some))
 
 
 class Bits:
@@ -113,11 +122,18 @@ KNOWN: tuple[str, ...] = tuple(dict.fromkeys(_NAMES.values()))
 
 
 def row_initializer(
-    config: str | Mapping[str, Any], table: str, dim: int, *, seed: int = 0, input_dim: int | None = None
+    config: str | Mapping[str, Any],
+    table: str,
+    dim: int,
+    *,
+    seed: int = 0,
+    input_dim: int | None = None,
+    row_dtype: str = FLOAT32,
 ) -> RowInitializer:
     """Return the initializer of a table's rows from the name or serialized form of a Keras initializer.
 
     `input_dim` is the number of ids, where it is known: the initializers of the VarianceScaling family need it.
+    `row_dtype` is how the table holds values.
     Raises ModelError for an initializer that cannot be evaluated row by row.
     """
     name, values = (config, {}) if isinstance(config, str) else (config["class_name"], dict(config["config"]))
@@ -128,7 +144,8 @@ def row_initializer(
         )
     own = values.get("seed")
     digest = hashlib.blake2b(f"{seed}/{own if isinstance(own, int) else ''}/{table}".encode(), digest_size=8)
-    return RowInitializer(int.from_bytes(digest.digest(), "little"), _draw(name, values, table, dim, input_dim))
+    draw = _draw(name, values, table, dim, input_dim)
+    return RowInitializer(int.from_bytes(digest.digest(), "little"), draw, row_dtype != FLOAT32)
 
 
 def _draw(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
 from elasticdl_nb.runtime.parameters.api import Push
@@ -25,6 +26,7 @@ from elasticdl_nb.runtime.parameters.mapped.writing import write_part
 from elasticdl_nb.runtime.parameters.means import mean_of
 from elasticdl_nb.runtime.parameters.optimizers.rules import ServerOptimizer
 from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.parameters.rows import halves
 from elasticdl_nb.runtime.parameters.table import (
     ALIGNED,
     Change,
@@ -35,6 +37,7 @@ from elasticdl_nb.runtime.parameters.table import (
     TableSpec,
     at_once,
 )
+from elasticdl_nb.runtime.spec.tableoptions import FLOAT32
 
 _ROW_ZERO = np.zeros(1, np.int32)
 
@@ -160,12 +163,14 @@ class ParameterStore:
             self._dense[key].weights[0] = value
 
     def add_table(self, spec: TableSpec) -> None:
-        """Declare a table; the first declaration stays. Raises DataError if this one has rows of another size."""
+        """Declare a table; the first declaration stays. Raises DataError if this one has rows of another form."""
         known = self.tables.get(spec.name)
         if known is None:
             self.tables[spec.name] = new_table(spec, self.optimizer.rule, self.server, self.servers)
         elif known.spec.dim != spec.dim:
             raise DataError(f"embedding {spec.name} has rows of {known.spec.dim} values, not of {spec.dim}")
+        elif known.spec.row_dtype != spec.row_dtype:
+            raise DataError(f"embedding {spec.name} has rows of {known.spec.row_dtype}, not of {spec.row_dtype}")
 
     # ------------------------------------------------------------ reading
 
@@ -174,13 +179,14 @@ class ParameterStore:
         wanted = self._dense if keys is None else keys
         return {key: self._slice(key).weights[0].copy() for key in wanted}
 
-    def lookup(self, table: str, ids: Ids, *, create: bool = True) -> Array:
-        """Return rows of a table, float32 [n, dim]; see `EmbeddingTable.lookup`. Raises DataError."""
-        return self._table(table).lookup(ids, create=create)
+    def lookup(self, table: str, ids: Ids, *, create: bool = True, held: bool = False) -> NDArray[Any]:
+        """Return rows of a table, [n, dim]; see `EmbeddingTable.lookup`. Raises DataError."""
+        return self._table(table).lookup(ids, create=create, held=held)
 
     def export(self, table: str) -> Iterator[RowBlock]:
-        """Return all rows of a table as of this call; see `EmbeddingTable.export`. Raises DataError."""
-        return self._table(table).export()
+        """Return all rows of a table as of this call, as float32; see `EmbeddingTable.export`. Raises DataError."""
+        blocks = self._table(table).export()
+        return (block._replace(weights=halves.floats(block.weights)) for block in blocks)
 
     def write(self, table: str, stem: Path, dtype: str) -> Iterator[Part | None]:
         """Write this server's part of a table; see `mapped.writing.write_part`.
@@ -439,14 +445,14 @@ class ParameterStore:
         return checked
 
 
-def warm_up(optimizer: ServerOptimizer) -> None:
+def warm_up(optimizer: ServerOptimizer, row_dtype: str = FLOAT32) -> None:
     """Compile, or load from numba's cache, all that a store with this optimizer runs, so that the first push is fast.
 
     Arrays from messages are read-only, which numba treats as another type.
     """
     store = ParameterStore(optimizer)
     store.initialize({"warm@0:1/1": np.zeros(1, np.float32)})
-    store.add_table(TableSpec("warm", 1, "zeros"))
+    store.add_table(TableSpec("warm", 1, "zeros", row_dtype=row_dtype))
     for writeable in (True, False):
         ids, values = np.array([1, 1, 2]), np.zeros((3, 1), np.float32)
         for array in (ids, values):
@@ -455,8 +461,11 @@ def warm_up(optimizer: ServerOptimizer) -> None:
             store.push(Push({"warm@0:1/1": values[:1, 0]}, {"warm": (ids[count], values[count])}))
         store.lookup("warm", ids)
         store.lookup("warm", ids, create=False)
+        store.lookup("warm", ids, held=True)
         table = store.tables["warm"]
-        table.restore(RowBlock(ids[1:], values[1:], tuple(values[1:] for _ in optimizer.rule.slots)))
+        held = halves.held_as(halves.HELD[row_dtype], values[1:])
+        held.flags.writeable = writeable
+        table.restore(RowBlock(ids[1:], held, tuple(values[1:] for _ in optimizer.rule.slots)))
     store.lookup("warm", np.arange(1000))  # enough for the index to grow
 
 

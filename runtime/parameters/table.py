@@ -10,16 +10,19 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Ids, Rows
-from elasticdl_nb.runtime.parameters.initializers import row_initializer
+from elasticdl_nb.runtime.parameters.initializers import RowInitializer, row_initializer
 from elasticdl_nb.runtime.parameters.optimizers.rules import Rule
+from elasticdl_nb.runtime.parameters.rows import halves
 from elasticdl_nb.runtime.parameters.rows.counters import CountBlock
 from elasticdl_nb.runtime.parameters.rows.freeze import FrozenRows
 from elasticdl_nb.runtime.parameters.rows.index import KERNELS, RowIndex, deduplicate
 from elasticdl_nb.runtime.parameters.rows.memory import GrowableArray
 from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import FLOAT32
 
 # The type that kernels are compiled for; parts of messages may begin at any address.
 ALIGNED: Sequence[Literal["C", "A"]] = ("C", "A")
@@ -43,7 +46,10 @@ def at_once(work: Callable[[int, int], None], count: int) -> None:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A worker's declaration of a table; `initializer` is a Keras initializer's name or serialized form."""
+    """A worker's declaration of a table; `initializer` is a Keras initializer's name or serialized form.
+
+    `row_dtype` is how the values of rows are held, float32 or bfloat16; optimizers' slots are always float32.
+    """
 
     name: str
     dim: int
@@ -51,6 +57,7 @@ class TableSpec:
     input_dim: int | None = None
     seed: int = 0
     bounds: Bounds | None = None
+    row_dtype: str = FLOAT32
 
     @property
     def counts_ids(self) -> bool:
@@ -63,18 +70,28 @@ class TableSpec:
         return cls(**{**values, "bounds": Bounds.from_json(values.get("bounds"))})
 
     def to_json(self) -> dict[str, Any]:
-        """Return the specification as plain JSON values."""
-        return asdict(self)
+        """Return the specification as plain JSON values; earlier versions know it with float32 rows."""
+        plain = asdict(self)
+        if self.row_dtype == FLOAT32:
+            del plain["row_dtype"]
+        return plain
+
+    def initial(self) -> RowInitializer:
+        """Return what makes the initial values of rows. Raises ModelError."""
+        return row_initializer(
+            self.initializer, self.name, self.dim, seed=self.seed, input_dim=self.input_dim, row_dtype=self.row_dtype
+        )
 
 
 class RowBlock(NamedTuple):
-    """Some rows of a table: ids int64 [n], weights float32 [n, dim], and each slot, float32 [n, dim].
+    """Some rows of a table: ids int64 [n], weights [n, dim], and each slot, float32 [n, dim].
 
-    `uses`, int64 [n], are the steps of their last uses, in a table with bounds.
+    Weights are float32, or bfloat16 as `halves` has it. `uses`, int64 [n], are the steps of their last uses, in a table
+    with bounds.
     """
 
     ids: Ids
-    weights: Array
+    weights: NDArray[Any]
     slots: tuple[Array, ...]
     uses: Ids | None = None
 
@@ -96,7 +113,7 @@ class Change(NamedTuple):
 
 
 class EmbeddingTable:
-    """Rows of `spec.dim` float32 by int64 id, with the optimizer's slots.
+    """Rows of `spec.dim` values by int64 id, with the optimizer's slots; see `TableSpec`.
 
     Calls come from one thread; exports may be read between other calls.
     """
@@ -108,8 +125,8 @@ class EmbeddingTable:
         self.rule = rule
         self._kernels = use
         self._index = RowIndex(use)
-        self._initial = row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
-        self._weights = GrowableArray((spec.dim,), np.float32)
+        self._initial = spec.initial()
+        self._weights = GrowableArray((spec.dim,), halves.HELD[spec.row_dtype])
         self._slots = tuple(GrowableArray((spec.dim,), np.float32, slot.initial) for slot in rule.slots)
         self._frozen: weakref.WeakSet[FrozenRows] = weakref.WeakSet()
         self._looked_up: deque[tuple[Ids, Rows]] = deque(maxlen=_LOOKUPS)
@@ -127,7 +144,7 @@ class EmbeddingTable:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row in a checkpoint: its id, its values, and what the optimizer keeps."""
-        return 8 + 4 * self.spec.dim * (1 + len(self._slots))
+        return 8 + self.spec.dim * (self._weights.dtype.itemsize + 4 * len(self._slots))
 
     @property
     def saved_bytes(self) -> int:
@@ -139,32 +156,35 @@ class EmbeddingTable:
         counts = sum(block.ids.nbytes + block.counts.nbytes for block in change.counts)
         return len(change.rows) * self.row_bytes + change.removed.nbytes + counts
 
-    def lookup(self, ids: Ids, *, create: bool = True) -> Array:
-        """Return the rows of `ids`, int64 [n], as float32 [n, dim].
+    def lookup(self, ids: Ids, *, create: bool = True, held: bool = False) -> NDArray[Any]:
+        """Return the rows of `ids`, int64 [n], as float32 [n, dim], or as they are `held`.
 
         Absent rows get their initial value; they are kept if `create`, and otherwise only returned.
         """
         ids = self.checked_ids(ids)
         if create:
-            out = np.empty((ids.size, self.spec.dim), np.float32)
+            out = self._space(ids.size, held)
             rows = self._rows(ids)
-            self._kernels.gather(self._weights.data, rows, out)
+            self.gather(rows, out)
             self._remember(ids, rows)
             return out
-        return self._read(ids, self._index.find(ids))
+        return self._read(ids, self._index.find(ids), held)
 
-    def _read(self, ids: Ids, rows: Rows) -> Array:
+    def _space(self, count: int, held: bool) -> NDArray[Any]:
+        return np.empty((count, self.spec.dim), self._weights.dtype if held else np.float32)
+
+    def _read(self, ids: Ids, rows: Rows, held: bool) -> NDArray[Any]:
         """Return the rows of `ids`, or the initial values of those that have none, which is -1."""
-        out = np.empty((ids.size, self.spec.dim), np.float32)
+        out = self._space(ids.size, held)
         absent = np.flatnonzero(rows < 0)
         if not absent.size:
-            self._kernels.gather(self._weights.data, rows, out)
+            self.gather(rows, out)
             return out
         present = np.flatnonzero(rows >= 0)
-        out[present] = self._weights.data[rows[present]]
+        out[present] = halves.held_as(out.dtype, self._weights.data[rows[present]])
         initial = np.empty((absent.size, self.spec.dim), np.float32)
         self._initial(ids[absent], initial)
-        out[absent] = initial
+        out[absent] = halves.held_as(out.dtype, initial)
         return out
 
     def apply(
@@ -221,24 +241,43 @@ class EmbeddingTable:
         """Return the rows of `ids`, int64 [n], and -1 for absent ones; for a table without bounds."""
         return self._index.find(self.checked_ids(ids))
 
-    def gather(self, rows: Rows, out: Array) -> None:
-        """Copy rows to `out`, float32 [n, dim]."""
-        self._kernels.gather(self._weights.data, rows, out)
+    def gather(self, rows: Rows, out: NDArray[Any]) -> None:
+        """Copy rows to `out`, [n, dim], float32 or the type in which they are held."""
+        copy = self._kernels.gather if out.dtype == self._weights.dtype else self._kernels.widen
+        copy(self._weights.data, rows, out)
 
     def apply_at(
         self, rows: Rows, gradients: Array, learning_rate: np.float32 | float, step: int, spread: Spread = at_once
     ) -> None:
         """Update rows, all distinct, by `gradients`, float32 [n, dim]; `step` counts from 1."""
         self._before_write(rows)
-        weights, slots, rate = self._weights.data, [slot.data for slot in self._slots], np.float32(learning_rate)
+        rate = np.float32(learning_rate)
 
         def apply(start: int, stop: int) -> None:
-            self.rule.apply(weights, slots, rows[start:stop], gradients[start:stop], rate, step)
+            self._update(rows[start:stop], gradients[start:stop], rate, step)
 
         if self.rule.in_parts:
             spread(apply, len(rows))
         else:
             apply(0, len(rows))
+
+    def _update(self, rows: Rows, gradients: Array, rate: np.float32, step: int) -> None:
+        slots = [slot.data for slot in self._slots]
+        if self._weights.dtype == np.float32:
+            self.rule.apply(self._weights.data, slots, rows, gradients, rate, step)
+            return
+        dim, noise = self.spec.dim, halves.noise(self._initial.key, step)
+        block = max(1, halves.BLOCK_BYTES // (4 * dim) if self.rule.in_parts else len(rows))
+        values = np.empty((min(block, len(rows)), dim), np.float32)
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            wide = values[: len(some)]
+            self._kernels.widen(self._weights.data, some, wide)
+            self.rule.apply(wide, slots, some, gradients[start : start + block], rate, step, apart=True)
+            self._kernels.narrow(self._weights.data, some, wide, self._ids_by_row(), noise)
+
+    def _ids_by_row(self) -> Ids:
+        return self._index.ids
 
     def summed(self, ids: Ids, gradients: Array) -> tuple[Ids, Array]:
         """Return distinct ids and their gradients: those of equal ids are summed."""
@@ -306,16 +345,23 @@ class EmbeddingTable:
             self._changed_at.data[rows] = self._marks
 
     def restore(self, block: RowBlock) -> None:
-        """Set rows to exported values, creating those that are absent; raises DataError if the shapes do not fit."""
+        """Set rows to exported values, creating those that are absent; raises DataError if the shapes do not fit.
+
+        Values that were held as another type are converted; float32 becomes the nearest bfloat16.
+        """
         values = self._checked_block(block)
         rows = self._rows(self.checked_ids(block.ids), initialize=False)
+        self._set(rows, values)
+
+    def _set(self, rows: Rows, values: Sequence[NDArray[Any]]) -> None:
         self._before_write(rows)
         for array, value in zip((self._weights, *self._slots), values, strict=True):
-            self._kernels.scatter(array.data, rows, np.require(value, np.float32, ALIGNED))
+            held = np.require(halves.held_as(array.dtype, value), array.dtype, ALIGNED)
+            self._kernels.scatter(array.data, rows, held)
 
-    def _checked_block(self, block: RowBlock) -> Sequence[Array]:
+    def _checked_block(self, block: RowBlock) -> Sequence[NDArray[Any]]:
         """Return the values of rows, weights first, or raise DataError if the shapes do not fit."""
-        values: Sequence[Array] = (block.weights, *block.slots)
+        values: Sequence[NDArray[Any]] = (block.weights, *block.slots)
         if len(block.slots) != len(self._slots) or any(v.shape != (len(block.ids), self.spec.dim) for v in values):
             raise DataError(
                 f"embedding {self.spec.name}: rows of {self.spec.dim} with {len(self._slots)} slots are needed, not "
@@ -335,5 +381,15 @@ class EmbeddingTable:
                 self._changed_at.grow(after)
                 self._changed_at.data[before:after] = self._marks
             if initialize:
-                self._initial(self._index.ids[before:after], self._weights.data[before:after])
+                self._begin(before, after)
         return rows
+
+    def _begin(self, first: int, stop: int) -> None:
+        """Give rows their initial values."""
+        ids, weights = self._index.ids[first:stop], self._weights.data[first:stop]
+        if weights.dtype == np.float32:
+            self._initial(ids, weights)
+        else:
+            values = np.empty(weights.shape, np.float32)
+            self._initial(ids, values)
+            weights[:] = halves.rounded(values)

@@ -18,6 +18,7 @@ from elasticdl_nb.runtime.parameters.api import Push, ServersLost, StepRequest, 
 from elasticdl_nb.runtime.parameters.arrays import Array, Counts, Dense, Ids
 from elasticdl_nb.runtime.parameters.mapped.form import Part
 from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
+from elasticdl_nb.runtime.parameters.rows.halves import floats
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
 from elasticdl_nb.runtime.ps.limits import UNANNOUNCED, ModelSize
@@ -94,7 +95,7 @@ class ParameterClient:
         answers = self._ask_all(
             Kind.STEP, [requests.step(StepRequest(None, part, create, False)) for part in wanted.parts]
         )
-        return wanted.join(answers)[table]
+        return floats(wanted.join(answers)[table])
 
     def step(self, request: StepRequest) -> StepResult:
         """See `ParameterServers.step`."""
@@ -280,7 +281,7 @@ class _Wanted:
     def __len__(self) -> int:
         return len(self._lookup)
 
-    def join(self, answers: Sequence[Message]) -> dict[str, Array]:
+    def join(self, answers: Sequence[Message]) -> dict[str, NDArray[Any]]:
         """Return the rows by table, in the order of the ids."""
         rows = {}
         for number, (table, ids) in enumerate(self._lookup.items()):
@@ -288,7 +289,7 @@ class _Wanted:
             if len(found) == 1:
                 rows[table] = found[0]
                 continue
-            rows[table] = np.empty((len(ids), found[0].shape[1]), np.float32)
+            rows[table] = np.empty((len(ids), found[0].shape[1]), found[0].dtype)
             for places, part in zip(self._places[table], found, strict=True):
                 rows[table][places] = part
         return rows

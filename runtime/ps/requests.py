@@ -111,7 +111,7 @@ def initialize(
 
 
 def step(request: StepRequest) -> Content:
-    """STEP: answered with the push's result, then the rows in the order of `lookup`, then the slices of `dense`."""
+    """STEP: answered with the push's result, the rows in the order of `lookup`, as held, then the slices of `dense`."""
     push, lookup = request.push, request.lookup
     meta: dict[str, Any] = {"push": None, "lookup": list(lookup), "create": request.create, "pull": request.pull}
     arrays: list[NDArray[Any]] = []
@@ -214,7 +214,7 @@ class Answers:
         store = self._service.store
         request = _read_step(asked)
         done = PushResult(True, store.version) if request.push is None else store.push(request.push)
-        found = [store.lookup(table, ids, create=request.create) for table, ids in request.lookup.items()]
+        found = [store.lookup(table, ids, create=request.create, held=True) for table, ids in request.lookup.items()]
         meta = {"accepted": done.accepted, "reason": done.reason, "version": done.version, "gap": done.gap}
         return _dense(meta, store.pull() if request.pull else {}, found)
 

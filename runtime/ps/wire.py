@@ -34,7 +34,9 @@ OWN_FRAME = 64 << 10
 PIECE = 60 << 10
 """Bytes of a piece, where frames are cut: a stranger's frames must be small."""
 
-_CODES: dict[str, np.dtype[Any]] = {"f": np.dtype("<f4"), "i": np.dtype("<i8"), "n": np.dtype("<i4")}
+_CODES: dict[str, np.dtype[Any]] = {
+    "f": np.dtype("<f4"), "h": np.dtype("<u2"), "i": np.dtype("<i8"), "n": np.dtype("<i4"),
+}  # fmt: skip
 _NAMES: dict[np.dtype[Any], str] = {dtype.newbyteorder("="): code for code, dtype in _CODES.items()}
 _MAX_DIMENSIONS = 8
 _FIRST_ARRAYS = 2  # the frames before the arrays: header and body
@@ -112,7 +114,7 @@ def frame_key(token: str) -> bytes:
 
 
 def encode(message: Message, key: bytes) -> list[Buffer]:
-    """Return the frames of a message; arrays are float32, int64 or int32.
+    """Return the frames of a message; arrays are float32, int64, int32 or uint16.
 
     Large ones must not change until it is sent.
     """

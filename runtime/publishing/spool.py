@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.mapped.form import STORED, encoded
+from elasticdl_nb.runtime.parameters.rows.halves import floats
 
 
 class Spool:
@@ -35,9 +36,9 @@ class Spool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def add(self, ids: Ids, rows: Array) -> None:
-        """Take the rows, float32 [n, dim], of `ids`, int64 [n]."""
-        self.add_stored(ids, *encoded(rows, self._dtype))
+    def add(self, ids: Ids, rows: NDArray[Any]) -> None:
+        """Take the rows, [n, dim], of `ids`, int64 [n], in one of the types of `halves.HELD`."""
+        self.add_stored(ids, *encoded(floats(rows), self._dtype))
 
     def add_stored(self, ids: Ids, stored: NDArray[Any], scales: Array | None) -> None:
         """The same for rows as they are stored, and for int8 their factors."""

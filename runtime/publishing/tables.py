@@ -21,6 +21,7 @@ from elasticdl_nb.runtime.parameters.mapped.form import (
     file_of,
     read_description,
     stem,
+    stored_as,
     write_description,
 )
 from elasticdl_nb.runtime.parameters.mapped.form import Files as Known
@@ -54,7 +55,7 @@ class Before:
         """Whether it can be told what has changed since then, and values are stored as before."""
         return (
             len(chains) == len(self.follows)
-            and all(one.dtype == dtype and len(one.parts) == len(chains) for one in self.tables)
+            and all(one.dtype == stored_as(one.spec, dtype) and len(one.parts) == len(chains) for one in self.tables)
             and all(since(files, id) for files, id in zip(chains, self.follows, strict=True))
             and not any(_is_high(part) for one in self.tables for part in one.parts)
         )
@@ -114,7 +115,7 @@ class TablesWriter:
             for spec, part in self._server(number):
                 specs[spec.name] = spec
                 parts.setdefault(spec.name, []).append(part)
-        described = [Described(specs[name], self._dtype, tuple(parts[name])) for name in specs]
+        described = [Described(spec, self._stored(spec), tuple(parts[name])) for name, spec in specs.items()]
         return write_description(self._folder, described)
 
     @property
@@ -145,7 +146,7 @@ class TablesWriter:
                 elif kind == "table":
                     spec = TableSpec.from_json(frame.meta["spec"])
                     specs[spec.name] = spec
-                    spools[spec.name] = stack.enter_context(Spool(self._folder, spec.dim, self._dtype))
+                    spools[spec.name] = stack.enter_context(Spool(self._folder, spec.dim, self._stored(spec)))
                 elif kind == "rows":
                     spools[frame.meta["table"]].add(frame.arrays[0], frame.arrays[1])
                 elif kind == "removed":
@@ -178,6 +179,9 @@ class TablesWriter:
         above = Layer(self._layer, ids.size, left.size, files)
         return Part(old.rows, old.files, (*old.layers[:kept], above), total)
 
+    def _stored(self, spec: TableSpec) -> str:
+        return stored_as(spec, self._dtype)
+
     def _remove(self, table: int, number: int, layer: Layer) -> None:
         for kind in layer.files:
             file_of(self._folder / stem(table), number, len(self._chains), f"{layer.name}.{kind}").unlink()
@@ -186,7 +190,8 @@ class TablesWriter:
         self, table: int, number: int, spec: TableSpec, prefix: str, ids: Ids, fetch: Fetch, gone: Ids | None
     ) -> Known:
         place = partial(file_of, self._folder / stem(table), number, len(self._chains))
-        *_, files = write_rows(spec, lambda kind: place(f"{prefix}{kind}"), ids, fetch, self._dtype, gone)
+        dtype = self._stored(spec)
+        *_, files = write_rows(spec, lambda kind: place(f"{prefix}{kind}"), ids, fetch, dtype, gone)
         assert files is not None
         return files
 

@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-NAMES = ("min_count", "ttl", "max_rows")
-"""What users say of a table, wherever they say it."""
-
 COUNTED, COUNTED_LEAST = 1 << 20, 1 << 16
 """Ids without a row that a table without `max_rows` counts, on all servers together, and one with a small one."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
 from elasticdl_nb.runtime.spec import literals
-from elasticdl_nb.runtime.spec.bounds import NAMES, Bounds
+from elasticdl_nb.runtime.spec.tableoptions import NAMES, TableOptions
 
 TOPIC = "kafka://"
 """How the URLs of Kafka topics begin."""
@@ -128,7 +128,7 @@ def pairs(value: Any) -> dict[str, str]:
 
 
 def embedding_options(value: Any) -> dict[str, dict[str, Any]]:
-    """Bounds of embeddings by the layers' names: a dictionary of dictionaries, or NAME: min_count=5, ttl=7d; NAME: …"""
+    """Options of embeddings' tables by the layers' names: a dictionary of dictionaries, or NAME: ttl=7d; NAME: …"""
     if not isinstance(value, Mapping):
         entries = [entry.rpartition(":") for entry in text(value).split(";") if entry.strip()]
         if not all(name.strip() for name, _, _ in entries):
@@ -140,7 +140,7 @@ def embedding_options(value: Any) -> dict[str, dict[str, Any]]:
             raise ValueError(f"{name}: expected some of {', '.join(NAMES)}")
         if unknown := [str(one) for one in said if one not in NAMES]:
             raise ValueError(f"{name}: {unknown[0]} is not one of {', '.join(NAMES)}.{did_you_mean(unknown[0], NAMES)}")
-        Bounds.of(**said)
+        TableOptions.of(**said)
         options[str(name)] = dict(said)
     return options
 

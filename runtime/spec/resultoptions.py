@@ -38,7 +38,7 @@ class ResultOptions:
     )  # fmt: skip
     table_files_dtype: str = option(
         "How these files keep values: bfloat16 takes half the space of float32, int8 (with a factor for each row) "
-        "about a quarter.",
+        "about a quarter. Rows that train as bfloat16 never become float32 files.",
         group="Result", parse=forms.one_of(TABLE_DTYPES), form="TYPE", default="float32", choices=TABLE_DTYPES,
         jobs=("train",),
     )  # fmt: skip

@@ -68,7 +68,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
             data = JobData(spec, loaded, folder.listings)
             source = Sources(spec, loaded, data)[pb.TRAIN]
             loaded.build(source.element_spec[0])
-            layers.check_bounds(loaded.model)
+            layers.check_options(loaded.model)
     loaded.compile()
     check_test_function(loaded.model)
     check_callbacks(callbacks := loaded.callbacks(), alone=strategy.is_alone(spec))

@@ -36,7 +36,7 @@ def test_untrained_embeddings_are_in_tables_within_their_bounds(notebook: Notebo
     assert {spec.name: spec.bounds for spec in layers.specs()} == {
         "own": Bounds(min_count=4, max_rows=100), "plain": None, "small": Bounds(min_count=3),
     }  # fmt: skip
-    layers.check_bounds(model)
+    layers.check_options(model)
     before, rest = notebook.value("model"), "rest"
     np.testing.assert_array_equal(model.get_layer(rest).get_weights(), before.get_layer(rest).get_weights())  # type: ignore[attr-defined]
     assert captured.notes == ()
@@ -51,7 +51,7 @@ def test_bounds_of_embeddings_that_came_with_their_rows_are_refused(notebook: No
         layers = ServedLayers(options=options)
         model = loaded(notebook.capture("model"), layers)
         with pytest.raises(ModelError, match=f"embedding {name}: min_count, ttl and max_rows need a table.* its rows"):
-            layers.check_bounds(model)  # type: ignore[arg-type]
+            layers.check_options(model)  # type: ignore[arg-type]
     layers = ServedLayers(options={"dense": {"min_count": "3"}})
     with pytest.raises(ModelError, match="the model has no embedding dense"):
-        layers.check_bounds(notebook.value("keras.Sequential([keras.layers.Dense(1, name='dense')])"))
+        layers.check_options(notebook.value("keras.Sequential([keras.layers.Dense(1, name='dense')])"))

@@ -20,7 +20,7 @@ numba_only = pytest.mark.skipif(not ENABLED, reason="numba is not installed or s
 def test_compiled_updates_equal_numpy_bit_for_bit(name):
     rng = np.random.default_rng(len(name))
     update = UPDATES[name]
-    slots = plain(update.loop).__code__.co_argcount - 4
+    slots = plain(update.loop).__code__.co_argcount - 5
     arrays = [rng.uniform(0.1, 1, (50, 37)).astype(np.float32) for _ in range(1 + slots)]
     others = [array.copy() for array in arrays]
     # RMSprop's centered forms take the root of velocity - average^2.

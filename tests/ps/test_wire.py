@@ -29,6 +29,7 @@ TENSORS = st.one_of(
     arrays.arrays(np.float32, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)),
     arrays.arrays(np.int64, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)),
     arrays.arrays(np.int32, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)),
+    arrays.arrays(np.uint16, arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=9)),
     st.integers(0, 2).map(lambda more: np.arange(OWN_FRAME // 4 - 1 + more, dtype=np.float32)),
 )
 JSON = st.recursive(

@@ -14,7 +14,7 @@ from elasticdl_nb.runtime.parameters.api import Push
 from elasticdl_nb.runtime.parameters.checkpoints.chain import checkpoint_files
 from elasticdl_nb.runtime.parameters.checkpoints.deltas import Chains, Deltas
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import save
-from elasticdl_nb.runtime.parameters.mapped.form import Described, stem, write_description
+from elasticdl_nb.runtime.parameters.mapped.form import Described, stem, stored_as, write_description
 from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 from elasticdl_nb.runtime.parameters.optimizers.rules import optimizer_from_config
 from elasticdl_nb.runtime.parameters.partition import owners
@@ -27,7 +27,11 @@ from elasticdl_nb.runtime.spec.bounds import Bounds
 from elasticdl_nb.runtime.storage import checkpoints, versions
 from elasticdl_nb.runtime.storage.versions import VersionRecord
 
-SPECS = [TableSpec("plain", 3, seed=1), TableSpec("bounded", 2, bounds=Bounds(max_rows=900))]
+SPECS = [
+    TableSpec("plain", 3, seed=1),
+    TableSpec("bounded", 2, bounds=Bounds(max_rows=900)),
+    TableSpec("halves", 3, row_dtype="bfloat16"),
+]
 ADAGRAD = {"learning_rate": 0.1, "initial_accumulator_value": 0.1, "epsilon": 1e-7}
 RANGE = 3000
 
@@ -84,9 +88,13 @@ class Training:
         parts: dict[str, list[object]] = {spec.name: [] for spec in SPECS}
         for store in self.stores:
             for number, spec in enumerate(SPECS):
-                part = [one for one in store.write(spec.name, folder / stem(number), self.dtype) if one is not None]
+                part = [
+                    one
+                    for one in store.write(spec.name, folder / stem(number), stored_as(spec, self.dtype))
+                    if one is not None
+                ]
                 parts[spec.name] += part
-        described = [Described(spec, self.dtype, tuple(parts[spec.name])) for spec in SPECS]  # type: ignore[arg-type]
+        described = [Described(spec, stored_as(spec, self.dtype), tuple(parts[spec.name])) for spec in SPECS]  # type: ignore[arg-type]
         return MappedTables(folder, write_description(folder, described))
 
 

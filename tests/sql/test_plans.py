@@ -425,6 +425,27 @@ def test_names_are_never_evaluated(session: Session) -> None:
         plan(session, "os.system INTO m")
 
 
+def test_types_of_rows_of_all_embeddings_and_of_one(session: Session) -> None:
+    statement = (
+        "regressor.wide_and_deep.MagicalWAD WITH train.embedding.row_dtype='bfloat16' "
+        "COLUMN EMBEDDING(role, 5, row_dtype='float32', ttl=9), EMBEDDING(CATEGORY_ID(age, 100), 3), age INTO m"
+    )
+    features = plan(session, statement, "SELECT age, role, pay FROM people").features
+    assert [one for one in features if "dnn_feature" in one] == [
+        "role (3 values): embedding of 5 with ttl=9 steps, row_dtype=float32 (for dnn_feature_columns)",
+        "age (ids below 100): embedding of 3 with row_dtype=bfloat16 (for dnn_feature_columns)",
+        "age: number (for dnn_feature_columns)",
+    ]
+    for wrong, says in (
+        ("DNNRegressor COLUMN EMBEDDING(role, 5, row_dtype='half') INTO m", "row_dtype='half'; use one of float32"),
+        ("DNNRegressor COLUMN EMBEDDING(role, 5, row_type='bfloat16') INTO m", "Did you mean 'row_dtype'"),
+        ("DNNRegressor WITH train.embedding.row_dtype='x' COLUMN EMBEDDING(role, 5) INTO m", "row_dtype='x'"),
+        ("DNNRegressor WITH train.embedding.row_dtype='bfloat16' COLUMN age INTO m", "no column becomes an embedding"),
+    ):
+        with pytest.raises(SqlError, match=says):
+            plan(session, wrong, "SELECT age, role, pay FROM people")
+
+
 def test_bounds_of_all_embeddings_and_of_one(session: Session) -> None:
     statement = (
         "regressor.wide_and_deep.MagicalWAD WITH train.embedding.min_count=3, train.embedding.ttl='1h' "

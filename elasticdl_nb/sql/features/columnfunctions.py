@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from elasticdl_nb.runtime.errors import did_you_mean
-from elasticdl_nb.runtime.spec.bounds import NAMES, Bounds
+from elasticdl_nb.runtime.spec.tableoptions import NAMES, TableOptions
 from elasticdl_nb.sql.features.columntypes import LIST
 from elasticdl_nb.sql.features.drafts import Draft, derive, derive_all, vocabulary
 from elasticdl_nb.sql.features.selection import find_column
@@ -255,7 +255,7 @@ class _Reader:
                     f"EMBEDDING takes a category, a dimension, and one of {', '.join(_COMBINERS)}, not {text!r}",
                     function.position,
                 )
-        return Category(source, "embedding", dimension, combiner, _bounds(function.named))
+        return Category(source, "embedding", dimension, combiner, _options(function.named))
 
     def _indicator(self, function: Function) -> Category:
         if len(function.arguments) > 1:
@@ -263,20 +263,20 @@ class _Reader:
         return Category(self.source(self._first(function), function.position), "indicator", combiner="sum")
 
 
-def _bounds(named: Sequence[Attribute]) -> Bounds | None:
-    """Return the bounds of an embedding that named arguments ask for."""
-    bounds = None
+def _options(named: Sequence[Attribute]) -> TableOptions | None:
+    """Return what named arguments ask of an embedding's table."""
+    options = None
     for argument in named:
         if argument.key not in NAMES:
             near = did_you_mean(argument.key, NAMES)
             raise SqlError(f"EMBEDDING has no argument {argument.key}.{near}", argument.position)
         value = argument.value.text if isinstance(argument.value, Name) else argument.value
         try:
-            one = Bounds.of(**{argument.key: value})
+            one = TableOptions.of(**{argument.key: value})
         except ValueError as error:
             raise SqlError(str(error), argument.value_position) from None
-        bounds = one if bounds is None else bounds if one is None else bounds.over(one)
-    return bounds
+        options = one if options is None else options if one is None else options.over(one)
+    return options
 
 
 _SOURCES: dict[str, Callable[[_Reader, Function], Source]] = {

@@ -64,7 +64,7 @@ def as_linear(feature: Feature) -> Feature:
     """Return the finished feature as a linear model takes it: categories are one-hot, or have a weight each."""
     if isinstance(feature, Number):
         return feature
-    if feature.size <= LINEAR_INDICATOR_SIZE and feature.bounds is None:
+    if feature.size <= LINEAR_INDICATOR_SIZE and not (feature.options and feature.options.need_table):
         return replace(feature, output="indicator", combiner="sum")
     return replace(feature, output="embedding", dimension=1, combiner="sum")
 

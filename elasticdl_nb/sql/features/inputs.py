@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import TableOptions
 from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes, needed_columns
 from elasticdl_nb.sql.features.selection import Selection
@@ -36,8 +36,8 @@ class Inputs:
     messages: tuple[str, ...] = ()
 
 
-def with_bounds(inputs: Inputs, bounds: Bounds, position: Position | None) -> Inputs:
-    """Return the inputs with these bounds for their embeddings, where a feature has none of its own.
+def with_table_options(inputs: Inputs, options: TableOptions, position: Position | None) -> Inputs:
+    """Return the inputs with these options for their embeddings, where a feature does not say otherwise.
 
     Raises SqlError if there are no embeddings.
     """
@@ -50,10 +50,11 @@ def with_bounds(inputs: Inputs, bounds: Bounds, position: Position | None) -> In
     for target, listed in inputs.features.items():
         for feature in listed:
             if isinstance(feature, Category) and feature.output == "embedding":
-                bounded = replace(feature, bounds=bounds if feature.bounds is None else feature.bounds.over(bounds))
-                described = [one.replace(feature.describe(), bounded.describe()) for one in described]
+                own = options if feature.options is None else feature.options.over(options)
+                changed_one = replace(feature, options=own)
+                described = [one.replace(feature.describe(), changed_one.describe()) for one in described]
                 changed.setdefault(target, ())
-                changed[target] += (bounded,)
+                changed[target] += (changed_one,)
             else:
                 changed[target] = (*changed.get(target, ()), feature)
     return replace(inputs, features=changed, described=tuple(described))

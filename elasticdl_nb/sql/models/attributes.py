@@ -11,8 +11,8 @@ from typing import Any
 from elasticdl_nb.runtime.errors import OptionError, did_you_mean
 from elasticdl_nb.runtime.model.reading import keras_names
 from elasticdl_nb.runtime.spec import JobKind, JobSpec, find_option, options
-from elasticdl_nb.runtime.spec.bounds import NAMES as BOUNDS
-from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import NAMES as OF_TABLES
+from elasticdl_nb.runtime.spec.tableoptions import TableOptions
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.language.statements import Attribute, Name, Position
 from elasticdl_nb.sql.models.argumentforms import Form, of_keras
@@ -55,7 +55,7 @@ class Attributes:
     metrics: list[str] = field(default_factory=list)
     metrics_position: Position | None = None
     embedding: dict[str, Any] = field(default_factory=dict)
-    """The bounds of all embeddings: `train.embedding.min_count` and so on."""
+    """What all embeddings' tables do: `train.embedding.min_count` and so on."""
     embedding_position: Position | None = None
     follow: str = ""
     """The column of `train.follow`, by which new rows are known; empty if the training does not wait for any."""
@@ -98,7 +98,7 @@ def known_keys(kind: JobKind, model: Model | None, own: Iterable[str] = ()) -> l
         keys += [*names, *(f"model.{name}" for name in names)]
         keys += [f"optimizer.{name}" for name in sorted(keras_names.OPTIMIZER_ARGUMENTS)]
         keys += ["optimizer", "loss", "validation.select"]
-        keys += [] if model.own_input else [f"train.embedding.{name}" for name in BOUNDS]
+        keys += [] if model.own_input else [f"train.embedding.{name}" for name in OF_TABLES]
         keys += _FOLLOWS
     return [*keys, "validation.metrics"] if kind != "predict" else keys
 
@@ -195,8 +195,8 @@ def _check_value(attribute: Attribute, value: Any, form: Form) -> None:
 
 
 def _embedding(read: Attributes, attribute: Attribute, name: str, model: Model | None, value: Any) -> None:
-    if name not in BOUNDS:
-        near = did_you_mean(name, BOUNDS)
+    if name not in OF_TABLES:
+        near = did_you_mean(name, OF_TABLES)
         raise SqlError(f"attribute {attribute.key!r}: embeddings have no {name!r}.{near}", attribute.position)
     if model is None or model.own_input:
         who = "a stored model" if model is None else model.name
@@ -206,7 +206,7 @@ def _embedding(read: Attributes, attribute: Attribute, name: str, model: Model |
             attribute.position,
         )
     try:
-        Bounds.of(**{name: value})
+        TableOptions.of(**{name: value})
     except ValueError as error:
         raise SqlError(f"attribute {attribute.key!r}: {error}", attribute.value_position) from None
     read.embedding[name], read.embedding_position = value, attribute.position

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elasticdl_nb.job.naming import make_name
-from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import TableOptions
 from elasticdl_nb.runtime.storage.publish import is_remote
 from elasticdl_nb.sql.features.choosing import choose_inputs
-from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of, with_bounds
+from elasticdl_nb.sql.features.inputs import Inputs, as_they_are, those_of, with_table_options
 from elasticdl_nb.sql.features.label import about_label
 from elasticdl_nb.sql.features.matching import check_classes
 from elasticdl_nb.sql.features.selection import Selection
@@ -109,10 +109,10 @@ def prepare(statement: Train, context: Context) -> Training:
     left_out = [*weights, *([following.watermark.column] if following else [])]
     features = {name: kind for name, kind in kept[0].kinds.items() if name not in left_out}
     inputs = _inputs(statement, model, replace(kept[0], kinds=features), attributes.params, context)
-    if (bounds := Bounds.of(**attributes.embedding)) is not None:
-        if bounds.min_count > 1:
+    if (options := TableOptions.of(**attributes.embedding)) is not None:
+        if options.bounds is not None and options.bounds.min_count > 1:
             _refuse_no_count(statement)
-        inputs = with_bounds(inputs, bounds, attributes.embedding_position)
+        inputs = with_table_options(inputs, options, attributes.embedding_position)
     columns, label = [*inputs.columns, *weights], inputs.label.column if inputs.label else ""
     given = context.used_parameters(statement.text, attributes.validation_select)
     record = _record(statement, model, attributes, inputs, given)

@@ -40,7 +40,7 @@ class Features(keras.layers.Layer):
             layer = None
             if not isinstance(feature, Number) and feature.output == "embedding":
                 layer = keras.layers.Embedding(feature.size, feature.dimension)
-                layer.bounds = feature.bounds
+                layer.table_options = feature.options
             self.parts.append((feature, places.offsets[target, number], layer))
         self.embeddings = [layer for _, _, layer in self.parts if layer is not None]
 

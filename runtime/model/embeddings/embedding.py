@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
 from elasticdl_nb.runtime.model.embeddings.initial import initial_rows
-from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers, active, refuse_bounds
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayer, ServedLayers, active, refuse_options
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
 from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
-from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import BFLOAT16, FLOAT32, TableOptions
 
 COMBINERS = (None, "sum", "mean", "sqrtn")
 BUCKETS = 1 << 16
@@ -42,6 +42,9 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     a row leaves after `ttl` steps without use (or a time such as "7d"), and at `max_rows` rows the least recently used
     leave. An id without a row has its initial value, in the trained model too. Use `max_rows` together with
     `min_count=2` at least: most ids of a long tail come once, and would take the rows of those that come again.
+
+    With `row_dtype="bfloat16"`, the table holds the values of rows as bfloat16, in half the memory. Outputs are float32
+    all the same.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         min_count: int | None = None,
         ttl: int | str | None = None,
         max_rows: int | None = None,
+        row_dtype: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,9 +66,9 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.combiner = combiner
         self.buckets = buckets
-        self._said = {"min_count": min_count, "ttl": ttl, "max_rows": max_rows}
+        self._said = {"min_count": min_count, "ttl": ttl, "max_rows": max_rows, "row_dtype": row_dtype}
         try:
-            self.bounds = Bounds.of(**self._said)
+            self.table_options = TableOptions.of(**self._said) or TableOptions()
         except ValueError as error:
             raise ModelError(f"Embedding {self.name}: {error}") from None
         self.autocast = False
@@ -77,7 +81,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """See `keras.layers.Layer`."""
         layers = active()
         if layers is not None and layers.files is None and not self.trainable:
-            refuse_bounds(self.name, layers.bounds_of(self), "it is not trained")
+            refuse_options(self.name, layers.options_of(self), "it is not trained")
         if layers is not None and (self.trainable or layers.files is not None) and layers.wants(self):
             self._served = ServedRows(layers, self)
         else:
@@ -135,8 +139,10 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
 
     def _first(self, ids: tf.Tensor) -> tf.Tensor:
         config = keras.initializers.serialize(self.embeddings_initializer)
-        initializer = row_initializer(config, self.name, self.output_dim)
-        return initial_rows(initializer, tf.convert_to_tensor(self._initial), ids, self.output_dim)
+        held = BFLOAT16 if len(self._initial.shape) else FLOAT32
+        initializer = row_initializer(config, self.name, self.output_dim, row_dtype=held)
+        key = tf.reshape(tf.convert_to_tensor(self._initial), [])
+        return initial_rows(initializer, key, ids, self.output_dim)
 
     def _combined(self, rows: tf.Tensor, owners: tf.Tensor, count: Any) -> tf.Tensor:
         total = tf.math.unsorted_segment_sum(rows, owners, count)
@@ -155,10 +161,11 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             shape=(self.buckets, self.output_dim), initializer=self.embeddings_initializer, name="rows"
         )
 
-    def hold(self, ids: Ids, rows: Array, initial: int | None = None) -> None:
+    def hold(self, ids: Ids, rows: Array, initial: Ids | None = None) -> None:
         """Use these rows as weights from now on; ids int64 [n], sorted, without duplicates.
 
-        Other ids have zeros, or their initial values by the key `initial`, an int64: see `initializers`.
+        Other ids have zeros, or their initial values by the key `initial`, an int64: see `initializers`. Its shape is
+        [], or [1] if these are rounded to bfloat16.
         """
         self._served = None
         self._tracker.unlock()
@@ -176,7 +183,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
             self._rows = self.add_weight(shape=rows.shape, initializer="zeros", name="rows")
             if initial is not None:
                 self._initial = self.add_weight(
-                    shape=(), dtype="int64", initializer="zeros", trainable=False, name="initial"
+                    shape=initial.shape, dtype="int64", initializer="zeros", trainable=False, name="initial"
                 )  # fmt: skip
                 self._initial.assign(initial)
         self._tracker.lock()
@@ -187,14 +194,16 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         """Prepare the weights for those of a trained model, whose variables have these shapes, keyed by path."""
         shape = saved.get(f"{self.path}/ids")
         if shape is not None:
-            initial = 0 if f"{self.path}/initial" in saved else None
+            of_key = saved.get(f"{self.path}/initial")
+            initial = None if of_key is None else np.zeros(of_key, np.int64)
             self.hold(np.zeros(shape, np.int64), np.zeros((shape[0], self.output_dim), np.float32), initial)
 
     def load_own_variables(self, store: Any) -> None:
         """See `keras.layers.Layer`."""
         if len(store.keys()) >= 2:
-            saved = {value.ndim: value for value in (np.asarray(store[key]) for key in store.keys())}  # noqa: SIM118  not a dictionary
-            self.hold(saved[1], saved[2], int(saved[0]) if 0 in saved else None)
+            saved = [np.asarray(store[key]) for key in sorted(store.keys())]
+            ids, *initial = [one for one in saved if one.ndim < 2]
+            self.hold(ids, next(one for one in saved if one.ndim == 2), *initial)
         else:
             super().load_own_variables(store)
 
@@ -204,13 +213,9 @@ class ServedRows(ServedLayer):
 
     def __init__(self, layers: ServedLayers, layer: Embedding) -> None:
         initializer = keras.initializers.serialize(layer.embeddings_initializer)
-        super().__init__(
-            layers,
-            layer,
-            TableSpec(
-                layers.name_for(layer), layer.output_dim, initializer, None, layers.seed, layers.bounds_of(layer)
-            ),
-        )
+        name, options = layers.name_for(layer), layers.options_of(layer)
+        spec = TableSpec(name, layer.output_dim, initializer, None, layers.seed, options.bounds, options.held)
+        super().__init__(layers, layer, spec)
 
     def ordinary_bytes(self) -> int:
         """See `ServedLayer.ordinary_bytes`."""
@@ -225,7 +230,10 @@ class ServedRows(ServedLayer):
         ids = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in blocks)])
         rows = np.concatenate([np.empty((0, self.dim), np.float32), *(rows for _, rows in blocks)])
         order = np.argsort(ids)
-        initial = None if self.spec.bounds is None else _signed(self._initializer().key)
+        initial = None
+        if self.spec.bounds is not None:
+            key = np.array(self.spec.initial().key, np.uint64).view(np.int64)
+            initial = key if self.spec.row_dtype == FLOAT32 else key.reshape(1)
 
         def put_back() -> None:
             self.layers.layers.remove(self)
@@ -240,8 +248,3 @@ class ServedRows(ServedLayer):
         with tf.init_scope(), self.layer._open_name_scope():
             self.layer._hash()
         self.layer._tracker.lock()
-
-
-def _signed(bits: int) -> int:
-    """Return 64 bits as the int64 that they are."""
-    return int(np.array(bits, np.uint64).view(np.int64))

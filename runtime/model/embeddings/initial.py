@@ -22,7 +22,9 @@ def initial_rows(initializer: RowInitializer, key: tf.Tensor, ids: tf.Tensor, di
 
     `key` is the initializer's, as a scalar int64 of the same bits; the one of `initializer` itself is not used.
     """
-    return tf.cast(initializer.draw(_Bits(tf.bitcast(key, tf.uint64), ids, dim)), tf.float32)  # type: ignore[arg-type]
+    drawn = initializer.draw(_Bits(tf.bitcast(key, tf.uint64), ids, dim))  # type: ignore[arg-type]
+    rows = tf.cast(drawn, tf.float32)
+    return tf.cast(tf.cast(rows, tf.bfloat16), tf.float32) if initializer.nearest else rows
 
 
 class _Bits:

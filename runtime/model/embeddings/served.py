@@ -24,9 +24,9 @@ import tensorflow as tf
 from elasticdl_nb.runtime.errors import DataError, ModelError, did_you_mean
 from elasticdl_nb.runtime.model.embeddings.asking import SETS, asking
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
-from elasticdl_nb.runtime.parameters.initializers import RowInitializer, row_initializer
+from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.table import TableSpec
-from elasticdl_nb.runtime.spec.bounds import Bounds
+from elasticdl_nb.runtime.spec.tableoptions import NAMES, TableOptions
 
 THRESHOLD = 2 << 20
 """Size in bytes from which a layer's matrix is served; the variable ELASTICDL_SERVE_FROM_BYTES overrides it."""
@@ -76,7 +76,7 @@ class ServedLayers:
     """The served layers of a model, in the order in which they were built, and the source of their rows.
 
     With `files`, these are the layers whose tables are there; otherwise, those whose matrix is large enough, or that
-    have bounds. `options` are the job's `embedding_options`.
+    ask for a table. `options` are the job's `embedding_options`.
     """
 
     def __init__(
@@ -104,21 +104,25 @@ class ServedLayers:
         """Add a layer, whose table is named after the layer's path."""
         self.layers.append(layer)
 
-    def bounds_of(self, layer: Any) -> Bounds | None:
-        """Return what the job says of the bounds of an embedding that is being built, or what the layer itself says."""
+    def options_of(self, layer: Any) -> TableOptions:
+        """Return what the job says of the table of an embedding that is being built, or what the layer itself says."""
         names = (layer.name, str(layer.path or layer.name))
         self._named |= dict.fromkeys(names)
         said = next((self._options[name] for name in names if name in self._options), None)
-        return own_bounds(layer) if said is None else Bounds.of(**said)
+        return self._options_by(said, layer)
 
-    def check_bounds(self, model: keras.Model) -> None:
-        """Raise ModelError unless tables keep all bounds that the job, or the layers of the built model, ask for."""
+    @staticmethod
+    def _options_by(said: Mapping[str, Any] | None, layer: Any) -> TableOptions:
+        return own_options(layer) if said is None else TableOptions.of(**said) or TableOptions()
+
+    def check_options(self, model: keras.Model) -> None:
+        """Raise ModelError unless tables do all that the job, or the layers of the built model, ask for."""
         served = {id(one.layer) for one in self.layers}
         found = [one for one in model._flatten_layers() if one.built and hasattr(one, "embeddings_initializer")]
         for layer in found:
             said = self._options.get(layer.name, self._options.get(str(layer.path)))
             if id(layer) not in served:
-                refuse_bounds(layer.path, own_bounds(layer) if said is None else Bounds.of(**said), GIVEN)
+                refuse_options(layer.path, self._options_by(said, layer), GIVEN)
         names = self._named | {name: None for layer in found for name in (layer.name, str(layer.path))}
         for name in self._options:
             if name not in names:
@@ -128,10 +132,10 @@ class ServedLayers:
                     f"Its embeddings: {known}"
                 )
 
-    def refuse_bounded(self, reason: str) -> None:
-        """Raise ModelError if an embedding with bounds cannot be in a table for this reason."""
+    def refuse_options(self, reason: str) -> None:
+        """Raise ModelError if an embedding that asks for a table cannot be in one for this reason."""
         for layer in self.layers:
-            layer.refuse_bounds(reason)
+            layer.refuse_options(reason)
 
     def of_keras(self) -> list[ServedEmbedding]:
         """The layers that Keras knows with a matrix of a certain size."""
@@ -196,9 +200,9 @@ class ServedLayer:
         self.name = spec.name
         layers.add(self)
 
-    def refuse_bounds(self, reason: str) -> None:
+    def refuse_options(self, reason: str) -> None:
         """See the function of this name."""
-        refuse_bounds(self.name, self.spec.bounds, reason)
+        refuse_options(self.name, TableOptions(self.spec.bounds, self.spec.row_dtype), reason)
 
     @property
     def dim(self) -> int:
@@ -239,12 +243,8 @@ class ServedLayer:
 
     def _initial(self, ids: Ids) -> Array:
         out = np.empty((ids.size, self.dim), np.float32)
-        self._initializer()(ids, out)
+        self.spec.initial()(ids, out)
         return out
-
-    def _initializer(self) -> RowInitializer:
-        spec = self.spec
-        return row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
 
     def exported(self) -> Iterator[tuple[Ids, Array]]:
         """Return all rows that the table holds, block by block."""
@@ -279,14 +279,15 @@ def _looking_up(layer: ServedLayer) -> Callable[[Ids], Array]:
 class ServedEmbedding(ServedLayer):
     """An ordinary Keras Embedding, served."""
 
-    def __init__(self, layers: ServedLayers, layer: Any, build: Any, bounds: Bounds | None = None) -> None:
+    def __init__(self, layers: ServedLayers, layer: Any, build: Any, options: TableOptions) -> None:
         spec = TableSpec(
             name=layers.name_for(layer),
             dim=layer.output_dim,
             initializer=_initializer_config(layer),
             input_dim=layer.input_dim,
             seed=layers.seed,
-            bounds=bounds,
+            bounds=options.bounds,
+            row_dtype=options.held,
         )
         super().__init__(layers, layer, spec)
         self._build = build
@@ -339,7 +340,7 @@ class ServedEmbedding(ServedLayer):
     def ordinary(self, reason: str) -> Any:
         """Make it an ordinary layer for this reason, before training; return its variable, with its initial values."""
         self._must_be_idle()
-        self.refuse_bounds(reason)
+        self.refuse_options(reason)
         self.layers.note_ordinary(self.name, reason)
         self._give_back()
         return self.layer._embeddings
@@ -366,16 +367,17 @@ class ServedEmbedding(ServedLayer):
             )
 
 
-def own_bounds(layer: Any) -> Bounds | None:
-    """Return what a layer itself says of its bounds; a user's layer may have something else of that name."""
-    said = getattr(layer, "bounds", None)
-    return said if isinstance(said, Bounds) else None
+def own_options(layer: Any) -> TableOptions:
+    """Return what a layer itself says of its table; a user's layer may have something else of that name."""
+    said = getattr(layer, "table_options", None)
+    return said if isinstance(said, TableOptions) else TableOptions()
 
 
-def refuse_bounds(name: str, bounds: Bounds | None, reason: str) -> None:
-    """Raise ModelError if an embedding that cannot be in a table for this reason has bounds, which only tables keep."""
-    if bounds is not None:
-        raise ModelError(f"embedding {name}: min_count, ttl and max_rows need a table, which it cannot have: {reason}")
+def refuse_options(name: str, options: TableOptions, reason: str) -> None:
+    """Raise ModelError if an embedding that cannot be in a table for this reason asks for what only tables do."""
+    if options.need_table:
+        asked = f"{', '.join(NAMES[:-1])} and {NAMES[-1]}"
+        raise ModelError(f"embedding {name}: {asked} need a table, which it cannot have: {reason}")
 
 
 def active() -> ServedLayers | None:
@@ -389,8 +391,8 @@ def is_wanted(layer: Any) -> bool:
     if layers is None:
         return False
     size = getattr(layer, "input_dim", None)
-    bounds = layers.bounds_of(layer) if layers.files is None else None
-    return bounds is not None or layers.wants(layer, None if size is None else size * layer.output_dim * 4)
+    asks = layers.files is None and layers.options_of(layer).need_table
+    return asks or layers.wants(layer, None if size is None else size * layer.output_dim * 4)
 
 
 _REPLACED = ("call", "get_weights", "set_weights", "load_own_variables", "save_own_variables")
@@ -444,15 +446,15 @@ def serving(layers: ServedLayers) -> Iterator[None]:
         def build(layer: Any, input_shape: Any = None) -> None:
             if layer.built:
                 return
-            bounds = layers.bounds_of(layer) if layers.files is None else None
-            if bounds is None and not layers.wants(layer, layer.input_dim * layer.output_dim * 4):
+            options = layers.options_of(layer) if layers.files is None else TableOptions()
+            if not options.need_table and not layers.wants(layer, layer.input_dim * layer.output_dim * 4):
                 original(layer, input_shape)
             elif layers.files is None and (reason := why_ordinary(layer)):
                 original(layer, input_shape)
-                refuse_bounds(layer.path, bounds, reason)
+                refuse_options(layer.path, options, reason)
                 layers.note_ordinary(layer.path, reason)
             else:
-                ServedEmbedding(layers, layer, original, bounds)
+                ServedEmbedding(layers, layer, original, options)
                 layer.built = True
 
         # Every Keras layer keeps the `build` that its class had when the layer was created.

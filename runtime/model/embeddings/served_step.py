@@ -92,7 +92,7 @@ class ServedStep:
             if not hindered:
                 break
             for layer, reason in hindered.items():
-                layer.refuse_bounds(reason)
+                layer.refuse_options(reason)
                 layer.unserve()
                 self.notes.append(f"embedding {layer.name} is trained as an ordinary layer: {reason}")
         self.groups = _grouped([call.layer for call in trace.calls])

@@ -10,7 +10,7 @@ from pathlib import Path
 from elasticdl_nb.runtime.model.contract import ModelDefinition
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.parameters.api import ParameterServers
-from elasticdl_nb.runtime.parameters.mapped.form import Described, stem, write_description
+from elasticdl_nb.runtime.parameters.mapped.form import Described, stem, stored_as, write_description
 from elasticdl_nb.runtime.parameters.mapped.reading import MappedTables
 
 
@@ -21,10 +21,11 @@ def write_tables(folder: Path, layers: ServedLayers, dtype: str) -> str:
     """
     folder.mkdir()
     source: ParameterServers = layers.source  # type: ignore[assignment]  # layers are kept only in training
-    described = [
-        Described(layer.spec, dtype, tuple(source.write(layer.name, (folder / stem(number)).absolute(), dtype)))
-        for number, layer in enumerate(layers.layers)
-    ]
+    described = []
+    for number, layer in enumerate(layers.layers):
+        stored = stored_as(layer.spec, dtype)
+        parts = source.write(layer.name, (folder / stem(number)).absolute(), stored)
+        described.append(Described(layer.spec, stored, tuple(parts)))
     return write_description(folder, described)
 
 

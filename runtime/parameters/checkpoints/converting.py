@@ -15,6 +15,7 @@ from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import Frame
 from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.parameters.rows.halves import floats
 from elasticdl_nb.runtime.parameters.table import TableSpec
 
 MATRIX = "/embeddings"
@@ -119,6 +120,7 @@ class Conversion:
 
     def _collect_rows(self, name: str, arrays: Sequence[Array]) -> None:
         ids, weights, *kept = arrays
+        weights = floats(weights)
         size, dim = self._sizes[name], weights.shape[1]
         if size % dim or (ids.size and (ids.min() < 0 or ids.max() >= size // dim)):
             if self._partly:

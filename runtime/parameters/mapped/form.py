@@ -22,18 +22,25 @@ from numpy.typing import NDArray
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array
+from elasticdl_nb.runtime.parameters.rows.halves import floats, rounded
 from elasticdl_nb.runtime.parameters.table import TableSpec
+from elasticdl_nb.runtime.spec.tableoptions import BFLOAT16, FLOAT32
 
 DESCRIPTION = "tables.json"
 _LAYER = re.compile(r"layer-\d+")
-FORMAT = 2
-"""The newest format. Tables without layers are written in format 1, which earlier versions read."""
+FORMAT = 3
+"""The newest format. Format 1, which all versions read, has neither layers (2) nor tables that trained bfloat16 (3)."""
 
 FENCE = 512
 """Every so many ids, the index has one: those in between are a page of memory."""
 
 STORED: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2"), "int8": np.dtype("i1")}
-"""How values are stored. NumPy has no bfloat16: these are the upper 16 bits of a float32."""
+"""How values are stored; see `rows.halves` for bfloat16."""
+
+
+def stored_as(spec: TableSpec, dtype: str) -> str:
+    """How a table's values are stored where a job asks for `dtype`: those of bfloat16 need not become float32."""
+    return spec.row_dtype if dtype == FLOAT32 else dtype
 
 
 Files = dict[str, tuple[int, int]]
@@ -146,7 +153,7 @@ def expected(kind: str, rows: int, dim: int, dtype: str) -> tuple[np.dtype[Any],
 def write_description(folder: Path, tables: Sequence[Described]) -> str:
     """Write `tables.json`, which completes the folder; return its digest. Raises OSError."""
     plain = {
-        "format": FORMAT if any(part.layers for one in tables for part in one.parts) else 1,
+        "format": _format(tables),
         "tables": [
             {"spec": one.spec.to_json(), "dtype": one.dtype, "parts": [part.to_json() for part in one.parts]}
             for one in tables
@@ -155,6 +162,13 @@ def write_description(folder: Path, tables: Sequence[Described]) -> str:
     content = json.dumps(plain, indent=1).encode()
     durable.write(folder / DESCRIPTION, content, flush=False)
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _format(tables: Sequence[Described]) -> int:
+    """Return the earliest format that has what these tables need."""
+    if any(one.spec.row_dtype != FLOAT32 for one in tables):
+        return 3
+    return 2 if any(part.layers for one in tables for part in one.parts) else 1
 
 
 def read_description(folder: Path, digest: str = "") -> list[Described]:
@@ -168,7 +182,7 @@ def read_description(folder: Path, digest: str = "") -> list[Described]:
         raise DataError(f"{path} is damaged: it is not the file that the trained model names")
     try:
         plain = json.loads(content)
-        if plain["format"] not in (1, FORMAT):
+        if plain["format"] not in range(1, FORMAT + 1):
             raise DataError(f"{path} has the format {plain['format']}; this version reads formats up to {FORMAT}")
         return [_described(one) for one in plain["tables"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -189,10 +203,8 @@ def encoded(rows: Array, dtype: str) -> tuple[NDArray[Any], Array | None]:
     """Return rows, float32 [n, dim], as they are stored, and for int8 the factor of each row, float32 [n]."""
     if dtype == "float32":
         return rows, None
-    if dtype == "bfloat16":
-        bits = np.ascontiguousarray(rows).view(np.uint32)
-        rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        return np.where(np.isnan(rows), np.uint32(0x7FC0), rounded).astype(np.uint16), None
+    if dtype == BFLOAT16:
+        return rounded(rows), None
     if not np.isfinite(rows).all():
         raise DataError("rows with values that are not finite cannot be stored as int8")
     scales = (np.abs(rows).max(axis=1, initial=0.0) / np.float32(127)).astype(np.float32)
@@ -202,8 +214,6 @@ def encoded(rows: Array, dtype: str) -> tuple[NDArray[Any], Array | None]:
 
 def decoded(stored: NDArray[Any], scales: Array | None) -> Array:
     """Return stored rows as float32 [n, dim]."""
-    if stored.dtype == np.float32:
-        return stored
     if scales is None:
-        return (stored.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return floats(stored)
     return stored.astype(np.float32) * scales[:, np.newaxis]

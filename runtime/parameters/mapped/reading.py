@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids
-from elasticdl_nb.runtime.parameters.initializers import row_initializer
 from elasticdl_nb.runtime.parameters.mapped.form import (
     Described,
     Files,
@@ -216,8 +215,7 @@ class MappedTable:
 
     def __init__(self, described: Described, stem: Path) -> None:
         self.spec, self.dtype, self.nbytes = described.spec, described.dtype, described.nbytes
-        spec = self.spec
-        self._initial = row_initializer(spec.initializer, spec.name, spec.dim, seed=spec.seed, input_dim=spec.input_dim)
+        self._initial = self.spec.initial()
         self.parts = [MappedPart(described, stem, number) for number in range(len(described.parts))]
 
     def __len__(self) -> int:

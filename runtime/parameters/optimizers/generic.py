@@ -96,14 +96,16 @@ class GenericRule:
         learning_rate: np.float32,
         step: int,
         sizes: Array | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         """See `rules.Rule.apply`."""
         self._optimizer._iterations.assign(step - 1)
         self._optimizer._learning_rate.assign(learning_rate)
-        arrays = (weights, *slots)
-        results = self._step(gradients.reshape(-1), [array[rows].reshape(-1) for array in arrays])
-        for array, result in zip(arrays, results, strict=True):
-            array[rows] = result.numpy().reshape(gradients.shape)
+        placed = [(weights, slice(None) if apart else rows), *((slot, rows) for slot in slots)]
+        results = self._step(gradients.reshape(-1), [array[place].reshape(-1) for array, place in placed])
+        for (array, place), result in zip(placed, results, strict=True):
+            array[place] = result.numpy().reshape(gradients.shape)
 
 
 def _free_length(tf: Any, variable: Any) -> None:

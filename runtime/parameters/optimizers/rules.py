@@ -55,11 +55,14 @@ class Rule(Protocol):
         learning_rate: np.float32,
         step: int,
         sizes: Array | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         """Update some rows in place.
 
         `weights` and each of `slots` are float32 [capacity, dim], `rows` int32 [n] and all distinct, `gradients`
-        float32 [n, dim]. `step` counts from 1. `sizes` are as in `Update.apply`, and only for rules with a kernel.
+        float32 [n, dim]. `step` counts from 1. `apart` is as in `Update.apply`, and so are `sizes`, which are only for
+        rules with a kernel.
         """
 
 
@@ -88,11 +91,13 @@ class CompiledRule:
         learning_rate: np.float32,
         step: int,
         sizes: Array | None = None,
+        *,
+        apart: bool = False,
     ) -> None:
         """See `Rule.apply`."""
         if self.weight_decay is not None:
-            updates.DECAY.apply(weights, (), rows, gradients, (self.weight_decay, learning_rate))
-        self.update.apply(weights, slots, rows, gradients, self.constants(learning_rate, step), sizes)
+            updates.DECAY.apply(weights, (), rows, gradients, (self.weight_decay, learning_rate), apart=apart)
+        self.update.apply(weights, slots, rows, gradients, self.constants(learning_rate, step), sizes, apart=apart)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,11 @@ from elasticdl_nb.runtime.parameters.arrays import Array, Rows
 from elasticdl_nb.runtime.parameters.rows.prefetch import touch_later
 
 Constants = tuple[np.float32, ...]
+Apart = bool | None
+"""For loops: None if the weights of row r are in row r, and True if they are where its gradient is.
+
+For each of the two types, the compiler leaves out what is not for it.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,30 +40,33 @@ class Update:
 
     def apply(
         self, weights: Array, slots: Sequence[Array], rows: Rows, gradients: Array, constants: Constants,
-        sizes: Array | None = None,
+        sizes: Array | None = None, *, apart: bool = False,
     ) -> None:  # fmt: skip
         """Update the given rows, all distinct, of `weights` and `slots` (each [capacity, dim]); gradients [n, dim].
 
-        Each gradient may be a sum of several; `sizes` [n, dim] are then the sums of their sizes.
+        Each gradient may be a sum of several; `sizes` [n, dim] are then the sums of their sizes. With `apart`,
+        `weights` are those of the given rows alone, [n, dim].
         """
         if ENABLED and sizes is None:
-            self.loop(rows, gradients, weights, *slots, constants)
+            self.loop(rows, apart or None, gradients, weights, *slots, constants)
         else:
-            self.apply_plain(weights, slots, rows, gradients, constants, sizes)
+            self.apply_plain(weights, slots, rows, gradients, constants, sizes, apart=apart)
 
     def apply_plain(
         self, weights: Array, slots: Sequence[Array], rows: Rows, gradients: Array, constants: Constants,
-        sizes: Array | None = None,
+        sizes: Array | None = None, *, apart: bool = False,
     ) -> None:  # fmt: skip
         """Do what `apply` does, with NumPy."""
         arrays = (weights, *slots)
-        values = [array[rows] for array in arrays]
+        places = (slice(None) if apart else rows, *(rows for _ in slots))
+        values = [array[place] for array, place in zip(arrays, places, strict=True)]
         if sizes is None:
             sizes = gradients if self.size is None else self.size(gradients)
         with np.errstate(all="ignore"):
             results = plain(self.formula)(values[0], gradients, sizes, *values[1:], constants)
-        for array, result in zip(arrays, results if isinstance(results, tuple) else (results,), strict=True):
-            array[rows] = result
+        results = results if isinstance(results, tuple) else (results,)
+        for array, place, result in zip(arrays, places, results, strict=True):
+            array[place] = result
 
 
 # ------------------------------------------------------------ formulas: w weight, g gradient, s its size, k constants
@@ -200,186 +208,237 @@ def ftrl_sqrt(w: Any, g: Any, s: Any, a: Any, z: Any, k: Any) -> Any:
 
 
 @compiled
-def _decay(rows: Rows, g: Array, w: Array, k: Constants) -> None:
+def _decay(rows: Rows, apart: Apart, g: Array, w: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
-        r = rows[i]
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         for j in range(w.shape[1]):
-            w[r, j] = decay(w[r, j], w[r, j], w[r, j], k)
+            w[p, j] = decay(w[p, j], w[p, j], w[p, j], k)
 
 
 @compiled
-def _sgd(rows: Rows, g: Array, w: Array, k: Constants) -> None:
+def _sgd(rows: Rows, apart: Apart, g: Array, w: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
-        r = rows[i]
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         for j in range(w.shape[1]):
-            w[r, j] = sgd(w[r, j], g[i, j], g[i, j] * g[i, j], k)
+            w[p, j] = sgd(w[p, j], g[i, j], g[i, j] * g[i, j], k)
 
 
 @compiled
-def _momentum(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
+def _momentum(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j] = momentum(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
+            w[p, j], a[r, j] = momentum(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
 
 
 @compiled
-def _nesterov(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
+def _nesterov(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j] = nesterov(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
+            w[p, j], a[r, j] = nesterov(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
 
 
 @compiled
-def _adagrad(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
+def _adagrad(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j] = adagrad(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
+            w[p, j], a[r, j] = adagrad(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
 
 
 @compiled
-def _rmsprop(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
+def _rmsprop(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j] = rmsprop(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
+            w[p, j], a[r, j] = rmsprop(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
 
 
 @compiled
-def _lion(rows: Rows, g: Array, w: Array, a: Array, k: Constants) -> None:
+def _lion(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j] = lion(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
+            w[p, j], a[r, j] = lion(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], k)
 
 
 @compiled
-def _adam(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+def _adam(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
-        touch_later(a, rows, i)
-        touch_later(b, rows, i)
-        r = rows[i]
-        for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = adam(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
-
-
-@compiled
-def _adamax(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
-    for i in range(rows.size):
-        touch_later(w, rows, i)
-        touch_later(a, rows, i)
-        touch_later(b, rows, i)
-        r = rows[i]
-        for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = adamax(w[r, j], g[i, j], abs(g[i, j]), a[r, j], b[r, j], k)
-
-
-@compiled
-def _nadam(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
-    for i in range(rows.size):
-        touch_later(w, rows, i)
-        touch_later(a, rows, i)
-        touch_later(b, rows, i)
-        r = rows[i]
-        for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = nadam(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
-
-
-@compiled
-def _rmsprop_momentum(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
-    for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = rmsprop_momentum(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+            w[p, j], a[r, j], b[r, j] = adam(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
 
 
 @compiled
-def _rmsprop_centered(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+def _adamax(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = rmsprop_centered(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+            w[p, j], a[r, j], b[r, j] = adamax(w[p, j], g[i, j], abs(g[i, j]), a[r, j], b[r, j], k)
 
 
 @compiled
-def _adadelta(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+def _nadam(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = adadelta(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+            w[p, j], a[r, j], b[r, j] = nadam(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
 
 
 @compiled
-def _ftrl(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+def _rmsprop_momentum(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = ftrl(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+            w[p, j], a[r, j], b[r, j] = rmsprop_momentum(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
 
 
 @compiled
-def _ftrl_sqrt(rows: Rows, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+def _rmsprop_centered(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j] = ftrl_sqrt(w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+            w[p, j], a[r, j], b[r, j] = rmsprop_centered(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
 
 
 @compiled
-def _amsgrad(rows: Rows, g: Array, w: Array, a: Array, b: Array, c: Array, k: Constants) -> None:
+def _adadelta(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
+        r = rows[i]
+        for j in range(w.shape[1]):
+            w[p, j], a[r, j], b[r, j] = adadelta(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+
+
+@compiled
+def _ftrl(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+    for i in range(rows.size):
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
+        r = rows[i]
+        for j in range(w.shape[1]):
+            w[p, j], a[r, j], b[r, j] = ftrl(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+
+
+@compiled
+def _ftrl_sqrt(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, k: Constants) -> None:
+    for i in range(rows.size):
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
+        touch_later(a, rows, i)
+        touch_later(b, rows, i)
+        r = rows[i]
+        for j in range(w.shape[1]):
+            w[p, j], a[r, j], b[r, j] = ftrl_sqrt(w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], k)
+
+
+@compiled
+def _amsgrad(rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, c: Array, k: Constants) -> None:
+    for i in range(rows.size):
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         touch_later(c, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j], c[r, j] = amsgrad(
-                w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], c[r, j], k
+            w[p, j], a[r, j], b[r, j], c[r, j] = amsgrad(
+                w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], c[r, j], k
             )
 
 
 @compiled
-def _rmsprop_centered_momentum(rows: Rows, g: Array, w: Array, a: Array, b: Array, c: Array, k: Constants) -> None:
+def _rmsprop_centered_momentum(
+    rows: Rows, apart: Apart, g: Array, w: Array, a: Array, b: Array, c: Array, k: Constants
+) -> None:
     for i in range(rows.size):
-        touch_later(w, rows, i)
+        p = i
+        if apart is None:
+            touch_later(w, rows, i)
+            p = rows[i]
         touch_later(a, rows, i)
         touch_later(b, rows, i)
         touch_later(c, rows, i)
         r = rows[i]
         for j in range(w.shape[1]):
-            w[r, j], a[r, j], b[r, j], c[r, j] = rmsprop_centered_momentum(
-                w[r, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], c[r, j], k
+            w[p, j], a[r, j], b[r, j], c[r, j] = rmsprop_centered_momentum(
+                w[p, j], g[i, j], g[i, j] * g[i, j], a[r, j], b[r, j], c[r, j], k
             )
 
 

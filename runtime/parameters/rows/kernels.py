@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.compiled import compiled
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
-from elasticdl_nb.runtime.parameters.rows.prefetch import touch, touch_later
+from elasticdl_nb.runtime.parameters.rows.prefetch import AHEAD, touch, touch_later
 
 Slots = NDArray[np.int32]
 Homes = NDArray[np.uint64]
+Halves = NDArray[np.uint16]
 
 _BLOCK = 32
 _CACHED = 1 << 20
@@ -28,6 +29,9 @@ _SHIFT = np.uint64(33)
 _ONE = np.uint64(1)
 _FIRST = np.uint64(0xFF51AFD7ED558CCD)
 _SECOND = np.uint64(0xC4CEB9FE1A85EC53)
+_HALF, _THIRTEEN = np.uint32(16), np.uint32(13)
+_GOLDEN, _MIX_FIRST, _MIX_SECOND = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
+_MAGNITUDE, _INFINITE, _QUIET = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000), np.uint32(0x40)
 
 
 @compiled
@@ -172,3 +176,37 @@ def add_rows(target: Array, rows: Rows, values: Array) -> None:
         row = rows[i]
         for j in range(target.shape[1]):
             target[row, j] += values[i, j]
+
+
+@compiled
+def widen(source: Halves, rows: Rows, out: Array) -> None:
+    """Copy row `rows[i]` of `source`, bfloat16, to row i of `out`, float32: see `halves`."""
+    bits = out.view(np.uint32)
+    for i in range(rows.size):
+        touch_later(source, rows, i)
+        row = rows[i]
+        for j in range(source.shape[1]):
+            bits[i, j] = np.uint32(source[row, j]) << _HALF
+
+
+@compiled
+def narrow(target: Halves, rows: Rows, values: Array, known: Ids, noise: Any) -> None:
+    """Round row i of `values`, float32, to row `rows[i]` of `target`, bfloat16, up or down by chance: see `halves`.
+
+    `known` are the ids by row, and `noise` is a uint64. Arithmetic of 32 bits becomes vectors.
+    """
+    bits = values.view(np.uint32)
+    for i in range(rows.size):
+        if i + AHEAD < rows.size:
+            touch(known, rows[i + AHEAD])
+        row = rows[i]
+        state = np.uint32(mix(np.uint64(known[row]) + noise))
+        for j in range(target.shape[1]):
+            chance = np.uint32(state + np.uint32(np.uint32(j) * _GOLDEN))
+            chance = np.uint32(np.uint32(chance ^ (chance >> _HALF)) * _MIX_FIRST)
+            chance = np.uint32(np.uint32(chance ^ (chance >> _THIRTEEN)) * _MIX_SECOND)
+            value = bits[i, j]
+            half = np.uint32(value + np.uint32(chance >> _HALF)) >> _HALF
+            if np.uint32(value & _MAGNITUDE) > _INFINITE:
+                half = np.uint32(value >> _HALF) | _QUIET
+            target[row, j] = np.uint16(half)

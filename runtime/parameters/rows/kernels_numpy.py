@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.parameters.arrays import Array, Ids, Rows
-from elasticdl_nb.runtime.parameters.rows.kernels import Slots
+from elasticdl_nb.runtime.parameters.rows.kernels import Halves, Slots
 
 _SHIFT = np.uint64(33)
 _FIRST = np.uint64(0xFF51AFD7ED558CCD)
 _SECOND = np.uint64(0xC4CEB9FE1A85EC53)
+_GOLDEN, _MIX_FIRST, _MIX_SECOND = np.uint32(0x9E3779B9), np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35)
 
 
 def mix(value: NDArray[Any]) -> NDArray[np.uint64]:
@@ -106,3 +107,20 @@ def scatter(target: Array, rows: Rows, values: Array) -> None:
 def add_rows(target: Array, rows: Rows, values: Array) -> None:
     """See `kernels.add_rows`."""
     np.add.at(target, rows, values)
+
+
+def widen(source: Halves, rows: Rows, out: Array) -> None:
+    """See `kernels.widen`."""
+    np.left_shift(source[rows], np.uint32(16), out=out.view(np.uint32), dtype=np.uint32)
+
+
+def narrow(target: Halves, rows: Rows, values: Array, known: Ids, noise: np.uint64) -> None:
+    """See `kernels.narrow`."""
+    half = np.uint32(16)
+    states = mix(known[rows].view(np.uint64) + noise).astype(np.uint32)
+    chance = states[:, np.newaxis] + np.arange(target.shape[1], dtype=np.uint32) * _GOLDEN
+    chance = (chance ^ (chance >> half)) * _MIX_FIRST
+    chance = (chance ^ (chance >> np.uint32(13))) * _MIX_SECOND
+    bits = values.view(np.uint32)
+    rounded = (bits + (chance >> half)) >> half
+    target[rows] = np.where(np.isnan(values), (bits >> half) | np.uint32(0x40), rounded)

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from elasticdl_nb.runtime.errors import ModelError
-from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, own_bounds, refuse_bounds
+from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, own_options, refuse_options
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
@@ -94,7 +94,7 @@ def check_for_ring(loaded: LoadedModel, spec: JobSpec) -> None:
             "do not call it; override train_step instead, or use the strategy Local"
         )
     for layer in model._flatten_layers():
-        refuse_bounds(layer.path, own_bounds(layer), "with AllreduceStrategy, every worker has the whole layer")
+        refuse_options(layer.path, own_options(layer), "with AllreduceStrategy, every worker has the whole layer")
     if makes_own_steps(model) and model.run_eagerly:
         raise ModelError(
             f"compile: run_eagerly=True does not work with AllreduceStrategy for {type(model).__name__}, which has a "

@@ -82,9 +82,14 @@ class BatchRows:
                 _Table(layer, list(zip([group.places[number] for number in calls], parts, strict=True)))
             )
 
-    def inputs(self, rows: Mapping[str, Array], memory: StepMemory | None = None) -> list[tf.Tensor]:
-        """Return what `ServedStep.compute` takes, given the rows of `ids`, float32 [m, dim]; see `gathered`."""
-        return self.gathered(lambda table, places, out: KERNELS.gather(rows[table], places, out), memory)
+    def inputs(self, rows: Mapping[str, NDArray[Any]], memory: StepMemory | None = None) -> list[tf.Tensor]:
+        """Return what `ServedStep.compute` takes, given the rows of `ids`, [m, dim], as held; see `gathered`."""
+
+        def gather(table: str, places: Places, out: Array) -> None:
+            held = rows[table]
+            (KERNELS.gather if held.dtype == out.dtype else KERNELS.widen)(held, places, out)
+
+        return self.gathered(gather, memory)
 
     def gathered(self, gather: Gather, memory: StepMemory | None = None) -> list[tf.Tensor]:
         """Return what `ServedStep.compute` takes; it is in `memory` and so must not be used after the step."""

@@ -17,6 +17,7 @@ from elasticdl_nb.runtime.parameters.checkpoints.local import state_name
 from elasticdl_nb.runtime.parameters.checkpoints.repartition import repartition
 from elasticdl_nb.runtime.parameters.checkpoints.snapshot import load
 from elasticdl_nb.runtime.parameters.partition import Slice
+from elasticdl_nb.runtime.parameters.rows.halves import floats
 
 
 def load_from_servers(
@@ -59,7 +60,7 @@ def assign_rows(path: Path, name: str, arrays: Sequence[Any], targets: Sequence[
     """Assign a table's rows and what the optimizer keeps for them, [ids, rows, …], to variables that hold all rows."""
     ids, *values = arrays
     for target, rows in zip(targets, values, strict=True):
-        _assign_rows(path, name, target, ids, rows)
+        _assign_rows(path, name, target, ids, floats(rows))
 
 
 def _assign_rows(path: Path, name: str, target: Any, ids: Any, rows: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.model.embeddings.served import ServedLayers
 from elasticdl_nb.runtime.model.embeddings.served_step import ServedStep
@@ -115,7 +116,7 @@ class ServerTrainer(Trainer):
         self._servers: ParameterServers | None = None
         self._ahead = LookingAhead(self._rows_of, ahead=2, beside=self._served.ids_are_fixed)
         self._under_way: Future[StepResult] | None = None
-        self._rows: dict[str, Array] = {}
+        self._rows: dict[str, NDArray[Any]] = {}
         self._since_pull = 0
         self._generation = 0
         self._task = Task()

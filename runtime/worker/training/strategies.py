@@ -53,7 +53,7 @@ OnLoss = Callable[[int, float], None]
 
 
 def served_layers(spec: JobSpec, *, ordinary: bool = False) -> ServedLayers:
-    """Return what a job's model is built with; with `ordinary`, only layers with bounds are in tables."""
+    """Return what a job's model is built with; with `ordinary`, only layers that ask for it are in tables."""
     threshold = sys.maxsize if ordinary or not spec.embedding_tables else None
     return ServedLayers(threshold, seed=spec.seed, options=spec.embedding_options)
 
@@ -140,9 +140,9 @@ class TrainingAlone(Strategy):
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         layers, arguments = self.layers, (self._spec, loaded, self._session, sources[pb.TRAIN].element_spec, on_loss)
-        layers.check_bounds(loaded.model)
+        layers.check_options(loaded.model)
         if layers.layers and (misfit := tables_misfit(loaded)):
-            layers.refuse_bounded(misfit)
+            layers.refuse_options(misfit)
             self._session.note("info", f"large embeddings are trained as ordinary layers: {misfit}")
             layers.unserve()
         self.trainer = TableTrainer(*arguments, layers) if layers.layers else LocalTrainer(*arguments)
@@ -201,7 +201,7 @@ class TrainingWithServers(Strategy):
     def built(self, loaded: LoadedModel, sources: Sources, on_loss: OnLoss) -> None:
         """See `Strategy`."""
         form = sources[pb.TRAIN].element_spec
-        self.layers.check_bounds(loaded.model)
+        self.layers.check_options(loaded.model)
         self.trainer = ServerTrainer(self._spec, loaded, self._session, form, on_loss, self.layers)
         self._say_of_embeddings(loaded)
 
