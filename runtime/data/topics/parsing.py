@@ -14,7 +14,9 @@ import pyarrow.json as pj
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from elasticdl_nb.runtime.compiled import ENABLED
 from elasticdl_nb.runtime.data import columntypes, examples
+from elasticdl_nb.runtime.data.topics.examplescan import Wanted, scan
 from elasticdl_nb.runtime.data.topics.schema import Field
 from elasticdl_nb.runtime.errors import DataError
 
@@ -93,13 +95,20 @@ def _lines(values: Sequence[bytes | None]) -> tuple[Sequence[bytes], Sequence[in
 
 def example_parser(fields: Sequence[Field]) -> Parse:
     """Return what parses tf.train.Examples that have these features; others are ignored."""
-    kinds = [_loose(one, pa.binary()) for one in fields]
+    kinds, wanted = [_loose(one, pa.binary()) for one in fields], Wanted.of(fields)
 
     def parse(values: Sequence[bytes | None]) -> tuple[list[pa.Array], NDArray[np.int64], Bad]:
         bad: Bad = []
         good: list[int] = []
         rows: list[list[object]] = []
-        for place, value in enumerate(values):
+        left: Sequence[int] = range(len(values))
+        parts: list[list[pa.Array]] = [[] for _ in fields]
+        if ENABLED:
+            done, found = scan([value or b"" for value in values], fields, wanted)
+            good, left = np.flatnonzero(done).tolist(), np.flatnonzero(~done).tolist()
+            parts = [[array] for array in found]
+        for place in left:
+            value = values[place]
             try:
                 if value is None:
                     raise DataError("it has no value")
@@ -107,7 +116,9 @@ def example_parser(fields: Sequence[Field]) -> Parse:
                 good.append(place)
             except DataError as error:
                 bad.append((place, str(error)))
-        arrays = [pa.array([row[n] for row in rows], kind) for n, kind in enumerate(kinds)]
+        for n, kind in enumerate(kinds):
+            parts[n].append(pa.array([row[n] for row in rows], kind))
+        arrays = [pa.concat_arrays(part) if len(part) > 1 else part[0] for part in parts]
         return _columns(arrays, np.array(good, np.int64), fields, bad)
 
     return parse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,21 +114,35 @@ def _kind(value: Any) -> str:
 
 
 def _list_column(name: str, values: list[list[Any]], where: str) -> Column:
-    ((length, _),) = Counter(map(len, values)).most_common(1)
-    items = [item for value in values if len(value) == length for item in value]
-    kinds = {_kind(item) for item in items}
-    if not items or not (len(kinds) == 1 or kinds == {"int64", "float64"}) or kinds & {"other", "list"}:
+    forms = Counter(map(_form, values))
+    for length in {length for length, _ in forms}:
+        if (length, "int64") in forms and (length, "float64") in forms:
+            forms[length, "float64"] += forms.pop((length, "int64"))
+    (((length, kind), often),) = forms.most_common(1)
+    if kind == "other" or 2 * often <= len(values):
         hint = "choose the others with data_reader_params=\"columns=['…']\""
         raise DataError(f"{where}: field {name!r} holds lists that a model cannot take; {hint}")
-    return Column(name, "float64" if "float64" in kinds else kinds.pop(), (length,))
+    return Column(name, kind, (length,))
+
+
+def _form(items: list[Any]) -> tuple[int, str]:
+    """Return the length of a list, and the kind of its items: "other" if it has none, or a model cannot take them."""
+    kinds = {_kind(item) for item in items}
+    if kinds == {"int64", "float64"}:
+        return len(items), "float64"
+    return len(items), "other" if len(kinds) != 1 or "list" in kinds else kinds.pop()
 
 
 def fields_of_examples(values: Sequence[bytes | None], wanted: Sequence[str], where: str) -> list[Field]:
     """Return the features of Examples, those `wanted` if any are; raise DataError if there is nothing to be found."""
-    found = _alike(values)
-    arrays = examples.decode(found) if found else {}
-    if not arrays:
+    rows = [(value, row) for value in values if value and (row := _forms(value))]
+    if not rows:
         raise DataError(f"{where}: none of the first {len(values)} records is a tf.train.Example")
+    found = _alike(rows, wanted)
+    if not found:
+        problem = f"none of the first {len(rows)} records has all its features as most records have them"
+        raise DataError(f"{where}: {problem}")
+    arrays = examples.decode(found)
     fields = []
     for name in wanted or arrays:
         if name not in arrays:
@@ -145,18 +159,36 @@ def fields_of_examples(values: Sequence[bytes | None], wanted: Sequence[str], wh
     return fields
 
 
-def _alike(values: Sequence[bytes | None]) -> list[bytes]:
-    """Return the Examples whose features are of the kinds that these have in most of them."""
+def _forms(value: bytes) -> dict[str, tuple[str, int]]:
+    """Return the kind and the number of values of each of an Example's features; nothing if it is no Example."""
+    try:
+        features = examples.Example.FromString(value).features.feature
+    except DecodeError:
+        return {}
+    kinds = {name: kind for name in features if (kind := features[name].WhichOneof("kind"))}
+    return {name: (kind, len(getattr(features[name], kind).value)) for name, kind in kinds.items()}
+
+
+def _alike(rows: Sequence[tuple[bytes, Mapping[str, tuple[str, int]]]], wanted: Sequence[str]) -> list[bytes]:
+    """Return the Examples whose features, those `wanted` if any are, have the kinds that these have in most of them.
+
+    Also the numbers of values, of features with which more than half of the Examples agree.
+    """
     kinds: dict[str, Counter[str]] = {}
-    rows = []
-    for value in values:
-        try:
-            features = examples.Example.FromString(value or b"").features.feature
-        except DecodeError:
-            continue
-        row = {name: kind for name in features if (kind := features[name].WhichOneof("kind"))}
-        for name, kind in row.items():
-            kinds.setdefault(name, Counter())[kind] += 1
-        rows.append((value or b"", row))
-    usual = {name: counts.most_common(1)[0][0] for name, counts in kinds.items()}
-    return [value for value, row in rows if row and all(usual[name] == kind for name, kind in row.items())]
+    forms: dict[str, Counter[tuple[str, int]]] = {}
+    for _, row in rows:
+        for name, form in row.items():
+            if name in wanted or not wanted:
+                kinds.setdefault(name, Counter())[form[0]] += 1
+                forms.setdefault(name, Counter())[form] += 1
+    usual_kind = {name: counts.most_common(1)[0][0] for name, counts in kinds.items()}
+    usual = {name: form for name, counts in forms.items() for form, n in counts.items() if 2 * n > counts.total()}
+
+    def fits(row: Mapping[str, tuple[str, int]]) -> bool:
+        return all(
+            row[name] == usual[name] if name in usual else row[name][0] == kind
+            for name, kind in usual_kind.items()
+            if name in row
+        )
+
+    return [value for value, row in rows if fits(row)]
