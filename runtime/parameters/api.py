@@ -49,6 +49,8 @@ class Push:
     sequence: int = 0
     part: TaskPart | None = None
     """The records that they were computed from: these take effect once, even if others send them too."""
+    distinct: bool = False
+    """The ids of each table are distinct, so that nobody has to look for equal ones."""
     oldest_epoch: int = 0
     """All tasks of earlier epochs are complete."""
     sizes: Dense = field(default_factory=dict)

@@ -122,6 +122,7 @@ class BoundedTable(EmbeddingTable):
         *,
         counts: Counts | None = None,
         now: float = 0.0,
+        distinct: bool = False,
     ) -> None:
         """See `EmbeddingTable.apply`. `counts`, int32 [n], is how often each id was seen, once if not given; `now` is
         the time in seconds.
@@ -132,7 +133,8 @@ class BoundedTable(EmbeddingTable):
         """
         ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
         counts = np.ones(ids.size, np.int32) if counts is None else counts
-        ids, gradients, counts = self._distinct(ids, gradients, counts)
+        if not distinct:
+            ids, gradients, counts = self._distinct(ids, gradients, counts)
         self._step = step
         self._let_leave(step, now)
         before = self._looked_up_before(ids) if ids.size else None

@@ -73,6 +73,11 @@ class StoreService:
         """Whether there is a model."""
         return self._store is not None
 
+    @property
+    def keeps_pushes(self) -> bool:
+        """Whether gradients may be kept after a push, until others have come."""
+        return self._policy is not None and self._policy.grads_to_wait > 1
+
     def warm_up(self) -> None:
         """Get ready for the job's optimizer, if it is known already, rather than once a worker declares the model."""
         if self._remembered is None or self._config is not None:

@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Slice:
     stop: int
     size: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The slice as text: "NAME@START:STOP/SIZE"."""
         return f"{self.name}@{self.start}:{self.stop}/{self.size}"

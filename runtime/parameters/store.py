@@ -179,6 +179,10 @@ class ParameterStore:
         wanted = self._dense if keys is None else keys
         return {key: self._slice(key).weights[0].copy() for key in wanted}
 
+    def values(self) -> dict[str, Array]:
+        """Return all slices by key, flat float32: the store's own memory, which the next step changes."""
+        return {key: dense.weights[0] for key, dense in self._dense.items()}
+
     def lookup(self, table: str, ids: Ids, *, create: bool = True, held: bool = False) -> NDArray[Any]:
         """Return rows of a table, [n, dim]; see `EmbeddingTable.lookup`. Raises DataError."""
         return self._table(table).lookup(ids, create=create, held=held)
@@ -277,7 +281,9 @@ class ParameterStore:
                 dense.slots = self._new_slots(dense.piece)
             rule.apply(dense.weights, dense.slots, _ROW_ZERO, gradient, rate, step, push.sizes.get(key))
         for table, (ids, values) in push.rows.items():
-            self.tables[table].apply(ids, values, rate, step, counts=push.counts.get(table), now=self.now)
+            self.tables[table].apply(
+                ids, values, rate, step, counts=push.counts.get(table), now=self.now, distinct=push.distinct
+            )
         self.version += 1
 
     def _rate_and_step(self, given: float | None) -> tuple[np.float32, int]:

@@ -196,14 +196,17 @@ class EmbeddingTable:
         *,
         counts: Counts | None = None,
         now: float = 0.0,
+        distinct: bool = False,
     ) -> None:
         """Update the rows of `ids`, int64 [n], by `gradients`, float32 [n, dim]; gradients of equal ids are summed
-        first.
+        first, unless all are known to be `distinct`.
 
         `step` counts from 1; `counts` and `now` are for tables with bounds. Raises DataError if the shapes do not fit,
         and then changes nothing.
         """
-        ids, gradients = self.summed(self.checked_ids(ids), self.checked_gradients(ids, gradients))
+        ids, gradients = self.checked_ids(ids), self.checked_gradients(ids, gradients)
+        if not distinct:
+            ids, gradients = self.summed(ids, gradients)
         if ids.size:
             self.apply_at(self._rows_again(ids), gradients, learning_rate, step)
 

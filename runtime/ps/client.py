@@ -21,9 +21,12 @@ from elasticdl_nb.runtime.parameters.partition import DensePartition, split_ids
 from elasticdl_nb.runtime.parameters.rows.halves import floats
 from elasticdl_nb.runtime.parameters.table import TableSpec
 from elasticdl_nb.runtime.ps import requests
+from elasticdl_nb.runtime.ps.arena import padded
 from elasticdl_nb.runtime.ps.limits import UNANNOUNCED, ModelSize
+from elasticdl_nb.runtime.ps.security import is_encrypted
+from elasticdl_nb.runtime.ps.segment import Segment
 from elasticdl_nb.runtime.ps.transport import Awaited, Transport
-from elasticdl_nb.runtime.ps.wire import Kind, Message
+from elasticdl_nb.runtime.ps.wire import Kind, Message, extent
 
 TIMEOUT = 60.0
 """Seconds that a server may take to answer; its death is noticed at once."""
@@ -52,13 +55,16 @@ class ParameterClient:
         source: str = "",
         synchronous: bool = False,
         timeout: float = TIMEOUT,
+        shares_memory: bool = True,
     ) -> None:
         self._servers = len(addresses)
         self.addresses, self._token, self._generation = tuple(addresses), token, generation
         self._transport = Transport(addresses, token, generation, [UNANNOUNCED] * self._servers)
         self._source = source
         self._leader_first = synchronous and self._servers > 1
-        self._timeout = timeout
+        self._timeout, self._shares_memory = timeout, shares_memory
+        self._dims: dict[str, int] = {}
+        self._dense_room = [0] * self._servers
         self._partition = DensePartition({}, self._servers)
         self._sequence = itertools.count(1)
         self._lock = threading.Lock()
@@ -73,6 +79,8 @@ class ParameterClient:
         parts = self._partition.split(dense)
         declared = [requests.initialize(optimizer, part, tables, i, self._servers) for i, part in enumerate(parts)]
         self._announce([ModelSize.of(meta, part, tables) for (meta, _), part in zip(declared, parts, strict=True)])
+        self._dims = {table.name: table.dim for table in tables}
+        self._dense_room = [extent([*part.values()]) for part in parts]
         answers = self._ask_all(Kind.INITIALIZE, declared, max(self._timeout, SLOW_TIMEOUT))
         return self._dense(answers)
 
@@ -83,6 +91,24 @@ class ParameterClient:
         self.addresses = tuple(str(answer.meta["address"]) for answer in answers)
         self._transport.close()
         self._transport = Transport(self.addresses, self._token, self._generation, limits)
+        for server, address in enumerate(self.addresses):
+            if self._shares_memory and not is_encrypted(address):
+                self._share(server)
+
+    def _share(self, server: int) -> None:
+        """Exchange arrays with a server on this machine through common memory, if that is possible."""
+        try:
+            segment = Segment()
+        except (OSError, ValueError):
+            return
+        number = 0
+        try:
+            number = self._ask(server, Kind.SHARE, requests.share(segment.offer())).result().meta["segment"]
+        finally:
+            if not number:
+                segment.close()
+        if number:
+            self._transport.share(server, segment, number)
 
     def pull(self) -> tuple[dict[str, Array], int]:
         """See `ParameterServers.pull`."""
@@ -144,7 +170,7 @@ class ParameterClient:
     def _export(self, server: int, table: str, answer: Message) -> Iterator[tuple[Ids, Array]]:
         while answer.arrays:
             following = self._ask(server, Kind.EXPORT, requests.export(table, answer.meta["export"]))
-            yield answer.arrays[0], answer.arrays[1]
+            yield _array(answer, 0), _array(answer, 1)
             answer = following.result()
 
     def count(self, table: str) -> int:
@@ -187,7 +213,7 @@ class ParameterClient:
 
         def ask(server: int, push: Push | None) -> Future[Message]:
             part = StepRequest(push, wanted.parts[server], request.create, request.pull)
-            return self._ask(server, Kind.STEP, requests.step(part))
+            return self._ask(server, Kind.STEP, requests.step(part), room=self._room(server, part))
 
         def result(answers: Sequence[Message]) -> StepResult:
             meta = answers[0].meta
@@ -205,6 +231,11 @@ class ParameterClient:
             return _gathered(self._awaited(), asked, lambda answers: result([first, *answers]))
 
         return _then(self._awaited(), ask(0, pushes[0]), follow)
+
+    def _room(self, server: int, request: StepRequest) -> int:
+        """Return how many bytes the arrays of an answer take."""
+        rows = sum([padded(4 * len(ids) * self._dims.get(table, 0)) for table, ids in request.lookup.items()])
+        return rows + (self._dense_room[server] if request.pull else 0)
 
     def _split(self, push: Push) -> list[Push]:
         """Return each server's part of a push, with this sender and the server's own version."""
@@ -255,8 +286,10 @@ class ParameterClient:
 
     # ------------------------------------------------------------ asking
 
-    def _ask(self, server: int, kind: Kind, content: requests.Content, timeout: float = 0.0) -> Future[Message]:
-        return self._transport.request(server, kind, content, timeout or self._timeout)
+    def _ask(
+        self, server: int, kind: Kind, content: requests.Content, timeout: float = 0.0, room: int = 0
+    ) -> Future[Message]:
+        return self._transport.request(server, kind, content, timeout or self._timeout, room)
 
     def _awaited(self) -> Awaited[Any]:
         return Awaited(self._transport.receive)
@@ -285,7 +318,7 @@ class _Wanted:
         """Return the rows by table, in the order of the ids."""
         rows = {}
         for number, (table, ids) in enumerate(self._lookup.items()):
-            found = [answer.arrays[number] for answer in answers]
+            found = [_array(answer, number) for answer in answers]
             if len(found) == 1:
                 rows[table] = found[0]
                 continue
@@ -293,6 +326,12 @@ class _Wanted:
             for places, part in zip(self._places[table], found, strict=True):
                 rows[table][places] = part
         return rows
+
+
+def _array(answer: Message, number: int) -> Any:
+    array = answer.arrays[number]
+    assert isinstance(array, np.ndarray)
+    return array
 
 
 def _places(ids: Ids, servers: int) -> Places:
@@ -303,17 +342,18 @@ def _gathered(into: Future[T], asked: Sequence[Future[Message]], combine: Callab
     """Return `into`, with the result of `combine` on all answers; fails as soon as one of them does."""
     left = itertools.count(len(asked) - 1, -1)
     lock = threading.Lock()
+    waiting = [*asked]
 
     def done(future: Future[Message]) -> None:
         with lock:
             last = next(left) == 0
-            if into.done():
-                return
             error = future.exception()
-            if error is not None:
+            if not into.done() and error is not None:
                 into.set_exception(error)
-            elif last:
-                _resolve(into, lambda: combine([future.result() for future in asked]))
+            elif not into.done() and last:
+                _resolve(into, lambda: combine([future.result() for future in waiting]))
+            if last:
+                waiting.clear()  # they know this function: in a circle, answers would stay until garbage is collected
 
     for future in asked:
         future.add_done_callback(done)

@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError
@@ -23,9 +24,9 @@ from elasticdl_nb.runtime.parameters.mapped.form import STORED, Part
 from elasticdl_nb.runtime.parameters.store import PushResult
 from elasticdl_nb.runtime.parameters.table import RowBlock, TableSpec
 from elasticdl_nb.runtime.ps.limits import ModelSize
-from elasticdl_nb.runtime.ps.wire import Kind, Limits, Message, WireError
+from elasticdl_nb.runtime.ps.wire import Kind, Limits, Message, Piece, WireError
 
-Content = tuple[dict[str, Any], list[NDArray[Any]]]
+Content = tuple[dict[str, Any], list[Piece]]
 
 ANY_VERSION = 1 << 62
 """Marks gradients that a server must take however old they are, because another server has decided."""
@@ -36,7 +37,7 @@ _OPEN_EXPORTS = 16
 class _Reader:
     """Parses a message, checking types."""
 
-    def __init__(self, meta: Mapping[str, Any], arrays: Iterator[NDArray[Any]]) -> None:
+    def __init__(self, meta: Mapping[str, Any], arrays: Iterator[Piece]) -> None:
         self._meta, self._arrays = meta, arrays
 
     def get(self, name: str, kind: type[Any] | tuple[type[Any], ...]) -> Any:
@@ -59,8 +60,8 @@ class _Reader:
 
     def array(self) -> NDArray[Any]:
         array = next(self._arrays, None)
-        if array is None:
-            raise WireError("fewer arrays than it names")
+        if not isinstance(array, np.ndarray):
+            raise WireError("fewer arrays than it names, or others")
         return array
 
     def records(self, name: str) -> TaskPart | None:
@@ -81,9 +82,14 @@ class _Reader:
     def named(self, name: str) -> dict[str, NDArray[Any]]:
         return {key: self.array() for key in self.names(name)}
 
+    def slices(self, name: str) -> dict[str, NDArray[Any]]:
+        keys = self.names(name)
+        return _apart(keys, next(self._arrays, None)) if keys else {}
+
 
 _READ: dict[Any, Callable[[_Reader, str], Any]] = {
     int: _Reader.number,
+    bool: lambda asked, name: asked.get(name, bool),
     str: lambda asked, name: asked.get(name, str),
     TaskPart | None: _Reader.records,
     float | None: lambda asked, name: asked.get(name, (int, float, type(None))),
@@ -114,12 +120,12 @@ def step(request: StepRequest) -> Content:
     """STEP: answered with the push's result, the rows in the order of `lookup`, as held, then the slices of `dense`."""
     push, lookup = request.push, request.lookup
     meta: dict[str, Any] = {"push": None, "lookup": list(lookup), "create": request.create, "pull": request.pull}
-    arrays: list[NDArray[Any]] = []
+    arrays: list[Piece] = []
     if push is not None:
         plain = {name: getattr(push, name) for name in _PLAIN}
         meta["push"] = {**plain, **{name: list(getattr(push, name)) for name in _ARRAYS}}
-        arrays = [*push.dense.values(), *(array for pair in push.rows.values() for array in pair)]
-        arrays += [*push.sizes.values(), *push.counts.values()]
+        arrays = [*_together(push.dense), *(array for pair in push.rows.values() for array in pair)]
+        arrays += [*_together(push.sizes), *push.counts.values()]
     return meta, [*arrays, *lookup.values()]
 
 
@@ -131,9 +137,9 @@ def _read_step(asked: _Reader) -> StepRequest:
 
 
 def _read_push(asked: _Reader) -> Push:
-    dense = asked.named("dense")
+    dense = asked.slices("dense")
     rows = {table: (asked.array(), asked.array()) for table in asked.names("rows")}
-    sizes, counts = asked.named("sizes"), asked.named("counts")
+    sizes, counts = asked.slices("sizes"), asked.named("counts")
     return Push(dense, rows, sizes=sizes, counts=counts, **{name: read(asked, name) for name, read in _PLAIN.items()})
 
 
@@ -164,19 +170,34 @@ def position(epoch: int, index: int) -> Content:
     return {"epoch": epoch, "index": index}, []
 
 
+def share(offer: Mapping[str, Any]) -> Content:
+    """SHARE: memory that a worker offers (`segment`). Answered with `segment`, its number, or 0 if it is no use."""
+    return dict(offer), []
+
+
 # ------------------------------------------------------------ answering
 
 
 class Answers:
-    """Answers requests from a store; `announced` makes room for a model's messages, and returns what to answer."""
+    """Answers requests from a store.
 
-    def __init__(self, service: StoreService, announced: Callable[[ModelSize], dict[str, Any]]) -> None:
-        self._service, self._announced = service, announced
+    `announced` makes room for a model's messages, and returns what to answer. `opened` opens the memory that a worker
+    offers, and returns its number.
+    """
+
+    def __init__(
+        self,
+        service: StoreService,
+        announced: Callable[[ModelSize], dict[str, Any]],
+        opened: Callable[[Mapping[str, Any]], int] = lambda offer: 0,
+    ) -> None:
+        self._service, self._announced, self._opened = service, announced, opened
         self._exports: dict[int, tuple[int, Iterator[RowBlock]]] = {}
         self._numbers = itertools.count(1)
         self._writing: tuple[int, int, Iterator[Part | None]] = (0, 0, iter(()))
         self._answers: dict[Kind, Callable[[_Reader], Content]] = {
             Kind.ANNOUNCE: self._announce,
+            Kind.SHARE: self._share,
             Kind.INITIALIZE: self._initialize,
             Kind.STEP: self._step,
             Kind.ASSIGN: self._assign,
@@ -198,6 +219,10 @@ class Answers:
         size = ModelSize(**{field.name: asked.number(field.name) for field in fields(ModelSize)})
         return self._announced(size), []
 
+    def _share(self, asked: _Reader) -> Content:
+        offer = {"process": asked.number("process"), "file": asked.number("file"), "secret": asked.get("secret", str)}
+        return {"segment": self._opened(offer)}, []
+
     def _initialize(self, asked: _Reader) -> Content:
         place = asked.number("server"), asked.number("servers")
         if place != (self._service.server, self._service.servers):
@@ -208,7 +233,7 @@ class Answers:
         except TypeError as error:
             raise WireError(str(error)) from None
         store = self._service.initialize(asked.get("optimizer", dict), asked.named("dense"), tables)
-        return _dense({"version": store.version}, store.pull(), [])
+        return _dense({"version": store.version}, store.values(), [])
 
     def _step(self, asked: _Reader) -> Content:
         store = self._service.store
@@ -216,7 +241,7 @@ class Answers:
         done = PushResult(True, store.version) if request.push is None else store.push(request.push)
         found = [store.lookup(table, ids, create=request.create, held=True) for table, ids in request.lookup.items()]
         meta = {"accepted": done.accepted, "reason": done.reason, "version": done.version, "gap": done.gap}
-        return _dense(meta, store.pull() if request.pull else {}, found)
+        return _dense(meta, store.values() if request.pull else {}, found)
 
     def _assign(self, asked: _Reader) -> Content:
         self._service.store.assign(asked.named("dense"))
@@ -273,13 +298,25 @@ class Answers:
         return meta, []
 
 
-def _dense(meta: dict[str, Any], dense: Mapping[str, Array], first: list[NDArray[Any]]) -> Content:
-    return {**meta, "dense": list(dense)}, [*first, *dense.values()]
+def _dense(meta: dict[str, Any], dense: Mapping[str, Array], first: Sequence[NDArray[Any]]) -> Content:
+    return {**meta, "dense": list(dense)}, [*first, *_together(dense)]
+
+
+def _together(slices: Mapping[str, Array]) -> list[Piece]:
+    """Slices next to each other, if there are any: what an array costs would be most of the cost of a small one."""
+    return [[*slices.values()]] if slices else []
+
+
+def _apart(keys: Sequence[str], together: Piece | None) -> dict[str, NDArray[Any]]:
+    if not isinstance(together, list) or len(together) != len(keys):
+        raise WireError("other slices than it names")
+    return dict(zip(keys, together, strict=True))
 
 
 def read_dense(answer: Message, first: int = 0) -> dict[str, Array]:
     """Return the slices in an answer by key; they come after `first` other arrays."""
-    return dict(zip(answer.meta["dense"], answer.arrays[first:], strict=True))
+    keys = answer.meta["dense"]
+    return _apart(keys, answer.arrays[first]) if keys else {}
 
 
 def read_limits(answer: Message) -> Limits:

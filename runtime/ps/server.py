@@ -12,11 +12,13 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from elasticdl_nb.runtime.errors import DataError, ElasticDLError, ModelError
 from elasticdl_nb.runtime.parameters.generations import StoreService
@@ -24,19 +26,24 @@ from elasticdl_nb.runtime.protocol.network import Network
 from elasticdl_nb.runtime.ps.limits import UNANNOUNCED, ModelSize, refuse
 from elasticdl_nb.runtime.ps.requests import Answers
 from elasticdl_nb.runtime.ps.security import Gatekeeper, is_encrypted, leave, listen, widen
+from elasticdl_nb.runtime.ps.segment import LEAST, OpenSegments
 from elasticdl_nb.runtime.ps.wire import (
     LIMITS,
     Buffer,
     Kind,
     Limits,
     Message,
+    Shared,
     TooLarge,
     WireError,
+    copied,
     cut,
     decode,
     encode,
+    extent,
     frame_key,
     joined,
+    place,
 )
 
 logger = logging.getLogger(__name__)
@@ -65,7 +72,8 @@ class ParameterServer:
         records: int = 1024,
     ) -> None:
         self.service = service
-        self._answers = Answers(service, self._announced)
+        self._segments = OpenSegments()
+        self._answers = Answers(service, self._announced, self._segments.open)
         self._records = records
         self._key = frame_key(token)
         self._limits = limits
@@ -134,6 +142,7 @@ class ParameterServer:
                 pause = self._advance()
         finally:
             self._socket.close()
+            self._segments.close()
             self._context.term()
             leave(self.address)
             os.close(self._wake_read)
@@ -153,7 +162,7 @@ class ParameterServer:
             return
         peer, frames = received
         try:
-            message = decode(joined(frames) if self._in_pieces else frames, self._key, self._limits)
+            message = decode(joined(frames) if self._in_pieces else frames, self._key, self._limits, self._memory_of)
         except TooLarge as error:
             self._drop(error)
             reply = self._error(error.request, "data", str(refuse(error.size, self._limits)))
@@ -161,10 +170,28 @@ class ParameterServer:
             self._drop(error)
             return
         else:
-            reply = self._answer(message)
+            if message.shared is not None and self.service.keeps_pushes:  # longer than the worker keeps the memory
+                message = replace(message, arrays=copied(message.arrays))
+            reply = self._placed(self._answer(message), message.shared)
         answer = encode(reply, self._key)
         with contextlib.suppress(zmq.ZMQError):  # the peer has gone
             self._socket.send_multipart([peer, *(cut(answer) if self._in_pieces else answer)], zmq.NOBLOCK, copy=False)
+
+    def _memory_of(self, _request: int, shared: Shared) -> NDArray[np.uint8] | None:
+        return None if shared.start is None else self._segments.bytes_from(shared.segment, shared.start)
+
+    def _placed(self, reply: Message, asked: Shared | None) -> Message:
+        """Return a reply whose arrays are in the memory that the worker has set aside for them, if it has.
+
+        Otherwise they are sent later than the next step may be made, which changes the store's own.
+        """
+        if asked is not None and LEAST <= extent(reply.arrays) <= asked.size:
+            memory = self._segments.bytes_from(asked.segment, asked.room)
+            if memory is not None and len(memory) >= asked.size:
+                place(reply.arrays, memory)
+                return replace(reply, shared=Shared(asked.segment, asked.room))
+        own = [piece if isinstance(piece, np.ndarray) else copied([piece])[0] for piece in reply.arrays]
+        return replace(reply, arrays=own)
 
     def _receive(self) -> tuple[bytes, list[Buffer]] | None:
         """Return a message, or None if there is no readable one."""

@@ -19,10 +19,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import zmq
+from numpy.typing import NDArray
 from zmq.utils.monitor import recv_monitor_message
 
 from elasticdl_nb.runtime.errors import DataError, JobFailed, ModelError
@@ -31,6 +33,7 @@ from elasticdl_nb.runtime.protocol.network import is_loopback
 from elasticdl_nb.runtime.ps.limits import refuse
 from elasticdl_nb.runtime.ps.requests import Content
 from elasticdl_nb.runtime.ps.security import connect, is_encrypted
+from elasticdl_nb.runtime.ps.segment import LEAST, Block, Segment
 from elasticdl_nb.runtime.ps.server import LOST
 from elasticdl_nb.runtime.ps.wire import (
     LIMITS,
@@ -38,12 +41,15 @@ from elasticdl_nb.runtime.ps.wire import (
     Kind,
     Limits,
     Message,
+    Shared,
     WireError,
     cut,
     decode,
     encode,
+    extent,
     frame_key,
     joined,
+    place,
 )
 
 _ENDS: dict[int, str] = {
@@ -56,6 +62,8 @@ _ENDS: dict[int, str] = {
 _EVENTS = sum(_ENDS)
 _LOOK = 0.25
 """Seconds between two checks of the deadlines."""
+
+_HEAD = 2  # frames without arrays
 
 T = TypeVar("T")
 
@@ -71,10 +79,19 @@ class _Server:
     lock: threading.Lock = field(default_factory=threading.Lock)
     pending: dict[int, _Request] = field(default_factory=dict)
     lost: str = ""
+    segment: Segment | None = None
+    segment_number: int = 0
 
     @property
     def in_pieces(self) -> bool:
         return is_encrypted(self.address)
+
+    def memory_of(self, request: int, shared: Shared) -> NDArray[np.uint8] | None:
+        """Return the memory that was set aside for an answer; it is in use as long as any array of it."""
+        asked = self.pending.get(request)
+        if asked is None or asked.room is None or asked.room.start != shared.start:
+            return None
+        return np.asarray(asked.room)
 
     def error(self, reason: str) -> ServersLost:
         return ServersLost(f"parameter server {self.number} at {self.address} is lost: {reason}")
@@ -85,6 +102,9 @@ class _Request:
     deadline: float
     timeout: float
     future: Future[Message]
+    own: Block | None = None
+    room: Block | None = None
+    """Shared memory that has the request's arrays, and that which is for the answer's."""
 
 
 class Awaited(Future[T]):
@@ -176,18 +196,27 @@ class Transport:
     def __len__(self) -> int:
         return len(self._servers)
 
-    def request(self, server: int, kind: Kind, content: Content, timeout: float) -> Future[Message]:
+    def share(self, server: int, segment: Segment, number: int) -> None:
+        """From now on, arrays of messages to and from a server may be in this memory, which it knows by a number."""
+        self._servers[server].segment, self._servers[server].segment_number = segment, number
+
+    def request(self, server: int, kind: Kind, content: Content, timeout: float, room: int = 0) -> Future[Message]:
         """Send a request; its future holds the answer, or ServersLost, DataError, ModelError or JobFailed.
 
-        Large arrays must not change until then. Raises ServersLost if this connection was closed.
+        Large arrays must not change until then. The answer's arrays take `room` bytes at most (`extent`), if that is
+        known. Raises ServersLost if this connection was closed.
         """
-        number = next(self._numbers)
-        frames = encode(Message(kind, self._generation, number, *content), self._key)
+        to, limits = self._servers[server], self._limits[server]
+        message = Message(kind, self._generation, next(self._numbers), *content)
         future: Future[Message] = Awaited(self.receive)
-        to = self._servers[server]
-        sizes = [len(frame) for frame in frames]
-        if not self._limits[server].allow(sizes):
-            future.set_exception(refuse(sum(sizes), self._limits[server]))
+        request = _Request(time.monotonic() + timeout, timeout, future)
+        size = extent(message.arrays)
+        if (segment := to.segment) is not None and max(size, room) >= LEAST and size <= limits.message:
+            message = _placed(message, size, room, request, segment, to.segment_number)
+        frames = encode(message, self._key)
+        sizes = [len(frame) for frame in frames] + ([] if request.own is None else [size])
+        if not limits.allow(sizes):
+            future.set_exception(refuse(sum(sizes), limits))
             return future
         if to.in_pieces:
             frames = cut(frames)
@@ -197,9 +226,10 @@ class Transport:
             if to.lost:
                 future.set_exception(to.error(to.lost))
                 return future
-            to.pending[number] = _Request(time.monotonic() + timeout, timeout, future)
+            to.pending[message.request] = request
             try:
-                to.socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+                # A frame that is not copied has to be given back by another thread.
+                to.socket.send_multipart(frames, zmq.NOBLOCK, copy=len(frames) <= _HEAD)
             except zmq.ZMQError as error:
                 to.lost = str(error)
         if to.lost:
@@ -281,7 +311,7 @@ class Transport:
             frames = server.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             try:
                 buffers: Sequence[Buffer] = [frame.buffer for frame in frames]
-                message = decode(joined(buffers) if server.in_pieces else buffers, self._key)
+                message = decode(joined(buffers) if server.in_pieces else buffers, self._key, memory=server.memory_of)
             except WireError as error:
                 server.lost = f"it sent an invalid answer ({error})"
                 break
@@ -331,6 +361,9 @@ class Transport:
                 server.socket.disable_monitor()
                 server.monitor.close()
                 server.socket.close()
+                if server.segment is not None:
+                    server.segment.close()
+                    server.segment = None
         self._context.term()
         self._to_turn.close()
         self._to_thread.close()
@@ -338,3 +371,16 @@ class Transport:
 
 def _readable(socket: zmq.Socket[bytes]) -> bool:
     return bool(int(socket.events) & zmq.POLLIN)
+
+
+def _placed(message: Message, size: int, room: int, request: _Request, segment: Segment, number: int) -> Message:
+    """Return a message whose arrays are in shared memory, as far as there is any, with room for the answer's."""
+    request.own = segment.block(size) if size >= LEAST else None
+    request.room = segment.block(room) if room >= LEAST else None
+    if request.own is not None:
+        place(message.arrays, np.asarray(request.own))
+    elif request.room is None:
+        return message
+    start = None if request.own is None else request.own.start
+    answer = (0, 0) if request.room is None else (request.room.start, request.room.size)
+    return replace(message, shared=Shared(number, start, *answer))

@@ -5,6 +5,8 @@ bytes, little-endian. Small arrays share one frame, each padded to 8 bytes; ever
 which needs no copying. The header ends with a MAC of header and body under a key of the job, so that messages from
 outside the job are dropped before their bodies are parsed.
 
+Where both sides have memory in common (`segment`), the arrays may be there instead, and the body says where.
+
 Pure: nothing here knows about sockets.
 """
 
@@ -16,12 +18,15 @@ import hmac
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from elasticdl_nb.runtime.ps.arena import padded
 
 MAGIC = b"EDPS"
 VERSION = 1
@@ -38,6 +43,8 @@ _CODES: dict[str, np.dtype[Any]] = {
     "f": np.dtype("<f4"), "h": np.dtype("<u2"), "i": np.dtype("<i8"), "n": np.dtype("<i4"),
 }  # fmt: skip
 _NAMES: dict[np.dtype[Any], str] = {dtype.newbyteorder("="): code for code, dtype in _CODES.items()}
+_PARTS = "p"
+_EMPTY = np.empty(0, np.float32)
 _MAX_DIMENSIONS = 8
 _FIRST_ARRAYS = 2  # the frames before the arrays: header and body
 
@@ -56,6 +63,7 @@ class Kind(enum.IntEnum):
     POSITION = 7
     ANNOUNCE = 8
     WRITE = 9
+    SHARE = 10
     REPLY = 64
     ERROR = 65
 
@@ -94,6 +102,26 @@ class Limits:
 LIMITS = Limits()
 
 
+class Shared(NamedTuple):
+    """Where arrays are in a segment: those of a message begin at `start`, or are in its frames if that is None.
+
+    The answer's may be put at `room`, where `size` bytes are free. `segment` is the server's number for the memory.
+    """
+
+    segment: int
+    start: int | None = None
+    room: int = 0
+    size: int = 0
+
+
+Memory = Callable[[int, Shared], NDArray[np.uint8] | None]
+"""Returns the bytes from where the arrays of a message begin, given its request number; None if there are none."""
+
+
+Piece = NDArray[Any] | list[NDArray[Any]]
+"""An array of a message, or flat ones of float32 that lie next to each other where they are shared."""
+
+
 @dataclass(frozen=True)
 class Message:
     """`request` numbers a sender's requests; an answer carries the same. `meta` holds plain JSON values."""
@@ -102,7 +130,8 @@ class Message:
     generation: int
     request: int
     meta: Mapping[str, Any] = field(default_factory=dict)
-    arrays: Sequence[NDArray[Any]] = ()
+    arrays: Sequence[Piece] = ()
+    shared: Shared | None = None
 
 
 def frame_key(token: str) -> bytes:
@@ -116,21 +145,58 @@ def frame_key(token: str) -> bytes:
 def encode(message: Message, key: bytes) -> list[Buffer]:
     """Return the frames of a message; arrays are float32, int64, int32 or uint16.
 
-    Large ones must not change until it is sent.
+    Large ones must not change until it is sent. Those that are shared must be in their place (`place`).
     """
-    forms, small, large = [], [], []
-    for array in message.arrays:
-        code = _NAMES[array.dtype]
-        flat = np.ascontiguousarray(array, _CODES[code]).reshape(-1).view(np.uint8)
-        forms.append([code, *array.shape])
+    forms = [_form_of(piece) for piece in message.arrays]
+    shared = message.shared
+    body = json.dumps([message.meta, forms, *([] if shared is None else [shared])], separators=(",", ":")).encode()
+    fixed = HEADER.pack(MAGIC, VERSION, message.kind, message.generation, message.request)
+    head: list[Buffer] = [fixed + _mac(fixed, body, key), body]
+    return head if shared is not None and shared.start is not None else head + _frames(message.arrays)
+
+
+def _form_of(piece: Piece) -> list[Any]:
+    if isinstance(piece, list):
+        return [_PARTS, *[part.size for part in piece]]
+    return [_NAMES[piece.dtype], *piece.shape]
+
+
+def _frames(pieces: Sequence[Piece]) -> list[Buffer]:
+    small, large = [], []
+    for array in [part for piece in pieces for part in (piece if isinstance(piece, list) else [piece])]:
+        flat = np.ascontiguousarray(array, _CODES[_NAMES[array.dtype]]).reshape(-1).view(np.uint8)
         if flat.nbytes >= OWN_FRAME:
             large.append(flat.data)
         else:
             small.append(flat.tobytes())
             small.append(bytes(-flat.nbytes % 8))
-    body = json.dumps([message.meta, forms], separators=(",", ":")).encode()
-    fixed = HEADER.pack(MAGIC, VERSION, message.kind, message.generation, message.request)
-    return [fixed + _mac(fixed, body, key), body, b"".join(small), *large]
+    return [b"".join(small), *large]
+
+
+def copied(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return copies of arrays."""
+    return [[part.copy() for part in piece] if isinstance(piece, list) else piece.copy() for piece in pieces]
+
+
+def extent(pieces: Sequence[Piece]) -> int:
+    """Return how many bytes `place` needs."""
+    return sum([padded(_size_of(piece)) for piece in pieces])
+
+
+def _size_of(piece: Piece) -> int:
+    return sum([part.nbytes for part in piece]) if isinstance(piece, list) else piece.nbytes
+
+
+def place(pieces: Sequence[Piece], memory: NDArray[np.uint8]) -> None:
+    """Copy arrays into memory, one after the other, each `padded`."""
+    start = 0
+    for piece in pieces:
+        stop = start + _size_of(piece)
+        if isinstance(piece, list):
+            np.concatenate([_EMPTY, *piece], out=memory[start:stop].view(_CODES["f"]))
+        else:
+            memory[start:stop].view(_CODES[_NAMES[piece.dtype]]).reshape(piece.shape)[...] = piece
+        start = padded(stop)
 
 
 def _mac(fixed: Buffer, body: Buffer, key: bytes) -> bytes:
@@ -161,12 +227,16 @@ def joined(pieces: Sequence[Buffer]) -> list[Buffer]:
     return frames
 
 
-def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Message:
-    """Return the message in these frames; its arrays are read-only views of them. Raises WireError.
+def _nowhere(request: int, shared: Shared) -> None:
+    """There is no common memory: see `Memory`."""
+
+
+def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS, memory: Memory = _nowhere) -> Message:
+    """Return the message in these frames; its arrays are read-only views of them, or of `memory`. Raises WireError.
 
     It is TooLarge if the message is one of the job's.
     """
-    if not _FIRST_ARRAYS < len(frames) <= LIMITS.frames:
+    if not _FIRST_ARRAYS <= len(frames) <= LIMITS.frames:
         raise WireError(f"{len(frames)} frames")
     sizes = [len(frame) for frame in frames]
     if max(sizes) > LIMITS.frame or sum(sizes) > LIMITS.message or sizes[1] > LIMITS.body:
@@ -183,32 +253,94 @@ def decode(frames: Sequence[Buffer], key: bytes, limits: Limits = LIMITS) -> Mes
     if not limits.allow(sizes):
         raise TooLarge(sum(sizes), request)
     try:
-        meta, forms = json.loads(body)
+        meta, forms, *rest = json.loads(body)
         known = Kind(kind)
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(f"kind {kind} with a body that cannot be read: {error}") from None
-    if not isinstance(meta, dict) or not isinstance(forms, list):
+    if not isinstance(meta, dict) or not isinstance(forms, list) or len(rest) > 1:
         raise WireError("a body with an unexpected structure")
-    return Message(known, generation, request, meta, _arrays(forms, frames[_FIRST_ARRAYS:]))
+    shared = _shared(rest[0]) if rest else None
+    if shared is None or shared.start is None:
+        return Message(known, generation, request, meta, _arrays(forms, frames[_FIRST_ARRAYS:]), shared)
+    arrays = _placed(forms, memory(request, shared))
+    size = extent(arrays)
+    if not limits.allow([*sizes, size]):
+        raise TooLarge(sum(sizes) + size, request)
+    return Message(known, generation, request, meta, arrays, shared)
 
 
-def _arrays(forms: list[Any], chunks: Sequence[Buffer]) -> list[NDArray[Any]]:
-    small, large, offset, arrays = chunks[0], iter(chunks[1:]), 0, []
+def _shared(values: Any) -> Shared:
+    match values:
+        case [int(), int() | None, int(), int()] if all(one is None or one >= 0 for one in values):
+            return Shared(*values)
+    raise WireError(f"arrays in {str(values)[:80]}")
+
+
+def _placed(forms: list[Any], memory: NDArray[np.uint8] | None) -> list[Piece]:
+    if memory is None:
+        raise WireError("arrays in memory that is not there")
+    start, pieces = 0, []
     for form in forms:
+        parts = _parts(form)
+        dtype, shape, size = _form(["f", sum(parts)] if parts is not None else form)
+        if start + size > len(memory):
+            raise WireError(f"an array of {size} bytes in memory of {len(memory) - start}")
+        array = memory[start : start + size].view(dtype).reshape(shape)
+        array.flags.writeable = False
+        pieces.append(array if parts is None else _divided(array, parts))
+        start += padded(size)
+    return pieces
+
+
+def _divided(array: NDArray[Any], sizes: list[int]) -> list[NDArray[Any]]:
+    return [array[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _parts(form: Any) -> list[int] | None:
+    """Return the sizes of arrays that lie next to each other; None for a single one."""
+    match form:
+        case [code, *sizes] if code == _PARTS and len(sizes) <= LIMITS.frames:
+            if all(type(n) is int and 0 <= n <= LIMITS.message for n in sizes):
+                return sizes
+    return None
+
+
+def _arrays(forms: list[Any], chunks: Sequence[Buffer]) -> list[Piece]:
+    if not chunks:
+        raise WireError(f"{_FIRST_ARRAYS} frames")
+    unread = _Unread(chunks)
+    pieces: list[Piece] = []
+    for form in forms:
+        parts = _parts(form)
+        pieces.append(unread.array(form) if parts is None else [unread.array(["f", size]) for size in parts])
+    unread.end()
+    return pieces
+
+
+class _Unread:
+    """The frames of arrays, the first of which has the small ones."""
+
+    def __init__(self, chunks: Sequence[Buffer]) -> None:
+        self._small, self._large, self._offset = chunks[0], iter(chunks[1:]), 0
+
+    def array(self, form: Any) -> NDArray[Any]:
+        """Return the next array."""
         dtype, shape, size = _form(form)
         if size >= OWN_FRAME:
-            chunk, start = next(large, b""), 0
+            chunk, start = next(self._large, b""), 0
         else:
-            chunk, start = small, offset
-            offset += size + -size % 8
-        if start + size > len(chunk) or (chunk is not small and size != len(chunk)):
+            chunk, start = self._small, self._offset
+            self._offset += size + -size % 8
+        if start + size > len(chunk) or (chunk is not self._small and size != len(chunk)):
             raise WireError(f"an array of {size} bytes in a frame of {len(chunk)}")
         array = np.frombuffer(chunk, dtype, count=size // dtype.itemsize, offset=start) if size else np.empty(0, dtype)
         array.flags.writeable = False
-        arrays.append(array.reshape(shape))
-    if offset != len(small) or next(large, None) is not None:
-        raise WireError("bytes that belong to no array")
-    return arrays
+        return array.reshape(shape)
+
+    def end(self) -> None:
+        """There are no further arrays."""
+        if self._offset != len(self._small) or next(self._large, None) is not None:
+            raise WireError("bytes that belong to no array")
 
 
 def _form(form: Any) -> tuple[np.dtype[Any], list[int], int]:

@@ -50,6 +50,36 @@ def shared_with_tensor(*shape: int) -> tuple[Array, tf.Tensor]:
     return array, tf.experimental.dlpack.from_dlpack(array.__dlpack__())
 
 
+def tensor_of_parts(parts: Sequence[Array]) -> tf.Tensor | None:
+    """Return the tensor that flat arrays are together, if each begins where the one before it ends; None if not.
+
+    Nobody may write to them any longer.
+    """
+    parts = [part for part in parts if part.size]  # the others may begin anywhere
+    if not parts or parts[0].base is None:
+        return None
+    start = stop = _address(parts[0])
+    for part in parts:
+        if _address(part) != stop or part.base is not parts[0].base:
+            return None
+        stop += part.nbytes
+    if start % _ALIGNMENT:
+        return None
+    return tf.experimental.dlpack.from_dlpack(np.asarray(_Whole(parts[0], start, (stop - start) // 4)).__dlpack__())
+
+
+class _Whole:
+    """Memory of an array and those behind it."""
+
+    def __init__(self, first: Array, address: int, size: int) -> None:
+        self._first = first
+        self.__array_interface__ = {"data": (address, False), "shape": (size,), "typestr": "<f4", "version": 3}
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 @dataclass(frozen=True)
 class _Table:
     """A table's part of a group: its calls, and for each of their ids its place among the distinct ones."""

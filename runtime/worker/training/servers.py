@@ -39,7 +39,7 @@ from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_servers, note_on_embeddings, takes_means
-from elasticdl_nb.runtime.worker.training.rows import BatchRows, shared_with_tensor
+from elasticdl_nb.runtime.worker.training.rows import BatchRows, shared_with_tensor, tensor_of_parts
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
 
@@ -160,10 +160,12 @@ class ServerTrainer(Trainer):
     def _at(self, version: int, dense: Dense) -> None:
         """The next step is made with these values."""
         self.step = version
-        flat = [np.zeros(0, np.float32), *(dense[name].reshape(-1) for name in self._trainable)]
-        # New memory each time, as variables may go on using it.
-        values, tensor = shared_with_tensor(sum(one.size for one in flat))
-        np.concatenate(flat, out=values)
+        flat = [dense[name].reshape(-1) for name in self._trainable]
+        tensor = tensor_of_parts(flat)
+        if tensor is None:
+            # New memory each time, as variables may go on using it.
+            values, tensor = shared_with_tensor(sum(one.size for one in flat))
+            np.concatenate([np.zeros(0, np.float32), *flat], out=values)
         self._values = [tensor, tf.constant(version, tf.int64)]
         if not self._sets_in_step:
             self._install(self._values)
@@ -276,7 +278,7 @@ class ServerTrainer(Trainer):
             rate = float(self.optimizer.learning_rate) if self._has_own_schedule else gradients.rate
         return Push(
             gradients.dense, gradients.rows, version, rate, part=batch.part, oldest_epoch=self._task.oldest_epoch,
-            sizes=gradients.sizes, counts=batch.rows.counts(),
+            sizes=gradients.sizes, counts=batch.rows.counts(), distinct=True,
         )  # fmt: skip
 
     def _give_out(self, logs: dict[str, Any], gradients: list[Any]) -> tuple[Any, ...]:
