@@ -217,7 +217,7 @@ class BoundedTable(EmbeddingTable):
             self._kernels.scatter(self._weights.data, rows, halves.held_as(self._weights.dtype, values))
             again = rows[rows < before]
             for slot in self._slots:
-                slot.data[again] = slot.fill
+                self._kernels.scatter(slot.data, again, np.full((again.size, self.spec.dim), slot.fill, np.float32))
         return rows
 
     def _evict(self, until: int, most: int, over: int) -> None:

@@ -177,14 +177,12 @@ class EmbeddingTable:
         """Return the rows of `ids`, or the initial values of those that have none, which is -1."""
         out = self._space(ids.size, held)
         absent = np.flatnonzero(rows < 0)
-        if not absent.size:
-            self.gather(rows, out)
-            return out
-        present = np.flatnonzero(rows >= 0)
-        out[present] = halves.held_as(out.dtype, self._weights.data[rows[present]])
-        initial = np.empty((absent.size, self.spec.dim), np.float32)
-        self._initial(ids[absent], initial)
-        out[absent] = halves.held_as(out.dtype, initial)
+        if absent.size < ids.size:
+            self.gather(np.maximum(rows, 0) if absent.size else rows, out)
+        if absent.size:
+            initial = np.empty((absent.size, self.spec.dim), np.float32)
+            self._initial(ids[absent], initial)
+            out[absent] = halves.held_as(out.dtype, initial)
         return out
 
     def apply(
