@@ -30,10 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "needs(name): browser, docker, kafka, kubernetes, mariadb, postgresql or sqlflow; see requirements_of_tests",
-    )
+    config.addinivalue_line("markers", "needs(name): what the machine must have, by its name in requirements_of_tests")
     # How long one example takes says more about how busy the machine is.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")

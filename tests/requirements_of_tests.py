@@ -11,7 +11,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from clients_of_others import CLIENTS
 
 from elasticdl_nb.runtime.storage.locks import is_locked
 
@@ -84,9 +87,8 @@ def _kafka() -> str:
     return f"no {KAFKA} on the PATH, and ELASTICDL_TEST_KAFKA=HOST:PORT does not name a broker for tests"
 
 
-def _sqlflow() -> str:
-    installed = (CACHE / "sqlflow-0.15.0" / "sqlflow" / "client.py").exists()
-    return "" if installed else "it is not installed; python tests/sql/sqlflow_client.py installs it"
+def _client(name: str) -> str:
+    return "" if CLIENTS[name].is_installed() else "it is not installed; python tests/clients_of_others.py installs it"
 
 
 def _command_fails(*command: str) -> str:
@@ -101,7 +103,7 @@ def _command_fails(*command: str) -> str:
 
 _CHECKS: dict[str, Callable[[], str]] = {
     "browser": _browser, "docker": _docker, "kafka": _kafka, "kubernetes": _kubernetes, "mariadb": _mariadb,
-    "postgresql": _postgresql, "sqlflow": _sqlflow,
+    "postgresql": _postgresql, **{name: partial(_client, name) for name in CLIENTS},
 }  # fmt: skip
 _found: dict[str, str] = {}
 

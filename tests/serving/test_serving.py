@@ -18,6 +18,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from clients_of_others import TENSORFLOW_SERVING
 
 import elasticdl_nb
 from elasticdl_nb.runtime.errors import OptionError
@@ -218,9 +219,12 @@ assert states.model_version_status[0].state == 30
 """
 
 
+@pytest.mark.needs("tensorflow-serving")
 def test_the_client_of_tensorflow_serving_works_unchanged(server: Server) -> None:
-    pytest.importorskip("tensorflow_serving")
-    done = subprocess.run([sys.executable, "-c", CLIENT, server.grpc], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, server.grpc],
+        env=TENSORFLOW_SERVING.environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 import pytest
-import sqlflow_client
+from clients_of_others import SQLFLOW
 
 from elasticdl_nb.cli.serving import session_opener
 from elasticdl_nb.sql.server.service import SQLFlowService
@@ -69,10 +69,14 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
+def _environment(server: Server) -> dict[str, str]:
+    return SQLFLOW.environment(SQLFLOW_SERVER=f"127.0.0.1:{server.port}", SQLFLOW_USER_TOKEN="secret")
+
+
 def ask(server: Server, *statements: str) -> list[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-c", ASK], input=json.dumps(statements), text=True, capture_output=True, check=True,
-        env=sqlflow_client.environment(server.port, "secret"),
+        env=_environment(server),
     )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -121,7 +125,7 @@ def test_under_papermill(server: Server, tmp_path: Path) -> None:
     nbformat.write(notebook, source)
     subprocess.run(
         [sys.executable, "-c", "import sys, papermill; papermill.execute_notebook(*sys.argv[1:], progress_bar=False)",
-         source, target], check=True, capture_output=True, env=sqlflow_client.environment(server.port, "secret"),
+         source, target], check=True, capture_output=True, env=_environment(server),
     )  # fmt: skip
     _, statements, wrong, after = nbformat.read(target, as_version=4).cells
     text = "".join(output.get("text", "") for output in statements.outputs)
@@ -149,6 +153,6 @@ def test_an_interrupt_leaves_the_client_and_the_server_usable(server: Server, tm
     """)
     done = subprocess.run(
         [sys.executable, "-c", program], text=True, capture_output=True, timeout=120,
-        env=sqlflow_client.environment(server.port, "secret"),
+        env=_environment(server),
     )  # fmt: skip
     assert done.stdout.splitlines() == ["interrupted", "[[7]]"], done.stderr
