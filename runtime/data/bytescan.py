@@ -169,16 +169,37 @@ def split_tfrecord(data: bytes, records: int) -> tuple[Offsets, Offsets, int]:
 ROW_START, FIELD_START, PLAIN, QUOTED, QUOTE_IN_QUOTED = range(5)
 
 
+_ONES, _LOW = np.uint64(0x0101010101010101), np.uint64(0x7F7F7F7F7F7F7F7F)
+
+
+@compiled
+def _has(word: Any, byte: int) -> Any:
+    """Whether one of the eight bytes of a word is that byte: not 0 if so."""
+    differing = word ^ (_ONES * np.uint64(byte))
+    return ~(((differing & _LOW) + _LOW) | differing | _LOW)
+
+
 @compiled
 def _scan_csv(
-    data: Bytes, state: int, rows: int, every: int, separator: int, quote: int, points: Offsets
+    data: Bytes, words: Any, state: int, rows: int, every: int, separator: int, quote: int, points: Offsets
 ) -> tuple[int, int, int]:
     found = 0
-    for i in range(len(data)):
+    i = 0
+    size = len(data)
+    while i < size:
+        # Eight bytes without a quote or the end of a line leave a row as it is: only the last of them counts.
+        if i & 7 == 0 and state != ROW_START and i + 8 <= size:
+            word = words[i >> 3]
+            if not (_has(word, 10) | _has(word, 13) | (_has(word, quote) if quote >= 0 else np.uint64(0))):
+                if state != QUOTED:
+                    state = FIELD_START if data[i + 7] == separator else PLAIN
+                i += 8
+                continue
         c = data[i]
         newline = c == 10 or c == 13
         if state == ROW_START:
             if newline:
+                i += 1
                 continue  # the second half of \r\n, or an empty line, which is not a row
             if rows % every == 0:
                 points[found] = i
@@ -198,6 +219,7 @@ def _scan_csv(
             state = QUOTED
         else:
             state = PLAIN
+        i += 1
     return state, rows, found
 
 
@@ -210,5 +232,7 @@ def scan_csv(
     A quote counts only at the beginning of a field; -1 for `quote` means that there are no quotes.
     """
     points = np.empty(len(data) // (2 * every) + 2, np.int64)
-    state, rows, found = _scan_csv(as_bytes(data), state, rows, every, separator, quote, points)
+    array = as_bytes(data)
+    words = array[: len(array) & ~7].view(np.uint64)
+    state, rows, found = _scan_csv(array, words, state, rows, every, separator, quote, points)
     return int(state), int(rows), points[:found]

@@ -1,4 +1,4 @@
-"""CSV files: the byte at which each row starts, and the names and types of the columns."""
+"""CSV files: the byte at which each row starts, and the names of the columns."""
 
 from __future__ import annotations
 
@@ -24,17 +24,14 @@ from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from elasticdl_nb.runtime.data import bytescan, files
-from elasticdl_nb.runtime.data.tablereader import missing_column, parallel
+from elasticdl_nb.runtime.data.tablereader import missing_column
 from elasticdl_nb.runtime.errors import DataError
 
 GROUP_ROWS = 4096
 _BLOCK = 4 << 20
-_PARSED_BYTES = 128 << 20
-"""How much of what was parsed to find the types is kept until it is read."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -134,7 +131,7 @@ class _Groups(Sequence[tuple[int, int]]):
 
 
 class CsvFile:
-    """A CSV file as a `TableFile`; all columns are text unless `infer_types` found others. A group is 4096 rows."""
+    """A CSV file as a `TableFile`; all columns are text unless `csvtypes` found others. A group is 4096 rows."""
 
     def __init__(
         self, path: str, dialect: Dialect, stamp: files.Stamp | None = None, beside: Path | None = None
@@ -239,13 +236,13 @@ class CsvFile:
         if known is not None and all(known.schema.field(name).type == types[name] for name in names):
             files.check_unchanged(self.path, self._stamp)
             return known.select(names)
-        return self._parse(group, names, types)
+        return self._parse(range(group, group + 1), names, types)
 
-    def _parse(self, group: int, names: list[str], types: dict[str, pa.DataType] | None) -> pa.Table:
+    def _parse(self, groups: range, names: list[str], types: dict[str, pa.DataType]) -> pa.Table:
         header, present = self._layout
-        _, points = self._index.extend((group + 1) * GROUP_ROWS)
-        text = self._source.read(points[group], points[group + 1] - points[group])
-        if header and group == 0:
+        _, points = self._index.extend(groups.stop * GROUP_ROWS)
+        text = self._source.read(points[groups.start], points[groups.stop] - points[groups.start])
+        if header and groups.start == 0:
             text = text[len(self._index.first_row()) :]
         bad: list[Any] = []
 
@@ -269,9 +266,9 @@ class CsvFile:
                 pacsv.ConvertOptions(column_types=types, include_columns=names),
             )  # fmt: skip
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            first = group * GROUP_ROWS
+            first = groups.start * GROUP_ROWS
             if bad:
-                row = "" if bad[0].number is None else f" {first + bad[0].number - 1 - int(header and group > 0)}"
+                row = "" if bad[0].number is None else f" {first + bad[0].number - 1 - int(header and first > 0)}"
                 what = f"{bad[0].actual_columns} columns where {bad[0].expected_columns} were expected"
                 raise DataError(f"{self.path}: record{row} has {what}: {bad[0].text[:200]!r}") from None
             if "UTF8" in str(error) or isinstance(error, UnicodeDecodeError):
@@ -280,89 +277,30 @@ class CsvFile:
 
     # ------------------------------------------------------------ types
 
-    def infer(self, group: int, room: _Room) -> tuple[dict[str, pa.DataType], frozenset[str]]:
-        """Parse a group; return the type that fits each column there, and which columns have missing values.
+    @property
+    def names(self) -> list[str]:
+        """The columns that are read, each once."""
+        return list(self.dialect.columns) or list(dict.fromkeys(self._layout[1]))
 
-        What was parsed is kept for `load` while there is room.
-        """
-        start, end = self.groups()[group]
-        if start == end:  # nothing but the header
-            return {}, frozenset()
-        names = list(self.dialect.columns) or list(dict.fromkeys(self._layout[1]))
-        table = self._parse(group, names, None)
-        if room.has(table.nbytes):
-            self._parsed[group] = table
-        columns = dict(zip(names, table.columns, strict=True))
-        nulls = frozenset(name for name, column in columns.items() if column.null_count)
-        return {name: self._type(group, name, column) for name, column in columns.items()}, nulls
+    def parse(self, groups: range, names: list[str], types: dict[str, pa.DataType]) -> pa.Table:
+        """Parse these columns of groups that follow each other, finding the types that are not given."""
+        return self._parse(groups, names, types)
 
-    def _type(self, group: int, name: str, column: pa.ChunkedArray) -> pa.DataType:
-        """Return the type of a column that was parsed: uint64 for whole numbers that became floats."""
-        if column.type != pa.float64() or not pc.any(pc.greater_equal(pc.abs(column), 2.0**63)).as_py():
-            return column.type
-        texts = self._parse(group, [name], {name: pa.string()}).column(name)
-        known = texts.filter(pc.match_substring_regex(texts, r"\d"))
-        are_whole = pc.all(pc.match_substring_regex(known, r"^\s*[+-]?\d+\s*$")).as_py()
-        return pa.uint64() if are_whole else column.type
+    def keep(self, groups: range, table: pa.Table) -> None:
+        """Keep what was parsed of these groups until `load` is asked for it."""
+        first, _ = self.rows(groups)
+        for group in groups:
+            start, end = self.rows(range(group, group + 1))
+            self._parsed[group] = table.slice(start - first, end - start)
 
+    def rows(self, groups: range) -> tuple[int, int]:
+        """The rows of groups that follow each other, as [start, end)."""
+        known = self.groups(groups.stop * GROUP_ROWS)
+        return known[groups.start][0], known[groups.stop - 1][1]
 
-class _Room:
-    """So many bytes to share among threads."""
-
-    def __init__(self, nbytes: int) -> None:
-        self._left, self._lock = nbytes, threading.Lock()
-
-    def has(self, nbytes: int) -> bool:
-        """Whether there is room for so many; they are taken then."""
-        with self._lock:
-            fits = nbytes <= self._left
-            self._left -= nbytes if fits else 0
-            return fits
-
-
-def infer_types(csv_files: Sequence[CsvFile]) -> None:
-    """Give all files the types that fit the values of every one of them.
-
-    Raises DataError for a column of whole numbers that no int64 holds: as floats they lose digits.
-    """
-    counts = [len(groups) for groups in parallel(lambda file: file.groups(), csv_files)]
-    pieces = [(file, group) for file, count in zip(csv_files, counts, strict=True) for group in range(count)]
-    room = _Room(_PARSED_BYTES)
-    # Parsing needs processors, and files may keep their readers waiting.
-    threads = max(os.cpu_count() or 1, min(16, len(csv_files)))
-    found = parallel(lambda one: one[0].infer(one[1], room), pieces, threads)
-    types: dict[str, pa.DataType] = {}
-    large: dict[str, str] = {}
-    nulls: dict[str, set[str]] = {file.path: set() for file in csv_files}
-    for (file, _), (kinds, missing) in zip(pieces, found, strict=True):
-        nulls[file.path] |= missing
-        for name, kind in kinds.items():
-            types[name] = common_type(types.get(name, pa.null()), kind)
-            if kind == pa.uint64():
-                large.setdefault(name, file.path)
-    for name, path in large.items():
-        if types[name] == pa.uint64():
-            raise DataError(
-                f"{path}: column {name!r} has whole numbers of 2**63 or more, which lose digits as numbers. If they "
-                "name something, write a letter before each, so that they are texts, or read without typed=True, where "
-                "all columns are; or leave it out with columns"
-            )
-    for file in csv_files:
-        file.types, file.nulls = types, frozenset(nulls[file.path])
-
-
-def common_type(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    """Return the type of a column whose parts were inferred to be of these two types."""
-    if first == second or pa.types.is_null(second):
-        return first
-    if pa.types.is_null(first):
-        return second
-    kinds = {first, second}
-    if kinds <= {pa.int64(), pa.uint64(), pa.float64()}:
-        return pa.float64() if pa.float64() in kinds else pa.uint64()
-    if all(pa.types.is_date(kind) or pa.types.is_timestamp(kind) for kind in kinds):
-        return pa.timestamp("ns")
-    return pa.string()
+    def places(self, groups: int) -> Sequence[int]:
+        """The byte at which each group starts, and the next one: for so many groups at least, if there are as many."""
+        return self._index.extend(groups * GROUP_ROWS)[1]
 
 
 def _is_header(first: list[str], wanted: Sequence[str]) -> bool:

@@ -210,7 +210,7 @@ def _open_csv(
     listing: Listing, names: list[str] | None, params: Mapping[str, Any], beside: Path | None, like: Metadata | None,
     groups: KeptGroups | None,
 ) -> Reader:  # fmt: skip
-    from elasticdl_nb.runtime.data import csvfiles  # brings numba, which takes a while
+    from elasticdl_nb.runtime.data import csvfiles, csvtypes  # bring numba, which takes a while
 
     separator = "\t" if next(iter(listing)).lower().removesuffix(".gz").endswith(".tsv") else ","
     dialect = csvfiles.Dialect(
@@ -225,7 +225,7 @@ def _open_csv(
         raise OptionError("data_reader_params", "header=False requires columns=['…'], the names of the columns")
     csv_files = [csvfiles.CsvFile(path, dialect, stamp, beside) for path, stamp in listing.items()]
     if _switch("typed", params.get("typed")):
-        return TableReader("columns", csv_files, names, prepare=lambda: csvfiles.infer_types(csv_files))
+        return TableReader("columns", csv_files, names, prepare=lambda: csvtypes.infer_types(csv_files))
     return TableReader("strings", csv_files, like.column_names if like else names, like=like, kept=groups)
 
 

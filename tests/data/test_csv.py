@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elasticdl_nb.runtime.data import csvfiles
+from elasticdl_nb.runtime.data import csvfiles, csvtypes
 from elasticdl_nb.runtime.data.reader import open_reader
 from elasticdl_nb.runtime.errors import DataError, OptionError
 
@@ -213,7 +213,7 @@ def test_what_was_parsed_to_find_types_is_what_would_be_parsed_with_them(tmp_pat
             place = (n if n > count - 10 else n % 2) % 3 if values is None else values
             rows.append(",".join(column[place] for column in KINDS.values()))
         paths.append(write(tmp_path / f"{name}.csv", "\n".join([",".join(KINDS), *rows]) + "\n"))
-    monkeypatch.setattr(csvfiles, "_PARSED_BYTES", kept)
+    monkeypatch.setattr(csvtypes, "_PARSED_BYTES", kept)
 
     def read(reader):
         return [batch for file in reader.files() for batch in reader.read(file.path, 0, file.records)]
@@ -236,6 +236,45 @@ def test_what_was_parsed_to_find_types_is_what_would_be_parsed_with_them(tmp_pat
         for name in one.schema.names:
             a, b = one.column(name).to_numpy(zero_copy_only=False), other.column(name).to_numpy(zero_copy_only=False)
             assert a.tobytes() == b.tobytes() if a.dtype != object else a.tolist() == b.tolist()
+
+
+values = st.sampled_from(
+    ["", "0", "1", "-7", "true", "false", "2.5", "nan", "inf", "1e300", "NA", "x", "é", " 1", '"a\n,"', "12:30:00"]
+    + ["2026-11-29", "2026-11-29 10:00:00", "2026-11-29 10:00:00.5", "2026-11-29T10:00:00Z"]
+    + [str(n) for n in (2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63, 2**64)]
+)
+columns = st.lists(values, min_size=1, max_size=4, unique=True).flatmap(
+    lambda few: st.lists(st.sampled_from(few), min_size=40, max_size=40)
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(columns, min_size=1, max_size=4), st.integers(1, 40))
+def test_types_and_values_are_the_same_however_many_groups_are_parsed_at_once(tmp_path, monkeypatch, found, cut):
+    """Group by group is what parsing several at once is measured by."""
+    monkeypatch.setattr(csvfiles, "GROUP_ROWS", 4)
+    monkeypatch.setattr(csvfiles, "_BLOCK", 64)
+    names = [f"c{n}" for n in range(len(found))]
+    lines = [",".join(row) for row in zip(*found, strict=True)]
+    paths = [
+        write(tmp_path / f"{name}.csv", "\n".join([",".join(names), *part]) + "\n")
+        for name, part in (("a", lines[:cut]), ("b", lines[cut:]))
+    ]
+
+    def outcome(at_once):
+        monkeypatch.setattr(csvtypes, "_AT_ONCE", at_once)
+        reader = open_reader(paths, {"typed": True})
+        try:
+            metadata = reader.metadata
+            batches = [batch for file in reader.files() for batch in reader.read(file.path, 0, file.records)]
+        except DataError as error:
+            return str(error)
+        types = [file.types for file in reader._files.values()]
+        return metadata, types, [file.nulls for file in reader._files.values()], repr([b.to_pylist() for b in batches])
+
+    alone = outcome(1)
+    assert outcome(3) == alone
+    assert outcome(16) == alone
 
 
 def test_whole_numbers_that_would_lose_digits_are_refused_unless_the_column_is_of_another_type(tmp_path):
