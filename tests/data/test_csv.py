@@ -1,6 +1,7 @@
 import csv
 import gzip
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -269,8 +270,9 @@ def test_types_and_values_are_the_same_however_many_groups_are_parsed_at_once(tm
             batches = [batch for file in reader.files() for batch in reader.read(file.path, 0, file.records)]
         except DataError as error:
             return str(error)
-        types = [file.types for file in reader._files.values()]
-        return metadata, types, [file.nulls for file in reader._files.values()], repr([b.to_pylist() for b in batches])
+        files = reader._files.values()
+        nulls = [{name for name in file.nulls if file.types[name] != pa.string()} for file in files]
+        return metadata, [file.types for file in files], nulls, repr([batch.to_pylist() for batch in batches])
 
     alone = outcome(1)
     assert outcome(3) == alone
