@@ -43,11 +43,11 @@ class Sources:
         at_once = self._loaded.records_at_once(self._spec.minibatch_size, self._task_records)
         if not self._loaded.maps_records:
             return TaskSource(reader, partial(self._dataset, kind, reader, self._seed(kind)), at_once)
-        # Columns are mixed where they are read, which saves copies of them.
-        early = at_once is not None and reader.form == "columns" and (seed := self._seed(kind)) is not None
-        mixing = (seed, max(self._task_records, 1)) if early else None
-        make = partial(self._dataset, kind, reader, None if early else self._seed(kind))
-        return StreamSource(reader, make, at_once, mixing)
+        seed, mixing = self._seed(kind), None
+        if at_once is not None and reader.form == "columns" and seed is not None:
+            # Columns are mixed where they are read, which saves copies of them.
+            seed, mixing = None, (seed, max(self._task_records, 1))
+        return StreamSource(reader, partial(self._dataset, kind, reader, seed), at_once, mixing)
 
     def _seed(self, kind: pb.TaskKind) -> int | None:
         spec = self._spec
