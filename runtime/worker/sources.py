@@ -43,10 +43,12 @@ class Sources:
         at_once = self._loaded.records_at_once(self._spec.minibatch_size, self._task_records)
         if not self._loaded.maps_records:
             return TaskSource(reader, partial(self._dataset, kind, reader, self._seed(kind)), at_once)
-        seed, mixing = self._seed(kind), None
+        seed = self._seed(kind)
+        mixing: tuple[int, int] | None = None
         if at_once is not None and reader.form == "columns" and seed is not None:
             # Columns are mixed where they are read, which saves copies of them.
-            seed, mixing = None, (seed, max(self._task_records, 1))
+            mixing = seed, max(self._task_records, 1)
+            seed = None
         return StreamSource(reader, partial(self._dataset, kind, reader, seed), at_once, mixing)
 
     def _seed(self, kind: pb.TaskKind) -> int | None:
