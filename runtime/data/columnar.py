@@ -39,18 +39,25 @@ class ParquetFile:
     def __init__(self, path: str, stamp: files.Stamp | None = None) -> None:
         self.path, self._stamp = path, stamp
 
+    # Nothing here asks the metadata for their `schema`: both would refer to each other, and stay, with kilobytes that
+    # Python does not count, until garbage is collected, which the master of a job does rarely.
     @cached_property
-    def _metadata(self) -> pq.FileMetaData:
+    def _known(self) -> tuple[pq.FileMetaData, pa.Schema]:
         with _open(self.path, self._stamp) as source:
             try:
-                return pq.ParquetFile(source).metadata
+                file = pq.ParquetFile(source)
+                return file.metadata, file.schema_arrow
             except (pa.ArrowInvalid, OSError) as error:
                 raise DataError(f"{self.path}: not a Parquet file, or damaged: {error}") from None
 
-    @cached_property
+    @property
+    def _metadata(self) -> pq.FileMetaData:
+        return self._known[0]
+
+    @property
     def schema(self) -> pa.Schema:
         """Names and types of the columns."""
-        return self._metadata.schema.to_arrow_schema()
+        return self._known[1]
 
     @cached_property
     def _groups(self) -> list[tuple[int, int]]:
@@ -58,7 +65,8 @@ class ParquetFile:
 
     @cached_property
     def _positions(self) -> dict[str, int]:
-        return {self._metadata.schema.column(n).path: n for n in range(self._metadata.num_columns)}
+        group = self._metadata.row_group(0)
+        return {group.column(n).path_in_schema: n for n in range(self._metadata.num_columns)}
 
     def groups(self, rows: int | None = None) -> list[tuple[int, int]]:
         """Return each row group's rows as [start, end)."""
@@ -66,9 +74,8 @@ class ParquetFile:
 
     def has_nulls(self, name: str) -> bool:
         """Whether values of that column are missing: by the statistics, or by reading it where there are none."""
-        position = self._positions[name]
         for group in range(self._metadata.num_row_groups):
-            statistics = self._metadata.row_group(group).column(position).statistics
+            statistics = self._metadata.row_group(group).column(self._positions[name]).statistics
             known = statistics is not None and statistics.has_null_count
             nulls = statistics.null_count if known else self.load(group, [name]).column(name).null_count
             if nulls:

@@ -1,5 +1,6 @@
 import datetime
 import decimal
+import gc
 import math
 
 import numpy as np
@@ -31,6 +32,20 @@ def read(path, start=0, end=None, **params):
     reader.check()
     end = reader.files()[0].records if end is None else end
     return pa.Table.from_batches(list(reader.read(path, start, end)))
+
+
+def test_nothing_of_a_file_stays_until_garbage_is_collected(tmp_path):
+    path = write(tmp_path / "t.parquet", pa.table({"a": [1, None], "b": [[1], [2]]}))
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        assert open_reader([path], {}).metadata.column_dtypes == {"a": "float64", "b": "int64"}
+        assert read(path).num_rows == 2
+        gc.collect()
+        assert [one for one in gc.garbage if type(one).__module__.startswith("pyarrow")] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".feather", ".arrows"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import gc
 import itertools
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,31 @@ def test_ordinary_embeddings_learn_on_servers_what_keras_learns(
         trainers.append(trainer)
     for mine, other in zip(*map(weights, trainers), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+class _MallInfo(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_size_t) for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="only glibc says how much memory is in use")
+def test_nothing_is_kept_of_the_values_of_earlier_steps(embedded_zoo: Path) -> None:
+    library = ctypes.CDLL(None)
+    library.mallinfo2.restype = _MallInfo
+    servers = InProcessServers()
+    trainer = server_trainer(embedded_zoo, "functional", servers)
+    dense, _ = servers.pull()
+    used = []
+    for round in range(2):
+        for version in range(3000):
+            trainer._at(3000 * round + version, dense)
+        gc.collect()
+        used.append(library.mallinfo2().uordblks)
+    assert (used[1] - used[0]) / 3000 < 200, "bytes for each step"
+    assert int(trainer._values[1]) == 5999
 
 
 class Late(InProcessServers):

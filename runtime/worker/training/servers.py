@@ -166,7 +166,8 @@ class ServerTrainer(Trainer):
             # New memory each time, as variables may go on using it.
             values, tensor = shared_with_tensor(sum(one.size for one in flat))
             np.concatenate([np.zeros(0, np.float32), *flat], out=values)
-        self._values = [tensor, tf.constant(version, tf.int64)]
+        # TensorFlow keeps what it makes of numbers of Python as long as the process lives, but not of arrays.
+        self._values = [tensor, tf.constant(np.array(version, np.int64))]
         if not self._sets_in_step:
             self._install(self._values)
 
