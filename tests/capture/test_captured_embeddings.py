@@ -50,7 +50,7 @@ def test_bounds_of_embeddings_that_came_with_their_rows_are_refused(notebook: No
     for options, name in (({}, "own"), ({**OPTIONS, "own": {"min_count": "1"}}, "small")):
         layers = ServedLayers(options=options)
         model = loaded(notebook.capture("model"), layers)
-        with pytest.raises(ModelError, match=f"embedding {name}: max_rows and row_dtype need a table.* its rows"):
+        with pytest.raises(ModelError, match=f"embedding {name}: .* row_dtype need a table.* its rows"):
             layers.check_options(model)  # type: ignore[arg-type]
     layers = ServedLayers(options={"dense": {"min_count": "3"}})
     with pytest.raises(ModelError, match="the model has no embedding dense"):
