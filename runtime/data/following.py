@@ -18,14 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
-import pyarrow as pa
-
 from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.data import files
 from elasticdl_nb.runtime.data.chunks import Chunk, FileRecords, Metadata, Records
 from elasticdl_nb.runtime.data.files import Stamp
 from elasticdl_nb.runtime.data.listing import Listing
-from elasticdl_nb.runtime.data.tablereader import KeptGroups, TableReader, no_such_file
+from elasticdl_nb.runtime.data.tablereader import KeptGroups, no_such_file
 from elasticdl_nb.runtime.errors import DataError, OptionError
 
 _MOST_OPEN = 16
@@ -166,13 +164,6 @@ class FollowingReader:
     def read(self, path: str, start: int, end: int) -> Iterator[Chunk]:
         """Read records [start, end) of a file."""
         return self._reader_of(path).read(path, start, end)
-
-    def read_columns(
-        self, path: str, start: int, end: int, names: frozenset[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Read some columns of records [start, end) of a file that has columns; see `TableReader`."""
-        reader: TableReader = self._reader_of(path)  # type: ignore[assignment]
-        return reader.read_columns(path, start, end, names)
 
     def pieces(self, path: str, start: int, end: int) -> Iterator[Callable[[], Records]]:
         """Return calls that together read records [start, end) of a file of bytes."""

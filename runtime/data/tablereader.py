@@ -17,7 +17,6 @@ from typing import Literal, Protocol, TypeVar
 import pyarrow as pa
 
 from elasticdl_nb.runtime.data import columntypes
-from elasticdl_nb.runtime.data.arranging import with_codes
 from elasticdl_nb.runtime.data.chunks import FileRecords, Metadata
 from elasticdl_nb.runtime.data.columntypes import Column
 from elasticdl_nb.runtime.errors import DataError, did_you_mean
@@ -178,57 +177,33 @@ class TableReader:
 
     def read(self, path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
         """Read records [start, end) of a file in batches of up to some thousand, reading only groups that have some."""
-        for batch in self._groups(path, start, end, None, coded=False):
-            size = max(64, min(_BATCH_ROWS, _BATCH_BYTES * len(batch) // max(1, batch.nbytes)))
-            for at in range(0, len(batch), size):
-                yield batch.slice(at, size)
-
-    def read_columns(
-        self, path: str, start: int, end: int, names: frozenset[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Read records [start, end), as many at a time as are together in the file; these columns alone, if given.
-
-        Texts that repeat come as dictionary arrays.
-        """
-        return self._groups(path, start, end, names, coded=True)
-
-    def _groups(
-        self, path: str, start: int, end: int, names: frozenset[str] | None, *, coded: bool
-    ) -> Iterator[pa.RecordBatch]:
         file = self._files.get(path)
         if file is None:
             raise no_such_file(path)
-        columns = [column for column in self._columns if names is None or column.name in names]
-        if not columns:
-            columns = self._columns[:1]  # which tells how many records there are
-        form = (coded, *(column.name for column in columns))
         groups = file.groups(end)
         for group in range(bisect_right(groups, start, key=lambda rows: rows[1]), len(groups)):
             first, after = groups[group]
             if first >= end:
                 break
             if after > start:
-                load = partial(self._load, file, group, first, after, columns, coded)
-                batch = self._kept.get((path, group, form), load)
-                begin = max(start, first)
-                yield batch.slice(begin - first, min(end, after) - begin)
+                batch = self._kept.get((path, group), partial(self._load, file, group, first, after))
+                begin, stop = max(start, first) - first, min(end, after) - first
+                size = max(64, min(_BATCH_ROWS, _BATCH_BYTES * (after - first) // max(1, batch.nbytes)))
+                for at in range(begin, stop, size):
+                    yield batch.slice(at, min(size, stop - at))
 
-    def _load(
-        self, file: TableFile, group: int, first: int, after: int, columns: Sequence[Column], coded: bool
-    ) -> pa.RecordBatch:
-        table = file.load(group, [column.name for column in columns])
+    def _load(self, file: TableFile, group: int, first: int, after: int) -> pa.RecordBatch:
+        table = file.load(group, [column.name for column in self._columns])
         where = f"{file.path}, in records {first} to {after - 1}"
         if table.num_rows != after - first:
             raise DataError(f"{where}: found {table.num_rows} records instead of {after - first}")
         arrays = []
-        for column in columns:
+        for column in self._columns:
             try:
-                array = columntypes.normalise(_single(table.column(column.name)), column)
+                arrays.append(columntypes.normalise(_single(table.column(column.name)), column))
             except (DataError, pa.ArrowInvalid) as error:
                 raise DataError(f"{where}: {error}") from None
-            is_texts = column.dtype == columntypes.STRING and not column.shape
-            arrays.append(with_codes(array) if coded and is_texts else array)
-        return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])
+        return pa.RecordBatch.from_arrays(arrays, [column.name for column in self._columns])
 
 
 def _kind(dtype: str, shape: tuple[int, ...]) -> str:
@@ -250,21 +225,18 @@ def missing_column(path: str, name: str, present: Sequence[str]) -> DataError:
     return DataError(f"{path}: there is no column {name!r}.{did_you_mean(name, present)} The file has {there}")
 
 
-_Key = tuple[str, int, tuple[object, ...]]
-
-
 class KeptGroups:
     """The groups read last, up to a number of bytes (but always one); a group requested twice at once is read once."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._lock = threading.Lock()
-        self._groups: OrderedDict[_Key, Future[pa.RecordBatch]] = OrderedDict()
-        self._sizes: dict[_Key, int] = {}  # of those that have been read
+        self._groups: OrderedDict[tuple[str, int], Future[pa.RecordBatch]] = OrderedDict()
+        self._sizes: dict[tuple[str, int], int] = {}  # of those that have been read
         self._bytes = 0
 
-    def get(self, key: _Key, load: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
-        """Return a group of a file, by the file's path, the group's number and its form; `load` reads it."""
+    def get(self, key: tuple[str, int], load: Callable[[], pa.RecordBatch]) -> pa.RecordBatch:
+        """Return a group of a file, by the file's path and the group's number; `load` reads it."""
         with self._lock:
             future = self._groups.get(key)
             if mine := future is None:
@@ -281,7 +253,7 @@ class KeptGroups:
             self._make_room(key, future.result().nbytes)
         return future.result()
 
-    def _make_room(self, newest: _Key, size: int) -> None:
+    def _make_room(self, newest: tuple[str, int], size: int) -> None:
         with self._lock:
             self._sizes[newest] = size
             self._bytes += size

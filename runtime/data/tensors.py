@@ -13,7 +13,6 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,10 @@ import pyarrow as pa
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from elasticdl_nb.runtime.data import arranging, columntypes
+from elasticdl_nb.runtime.data import columntypes
 from elasticdl_nb.runtime.data.chunks import Chunk, Records
 from elasticdl_nb.runtime.data.following import FollowingReader
 from elasticdl_nb.runtime.data.reader import BytesReader, Reader
-from elasticdl_nb.runtime.data.tablereader import TableReader
 from elasticdl_nb.runtime.data.tasks import Range
 
 NextRanges = Callable[[], Sequence[Range]]
@@ -39,33 +37,11 @@ _numbers = itertools.count()
 _errors: OrderedDict[int, BaseException] = OrderedDict()
 
 
-@dataclass(frozen=True)
-class Mixing:
-    """Puts every `together` records of an iteration into another order, by a seed and the iteration's number."""
-
-    seed: int
-    together: int
-    number: Callable[[], int]
-
-    def order(self, count: int, number: int) -> NDArray[np.int32]:
-        """Return the order of so many records: where each was before."""
-        with tf.device("/CPU:0"):  # others draw other numbers
-            return shuffled(tf.constant(count), tf.constant(number, tf.int64), self.seed).numpy()  # type: ignore[no-any-return]
-
-
-def shuffled(count: tf.Tensor, number: tf.Tensor, seed: int) -> tf.Tensor:
-    """Return the numbers below `count` in a random order, which `number` (int64) and `seed` decide."""
-    return tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([number, seed]))
-
-
-def record_dataset(
-    reader: Reader, next_ranges: NextRanges, at_once: int | None = None, mixing: Mixing | None = None
-) -> tf.data.Dataset:
+def record_dataset(reader: Reader, next_ranges: NextRanges, at_once: int | None = None) -> tf.data.Dataset:
     """Return a dataset of which each iteration calls `next_ranges` once and yields those records, many at a time.
 
-    With `at_once`, records that are bytes or have columns come by so many, but for the last ones of an iteration.
-    `rebatch` would do the same, and copy them. With `mixing`, which is for columns, they are put into another order,
-    too.
+    With `at_once`, records that are bytes come by so many, but for the last ones of an iteration. `rebatch` would do
+    the same, and copy them.
 
     Elements: tf.string [n] for bytes, tf.string [n, columns] for strings, {name: tensor [n, …]} for columns. Several
     iterations may run at once, in any threads. An exception from the reader or `next_ranges` reaches the consumer as a
@@ -73,14 +49,10 @@ def record_dataset(
     """
     spec = _spec(reader)
     flat = tf.nest.flatten(spec)
-    iterations = _Iterations(reader, next_ranges, at_once, mixing)
-    coded = iterations.coded
-    dtypes = [dtype for item, pair in zip(flat, coded, strict=True) for dtype in [item.dtype, tf.int32][: 1 + pair]]
+    iterations = _Iterations(reader, next_ranges, at_once)
 
     def step(state: Any, position: Any) -> Any:
-        state, *arrays = tf.numpy_function(iterations.step, [state], [tf.int64, *dtypes])
-        parts = iter(arrays)
-        tensors = [_texts(next(parts), next(parts)) if pair else next(parts) for pair in coded]
+        state, *tensors = tf.numpy_function(iterations.step, [state], [tf.int64, *(item.dtype for item in flat)])
         tensors = [tf.ensure_shape(tensor, item.shape) for tensor, item in zip(tensors, flat, strict=True)]
         return tf.ensure_shape(state, []), *tensors
 
@@ -98,29 +70,13 @@ def record_dataset(
     )
     dataset = tf.data.experimental.from_variant(variant, spec)
     dataset._elasticdl_function = function  # lives as long as the dataset, which refers to it by name only
-    dataset._elasticdl_iterations = iterations
     return dataset
-
-
-def read_only(dataset: tf.data.Dataset, names: frozenset[str]) -> None:
-    """Let a record dataset read these columns alone, before it is iterated.
-
-    The others are zeros and empty texts then. Does nothing to other datasets.
-    """
-    if (iterations := getattr(dataset, "_elasticdl_iterations", None)) is not None:
-        iterations.wanted = names
 
 
 def original_error(error: BaseException) -> BaseException:
     """Return the exception of a record dataset's reader, if `error` is TensorFlow's report of it, or `error` itself."""
     found = re.search(_MARK + r"(\d+)", str(error))
     return _errors.get(int(found[1]), error) if found else error
-
-
-def _texts(values: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-    """Texts of records, from `arrange`'s two arrays."""
-    values, codes = tf.ensure_shape(values, [None]), tf.ensure_shape(codes, [None])
-    return tf.cond(tf.size(codes) > 0, lambda: tf.gather(values, codes), lambda: values)
 
 
 def _spec(reader: Reader) -> Any:
@@ -138,17 +94,8 @@ def _spec(reader: Reader) -> Any:
 class _Iterations:
     """The iterations under way, by number."""
 
-    def __init__(
-        self, reader: Reader, next_ranges: NextRanges, at_once: int | None, mixing: Mixing | None
-    ) -> None:  # fmt: skip
-        self._reader, self._at_once, self._mixing = reader, at_once, mixing
-        self._arranges = reader.form == "columns" and at_once is not None
-        self.wanted: frozenset[str] | None = None
-        # Which arrays of `step` are followed by codes.
-        self.coded = [False]
-        if reader.form == "columns":
-            known = reader.metadata
-            self.coded = [self._arranges and arranging.is_texts(known, name) for name in sorted(known.column_names)]
+    def __init__(self, reader: Reader, next_ranges: NextRanges, at_once: int | None) -> None:
+        self._reader, self._at_once = reader, at_once
         self._next_ranges = next_ranges
         self._lock = threading.Lock()
         self._open: OrderedDict[int, Iterator[list[Any]]] = OrderedDict()
@@ -179,10 +126,9 @@ class _Iterations:
 
     def _begin(self) -> int:
         ranges = self._next_ranges()
-        arrays = self._read(ranges)
         number = next(_numbers)
         with self._lock:
-            self._open[number] = arrays
+            self._open[number] = self._read(ranges)
             # Nothing tells when a consumer abandons an iteration, so those unused for long are dropped.
             while len(self._open) > _MOST_ITERATIONS:
                 oldest, _ = self._open.popitem(last=False)
@@ -194,19 +140,7 @@ class _Iterations:
         if isinstance(reader, BytesReader) or (isinstance(reader, FollowingReader) and reader.form == "bytes"):
             arrays = self._several_ahead(_pieces(reader, ranges))
             return ([array] for array in (_by(self._at_once, arrays) if self._at_once else arrays))
-        if self._arranges:
-            return self._one_ahead(self._arranged(ranges, self._mixing.number() if self._mixing else 0))
-        chunks = (chunk for path, start, end in ranges for chunk in reader.read(path, start, end))
-        return self._one_ahead(_arrays(reader.form, chunk) for chunk in chunks)
-
-    def _arranged(self, ranges: Sequence[Range], number: int) -> Iterator[list[Any]]:
-        assert self._at_once is not None
-        mixing, wanted = self._mixing, self.wanted
-        order = None if mixing is None else lambda count: mixing.order(count, number)
-        batches = (batch for one in ranges for batch in _columns(self._reader, wanted, *one))
-        return arranging.arrange(
-            batches, self._reader.metadata, self._at_once, wanted, order, mixing.together if mixing else 0
-        )  # fmt: skip
+        return self._one_ahead(chunk for path, start, end in ranges for chunk in reader.read(path, start, end))
 
     def _several_ahead(self, pieces: Iterator[Callable[[], Records]]) -> Iterator[Objects]:
         ahead: deque[Future[Records]] = deque()
@@ -217,17 +151,11 @@ class _Iterations:
         while ahead:
             yield ahead.popleft().result().to_numpy()
 
-    def _one_ahead(self, items: Iterator[list[Any]]) -> Iterator[list[Any]]:
-        ahead = self._pool.submit(next, items, None)
-        while (item := ahead.result()) is not None:
-            ahead = self._pool.submit(next, items, None)
-            yield item
-
-
-def _columns(reader: Any, wanted: frozenset[str] | None, path: str, start: int, end: int) -> Iterator[pa.RecordBatch]:
-    if isinstance(reader, (TableReader, FollowingReader)):
-        return reader.read_columns(path, start, end, wanted)
-    return iter(reader.read(path, start, end))
+    def _one_ahead(self, chunks: Iterator[Chunk]) -> Iterator[list[Any]]:
+        ahead = self._pool.submit(next, chunks, None)
+        while (chunk := ahead.result()) is not None:
+            ahead = self._pool.submit(next, chunks, None)
+            yield _arrays(self._reader.form, chunk)
 
 
 def _pieces(reader: BytesReader | FollowingReader, ranges: Sequence[Range]) -> Iterator[Callable[[], Records]]:

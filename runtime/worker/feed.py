@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from elasticdl_nb.runtime.data.reader import Reader
 from elasticdl_nb.runtime.data.tasks import Range
-from elasticdl_nb.runtime.data.tensors import Mixing, record_dataset
+from elasticdl_nb.runtime.data.tensors import record_dataset
 from elasticdl_nb.runtime.protocol import master_pb2 as pb
 
 T = TypeVar("T")
@@ -55,26 +55,23 @@ class StreamSource:
     Beginning an iteration over a dataset costs TensorFlow 15 ms, and more for each function in it: as much as parsing
     thousands of records. Another task inside a running iteration costs next to nothing. `make(chunks, number)` (an
     int64 scalar, the task's own) returns the dataset of one task's batches; it is called once, to be traced. Records
-    that are bytes or have columns come in chunks of `at_once`, if that is given, and the latter with `mixing`
-    in the order that this seed and number of records at a time give to each task.
+    that are bytes come in chunks of `at_once`, if that is given.
     """
 
     def __init__(
         self, reader: Reader, make: Callable[[tf.data.Dataset, tf.Tensor], tf.data.Dataset],
-        at_once: int | None = None, mixing: tuple[int, int] | None = None,
+        at_once: int | None = None,
     ) -> None:  # fmt: skip
         self.element_spec: Any = None
         self._announced: deque[_Announced] = deque()
         self._lock = threading.Lock()
         self._queue: queue.SimpleQueue[_Announced | None] | None = queue.SimpleQueue()
         self._ranges: list[Range] = []
-        self._number = 0
         self._iterator: Iterator[Any] | None = None
-        mixed = None if mixing is None else Mixing(*mixing, lambda: self._number)
 
         def task(_: tf.Tensor) -> tf.data.Dataset:
             number = tf.ensure_shape(tf.numpy_function(self._next_task, [], tf.int64), [])
-            batches = make(record_dataset(reader, lambda: self._ranges, at_once, mixed), number)
+            batches = make(record_dataset(reader, lambda: self._ranges, at_once), number)
             self.element_spec = spec = batches.element_spec
             some = batches.map(
                 lambda *parts: tf.experimental.Optional.from_value(parts if isinstance(spec, tuple) else parts[0])
@@ -88,8 +85,8 @@ class StreamSource:
         announced = self._queue.get() if self._queue else None
         if announced is None:
             raise RuntimeError("this iteration has been given up")
-        self._number, self._ranges = announced
-        return np.int64(self._number)
+        number, self._ranges = announced
+        return np.int64(number)
 
     def announce(self, task: pb.Task) -> None:
         """See `BatchSource`."""

@@ -40,31 +40,22 @@ class Sources:
 
     def _made(self, kind: pb.TaskKind) -> BatchSource:
         reader = self.reader(kind)
+        kinds = StreamSource if self._loaded.maps_records else TaskSource
         at_once = self._loaded.records_at_once(self._spec.minibatch_size, self._task_records)
-        if not self._loaded.maps_records:
-            return TaskSource(reader, partial(self._dataset, kind, reader, self._seed(kind)), at_once)
-        seed = self._seed(kind)
-        mixing: tuple[int, int] | None = None
-        if at_once is not None and reader.form == "columns" and seed is not None:
-            # Columns are mixed where they are read, which saves copies of them.
-            mixing = seed, max(self._task_records, 1)
-            seed = None
-        return StreamSource(reader, partial(self._dataset, kind, reader, seed), at_once, mixing)
-
-    def _seed(self, kind: pb.TaskKind) -> int | None:
-        spec = self._spec
-        return spec.seed if kind == pb.TRAIN and spec.shuffle and not spec.follow else None
+        return kinds(reader, partial(self._dataset, kind, reader), at_once)
 
     @property
     def _task_records(self) -> int:
         return self._spec.minibatch_size * self._spec.num_minibatches_per_task
 
     def _dataset(
-        self, kind: pb.TaskKind, reader: Reader, seed: int | None, chunks: tf.data.Dataset, number: Any = None
+        self, kind: pb.TaskKind, reader: Reader, chunks: tf.data.Dataset, number: Any = None
     ) -> tf.data.Dataset:
         spec = self._spec
+        shuffles = kind == pb.TRAIN and spec.shuffle and not spec.follow
         return self._loaded.batches(
             chunks, MODES[kind], reader.metadata, form=reader.form, batch_size=spec.minibatch_size,
-            shuffle_seed=seed, task_records=self._task_records, number=number,
+            shuffle_seed=spec.seed if shuffles else None,
+            task_records=self._task_records, number=number,
             weight_column=spec.sample_weight_column, class_weights=spec.class_weight,
         )  # fmt: skip

@@ -8,13 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from elasticdl_nb.runtime.data.tensors import read_only, shuffled
 from elasticdl_nb.runtime.errors import ModelError, OptionError
 from elasticdl_nb.runtime.mode import Mode
 from elasticdl_nb.runtime.model.contract import is_batched
 from elasticdl_nb.runtime.model.loading.calls import parameters, positional
 from elasticdl_nb.runtime.model.loading.modules import user_code
-from elasticdl_nb.runtime.model.loading.reads import columns_read
 from elasticdl_nb.runtime.model.loading.unlabelled import without_labels
 from elasticdl_nb.runtime.model.loading.weights import Split, weight_taker, with_class_weights
 
@@ -59,7 +57,6 @@ def make_batches(
     """
     function = input_fn if input_fn is not None else dataset_fn
     assert function is not None
-    source = chunks
     if shuffle_seed is not None and (input_fn is not None or is_batched(function)):
         chunks = _mixed(chunks, shuffle_seed, task_records, number)
     at_once = taken_at_once(input_fn, dataset_fn, batch_size, task_records)
@@ -80,8 +77,6 @@ def make_batches(
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
-        if (names := columns_read(dataset, records.element_spec)) is not None:
-            read_only(source, names)
     else:
         if weight_column and mode is not Mode.PREDICTION:
             raise OptionError(
@@ -104,7 +99,7 @@ def _mixed(chunks: tf.data.Dataset, seed: int, task_records: int, number: Any) -
 
     def mix(records: Any, number: Any) -> Any:
         count = tf.shape(tf.nest.flatten(records)[0])[0]
-        order = shuffled(count, number, seed)
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([number, seed]))
         return tf.nest.map_structure(lambda tensor: tf.gather(tensor, order), records)
 
     if number is None:
