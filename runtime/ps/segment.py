@@ -77,6 +77,7 @@ class Segment:
         self.memory[:_SECRET] = np.frombuffer(self._secret, np.uint8)
         self.returned: deque[int] = deque()  # a block may end in any thread, even while one is taken
         self._arena = Arena(size, start=_SECRET)
+        self._retired = False
         self._lock = threading.Lock()
 
     def offer(self) -> dict[str, Any]:
@@ -86,6 +87,8 @@ class Segment:
     def block(self, size: int) -> Block | None:
         """Return memory that nobody uses; None if there is not that much."""
         with self._lock:
+            if self._retired:
+                return None
             while self.returned:
                 self._arena.give(self.returned.popleft())
             start = self._arena.take(size)
@@ -104,6 +107,11 @@ class Segment:
             more = min(stop - self._committed + _COMMIT, len(self.memory) - self._committed)
             os.posix_fallocate(self._file, self._committed, more)
             self._committed += more
+
+    def retire(self) -> None:
+        """Give out no further memory: a server that was given up may still read what it was sent, after a pause."""
+        with self._lock:
+            self._retired = True
 
     def close(self) -> None:
         """Let servers know that there are no further requests; arrays of answers stay."""

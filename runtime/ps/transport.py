@@ -348,6 +348,8 @@ class Transport:
 
     def _fail(self, server: _Server) -> None:
         """Fail all requests to a server that is lost."""
+        if server.segment is not None:
+            server.segment.retire()  # before the requests give back what it may still read
         with server.lock:
             failed, server.pending = server.pending, {}
         for request in failed.values():

@@ -365,6 +365,27 @@ def test_a_server_may_be_killed_at_any_instant():
             process.end()
 
 
+def test_a_server_that_was_given_up_reads_what_it_was_sent():
+    """A message is still in its socket when it goes on after a pause, and so are the arrays of that message."""
+    process = ServerProcess()
+    try:
+        with client_of([process], timeout=1.0) as client:
+            steps(client, 1)
+            before = client.step(StepRequest()).dense["large"].copy()
+            process.signal(signal.SIGSTOP)
+            with pytest.raises(ServersLost):
+                client.step(StepRequest(gradients(1)))
+            for seed in range(2, 5):
+                with pytest.raises(ServersLost):
+                    client.step(StepRequest(gradients(seed)))
+            process.signal(signal.SIGCONT)
+            with client_of([process]) as another:
+                moved = another.step(StepRequest()).dense["large"] - before
+            np.testing.assert_allclose(moved, -0.5 * gradients(1).dense["large"], rtol=1e-3, atol=1e-3)
+    finally:
+        process.end()
+
+
 def test_a_stopped_worker_keeps_its_memory():
     """Whoever pauses is no one who has left."""
     process = ServerProcess()
