@@ -27,7 +27,8 @@ _HINTS = re.compile(
     r"|(?i:adafactor|muon|schedule_?free)|MultiOptimizer|\bOptimizer\)"
     r"|clipnorm|SpectralNormalization|\.assign|restore_best_weights|ModelCheckpoint|OrbaxCheckpoint|SwapEMAWeights"
 )
-_HINTS_FOR_ALL = re.compile(r"BackupAndRestore|TensorBoard|make_test_function")
+_FADING, _OF_SQL = "slot_half_life", "sql_model.json"
+_HINTS_FOR_ALL = re.compile(rf"BackupAndRestore|TensorBoard|make_test_function|{_FADING}")
 """What no strategy may be able to do."""
 _HINTS_FOR_TESTS = re.compile(r"train_step|tf\.lookup")
 """What cannot be tested before it is learnt."""
@@ -56,8 +57,11 @@ def needs_trial(spec: JobSpec, zoo: Path) -> bool:
     values = [file.read_bytes().decode("latin-1") for file in sorted(zoo.rglob("state/*.pkl"))] if hints else []
     if _HINTS in hints and any("keras.src." in value for value in values):
         return True
+    if hints and any(_FADING in file.read_text(errors="replace") for file in zoo.rglob(_OF_SQL)):
+        return True
     texts = [file.read_text(errors="replace") for file in sorted(zoo.rglob("*.py"))] + values
-    texts += [spec.optimizer, spec.loss, spec.callbacks, json.dumps(spec.params, default=str)]
+    texts += [spec.optimizer, spec.loss, spec.callbacks]
+    texts += [json.dumps(said, default=str) for said in (spec.params, spec.embedding_options)]
     return any(hint.search(text) for text in texts for hint in hints)
 
 

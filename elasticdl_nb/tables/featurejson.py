@@ -56,8 +56,9 @@ def _options(fields: Fields, where: str) -> TableOptions | None:
 def _bounds_from_json(value: Any) -> Bounds:
     fields = Fields(value, "bounds")
     bounds = Bounds(
-        fields.whole("min_count"), fields.whole("ttl_steps"), fields.number("ttl_seconds"), fields.whole("max_rows")
-    )
+        fields.whole("min_count"), fields.whole("ttl_steps"), fields.number("ttl_seconds"), fields.whole("max_rows"),
+        fields.whole("slot_half_life") if "slot_half_life" in value else 0,
+    )  # fmt: skip
     fields.end()
     return bounds
 

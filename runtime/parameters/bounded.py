@@ -1,4 +1,4 @@
-"""An embedding table with bounds: an id gets a row once it has been seen often enough, and rows leave.
+"""An embedding table with bounds: an id gets a row once it has been seen often enough, and rows leave or fade.
 
 Everything that is counted or changed is so by gradients, never by lookups: gradients take effect exactly once, and
 what they change here is undone with them when a job goes back to a checkpoint.
@@ -142,6 +142,7 @@ class BoundedTable(EmbeddingTable):
         rows = before.rows.copy() if before is not None and unchanged else self._reused.find(ids)
         known = rows[rows >= 0]
         self._before_write(known)
+        self._fade(known, step)
         self._recency.use(known, step)
         if known.size < ids.size:
             self._let_in(ids, counts, rows, step, before)
@@ -162,6 +163,18 @@ class BoundedTable(EmbeddingTable):
             self.times.note(step, now)
         if oldest := bounds.oldest(step, seconds):
             self._evict(oldest, len(self), step - 1)
+
+    def _fade(self, rows: Rows, step: int) -> None:
+        """Let fade what the optimizer keeps for these rows, by the steps between their last use and this one."""
+        half_life = self._bounds.slot_half_life
+        if not half_life:
+            return
+        between = step - 1 - self._recency.last.data[rows]
+        away = np.flatnonzero(between > 0)
+        if away.size:
+            factors = np.exp2(-between[away] / half_life).astype(np.float32)
+            for slot in self._slots:
+                self._kernels.fade(slot.data, rows[away], factors, np.float32(slot.fill))
 
     def _distinct(self, ids: Ids, gradients: Array, counts: Counts) -> tuple[Ids, Array, Counts]:
         """Return distinct ids, with the sums of what belongs to equal ones."""

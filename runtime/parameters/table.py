@@ -71,7 +71,7 @@ class TableSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the specification as plain JSON values; earlier versions know it with float32 rows."""
-        plain = asdict(self)
+        plain = asdict(self) | {"bounds": None if self.bounds is None else self.bounds.to_json()}
         if self.row_dtype == FLOAT32:
             del plain["row_dtype"]
         return plain

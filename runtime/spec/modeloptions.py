@@ -68,7 +68,8 @@ class ModelOptions:
     )  # fmt: skip
     embedding_options: dict[str, Any] = option(
         'What embeddings let in and keep, by layer: "user: min_count=5, ttl=7d; item: min_count=2, max_rows=1000000". '
-        "With row_dtype=bfloat16, rows take half the memory. See docs/tables.md.",
+        "With slot_half_life=100000, what the optimizer keeps for rows that are not used fades; with "
+        "row_dtype=bfloat16, rows take half the memory. See docs/tables.md.",
         group="Model", parse=forms.embedding_options, form="NAME: OPTIONS; …", default={}, jobs=("train",),
     )  # fmt: skip
     prediction_outputs_processor: str = option(

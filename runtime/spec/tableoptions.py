@@ -8,7 +8,7 @@ from typing import Any
 
 from elasticdl_nb.runtime.spec.bounds import Bounds
 
-NAMES = ("min_count", "ttl", "max_rows", "row_dtype")
+NAMES = ("min_count", "ttl", "max_rows", "slot_half_life", "row_dtype")
 
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 ROW_DTYPES = (FLOAT32, BFLOAT16)
@@ -22,16 +22,14 @@ class TableOptions:
     row_dtype: str = ""
 
     @classmethod
-    def of(
-        cls, *, min_count: Any = None, ttl: Any = None, max_rows: Any = None, row_dtype: Any = None
-    ) -> TableOptions | None:
-        """Return what users ask for, or None if they ask for nothing; see `Bounds.of`.
+    def of(cls, *, row_dtype: Any = None, **of_bounds: Any) -> TableOptions | None:
+        """Return what users ask for, or None if they ask for nothing; the others are those of `Bounds.of`.
 
         Raises ValueError, whose text names the value that is not valid.
         """
         if row_dtype is not None and row_dtype not in ROW_DTYPES:
             raise ValueError(f"row_dtype={row_dtype!r}; use one of {', '.join(ROW_DTYPES)}")
-        options = cls(Bounds.of(min_count=min_count, ttl=ttl, max_rows=max_rows), row_dtype or "")
+        options = cls(Bounds.of(**of_bounds), row_dtype or "")
         return None if options == cls() else options
 
     @classmethod

@@ -42,7 +42,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
     from elasticdl_nb.runtime.worker.sources import Sources
     from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks, check_callbacks_with_tables
     from elasticdl_nb.runtime.worker.training.decaying import check_rates
-    from elasticdl_nb.runtime.worker.training.misfits import makes_own_steps
+    from elasticdl_nb.runtime.worker.training.misfits import check_fading, makes_own_steps
     from elasticdl_nb.runtime.worker.training.prequential import Prequential
     from elasticdl_nb.runtime.worker.training.strategies import strategy_to_try
 
@@ -70,6 +70,7 @@ def try_model(spec: JobSpec, folder: JobFolder) -> None:
             loaded.build(source.element_spec[0])
             layers.check_options(loaded.model)
     loaded.compile()
+    check_fading(layers, loaded.model.optimizer)
     check_test_function(loaded.model)
     check_callbacks(callbacks := loaded.callbacks(), alone=strategy.is_alone(spec))
     if layers.layers:

@@ -77,3 +77,8 @@ def test_only_what_may_be_refused_is_tried(tmp_path: Path) -> None:
     (tmp_path / "state" / "model.pkl").write_bytes(b"\x80keras.src.models.functional")  # what it has is not known
     assert needs_trial(together, tmp_path)
     assert not needs_trial(alone, tmp_path)
+    (tmp_path / "state" / "model.pkl").unlink()
+    for fading in (JobSpec(kind="train", embedding_options={"a": {"slot_half_life": 5}}), alone):
+        (tmp_path / "sql_model.json").write_text("{}" if fading is not alone else '{"slot_half_life": 5}')
+        assert needs_trial(fading, tmp_path)
+    assert not needs_trial(JobSpec(kind="predict"), tmp_path)

@@ -123,6 +123,35 @@ def test_all_faces_of_the_type_of_rows() -> None:
         built({}, lambda: elasticdl_nb.Embedding(2, row_dtype="bfloat16", trainable=False))
 
 
+def test_all_faces_of_the_half_life() -> None:
+    small = 10
+    _, layers = built(
+        {"given": {"slot_half_life": "5_000"}, "both": {"ttl": 3, "slot_half_life": 7}},
+        lambda: keras.layers.Embedding(small, 2, name="given"),
+        lambda: elasticdl_nb.Embedding(2, name="both", slot_half_life=9),
+        lambda: elasticdl_nb.Embedding(2, name="own", slot_half_life=9, max_rows=4),
+    )
+    assert {spec.name: spec.bounds for spec in layers.specs()} == {
+        "given": Bounds(slot_half_life=5000), "both": Bounds(ttl_steps=3, slot_half_life=7),
+        "own": Bounds(max_rows=4, slot_half_life=9),
+    }  # fmt: skip
+    layer = elasticdl_nb.Embedding(2, name="l", slot_half_life=9)
+    again = elasticdl_nb.Embedding.from_config(layer.get_config())
+    assert again.table_options == TableOptions(Bounds(slot_half_life=9))
+    for wrong in ("7d", 0, 2.5, True):
+        with pytest.raises(
+            ModelError, match=r"Embedding l: slot_half_life=.*; use a whole number of steps, at least 1"
+        ):
+            elasticdl_nb.Embedding(2, name="l", slot_half_life=wrong)
+    with pytest.raises(ModelError, match="slot_half_life and row_dtype need a table, which it cannot have: it is not"):
+        built({}, lambda: elasticdl_nb.Embedding(2, slot_half_life=5, trainable=False))
+    with pytest.raises(ModelError, match="cannot have: it is regularized"):
+        built(
+            {"l": {"slot_half_life": 5}},
+            lambda: keras.layers.Embedding(9, 2, name="l", embeddings_regularizer="l2"),
+        )
+
+
 def test_options_that_no_embedding_can_follow_are_refused() -> None:
     model, layers = built({"smal": {"min_count": 5}}, lambda: keras.layers.Embedding(10, 2, name="small"))
     with pytest.raises(ModelError, match=r"no embedding smal\. Did you mean 'small'"):
@@ -161,6 +190,7 @@ def test_the_job_option() -> None:
         ("min_count=5", "expected NAME:"), ("a: count=5", "count is not one of"), ("a: min_count=x", "min_count='x'"),
         ({"a": 5}, "expected some of"), ("a: ttl=7y", "ttl='7y'"), ("a:", "expected some of"),
         ("a: row_dtype=half", "row_dtype='half'; use one of float32, bfloat16"),
+        ("a: slot_half_life=7d", "slot_half_life='7d'; use a whole number of steps, at least 1"),
     ):  # fmt: skip
         with pytest.raises(OptionError, match=says):
             read(wrong)

@@ -446,6 +446,24 @@ def test_types_of_rows_of_all_embeddings_and_of_one(session: Session) -> None:
             plan(session, wrong, "SELECT age, role, pay FROM people")
 
 
+def test_half_lives_of_all_embeddings_and_of_one(session: Session) -> None:
+    statement = (
+        "DNNRegressor WITH train.embedding.slot_half_life=500 "
+        "COLUMN EMBEDDING(role, 5, slot_half_life=9), EMBEDDING(CATEGORY_ID(age, 100), 3, max_rows=50) INTO m"
+    )
+    assert plan(session, statement, "SELECT age, role, pay FROM people").features == (
+        "role (3 values): embedding of 5 with slot_half_life=9 steps",
+        "age (ids below 100): embedding of 3 with max_rows=50, slot_half_life=500 steps",
+    )
+    for wrong, says in (
+        ("DNNRegressor COLUMN EMBEDDING(role, 5, slot_half_life='7d') INTO m", "use a whole number of steps"),
+        ("DNNRegressor WITH train.embedding.slot_half_live=5 COLUMN age INTO m", "Did you mean 'slot_half_life'"),
+        ("DNNRegressor WITH train.embedding.slot_half_life=5 COLUMN age INTO m", "no column becomes an embedding"),
+    ):
+        with pytest.raises(SqlError, match=says):
+            plan(session, wrong, "SELECT age, role, pay FROM people")
+
+
 def test_bounds_of_all_embeddings_and_of_one(session: Session) -> None:
     statement = (
         "regressor.wide_and_deep.MagicalWAD WITH train.embedding.min_count=3, train.embedding.ttl='1h' "

@@ -43,6 +43,9 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
     leave. An id without a row has its initial value, in the trained model too. Use `max_rows` together with
     `min_count=2` at least: most ids of a long tail come once, and would take the rows of those that come again.
 
+    With `slot_half_life`, what the optimizer keeps for a row halves with every so many steps in which it was not used,
+    so that an id that comes back after a long time adapts quickly again.
+
     With `row_dtype="bfloat16"`, the table holds the values of rows as bfloat16, in half the memory. Outputs are float32
     all the same.
     """
@@ -57,6 +60,7 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         ttl: int | str | None = None,
         max_rows: int | None = None,
         row_dtype: str | None = None,
+        slot_half_life: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,7 +70,10 @@ class Embedding(keras.layers.Layer):  # type: ignore[misc]
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
         self.combiner = combiner
         self.buckets = buckets
-        self._said = {"min_count": min_count, "ttl": ttl, "max_rows": max_rows, "row_dtype": row_dtype}
+        self._said = {
+            "min_count": min_count, "ttl": ttl, "max_rows": max_rows, "slot_half_life": slot_half_life,
+            "row_dtype": row_dtype,
+        }  # fmt: skip
         try:
             self.table_options = TableOptions.of(**self._said) or TableOptions()
         except ValueError as error:

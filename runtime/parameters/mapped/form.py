@@ -29,7 +29,8 @@ from elasticdl_nb.runtime.spec.tableoptions import BFLOAT16, FLOAT32
 DESCRIPTION = "tables.json"
 _LAYER = re.compile(r"layer-\d+")
 FORMAT = 3
-"""The newest format. Format 1, which all versions read, has neither layers (2) nor tables that trained bfloat16 (3)."""
+"""The newest format. Format 1, which all versions read, has neither layers (2) nor tables that trained bfloat16 or
+whose slots faded (3)."""
 
 FENCE = 512
 """Every so many ids, the index has one: those in between are a page of memory."""
@@ -166,7 +167,7 @@ def write_description(folder: Path, tables: Sequence[Described]) -> str:
 
 def _format(tables: Sequence[Described]) -> int:
     """Return the earliest format that has what these tables need."""
-    if any(one.spec.row_dtype != FLOAT32 for one in tables):
+    if any(one.spec.row_dtype != FLOAT32 or (one.spec.bounds and one.spec.bounds.slot_half_life) for one in tables):
         return 3
     return 2 if any(part.layers for one in tables for part in one.parts) else 1
 

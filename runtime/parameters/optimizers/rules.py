@@ -2,7 +2,8 @@
 
 On a dense variable a rule does what Keras does, to within float32's rounding. On an embedding table it does the same to
 the rows that have a gradient and leaves all others alone (the lazy form): neither their slots nor, with weight decay,
-their values decay, and bias correction uses the step of the whole model.
+their values decay, and bias correction uses the step of the whole model. A table may let slots fade by itself: see
+`why_slots_stay`.
 """
 
 from __future__ import annotations
@@ -244,6 +245,25 @@ _IMPOSSIBLE = {
     "LossScaleOptimizer": "mixed precision is not supported there; use the optimizer inside it",
     "MultiOptimizer": "it gives each variable another optimizer",
 }
+
+
+_KEEP = {
+    "Adadelta": "its steps are small where it keeps little, so rows that come back would adapt more slowly",
+    "Ftrl": "it computes each weight from what it keeps, so the weight itself would fade",
+}
+
+
+def why_slots_stay(config: Mapping[str, Any]) -> str:
+    """Return why what a serialized optimizer keeps cannot fade to any purpose; empty if it can.
+
+    Squares of gradients, their norms and maxima can, and so can moving averages of gradients.
+    """
+    name, values = config["class_name"], config["config"]
+    if not has_compiled_rule(config):
+        return "what it keeps for a weight is not known here to mean anything once it has faded"
+    if name == "SGD" and not values["momentum"]:
+        return "without momentum, it keeps nothing"
+    return _KEEP.get(name, "")
 
 
 def has_compiled_rule(config: Mapping[str, Any]) -> bool:

@@ -170,6 +170,16 @@ def scatter(target: Array, rows: Rows, values: Array) -> None:
 
 
 @compiled
+def fade(target: Array, rows: Rows, factors: Array, start: Any) -> None:
+    """Bring row `rows[i]` of `target` nearer to `start`, float32: multiply the difference by `factors[i]`."""
+    for i in range(rows.size):
+        touch_later(target, rows, i)
+        row, factor = rows[i], factors[i]
+        for j in range(target.shape[1]):
+            target[row, j] = (target[row, j] - start) * factor + start
+
+
+@compiled
 def add_rows(target: Array, rows: Rows, values: Array) -> None:
     """Add row i of `values` to row `rows[i]` of `target`, in the order of i."""
     for i in range(rows.size):

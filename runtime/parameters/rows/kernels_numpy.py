@@ -104,6 +104,11 @@ def scatter(target: Array, rows: Rows, values: Array) -> None:
     target[rows] = values
 
 
+def fade(target: Array, rows: Rows, factors: Array, start: np.float32) -> None:
+    """See `kernels.fade`."""
+    target[rows] = (target[rows] - start) * factors[:, np.newaxis] + start
+
+
 def add_rows(target: Array, rows: Rows, values: Array) -> None:
     """See `kernels.add_rows`."""
     np.add.at(target, rows, values)

@@ -16,6 +16,7 @@ from elasticdl_nb.runtime.model.embeddings.served import ServedLayers, own_optio
 from elasticdl_nb.runtime.model.loading.compiling import own_methods
 from elasticdl_nb.runtime.model.loading.loader import LoadedModel
 from elasticdl_nb.runtime.model.loading.losses import is_of_keras
+from elasticdl_nb.runtime.parameters.optimizers.rules import why_slots_stay
 from elasticdl_nb.runtime.spec import JobSpec
 from elasticdl_nb.runtime.worker.batches import batch_size
 from elasticdl_nb.runtime.worker.training.slices import rows_of
@@ -78,6 +79,14 @@ def check_for_servers(loaded: LoadedModel, spec: JobSpec) -> None:
         _refuse_uneven_losses(model, "the mean of several workers' gradients")
         if spec.num_ps > 1:
             _refuse_norms(model.optimizer)
+
+
+def check_fading(layers: ServedLayers, optimizer: Any) -> None:
+    """Raise ModelError if what a model's optimizer keeps for rows is to fade and cannot."""
+    fading = [spec.name for spec in layers.specs() if spec.bounds is not None and spec.bounds.slot_half_life]
+    if fading and optimizer is not None and (reason := why_slots_stay(keras.optimizers.serialize(optimizer))):
+        name = type(optimizer).__name__
+        raise ModelError(f"embedding {fading[0]}: slot_half_life does not work with the optimizer {name}: {reason}")
 
 
 def takes_means(spec: JobSpec) -> bool:

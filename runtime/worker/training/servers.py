@@ -38,7 +38,13 @@ from elasticdl_nb.runtime.worker.session import WorkerSession
 from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs, Trainer
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
-from elasticdl_nb.runtime.worker.training.misfits import check_even, check_for_servers, note_on_embeddings, takes_means
+from elasticdl_nb.runtime.worker.training.misfits import (
+    check_even,
+    check_fading,
+    check_for_servers,
+    note_on_embeddings,
+    takes_means,
+)
 from elasticdl_nb.runtime.worker.training.rows import BatchRows, shared_with_tensor, tensor_of_parts
 from elasticdl_nb.runtime.worker.training.slices import slices
 from elasticdl_nb.runtime.worker.training.tables import check_optimizer
@@ -84,6 +90,7 @@ class ServerTrainer(Trainer):
             session.note("warning", note)
         super().__init__(spec, loaded, session, on_loss)
         check_model_for_servers(loaded, spec)
+        check_fading(layers, self.optimizer)
         if layers.layers:
             check_callbacks_with_tables(loaded.callbacks())
         self._apply_batch = self._asynchronous_step if spec.use_async else self._synchronous_step

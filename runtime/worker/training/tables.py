@@ -32,7 +32,7 @@ from elasticdl_nb.runtime.worker.training.ahead import LookingAhead
 from elasticdl_nb.runtime.worker.training.base import Logs
 from elasticdl_nb.runtime.worker.training.callbackchecks import check_callbacks_with_tables
 from elasticdl_nb.runtime.worker.training.local import LocalTrainer
-from elasticdl_nb.runtime.worker.training.misfits import check_for_tables
+from elasticdl_nb.runtime.worker.training.misfits import check_fading, check_for_tables
 from elasticdl_nb.runtime.worker.training.rows import BatchRows, StepMemory
 
 _Declaration = tuple[dict[str, Any], dict[str, Array], list[TableSpec]]
@@ -82,6 +82,7 @@ class TableTrainer(LocalTrainer):
             session.note("warning", note)
         super().__init__(spec, loaded, session, element_spec, on_loss)
         config = check_optimizer(self.optimizer)
+        check_fading(layers, self.optimizer)
         self._clipping = Clipping.from_config(config["config"])
         if self._clipping:
             self.optimizer.clipnorm = self.optimizer.global_clipnorm = self.optimizer.clipvalue = None
