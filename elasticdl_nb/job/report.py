@@ -80,7 +80,7 @@ def _records(status: pb.JobStatus) -> str:
 
 
 def _event_time(status: pb.JobStatus) -> str:
-    """Say up to when the events of a topic were learnt."""
+    """Say up to when events were learnt."""
     if not status.event_time:
         return ""
     text = format_moment(status.event_time)

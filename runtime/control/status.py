@@ -116,7 +116,7 @@ def format_moment(seconds: float) -> str:
 
 
 def format_lag(status: pb.JobStatus) -> str:
-    """Return how far a job is behind the events of its topic, or an empty string if it does not follow one."""
+    """Return how far a job is behind the events that it follows, or an empty string if that is unknown."""
     if is_over(status) or not status.HasField("lag_seconds"):
         return ""
     return f"{format_duration(status.lag_seconds)} behind" if status.lag_seconds > 0 else "up to date"

@@ -20,6 +20,7 @@ from elasticdl_nb.runtime.control import sizes
 from elasticdl_nb.runtime.control.guarding import Guard
 from elasticdl_nb.runtime.control.masterclient import last_status
 from elasticdl_nb.runtime.control.status import conclude
+from elasticdl_nb.runtime.data.chunks import FileRecords
 from elasticdl_nb.runtime.data.discovery import Discovery
 from elasticdl_nb.runtime.errors import DataError
 from elasticdl_nb.runtime.master import clients, report
@@ -27,6 +28,7 @@ from elasticdl_nb.runtime.master.bookkeeper import Bookkeeper, defect
 from elasticdl_nb.runtime.master.counting import count_data, discovery_of
 from elasticdl_nb.runtime.master.dashboard import Dashboard
 from elasticdl_nb.runtime.master.decisions import events
+from elasticdl_nb.runtime.master.decisions.fed import Fed
 from elasticdl_nb.runtime.master.decisions.kinds import coordinator_of
 from elasticdl_nb.runtime.master.decisions.membership import Key
 from elasticdl_nb.runtime.master.decisions.picture import Mark
@@ -79,6 +81,7 @@ class Master:
         self._dashboard_url = self._status_problem = ""
         self._ends: Mapping[str, int] = {}
         self._behind = 0
+        self._fed, self._listed = Fed(), ""
         self._background: set[asyncio.Task[None]] = set()
         self._owner = ownership.Owner.of(folder)
         self._feeder = Feeder(folder, self._note, time.monotonic)
@@ -229,6 +232,8 @@ class Master:
         update, mark = report.update(
             self._coordinator, self._books.now(), time.time(), mark, name=self._folder.name, pid=os.getpid()
         )  # fmt: skip
+        if self._fed.files:
+            self._fed.fill(update.status, self._coordinator.queue.unfinished, self._listed)
         if not self._coordinator.is_over:
             update.status.dashboard_url = self._dashboard_url
             if self._behind:
@@ -281,6 +286,7 @@ class Master:
             await asyncio.sleep(STATUS_INTERVAL)
         discovery = await asyncio.to_thread(discovery_of, self._folder, self._coordinator.reached)
         found = discovery.listed_since(self._coordinator.files_found)  # by a master that died before it could say so
+        self._note_listed(discovery.listed_since(0)[: self._coordinator.files_found])
         looks = 0  # since the job was told to stop
         while self._coordinator.queue.growing:
             begun = time.monotonic()
@@ -298,12 +304,19 @@ class Master:
             last = looks > 1 or (looks == 1 and not discovery.waits)
             if found or last:
                 self._books.happened(events.DataGrew(tuple(found), last=last))
+            self._note_listed(found)
             found = []
             for path in self._folder.logs.glob("*.log"):
                 with contextlib.suppress(OSError):  # a full disk, say
                     longlogs.cut(path)
             if not last:
                 await asyncio.sleep(discovery.pause_after_look(time.monotonic() - begun))
+
+    def _note_listed(self, found: Sequence[FileRecords]) -> None:
+        """Note the last of the files that the job knows now, and read what their process says of them."""
+        self._listed = found[-1].path if found else self._listed
+        with suppress(FileNotFoundError):
+            self._fed = Fed.from_json(self._folder.fed.read_text())
 
     async def _tell_group(self, discovery: Discovery | TopicDiscovery) -> None:
         """Tell tools that watch a topic's group how far the last checkpoint is; and users how much is to come."""

@@ -23,6 +23,7 @@
       dashboard       what draws the job's dashboard
       feeder.json     the process that goes on writing its data, with that process' secrets (mode 0600), while it runs
       feeder.lock     locked by that process while it lives
+      fed.json        how far its files are in the time of their events; see `master.decisions.fed`
       publication.json  where the result goes, and its digest; see `publish`
       logs/           a file per process
       checkpoints/    unless the job keeps them elsewhere
@@ -247,6 +248,11 @@ class JobFolder:
             left.unlink(missing_ok=True)
         values = {"address": address, "pid": os.getpid(), "dashboard": dashboard}
         durable.write(self.path / "master.json", json.dumps(values).encode(), mode=0o600)
+
+    @property
+    def fed(self) -> Path:
+        """Where that process writes the times of its files."""
+        return self.path / "fed.json"
 
     def feeder(self) -> tuple[str, dict[str, Any]]:
         """The module of the process that goes on writing the job's data, with its settings; "" if there is none."""

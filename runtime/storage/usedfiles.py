@@ -61,6 +61,10 @@ class Used:
         marks = {name: (offset, text) for name, (offset, text) in values.get("marks", {}).items()}  # not in older ones
         return cls(files, left, dict(values.get("offsets", {})), marks)
 
+    def is_whole(self, path: str) -> bool:
+        """Whether all records of a file were used."""
+        return path in self.files and not self.left.get(path)
+
     def rest(self, file: FileRecords) -> list[FileRecords]:
         """Return what is left of a file that the job has listed, with all its records."""
         if file.path not in self.files:

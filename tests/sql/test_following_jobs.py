@@ -124,3 +124,35 @@ def test_a_statement_follows_its_query_and_a_later_one_goes_on(tmp_path: Path) -
         assert later.job.status().records_done == 20
         with pytest.raises(Exception, match="m has followed 'number', so nobody knows which rows of 'x'"):
             session.plan(f"{statement} USING m INTO m".replace("follow=number", "follow=x"))
+
+
+def test_event_time_and_lag_of_a_statement_whatever_dies_and_those_of_a_later_one(tmp_path: Path) -> None:
+    statement = "SELECT seen, x, y FROM t TRAIN DNNRegressor WITH hidden_units=[4], train.follow=seen, "
+    statement += "train.follow_delay=0.5 LABEL y"
+    begin, rows = 1_767_261_600.0, "SELECT TIMESTAMP '2026-01-01 10:00:00' + i * INTERVAL 1 SECOND, i, i % 3 FROM range"
+
+    def up_to_date(job: Job, event: int) -> None:
+        until(job, lambda: (job.status().event_time, job.status().lag_seconds) == (begin + event, 0.0))
+        assert job.status().event_time_oldest == begin + event and job.status().HasField("lag_seconds")
+
+    with Session(str(tmp_path / "shop.duckdb"), str(tmp_path / "models")) as session:
+        session.run("CREATE TABLE t (seen TIMESTAMP, x INTEGER, y INTEGER)")
+        session.run(f"INSERT INTO t {rows}(50) AS r(i)")
+        job = session.run(f"{statement} INTO m", wait=False)[0].job
+        assert job is not None
+        up_to_date(job, 49)
+        assert "event time 2026-01-01 10:00:49Z; up to date" in " ".join(str(job.report()).split())
+        os.kill(holder(job.folder.path / "feeder.lock"), signal.SIGKILL)
+        session.run(f"INSERT INTO t {rows}(50, 60) AS r(i)")
+        until(job, lambda: job.status().lag_seconds > 0 or job.status().event_time == begin + 59)
+        up_to_date(job, 59)
+        os.kill(chaos.processes(job.folder)["master"].pid, signal.SIGKILL)
+        session.run(f"INSERT INTO t {rows}(60, 75) AS r(i)")
+        up_to_date(job, 74)
+        job.stop().wait()
+        status = job.status()
+        assert status.event_time == begin + 74 and status.records_done == 75 and not status.HasField("lag_seconds")
+        (later,) = session.run(f"{statement} USING m INTO m", wait=False)
+        assert later.job is not None
+        up_to_date(later.job, 74)
+        later.job.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from engine_tables import ENGINES, url_of
 
+from elasticdl_nb.runtime.master.decisions.fed import Fed
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.checkpoints import QUEUE, Manifest
 from elasticdl_nb.runtime.storage.usedfiles import KEY, Used
@@ -26,6 +28,7 @@ from elasticdl_nb.sql.following import pulling, rounds
 from elasticdl_nb.sql.following.bounds import Bounds
 from elasticdl_nb.sql.following.pulled import Pulled, last_of, pulled_in
 from elasticdl_nb.sql.following.starting import apart, follow
+from elasticdl_nb.sql.following.watermark import Watermark
 from elasticdl_nb.sql.language.errors import SqlError
 from elasticdl_nb.sql.record.modelrecord import Label
 from elasticdl_nb.sql.session import Session
@@ -78,7 +81,9 @@ class Table:
 
     def started(self) -> rounds.Rounds:
         spec = SimpleNamespace(data=(str(self.folder / "rows"),), checkpoint_dir="")
-        folder: Any = SimpleNamespace(spec=lambda: spec, checkpoints=self.folder / "saved", identity="this")
+        folder: Any = SimpleNamespace(
+            spec=lambda: spec, checkpoints=self.folder / "saved", identity="this", fed=self.folder / "fed.json"
+        )
         (self.folder / "saved").mkdir(exist_ok=True)
         return rounds.Rounds(self.settings, folder, lambda level, text: self.said.append(text))
 
@@ -234,6 +239,66 @@ def test_a_large_number_or_a_missing_one_comes_as_it_is_or_not_at_all(tmp_path: 
     }
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_the_times_of_files_and_of_what_is_to_come_are_written(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = engine_url(kind, tmp_path, request)
+    for mark in ("id", "seen", "day"):
+        folder = tmp_path / mark
+        folder.mkdir()
+        table = Table(url, folder, mark=mark, rows=15)
+
+        def times(table: Table = table) -> list[tuple[str, int, str, str]]:
+            files = Fed.from_json((table.folder / "fed.json").read_text()).files
+            assert [one.name for one in files if one.name] == [one.name for one in pulled_in(table.folder / "rows")]
+            return [(one.name[:15], one.records, shown(one.first), shown(one.last)) for one in files]
+
+        def shown(time: float | None) -> str:
+            return "" if time is None else f"{datetime.datetime.fromtimestamp(time, datetime.UTC):%d %H:%M:%S.%f}"[:14]
+
+        table.after(0)
+        begin = ("rows-0000000001", 0, "", "")
+        if mark == "id":
+            table.after(10)
+            assert table.numbers() == [*range(15)] and not (folder / "fed.json").exists(), "a number is no time"
+            continue
+        if mark == "day":
+            assert times() == [begin, ("", 1, "01 00:00:00.00", "")]
+            table.after(10)
+            assert times() == [
+                begin, ("rows-0000000002", 10, "01 00:00:00.00", "01 00:00:00.00"),
+                ("", 1, "01 00:00:00.00", ""),  # not looked for again yet
+            ]  # fmt: skip
+            table.job = table.started()
+            table.after(0)
+            assert times()[2:] == [("", 1, "02 00:00:00.00", "")], "the day is not over"
+            continue
+        assert times() == [begin, ("", 1, "01 10:00:00.25", "")]
+        table.added(20, x=None)
+        table.after(10)
+        files = [
+            begin, ("rows-0000000002", 7, "01 10:00:00.25", "01 10:00:06.25"),
+            ("rows-0000000003", 7, "01 10:00:07.25", "02 10:00:13.25"),
+            ("rows-0000000004", 1, "02 10:00:14.25", "02 10:00:14.25"),
+        ]  # fmt: skip
+        table.job = table.started()
+        table.after(0)
+        assert times() == [*files, ("", 1, "03 10:00:20.25", "")], "of the row that is not safe yet"
+        table.after(10)
+        assert times() == [*files, ("rows-0000000005", 1, "03 10:00:20.25", "03 10:00:20.25")]
+
+
+def test_a_value_is_a_time_if_it_is_one() -> None:
+    moment = Watermark("at", "timestamp").moment
+    assert moment("1970-01-02 00:00:01.5") == 86401.5 == moment("1970-01-02 05:30:01.5+05:30"), "UTC if it has no zone"
+    assert moment("1970-01-02 00:00:01.5+00") == 86401.5 == moment("1970-01-02T00:00:01.500000999Z")
+    assert Watermark("at", "date").moment("1970-01-02") == 86400.0
+    for strange in ("", "10000-01-01 00:00:00", "0044-03-15 00:00:00 BC", "01/31/2026"):
+        assert moment(strange) is None
+    assert Watermark("at", "integer").moment("20260131") is None
+
+
 def test_a_process_that_is_killed_at_any_instant_reads_no_row_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,10 +345,11 @@ def test_files_are_deleted_once_no_checkpoint_needs_them(tmp_path: Path) -> None
         Manifest(step, {}, job=job, date=float(step)).write(saved)
     assert len(checkpoints.completed(tmp_path / "saved")) == 2
     table.job.tidy()
-    assert [str(directory / one.name) for one in pulled_in(directory)] == files[3:]
+    left = [str(directory / one.name) for one in pulled_in(directory)]
+    assert left == files[2:], "the last that was used stays: it says how far the job is"
     table.added(50, 51)
     table.after(0)
-    assert pulled_in(directory)[-1] == Pulled(10, 2, 52, "51")
+    assert pulled_in(directory)[-1] == Pulled(10, 2, 52, "51", "50")
 
 
 def test_no_more_is_pulled_than_waits_to_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,8 +400,10 @@ def test_a_watermark_is_safe_when_it_has_been_seen_for_long_enough() -> None:
 
 def test_names_of_files_say_how_far_the_database_was_read() -> None:
     for high in ("", "12", "-5", "2026-01-31 08:00:00.123456+00", "a/b%-c.parquet"):
-        one = Pulled(3, 4, 5, high)
-        assert Pulled.of(f"/x/{one.name}") == one and "/" not in one.name
+        for low in ("", "-7", "2026-01-31 08:00:00+00, or"):
+            one = Pulled(3, 4, 5, high, low)
+            assert Pulled.of(f"/x/{one.name}") == one and "/" not in one.name
+    assert Pulled.of("rows-0000000003-4-5--7.parquet") == Pulled(3, 4, 5, "-7"), "as names were before"
     assert Pulled.of("rows-1-2.parquet") is None and Pulled.of("other.parquet") is None
     assert last_of(["/x/other.parquet"]) is None
     assert last_of([Pulled(n, 1, n, str(n)).name for n in (9, 10, 8)]) == Pulled(10, 1, 10, "10")

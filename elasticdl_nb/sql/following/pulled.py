@@ -16,18 +16,21 @@ _SUFFIX = ".parquet"
 class Pulled:
     """One file: its number, which orders them, and how many records it has.
 
-    `read` is how many rows have been read since the very first, and `high` the highest watermark among them.
+    `read` is how many rows have been read since the very first, and `high` the highest watermark among them; `low` is
+    the lowest of the file.
     """
 
     number: int = 0
     records: int = 0
     read: int = 0
     high: str = ""
+    low: str = ""
 
     @property
     def name(self) -> str:
         """The file's name."""
-        return f"rows-{self.number:010d}-{self.records}-{self.read}-{quote(self.high, safe='')}{_SUFFIX}"
+        marks = ",".join(quote(mark, safe="") for mark in (self.low, self.high))
+        return f"rows-{self.number:010d}-{self.records}-{self.read}-{marks}{_SUFFIX}"
 
     @classmethod
     def of(cls, name: str) -> Self | None:
@@ -36,7 +39,8 @@ class Pulled:
         if len(parts) != 5 or parts[0] != "rows" or not all(part.isdecimal() for part in parts[1:4]):
             return None
         number, records, read = map(int, parts[1:4])
-        return cls(number, records, read, unquote(parts[4]))
+        low, _, high = map(unquote, parts[4].rpartition(","))  # older names have no `low`
+        return cls(number, records, read, high, low)
 
 
 def pulled_in(directory: Path) -> list[Pulled]:

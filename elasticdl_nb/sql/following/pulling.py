@@ -99,7 +99,7 @@ class Puller:
 
     def _write(self, part: pa.Table, file: _File) -> None:
         wanted = self._settings
-        high, rows = part.column(_MARK)[-1].as_py(), part.num_rows
+        low, high, rows = part.column(_MARK)[0].as_py(), part.column(_MARK)[-1].as_py(), part.num_rows
         part = file.filtered(part, pc.equal(part.column(_LABELLED), 1), f"without a label ({wanted.label})")
         for name in wanted.required:
             why = f"with a NULL in {name}, where there was none when the job began,"
@@ -119,7 +119,7 @@ class Puller:
             is_weight = pc.and_(pc.is_finite(weights), pc.greater_equal(weights, 0.0))
             why = f"whose weight {name} is not a number of at least 0"
             part = file.filtered(part, pc.fill_null(is_weight, False), why)
-        file.write(high, rows, _fitting(part, file.schema))
+        file.write(low, high, rows, _fitting(part, file.schema))
 
 
 def _end(marks: list[str], start: int, file: _File) -> int:
@@ -157,11 +157,12 @@ class _File:
         self._path = Path(durable.aside_name(directory / "rows"))
         self._writer = pq.ParquetWriter(self._path, schema)
         self._records = 0
-        self.rows, self.high = 0, ""
+        self.rows, self.low, self.high = 0, "", ""
         self.left_out: Counter[str] = Counter()
 
-    def write(self, high: str, rows: int, kept: pa.Table) -> None:
+    def write(self, low: str, high: str, rows: int, kept: pa.Table) -> None:
         self._writer.write_table(kept, row_group_size=_ROWS_PER_GROUP)
+        self.low = self.low if self.rows else low
         self.rows, self.high, self._records = self.rows + rows, high, self._records + kept.num_rows
 
     def filtered(self, part: pa.Table, mask: pa.ChunkedArray, why: str) -> pa.Table:
@@ -173,7 +174,7 @@ class _File:
 
     def close(self, before: Pulled) -> Pulled:
         self._writer.close()
-        made = Pulled(before.number + 1, self._records, before.read + self.rows, self.high)
+        made = Pulled(before.number + 1, self._records, before.read + self.rows, self.high, self.low)
         durable.sync(self._path)
         os.rename(self._path, self._directory / made.name)
         durable.sync(self._directory)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 
+from elasticdl_nb.runtime import durable
 from elasticdl_nb.runtime.errors import DataError
+from elasticdl_nb.runtime.master.decisions.fed import Fed, FedFile
 from elasticdl_nb.runtime.storage import checkpoints
 from elasticdl_nb.runtime.storage.checkpoints import QUEUE
 from elasticdl_nb.runtime.storage.jobfolder import JobFolder
@@ -20,7 +23,7 @@ from elasticdl_nb.sql import engines
 from elasticdl_nb.sql.engines import Engine
 from elasticdl_nb.sql.engines.duck import DuckEngine
 from elasticdl_nb.sql.following.bounds import Bounds
-from elasticdl_nb.sql.following.pulled import pulled_in
+from elasticdl_nb.sql.following.pulled import Pulled, pulled_in
 from elasticdl_nb.sql.following.pulling import Puller
 from elasticdl_nb.sql.following.settings import Settings
 from elasticdl_nb.sql.language.errors import SqlError
@@ -64,6 +67,7 @@ class Rounds:
         self._failures = 0
         self._gone = 0
         self._told: Counter[str] = Counter()
+        self._coming = self._highest = self._times = ""
 
     # ------------------------------------------------------------ a look
 
@@ -75,15 +79,21 @@ class Rounds:
             safe = self._bounds.safe(clock())
             if safe and safe[1] and (stop or waiting() <= MOST_WAITING // 2):
                 already = self._puller.reached().read
-                enough = lambda: not stop and waiting() + self._puller.reached().read - already > MOST_WAITING  # noqa: E731
+
+                def enough() -> bool:
+                    self._write_times()
+                    return not stop and waiting() + self._puller.reached().read - already > MOST_WAITING
+
                 self._puller.pull(engine, safe[1], enough)
+                self._coming = "" if self._puller.reached().high == self._highest else self._coming
+                self._write_times()
             done = safe is not None and self._stop_at is not None and safe[0] >= self._stop_at
             if done or clock() >= self._check_at:
                 checking = clock()
                 self._check(engine)
                 self._check_at = clock() + max(_CHECK_SECONDS, _CHECK_SHARE * (clock() - checking))
             if done and self._settings.watermark.is_coarse:
-                self._tell_of_last_day(self._highest(engine))
+                self._tell_of_last_day(self._between(engine)[1])
         self._tell_left_out()
         if self._failures:
             self._failures = 0
@@ -93,12 +103,29 @@ class Rounds:
 
     def _look(self, engine: Engine, now: float, *, stop: bool) -> None:
         stops = stop and self._stop_at is None
-        self._bounds.saw(self._highest(engine), now, surely=stops)
+        self._coming, self._highest = self._between(engine)
+        self._bounds.saw(self._highest, now, surely=stops)
+        self._write_times()
         if stops:
             self._stop_at = now
 
-    def _highest(self, engine: Engine) -> str:
-        return self._settings.watermark.highest(engine, self._settings.query, self._puller.reached().high)
+    def _between(self, engine: Engine) -> tuple[str, str]:
+        return self._settings.watermark.between(engine, self._settings.query, self._puller.reached().high)
+
+    def _write_times(self) -> None:
+        """Write for the master how far the files are in time, and what is to come, if the watermark is a time."""
+        mark = self._settings.watermark
+        if mark.form == "integer":
+            return
+        files = [
+            FedFile(one.name, one.records, mark.moment(one.low), mark.moment(one.high))
+            for one in pulled_in(self._directory)
+        ]
+        files += [FedFile("", 1, mark.moment(self._coming), None)] if self._coming else []
+        times = Fed(files).to_json()
+        if times != self._times:
+            durable.write(self._folder.fed, times.encode())
+            self._times = times
 
     def failed(self, error: Exception, *, stop: bool) -> bool:
         """Tell, once, that the database cannot be read; return whether that is the end, as the job is to end."""
@@ -152,7 +179,7 @@ class Rounds:
     # ------------------------------------------------------------ used files
 
     def tidy(self) -> None:
-        """Delete files, but for the last, that were used by the oldest checkpoint that the job may go back to."""
+        """Delete files that the oldest checkpoint that the job may go back to has used, but for the last of them."""
         spec = self._folder.spec()
         saved = checkpoints.completed(spec.checkpoint_dir or self._folder.checkpoints)
         with contextlib.suppress(OSError, DataError, KeyError, ValueError):  # it is being removed
@@ -160,7 +187,9 @@ class Rounds:
             if not own:
                 return
             used = Used.from_json(json.loads((own[0] / QUEUE).read_text())[KEY])
-            for one in pulled_in(self._directory)[:-1]:
-                path = self._directory / one.name
-                if not one.records or (str(path) in used.files and not used.left.get(str(path))):
-                    path.unlink()
+            files = [one for one in pulled_in(self._directory) if not one.records or used.is_whole(self._path_of(one))]
+            for one in files[:-1]:  # the last says how far the job is
+                os.unlink(self._path_of(one))
+
+    def _path_of(self, one: Pulled) -> str:
+        return str(self._directory / one.name)

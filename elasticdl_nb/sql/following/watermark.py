@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,13 +63,22 @@ class Watermark:
         """Return the condition that a row has this value, or comes before."""
         return f"{self.name(engine)} <= {self.value(engine, than)}"
 
-    def highest(self, engine: Engine, query: str, after: str) -> str:
-        """Return the highest value of a query's rows that come after this one; empty if there are none."""
-        text = self.text(engine, f"MAX({self.name(engine)})")
-        rows = engine.rows(
-            f"SELECT {text} FROM (\n{query}\n) AS q WHERE {self.is_known(engine)} AND {self.is_newer(engine, after)}"
+    def moment(self, text: str) -> float | None:
+        """Return a value in seconds since 1970, UTC if it has no zone; None if it is no time of the years 1 to 9999."""
+        try:
+            moment = datetime.datetime.fromisoformat("" if self.form == "integer" else text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+
+    def between(self, engine: Engine, query: str, after: str) -> tuple[str, str]:
+        """Return the lowest and highest value of a query's rows that come after this one; empty if there are none."""
+        texts = ", ".join(self.text(engine, f"{which}({self.name(engine)})") for which in ("MIN", "MAX"))
+        (found,) = engine.rows(
+            f"SELECT {texts} FROM (\n{query}\n) AS q WHERE {self.is_known(engine)} AND {self.is_newer(engine, after)}"
         )
-        return "" if rows[0][0] is None else _as_text(rows[0][0])
+        low, high = ("" if value is None else _as_text(value) for value in found)
+        return low, high
 
     def count(self, engine: Engine, query: str, up_to: str) -> tuple[int, int]:
         """Return how many rows have no watermark, and how many one up to this."""

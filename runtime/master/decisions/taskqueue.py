@@ -326,6 +326,14 @@ class TaskQueue:
         return [path, start]
 
     @property
+    def unfinished(self) -> str:
+        """Of a plan that grows: the first path with records that are not done; empty if all are. Scans all tasks."""
+        tasks = [*self._urgent, *(task for task, _ in self._doing.values())]
+        if waiting := [task for task in tasks if task.kind == "train"]:
+            return min(waiting, key=lambda task: task.index).spans[0][0]
+        return self.next_of_plan[0] if self.next_of_plan else ""
+
+    @property
     def rest_of_plan(self) -> list[list[Any]]:
         """Of a plan that grows: the ranges [path, start, end) of the pieces that were not handed out yet."""
         plan, ranges = self.plan, dict[str, list[Any]]()
