@@ -73,7 +73,7 @@ def test_each_row_counts_once_whatever_dies_and_no_password_is_left(mariadb_url:
     options.pop("data", None)
     job = start_job("train", {
         **options, "data": fed, "follow": True, "minibatch_size": 32, "num_minibatches_per_task": 2,
-        "checkpoint_steps": 8,
+        "checkpoint_steps": 4,
     }, wait=False)  # fmt: skip
     settings, lock = job.folder.path / "feeder.json", job.folder.path / "feeder.lock"
     assert settings.stat().st_mode & 0o777 == 0o600
