@@ -69,6 +69,14 @@ def test_a_training_is_continued_bit_for_bit(embedded_zoo: Path, tmp_path: Path,
         assert (one != third).any(), "slots have faded"
 
 
+def test_slots_fade_in_the_same_way_in_one_process_and_on_servers(embedded_zoo: Path) -> None:
+    one, other = (a_trainer(embedded_zoo, kind)[0] for kind in KINDS)
+    for trainer in (one, other):
+        trainer.train(a_task(), batches(6, seed=1))
+    for mine, theirs in zip(rows_of(one), rows_of(other), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_trainers_refuse_optimizers_that_keep_nothing_that_could_fade(embedded_zoo: Path, kind: str) -> None:
     for name, says in (("SGD", "SGD: without momentum, it keeps nothing"), ("Ftrl", "Ftrl: it computes each weight")):
