@@ -116,7 +116,7 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
     with pytest.raises(JobError, match="pods of workers, parameter servers and the master can be killed"):
         chaos.unleash(job, chaos.parse_schedule("0s stop worker-0"))
     delete("worker")
-    until(lambda: restarts("worker") == 1, "the worker is replaced")
+    until(lambda: restarts("worker") >= 1, "the worker is replaced")
     monkeypatch.setenv("ELASTICDL_HOME", str(tmp_path / "elsewhere"))
     job = elasticdl_nb.attach(name)
     doomed = delete("master")
@@ -126,7 +126,7 @@ def test_pods_of_every_role_are_deleted_and_every_record_counts_once(
     until(lambda: job.status().phase == pb.RUNNING, "the link is there again")
     until(lambda: job.status().checkpoint_step > 0, "there is a checkpoint")
     delete("ps")
-    until(lambda: restarts("ps") == 1, "the server is replaced")
+    until(lambda: restarts("ps") >= 1, "the server is replaced")
     job.scale(1)
     volume.release()
     job.wait(timeout=240)
