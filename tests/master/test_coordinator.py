@@ -387,6 +387,10 @@ def live_through_everything(keeping):
     play.happened(events.Failed(pb.Failure(message="enough")))
     play = watched(keeping, records=0, follow=True, data="kafka://host:1/topic")
     play.happened(events.DataGrew((FileRecords("kafka://host:1/topic/0", 4, 7),)))
+    play.join(W0)
+    task = play.processes[W0]["tasks"][0]
+    last = pb.LastRecord(path="kafka://host:1/topic/0", end=7, offset=6, fingerprint="f", event_time=1000)
+    play.say(W0, task_done=pb.TaskDone(id=task.id, attempt=task.attempt, records=1, last=last))
 
 
 def test_callbacks_decide_between_epochs_and_once():

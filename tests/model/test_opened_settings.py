@@ -48,9 +48,9 @@ def _policy() -> Iterator[None]:
 
 
 def trained(write: Callable[[str, str], Any], folder: Path, name: str, setting: str = "") -> Path:
-    write(f"zoo/{name}/net.py", MODEL.format(setting=setting))
+    write(f"zoo/{name}/policies.py", MODEL.format(setting=setting))
     zoo = str(folder / "zoo" / name)
-    spec = JobSpec.create("train", model_def="net.Net", data="x", output="y", input_fn="net.input_fn")
+    spec = JobSpec.create("train", model_def="policies.Net", data="x", output="y", input_fn="policies.input_fn")
     loaded = load(ModelDefinition.from_spec(spec, zoo))
     loaded.build(tf.TensorSpec([None, 2], tf.float32))
     write_trained_model(
